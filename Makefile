@@ -1,0 +1,77 @@
+# Every target sets up what it needs by itself. `make` alone prints what there is.
+
+MODEL  ?= hem-50k
+VENV   ?= .venv
+QUICK  ?=
+TRAIN  ?=
+BUNDLE := artifacts/$(MODEL)$(if $(QUICK),-quick)
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.hemline-ready
+TYPES  := .types
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SHELL  := /bin/sh
+
+# The lock was made for Python 3.11 to 3.13; tflite-runtime has no build after 3.11, so that is first.
+PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
+	if $$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	then echo $$each; break; fi; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup export compare test test-slow performance lint results readme lock clean distclean
+
+help: ## print this list
+	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  MODEL=name   another model (default hem-50k)'
+	@echo '  QUICK=1      6,000 images and 2 epochs, to see that everything works'
+	@echo '  TRAIN=1      train anew instead of taking the checkpoint that is there'
+
+setup: $(READY) ## make .venv with the locked packages
+
+$(READY): requirements.lock pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 to 3.13 here: apt-get install python3' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'error: $(PYTHON) cannot make environments: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'setting up $(VENV) (about 600 MB to download, 2.7 GB on disk)' >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --timeout 30 --retries 3 --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+export: $(READY) ## train if needed, export, verify, bench quickly, print one table
+	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick) $(if $(TRAIN),--train)
+	@$(BIN)/hemline bench $(BUNDLE) --quick
+	@$(BIN)/hemline table $(BUNDLE)
+
+compare: $(READY) ## accuracy against latency: table, records, picture, verdict
+	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick)
+	@$(BIN)/hemline compare $(BUNDLE)
+
+test: $(READY) lint ## run the checks and the quick tests
+	@$(BIN)/pytest -q
+
+test-slow: $(READY) ## run the tests that need minutes
+	@$(BIN)/pytest -q -m slow
+
+lint: $(READY) ## formatting, lint and types
+	@$(BIN)/ruff format --check --quiet . || { echo 'error: run $(BIN)/ruff format .' >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@rm -rf build $(TYPES)
+	@$(PIP) install --no-deps --no-build-isolation --target $(TYPES) .
+	@rm -rf build
+	@MYPYPATH=$(TYPES) $(BIN)/mypy --no-error-summary -p hemline
+
+lock: ## resolve the dependencies anew into requirements.lock
+	@$(PYTHON) -m venv build/lock
+	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		--extra all --extra dev pyproject.toml --output-file requirements.lock
+
+clean: ## remove what was made: artifacts, build folders, caches of tools
+	@rm -rf artifacts build dist $(TYPES) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+
+distclean: clean ## also remove trained checkpoints and the environment
+	@rm -rf checkpoints $(VENV)

@@ -1,0 +1,69 @@
+"""The budget that says which artifacts may ship, and the choice within it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hemline.errors import GateError
+
+_SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What an artifact may cost; None where anything goes.
+
+    max_drop_points: accuracy lost against the Keras model on validation, percentage points.
+    max_kb: file size, 1000 bytes.
+    max_ms: median latency, milliseconds.
+    """
+
+    max_drop_points: float | None = 0.5
+    max_kb: float | None = None
+    max_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """An artifact in a runtime, with what the budget looks at.
+
+    artifact: file name.
+    runtime: name in the BACKENDS table.
+    size_bytes: of the file.
+    drop_points: accuracy lost against the Keras model on validation, percentage points.
+    median_us: median latency at batch 1, one thread, microseconds.
+    """
+
+    artifact: str
+    runtime: str
+    size_bytes: int
+    drop_points: float
+    median_us: float
+
+
+def over_budget(candidate: Candidate, budget: Budget) -> str | None:
+    """Return why a candidate may not ship, or None when it may."""
+    if budget.max_drop_points is not None and candidate.drop_points > budget.max_drop_points:
+        return f"loses {candidate.drop_points:.2f} points (budget {budget.max_drop_points:g})"
+    if budget.max_kb is not None and candidate.size_bytes > budget.max_kb * 1000:
+        return f"has {candidate.size_bytes / 1000:.0f} kB (budget {budget.max_kb:g})"
+    if budget.max_ms is not None and candidate.median_us > budget.max_ms * 1000:
+        return f"takes {candidate.median_us / 1000:.3f} ms (budget {budget.max_ms:g})"
+    return None
+
+
+def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
+    """Return the fastest candidate within the budget; of equally fast ones the smallest.
+
+    Raises GateError with the reason of each when none fits.
+    """
+    fitting = [c for c in candidates if over_budget(c, budget) is None]
+    if not fitting:
+        reasons = "; ".join(
+            f"{c.artifact} in {c.runtime} {over_budget(c, budget)}" for c in candidates
+        )
+        raise GateError(f"no artifact fits the budget: {reasons or 'nothing was measured'}")
+    fastest = min(c.median_us for c in fitting)
+    as_fast = [c for c in fitting if c.median_us <= fastest * _SAME_SPEED]
+    return min(as_fast, key=lambda c: (c.size_bytes, c.median_us))

@@ -1,0 +1,176 @@
+"""The card of a checkpoint: what was trained, on what, how, and how well."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.errors import FileFormatError
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Which training images were kept apart for validation.
+
+    seed: of the stratified draw.
+    limit: how many training images were used in all; None for every one.
+    validation_indices: positions in the training file, ascending; all others below the limit train.
+    validation_sha256: of the validation pixels in that order, so that overlap is seen by content.
+    """
+
+    seed: int
+    limit: int | None
+    validation_indices: tuple[int, ...]
+    validation_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Correct answers on one split: accuracy is correct ÷ images.
+
+    split: validation or test.
+    images: number of images.
+    correct: number labelled right.
+    """
+
+    split: str
+    images: int
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of right answers, 0 … 1."""
+        return self.correct / self.images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One line of the training history.
+
+    epoch: counted from 1.
+    seconds: wall time of the epoch.
+    learning_rate: at its end.
+    loss: mean training loss (with label smoothing).
+    accuracy: on the augmented training images, 0 … 1.
+    validation_loss: cross-entropy of the weights that would be kept now.
+    validation_accuracy: likewise, 0 … 1.
+    """
+
+    epoch: int
+    seconds: float
+    learning_rate: float
+    loss: float
+    accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestVector:
+    """An image and what the Keras model answers, for a self-test on the device.
+
+    pixels: base64 of zlib of uint8 (height, width, channels), row-major.
+    logits: float logits of the Keras model, one per class.
+    """
+
+    __test__: ClassVar[bool] = False  # not a class of tests, whatever pytest thinks of its name
+
+    pixels: str
+    logits: tuple[float, ...]
+
+    @classmethod
+    def of(cls, image: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> TestVector:
+        """Pack a uint8 (height, width, channels) image with its float32 (classes,) logits."""
+        packed = base64.b64encode(zlib.compress(image.tobytes(), 9)).decode()
+        return cls(pixels=packed, logits=tuple(round(float(value), 5) for value in logits))
+
+    def image(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+        """Unpack the uint8 image of `shape`; raises FileFormatError when it does not fit."""
+        size = shape[0] * shape[1] * shape[2]
+        try:
+            raw = zlib.decompressobj().decompress(base64.b64decode(self.pixels), size + 1)
+            return np.frombuffer(raw, np.uint8).reshape(shape)
+        except (ValueError, zlib.error) as error:
+            raise FileFormatError(f"a test vector is damaged ({error}): export again") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """What stands beside a checkpoint as card.json.
+
+    model: name in the MODELS table.
+    parameters: trainable and other weights that inference needs, number of scalars.
+    macs: multiply-accumulates of one inference.
+    labels: class names in the order of the logits.
+    height, width, channels: of the input image, pixels and values per pixel.
+    dataset: name in the DATASETS table.
+    data_sha256: file name to SHA-256 of its decompressed bytes.
+    split: which images were kept apart.
+    recipe: name of the recipe.
+    recipe_fields: every field of the recipe as trained.
+    seed: of weights, shuffling and augmentation.
+    precision: policy really used (float32 or mixed_bfloat16).
+    scores: accuracy counts, one for each split.
+    history: one entry for each epoch.
+    training_seconds: wall time from reading the data to the evaluated checkpoint.
+    temperature: divides the logits before softmax; fitted on validation.
+    unknown_threshold: highest score under which an answer is "unknown"; fitted on validation.
+    test_vectors: images with the model's logits.
+    checkpoint_sha256: of checkpoint.keras.
+    versions: package name to version.
+    host: processor model and logical cores, as text.
+    created: UTC time, ISO 8601.
+    """
+
+    KIND: ClassVar[str] = "card"
+    SCHEMA: ClassVar[int] = 1
+
+    model: str
+    parameters: int
+    macs: int
+    labels: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+    dataset: str
+    data_sha256: dict[str, str]
+    split: Split
+    recipe: str
+    recipe_fields: dict[str, Scalar]
+    seed: int
+    precision: str
+    scores: tuple[Score, ...]
+    history: tuple[Epoch, ...]
+    training_seconds: float
+    temperature: float
+    unknown_threshold: float
+    test_vectors: tuple[TestVector, ...]
+    checkpoint_sha256: str
+    versions: dict[str, str]
+    host: str
+    created: str
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError("temperature must be positive")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must differ from each other")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels)."""
+        return (self.height, self.width, self.channels)
+
+    def score(self, split: str) -> Score:
+        """Return the counts of one split; raises KeyError when it was not evaluated."""
+        for score in self.scores:
+            if score.split == split:
+                return score
+        raise KeyError(split)

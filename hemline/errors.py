@@ -1,0 +1,88 @@
+"""Every error that Hemline raises on purpose, and the exit code each one ends a command with.
+
+HemlineError                 1  the work could not be done
+├── UsageError               2  the request itself is wrong
+│   └── UnknownNameError     2  a name that is in no table (tells the nearest one)
+├── DataError                1  images or labels are missing, altered or not what they should be
+│   └── FetchError           1  no source could give the data
+├── FileFormatError          1  a file is damaged, or is not what its name says
+│   ├── SchemaError          1  JSON that does not fit its dataclass
+│   └── NewerSchemaError     1  written by a newer Hemline
+├── BackendError             1  a runtime is missing or broken
+├── ClaimError               1  a runtime outside the claim stamped into an artifact
+├── JobError                 1  a job failed in its child process
+├── BusyError                1  another process holds the folder
+└── GateError                3  a check that guards shipping said no
+
+A message says what is wrong, in which file or value, and what to do now.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class HemlineError(Exception):
+    """The work could not be done; the message is one line for the user."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(HemlineError):
+    """The request itself is wrong."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that stands in no table; the message offers the nearest one."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
+        super().__init__(f"unknown {kind} {name!r}: {hint}")
+
+
+class DataError(HemlineError):
+    """Images or labels are missing, altered or not what they should be."""
+
+
+class FetchError(DataError):
+    """No source could give the data; the message lists each source and its reason."""
+
+
+class FileFormatError(HemlineError):
+    """A file is damaged, or is not what its name says."""
+
+
+class SchemaError(FileFormatError):
+    """JSON that does not fit the dataclass it should describe."""
+
+
+class NewerSchemaError(FileFormatError):
+    """A file written by a newer Hemline than this one."""
+
+
+class BackendError(HemlineError):
+    """A runtime is missing or broken; the message names the extra that installs it."""
+
+
+class ClaimError(HemlineError):
+    """The artifact does not claim to be right in this runtime, so it is not opened."""
+
+
+class JobError(HemlineError):
+    """A job failed in its child process, or the child itself died."""
+
+
+class BusyError(HemlineError):
+    """Another process is working in the same folder."""
+
+
+class GateError(HemlineError):
+    """A check that guards shipping said no."""
+
+    exit_code: ClassVar[int] = 3

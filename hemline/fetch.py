@@ -1,0 +1,277 @@
+"""Find a data set: the user's folder, the cache, the system's folder, HTTPS mirrors, Debian.
+
+The first source that has all files with the right SHA-256 wins. Only verified files enter the
+cache; a folder that the user names may hold others, which are then called unverified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemline import files
+from hemline.dataset import (
+    DATASETS,
+    DataFile,
+    Dataset,
+    Images,
+    Role,
+    assemble,
+    decompress,
+    find_dataset,
+    read_file,
+)
+from hemline.errors import DataError, FetchError, HemlineError
+
+log = logging.getLogger(__name__)
+
+RESOLVE_SECONDS = 5.0  # a filtered network lets name resolution hang instead of fail
+STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
+FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
+DEBIAN_SECONDS = 180.0  # package lists (10 MB) and the package (31 MB)
+_LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """Where to look.
+
+    folder: the user's own; nothing else is tried when it is given.
+    cache: folder of all data sets; None for the XDG cache.
+    offline: use no network.
+    mirrors: replace the data set's own.
+    """
+
+    folder: Path | None = None
+    cache: Path | None = None
+    offline: bool = False
+    mirrors: tuple[str, ...] | None = None
+
+
+def cache_folder() -> Path:
+    """Return the folder for data sets: $XDG_CACHE_HOME/hemline or ~/.cache/hemline."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG specification says that relative paths are to be ignored
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return root / "hemline"
+
+
+def load_images(name: str, options: FetchOptions | None = None) -> Images:
+    """Return a data set's arrays from the first source that has it.
+
+    Raises FetchError listing what each source said, DataError for a damaged folder of the user.
+    """
+    options = options or FetchOptions()
+    dataset = find_dataset(name)
+    if options.folder is not None:
+        return _from_user(dataset, options.folder)
+    reasons = []
+    for title, source in _sources(dataset, options):
+        try:
+            images = _from_verified(dataset, source(), title)
+        except DataError as error:
+            reasons.append(f"{title}: {error}")
+            log.info("%s: %s", title, error)
+            continue
+        if title != "cache":
+            log.info("%s found in %s", dataset.title, title)
+        return images
+    raise FetchError(
+        f"{dataset.title} was found nowhere; put its four IDX files into a folder and name it with "
+        f"--data or HEMLINE_DATA ({'; '.join(reasons)})"
+    )
+
+
+def _from_user(dataset: Dataset, folder: Path) -> Images:
+    contents = _read_folder(dataset, folder)
+    verified = True
+    for file in dataset.files:
+        digest = hashlib.sha256(contents[file.role]).hexdigest()
+        known = _known_as(digest)
+        if known not in (None, f"{dataset.title} {file.name}"):
+            raise DataError(f"{folder}/{file.name} is really {known}: put the right file there")
+        verified = verified and digest == file.sha256
+    if not verified:
+        log.warning("%s holds unverified files: not the official %s", folder, dataset.title)
+    return assemble(dataset, contents, source=str(folder), verified=verified)
+
+
+def _from_verified(dataset: Dataset, contents: dict[Role, bytes], title: str) -> Images:
+    for file in dataset.files:
+        _require_hash(file, contents[file.role], title)
+    return assemble(dataset, contents, source=title, verified=True)
+
+
+def _require_hash(file: DataFile, content: bytes, where: str) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == file.sha256:
+        return
+    known = _known_as(digest)
+    what = f"is {known}" if known else f"has SHA-256 {digest[:12]}… instead of {file.sha256[:12]}…"
+    raise DataError(f"{file.name} from {where} {what}")
+
+
+def _known_as(digest: str) -> str | None:
+    for dataset in DATASETS.values():
+        for file in dataset.files:
+            if file.sha256 == digest:
+                return f"{dataset.title} {file.name}"
+    return None
+
+
+Source = Callable[[], dict[Role, bytes]]
+
+
+def _sources(dataset: Dataset, options: FetchOptions) -> list[tuple[str, Source]]:
+    cache = (options.cache or cache_folder()) / dataset.name
+    found: list[tuple[str, Source]] = [("cache", lambda: _read_folder(dataset, cache))]
+    if dataset.system_folder is not None:
+        system = Path(dataset.system_folder)
+        found.append((str(system), lambda: _kept(dataset, cache, _read_folder(dataset, system))))
+    if options.offline:
+        return found
+    mirrors = dataset.mirrors if options.mirrors is None else options.mirrors
+    for mirror in mirrors:
+        found.append((mirror, lambda url=mirror: _kept(dataset, cache, _download(dataset, url))))
+    if dataset.debian_package is not None and options.mirrors is None:
+        package = dataset.debian_package
+        found.append(
+            (f"Debian package {package}", lambda: _kept(dataset, cache, _unpack(dataset, package)))
+        )
+    return found
+
+
+def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Role, bytes]:
+    """Verify fresh files and keep them in the cache; go on without a cache that is not writable."""
+    for file in dataset.files:
+        _require_hash(file, contents[file.role], "this source")
+    try:
+        for file in dataset.files:
+            files.write_bytes(cache / file.name, contents[file.role])
+    except HemlineError as error:
+        log.warning("not kept for the next time: %s", error)
+    return contents
+
+
+def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
+    contents: dict[Role, bytes] = {}
+    for file in dataset.files:
+        candidates = [folder / file.name, folder / f"{file.name}.gz"]
+        path = next((each for each in candidates if each.exists()), None)
+        if path is None:
+            raise DataError(f"no {file.name} (or .gz) in {folder}")
+        contents[file.role] = read_file(path)
+    return contents
+
+
+def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
+    _resolve(mirror)
+    contents: dict[Role, bytes] = {}
+    for file in dataset.files:
+        url = f"{mirror}/{file.name}.gz"
+        log.info("downloading %s", url)
+        contents[file.role] = decompress(_get(url), where=url)
+        _require_hash(file, contents[file.role], mirror)  # before the next one costs time
+    return contents
+
+
+def _resolve(url: str) -> None:
+    """Raise DataError unless the host's name resolves in time (getaddrinfo has no time-out)."""
+    import socket
+
+    if urllib.request.getproxies():
+        return  # the proxy resolves names
+    host = urllib.parse.urlsplit(url).hostname or ""
+    answer: list[str] = []
+
+    def look_up() -> None:
+        try:
+            socket.getaddrinfo(host, 443)
+            answer.append("")
+        except OSError as error:
+            answer.append(error.strerror or str(error))
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(RESOLVE_SECONDS)
+    if not answer:
+        raise DataError(f"the name {host} did not resolve in {RESOLVE_SECONDS:g} s")
+    if answer[0]:
+        raise DataError(f"the name {host} does not resolve ({answer[0]})")
+
+
+def _get(url: str) -> bytes:
+    deadline = time.monotonic() + FILE_SECONDS
+    received = bytearray()
+    try:
+        # the address comes from the DATASETS table or from the caller, and what it gives is hashed
+        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:  # noqa: S310
+            while chunk := response.read1(_CHUNK_BYTES):
+                received += chunk
+                if len(received) > _LARGEST_DOWNLOAD_BYTES:
+                    raise DataError(f"{url} sends more than the data set has")
+                if time.monotonic() > deadline:
+                    raise DataError(f"{url} was not complete after {FILE_SECONDS:g} s")
+            promised = response.headers.get("Content-Length")
+    except (OSError, urllib.error.URLError, ValueError) as error:
+        raise DataError(f"{url} failed ({getattr(error, 'reason', error)})") from error
+    if promised is not None and len(received) != int(promised):
+        raise DataError(f"{url} sent {len(received)} of {promised} bytes")
+    return bytes(received)
+
+
+def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:
+    """Take the files out of a Debian package, without root and without touching the system."""
+    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+        folder = Path(name)
+        for part in ("lists/partial", "archives/partial"):
+            (folder / part).mkdir(parents=True)
+        apt = [
+            "apt-get",
+            "-qq",
+            f"-oDir::State::Lists={folder}/lists",
+            f"-oDir::Cache={folder}",
+            "-oAcquire::Languages=none",
+            "-oAcquire::Retries=1",
+            f"-oAcquire::http::Timeout={STALL_SECONDS:.0f}",
+            f"-oAcquire::https::Timeout={STALL_SECONDS:.0f}",
+            "-oAPT::Sandbox::User=",  # the sandbox user may not write into a private folder
+        ]
+        _run([*apt, "update"], folder)
+        _run([*apt, "download", package], folder)
+        for archive in folder.glob("*.deb"):
+            _run(["dpkg-deb", "-x", archive.name, "root"], folder)
+        system = Path(dataset.system_folder or "/").relative_to("/")
+        return _read_folder(dataset, folder / "root" / system)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        subprocess.run(
+            command,
+            cwd=folder,
+            check=True,
+            timeout=DEBIAN_SECONDS,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{command[0]} took more than {DEBIAN_SECONDS:g} s") from error
+    except subprocess.CalledProcessError as error:
+        lines = (error.stderr or "").strip().splitlines() or [f"exit code {error.returncode}"]
+        raise DataError(f"{command[0]} failed ({lines[-1]})") from error

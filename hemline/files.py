@@ -1,0 +1,129 @@
+"""Write files whole or not at all, and know them by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hemline.errors import BusyError, FileFormatError, HemlineError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it over `path` only if the block succeeds.
+
+    Raises HemlineError, naming the file, when the folder cannot be written.
+    """
+    partial = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(descriptor)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise HemlineError(f"cannot write {path}: {_reason(error)}") from error
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write indented JSON to `path` whole or not at all."""
+    write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; raise FileFormatError in one line when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; raise FileFormatError when the file cannot be read or is not JSON."""
+    return parse_json(read_bytes(path), where=str(path))
+
+
+def parse_json(content: bytes | str, *, where: str) -> Any:
+    """Parse strict JSON (no NaN, no infinities); `where` names the source in the error."""
+    try:
+        return json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise FileFormatError(f"{where} is not valid JSON ({error}): make it again") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
+    return digest.hexdigest()
+
+
+def fingerprint(document: Any) -> str:
+    """Return the SHA-256 of a JSON-like value, the same for equal values in any key order."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder` for this process alone; raise BusyError when another one holds it."""
+    import fcntl  # here, because a device that only classifies need not have it
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / ".lock").open("a")
+    except OSError as error:
+        raise HemlineError(f"cannot write in {folder}: {_reason(error)}") from error
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise HemlineError(f"cannot lock {folder}: {_reason(error)}") from error
+            raise BusyError(
+                f"another hemline command works in {folder}: wait for it, or name another folder"
+            ) from error
+        yield
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

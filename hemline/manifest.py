@@ -1,0 +1,132 @@
+"""The manifest of a bundle: every artifact, and where it was seen right, refused or wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from hemline.card import Score
+from hemline.errors import UnknownNameError
+from hemline.specs import Format, InputSpec, OutputSpec
+
+Status = Literal["right", "refused", "wrong"]
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one artifact did in one version of one runtime.
+
+    runtime: name in the BACKENDS table.
+    version: of the runtime's package.
+    status: right (within tolerance), wrong (ran, but outside it), refused (not opened or not run).
+    reason: one line; empty when right.
+    scores: accuracy counts per split; empty when refused.
+    agreement: test images with the same label as the Keras model; 0 when refused.
+    largest_difference: between logits of the artifact and of the Keras model, over the test split.
+    tolerance: the bound that the largest difference was held against; None where only the
+        accuracy and the agreement are bounded.
+    numpy_version: that the runtime ran with.
+    inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
+    """
+
+    runtime: str
+    version: str
+    status: Status
+    reason: str
+    scores: tuple[Score, ...]
+    agreement: int
+    largest_difference: float
+    tolerance: float | None
+    numpy_version: str
+    inputs_sha256: str
+
+    def score(self, split: str) -> Score | None:
+        """Return the counts of one split, or None."""
+        return next((score for score in self.scores if score.split == split), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One exported file.
+
+    name: file name inside the bundle, <scheme>.<format>.
+    scheme: name of the scheme.
+    format: tflite or onnx.
+    sha256: of the whole file.
+    size_bytes: of the whole file.
+    input: how pixels become its input tensor.
+    output: how its output tensor becomes logits.
+    calibration_sha256: of the calibration images; None where none were needed.
+    recipe_sha256: of all that the file was made from; the same value needs no new export.
+    verdicts: one for each runtime and version that it was tried in.
+    """
+
+    name: str
+    scheme: str
+    format: Format
+    sha256: str
+    size_bytes: int
+    input: InputSpec
+    output: OutputSpec
+    calibration_sha256: str | None
+    recipe_sha256: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What stands in a bundle as manifest.json.
+
+    model: name in the MODELS table.
+    parameters: of the model, number of scalars.
+    macs: multiply-accumulates of one inference.
+    labels: class names in the order of the logits.
+    dataset: name in the DATASETS table.
+    data_sha256: file name to SHA-256 of its decompressed bytes.
+    parent_sha256: of the checkpoint that everything was exported from.
+    validation_indices: positions in the training file that stay apart from training and calibration.
+    keras_scores: accuracy counts of the Keras model.
+    artifacts: one for each exported file.
+    recommended: name of the artifact to ship by the budget, None before a choice was made.
+    recommended_because: one line of reasons.
+    versions: package name to version at export.
+    created: UTC time, ISO 8601.
+    """
+
+    KIND: ClassVar[str] = "manifest"
+    SCHEMA: ClassVar[int] = 1
+
+    model: str
+    parameters: int
+    macs: int
+    labels: tuple[str, ...]
+    dataset: str
+    data_sha256: dict[str, str]
+    parent_sha256: str
+    validation_indices: tuple[int, ...]
+    keras_scores: tuple[Score, ...]
+    artifacts: tuple[Artifact, ...]
+    recommended: str | None
+    recommended_because: str
+    versions: dict[str, str]
+    created: str
+
+    def __post_init__(self) -> None:
+        for artifact in self.artifacts:
+            if "/" in artifact.name or artifact.name.startswith("."):
+                raise ValueError(f"artifact name {artifact.name!r} leaves the bundle")
+
+    def artifact(self, name: str) -> Artifact:
+        """Return the artifact called `name`; raises UnknownNameError."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        raise UnknownNameError("artifact", name, (a.name for a in self.artifacts))
+
+    def keras_score(self, split: str) -> Score:
+        """Return the Keras model's counts on a split; raises KeyError when it has none."""
+        for score in self.keras_scores:
+            if score.split == split:
+                return score
+        raise KeyError(split)

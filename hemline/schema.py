@@ -1,0 +1,163 @@
+"""Frozen dataclasses to JSON and back, strictly: wrong types, unknown and missing fields are refused.
+
+A dataclass that crosses a stage border names its `KIND` and `SCHEMA` (its version) as class
+variables; both are written into the document and checked when it is read. Understood field types:
+str, int, float, bool, None, Literal, X | None, tuple[X, ...], dict[str, X], a dataclass, and a
+union of dataclasses told apart by their KIND.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hemline.errors import NewerSchemaError, SchemaError
+from hemline.files import read_json, write_json
+
+T = TypeVar("T")
+_UNIONS = (typing.Union, types.UnionType)
+
+
+def to_document(value: Any) -> Any:
+    """Return the JSON form of a dataclass, with `kind` and `schema` where its class has them."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {**_header(type(value)), **fields}
+    if isinstance(value, tuple):
+        return [to_document(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_document(item) for key, item in value.items()}
+    return value
+
+
+def from_document(cls: type[T], document: Any, *, where: str) -> T:
+    """Build a `cls` from its JSON form; `where` names the file in every error.
+
+    Raises NewerSchemaError for a newer schema version, SchemaError for anything that does not fit.
+    """
+    result: T = _decode(cls, document, where, "")
+    return result
+
+
+def save(path: Path, value: Any) -> None:
+    """Write a border dataclass as JSON, whole or not at all."""
+    write_json(path, to_document(value))
+
+
+def load(cls: type[T], path: Path) -> T:
+    """Read a border dataclass from a JSON file; errors name the file."""
+    return from_document(cls, read_json(path), where=str(path))
+
+
+def _header(cls: type) -> dict[str, Any]:
+    header: dict[str, Any] = {}
+    if hasattr(cls, "KIND"):
+        header["kind"] = cls.KIND
+    if hasattr(cls, "SCHEMA"):
+        header["schema"] = cls.SCHEMA
+    return header
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _decode(expected: Any, value: Any, where: str, at: str) -> Any:
+    origin = typing.get_origin(expected)
+    if origin in _UNIONS:
+        return _decode_union(typing.get_args(expected), value, where, at)
+    if origin is typing.Literal:
+        choices = typing.get_args(expected)
+        if value not in choices or isinstance(value, bool):
+            raise _misfit(where, at, f"one of {', '.join(map(str, choices))}", value)
+        return value
+    if origin is tuple:
+        item = typing.get_args(expected)[0]
+        if not isinstance(value, list):
+            raise _misfit(where, at, "a list", value)
+        return tuple(_decode(item, each, where, f"{at}[{i}]") for i, each in enumerate(value))
+    if origin is dict:
+        item = typing.get_args(expected)[1]
+        if not isinstance(value, dict):
+            raise _misfit(where, at, "an object", value)
+        return {key: _decode(item, each, where, f"{at}.{key}") for key, each in value.items()}
+    if dataclasses.is_dataclass(expected):
+        return _decode_dataclass(expected, value, where, at)
+    return _decode_scalar(expected, value, where, at)
+
+
+def _decode_scalar(expected: Any, value: Any, where: str, at: str) -> Any:
+    if expected is float and type(value) is int:
+        return float(value)
+    if expected is type(None) and value is None:
+        return None
+    # type() and not isinstance(): True is an int to Python, but not to a reader of JSON
+    if type(value) is not expected:
+        raise _misfit(where, at, expected.__name__, value)
+    return value
+
+
+def _decode_union(members: tuple[Any, ...], value: Any, where: str, at: str) -> Any:
+    if value is None and type(None) in members:
+        return None
+    real = [member for member in members if member is not type(None)]
+    if len(real) == 1:
+        return _decode(real[0], value, where, at)
+    tagged = {member.KIND: member for member in real if hasattr(member, "KIND")}
+    if tagged:
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if kind not in tagged:
+            raise _misfit(where, f"{at}.kind", f"one of {', '.join(tagged)}", kind)
+        return _decode(tagged[kind], value, where, at)
+    if type(value) not in real:
+        raise _misfit(where, at, " or ".join(member.__name__ for member in real), value)
+    return value
+
+
+def _decode_dataclass(cls: Any, value: Any, where: str, at: str) -> Any:
+    if not isinstance(value, dict):
+        raise _misfit(where, at, f"an object ({cls.__name__})", value)
+    _check_header(cls, value, where, at)
+    names = {field.name for field in dataclasses.fields(cls)}
+    given = set(value) - set(_header(cls))
+    if unknown := sorted(given - names):
+        raise SchemaError(f"{where}: {_path(at)} has an unknown field {unknown[0]!r}")
+    if missing := sorted(names - given):
+        raise SchemaError(f"{where}: {_path(at)} lacks the field {missing[0]!r}")
+    hints = _hints(cls)
+    fields = {name: _decode(hints[name], value[name], where, f"{at}.{name}") for name in names}
+    try:
+        return cls(**fields)
+    except ValueError as error:
+        raise SchemaError(f"{where}: {_path(at)}: {error}") from error
+
+
+def _check_header(cls: Any, value: dict[str, Any], where: str, at: str) -> None:
+    header = _header(cls)
+    if "kind" in header and value.get("kind") != header["kind"]:
+        raise _misfit(where, f"{at}.kind", repr(header["kind"]), value.get("kind"))
+    if "schema" not in header:
+        return
+    version = value.get("schema")
+    if type(version) is not int or version < 1:
+        raise _misfit(where, f"{at}.schema", "a version number", version)
+    if version > header["schema"]:
+        raise NewerSchemaError(
+            f"{where} has {header.get('kind', cls.__name__)} schema {version}, this Hemline reads "
+            f"up to {header['schema']}: upgrade Hemline"
+        )
+
+
+def _path(at: str) -> str:
+    return at.lstrip(".") or "the document"
+
+
+def _misfit(where: str, at: str, expected: str, value: Any) -> SchemaError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+    return SchemaError(f"{where}: {_path(at)} must be {expected}, not {shown}")

@@ -1,0 +1,119 @@
+"""What goes into an artifact, what comes out, and where it claims to be right."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+InputDtype = Literal["float32", "int8", "uint8", "int16"]
+OutputDtype = Literal["float32", "int8", "uint8", "int16"]
+Format = Literal["tflite", "onnx"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """How 8-bit pixels become the input tensor of shape (n, height, width, channels).
+
+    The real value of a pixel is (pixel − mean) ÷ std; the tensor stores
+    round(real ÷ scale) + zero_point, clipped to the dtype. Hemline's own files take pixels:
+    mean 0 and std 1.
+
+    height: image rows, pixels.
+    width: image columns, pixels.
+    channels: values per pixel (1 gray, 3 red-green-blue).
+    dtype: of the tensor.
+    scale: real value of one stored step; 1.0 for float32.
+    zero_point: stored value of real 0; 0 for float32.
+    mean: subtracted from a pixel, in pixel units 0 … 255.
+    std: divides the difference, in pixel units.
+    """
+
+    height: int
+    width: int
+    channels: int
+    dtype: InputDtype
+    scale: float = 1.0
+    zero_point: int = 0
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.channels) < 1:
+            raise ValueError("height, width and channels must be at least 1")
+        if not (self.scale > 0 and self.std > 0 and math.isfinite(self.scale * self.std)):
+            raise ValueError("scale and std must be positive")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels)."""
+        return (self.height, self.width, self.channels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """How the output tensor of shape (n, classes) becomes logits: (stored − zero_point) × scale.
+
+    classes: number of classes, in the order of the labels.
+    dtype: of the tensor.
+    scale: logit value of one stored step; 1.0 for float32.
+    zero_point: stored value of logit 0; 0 for float32.
+    """
+
+    classes: int
+    dtype: OutputDtype
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise ValueError("a classifier has at least 2 classes")
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError("scale must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A runtime in which an artifact claims to be right.
+
+    runtime: name in the BACKENDS table.
+    minimum: first version claimed, dotted numbers.
+    """
+
+    runtime: str
+    minimum: str
+
+    def admits(self, runtime: str, version: str) -> bool:
+        """Tell whether this claim covers `runtime` at `version`."""
+        return runtime == self.runtime and version_key(version) >= version_key(self.minimum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """One way to write a model down: a row of the SCHEMES table.
+
+    name: decodes itself (int8: weights and activations; dynamic: int8 weights, float activations).
+    format: file format, also the file's ending.
+    summary: one line for help and tables.
+    converter: "module:function" that makes the file.
+    calibrated: whether it needs calibration images.
+    claims: runtimes in which its files must be right.
+    """
+
+    name: str
+    format: Format
+    summary: str
+    converter: str
+    calibrated: bool
+    claims: tuple[Claim, ...]
+
+    @property
+    def file_name(self) -> str:
+        """Return the artifact's file name, which is also its name in every table."""
+        return f"{self.name}.{self.format}"
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return a sortable key of a dotted version; what follows the numbers is ignored."""
+    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:4])

@@ -1,0 +1,71 @@
+"""Everything that is derived from raw values, with the source of each formula."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.record import Latency
+
+Z95 = 1.959964  # two-sided 95 % point of the normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySummary:
+    """Percentiles of a latency in microseconds, and how far the rounds' medians spread.
+
+    median_us, p90_us, p99_us: over all invocations of all rounds.
+    low_us, high_us: smallest and largest median of a round.
+    invocations: number of values.
+    """
+
+    median_us: float
+    p90_us: float
+    p99_us: float
+    low_us: float
+    high_us: float
+    invocations: int
+
+
+def summarize(latency: Latency) -> LatencySummary:
+    """Derive percentiles from raw nanoseconds."""
+    values = np.concatenate([np.asarray(r, np.int64) for r in latency.rounds_ns]) / 1000
+    medians = [float(np.median(round_ns)) / 1000 for round_ns in latency.rounds_ns]
+    median, p90, p99 = (float(value) for value in np.percentile(values, [50, 90, 99]))
+    return LatencySummary(
+        median_us=median,
+        p90_us=p90,
+        p99_us=p99,
+        low_us=min(medians),
+        high_us=max(medians),
+        invocations=int(values.size),
+    )
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927, eq. for p given counts)."""
+    if not 0 <= correct <= total or total < 1:
+        raise ValueError(f"{correct} of {total} is no share")
+    share = correct / total
+    centre = share + Z95**2 / (2 * total)
+    margin = Z95 * math.sqrt(share * (1 - share) / total + Z95**2 / (4 * total**2))
+    scale = 1 + Z95**2 / total
+    return (centre - margin) / scale, (centre + margin) / scale
+
+
+def paired_drop(
+    reference_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return (drop, half width of its 95 % interval) in points between two models on one split.
+
+    Both arrays are bool (n,), one entry per image. Pairing removes what both get right or wrong:
+    variance of a difference of paired shares, Agresti, Categorical Data Analysis, sec. 11.1.
+    """
+    if reference_right.shape != other_right.shape:
+        raise ValueError("paired arrays must cover the same images")
+    difference = reference_right.astype(np.int8) - other_right.astype(np.int8)
+    error = float(difference.std()) / math.sqrt(difference.size)
+    return 100 * float(difference.mean()), 100 * Z95 * error

@@ -1,0 +1,150 @@
+"""The runtimes that can open an artifact, and how each is found and tried."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.errors import BackendError, UnknownNameError
+from hemline.specs import Format
+
+Tensor = npt.NDArray[np.generic]
+
+
+class Session(Protocol):
+    """One opened model with one thread count and one batch size; not for two threads at once."""
+
+    input_shape: tuple[int, ...]
+    input_dtype: np.dtype[np.generic]
+    delegate: str
+    threads_used: int | None
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """Run one batch of `input_shape` and return the raw output (batch, classes)."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A row of the BACKENDS table.
+
+    name: key in the table, also in claims and records.
+    format: of the files it opens.
+    module: to import.
+    session: "module:class" that opens a model.
+    extra: of Hemline's package that installs it.
+    numpy_below: first numpy major version it cannot work with; None where any works.
+    """
+
+    name: str
+    format: Format
+    module: str
+    session: str
+    extra: str
+    numpy_below: int | None = None
+
+
+# In order of preference: the first installed one that a file claims is used.
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend
+    for backend in (
+        Backend(
+            name="litert",
+            format="tflite",
+            module="ai_edge_litert.interpreter",
+            session="hemline.runtime.interpreter_session:InterpreterSession",
+            extra="litert",
+        ),
+        Backend(
+            name="tflite-runtime",
+            format="tflite",
+            module="tflite_runtime.interpreter",
+            session="hemline.runtime.interpreter_session:InterpreterSession",
+            extra="tflite",
+            # with numpy 2 it imports, and then Interpreter() raises SystemError
+            numpy_below=2,
+        ),
+        Backend(
+            name="onnxruntime",
+            format="onnx",
+            module="onnxruntime",
+            session="hemline.runtime.onnx_session:OnnxSession",
+            extra="onnx",
+        ),
+    )
+}
+
+
+def find_backend(name: str) -> Backend:
+    """Return a row of the BACKENDS table; raises UnknownNameError with the nearest name."""
+    if name not in BACKENDS:
+        raise UnknownNameError("runtime", name, BACKENDS)
+    return BACKENDS[name]
+
+
+def installed(backend: Backend) -> bool:
+    """Tell whether the backend's package is there, without importing it."""
+    return importlib.util.find_spec(backend.module.split(".")[0]) is not None
+
+
+@functools.cache
+def version_of(backend: Backend) -> str:
+    """Return the version of the backend's package; raises BackendError when it is missing."""
+    package = backend.module.split(".")[0]
+    try:
+        return str(importlib.import_module(package).__version__)
+    except ImportError as error:
+        raise _missing(backend, error) from error
+
+
+def open_session(backend: Backend, model: bytes, *, threads: int, batch: int) -> Session:
+    """Open model bytes in a backend.
+
+    Raises BackendError when the backend is missing or broken, or refuses the model.
+    """
+    require_working(backend)
+    module, _, name = backend.session.partition(":")
+    session: Session = getattr(importlib.import_module(module), name)(
+        load_module(backend), model, threads=threads, batch=batch
+    )
+    return session
+
+
+def load_module(backend: Backend) -> object:
+    """Import the backend; raises BackendError that names the extra when it is missing or broken."""
+    try:
+        return importlib.import_module(backend.module)
+    except ImportError as error:
+        raise _missing(backend, error) from error
+
+
+def require_working(backend: Backend) -> None:
+    """Raise BackendError when the installed numpy is one that the backend breaks with."""
+    if backend.numpy_below is None:
+        return
+    major = int(re.match(r"\d+", np.__version__).group())  # type: ignore[union-attr]
+    if major >= backend.numpy_below:
+        raise BackendError(
+            f"{backend.name} cannot work with numpy {np.__version__}: "
+            f"pip install 'numpy<{backend.numpy_below}', or use litert"
+        )
+
+
+def _missing(backend: Backend, error: ImportError) -> BackendError:
+    if installed(backend):
+        return BackendError(
+            f"{backend.name} is broken here ({error}): reinstall it with "
+            f"pip install --force-reinstall 'hemline[{backend.extra}]'"
+        )
+    return BackendError(
+        f"{backend.name} is not installed: pip install 'hemline[{backend.extra}]'"
+    )

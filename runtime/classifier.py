@@ -1,0 +1,153 @@
+"""The on-device classifier: it only composes a session, a pixel encoder and a decoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.errors import BackendError, ClaimError, DataError
+from hemline.runtime.backends import (
+    BACKENDS,
+    Backend,
+    Session,
+    find_backend,
+    installed,
+    open_session,
+    version_of,
+)
+from hemline.runtime.decoder import Decoder, Prediction
+from hemline.runtime.pixels import PixelEncoder, Pixels
+from hemline.stamp import Stamp, StampedFile, read_stamped
+
+_BATCH = 64  # large enough to spread the cost of a call, small enough for a device's memory
+
+
+class Classifier:
+    """Classify images with one artifact. Use one per thread: a session runs one batch at a time."""
+
+    def __init__(self, file: StampedFile, backend: Backend, *, threads: int) -> None:
+        """Open a checked artifact in a backend; most callers want Classifier.load."""
+        self.stamp: Stamp = file.stamp
+        self.backend = backend
+        self._model, self._threads = file.model, threads
+        self._encoder = PixelEncoder(file.stamp.input)
+        self._decoder = Decoder(
+            file.stamp.output,
+            file.stamp.labels,
+            temperature=file.stamp.temperature,
+            unknown_threshold=file.stamp.unknown_threshold,
+        )
+        self._sessions: dict[int, Session] = {}
+        self._session(1)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str], *, threads: int = 1, runtime: str | None = None
+    ) -> Classifier:
+        """Open an artifact in `runtime`, or in the first installed runtime that it claims.
+
+        Raises FileFormatError for an unstamped or altered file, ClaimError outside its claim and
+        BackendError when no backend for it works.
+        """
+        file = read_stamped(Path(path))
+        return cls(file, pick_backend(file.stamp, runtime), threads=threads)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return the class names in the order of their indices."""
+        return self.stamp.labels
+
+    def classify(self, image: Pixels | str | os.PathLike[str]) -> Prediction:
+        """Classify a uint8 image (height, width[, channels]) or an image file.
+
+        Raises DataError for an image that does not fit.
+        """
+        output = self._session(1).run(self._encoder.encode_one(self._pixels(image)))
+        return self._decoder.decode_one(self._decoder.logits(output)[0])
+
+    def classify_batch(
+        self, images: Pixels | Sequence[str | os.PathLike[str]]
+    ) -> list[Prediction]:
+        """Classify uint8 images (n, height, width[, channels]) or a list of image files."""
+        if not isinstance(images, np.ndarray):
+            if len(images) == 0:
+                return []
+            images = np.stack([self._pixels(image) for image in images])
+        return [self._decoder.decode_one(row) for row in self.logits(images)]
+
+    def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
+        if isinstance(images, np.ndarray) and len(images) == 0:
+            return np.empty((0, len(self.labels)), np.float32)
+        tensor = self._encoder.encode(images)
+        batch = min(len(tensor), _BATCH)
+        rows = [self._run_padded(tensor[at : at + batch], batch) for at in range(0, len(tensor), batch)]
+        return np.concatenate(rows)
+
+    def close(self) -> None:
+        """Free the model; the classifier cannot be used afterwards."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def __enter__(self) -> Classifier:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run_padded(self, tensor: npt.NDArray[np.generic], batch: int) -> npt.NDArray[np.float32]:
+        count = len(tensor)
+        if count < batch:
+            padding = np.zeros((batch - count, *tensor.shape[1:]), tensor.dtype)
+            tensor = np.concatenate([tensor, padding])
+        return self._decoder.logits(self._session(batch).run(tensor))[:count]
+
+    def _session(self, batch: int) -> Session:
+        if batch not in self._sessions:
+            self._sessions[batch] = open_session(
+                self.backend, self._model, threads=self._threads, batch=batch
+            )
+        return self._sessions[batch]
+
+    def _pixels(self, image: Pixels | str | os.PathLike[str]) -> Pixels:
+        if isinstance(image, (str, os.PathLike)):
+            from hemline.runtime.images import read_image
+
+            return read_image(Path(image), self.stamp.input)
+        if image is None:
+            raise DataError("an image is a uint8 array or a path, not None")
+        return image
+
+
+def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
+    """Return the backend to open a stamped file in.
+
+    Raises ClaimError for a runtime outside the claim, BackendError when none is installed.
+    """
+    if runtime is not None:
+        backend = find_backend(runtime)
+        if backend.format != stamp.format:
+            raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
+        stamp.require_claim(backend.name, version_of(backend))
+        return backend
+    fitting = [backend for backend in BACKENDS.values() if backend.format == stamp.format]
+    here = [backend for backend in fitting if installed(backend)]
+    for backend in here:
+        version = version_of(backend)
+        if any(claim.admits(backend.name, version) for claim in stamp.claims):
+            return backend
+    if here:
+        stamp.require_claim(here[0].name, version_of(here[0]))
+    extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
+    raise BackendError(f"no runtime for {stamp.name} is installed: pip install {extras}")

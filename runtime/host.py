@@ -1,0 +1,95 @@
+"""Read what the machine says of itself; nothing here is set, and what is not shown is None."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from hemline.job import HostFacts
+
+_CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+def host_facts() -> HostFacts:
+    """Return the facts of this machine now."""
+    return HostFacts(
+        machine=platform.machine(),
+        processor=_processor(),
+        cores=_cores(),
+        memory_bytes=_memory_bytes(),
+        system=f"{platform.system()} {platform.release()}",
+        governor=_text(_CPU / "scaling_governor"),
+        frequency_khz=_number(_CPU / "scaling_cur_freq"),
+        temperature_millicelsius=_temperature(),
+        load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+    )
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory of this process so far.
+
+    From VmHWM where the system has it: ru_maxrss can still hold the parent's peak.
+    """
+    kilobytes = _status("VmHWM")
+    if kilobytes is not None:
+        return kilobytes * 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def steady_memory_bytes() -> int | None:
+    """Return the resident memory of this process now, or None where the system does not tell."""
+    kilobytes = _status("VmRSS")
+    return None if kilobytes is None else kilobytes * 1024
+
+
+def _processor() -> str:
+    # boards name themselves in the device tree, PCs in cpuinfo
+    board = _text(Path("/proc/device-tree/model"))
+    if board:
+        return board.rstrip("\0")
+    for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model", "Hardware"):
+            return value.strip()
+    return platform.processor() or "unknown"
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _temperature() -> int | None:
+    zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
+    values = [value for zone in zones if (value := _number(zone)) is not None]
+    return max(values, default=None)
+
+
+def _status(key: str) -> int | None:
+    for line in (_text(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1])
+    return None
+
+
+def _number(path: Path) -> int | None:
+    text = _text(path)
+    return int(text) if text and text.lstrip("-").isdigit() else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None

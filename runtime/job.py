@@ -1,0 +1,252 @@
+"""Run jobs: one JSON document a line on standard input, one JSON result a line on standard output.
+
+    python -m hemline.runtime jobs
+
+Sessions stay open between jobs, so a caller can interleave short rounds of many cells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
+from hemline.files import parse_json
+from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
+from hemline.runtime.backends import (
+    Backend,
+    Session,
+    Tensor,
+    find_backend,
+    load_module,
+    open_session,
+    require_working,
+    version_of,
+)
+from hemline.runtime.decoder import Decoder
+from hemline.runtime.host import host_facts, peak_memory_bytes, steady_memory_bytes
+from hemline.runtime.pixels import PixelEncoder, Pixels
+from hemline.schema import from_document, to_document
+from hemline.stamp import StampedFile, read_stamped
+
+_LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
+
+_KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
+    (ClaimError, "claim"),
+    (BackendError, "backend"),
+    (FileFormatError, "file"),
+    (DataError, "data"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    session: Session
+    load_ns: int
+    first_ns: int
+
+
+class JobRunner:
+    """Run jobs one after the other, with sessions kept open between them."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[str, str, int, int], _Opened] = {}
+        self._import_ns: dict[str, int] = {}
+
+    def run(self, job: Job) -> JobResult:
+        """Run one job; whatever goes wrong comes back as the result's failure."""
+        cells: tuple[CellResult, ...] = ()
+        failure = None
+        try:
+            cells = self._cells(job)
+        except HemlineError as error:
+            kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "crash")
+            failure = Failure(kind=kind, message=str(error))
+        except Exception as error:  # noqa: BLE001 — a child must answer, whatever a runtime raises
+            failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")
+        return self._result(job, cells, failure)
+
+    def _cells(self, job: Job) -> tuple[CellResult, ...]:
+        backend = find_backend(job.runtime)
+        self._import(backend)
+        file = read_stamped(Path(job.artifact))
+        file.stamp.require_claim(backend.name, version_of(backend))
+        images = _read_images(job)
+        return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
+
+    def _import(self, backend: Backend) -> None:
+        if backend.name in self._import_ns:
+            return
+        require_working(backend)
+        started = time.perf_counter_ns()
+        load_module(backend)
+        self._import_ns[backend.name] = time.perf_counter_ns() - started
+
+    def _cell(
+        self, job: Job, cell: JobCell, backend: Backend, file: StampedFile, images: Pixels
+    ) -> CellResult:
+        encoder = PixelEncoder(file.stamp.input)
+        key = (file.stamp.payload_sha256, backend.name, cell.threads, cell.batch)
+        fresh = key not in self._sessions
+        if fresh:
+            self._sessions[key] = _open(backend, file, cell, encoder.encode(images[:1]))
+        opened = self._sessions[key]
+        latencies = ()
+        if "latencies" in job.want:
+            latencies = _timed(opened.session, cell, encoder, images)
+        logits = None
+        if "logits" in job.want:
+            decoder = Decoder(file.stamp.output, file.stamp.labels)
+            logits = _save_logits(job, cell, _logits(opened.session, cell, encoder, decoder, images))
+        return CellResult(
+            threads=cell.threads,
+            batch=cell.batch,
+            threads_used=opened.session.threads_used,
+            delegate=opened.session.delegate,
+            load_ns=opened.load_ns if fresh else 0,
+            first_ns=opened.first_ns if fresh else 0,
+            latencies_ns=latencies,
+            logits=logits,
+        )
+
+    def _result(
+        self, job: Job, cells: tuple[CellResult, ...], failure: Failure | None
+    ) -> JobResult:
+        return JobResult(
+            id=job.id,
+            failure=failure,
+            runtime=job.runtime,
+            runtime_version=_version_or_empty(job.runtime),
+            numpy_version=np.__version__,
+            python_version=platform.python_version(),
+            import_ns=self._import_ns.get(job.runtime, 0),
+            cells=cells,
+            peak_memory_bytes=peak_memory_bytes(),
+            steady_memory_bytes=steady_memory_bytes(),
+            host=host_facts(),
+        )
+
+
+def serve(requests: IO[str], answers: IO[str]) -> None:
+    """Answer jobs until the requests end."""
+    runner = JobRunner()
+    for line in requests:
+        if not line.strip():
+            continue
+        job = from_document(Job, parse_json(line, where="the job"), where="the job")
+        answers.write(json.dumps(to_document(runner.run(job)), separators=(",", ":")) + "\n")
+        answers.flush()
+
+
+def serve_standard_streams() -> None:
+    """Answer jobs on the standard streams, whatever native code prints there."""
+    # Runtimes print to descriptor 1: keep the real one to ourselves and send theirs to stderr.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        serve(sys.stdin, answers)
+
+
+def _read_images(job: Job) -> Pixels:
+    try:
+        images = np.load(job.images, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read the images {job.images}: {error}") from error
+    last = None if job.count is None else job.first + job.count
+    chosen: Pixels = images[job.first : last]
+    if len(chosen) == 0:
+        raise DataError(f"{job.images} has no image {job.first}")
+    return chosen
+
+
+def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> _Opened:
+    started = time.perf_counter_ns()
+    session = open_session(backend, file.model, threads=cell.threads, batch=cell.batch)
+    loaded = time.perf_counter_ns()
+    session.run(np.repeat(first, cell.batch, axis=0))
+    finished = time.perf_counter_ns()
+    return _Opened(session=session, load_ns=loaded - started, first_ns=finished - loaded)
+
+
+def _timed(
+    session: Session, cell: JobCell, encoder: PixelEncoder, images: Pixels
+) -> tuple[int, ...]:
+    tensors = list(_batches(encoder, images, cell.batch, most_bytes=_LARGEST_TENSORS_BYTES))
+    count = cell.invocations or len(tensors)
+    for at in range(cell.warmup):
+        session.run(tensors[at % len(tensors)])
+    clock, run, available = time.perf_counter_ns, session.run, len(tensors)
+    taken = [0] * count
+    with _without_garbage_collection():
+        for at in range(count):
+            tensor = tensors[at % available]
+            started = clock()
+            run(tensor)
+            taken[at] = clock() - started
+    return tuple(taken)
+
+
+def _logits(
+    session: Session, cell: JobCell, encoder: PixelEncoder, decoder: Decoder, images: Pixels
+) -> npt.NDArray[np.float32]:
+    rows = np.empty((len(images), len(decoder.labels)), np.float32)
+    for number, tensor in enumerate(_batches(encoder, images, cell.batch)):
+        at = number * cell.batch
+        rows[at : at + cell.batch] = decoder.logits(session.run(tensor))[: len(rows) - at]
+    return rows
+
+
+def _batches(
+    encoder: PixelEncoder, images: Pixels, batch: int, *, most_bytes: int | None = None
+) -> Iterator[Tensor]:
+    """Yield tensors of exactly `batch` images; the last one is filled up with its last image."""
+    total = 0
+    for at in range(0, len(images), batch):
+        chosen = np.asarray(images[at : at + batch])
+        if len(chosen) < batch:
+            chosen = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen), axis=0)])
+        tensor = np.ascontiguousarray(encoder.encode(chosen))
+        yield tensor
+        total += tensor.nbytes
+        if most_bytes is not None and total >= most_bytes:
+            return
+
+
+def _save_logits(job: Job, cell: JobCell, logits: npt.NDArray[np.float32]) -> str:
+    if job.arrays is None:
+        raise DataError("the job wants logits but names no folder for arrays")
+    path = Path(job.arrays) / f"{job.id}-{cell.threads}x{cell.batch}.npy"
+    try:
+        np.save(path, logits)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    return str(path)
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _version_or_empty(runtime: str) -> str:
+    try:
+        return version_of(find_backend(runtime))
+    except HemlineError:
+        return ""

@@ -1,0 +1,57 @@
+"""A session in ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hemline.errors import BackendError
+from hemline.runtime.backends import Tensor
+
+_DTYPES = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(uint8)": np.dtype(np.uint8),
+    "tensor(int8)": np.dtype(np.int8),
+}
+_ERRORS_ONLY = 3
+
+
+class OnnxSession:
+    """One ONNX model with a free or fixed batch dimension."""
+
+    def __init__(self, module: Any, model: bytes, *, threads: int, batch: int) -> None:
+        """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them."""
+        options = module.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # ONNX Runtime's exceptions share no base class of their own
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BackendError(f"onnxruntime refuses the model: {reason}") from error
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise BackendError(
+                f"onnxruntime: {len(inputs)} inputs and {len(outputs)} outputs; "
+                "a classifier has one of each"
+            )
+        if inputs[0].type not in _DTYPES:
+            raise BackendError(f"onnxruntime: input of type {inputs[0].type} is not supported")
+        self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
+        self.input_dtype = _DTYPES[inputs[0].type]
+        self.threads_used: int | None = session.get_session_options().intra_op_num_threads
+        self.delegate = ",".join(session.get_providers())
+        self._run = session.run
+        self._input, self._outputs = inputs[0].name, [outputs[0].name]
+
+    def run(self, tensor: Tensor) -> Tensor:
+        """Run one batch."""
+        output: Tensor = self._run(self._outputs, {self._input: tensor})[0]
+        return output
+
+    def close(self) -> None:
+        """Free the session."""
+        del self._run

@@ -1,0 +1,127 @@
+"""Start the job runner in a child process and send it jobs."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import IO
+
+from hemline.errors import HemlineError, JobError
+from hemline.files import parse_json
+from hemline.job import Job, JobResult
+from hemline.schema import from_document, to_document
+
+_STOP_SECONDS = 5.0
+_LONGEST_ANSWER = 256 << 20  # characters; ten million latencies have about 60 MB
+
+
+def local_command() -> tuple[str, ...]:
+    """Return the command that starts the job runner with this Python."""
+    return (sys.executable, "-m", "hemline.runtime", "jobs")
+
+
+class JobProcess:
+    """A job runner in a child process that stays open; one job at a time."""
+
+    def __init__(self, command: Sequence[str] | None = None) -> None:
+        """Start the child with `command`, by default this Python's job runner."""
+        # safe path: a file called numpy.py in the current folder must not be imported
+        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        try:
+            self._child = subprocess.Popen(
+                list(command or local_command()),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise JobError(f"cannot start the job runner: {error}") from error
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_pump, args=(self._child.stdout, self._lines), daemon=True).start()
+
+    def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Run one job and wait for its result.
+
+        Raises JobError when the child dies, answers nonsense or takes longer than the time-out;
+        a failure inside the job is part of the result.
+        """
+        line = json.dumps(to_document(job), separators=(",", ":"))
+        try:
+            assert self._child.stdin is not None  # noqa: S101 — Popen was asked for a pipe
+            self._child.stdin.write(line + "\n")
+            self._child.stdin.flush()
+            answer = self._lines.get(timeout=timeout_seconds)
+        except queue.Empty as error:
+            self._child.kill()
+            raise JobError(
+                f"{job.artifact} in {job.runtime} gave no result in {timeout_seconds:g} s"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise self._died(job) from error
+        if not answer:
+            raise self._died(job)
+        try:
+            where = f"the result of {job.id}"
+            return from_document(JobResult, parse_json(answer, where=where), where=where)
+        except HemlineError as error:
+            raise JobError(f"the job runner gave no valid result: {error}") from error
+
+    def close(self) -> None:
+        """End the child: its standard input is closed, and it is killed if that is not enough."""
+        if self._child.stdin is not None:
+            try:
+                self._child.stdin.close()
+            except OSError:
+                pass  # the child is gone already
+        try:
+            self._child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        self._errors.close()
+
+    def __enter__(self) -> JobProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._child.kill()
+        self.close()
+
+    def _died(self, job: Job) -> JobError:
+        code = self._child.wait(_STOP_SECONDS)
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        self._errors.seek(0)
+        said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
+        last = f": {said[-1]}" if said else ""
+        return JobError(f"{job.artifact} in {job.runtime} ended the job runner ({how}){last}")
+
+
+def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
+    """Move answers into a queue, so that waiting for one can have a time-out."""
+    try:
+        while line := stream.readline(_LONGEST_ANSWER):
+            lines.put(line)
+    except ValueError:
+        pass  # closed while reading: the empty answer below says so
+    lines.put("")
