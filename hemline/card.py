@@ -20,8 +20,9 @@ class Split:
     """Which training images were kept apart for validation.
 
     seed: of the stratified draw.
-    limit: how many training images were used in all; None for every one.
-    validation_indices: positions in the training file, ascending; all others below the limit train.
+    limit: only the first so many training images were used; None for all.
+    validation_indices: positions in the training file, ascending; all others (below the limit)
+        were trained on.
     validation_sha256: of the validation pixels in that order, so that overlap is seen by content.
     """
 

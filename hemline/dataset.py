@@ -6,8 +6,8 @@ IDX format: http://yann.lecun.com/exdb/mnist (two zero bytes, type, rank, big-en
 from __future__ import annotations
 
 import gzip
-import io
 import hashlib
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -81,9 +81,9 @@ class Images:
     source: str
 
 
-def _files(train_images: str, train_labels: str, test_images: str, test_labels: str) -> tuple[
-    DataFile, ...
-]:
+def _files(
+    train_images: str, train_labels: str, test_images: str, test_labels: str
+) -> tuple[DataFile, ...]:
     return (
         DataFile(role="train_images", name="train-images-idx3-ubyte", sha256=train_images),
         DataFile(role="train_labels", name="train-labels-idx1-ubyte", sha256=train_labels),

@@ -24,8 +24,6 @@ class Verdict:
     scores: accuracy counts per split; empty when refused.
     agreement: test images with the same label as the Keras model; 0 when refused.
     largest_difference: between logits of the artifact and of the Keras model, over the test split.
-    tolerance: the bound that the largest difference was held against; None where only the
-        accuracy and the agreement are bounded.
     numpy_version: that the runtime ran with.
     inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
     """
@@ -37,7 +35,6 @@ class Verdict:
     scores: tuple[Score, ...]
     agreement: int
     largest_difference: float
-    tolerance: float | None
     numpy_version: str
     inputs_sha256: str
 
@@ -59,6 +56,8 @@ class Artifact:
     output: how its output tensor becomes logits.
     calibration_sha256: of the calibration images; None where none were needed.
     recipe_sha256: of all that the file was made from; the same value needs no new export.
+    tolerance: largest difference from the Keras model's logits that is still right.
+    minimum_agreement: least share of images with the Keras model's label, 0 … 1.
     verdicts: one for each runtime and version that it was tried in.
     """
 
@@ -71,6 +70,8 @@ class Artifact:
     output: OutputSpec
     calibration_sha256: str | None
     recipe_sha256: str
+    tolerance: float
+    minimum_agreement: float
     verdicts: tuple[Verdict, ...]
 
 
@@ -86,6 +87,7 @@ class Manifest:
     data_sha256: file name to SHA-256 of its decompressed bytes.
     parent_sha256: of the checkpoint that everything was exported from.
     validation_indices: positions in the training file that stay apart from training and calibration.
+    evaluation_sha256: file of the evaluation folder to its SHA-256.
     keras_scores: accuracy counts of the Keras model.
     artifacts: one for each exported file.
     recommended: name of the artifact to ship by the budget, None before a choice was made.
@@ -105,6 +107,7 @@ class Manifest:
     data_sha256: dict[str, str]
     parent_sha256: str
     validation_indices: tuple[int, ...]
+    evaluation_sha256: dict[str, str]
     keras_scores: tuple[Score, ...]
     artifacts: tuple[Artifact, ...]
     recommended: str | None

@@ -188,6 +188,22 @@ def write_records(path: Path, records: Iterable[Record]) -> None:
     write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
 
 
+def merge_into(path: Path, fresh: Iterable[Record]) -> tuple[Record, ...]:
+    """Add records to a file; one of the same cell and kind replaces the older one. Return all."""
+    merged = {_key(record): record for record in (read_records(path) if path.exists() else ())}
+    merged |= {_key(record): record for record in fresh}
+    write_records(path, merged.values())
+    return tuple(merged.values())
+
+
+def _key(record: Record) -> tuple[object, ...]:
+    cell, payload = record.cell, record.payload
+    # not the artifact's hash: a new file of the same name makes the old figures out of date
+    what = (cell.model, cell.artifact, cell.runtime, cell.runtime_version)
+    how = (cell.threads, cell.batch, cell.device, payload.KIND)
+    return (*what, *how, getattr(payload, "split", ""))
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return read_bytes(path).decode().splitlines()

@@ -48,7 +48,7 @@ class Stamp:
     claims: runtimes in which it must be right; the loader refuses others.
     temperature: divides the logits before softmax.
     unknown_threshold: highest score under which an answer is "unknown".
-    tolerance: largest difference from the test vectors' logits, in logits; None where unbounded.
+    tolerance: largest difference from the test vectors' logits that is still right.
     test_vectors: images with the Keras model's logits.
     parent_sha256: of the checkpoint.
     calibration_sha256: of the calibration images; None where none were needed.
@@ -69,7 +69,7 @@ class Stamp:
     claims: tuple[Claim, ...]
     temperature: float
     unknown_threshold: float
-    tolerance: float | None
+    tolerance: float
     test_vectors: tuple[TestVector, ...]
     parent_sha256: str
     calibration_sha256: str | None

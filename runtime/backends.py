@@ -145,6 +145,4 @@ def _missing(backend: Backend, error: ImportError) -> BackendError:
             f"{backend.name} is broken here ({error}): reinstall it with "
             f"pip install --force-reinstall 'hemline[{backend.extra}]'"
         )
-    return BackendError(
-        f"{backend.name} is not installed: pip install 'hemline[{backend.extra}]'"
-    )
+    return BackendError(f"{backend.name} is not installed: pip install 'hemline[{backend.extra}]'")

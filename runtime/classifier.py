@@ -9,8 +9,6 @@ from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
-
-from hemline.errors import BackendError, ClaimError, DataError
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
@@ -22,6 +20,8 @@ from hemline.runtime.backends import (
 )
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.pixels import PixelEncoder, Pixels
+
+from hemline.errors import BackendError, ClaimError, DataError
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
 _BATCH = 64  # large enough to spread the cost of a call, small enough for a device's memory
@@ -70,9 +70,7 @@ class Classifier:
         output = self._session(1).run(self._encoder.encode_one(self._pixels(image)))
         return self._decoder.decode_one(self._decoder.logits(output)[0])
 
-    def classify_batch(
-        self, images: Pixels | Sequence[str | os.PathLike[str]]
-    ) -> list[Prediction]:
+    def classify_batch(self, images: Pixels | Sequence[str | os.PathLike[str]]) -> list[Prediction]:
         """Classify uint8 images (n, height, width[, channels]) or a list of image files."""
         if not isinstance(images, np.ndarray):
             if len(images) == 0:
@@ -86,7 +84,9 @@ class Classifier:
             return np.empty((0, len(self.labels)), np.float32)
         tensor = self._encoder.encode(images)
         batch = min(len(tensor), _BATCH)
-        rows = [self._run_padded(tensor[at : at + batch], batch) for at in range(0, len(tensor), batch)]
+        rows = [
+            self._run_padded(tensor[at : at + batch], batch) for at in range(0, len(tensor), batch)
+        ]
         return np.concatenate(rows)
 
     def close(self) -> None:

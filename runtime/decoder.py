@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-
 from hemline.runtime.backends import Tensor
+
 from hemline.specs import OutputSpec
 
 UNKNOWN = "unknown"
@@ -26,7 +26,12 @@ class Prediction:
     __slots__ = ("_decoder", "index", "label", "logits", "score")
 
     def __init__(
-        self, label: str, index: int, score: float, logits: npt.NDArray[np.float32], decoder: Decoder
+        self,
+        label: str,
+        index: int,
+        score: float,
+        logits: npt.NDArray[np.float32],
+        decoder: Decoder,
     ) -> None:
         self.label, self.index, self.score, self.logits = label, index, score, logits
         self._decoder = decoder

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hemline.errors import BackendError
 from hemline.runtime.backends import Tensor
+
+from hemline.errors import BackendError
 
 
 class InterpreterSession:

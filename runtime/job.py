@@ -21,10 +21,6 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-
-from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
-from hemline.files import parse_json
-from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.runtime.backends import (
     Backend,
     Session,
@@ -38,6 +34,10 @@ from hemline.runtime.backends import (
 from hemline.runtime.decoder import Decoder
 from hemline.runtime.host import host_facts, peak_memory_bytes, steady_memory_bytes
 from hemline.runtime.pixels import PixelEncoder, Pixels
+
+from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
+from hemline.files import parse_json
+from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.schema import from_document, to_document
 from hemline.stamp import StampedFile, read_stamped
 
@@ -109,7 +109,9 @@ class JobRunner:
         logits = None
         if "logits" in job.want:
             decoder = Decoder(file.stamp.output, file.stamp.labels)
-            logits = _save_logits(job, cell, _logits(opened.session, cell, encoder, decoder, images))
+            logits = _save_logits(
+                job, cell, _logits(opened.session, cell, encoder, decoder, images)
+            )
         return CellResult(
             threads=cell.threads,
             batch=cell.batch,

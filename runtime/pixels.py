@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from hemline.runtime.backends import Tensor
 
 from hemline.errors import DataError
-from hemline.runtime.backends import Tensor
 from hemline.specs import InputSpec
 
 Pixels = npt.NDArray[np.uint8]

@@ -1,0 +1,231 @@
+"""`hemline bench`, `table`, `compare` and `choose`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hemline import files, schema
+from hemline.budget import Budget
+from hemline.console import say
+from hemline.errors import UsageError
+from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.record import Latency, Record, merge_into, read_records
+
+RECORDS_NAME = "records.jsonl"
+PICTURE_NAME = "compare.png"
+TABLE_NAME = "compare.jsonl"
+
+_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+
+
+def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the fields of Budget."""
+    for option in (
+        click.option("--max-ms", type=float, help="Largest median latency."),
+        click.option("--max-kb", type=float, help="Largest file, 1000 bytes."),
+        click.option(
+            "--max-drop-points",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="Largest loss of validation accuracy.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_BUNDLE
+@click.option("--quick", is_flag=True, help="A few rounds; skipped when nothing changed.")
+@click.option("--threads", default="1", show_default=True, help="Values to try, as in 1,2.")
+@click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
+@click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
+@click.option("--device", default="local", show_default=True, help="Where to run.")
+def bench(
+    bundle: Path, quick: bool, threads: str, batch: str, rounds: int | None, device: str
+) -> None:
+    """Measure latency and memory of a bundle's artifacts, in interleaved rounds."""
+    from hemline.bench.devices import find_device
+    from hemline.bench.measuring import FULL, QUICK, measure
+
+    plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
+    plan = plan if rounds is None else replace(plan, rounds=rounds)
+    manifest = _manifest(bundle)
+    row = find_device(device)
+    with files.locked(bundle):
+        if quick and _measured(bundle, manifest, row.name):
+            say("bench: nothing changed since the last one")
+            return
+        records = measure(bundle, manifest, row, plan, say=say)
+        merge_into(bundle / RECORDS_NAME, records)
+
+
+@click.command()
+@_BUNDLE
+@_JSON
+def table(bundle: Path, as_json: bool) -> None:
+    """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
+    from hemline.bench.comparison import compare as join
+    from hemline.bench.table import as_text, bundle_table, conditions_line, refusals
+
+    manifest = _manifest(bundle)
+    comparison = join(_records(bundle, manifest))
+    content = bundle_table(comparison)
+    if as_json:
+        for line in content.rows:
+            click.echo(json.dumps(dict(zip(content.columns, line, strict=True))))
+        return
+    click.echo(as_text(content))
+    click.echo(conditions_line(comparison))
+    for line in refusals(manifest):
+        click.echo(line)
+
+
+@click.command()
+@_BUNDLE
+@click.option("--quick", is_flag=True, help="A few rounds only.")
+@_JSON
+@budget_options
+def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) -> None:
+    """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
+    from hemline.bench.comparison import compare as join
+    from hemline.bench.devices import find_device
+    from hemline.bench.measuring import FULL, QUICK, measure
+    from hemline.bench.plot import draw
+    from hemline.bench.table import as_text, comparison_table, conditions_line, refusals
+
+    manifest = _manifest(bundle)
+    with files.locked(bundle):
+        measured = measure(
+            bundle, manifest, find_device("local"), QUICK if quick else FULL, say=say
+        )
+        merge_into(bundle / RECORDS_NAME, measured)
+        comparison = join(_records(bundle, manifest))
+        chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
+        lines = _as_json_lines(comparison)
+        files.write_bytes(bundle / TABLE_NAME, "".join(f"{line}\n" for line in lines).encode())
+        draw(comparison, bundle / PICTURE_NAME, chosen=(chosen.artifact, chosen.runtime))
+    if as_json:
+        click.echo("\n".join(lines))
+        return
+    marked = f"{chosen.artifact} {chosen.runtime}"
+    click.echo(as_text(comparison_table(comparison, marked)))
+    click.echo(conditions_line(comparison))
+    for line in (*refusals(manifest), "", *reasons):
+        click.echo(line)
+    say(f"picture: {bundle / PICTURE_NAME}, rows: {bundle / TABLE_NAME}")
+
+
+@click.command()
+@_BUNDLE
+@budget_options
+def choose(bundle: Path, **limits: float | None) -> None:
+    """Choose the artifact to ship within a budget; exit code 3 when none fits."""
+    from hemline.bench.comparison import compare as join
+
+    manifest = _manifest(bundle)
+    with files.locked(bundle):
+        comparison = join(_records(bundle, manifest))
+        _, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
+    click.echo("\n".join(reasons))
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Change nothing; exit code 3 when it is out of date.")
+def readme(check: bool) -> None:
+    """Write the README's tables from results/ (in a checkout of Hemline)."""
+    from hemline.bench.readme import update
+
+    update(Path.cwd(), check=check)
+
+
+def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -> Any:
+    """Choose, write the choice into the manifest, and return it with its reasons."""
+    from hemline.bench.verdict import explain, recommend
+
+    from hemline.evaluation_set import load_split
+
+    chosen = recommend(comparison, budget)
+    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
+    reasons = explain(comparison, budget, chosen, labels)
+    updated = replace(
+        manifest, recommended=chosen.artifact, recommended_because=" ".join(reasons[:2])
+    )
+    schema.save(bundle / MANIFEST_NAME, updated)
+    return chosen, reasons
+
+
+def _manifest(bundle: Path) -> Manifest:
+    return schema.load(Manifest, bundle / MANIFEST_NAME)
+
+
+def _records(bundle: Path, manifest: Manifest) -> list[Record]:
+    """Return the records of the artifacts as they are now; older ones are out of date."""
+    current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
+    path = bundle / RECORDS_NAME
+    if not path.exists():
+        raise UsageError(f"{bundle} has no records: run `hemline verify {bundle}` first")
+    return [record for record in read_records(path) if record.cell.artifact_sha256 in current]
+
+
+def _measured(bundle: Path, manifest: Manifest, device: str) -> bool:
+    """Tell whether every right artifact has a latency on this device in its runtime's version."""
+    wanted = {
+        (artifact.sha256, verdict.runtime, verdict.version)
+        for artifact in manifest.artifacts
+        for verdict in artifact.verdicts
+        if verdict.status == "right"
+    }
+    from hemline.runtime.host import host_facts
+
+    here = host_facts().processor  # a bundle that was moved here is measured anew
+    have = {
+        (r.cell.artifact_sha256, r.cell.runtime, r.cell.runtime_version)
+        for r in _records(bundle, manifest)
+        if isinstance(r.payload, Latency)
+        and r.cell.device == device
+        and r.conditions.host.processor == here
+    }
+    return wanted <= have
+
+
+def _as_json_lines(comparison: Any) -> list[str]:
+    """Return one JSON document for each row: what was measured, derived figures included."""
+    from hemline.bench.comparison import drop_points
+
+    lines = []
+    for row in comparison.rows:
+        figures = {} if row.latency is None else schema.to_document(row.latency)
+        document = {
+            **schema.to_document(row.cell),
+            "test_images": row.test.images,
+            "test_correct": row.test.correct,
+            "test_agreement": row.test.agreement,
+            "test_drop_points": round(drop_points(comparison.keras_test, row.test), 4),
+            "validation_drop_points": round(
+                drop_points(comparison.keras_validation, row.validation), 4
+            ),
+            "peak_memory_bytes": row.memory.peak_bytes if row.memory else None,
+            "delegate": row.delegate,
+            **figures,
+        }
+        lines.append(json.dumps(document))
+    return lines
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        values = tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no list of numbers: write it as 1,2,4") from error
+    if min(values) < 1:
+        raise UsageError(f"{text!r}: numbers start at 1")
+    return values

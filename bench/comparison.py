@@ -1,0 +1,185 @@
+"""Join records into rows that can be compared: one for each artifact in each runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.budget import Candidate
+from hemline.errors import HemlineError
+from hemline.job import HostFacts
+from hemline.record import Accuracy, Cell, Latency, Memory, Payload, Record
+from hemline.statistics import LatencySummary, summarize
+
+P = TypeVar("P", Latency, Accuracy, Memory)
+KERAS = "keras"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One artifact in one runtime on one device, with all that was measured of it.
+
+    cell: what was measured.
+    test, validation: accuracy payloads.
+    latency: derived percentiles; None where it was not measured.
+    memory: None likewise.
+    delegate: what really ran the operators.
+    """
+
+    cell: Cell
+    test: Accuracy
+    validation: Accuracy
+    latency: LatencySummary | None
+    memory: Memory | None
+    delegate: str
+
+    @property
+    def name(self) -> str:
+        """Return artifact and runtime, as they stand beside a point of the picture."""
+        return f"{self.cell.artifact} · {self.cell.runtime}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Rows under the same conditions, and the Keras model that they are held against.
+
+    model: name in the MODELS table.
+    keras_test, keras_validation: the Keras model's answers.
+    rows: one for each artifact and runtime.
+    host: that the latencies were measured on; None before any was.
+    versions: runtime name to version.
+    dates: first and last day of measuring, ISO 8601.
+    commit: of Hemline at the last measurement.
+    """
+
+    model: str
+    keras_test: Accuracy
+    keras_validation: Accuracy
+    rows: tuple[Row, ...]
+    host: HostFacts | None
+    versions: dict[str, str]
+    dates: tuple[str, str]
+    commit: str | None
+
+
+def compare(records: Sequence[Record]) -> Comparison:
+    """Join records of one model at batch 1 and one thread.
+
+    Raises HemlineError when the Keras model's answers are missing, or when latencies come from
+    unlike hosts: those share no table.
+    """
+    mine = [record for record in records if record.cell.threads == record.cell.batch == 1]
+    keras = [record for record in mine if record.cell.runtime == KERAS]
+    cells = {_identity(r.cell): r.cell for r in mine if r.cell.runtime != KERAS}
+    rows = [
+        _row(cell, [r for r in mine if _identity(r.cell) == key]) for key, cell in cells.items()
+    ]
+    timed = [r for r in mine if isinstance(r.payload, Latency)]
+    return Comparison(
+        model=_only({record.cell.model for record in mine}, "models"),
+        keras_test=_require(_payload(keras, Accuracy, "test")),
+        keras_validation=_require(_payload(keras, Accuracy, "validation")),
+        rows=tuple(row for row in rows if row is not None),
+        host=_same_host(timed),
+        versions={cell.runtime: cell.runtime_version for cell in cells.values()},
+        dates=_dates(timed or mine),
+        commit=(timed or mine)[-1].conditions.commit,
+    )
+
+
+def right(answers: Accuracy, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Return which images were labelled right, bool (images,)."""
+    return answers.classes() == labels
+
+
+def drop_points(reference: Accuracy, other: Accuracy) -> float:
+    """Return the accuracy lost against `reference` on the same split, percentage points."""
+    return 100 * (reference.correct / reference.images - other.correct / other.images)
+
+
+def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
+    """Return what the budget looks at: the drop on validation, never on test."""
+    return tuple(
+        Candidate(
+            artifact=row.cell.artifact,
+            runtime=row.cell.runtime,
+            size_bytes=row.cell.size_bytes,
+            drop_points=drop_points(comparison.keras_validation, row.validation),
+            median_us=row.latency.median_us,
+        )
+        for row in comparison.rows
+        if row.latency is not None
+    )
+
+
+def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the rows that no other one beats in both latency and test accuracy, fastest first."""
+    timed = [row for row in rows if row.latency is not None]
+    front: list[Row] = []
+    for row in sorted(timed, key=lambda r: (_median(r), -r.test.correct)):
+        if not front or row.test.correct > front[-1].test.correct:
+            front.append(row)
+    return tuple(front)
+
+
+def _median(row: Row) -> float:
+    return row.latency.median_us if row.latency else float("inf")
+
+
+def _identity(cell: Cell) -> tuple[str, ...]:
+    return (cell.artifact_sha256, cell.runtime, cell.runtime_version, cell.device)
+
+
+def _row(cell: Cell, records: list[Record]) -> Row | None:
+    test = _payload(records, Accuracy, "test")
+    validation = _payload(records, Accuracy, "validation")
+    if test is None or validation is None:
+        return None
+    latency = _payload(records, Latency)
+    timed = [r for r in records if isinstance(r.payload, Latency)] or records
+    return Row(
+        cell=cell,
+        test=test,
+        validation=validation,
+        latency=summarize(latency) if latency else None,
+        memory=_payload(records, Memory),
+        delegate=timed[0].conditions.delegate,
+    )
+
+
+def _payload(records: Iterable[Record], kind: type[P], split: str | None = None) -> P | None:
+    found: P | None = None
+    for record in records:
+        payload: Payload = record.payload
+        if isinstance(payload, kind) and split in (None, getattr(payload, "split", None)):
+            found = payload
+    return found
+
+
+def _require(answers: Accuracy | None) -> Accuracy:
+    if answers is None:
+        raise HemlineError("the records lack the Keras model's answers: run `hemline export` again")
+    return answers
+
+
+def _only(names: set[str], what: str) -> str:
+    if len(names) != 1:
+        raise HemlineError(f"the records are of {len(names)} {what}: compare one at a time")
+    return names.pop()
+
+
+def _same_host(records: list[Record]) -> HostFacts | None:
+    hosts = {(r.conditions.host.processor, r.conditions.host.cores): r for r in records}
+    if len(hosts) > 1:
+        names = "; ".join(f"{processor}, {cores} cores" for processor, cores in hosts)
+        raise HemlineError(f"latencies of unlike hosts share no table ({names}): measure again")
+    return records[-1].conditions.host if records else None
+
+
+def _dates(records: list[Record]) -> tuple[str, str]:
+    days = sorted(record.conditions.date[:10] for record in records)
+    return days[0], days[-1]

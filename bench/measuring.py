@@ -1,0 +1,171 @@
+"""Measure latency and memory: rounds of all cells in turn, one child for each cell, kept open.
+
+Interleaving spreads slow drifts (frequency, neighbours) over all cells alike, so that their ratios
+hold; one child for each cell keeps memory and thread pools apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemline.bench.devices import Device
+from hemline.runtime.backends import find_backend, installed
+from hemline.runtime.process import JobProcess
+
+from hemline.errors import HemlineError, JobError
+from hemline.evaluation_set import load_split
+from hemline.job import CellResult, Job, JobCell, JobResult
+from hemline.manifest import Artifact, Manifest
+from hemline.provenance import commit, utc_now, versions
+from hemline.record import Cell, Conditions, Latency, Memory, Record
+
+_IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How to measure: the cells are artifacts × runtimes × threads × batches.
+
+    threads, batches: values to try.
+    rounds: times that each cell has its turn.
+    invocations: timed in each round.
+    warmup: before each round, so that every turn starts with warm caches.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
+    rounds: int = 10
+    invocations: int = 200
+    warmup: int = 20
+
+
+FULL = Plan()
+# to see an order of magnitude in a few seconds
+QUICK = Plan(rounds=3, invocations=100, warmup=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    artifact: Artifact
+    runtime: str
+    threads: int
+    batch: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.artifact.name} in {self.runtime}"
+
+
+def measure(
+    bundle: Path,
+    manifest: Manifest,
+    device: Device,
+    plan: Plan,
+    *,
+    say: Callable[[str], None],
+) -> tuple[Record, ...]:
+    """Measure every artifact in every runtime here that it was verified to be right in.
+
+    Returns a Latency and a Memory record for each cell. Raises HemlineError when nothing was
+    verified, JobError when a child dies.
+    """
+    split = load_split(bundle, "test", manifest.evaluation_sha256)
+    candidates = _candidates(manifest, plan)
+    if not candidates:
+        raise HemlineError(f"{bundle} has no verified artifact: run `hemline verify {bundle}`")
+    say(f"bench {len(candidates)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
+    module, _, name = device.open.partition(":")
+    start: Callable[[], JobProcess] = getattr(importlib.import_module(module), name)
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(start()) for _ in candidates]
+        results: list[list[JobResult]] = [[] for _ in candidates]
+        for number in range(plan.rounds):
+            for candidate, process, received in zip(candidates, processes, results, strict=True):
+                job = _job(bundle, candidate, plan, split.images_path, number)
+                received.append(_require(candidate, process.run(job)))
+    return tuple(
+        record
+        for candidate, received in zip(candidates, results, strict=True)
+        for record in _records(manifest, device, candidate, received)
+    )
+
+
+def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
+    return [
+        _Candidate(artifact=artifact, runtime=verdict.runtime, threads=threads, batch=batch)
+        for artifact in manifest.artifacts
+        for verdict in artifact.verdicts
+        if verdict.status == "right" and installed(find_backend(verdict.runtime))
+        for threads in plan.threads
+        for batch in plan.batches
+    ]
+
+
+def _job(bundle: Path, candidate: _Candidate, plan: Plan, images: Path, number: int) -> Job:
+    return Job(
+        id=f"round-{number}",
+        artifact=str(bundle / candidate.artifact.name),
+        runtime=candidate.runtime,
+        images=str(images),
+        count=max(_IMAGES, candidate.batch),
+        cells=(
+            JobCell(
+                threads=candidate.threads,
+                batch=candidate.batch,
+                warmup=plan.warmup,
+                invocations=plan.invocations,
+            ),
+        ),
+        want=("latencies",),
+    )
+
+
+def _require(candidate: _Candidate, result: JobResult) -> JobResult:
+    if result.failure is not None:
+        raise JobError(f"{candidate.title} could not be measured: {result.failure.message}")
+    return result
+
+
+def _records(
+    manifest: Manifest, device: Device, candidate: _Candidate, results: Sequence[JobResult]
+) -> tuple[Record, Record]:
+    first, last = results[0], results[-1]
+    cell = Cell(
+        model=manifest.model,
+        artifact=candidate.artifact.name,
+        artifact_sha256=candidate.artifact.sha256,
+        size_bytes=candidate.artifact.size_bytes,
+        runtime=candidate.runtime,
+        runtime_version=last.runtime_version,
+        threads=candidate.threads,
+        batch=candidate.batch,
+        device=device.name,
+    )
+    conditions = Conditions(
+        host=last.host,
+        delegate=last.cells[0].delegate,
+        versions={
+            **versions(()),
+            "numpy": last.numpy_version,
+            "python": last.python_version,
+            candidate.runtime: last.runtime_version,
+        },
+        commit=commit(),
+        date=utc_now(),
+    )
+    opened: CellResult = first.cells[0]
+    latency = Latency(rounds_ns=tuple(result.cells[0].latencies_ns for result in results))
+    memory = Memory(
+        peak_bytes=last.peak_memory_bytes,
+        import_ns=first.import_ns,
+        load_ns=opened.load_ns,
+        first_ns=opened.first_ns,
+    )
+    return (
+        Record(cell=cell, conditions=conditions, payload=latency),
+        Record(cell=cell, conditions=conditions, payload=memory),
+    )

@@ -1,0 +1,88 @@
+"""Place labels beside discs so that nothing overlaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+_DIRECTIONS = 16
+_RINGS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @property
+    def width(self) -> float:
+        """Return the horizontal extent."""
+        return self.x1 - self.x0
+
+    def overlap(self, other: Box) -> float:
+        """Return the shared area."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return max(0.0, width) * max(0.0, height)
+
+    def outside(self, bounds: Box) -> float:
+        """Return the area that lies outside `bounds`."""
+        return (self.x1 - self.x0) * (self.y1 - self.y0) - self.overlap(bounds)
+
+
+def place(
+    discs: Sequence[Box], sizes: Sequence[tuple[float, float]], bounds: Box, *, gap: float
+) -> list[Box]:
+    """Return a box of each size near its disc, overlapping no disc, no other box and no border.
+
+    Labels are placed one after the other, crowded discs first, each at the nearest free place on
+    rings round its disc; where there is none, where it overlaps least.
+    """
+    order = sorted(range(len(discs)), key=lambda at: -_crowd(discs, at))
+    placed: dict[int, Box] = {}
+    for at in order:
+        taken = [*discs, *placed.values()]
+        placed[at] = min(
+            _places(discs[at], sizes[at], gap),
+            key=lambda found: (_cost(found[1], taken, bounds), found[0]),
+        )[1]
+    return [placed[at] for at in range(len(discs))]
+
+
+def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[float, Box]]:
+    """Yield (distance, box), beside the disc first, then further out."""
+    x, y = (disc.x0 + disc.x1) / 2, (disc.y0 + disc.y1) / 2
+    for ring in range(_RINGS):
+        reach = disc.width / 2 + gap * (1 + 1.5 * ring)
+        for step in range(_DIRECTIONS):
+            angle = 2 * math.pi * step / _DIRECTIONS
+            # the box's centre lies so that its edge, not its centre, is at this reach
+            centre_x = x + math.cos(angle) * (reach + size[0] / 2)
+            centre_y = y + math.sin(angle) * (reach + size[1] / 2)
+            box = Box(
+                centre_x - size[0] / 2,
+                centre_y - size[1] / 2,
+                centre_x + size[0] / 2,
+                centre_y + size[1] / 2,
+            )
+            # right and above read best, so they win among equals
+            preference = 0.1 * step
+            yield reach + preference, box
+
+
+def _cost(box: Box, taken: Sequence[Box], bounds: Box) -> float:
+    return sum(box.overlap(other) for other in taken) + 10 * box.outside(bounds)
+
+
+def _crowd(discs: Sequence[Box], at: int) -> float:
+    here = discs[at]
+    return sum(
+        1 / (1 + math.hypot(here.x0 - other.x0, here.y0 - other.y0))
+        for number, other in enumerate(discs)
+        if number != at
+    )

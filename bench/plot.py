@@ -1,0 +1,198 @@
+"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hemline.bench.comparison import Comparison, Row, pareto_front
+from hemline.bench.placement import Box, place
+
+from hemline.errors import HemlineError
+from hemline.files import replacing
+
+# Okabe & Ito's palette, told apart by colour-blind readers
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_AREA_PER_KB = 3.0  # square points: 60 kB is a disc of 15 points across
+_LABEL_POINTS = 9.0
+
+
+def draw(comparison: Comparison, path: Path, *, chosen: tuple[str, str] | None = None) -> None:
+    """Write a PNG; `chosen` is the (artifact, runtime) to point out. Raises HemlineError."""
+    rows = [row for row in comparison.rows if row.latency is not None]
+    if not rows:
+        raise HemlineError("no latency was measured: nothing to draw")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 6.2), dpi=150, layout="constrained")
+    try:
+        _points(axes, rows)
+        _front(axes, rows)
+        _frame(axes, comparison, rows)
+        _legend(figure, axes, comparison, rows)
+        figure.canvas.draw()  # fixes the layout, so that labels can be placed in pixels
+        _labels(axes, rows, chosen)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png")
+    finally:
+        plt.close(figure)
+
+
+def _points(axes: Any, rows: list[Row]) -> None:
+    # large ones first, so that none hides a small one
+    for row in sorted(rows, key=lambda r: -r.cell.size_bytes):
+        axes.scatter(
+            *_xy(row),
+            s=_area(row),
+            color=_colour(row, rows),
+            alpha=0.75,
+            edgecolor="white",
+            linewidth=0.8,
+            zorder=3,
+        )
+
+
+def _front(axes: Any, rows: list[Row]) -> None:
+    front = pareto_front(rows)
+    axes.plot(
+        [_xy(row)[0] for row in front],
+        [_xy(row)[1] for row in front],
+        color="#444444",
+        linewidth=1.2,
+        linestyle="-",
+        zorder=2,
+    )
+
+
+def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    keras = 100 * comparison.keras_test.correct / comparison.keras_test.images
+    axes.axhline(keras, color="#999999", linestyle=":", linewidth=1, zorder=1)
+    axes.annotate(
+        f"Keras model {keras:.2f} %",
+        (1, keras),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color="#666666",
+    )
+    values = [_xy(row) for row in rows]
+    fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
+    lowest, highest = min(keras, *(y for _, y in values)), max(keras, *(y for _, y in values))
+    room = max(highest - lowest, 0.1)
+    axes.set_xscale("log")
+    axes.set_xlim(fastest / 1.45, slowest * 1.45)
+    axes.set_ylim(lowest - 0.35 * room, highest + 0.35 * room)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("latency of one image, µs (median, one thread, log scale)  ← faster")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(which="major", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    host = comparison.host
+    machine = f"{host.processor}, {host.cores} cores" if host else ""
+    figure.suptitle(f"{comparison.model}: accuracy against latency", x=0.02, ha="left", fontsize=13)
+    axes.set_title(f"{machine}, {comparison.dates[1]}", loc="left", fontsize=9, color="#666666")
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            linestyle="",
+            color=_COLOURS[at % len(_COLOURS)],
+            markersize=8,
+            label=f"{name} {comparison.versions[name]}",
+        )
+        for at, name in enumerate(_runtimes(rows))
+    ]
+    sizes = sorted({row.cell.size_bytes for row in rows})
+    for size in dict.fromkeys((sizes[0], sizes[-1])):
+        diameter = (_AREA_PER_KB * size / 1000) ** 0.5
+        handles.append(
+            Line2D(
+                [],
+                [],
+                marker="o",
+                linestyle="",
+                color="#bbbbbb",
+                markersize=diameter,
+                label=f"{size / 1000:.0f} kB",
+            )
+        )
+    handles.append(Line2D([], [], color="#444444", linewidth=1.2, label="Pareto front"))
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8.5,
+        handletextpad=0.6,
+        columnspacing=1.6,
+    )
+
+
+def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
+    renderer = axes.figure.canvas.get_renderer()
+    scale = axes.figure.dpi / 72
+    frame = axes.get_window_extent(renderer)
+    bounds = Box(frame.x0, frame.y0, frame.x1, frame.y1)
+    texts, sizes, discs = [], [], []
+    for row in rows:
+        best = (row.cell.artifact, row.cell.runtime) == chosen
+        text = axes.annotate(
+            f"{row.cell.artifact}{'  ← ship this' if best else ''}",
+            _xy(row),
+            fontsize=_LABEL_POINTS,
+            fontweight="bold" if best else "normal",
+            color=_colour(row, rows),
+            zorder=4,
+        )
+        extent = text.get_window_extent(renderer)
+        x, y = axes.transData.transform(_xy(row))
+        radius = (_area(row) ** 0.5) / 2 * scale
+        texts.append((text, x, y))
+        sizes.append((extent.width, extent.height))
+        discs.append(Box(x - radius, y - radius, x + radius, y + radius))
+    for (text, x, y), box in zip(texts, place(discs, sizes, bounds, gap=3 * scale), strict=True):
+        text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
+        text.set_anncoords("offset points")
+        text.set_verticalalignment("bottom")
+        centre = ((box.x0 + box.x1) / 2 - x, (box.y0 + box.y1) / 2 - y)
+        if (centre[0] ** 2 + centre[1] ** 2) ** 0.5 > box.width * 0.5 + 30 * scale:
+            target = ((box.x0 + box.x1) / 2, box.y0 if centre[1] > 0 else box.y1)
+            end = axes.transData.inverted().transform(target)
+            point = text.xy
+            axes.plot(
+                [point[0], end[0]], [point[1], end[1]], color="#aaaaaa", linewidth=0.6, zorder=2
+            )
+
+
+def _runtimes(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row.cell.runtime for row in rows))
+
+
+def _colour(row: Row, rows: list[Row]) -> str:
+    return _COLOURS[_runtimes(rows).index(row.cell.runtime) % len(_COLOURS)]
+
+
+def _area(row: Row) -> float:
+    return _AREA_PER_KB * row.cell.size_bytes / 1000
+
+
+def _xy(row: Row) -> tuple[float, float]:
+    median = row.latency.median_us if row.latency else float("nan")
+    return median, 100 * row.test.correct / row.test.images

@@ -1,0 +1,154 @@
+"""Tables: one list of rows, written as plain text or Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hemline.bench.comparison import Comparison, Row, drop_points
+
+from hemline.manifest import Manifest
+from hemline.statistics import wilson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns and rows of text; `numeric` says which columns are set flush right."""
+
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def as_text(table: Table) -> str:
+    """Return aligned plain text."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(table.columns))]
+    rule = tuple("─" * width for width in widths)
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, table.numeric, strict=True)
+        ).rstrip()
+        for line in (table.columns, rule, *table.rows)
+    )
+
+
+def as_markdown(table: Table) -> str:
+    """Return a Markdown table."""
+    rule = tuple("---:" if right else "---" for right in table.numeric)
+    lines = (table.columns, rule, *table.rows)
+    return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
+
+
+def bundle_table(comparison: Comparison) -> Table:
+    """Return one row for each artifact: size, accuracy, agreement, latency per runtime."""
+    runtimes = [name for name in comparison.versions]
+    by_artifact: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        by_artifact.setdefault(row.cell.artifact, []).append(row)
+    columns = ("artifact", "size", "accuracy", "drop", "agreement")
+    latencies = tuple(f"{name} {comparison.versions[name]}" for name in runtimes)
+    keras = comparison.keras_test
+    lines = [("keras", "", _percent(keras.correct, keras.images), "", "", *("" for _ in runtimes))]
+    for artifact, rows in by_artifact.items():
+        lines.append(
+            (
+                artifact,
+                f"{rows[0].cell.size_bytes / 1000:.1f} kB",
+                _span([_percent(r.test.correct, r.test.images) for r in rows]),
+                _span([f"{drop_points(keras, r.test):+.2f}" for r in rows]),
+                _span([_percent(r.test.agreement, r.test.images) for r in rows]),
+                *(_latency_in(rows, name) for name in runtimes),
+            )
+        )
+    return Table(
+        columns=(*columns, *latencies),
+        numeric=(False, *(True for _ in (*columns[1:], *latencies))),
+        rows=tuple(lines),
+    )
+
+
+def comparison_table(comparison: Comparison, recommended: str | None) -> Table:
+    """Return one row for each artifact and runtime, fastest first."""
+    rows = sorted(comparison.rows, key=lambda r: r.latency.median_us if r.latency else float("inf"))
+    return Table(
+        columns=(
+            "artifact",
+            "runtime",
+            "size",
+            "accuracy (95 %)",
+            "drop",
+            "agreement",
+            "median",
+            "p90",
+            "p99",
+            "memory",
+            "runs on",
+        ),
+        numeric=(False, False, *(True for _ in range(8)), False),
+        rows=tuple(_comparison_row(comparison, row, recommended) for row in rows),
+    )
+
+
+def conditions_line(comparison: Comparison) -> str:
+    """Return the conditions of the latencies in one line."""
+    if comparison.host is None:
+        return "no latency was measured yet"
+    host, (first, last) = comparison.host, comparison.dates
+    when = first if first == last else f"{first} to {last}"
+    return (
+        f"{host.processor}, {host.cores} cores, {host.system}; one thread, batch 1, median of set "
+        f"input, invoke, get output; accuracy on {comparison.keras_test.images:,} test images; {when}"
+    )
+
+
+def refusals(manifest: Manifest) -> list[str]:
+    """Return one line for each runtime that an artifact was refused by or is wrong in."""
+    return [
+        f"{artifact.name} in {verdict.runtime} {verdict.version}: {verdict.status}, {verdict.reason}"
+        for artifact in manifest.artifacts
+        for verdict in artifact.verdicts
+        if verdict.status != "right"
+    ]
+
+
+def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -> tuple[str, ...]:
+    latency, cell = row.latency, row.cell
+    low, high = wilson(row.test.correct, row.test.images)
+    mark = " ←" if f"{cell.artifact} {cell.runtime}" == recommended else ""
+    return (
+        f"{cell.artifact}{mark}",
+        f"{cell.runtime} {cell.runtime_version}",
+        f"{cell.size_bytes / 1000:.1f} kB",
+        f"{_percent(row.test.correct, row.test.images)} ({100 * low:.1f}–{100 * high:.1f})",
+        f"{drop_points(comparison.keras_test, row.test):+.2f}",
+        _percent(row.test.agreement, row.test.images),
+        *(
+            _microseconds(getattr(latency, name, None))
+            for name in ("median_us", "p90_us", "p99_us")
+        ),
+        f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
+        row.delegate.replace("ExecutionProvider", ""),
+    )
+
+
+def _latency_in(rows: Sequence[Row], runtime: str) -> str:
+    for row in rows:
+        if row.cell.runtime == runtime and row.latency is not None:
+            return _microseconds(row.latency.median_us)
+    return ""
+
+
+def _microseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} µs"
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.2f} %"
+
+
+def _span(texts: Sequence[str]) -> str:
+    """Return the one text, or the smallest and the largest where runtimes differ."""
+    different = sorted(set(texts))
+    return different[0] if len(different) == 1 else f"{different[0]} – {different[-1]}"

@@ -1,0 +1,294 @@
+"""Make a bundle: every artifact of a checkpoint, stamped, with the images to judge them on.
+
+Only what changed is made again: each artifact carries the fingerprint of all it was made from.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from hemline.export.calibration import Calibration, calibration_images
+from hemline.export.tolerance import tolerance_of
+from hemline.train.checkpoint import MODEL_NAME, read_card
+
+from hemline import evaluation_set, files, schema
+from hemline.card import Card
+from hemline.dataset import Images
+from hemline.errors import DataError, HemlineError
+from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
+from hemline.provenance import utc_now, versions
+from hemline.specs import Scheme
+from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
+from hemline.version import VERSION
+
+if TYPE_CHECKING:
+    import keras
+
+log = logging.getLogger(__name__)
+
+CONVERTER_PACKAGES = (
+    "tensorflow",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "numpy",
+)
+_SOURCES = ("folding.py", "converted.py", "tolerance.py", "../hemline/stamp.py")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """What to export.
+
+    checkpoint: folder of the checkpoint.
+    bundle: folder to write.
+    schemes: rows of the SCHEMES table.
+    calibration_count: images that the ranges of calibrated schemes come from.
+    """
+
+    checkpoint: Path
+    bundle: Path
+    schemes: tuple[Scheme, ...]
+    calibration_count: int = 500
+
+
+def export_bundle(
+    request: ExportRequest, images: Images, *, say: Callable[[str], None] = log.info
+) -> Manifest:
+    """Bring a bundle up to date with its checkpoint and return its manifest.
+
+    TensorFlow is imported only when something must be made. Raises DataError when the images are
+    not those that the checkpoint was trained on.
+    """
+    card = read_card(request.checkpoint)
+    if card.data_sha256 != images.sha256:
+        raise DataError(
+            f"{request.checkpoint} was trained on other {card.dataset} files than those in "
+            f"{images.source}: name the right folder with --data"
+        )
+    calibration = calibration_images(images, card.split, count=request.calibration_count)
+    old = _previous(request.bundle, card)
+    kept = {a.name: a for a in (old.artifacts if old else ()) if _unharmed(request.bundle, a)}
+    stale = [
+        scheme
+        for scheme in request.schemes
+        if scheme.file_name not in kept
+        or kept[scheme.file_name].recipe_sha256 != _recipe(scheme, card, calibration)
+    ]
+    evaluation = old.evaluation_sha256 if old else {}
+    if old is not None and not stale and _evaluation_unharmed(request.bundle, evaluation):
+        return old
+    maker = _Maker(request, card, calibration, images, say)
+    if not _evaluation_unharmed(request.bundle, evaluation):
+        evaluation = maker.write_evaluation()
+    made = {scheme.file_name: maker.make(scheme, evaluation) for scheme in stale}
+    manifest = _manifest(card, {**kept, **made}, evaluation, old)
+    schema.save(request.bundle / MANIFEST_NAME, manifest)
+    return manifest
+
+
+class _Maker:
+    """Holds the loaded model while artifacts are made."""
+
+    def __init__(
+        self,
+        request: ExportRequest,
+        card: Card,
+        calibration: Calibration,
+        images: Images,
+        say: Callable[[str], None],
+    ) -> None:
+        from hemline.train.tensorflow import quiet_keras
+
+        self._request, self._card, self._calibration = request, card, calibration
+        self._images, self._say = images, say
+        self._model: keras.Model = quiet_keras().models.load_model(
+            request.checkpoint / MODEL_NAME, compile=False
+        )
+
+    def write_evaluation(self) -> dict[str, str]:
+        """Write images, labels and Keras logits of validation and test; return their hashes."""
+        from hemline.train.evaluation import predict_logits
+
+        images, split = self._images, list(self._card.split.validation_indices)
+        parts = {
+            "validation": (images.train_images[split], images.train_labels[split]),
+            "test": (images.test_images, images.test_labels),
+        }
+        hashes: dict[str, str] = {}
+        for name, (pixels, labels) in parts.items():
+            self._say(f"keras logits of the {name} split ({len(pixels):,} images)")
+            logits = predict_logits(self._model, pixels)
+            correct = int((logits.argmax(axis=1) == labels).sum())
+            _require_score(self._card, name, correct)
+            hashes |= evaluation_set.save_split(
+                self._request.bundle, name, images=pixels, labels=labels, logits=logits
+            )
+        return hashes
+
+    def make(self, scheme: Scheme, evaluation: dict[str, str]) -> Artifact:
+        """Convert, stamp and write one artifact."""
+        from hemline.export.folding import fold_rescaling
+        from hemline.train.tensorflow import silenced
+
+        self._say(f"export {scheme.file_name}: {scheme.summary}")
+        module, _, name = scheme.converter.partition(":")
+        convert = getattr(importlib.import_module(module), name)
+        pixels = self._calibration.images if scheme.calibrated else None
+        with silenced():
+            converted = convert(fold_rescaling(self._model), pixels)
+        bound = tolerance_of(scheme.name, _weighted_layers(self._model))
+        logits = evaluation_set.load_split(self._request.bundle, "validation", evaluation).logits
+        stamp = Stamp(
+            name=scheme.file_name,
+            scheme=scheme.name,
+            format=scheme.format,
+            model=self._card.model,
+            labels=self._card.labels,
+            input=converted.input,
+            output=converted.output,
+            claims=scheme.claims,
+            temperature=self._card.temperature,
+            unknown_threshold=self._card.unknown_threshold,
+            tolerance=bound.share * float(np.abs(logits).max()),
+            test_vectors=self._card.test_vectors,
+            parent_sha256=self._card.checkpoint_sha256,
+            calibration_sha256=self._calibration.sha256 if scheme.calibrated else None,
+            payload_sha256="",
+            hemline_version=VERSION,
+        )
+        _require_specs(stamp, self._card)
+        write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
+        path = self._request.bundle / scheme.file_name
+        files.write_bytes(path, write_stamp(converted.content, stamp))
+        read_stamped(path)  # ensures that what was written is what the loader accepts
+        return Artifact(
+            name=scheme.file_name,
+            scheme=scheme.name,
+            format=scheme.format,
+            sha256=files.sha256_of(path),
+            size_bytes=path.stat().st_size,
+            input=stamp.input,
+            output=stamp.output,
+            calibration_sha256=stamp.calibration_sha256,
+            recipe_sha256=_recipe(scheme, self._card, self._calibration),
+            tolerance=stamp.tolerance,
+            minimum_agreement=bound.agreement,
+            verdicts=(),
+        )
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""
+    return schema.load(Manifest, bundle / MANIFEST_NAME)
+
+
+def _previous(bundle: Path, card: Card) -> Manifest | None:
+    """Return the old manifest where it is of the same checkpoint; one that cannot be read is none."""
+    if not (bundle / MANIFEST_NAME).exists():
+        return None
+    try:
+        old = read_manifest(bundle)
+    except HemlineError as error:
+        log.warning("%s: exporting everything again", error)
+        return None
+    return old if old.parent_sha256 == card.checkpoint_sha256 else None
+
+
+def _manifest(
+    card: Card, artifacts: dict[str, Artifact], evaluation: dict[str, str], old: Manifest | None
+) -> Manifest:
+    ordered = tuple(artifacts[name] for name in sorted(artifacts, key=_in_table))
+    if old is not None:
+        return replace(
+            old,
+            artifacts=ordered,
+            evaluation_sha256=evaluation,
+            recommended=None,
+            recommended_because="",
+            versions=versions(CONVERTER_PACKAGES),
+        )
+    return Manifest(
+        model=card.model,
+        parameters=card.parameters,
+        macs=card.macs,
+        labels=card.labels,
+        dataset=card.dataset,
+        data_sha256=card.data_sha256,
+        parent_sha256=card.checkpoint_sha256,
+        validation_indices=card.split.validation_indices,
+        evaluation_sha256=evaluation,
+        keras_scores=card.scores,
+        artifacts=ordered,
+        recommended=None,
+        recommended_because="",
+        versions=versions(CONVERTER_PACKAGES),
+        created=utc_now(),
+    )
+
+
+def _in_table(name: str) -> tuple[int, str]:
+    from hemline.export.schemes import SCHEMES
+
+    order = list(SCHEMES)
+    return (order.index(name) if name in order else len(order), name)
+
+
+def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
+    """Return the fingerprint of all that an artifact is made from."""
+    here = Path(__file__).resolve().parent
+    converter = Path(scheme.converter.partition(":")[0].rpartition(".")[2]).with_suffix(".py")
+    sources = [here / name for name in (*_SOURCES, converter)]
+    return files.fingerprint(
+        {
+            "scheme": schema.to_document(scheme),
+            "checkpoint": card.checkpoint_sha256,
+            "card": [card.labels, card.temperature, card.unknown_threshold],
+            "vectors": schema.to_document(card.test_vectors),
+            "calibration": calibration.sha256 if scheme.calibrated else None,
+            "versions": versions(CONVERTER_PACKAGES),
+            "sources": [files.sha256_of(path) for path in sources if path.exists()],
+        }
+    )
+
+
+def _unharmed(bundle: Path, artifact: Artifact) -> bool:
+    path = bundle / artifact.name
+    return path.is_file() and files.sha256_of(path) == artifact.sha256
+
+
+def _evaluation_unharmed(bundle: Path, hashes: dict[str, str]) -> bool:
+    return bool(hashes) and all(
+        (bundle / name).is_file() and files.sha256_of(bundle / name) == digest
+        for name, digest in hashes.items()
+    )
+
+
+def _weighted_layers(model: keras.Model) -> int:
+    return sum(1 for layer in model.layers if hasattr(layer, "kernel"))
+
+
+def _require_specs(stamp: Stamp, card: Card) -> None:
+    if stamp.input.shape != card.shape or stamp.output.classes != len(card.labels):
+        raise HemlineError(
+            f"{stamp.name} came out with input {stamp.input.shape} and {stamp.output.classes} "
+            f"classes, the card says {card.shape} and {len(card.labels)}: report this"
+        )
+
+
+def _require_score(card: Card, split: str, correct: int) -> None:
+    expected = card.score(split).correct
+    # Another processor sums in another order: a few images at the edge may change sides.
+    if abs(correct - expected) > max(3, expected // 2000):
+        raise HemlineError(
+            f"the checkpoint labels {correct} {split} images right, its card says {expected}: "
+            "the checkpoint does not work here; train again with --train"
+        )

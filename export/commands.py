@@ -1,0 +1,102 @@
+"""`hemline export` and `hemline verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from hemline.export.schemes import find_schemes
+from hemline.train.checkpoint import ZOO, is_checkpoint
+from hemline.train.models import find_model
+
+from hemline import files
+from hemline.console import data_option, fetch_options, say
+from hemline.errors import UsageError
+from hemline.fetch import load_images
+
+
+@click.command()
+@click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a checkpoint (default: checkpoints/MODEL, else the one that comes with Hemline).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the bundle (default: artifacts/MODEL).",
+)
+@click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
+@click.option("--calibration", default=500, show_default=True, help="Images for int8 ranges.")
+@click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
+@click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
+@data_option
+def export(
+    model: str,
+    checkpoint: Path | None,
+    output: Path | None,
+    schemes: tuple[str, ...],
+    calibration: int,
+    train_anew: bool,
+    quick: bool,
+    data: Path | None,
+) -> None:
+    """Export a checkpoint in every scheme and verify each file in every runtime.
+
+    Trains first when there is no checkpoint. Only what changed is made again.
+    """
+    rows = find_schemes(schemes)
+    name = f"{find_model(model).name}{'-quick' if quick else ''}"
+    if calibration < 1:
+        raise UsageError("--calibration must be at least 1")
+    if checkpoint is not None and train_anew:
+        raise UsageError("--checkpoint and --train exclude each other")
+    bundle = output or Path("artifacts") / name
+    source = checkpoint or _checkpoint(model, name, quick, train_anew, data)
+    images = load_images("fashion-mnist", fetch_options(data))
+    from hemline.export.bundle import ExportRequest, export_bundle
+    from hemline.export.verification import verify_bundle
+
+    request = ExportRequest(
+        checkpoint=source, bundle=bundle, schemes=rows, calibration_count=calibration
+    )
+    with files.locked(bundle):
+        manifest = export_bundle(request, images, say=say)
+        manifest = verify_bundle(bundle, manifest, say=say)
+    say(f"{bundle}: {len(manifest.artifacts)} artifacts, all right where they claim to be")
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def verify(bundle: Path) -> None:
+    """Verify a bundle's artifacts in every installed runtime; exit code 3 when one is wrong."""
+    from hemline.export.bundle import read_manifest
+    from hemline.export.verification import verify_bundle
+
+    with files.locked(bundle):
+        manifest = verify_bundle(bundle, read_manifest(bundle), say=say)
+    for artifact in manifest.artifacts:
+        for verdict in artifact.verdicts:
+            where = f"{artifact.name} in {verdict.runtime} {verdict.version}"
+            click.echo(
+                f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
+            )
+
+
+def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path | None) -> Path:
+    """Return the folder of the checkpoint to export: trained before, shipped, or trained now."""
+    folder = Path("checkpoints") / name
+    if not train_anew:
+        for known in (folder, ZOO / name):
+            if is_checkpoint(known):
+                say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
+                return known
+    from hemline.train.commands import run_training, summary
+    from hemline.train.recipe import find_recipe
+
+    recipe = "quick" if quick else find_model(model).recipe
+    card = run_training(model, find_recipe(recipe), recipe, 1, folder, data)
+    say(summary(card, folder))
+    return folder

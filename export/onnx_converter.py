@@ -1,0 +1,152 @@
+"""Write ONNX files with tf2onnx and ONNX Runtime's static quantization."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import onnx
+import tensorflow as tf
+import tf2onnx
+from hemline.export.converted import Converted, with_extremes
+
+from hemline.errors import HemlineError
+from hemline.specs import InputSpec, OutputSpec
+
+Pixels = npt.NDArray[np.uint8]
+_OPSET = 17  # the first with all operators used here; older runtimes on devices still read it
+_INPUT, _OUTPUT = "image", "logits"
+_LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}  # they change no value
+
+
+def convert_fp32(model: keras.Model, calibration: Pixels | None) -> Converted:
+    """Convert without quantization; float32 pixels in, float32 logits out."""
+    del calibration
+    return _described(_to_onnx(model))
+
+
+def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
+    """Quantize statically (QDQ, int8 weights per channel, uint8 activations); uint8 pixels in.
+
+    Ranges come from calibration images uint8 (n, h, w, c).
+    """
+    if calibration is None:
+        raise HemlineError("int8 needs calibration images")
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+        plain, prepared, quantized = (
+            f"{folder}/{name}.onnx" for name in ("plain", "prepared", "quantized")
+        )
+        onnx.save(_to_onnx(model), plain)
+        # symbolic shape inference needs sympy and finds nothing more in a classifier
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantized,
+            _Images(with_extremes(calibration)),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            # U8S8 is as fast as S8S8 with VNNI or on ARM, and takes pixels as they are
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return _described(_with_pixel_input(onnx.load(quantized)))
+
+
+class _Images:
+    """Calibration images in the form that ONNX Runtime asks for."""
+
+    def __init__(self, images: Pixels) -> None:
+        self._images: Iterator[Pixels] = iter(images)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """Return the next image, or None at the end."""
+        image = next(self._images, None)
+        return None if image is None else {_INPUT: image[np.newaxis].astype(np.float32)}
+
+
+def _to_onnx(model: keras.Model) -> onnx.ModelProto:
+    # tf2onnx.convert.from_keras does not know Keras 3 (tf2onnx 1.17); from_function does
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=_INPUT)]
+
+    def logits(image: tf.Tensor) -> tf.Tensor:
+        return tf.identity(model(image, training=False), name=_OUTPUT)
+
+    proto, _ = tf2onnx.convert.from_function(
+        tf.function(logits, input_signature=signature), input_signature=signature, opset=_OPSET
+    )
+    return _with_names(proto)
+
+
+def _with_names(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Name the output, and the free dimension of input and output "batch"."""
+    graph = proto.graph
+    old = graph.output[0].name
+    for node in graph.node:
+        node.output[:] = [_OUTPUT if name == old else name for name in node.output]
+        node.input[:] = [_OUTPUT if name == old else name for name in node.input]
+    graph.output[0].name = _OUTPUT
+    for value in (graph.input[0], graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Let uint8 pixels in where the graph quantized float pixels first.
+
+    Requires that only layout changes stand before that step, and that its scale is 1 and its zero
+    point 0, so that it changed nothing.
+    """
+    graph = proto.graph
+    values = {value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer}
+    name, passed = _INPUT, [_INPUT]
+    while (node := _only_consumer(graph, name)).op_type in _LAYOUT:
+        name = node.output[0]
+        passed.append(name)
+    if node.op_type != "QuantizeLinear":
+        raise HemlineError(f"the input feeds {node.op_type} before it is quantized: report this")
+    scale, zero_point = float(values[node.input[1]]), int(values[node.input[2]])
+    if (scale, zero_point) != (1.0, 0):
+        raise HemlineError(f"input came out as scale {scale}, zero point {zero_point}: report this")
+    graph.node.remove(node)
+    for other in graph.node:
+        other.input[:] = [name if each == node.output[0] else each for each in other.input]
+    for value in [value for value in graph.value_info if value.name in passed]:
+        graph.value_info.remove(value)  # it said float
+    graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
+    consumers = [node for node in graph.node if name in node.input]
+    if len(consumers) != 1:
+        raise HemlineError(f"{name} feeds {len(consumers)} operators, not one: report this")
+    return consumers[0]
+
+
+def _described(proto: onnx.ModelProto) -> Converted:
+    source, target = proto.graph.input[0], proto.graph.output[0]
+    _, height, width, channels = _dimensions(source)
+    input_dtype: Any = _dtype(source)
+    output_dtype: Any = _dtype(target)
+    return Converted(
+        content=proto.SerializeToString(),
+        input=InputSpec(height=height, width=width, channels=channels, dtype=input_dtype),
+        output=OutputSpec(classes=_dimensions(target)[1], dtype=output_dtype),
+    )
+
+
+def _dimensions(value: onnx.ValueInfoProto) -> list[int]:
+    return [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+
+
+def _dtype(value: onnx.ValueInfoProto) -> str:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)).name

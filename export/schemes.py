@@ -1,0 +1,83 @@
+"""The schemes: every way to write a model down, and the runtimes in which each must be right."""
+
+from __future__ import annotations
+
+from hemline.errors import UnknownNameError
+from hemline.specs import Claim, Scheme
+
+_LITERT = Claim(runtime="litert", minimum="2.3.0")
+_TFLITE_RUNTIME = Claim(runtime="tflite-runtime", minimum="2.14.0")
+_ONNXRUNTIME = Claim(runtime="onnxruntime", minimum="1.31.0")
+
+_TFLITE = "hemline.export.tflite_converter"
+_ONNX = "hemline.export.onnx_converter"
+
+# A row's key is the name of the file it makes. The claims are the versions that were tried.
+SCHEMES: dict[str, Scheme] = {
+    scheme.file_name: scheme
+    for scheme in (
+        Scheme(
+            name="fp32",
+            format="tflite",
+            summary="float32 weights and activations",
+            converter=f"{_TFLITE}:convert_fp32",
+            calibrated=False,
+            claims=(_LITERT, _TFLITE_RUNTIME),
+        ),
+        Scheme(
+            name="fp16",
+            format="tflite",
+            summary="float16 weights, float32 activations",
+            converter=f"{_TFLITE}:convert_fp16",
+            calibrated=False,
+            claims=(_LITERT, _TFLITE_RUNTIME),
+        ),
+        Scheme(
+            name="dynamic",
+            format="tflite",
+            summary="int8 weights, float32 activations",
+            converter=f"{_TFLITE}:convert_dynamic",
+            calibrated=False,
+            claims=(_LITERT, _TFLITE_RUNTIME),
+        ),
+        Scheme(
+            name="int8",
+            format="tflite",
+            summary="int8 weights per channel, int8 activations, int8 in and out",
+            converter=f"{_TFLITE}:convert_int8",
+            calibrated=True,
+            claims=(_LITERT, _TFLITE_RUNTIME),
+        ),
+        Scheme(
+            name="fp32",
+            format="onnx",
+            summary="float32 weights and activations",
+            converter=f"{_ONNX}:convert_fp32",
+            calibrated=False,
+            claims=(_ONNXRUNTIME,),
+        ),
+        Scheme(
+            name="int8",
+            format="onnx",
+            summary="int8 weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
+            converter=f"{_ONNX}:convert_int8",
+            calibrated=True,
+            claims=(_ONNXRUNTIME,),
+        ),
+    )
+}
+
+
+def find_schemes(names: tuple[str, ...]) -> tuple[Scheme, ...]:
+    """Return the rows for file names ("int8.onnx") or scheme names ("int8": in every format).
+
+    All rows when `names` is empty; raises UnknownNameError with the nearest name.
+    """
+    chosen: dict[str, Scheme] = {}
+    for name in names or tuple(SCHEMES):
+        rows = {key: row for key, row in SCHEMES.items() if name in (key, row.name)}
+        if not rows:
+            known = {*SCHEMES, *(row.name for row in SCHEMES.values())}
+            raise UnknownNameError("scheme", name, known)
+        chosen |= rows
+    return tuple(chosen.values())

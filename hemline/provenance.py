@@ -1,0 +1,57 @@
+"""Say when, with what versions and from which commit something was made."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from hemline.version import VERSION
+
+
+def utc_now() -> str:
+    """Return the UTC time in ISO 8601, to the second."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return package name to installed version, and Hemline's own; what is missing is left out."""
+    found = {"hemline": VERSION}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@functools.cache
+def commit() -> str | None:
+    """Return Hemline's commit, with "+" when its tree was changed; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    inside = _git(folder, "rev-parse", "--show-toplevel")
+    own = None if inside is None else Path(inside) / "hemline" / "version.py"
+    if own is None or not own.is_file() or not own.samefile(folder / "version.py"):
+        return None
+    name = _git(folder, "rev-parse", "--short=12", "HEAD")
+    if name is None:
+        return None
+    return f"{name}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else name
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,37 @@
+"""Make scores mean what they say: a temperature and an "unknown" threshold, from validation only.
+
+Temperature scaling: Guo et al., On Calibration of Modern Neural Networks (2017), sec. 4.2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+Logits = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+
+_REFUSED_SHARE = 0.01  # of the right validation answers may become "unknown"
+
+
+def fit_temperature(logits: Logits, labels: Labels) -> float:
+    """Return the temperature with the least cross-entropy; logits (n, classes), labels (n,)."""
+    rows = np.arange(len(labels))
+
+    def cross_entropy(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        return float(-log_softmax(scaled, axis=1)[rows, labels].mean())
+
+    best = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    return round(float(np.exp(best.x)), 4)
+
+
+def fit_unknown_threshold(logits: Logits, labels: Labels, temperature: float) -> float:
+    """Return the score under which answers are "unknown": 1 % of the right ones lie under it."""
+    scores = softmax(logits.astype(np.float64) / temperature, axis=1)
+    right = scores.argmax(axis=1) == labels
+    if not right.any():
+        return 0.0
+    return round(float(np.quantile(scores.max(axis=1)[right], _REFUSED_SHARE)), 4)
