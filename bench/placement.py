@@ -36,9 +36,14 @@ class Box:
 
 
 def place(
-    discs: Sequence[Box], sizes: Sequence[tuple[float, float]], bounds: Box, *, gap: float
+    discs: Sequence[Box],
+    sizes: Sequence[tuple[float, float]],
+    bounds: Box,
+    *,
+    gap: float,
+    obstacles: Sequence[Box] = (),
 ) -> list[Box]:
-    """Return a box of each size near its disc, overlapping no disc, no other box and no border.
+    """Return a box of each size near its disc, overlapping no disc, box, obstacle or border.
 
     Labels are placed one after the other, crowded discs first, each at the nearest free place on
     rings round its disc; where there is none, where it overlaps least.
@@ -46,7 +51,7 @@ def place(
     order = sorted(range(len(discs)), key=lambda at: -_crowd(discs, at))
     placed: dict[int, Box] = {}
     for at in order:
-        taken = [*discs, *placed.values()]
+        taken = [*discs, *obstacles, *placed.values()]
         placed[at] = min(
             _places(discs[at], sizes[at], gap),
             key=lambda found: (_cost(found[1], taken, bounds), found[0]),

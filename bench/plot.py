@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from hemline.files import replacing
 
 # Okabe & Ito's palette, told apart by colour-blind readers
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_AREA_PER_KB = 3.0  # square points: 60 kB is a disc of 15 points across
+_AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
+_LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
 
 
 def draw(comparison: Comparison, path: Path, *, chosen: tuple[str, str] | None = None) -> None:
@@ -140,7 +142,8 @@ def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> 
         ncols=len(handles),
         frameon=False,
         fontsize=8.5,
-        handletextpad=0.6,
+        handletextpad=1.1,
+        labelspacing=1.0,
         columnspacing=1.6,
     )
 
@@ -167,7 +170,8 @@ def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
         texts.append((text, x, y))
         sizes.append((extent.width, extent.height))
         discs.append(Box(x - radius, y - radius, x + radius, y + radius))
-    for (text, x, y), box in zip(texts, place(discs, sizes, bounds, gap=3 * scale), strict=True):
+    placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=_obstacles(axes, renderer))
+    for (text, x, y), box in zip(texts, placed, strict=True):
         text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
         text.set_anncoords("offset points")
         text.set_verticalalignment("bottom")
@@ -179,6 +183,23 @@ def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
             axes.plot(
                 [point[0], end[0]], [point[1], end[1]], color="#aaaaaa", linewidth=0.6, zorder=2
             )
+
+
+def _obstacles(axes: Any, renderer: Any) -> list[Box]:
+    """Return boxes along the drawn lines and the texts that were there before the labels."""
+    boxes = []
+    for line in axes.get_lines():
+        points = line.get_transform().transform(line.get_xydata())
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
+            steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0)) / _LINE_STEP_PIXELS))
+            for step in range(steps + 1):
+                x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
+                boxes.append(Box(x - 1, y - 1, x + 1, y + 1))
+    for text in axes.texts:
+        if text.get_text().startswith("Keras"):
+            extent = text.get_window_extent(renderer)
+            boxes.append(Box(extent.x0, extent.y0, extent.x1, extent.y1))
+    return boxes
 
 
 def _runtimes(rows: list[Row]) -> list[str]:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import importlib.util
 import re
+import sys
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,6 +44,7 @@ class Backend:
     session: "module:class" that opens a model.
     extra: of Hemline's package that installs it.
     numpy_below: first numpy major version it cannot work with; None where any works.
+    not_after: module that must not be loaded in the process before it; None where any may.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Backend:
     session: str
     extra: str
     numpy_below: int | None = None
+    not_after: str | None = None
 
 
 # In order of preference: the first installed one that a file claims is used.
@@ -72,6 +75,8 @@ BACKENDS: dict[str, Backend] = {
             extra="tflite",
             # with numpy 2 it imports, and then Interpreter() raises SystemError
             numpy_below=2,
+            # both bring a TensorFlow Lite of their own, and the later one crashes in the other's
+            not_after="tensorflow",
         ),
         Backend(
             name="onnxruntime",
@@ -128,7 +133,12 @@ def load_module(backend: Backend) -> object:
 
 
 def require_working(backend: Backend) -> None:
-    """Raise BackendError when the installed numpy is one that the backend breaks with."""
+    """Raise BackendError when the backend would break in this process."""
+    if backend.not_after is not None and backend.not_after in sys.modules:
+        raise BackendError(
+            f"{backend.name} crashes in a process that has loaded {backend.not_after}: "
+            "use litert here, or run a job in a process of its own"
+        )
     if backend.numpy_below is None:
         return
     major = int(re.match(r"\d+", np.__version__).group())  # type: ignore[union-attr]

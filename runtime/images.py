@@ -38,7 +38,12 @@ def read_image(path: Path, spec: InputSpec) -> Pixels:
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"{path} is not an image that can be read: {error}") from error
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return DataError(f"cannot read {path}: {reason[0].lower()}{reason[1:]}")
 
 
 def _fitted(image, spec: InputSpec) -> Pixels:  # type: ignore[no-untyped-def]
@@ -60,7 +65,7 @@ def _read_npy(path: Path) -> Pixels:
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} is no single array: save one with numpy.save")
     return array

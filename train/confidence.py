@@ -14,6 +14,7 @@ Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
 _REFUSED_SHARE = 0.01  # of the right validation answers may become "unknown"
+_SURE = 0.9  # an answer this sure is never "unknown", however sure the model always is
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
@@ -29,9 +30,13 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def fit_unknown_threshold(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Return the score under which answers are "unknown": 1 % of the right ones lie under it."""
+    """Return the score under which answers are "unknown": 1 % of the right ones lie under it.
+
+    At most 0.9, and 0 when no answer is right.
+    """
     scores = softmax(logits.astype(np.float64) / temperature, axis=1)
     right = scores.argmax(axis=1) == labels
     if not right.any():
         return 0.0
-    return round(float(np.quantile(scores.max(axis=1)[right], _REFUSED_SHARE)), 4)
+    quantile = float(np.quantile(scores.max(axis=1)[right], _REFUSED_SHARE))
+    return round(min(quantile, _SURE), 4)

@@ -130,6 +130,7 @@ class _Run:
             epochs=recipe.epochs,
             steps_per_epoch=steps,
             verbose=0,
+            shuffle=False,  # the pipeline has shuffled
             callbacks=[self._after_each_epoch(model, on_epoch)],
         )
         return _Trained(
@@ -268,7 +269,7 @@ def _score(split: str, logits: np.ndarray, labels: np.ndarray) -> Score:
 
 def _as_csv(history: tuple[Epoch, ...]) -> bytes:
     stream = io.StringIO()
-    names = [name for name in Epoch.__dataclass_fields__]
+    names = list(Epoch.__dataclass_fields__)
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([getattr(epoch, name) for name in names] for epoch in history)

@@ -1,0 +1,183 @@
+"""From records to table, picture and verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hemline.bench.commands import RECORDS_NAME
+from hemline.bench.comparison import Comparison, compare, pareto_front
+from hemline.bench.devices import DEVICES
+from hemline.bench.measuring import Plan, measure
+from hemline.bench.placement import Box, place
+from hemline.bench.plot import draw
+from hemline.bench.table import as_markdown, as_text, bundle_table, comparison_table
+from hemline.bench.verdict import explain, recommend
+from hemline.budget import Budget
+from hemline.cli import cli
+from hemline.errors import HemlineError
+from hemline.evaluation_set import load_split
+from hemline.manifest import Manifest
+from hemline.record import Latency, Memory, Record, merge_into, read_records
+
+
+@pytest.fixture(scope="module")
+def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
+    """Return real accuracy records and real, short measurements."""
+    plan = Plan(rounds=2, invocations=20, warmup=2)
+    said: list[str] = []
+    measured = measure(bundle, manifest, DEVICES["local"], plan, say=said.append)
+    assert said == ["bench 10 cells × 2 rounds × 20 invocations"]
+    return (*read_records(bundle / RECORDS_NAME), *measured)
+
+
+@pytest.fixture(scope="module")
+def comparison(records: tuple[Record, ...]) -> Comparison:
+    return compare(records)
+
+
+def test_every_cell_has_raw_latencies_memory_and_facts(records: tuple[Record, ...]) -> None:
+    timed = [record for record in records if isinstance(record.payload, Latency)]
+    assert len(timed) == 10
+    for record in timed:
+        assert isinstance(record.payload, Latency)
+        assert [len(round_ns) for round_ns in record.payload.rounds_ns] == [20, 20]
+        assert record.conditions.host.processor
+        assert record.conditions.versions[record.cell.runtime] == record.cell.runtime_version
+    for record in records:
+        if isinstance(record.payload, Memory):
+            assert record.payload.import_ns > 0
+            assert record.payload.load_ns > 0
+
+
+def test_a_row_joins_accuracy_and_latency_of_the_same_file(comparison: Comparison) -> None:
+    assert len(comparison.rows) == 10
+    assert all(row.latency and row.memory for row in comparison.rows)
+    assert all(row.test.images == 200 for row in comparison.rows)
+
+
+def test_the_tables_have_every_artifact(comparison: Comparison) -> None:
+    table = bundle_table(comparison)
+    assert [row[0] for row in table.rows] == [
+        "keras",
+        "fp32.tflite",
+        "fp16.tflite",
+        "dynamic.tflite",
+        "int8.tflite",
+        "fp32.onnx",
+        "int8.onnx",
+    ]
+    text = as_text(table)
+    assert len({len(line.rstrip()) for line in text.splitlines()[:2]}) == 1
+    assert as_markdown(table).count("\n") == len(table.rows) + 1
+    marked = comparison_table(comparison, "int8.tflite litert")
+    assert sum("←" in row[0] for row in marked.rows) == 1
+
+
+def test_the_pareto_front_is_beaten_by_none(comparison: Comparison) -> None:
+    front = pareto_front(comparison.rows)
+    assert front
+    for member in front:
+        for row in comparison.rows:
+            assert row.latency is not None
+            assert member.latency is not None
+            faster = row.latency.median_us < member.latency.median_us
+            assert not (faster and row.test.correct >= member.test.correct)
+
+
+def test_the_verdict_says_what_to_ship_and_why(
+    comparison: Comparison, bundle: Path, manifest: Manifest
+) -> None:
+    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
+    budget = Budget(max_drop_points=100, max_kb=90)
+    chosen = recommend(comparison, budget)
+    reasons = explain(comparison, budget, chosen, labels)
+    assert reasons[0].startswith(f"Ship {chosen.artifact} with {chosen.runtime}")
+    assert any("fp32.onnx in onnxruntime has" in reason for reason in reasons)
+
+
+def test_the_picture_is_a_png_with_something_on_it(comparison: Comparison, tmp_path: Path) -> None:
+    draw(comparison, tmp_path / "a.png", chosen=("int8.tflite", "litert"))
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.width >= 1000
+        assert len(np.unique(np.asarray(image.convert("L")))) > 50
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+def test_unlike_hosts_share_no_table(records: tuple[Record, ...]) -> None:
+    first = next(r for r in records if isinstance(r.payload, Latency))
+    host = dataclasses.replace(first.conditions.host, processor="another one")
+    moved = dataclasses.replace(
+        first,
+        conditions=dataclasses.replace(first.conditions, host=host),
+        cell=dataclasses.replace(first.cell, runtime_version="0"),
+    )
+    with pytest.raises(HemlineError, match="unlike hosts share no table"):
+        compare((*records, moved))
+
+
+def test_a_newer_record_of_a_cell_replaces_the_older(
+    records: tuple[Record, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "records.jsonl"
+    assert merge_into(path, records) == records
+    changed = dataclasses.replace(records[-1], payload=Latency(rounds_ns=((1,),)))
+    merged = merge_into(path, [changed])
+    assert len(merged) == len(records)
+    assert read_records(path) == merged
+
+
+def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path: Path) -> None:
+    folder = str(shutil.copytree(bundle, tmp_path / "bundle"))
+    run = CliRunner()
+
+    def call(*arguments: str) -> str:
+        result = run.invoke(cli, list(arguments), catch_exceptions=False)
+        assert result.exit_code == 0
+        return result.stdout
+
+    call("bench", folder, "--quick")
+    assert "nothing changed" in run.invoke(cli, ["bench", folder, "--quick"]).output
+    assert "int8.tflite" in call("table", folder)
+    rows = [json.loads(line) for line in call("table", folder, "--json").splitlines()]
+    assert {row["artifact"] for row in rows} >= {"keras", "int8.onnx"}
+    text = call("compare", folder, "--quick", "--max-drop-points", "100")
+    assert "Ship " in text
+    lines = (tmp_path / "bundle" / "compare.jsonl").read_text().splitlines()
+    assert {json.loads(line)["runtime"] for line in lines} >= {"litert", "onnxruntime"}
+    assert (tmp_path / "bundle" / "compare.png").stat().st_size > 10_000
+    assert "Ship " in call("choose", folder, "--max-drop-points", "100")
+    manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
+    assert manifest["recommended"] in {row["artifact"] for row in rows}
+
+
+def test_a_budget_that_nothing_fits_is_a_gate(bundle: Path, tmp_path: Path) -> None:
+    folder = str(shutil.copytree(bundle, tmp_path / "bundle"))
+    CliRunner().invoke(cli, ["bench", folder, "--quick"])
+    from hemline.errors import GateError
+
+    with pytest.raises(GateError, match="no artifact fits the budget"):
+        CliRunner().invoke(cli, ["choose", folder, "--max-kb", "1"], catch_exceptions=False)
+
+
+_POINTS = st.lists(st.tuples(st.floats(60, 740), st.floats(60, 540)), min_size=1, max_size=12)
+
+
+@given(points=_POINTS)
+def test_labels_stay_inside_and_apart(points: list[tuple[float, float]]) -> None:
+    """Twelve labels of 80 × 14 on 800 × 600 always find room."""
+    discs = [Box(x - 8, y - 8, x + 8, y + 8) for x, y in points]
+    placed = place(discs, [(80, 14)] * len(discs), Box(0, 0, 800, 600), gap=4)
+    for at, box in enumerate(placed):
+        assert box.outside(Box(0, 0, 800, 600)) == pytest.approx(0, abs=1e-6)
+        for other in placed[at + 1 :]:
+            assert box.overlap(other) == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,134 @@
+"""A small real data set, a small trained checkpoint and its bundle, made once a session."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from hemline.card import Card
+from hemline.dataset import DATASETS, Images
+from hemline.fetch import FetchOptions, load_images
+from hemline.manifest import Manifest
+
+Pixels = npt.NDArray[np.uint8]
+TRAIN, TEST = 800, 200
+
+
+def idx_bytes(array: Pixels) -> bytes:
+    """Return the IDX form of a uint8 array."""
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.tobytes()
+    )
+
+
+def striped_images(count: int, seed: int) -> tuple[Pixels, Pixels]:
+    """Return images (count, 28, 28) whose class is the row of a bright bar, and their labels."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.uint8) % 10
+    random.shuffle(labels)
+    images = random.integers(0, 90, (count, 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 + 2 * label : 5 + 2 * label, 4:24] = random.integers(160, 256)
+    return images, labels
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with four IDX files in the form of Fashion-MNIST."""
+    folder = tmp_path_factory.mktemp("data")
+    train, test = striped_images(TRAIN, seed=1), striped_images(TEST, seed=2)
+    arrays = {
+        "train_images": train[0],
+        "train_labels": train[1],
+        "test_images": test[0],
+        "test_labels": test[1],
+    }
+    for file in DATASETS["fashion-mnist"].files:
+        (folder / file.name).write_bytes(idx_bytes(arrays[file.role]))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images(data_folder: Path) -> Images:
+    """Return the small data set."""
+    return load_images("fashion-mnist", FetchOptions(folder=data_folder))
+
+
+@pytest.fixture(scope="session")
+def train_checkpoint(images: Images) -> Callable[..., Card]:
+    """Return a function that trains hem-50k on the small data set into a folder."""
+
+    def run(folder: Path, **changes: object) -> Card:
+        from hemline.train.tensorflow import quiet_keras
+
+        quiet_keras()
+        from hemline.train.models import MODELS
+        from hemline.train.recipe import Recipe
+        from hemline.train.training import TrainRequest, train
+
+        stop_after = changes.pop("stop_after", None)
+        seed = changes.pop("seed", 1)
+        fields = {"epochs": 3, "batch": 50, "validation": 100, "precision": "float32", **changes}
+
+        def on_epoch(epoch: object, _: int) -> None:
+            if getattr(epoch, "epoch", None) == stop_after:
+                raise KeyboardInterrupt
+
+        request = TrainRequest(
+            model=MODELS["hem-50k"],
+            recipe=Recipe(**fields),  # type: ignore[arg-type]
+            recipe_name="test",
+            seed=int(str(seed)),
+            folder=folder,
+        )
+        return train(request, images, on_epoch=on_epoch)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, train_checkpoint: Callable[..., Card]
+) -> Path:
+    """Return the folder of a checkpoint that knows the small data set."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    train_checkpoint(folder, epochs=8)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: Images) -> Path:
+    """Return a verified bundle of every scheme; tests that change it must copy it."""
+    from hemline.export.bundle import ExportRequest, export_bundle
+    from hemline.export.schemes import SCHEMES
+    from hemline.export.verification import verify_bundle
+
+    folder = tmp_path_factory.mktemp("bundle")
+    request = ExportRequest(
+        checkpoint=checkpoint, bundle=folder, schemes=tuple(SCHEMES.values()), calibration_count=100
+    )
+    verify_bundle(folder, export_bundle(request, images))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def manifest(bundle: Path) -> Manifest:
+    """Return the bundle's manifest."""
+    from hemline.export.bundle import read_manifest
+
+    return read_manifest(bundle)
+
+
+@pytest.fixture(autouse=True)
+def _no_user_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep tests away from the user's cache and data folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("HEMLINE_DATA", raising=False)
+    yield

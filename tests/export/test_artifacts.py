@@ -1,0 +1,224 @@
+"""What every scheme must give, and what the bundle does with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemline import files, schema
+from hemline.dataset import Images, without_copies
+from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
+from hemline.evaluation_set import load_split
+from hemline.export.bundle import ExportRequest, export_bundle, read_manifest
+from hemline.export.calibration import calibration_images, training_indices
+from hemline.export.schemes import SCHEMES, find_schemes
+from hemline.export.tolerance import tolerance_of
+from hemline.export.verification import RECORDS_NAME, judge, require_claims, verify_bundle
+from hemline.manifest import MANIFEST_NAME, Manifest, Verdict
+from hemline.record import Accuracy, read_records
+from hemline.runtime.backends import BACKENDS, installed
+from hemline.stamp import read_stamped
+from hemline.train.checkpoint import read_card
+
+# DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
+BORDERS = {
+    "fp32.tflite": (("float32", 1.0, 0), "float32"),
+    "fp16.tflite": (("float32", 1.0, 0), "float32"),
+    "dynamic.tflite": (("float32", 1.0, 0), "float32"),
+    "int8.tflite": (("int8", 1.0, -128), "int8"),
+    "fp32.onnx": (("float32", 1.0, 0), "float32"),
+    "int8.onnx": (("uint8", 1.0, 0), "float32"),
+}
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    """Return a bundle that a test may change."""
+    shutil.copytree(bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def request(checkpoint: Path, folder: Path, *schemes: str) -> ExportRequest:
+    return ExportRequest(
+        checkpoint=checkpoint, bundle=folder, schemes=find_schemes(schemes), calibration_count=100
+    )
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_pixels_go_in_and_logits_come_out(manifest: Manifest, bundle: Path, name: str) -> None:
+    artifact = manifest.artifact(name)
+    entrance = (artifact.input.dtype, artifact.input.scale, artifact.input.zero_point)
+    assert (entrance, artifact.output.dtype) == BORDERS[name]
+    stamp = read_stamped(bundle / name).stamp
+    assert (stamp.input, stamp.output) == (artifact.input, artifact.output)
+    assert stamp.labels == manifest.labels
+    assert stamp.claims == SCHEMES[name].claims
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_an_artifact_is_right_in_every_runtime_it_claims(manifest: Manifest, name: str) -> None:
+    claimed = {c.runtime for c in SCHEMES[name].claims if installed(BACKENDS[c.runtime])}
+    verdicts = {v.runtime: v for v in manifest.artifact(name).verdicts}
+    assert claimed <= verdicts.keys()
+    for runtime in claimed:
+        verdict = verdicts[runtime]
+        assert (verdict.status, verdict.reason) == ("right", "")
+        assert {score.split for score in verdict.scores} == {"validation", "test"}
+        assert verdict.largest_difference <= manifest.artifact(name).tolerance
+
+
+def test_schemes_shrink_the_file_as_they_say(manifest: Manifest) -> None:
+    size = {a.name: a.size_bytes for a in manifest.artifacts}
+    assert size["fp16.tflite"] < 0.6 * size["fp32.tflite"]
+    assert size["int8.tflite"] < 0.4 * size["fp32.tflite"]
+    assert size["int8.onnx"] < 0.5 * size["fp32.onnx"]
+
+
+def test_nothing_is_made_again_when_nothing_changed(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()}
+    said: list[str] = []
+    manifest = export_bundle(request(checkpoint, copy), images, say=said.append)
+    verify_bundle(copy, manifest, say=said.append)
+    assert said == []
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
+
+
+def test_an_altered_artifact_alone_is_made_again(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    original = (copy / "fp16.tflite").read_bytes()
+    (copy / "fp16.tflite").write_bytes(original[:-9])
+    said: list[str] = []
+    export_bundle(request(checkpoint, copy), images, say=said.append)
+    assert [line.split(":")[0] for line in said] == ["export fp16.tflite"]
+    assert len((copy / "fp16.tflite").read_bytes()) == len(original)
+
+
+def test_another_calibration_touches_calibrated_schemes_only(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    changed = dataclasses.replace(request(checkpoint, copy), calibration_count=60)
+    said: list[str] = []
+    export_bundle(changed, images, say=said.append)
+    assert {line.split(":")[0] for line in said} == {"export int8.tflite", "export int8.onnx"}
+
+
+def test_a_damaged_manifest_only_costs_time(checkpoint: Path, copy: Path, images: Images) -> None:
+    (copy / MANIFEST_NAME).write_text('{"kind": "manifest", "schema": 1')
+    manifest = export_bundle(request(checkpoint, copy, "fp32.tflite"), images)
+    assert [artifact.name for artifact in manifest.artifacts] == ["fp32.tflite"]
+
+
+def test_other_images_than_those_trained_on_are_refused(
+    checkpoint: Path, tmp_path: Path, images: Images
+) -> None:
+    other = dataclasses.replace(images, sha256={**images.sha256, "train-images-idx3-ubyte": "0"})
+    with pytest.raises(DataError, match="was trained on other fashion-mnist files"):
+        export_bundle(request(checkpoint, tmp_path), other)
+
+
+def test_calibration_images_are_in_no_other_split(checkpoint: Path, images: Images) -> None:
+    split = read_card(checkpoint).split
+    chosen = calibration_images(images, split, count=100).images
+    validation = images.train_images[list(split.validation_indices)]
+    assert len(without_copies(chosen, (validation, images.test_images))) == 100
+    training = images.train_images[training_indices(len(images.train_images), split)]
+    assert len(without_copies(chosen, (training,))) == 0
+
+
+def test_a_copy_of_a_test_image_is_never_calibrated_on(checkpoint: Path, images: Images) -> None:
+    split = read_card(checkpoint).split
+    leaky = dataclasses.replace(images, test_images=images.train_images[::2])
+    chosen = calibration_images(leaky, split, count=100).images
+    assert len(without_copies(chosen, (leaky.test_images,))) == 100
+
+
+def test_too_few_calibration_images_are_told(checkpoint: Path, images: Images) -> None:
+    with pytest.raises(DataError, match="5000 calibration images asked for, 700 are there"):
+        calibration_images(images, read_card(checkpoint).split, count=5000)
+
+
+def test_accuracy_records_hold_the_answers(bundle: Path, manifest: Manifest) -> None:
+    split = load_split(bundle, "test", manifest.evaluation_sha256)
+    found = [r for r in read_records(bundle / RECORDS_NAME) if isinstance(r.payload, Accuracy)]
+    assert len(found) == 2 * (sum(len(a.verdicts) for a in manifest.artifacts) + 1)
+    for record in found:
+        if isinstance(record.payload, Accuracy) and record.payload.split == "test":
+            right = record.payload.classes() == split.labels
+            assert (len(right), right.sum()) == (record.payload.images, record.payload.correct)
+
+
+def test_an_altered_evaluation_set_is_refused(copy: Path) -> None:
+    labels = np.load(copy / "evaluation" / "test-labels.npy")
+    np.save(copy / "evaluation" / "test-labels.npy", (labels + 1) % 10)
+    with pytest.raises(FileFormatError, match="test-labels.npy was altered"):
+        verify_bundle(copy, read_manifest(copy))
+
+
+def verdict_of(manifest: Manifest, logits: np.ndarray, reference: np.ndarray) -> Verdict:
+    artifact = manifest.artifact("int8.tflite")
+    return judge(artifact, artifact.verdicts[0], logits, reference)
+
+
+def test_a_corrupt_answer_is_wrong(bundle: Path, manifest: Manifest) -> None:
+    reference = load_split(bundle, "test", manifest.evaluation_sha256).logits
+    shuffled = np.roll(reference, 1, axis=1)
+    assert verdict_of(manifest, reference, reference).status == "right"
+    wrong = verdict_of(manifest, shuffled, reference)
+    assert wrong.status == "wrong"
+    assert "logits differ by" in wrong.reason
+    assert "% of the labels agree" in wrong.reason
+    broken = np.full_like(reference, np.nan)
+    assert "not finite" in verdict_of(manifest, broken, reference).reason
+
+
+def test_a_file_that_is_wrong_inside_its_claim_stops_with_exit_code_3(copy: Path) -> None:
+    """The reference is changed instead of the file: whatever disagrees is wrong."""
+    path = copy / "evaluation" / "test-logits.npy"
+    np.save(path, np.roll(np.load(path), 1, axis=1))
+    manifest = read_manifest(copy)
+    hashes = {**manifest.evaluation_sha256, "evaluation/test-logits.npy": files.sha256_of(path)}
+    with pytest.raises(GateError, match=r"int8\.onnx in onnxruntime .*: logits differ") as caught:
+        verify_bundle(copy, dataclasses.replace(manifest, evaluation_sha256=hashes))
+    assert caught.value.exit_code == 3
+    assert "wrong" in {v.status for a in read_manifest(copy).artifacts for v in a.verdicts}
+
+
+def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
+    manifest = read_manifest(copy)
+    artifacts = tuple(
+        dataclasses.replace(
+            artifact,
+            verdicts=tuple(
+                dataclasses.replace(verdict, runtime="something else", status="wrong")
+                for verdict in artifact.verdicts
+            ),
+        )
+        for artifact in manifest.artifacts
+    )
+    require_claims(copy, dataclasses.replace(manifest, artifacts=artifacts))
+
+
+def test_a_scheme_name_means_every_format() -> None:
+    assert [s.file_name for s in find_schemes(("int8",))] == ["int8.tflite", "int8.onnx"]
+    assert [s.file_name for s in find_schemes(("int8.onnx",))] == ["int8.onnx"]
+    assert len(find_schemes(())) == len(SCHEMES)
+    with pytest.raises(UnknownNameError, match="did you mean 'int8"):
+        find_schemes(("int-8",))
+
+
+def test_tolerances_grow_with_depth_and_coarseness() -> None:
+    fp32, fp16, int8 = (tolerance_of(name, 6).share for name in ("fp32", "fp16", "int8"))
+    assert fp32 < fp16 < int8 <= 0.5
+    assert tolerance_of("int8", 3).share < tolerance_of("int8", 8).share
+
+
+def test_a_manifest_survives_the_disk(bundle: Path, manifest: Manifest, tmp_path: Path) -> None:
+    schema.save(tmp_path / "m.json", manifest)
+    assert schema.load(Manifest, tmp_path / "m.json") == manifest

@@ -1,0 +1,107 @@
+"""From pixels to the tensor and from the tensor to a prediction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hemline.errors import DataError
+from hemline.runtime.decoder import UNKNOWN, Decoder
+from hemline.runtime.pixels import PixelEncoder, pixel_table
+from hemline.specs import InputSpec, OutputSpec
+
+PIXELS = np.arange(256, dtype=np.float64)
+
+
+def spec(**fields: object) -> InputSpec:
+    return InputSpec(**{"height": 2, "width": 2, "channels": 1, "dtype": "float32", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"dtype": "float32"}, PIXELS),
+        ({"dtype": "uint8"}, PIXELS),
+        ({"dtype": "int8", "zero_point": -128}, PIXELS - 128),
+        ({"dtype": "float32", "mean": 127.5, "std": 127.5}, (PIXELS - 127.5) / 127.5),
+        ({"dtype": "int8", "scale": 2.0, "zero_point": 0}, np.minimum(np.round(PIXELS / 2), 127)),
+    ],
+)
+def test_the_table_holds_the_stored_value_of_every_pixel(
+    fields: dict[str, object], expected: np.ndarray
+) -> None:
+    table = pixel_table(spec(**fields))
+    assert table.dtype == fields["dtype"]
+    # float32 holds 24 bits: of values up to 255 at most 255 · 2⁻²⁴ is lost
+    np.testing.assert_allclose(table.astype(np.float64), expected, atol=255 * 2**-24)
+
+
+@given(scale=st.floats(0.001, 10), zero_point=st.integers(-128, 127))
+def test_any_quantization_keeps_real_values_within_half_a_step(
+    scale: float, zero_point: int
+) -> None:
+    table = pixel_table(spec(dtype="int8", scale=scale, zero_point=zero_point)).astype(np.float64)
+    real = (table - zero_point) * scale
+    inside = (table > -128) & (table < 127)
+    assert np.all(np.abs(real - PIXELS)[inside] <= scale / 2 * (1 + 1e-9))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((2, 2), np.float32), "dtype uint8"),
+        (np.full((2, 2), np.nan), "dtype uint8"),
+        (np.zeros((2, 2), np.int64), "dtype uint8"),
+        (np.zeros((3, 2), np.uint8), r"2 × 2 × 1 values here, not shape \(3, 2"),
+        (np.zeros((2, 2, 3), np.uint8), "2 × 2 × 1 values"),
+        (np.zeros((0,), np.uint8), "2 × 2 × 1 values"),
+        (np.uint8(3), "uint8 array, not uint8"),
+        ([[1, 2], [3, 4]], "uint8 array, not list"),
+        (None, "uint8 array, not NoneType"),
+    ],
+)
+def test_what_is_no_image_gets_one_clear_line(image: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        PixelEncoder(spec()).encode_one(image)  # type: ignore[arg-type]
+
+
+def test_strided_and_read_only_images_give_the_same_tensor() -> None:
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4)[::2, ::2]
+    image.flags.writeable = False
+    encoder = PixelEncoder(spec(dtype="int8", zero_point=-128))
+    expected = (image.astype(np.int16) - 128).astype(np.int8)[np.newaxis, ..., np.newaxis]
+    np.testing.assert_array_equal(encoder.encode_one(image), expected)
+
+
+def decoder(**fields: object) -> Decoder:
+    output = OutputSpec(classes=3, dtype="int8", scale=0.5, zero_point=10)
+    return Decoder(output, ("a", "b", "c"), **fields)  # type: ignore[arg-type]
+
+
+def test_stored_logits_become_real_ones() -> None:
+    logits = decoder().logits(np.array([[10, 12, -128]], np.int8))
+    np.testing.assert_array_equal(logits, [[0.0, 1.0, -69.0]])
+
+
+def test_the_score_is_the_softmax_at_the_temperature() -> None:
+    logits = np.array([1.0, 3.0, 2.0], np.float32)
+    prediction = decoder(temperature=2.0).decode_one(logits)
+    expected = np.exp(logits / 2) / np.exp(logits / 2).sum()
+    assert (prediction.label, prediction.index) == ("b", 1)
+    # three float32 operations on values under 1: a few units of 2⁻²⁴
+    assert prediction.score == pytest.approx(float(expected[1]), abs=1e-6)
+    np.testing.assert_allclose(prediction.scores, expected, atol=1e-6)
+    assert [label for label, _ in prediction.top(2)] == ["b", "c"]
+
+
+def test_a_score_that_does_not_exceed_the_threshold_is_unknown() -> None:
+    prediction = decoder(unknown_threshold=0.9).decode_one(np.array([0, 0.1, 0], np.float32))
+    assert (prediction.label, prediction.index) == (UNKNOWN, 1)
+
+
+def test_huge_logits_do_not_overflow() -> None:
+    prediction = decoder().decode_one(np.array([1e30, -1e30, 0], np.float32))
+    assert prediction.score == 1.0
+    np.testing.assert_array_equal(prediction.scores, [1, 0, 0])

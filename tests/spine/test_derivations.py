@@ -1,0 +1,73 @@
+"""Statistics and the budget: known values and edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hemline.budget import Budget, Candidate, choose, over_budget
+from hemline.errors import GateError
+from hemline.record import Latency
+from hemline.statistics import paired_drop, summarize, wilson
+
+
+def test_percentiles_come_from_all_rounds_and_the_spread_from_their_medians() -> None:
+    summary = summarize(Latency(rounds_ns=((1000, 2000, 3000), (5000, 6000, 7000))))
+    assert (summary.median_us, summary.low_us, summary.high_us) == (4.0, 2.0, 6.0)
+    assert summary.invocations == 6
+
+
+def test_the_wilson_interval_matches_a_published_value() -> None:
+    # Newcombe 1998, Statistics in Medicine 17:857, table I: 81 of 263, method 3
+    low, high = wilson(81, 263)
+    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+@given(total=st.integers(1, 10**6), data=st.data())
+def test_the_wilson_interval_holds_the_share(total: int, data: st.DataObject) -> None:
+    correct = data.draw(st.integers(0, total))
+    low, high = wilson(correct, total)
+    assert -1e-9 <= low <= correct / total + 1e-9
+    assert correct / total - 1e-9 <= high <= 1 + 1e-9
+
+
+def test_a_paired_drop_needs_the_same_images() -> None:
+    right = np.array([True, True, False, True])
+    assert paired_drop(right, right) == (0.0, 0.0)
+    drop, margin = paired_drop(right, np.array([True, False, False, True]))
+    assert drop == 25.0
+    assert margin > 0
+    with pytest.raises(ValueError, match="same images"):
+        paired_drop(right, right[:2])
+
+
+def candidate(name: str, median_us: float, size: int = 1000, drop: float = 0.0) -> Candidate:
+    return Candidate(
+        artifact=name, runtime="r", size_bytes=size, drop_points=drop, median_us=median_us
+    )
+
+
+def test_the_fastest_within_the_budget_is_chosen() -> None:
+    options = [candidate("slow", 90), candidate("fast", 30), candidate("wrong", 10, drop=3.0)]
+    assert choose(options, Budget()).artifact == "fast"
+
+
+def test_of_equally_fast_ones_the_smallest_is_chosen() -> None:
+    options = [candidate("large", 30, size=9000), candidate("small", 31, size=1000)]
+    assert choose(options, Budget()).artifact == "small"
+
+
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        (Budget(max_drop_points=0.1), "loses 0.20 points"),
+        (Budget(max_kb=0.5), "has 1 kB"),
+        (Budget(max_ms=0.01), "takes 0.030 ms"),
+    ],
+)
+def test_a_budget_that_nothing_fits_names_the_reason(budget: Budget, reason: str) -> None:
+    with pytest.raises(GateError, match=reason):
+        choose([candidate("only", 30, drop=0.2)], budget)
+    assert over_budget(candidate("only", 30, drop=0.2), Budget()) is None

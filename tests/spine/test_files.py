@@ -1,0 +1,74 @@
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hemline import files
+from hemline.errors import BusyError, FileFormatError, HemlineError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    files.write_bytes(path, b"old")
+
+    def half_a_write() -> None:
+        with files.replacing(path) as partial:
+            partial.write_bytes(b"ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        half_a_write()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        files.write_bytes(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_that_is_a_file_gives_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HemlineError, match="cannot write .*file/below"):
+        files.write_bytes(tmp_path / "file" / "below", b"")
+
+
+def test_a_missing_file_gives_one_line(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="cannot read .*nothing: no such file"):
+        files.read_bytes(tmp_path / "nothing")
+
+
+def test_a_folder_held_by_another_process_is_refused(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from hemline.files import locked\n"
+        f"with locked(pathlib.Path({str(tmp_path)!r})):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        with (
+            pytest.raises(BusyError, match="another hemline command works in"),
+            files.locked(tmp_path),
+        ):
+            pass
+        child.communicate("")
+    with files.locked(tmp_path):
+        pass  # free again
+
+
+def test_equal_values_have_equal_fingerprints_in_any_order() -> None:
+    assert files.fingerprint({"a": 1, "b": [2]}) == files.fingerprint({"b": [2], "a": 1})
+    assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})

@@ -1,0 +1,117 @@
+"""The rules of the house: who may import whom, what loads fast, what a user sees."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("train", "export", "runtime", "bench")
+MAY_IMPORT = {
+    "hemline": set(),
+    "runtime": set(),
+    "train": {"runtime"},
+    "export": {"train", "runtime"},
+    "bench": {"runtime"},
+}
+# What the command line sees: it composes, so its modules may reach every stage inside functions.
+SOURCES = [(stage, path) for stage in ("hemline", *STAGES) for path in (ROOT / stage).glob("*.py")]
+
+
+def imported(tree: ast.AST, *, everywhere: bool) -> set[str]:
+    """Return the modules that a file imports, at its top level only or anywhere."""
+    nodes = ast.walk(tree) if everywhere else ast.iter_child_nodes(tree)
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+def stages_of(names: set[str]) -> set[str]:
+    return {name.split(".")[1] for name in names if name.startswith("hemline.")} & set(STAGES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "path"), SOURCES, ids=lambda value: getattr(value, "name", value)
+)
+def test_a_stage_imports_only_what_it_may(stage: str, path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    composes = path.name in ("cli.py", "data_commands.py")
+    names = imported(tree, everywhere=not composes)
+    assert stages_of(names) <= MAY_IMPORT[stage] | {stage}
+
+
+@pytest.mark.parametrize("path", [p for s, p in SOURCES if s == "runtime"], ids=lambda p: p.name)
+def test_the_runtime_needs_numpy_and_one_backend_only(path: Path) -> None:
+    allowed = {"hemline", "numpy", "__future__", *sys.stdlib_module_names}
+    if path.name == "commands.py":
+        allowed.add("click")
+    if path.name == "images.py":
+        allowed.add("PIL")
+    used = {name.split(".")[0] for name in imported(ast.parse(path.read_text()), everywhere=True)}
+    assert used <= allowed
+
+
+def loaded_by(code: str) -> set[str]:
+    report = f"import sys, json\n{code}\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", report], capture_output=True, text=True, check=True, cwd="/"
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HEAVY = {"tensorflow", "keras", "click", "PIL", "matplotlib", "onnxruntime", "sklearn", "scipy"}
+
+
+def test_importing_the_runtime_loads_nothing_heavy() -> None:
+    assert not loaded_by("import hemline.runtime") & (HEAVY | {"ai_edge_litert", "tflite_runtime"})
+
+
+def test_the_command_modules_load_without_tensorflow() -> None:
+    code = "; ".join(f"import hemline.{stage}.commands" for stage in STAGES)
+    assert not loaded_by(code) & (HEAVY - {"click"})
+
+
+def test_a_stage_is_one_module_object() -> None:
+    """The folders have bare names too: nobody may import hemline.train a second time as train."""
+    code = "import hemline.train.recipe, hemline.export.schemes, hemline.bench.table"
+    assert not loaded_by(code) & set(STAGES)
+
+
+def test_the_lock_pins_every_package_with_hashes_and_no_address() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    assert "--index" not in text
+    pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all("==" in pin and pin.endswith("\\") for pin in pins)
+    assert text.count("--hash=sha256:") >= len(pins)
+    names = {pin.split("==")[0] for pin in pins}
+    assert {"tensorflow", "tf2onnx", "onnxruntime", "tflite-runtime", "numpy", "click"} <= names
+
+
+def test_bare_make_prints_the_targets() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("export", "compare", "test", "lint", "clean"):
+        assert f"make {target} " in done.stdout
+
+
+def test_no_source_names_a_path_of_a_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py", "*.md", "*.toml", "Makefile", ".ci/*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.split()
+    for name in listed:
+        path = ROOT / name
+        if path.is_file() and path != Path(__file__).resolve():
+            assert "/root/" not in path.read_text(), name
