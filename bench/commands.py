@@ -85,8 +85,8 @@ def table(bundle: Path, as_json: bool) -> None:
         return
     click.echo(as_text(content))
     click.echo(conditions_line(comparison))
-    for line in refusals(manifest):
-        click.echo(line)
+    for refusal in refusals(manifest):
+        click.echo(refusal)
 
 
 @click.command()
@@ -119,8 +119,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     marked = f"{chosen.artifact} {chosen.runtime}"
     click.echo(as_text(comparison_table(comparison, marked)))
     click.echo(conditions_line(comparison))
-    for line in (*refusals(manifest), "", *reasons):
-        click.echo(line)
+    click.echo("\n".join((*refusals(manifest), "", *reasons)))
     say(f"picture: {bundle / PICTURE_NAME}, rows: {bundle / TABLE_NAME}")
 
 
@@ -150,7 +149,6 @@ def readme(check: bool) -> None:
 def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -> Any:
     """Choose, write the choice into the manifest, and return it with its reasons."""
     from hemline.bench.verdict import explain, recommend
-
     from hemline.evaluation_set import load_split
 
     chosen = recommend(comparison, budget)

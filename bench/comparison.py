@@ -93,7 +93,7 @@ def compare(records: Sequence[Record]) -> Comparison:
 
 def right(answers: Accuracy, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Return which images were labelled right, bool (images,)."""
-    return answers.classes() == labels
+    return np.asarray(answers.classes() == labels, bool)
 
 
 def drop_points(reference: Accuracy, other: Accuracy) -> float:

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.bench.devices import Device
-from hemline.runtime.backends import find_backend, installed
-from hemline.runtime.process import JobProcess
-
 from hemline.errors import HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest
 from hemline.provenance import commit, utc_now, versions
 from hemline.record import Cell, Conditions, Latency, Memory, Record
+from hemline.runtime.backends import find_backend, installed
+from hemline.runtime.process import JobProcess
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from hemline.bench.comparison import Comparison, Row, pareto_front
 from hemline.bench.placement import Box, place
-
 from hemline.errors import HemlineError
 from hemline.files import replacing
 

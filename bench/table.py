@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemline.bench.comparison import Comparison, Row, drop_points
-
 from hemline.manifest import Manifest
 from hemline.statistics import wilson
 
@@ -43,7 +42,7 @@ def as_markdown(table: Table) -> str:
 
 def bundle_table(comparison: Comparison) -> Table:
     """Return one row for each artifact: size, accuracy, agreement, latency per runtime."""
-    runtimes = [name for name in comparison.versions]
+    runtimes = list(comparison.versions)
     by_artifact: dict[str, list[Row]] = {}
     for row in comparison.rows:
         by_artifact.setdefault(row.cell.artifact, []).append(row)
@@ -98,15 +97,17 @@ def conditions_line(comparison: Comparison) -> str:
     host, (first, last) = comparison.host, comparison.dates
     when = first if first == last else f"{first} to {last}"
     return (
-        f"{host.processor}, {host.cores} cores, {host.system}; one thread, batch 1, median of set "
-        f"input, invoke, get output; accuracy on {comparison.keras_test.images:,} test images; {when}"
+        f"{host.processor}, {host.cores} cores, {host.system}; one thread, batch 1, median of "
+        "set input, invoke, get output; "
+        f"accuracy on {comparison.keras_test.images:,} test images; {when}"
     )
 
 
 def refusals(manifest: Manifest) -> list[str]:
     """Return one line for each runtime that an artifact was refused by or is wrong in."""
     return [
-        f"{artifact.name} in {verdict.runtime} {verdict.version}: {verdict.status}, {verdict.reason}"
+        f"{artifact.name} in {verdict.runtime} {verdict.version}: "
+        f"{verdict.status}, {verdict.reason}"
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
         if verdict.status != "right"

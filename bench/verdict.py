@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from hemline.bench.comparison import Comparison, Row, candidates, right
 
+from hemline.bench.comparison import Comparison, Row, candidates, right
 from hemline.budget import Budget, Candidate, choose, over_budget
 from hemline.statistics import paired_drop
 

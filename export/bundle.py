@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from hemline.export.calibration import Calibration, calibration_images
-from hemline.export.tolerance import tolerance_of
-from hemline.train.checkpoint import MODEL_NAME, read_card
 
 from hemline import evaluation_set, files, schema
 from hemline.card import Card
 from hemline.dataset import Images
 from hemline.errors import DataError, HemlineError
+from hemline.export.calibration import Calibration, calibration_images
+from hemline.export.tolerance import tolerance_of
 from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
 from hemline.provenance import utc_now, versions
 from hemline.specs import Scheme
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
+from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.version import VERSION
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ class _Maker:
 
     def write_evaluation(self) -> dict[str, str]:
         """Write images, labels and Keras logits of validation and test; return their hashes."""
-        from hemline.train.evaluation import predict_logits
+        from hemline.train.evaluation import Predictor
 
+        predictor = Predictor(self._model)
         images, split = self._images, list(self._card.split.validation_indices)
         parts = {
             "validation": (images.train_images[split], images.train_labels[split]),
@@ -126,7 +127,7 @@ class _Maker:
         hashes: dict[str, str] = {}
         for name, (pixels, labels) in parts.items():
             self._say(f"keras logits of the {name} split ({len(pixels):,} images)")
-            logits = predict_logits(self._model, pixels)
+            logits = predictor.logits(pixels)
             correct = int((logits.argmax(axis=1) == labels).sum())
             _require_score(self._card, name, correct)
             hashes |= evaluation_set.save_split(
@@ -192,7 +193,7 @@ def read_manifest(bundle: Path) -> Manifest:
 
 
 def _previous(bundle: Path, card: Card) -> Manifest | None:
-    """Return the old manifest where it is of the same checkpoint; one that cannot be read is none."""
+    """Return the old manifest of the same checkpoint; one that cannot be read is none."""
     if not (bundle / MANIFEST_NAME).exists():
         return None
     try:

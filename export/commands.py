@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from hemline.export.schemes import find_schemes
-from hemline.train.checkpoint import ZOO, is_checkpoint
-from hemline.train.models import find_model
 
 from hemline import files
 from hemline.console import data_option, fetch_options, say
 from hemline.errors import UsageError
+from hemline.export.schemes import find_schemes
 from hemline.fetch import load_images
+from hemline.train.checkpoint import ZOO, is_checkpoint
+from hemline.train.models import find_model
 
 
 @click.command()
@@ -20,7 +20,7 @@ from hemline.fetch import load_images
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of a checkpoint (default: checkpoints/MODEL, else the one that comes with Hemline).",
+    help="Folder of a checkpoint (default: checkpoints/MODEL, else the shipped one).",
 )
 @click.option(
     "-o",

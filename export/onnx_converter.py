@@ -12,9 +12,9 @@ import numpy.typing as npt
 import onnx
 import tensorflow as tf
 import tf2onnx
-from hemline.export.converted import Converted, with_extremes
 
 from hemline.errors import HemlineError
+from hemline.export.converted import Converted, with_extremes
 from hemline.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]

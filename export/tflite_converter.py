@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from hemline.export.converted import Converted, with_extremes
 
 from hemline.errors import HemlineError
+from hemline.export.converted import Converted, with_extremes
 from hemline.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 def convert_fp32(model: keras.Model, calibration: Pixels | None) -> Converted:
     """Convert without quantization."""
     del calibration
-    return _convert(model, lambda converter: None)
+    return _convert(model, lambda _: None)
 
 
 def convert_fp16(model: keras.Model, calibration: Pixels | None) -> Converted:

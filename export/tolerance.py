@@ -12,10 +12,11 @@ fp16   Weights are rounded to 11 significant bits: each by at most 2⁻¹¹. A l
        L · 2⁻¹¹.
 8 bit  Per tensor, uniform rounding to 255 steps of a range of about 8 standard deviations has a
        relative error of 8 ÷ (255 · √12) = 0.9 % rms. Weights and activations of L layers add up
-       like random numbers: 0.9 % · √(2L) of the logits' rms; the largest of 10⁵ normal values is
-       4.4 of them, and images whose activations leave the calibrated range are clipped on top.
+       like random numbers: 0.9 % · √(2L) of the logits' rms; the largest of 10⁵ normal values
+       is 4.4 of them, and images whose activations leave the calibrated range are clipped on top.
        For L = 8 the random part alone is 16 % of R; twice that bounds the largest difference.
-       This cannot prove a file right, but a corrupt one is off by R itself; agreement does the rest.
+       This cannot prove a file right, but a corrupt one is off by R itself, and agreement bounds
+       the rest.
 """
 
 from __future__ import annotations

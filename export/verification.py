@@ -12,16 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from hemline.runtime.backends import BACKENDS, Backend, installed, version_of
-from hemline.runtime.host import host_facts
-from hemline.runtime.process import JobProcess
 
 from hemline import files, schema
 from hemline.card import Score
 from hemline.errors import GateError, HemlineError, JobError
 from hemline.evaluation_set import SPLITS, EvaluationSplit, load_split
 from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, Verdict
+from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, Status, Verdict
 from hemline.provenance import commit, utc_now, versions
 from hemline.record import (
     Accuracy,
@@ -31,6 +28,9 @@ from hemline.record import (
     merge_into,
     pack_predictions,
 )
+from hemline.runtime.backends import BACKENDS, Backend, installed, version_of
+from hemline.runtime.host import host_facts
+from hemline.runtime.process import JobProcess
 from hemline.stamp import read_stamped
 
 log = logging.getLogger(__name__)
@@ -183,7 +183,7 @@ def _judge(
         )
     failure = next((r.failure for r in results.values() if r.failure is not None), None)
     if failure is not None:
-        status = "refused" if failure.kind in ("claim", "backend") else "wrong"
+        status: Status = "refused" if failure.kind in ("claim", "backend") else "wrong"
         verdict = replace(empty, status=status, reason=failure.message)
         return Outcome(artifact=artifact.name, verdict=verdict, records=())
     logits = {name: np.load(str(result.cells[0].logits)) for name, result in results.items()}
@@ -309,7 +309,8 @@ def _line(outcome: Outcome) -> str:
     if score is None:
         return f"{where} ({verdict.reason})"
     figures = (
-        f"{100 * score.accuracy:.2f} % right, {100 * verdict.agreement / score.images:.2f} % agree, "
+        f"{100 * score.accuracy:.2f} % right, "
+        f"{100 * verdict.agreement / score.images:.2f} % agree, "
         f"logits within {verdict.largest_difference:.2g}"
     )
     return f"{where}, {figures}{f' ({verdict.reason})' if verdict.reason else ''}"

@@ -1,5 +1,6 @@
 """Hemline: from labelled images to a small, verified, measured file for an edge device."""
 
-from hemline.version import VERSION as __version__
+from hemline import version
 
+__version__ = version.VERSION
 __all__ = ["__version__"]

@@ -225,7 +225,7 @@ def array_sha256(array: Pixels) -> str:
 
 
 def without_copies(images: Pixels, others: Iterable[Pixels]) -> npt.NDArray[np.intp]:
-    """Return the positions of `images` (uint8 (n, …)) that occur in none of `others`, by content."""
+    """Return positions of `images` (uint8 (n, …)) that occur in none of `others`, by content."""
     elsewhere = {digest for other in others for digest in image_hashes(other)}
     fresh = [at for at, digest in enumerate(image_hashes(images)) if digest not in elsewhere]
     return np.asarray(fresh, np.intp)

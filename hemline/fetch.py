@@ -143,14 +143,17 @@ def _sources(dataset: Dataset, options: FetchOptions) -> list[tuple[str, Source]
     if options.offline:
         return found
     mirrors = dataset.mirrors if options.mirrors is None else options.mirrors
-    for mirror in mirrors:
-        found.append((mirror, lambda url=mirror: _kept(dataset, cache, _download(dataset, url))))
+    found += [(mirror, _mirror(dataset, cache, mirror)) for mirror in mirrors]
     if dataset.debian_package is not None and options.mirrors is None:
         package = dataset.debian_package
         found.append(
             (f"Debian package {package}", lambda: _kept(dataset, cache, _unpack(dataset, package)))
         )
     return found
+
+
+def _mirror(dataset: Dataset, cache: Path, url: str) -> Source:
+    return lambda: _kept(dataset, cache, _download(dataset, url))
 
 
 def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Role, bytes]:

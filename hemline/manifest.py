@@ -86,7 +86,7 @@ class Manifest:
     dataset: name in the DATASETS table.
     data_sha256: file name to SHA-256 of its decompressed bytes.
     parent_sha256: of the checkpoint that everything was exported from.
-    validation_indices: positions in the training file that stay apart from training and calibration.
+    validation_indices: positions in the training file kept apart from training and calibration.
     evaluation_sha256: file of the evaluation folder to its SHA-256.
     keras_scores: accuracy counts of the Keras model.
     artifacts: one for each exported file.

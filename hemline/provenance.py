@@ -20,13 +20,8 @@ def utc_now() -> str:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return package name to installed version, and Hemline's own; what is missing is left out."""
-    found = {"hemline": VERSION}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    known = {package: _version(package) for package in packages}
+    return {"hemline": VERSION, **{name: found for name, found in known.items() if found}}
 
 
 @functools.cache
@@ -41,6 +36,13 @@ def commit() -> str | None:
     if name is None:
         return None
     return f"{name}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else name
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

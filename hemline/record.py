@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,7 @@ class Accuracy:
         return np.frombuffer(zlib.decompress(base64.b64decode(self.predictions)), np.uint8)
 
 
-def pack_predictions(classes: npt.NDArray[np.integer]) -> str:
+def pack_predictions(classes: npt.NDArray[np.integer[Any]]) -> str:
     """Pack class indices (n,) under 256 for Accuracy.predictions."""
     return base64.b64encode(zlib.compress(classes.astype(np.uint8).tobytes(), 9)).decode()
 

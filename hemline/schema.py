@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, strictly: wrong types, unknown and missing fields are refused.
+"""Frozen dataclasses to JSON and back; wrong types, unknown and missing fields are refused.
 
 A dataclass that crosses a stage border names its `KIND` and `SCHEMA` (its version) as class
 variables; both are written into the document and checked when it is read. Understood field types:

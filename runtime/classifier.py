@@ -9,6 +9,8 @@ from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
+
+from hemline.errors import BackendError, ClaimError, DataError
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
@@ -20,8 +22,6 @@ from hemline.runtime.backends import (
 )
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.pixels import PixelEncoder, Pixels
-
-from hemline.errors import BackendError, ClaimError, DataError
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
 _BATCH = 64  # large enough to spread the cost of a call, small enough for a device's memory

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from hemline.runtime.backends import Tensor
 
+from hemline.runtime.backends import Tensor
 from hemline.specs import OutputSpec
 
 UNKNOWN = "unknown"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from hemline.runtime.pixels import Pixels
 
 from hemline.errors import BackendError, DataError
+from hemline.runtime.pixels import Pixels
 from hemline.specs import InputSpec
 
 _LARGEST_PIXELS = 50_000_000  # a 50-megapixel photograph; more is refused before it is unpacked

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hemline.runtime.backends import Tensor
-
 from hemline.errors import BackendError
+from hemline.runtime.backends import Tensor
 
 
 class InterpreterSession:
@@ -59,6 +58,6 @@ def _require_one(inputs: list[Any], outputs: list[Any]) -> None:
 
 def _delegate(interpreter: Any) -> str:
     # Private, but the only way to see what a delegate really took over; both packages have it.
-    details = getattr(interpreter, "_get_ops_details", list)()
+    details: list[Any] = getattr(interpreter, "_get_ops_details", list)()
     taken = any(operator["op_name"] == "DELEGATE" for operator in details)
     return "XNNPACK" if taken else "builtin"

@@ -21,6 +21,10 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
+
+from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
+from hemline.files import parse_json
+from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.runtime.backends import (
     Backend,
     Session,
@@ -34,10 +38,6 @@ from hemline.runtime.backends import (
 from hemline.runtime.decoder import Decoder
 from hemline.runtime.host import host_facts, peak_memory_bytes, steady_memory_bytes
 from hemline.runtime.pixels import PixelEncoder, Pixels
-
-from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
-from hemline.files import parse_json
-from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.schema import from_document, to_document
 from hemline.stamp import StampedFile, read_stamped
 
@@ -72,8 +72,7 @@ class JobRunner:
         try:
             cells = self._cells(job)
         except HemlineError as error:
-            kind = next((kind for cls, kind in _KINDS if isinstance(error, cls)), "crash")
-            failure = Failure(kind=kind, message=str(error))
+            failure = Failure(kind=_kind_of(error), message=str(error))
         except Exception as error:  # noqa: BLE001 — a child must answer, whatever a runtime raises
             failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")
         return self._result(job, cells, failure)
@@ -103,7 +102,7 @@ class JobRunner:
         if fresh:
             self._sessions[key] = _open(backend, file, cell, encoder.encode(images[:1]))
         opened = self._sessions[key]
-        latencies = ()
+        latencies: tuple[int, ...] = ()
         if "latencies" in job.want:
             latencies = _timed(opened.session, cell, encoder, images)
         logits = None
@@ -245,6 +244,10 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _kind_of(error: HemlineError) -> FailureKind:
+    return next((kind for cls, kind in _KINDS if isinstance(error, cls)), "crash")
 
 
 def _version_or_empty(runtime: str) -> str:

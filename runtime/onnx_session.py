@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hemline.runtime.backends import Tensor
 
 from hemline.errors import BackendError
+from hemline.runtime.backends import Tensor
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from hemline.runtime.backends import Tensor
 
 from hemline.errors import DataError
+from hemline.runtime.backends import Tensor
 from hemline.specs import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -58,4 +58,5 @@ def pixel_table(spec: InputSpec) -> Tensor:
         return real.astype(np.float32)
     limits = np.iinfo(spec.dtype)
     stored = np.round(real / spec.scale) + spec.zero_point
-    return np.clip(stored, limits.min, limits.max).astype(spec.dtype)
+    table: Tensor = np.clip(stored, limits.min, limits.max).astype(spec.dtype)
+    return table

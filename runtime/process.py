@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -34,7 +35,8 @@ class JobProcess:
         """Start the child with `command`, by default this Python's job runner."""
         # safe path: a file called numpy.py in the current folder must not be imported
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # open as long as the child is
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             self._child = subprocess.Popen(
                 list(command or local_command()),
@@ -82,10 +84,8 @@ class JobProcess:
     def close(self) -> None:
         """End the child: its standard input is closed, and it is killed if that is not enough."""
         if self._child.stdin is not None:
-            try:
+            with contextlib.suppress(OSError):  # the child may be gone already
                 self._child.stdin.close()
-            except OSError:
-                pass  # the child is gone already
         try:
             self._child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -119,9 +119,7 @@ class JobProcess:
 
 def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
     """Move answers into a queue, so that waiting for one can have a time-out."""
-    try:
+    with contextlib.suppress(ValueError):  # closed while reading: the empty answer says so
         while line := stream.readline(_LONGEST_ANSWER):
             lines.put(line)
-    except ValueError:
-        pass  # closed while reading: the empty answer below says so
     lines.put("")

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from hemline.train.checkpoint import is_checkpoint
-from hemline.train.models import MODELS, find_model
-from hemline.train.recipe import Recipe, find_recipe
 
 from hemline.card import Card, Epoch
 from hemline.console import data_option, fetch_options, say
 from hemline.errors import UsageError
 from hemline.fetch import load_images
+from hemline.train.checkpoint import is_checkpoint
+from hemline.train.models import MODELS, find_model
+from hemline.train.recipe import Recipe, find_recipe
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -32,7 +32,7 @@ class ModelRow:
 MODELS: dict[str, ModelRow] = {
     "hem-50k": ModelRow(
         name="hem-50k",
-        summary="five full 3×3 convolutions with batch normalization, under 50,000 parameters",
+        summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
         build="hemline.train.hem:build_hem_50k",
         recipe="fast",
     ),
@@ -52,16 +52,15 @@ def build_model(
     """Build a model whose layers compute in `policy` (float32 or mixed_bfloat16)."""
     from hemline.train.tensorflow import quiet_keras
 
-    keras = quiet_keras()
+    backend = quiet_keras()
     module, _, name = row.build.partition(":")
     build = getattr(importlib.import_module(module), name)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
+    before = backend.config.dtype_policy()
+    backend.config.set_dtype_policy(policy)
     try:
-        model: keras.Model = build(shape, classes)
+        return build(shape, classes)
     finally:
-        keras.config.set_dtype_policy(before)
-    return model
+        backend.config.set_dtype_policy(before)
 
 
 def count_macs(model: keras.Model) -> int:

@@ -15,7 +15,7 @@ _TINY = 1e-7  # keeps a zero gradient from dividing by zero
 
 
 @keras.saving.register_keras_serializable("hemline")
-class SphereMuon(keras.optimizers.Optimizer):
+class SphereMuon(keras.optimizers.Optimizer):  # type: ignore[misc] # keras has no types
     """Orthogonalized momentum for convolution kernels on a sphere, Nesterov SGD for the rest.
 
     A kernel (height, width, in > 1, out) is taken as a matrix (height · width · in, out). Its
@@ -85,7 +85,7 @@ def orthogonalize(matrix: tf.Tensor) -> tf.Tensor:
 
 
 @keras.saving.register_keras_serializable("hemline")
-class Triangle(keras.optimizers.schedules.LearningRateSchedule):
+class Triangle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc] # as above
     """Rise from 0 to the peak over the first `warmup` of all steps, then fall to 0 at the last."""
 
     def __init__(self, peak: float, total: int, warmup: float) -> None:

@@ -1,7 +1,7 @@
 """The tf.data pipeline: cached pixels, seeded order, whole batches augmented after the cache.
 
-The order of epoch e depends on (seed, e) and the augmentation of step s on (seed, s) alone, so a run
-that is resumed sees the same batches as one that was never interrupted.
+The order of epoch e depends on (seed, e) and the augmentation of step s on (seed, s) alone, so a
+run that is resumed sees the same batches as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from hemline.train.augmentation import augment
-from hemline.train.recipe import Recipe
 from sklearn.model_selection import train_test_split
 
 from hemline.card import Split
 from hemline.dataset import Images, array_sha256
 from hemline.errors import DataError
+from hemline.train.augmentation import augment
+from hemline.train.recipe import Recipe
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -81,27 +81,28 @@ def training_batches(
     `first_epoch` counts from 0: how many epochs were trained already.
     """
     count, steps = len(images), steps_per_epoch(len(images), recipe)
-    cached = tf.data.Dataset.from_tensor_slices((images, labels)).cache()
+    batch = min(recipe.batch, count)
+    # All pixels are one cached element: a batch is then one gather instead of `batch` elements that
+    # are handed from operator to operator, which took a fifth of the time of training.
+    cached = tf.data.Dataset.from_tensors((images, labels)).cache()
 
-    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = cached.shuffle(
-            count, seed=tf.cast(seed, tf.int64) * 1_000_003 + epoch, reshuffle_each_iteration=False
-        )
-        numbers = tf.data.Dataset.range(epoch * steps, (epoch + 1) * steps)
-        batches = shuffled.repeat(-(-recipe.batch // count)).batch(
-            recipe.batch, drop_remainder=True
-        )
-        return tf.data.Dataset.zip((batches, numbers))
+    def every_step(pixels: tf.Tensor, classes_of: tf.Tensor) -> tf.data.Dataset:
+        def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(count), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
+            )
+            rows = tf.reshape(order[: steps * batch], (steps, batch))
+            numbers = epoch * steps + tf.range(steps, dtype=tf.int64)
+            return tf.data.Dataset.from_tensor_slices((rows, numbers))
 
-    def prepare(batch: tuple[tf.Tensor, tf.Tensor], step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pixels, classes_of = batch
-        changed = augment(pixels, recipe, seed=tf.stack([tf.cast(seed, tf.int64), step]))
-        return tf.cast(changed, tf.float32), tf.one_hot(classes_of, classes)
+        def prepare(chosen: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # the other half of the seeds, so that order and augmentation are independent
+            own = tf.stack([tf.constant(-1 - seed, tf.int64), step])
+            changed = augment(tf.gather(pixels, chosen), recipe, seed=own)
+            return tf.cast(changed, tf.float32), tf.one_hot(tf.gather(classes_of, chosen), classes)
 
-    epochs = tf.data.Dataset.range(first_epoch, recipe.epochs)
-    # one thread is enough: the other core is training
-    return (
-        epochs.flat_map(one_epoch)
-        .map(prepare, num_parallel_calls=1, deterministic=True)
-        .prefetch(_PREFETCHED_BATCHES)
-    )
+        epochs = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(one_epoch)
+        # one thread is enough: the other core is training
+        return epochs.map(prepare, num_parallel_calls=1, deterministic=True)
+
+    return cached.flat_map(every_step).prefetch(_PREFETCHED_BATCHES)

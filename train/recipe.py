@@ -13,28 +13,43 @@ Precision = Literal["auto", "float32", "mixed_bfloat16"]
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, ARM
 
 
-def _field(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+_HELP = "help"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How to train. The reasons of the default recipe stand beside RECIPES."""
 
-    epochs: int = _field(34, "passes over the training images")
-    batch: int = _field(250, "images in a step")
-    learning_rate: float = _field(0.06, "length of a step relative to a convolution kernel's norm")
-    other_learning_rate: float = _field(0.1, "step size of everything else (stem, norms, dense)")
-    momentum: float = _field(0.9, "Nesterov momentum")
-    weight_decay: float = _field(5e-4, "L2 penalty of the stem's and dense kernels")
-    warmup: float = _field(0.15, "share of all steps until the rate is at its peak, 0 … 1")
-    label_smoothing: float = _field(0.05, "share of each target spread over all classes, 0 … 1")
-    shift: int = _field(1, "largest random shift, pixels")
-    flip: bool = _field(True, "flip half of the images left to right")
-    cutout: int = _field(0, "side of the erased square, pixels; 0 for none")
-    limit: int = _field(0, "use only the first so many training images; 0 for all")
-    validation: int = _field(5000, "images kept apart for validation")
-    precision: Precision = _field("auto", "auto, float32 or mixed_bfloat16")
+    epochs: int = field(default=24, metadata={_HELP: "passes over the training images"})
+    batch: int = field(default=250, metadata={_HELP: "images in a step"})
+    learning_rate: float = field(
+        default=0.03, metadata={_HELP: "length of a step relative to a convolution kernel's norm"}
+    )
+    other_learning_rate: float = field(
+        default=0.1, metadata={_HELP: "step size of everything else (stem, norms, dense)"}
+    )
+    momentum: float = field(default=0.9, metadata={_HELP: "Nesterov momentum"})
+    weight_decay: float = field(
+        default=5e-4, metadata={_HELP: "L2 penalty of the stem's and dense kernels"}
+    )
+    warmup: float = field(
+        default=0.15, metadata={_HELP: "share of all steps until the rate is at its peak, 0 … 1"}
+    )
+    label_smoothing: float = field(
+        default=0.05, metadata={_HELP: "share of each target spread over all classes, 0 … 1"}
+    )
+    shift: int = field(default=2, metadata={_HELP: "largest random shift, pixels"})
+    flip: bool = field(default=True, metadata={_HELP: "flip half of the images left to right"})
+    cutout: int = field(
+        default=0, metadata={_HELP: "side of the erased square, pixels; 0 for none"}
+    )
+    limit: int = field(
+        default=0, metadata={_HELP: "use only the first so many training images; 0 for all"}
+    )
+    validation: int = field(default=5000, metadata={_HELP: "images kept apart for validation"})
+    precision: Precision = field(
+        default="auto", metadata={_HELP: "auto, float32 or mixed_bfloat16"}
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "validation"):
@@ -62,7 +77,7 @@ class Recipe:
     def options(cls) -> dict[str, tuple[type, Any, str]]:
         """Return field name to (type, default, help), for the command line."""
         return {
-            each.name: (type(each.default), each.default, each.metadata["help"])
+            each.name: (type(each.default), each.default, each.metadata[_HELP])
             for each in fields(cls)
         }
 

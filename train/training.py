@@ -13,21 +13,22 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from hemline.runtime.host import host_facts
-from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
-from hemline.train.confidence import fit_temperature, fit_unknown_threshold
-from hemline.train.evaluation import predict_logits
-from hemline.train.models import ModelRow, build_model, count_macs
-from hemline.train.optimizer import SphereMuon, Triangle
-from hemline.train.pipeline import TrainingData, split_images, steps_per_epoch, training_batches
-from hemline.train.progress import clear_progress, restore_progress, save_progress
-from hemline.train.recipe import Recipe, resolve_precision
+import numpy.typing as npt
 
 from hemline import files, schema
 from hemline.card import Card, Epoch, Score, TestVector
 from hemline.dataset import Images
 from hemline.errors import HemlineError
 from hemline.provenance import utc_now, versions
+from hemline.runtime.host import host_facts
+from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
+from hemline.train.confidence import fit_temperature, fit_unknown_threshold
+from hemline.train.evaluation import Predictor
+from hemline.train.models import ModelRow, build_model, count_macs
+from hemline.train.optimizer import SphereMuon, Triangle
+from hemline.train.pipeline import TrainingData, split_images, steps_per_epoch, training_batches
+from hemline.train.progress import clear_progress, restore_progress, save_progress
+from hemline.train.recipe import Recipe, resolve_precision
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ class _Run:
         recipe, data = self._request.recipe, self._data
         keras.utils.set_random_seed(self._request.seed)
         classes = len(self._images.dataset.labels)
-        shape = data.train_images.shape[1:]
+        shape = _shape(data.train_images)
         model = build_model(self._request.model, shape, classes, policy=self._precision)
         steps = steps_per_epoch(len(data.train_images), recipe)
         _compile(model, recipe, steps)
@@ -141,10 +142,10 @@ class _Run:
         )
 
     def _after_each_epoch(self, model: keras.Model, on_epoch: OnEpoch) -> keras.callbacks.Callback:
-        run, began = self, [time.perf_counter()]
+        run, began, predictor = self, [time.perf_counter()], Predictor(model)
 
         def end(_: int, logs: dict[str, float]) -> None:
-            epoch = run._describe(model, logs, time.perf_counter() - began[0])
+            epoch = run._describe(model, predictor, logs, time.perf_counter() - began[0])
             if not math.isfinite(epoch.loss):
                 raise HemlineError(
                     f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): "
@@ -163,8 +164,10 @@ class _Run:
 
         return keras.callbacks.LambdaCallback(on_epoch_end=end)
 
-    def _describe(self, model: keras.Model, logs: dict[str, float], seconds: float) -> Epoch:
-        logits = predict_logits(model, self._data.validation_images)
+    def _describe(
+        self, model: keras.Model, predictor: Predictor, logs: dict[str, float], seconds: float
+    ) -> Epoch:
+        logits = predictor.logits(self._data.validation_images)
         loss, accuracy = _validation_figures(logits, self._data.validation_labels)
         return Epoch(
             epoch=len(self._history) + 1,
@@ -185,6 +188,11 @@ class _Run:
 
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._started
+
+
+def _shape(images: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    _, height, width, channels = images.shape
+    return height, width, channels
 
 
 def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
@@ -208,7 +216,9 @@ def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
     )
 
 
-def _validation_figures(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _validation_figures(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
+) -> tuple[float, float]:
     from scipy.special import log_softmax
 
     rows = np.arange(len(labels))
@@ -220,8 +230,9 @@ def _write_checkpoint(
     request: TrainRequest, images: Images, data: TrainingData, trained: _Trained
 ) -> Card:
     model, folder = trained.model, request.folder
-    validation = predict_logits(model, data.validation_images)
-    test = predict_logits(model, images.test_images)  # the one look at the test split
+    predictor = Predictor(model)
+    validation = predictor.logits(data.validation_images)
+    test = predictor.logits(images.test_images)  # the one look at the test split
     temperature = fit_temperature(validation, data.validation_labels)
     with files.replacing(folder / MODEL_NAME) as partial:
         model.save(partial)
@@ -262,7 +273,7 @@ def _write_checkpoint(
     return card
 
 
-def _score(split: str, logits: np.ndarray, labels: np.ndarray) -> Score:
+def _score(split: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> Score:
     correct = int((logits.argmax(axis=1) == labels).sum())
     return Score(split=split, images=len(labels), correct=correct)
 

@@ -1,0 +1,70 @@
+"""Write the README's tables from the committed measurements in results/."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from hemline.bench.comparison import compare
+from hemline.bench.table import as_markdown, bundle_table, conditions_line
+from hemline.card import Card
+from hemline.errors import GateError, UsageError
+from hemline.files import read_bytes, write_bytes
+from hemline.record import read_records
+from hemline.schema import load
+
+_MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def update(root: Path, *, check: bool) -> None:
+    """Rewrite each marked table of README.md in `root`.
+
+    Raises UsageError outside a checkout, GateError when `check` finds a table out of date.
+    """
+    readme = root / "README.md"
+    if not readme.is_file() or not (root / "results").is_dir():
+        raise UsageError(f"{root} has no README.md and results/: run this in a checkout of Hemline")
+    before = read_bytes(readme).decode()
+    after = _MARK.sub(lambda found: found[1] + render(root, found[2]) + found[3], before)
+    if check and after != before:
+        raise GateError("README.md differs from results/: run `hemline readme`")
+    if after != before:
+        write_bytes(readme, after.encode())
+
+
+def render(root: Path, name: str) -> str:
+    """Return the Markdown of one table by name; raises UsageError for an unknown one."""
+    makers: dict[str, Callable[[Path], str]] = {
+        "artifacts": _artifacts,
+        "training": _training,
+    }
+    if name not in makers:
+        raise UsageError(f"README.md asks for a table {name!r}: there are {', '.join(makers)}")
+    return makers[name](root)
+
+
+def _artifacts(root: Path) -> str:
+    comparison = compare(read_records(root / "results" / "hem-50k" / "records.jsonl"))
+    return f"{as_markdown(bundle_table(comparison))}\n\n{conditions_line(comparison)}.\n"
+
+
+def _training(root: Path) -> str:
+    cards = [load(Card, path) for path in sorted((root / "results" / "training").glob("*.json"))]
+    lines = ["| seed | validation | test | time |", "| ---: | ---: | ---: | ---: |"]
+    lines += [
+        f"| {card.seed} | {_percent(card, 'validation')} | {_percent(card, 'test')} "
+        f"| {card.training_seconds:.0f} s |"
+        for card in cards
+    ]
+    mean = sum(card.score("test").accuracy for card in cards) / len(cards)
+    first = cards[0]
+    return "\n".join(lines) + (
+        f"\n\n{first.model}, recipe {first.recipe}, {first.parameters:,} parameters, "
+        f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
+        f"mean on test {100 * mean:.2f} %.\n"
+    )
+
+
+def _percent(card: Card, split: str) -> str:
+    return f"{100 * card.score(split).accuracy:.2f} %"
