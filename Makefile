@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare test test-slow performance lint results readme lock clean distclean
+.PHONY: help setup export compare test test-slow lint lock results clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -69,6 +69,13 @@ lock: ## resolve the dependencies anew into requirements.lock
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--extra all --extra dev pyproject.toml --output-file requirements.lock
+
+results: $(READY) ## measure this machine and write results/ and the README's tables
+	@$(BIN)/hemline export --model $(MODEL)
+	@$(BIN)/hemline compare artifacts/$(MODEL)
+	@mkdir -p results/$(MODEL)
+	@cp artifacts/$(MODEL)/records.jsonl artifacts/$(MODEL)/compare.png results/$(MODEL)/
+	@$(BIN)/hemline readme
 
 clean: ## remove what was made: artifacts, build folders, caches of tools
 	@rm -rf artifacts build dist $(TYPES) .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -137,7 +137,7 @@ def choose(bundle: Path, **limits: float | None) -> None:
     click.echo("\n".join(reasons))
 
 
-@click.command()
+@click.command(hidden=True)
 @click.option("--check", is_flag=True, help="Change nothing; exit code 3 when it is out of date.")
 def readme(check: bool) -> None:
     """Write the README's tables from results/ (in a checkout of Hemline)."""

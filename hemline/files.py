@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from hemline.errors import BusyError, FileFormatError, HemlineError
 
 _CHUNK_BYTES = 1 << 20
+_NUMBERS = re.compile(r"\[\s[-+.,\seE\d]+\]")
 
 
 @contextlib.contextmanager
@@ -50,8 +52,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write indented JSON to `path` whole or not at all."""
-    write_bytes(path, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    """Write indented JSON to `path` whole or not at all; a list of numbers takes one line."""
+    text = json.dumps(document, indent=1, allow_nan=False)
+    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
+    write_bytes(path, f"{text}\n".encode())
 
 
 def read_bytes(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from hemline.runtime.backends import (
     BACKENDS,
     Backend,
     Session,
+    Tensor,
     find_backend,
     installed,
     open_session,
@@ -43,7 +44,7 @@ class Classifier:
             unknown_threshold=file.stamp.unknown_threshold,
         )
         self._sessions: dict[int, Session] = {}
-        self._session(1)
+        self._run_one = self._session(1).run
 
     @classmethod
     def load(
@@ -67,8 +68,9 @@ class Classifier:
 
         Raises DataError for an image that does not fit.
         """
-        output = self._session(1).run(self._encoder.encode_one(self._pixels(image)))
-        return self._decoder.decode_one(self._decoder.logits(output)[0])
+        if not isinstance(image, np.ndarray):
+            image = self._pixels(image)
+        return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0])
 
     def classify_batch(self, images: Pixels | Sequence[str | os.PathLike[str]]) -> list[Prediction]:
         """Classify uint8 images (n, height, width[, channels]) or a list of image files."""
@@ -76,24 +78,18 @@ class Classifier:
             if len(images) == 0:
                 return []
             images = np.stack([self._pixels(image) for image in images])
-        return [self._decoder.decode_one(row) for row in self.logits(images)]
+        return [self._decoder.decode(row) for row in self._outputs(images)]
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
-        if isinstance(images, np.ndarray) and len(images) == 0:
-            return np.empty((0, len(self.labels)), np.float32)
-        tensor = self._encoder.encode(images)
-        batch = min(len(tensor), _BATCH)
-        rows = [
-            self._run_padded(tensor[at : at + batch], batch) for at in range(0, len(tensor), batch)
-        ]
-        return np.concatenate(rows)
+        return self._decoder.logits(self._outputs(images))
 
     def close(self) -> None:
         """Free the model; the classifier cannot be used afterwards."""
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
+        del self._run_one
 
     def __enter__(self) -> Classifier:
         return self
@@ -106,12 +102,21 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def _run_padded(self, tensor: npt.NDArray[np.generic], batch: int) -> npt.NDArray[np.float32]:
+    def _outputs(self, images: Pixels) -> Tensor:
+        """Return the raw outputs (n, classes) of images, run in batches."""
+        if isinstance(images, np.ndarray) and len(images) == 0:
+            return np.empty((0, len(self.labels)), self.stamp.output.dtype)
+        tensor = self._encoder.encode(images)
+        batch = min(len(tensor), _BATCH)
+        parts = range(0, len(tensor), batch)
+        return np.concatenate([self._run_padded(tensor[at : at + batch], batch) for at in parts])
+
+    def _run_padded(self, tensor: Tensor, batch: int) -> Tensor:
         count = len(tensor)
         if count < batch:
             padding = np.zeros((batch - count, *tensor.shape[1:]), tensor.dtype)
             tensor = np.concatenate([tensor, padding])
-        return self._decoder.logits(self._session(batch).run(tensor))[:count]
+        return self._session(batch).run(tensor)[:count]
 
     def _session(self, batch: int) -> Session:
         if batch not in self._sessions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from hemline.runtime.backends import Tensor
 from hemline.specs import OutputSpec
 
 UNKNOWN = "unknown"
+_FEW = 64  # up to so many classes plain numbers are faster than numpy's calls
 
 
 class Prediction:
@@ -20,21 +21,18 @@ class Prediction:
     label: class name; "unknown" when the score does not exceed the file's threshold.
     index: of the best class.
     score: probability of the best class, 0 … 1.
-    logits: float32 (classes,).
     """
 
-    __slots__ = ("_decoder", "index", "label", "logits", "score")
+    __slots__ = ("_decoder", "_row", "index", "label", "score")
 
-    def __init__(
-        self,
-        label: str,
-        index: int,
-        score: float,
-        logits: npt.NDArray[np.float32],
-        decoder: Decoder,
-    ) -> None:
-        self.label, self.index, self.score, self.logits = label, index, score, logits
-        self._decoder = decoder
+    def __init__(self, label: str, index: int, score: float, row: Tensor, decoder: Decoder) -> None:
+        self.label, self.index, self.score = label, index, score
+        self._row, self._decoder = row, decoder
+
+    @property
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Return the logits, float32 (classes,), computed when asked for."""
+        return self._decoder.logits(self._row)
 
     @property
     def scores(self) -> npt.NDArray[np.float32]:
@@ -64,9 +62,10 @@ class Decoder:
     ) -> None:
         self.spec, self.labels = spec, tuple(labels)
         self.temperature, self.unknown_threshold = temperature, unknown_threshold
+        self._best = _best_of(spec, temperature) if spec.classes <= _FEW else self._best_of_many
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:
-        """Return float32 logits (n, classes) of a raw output tensor."""
+        """Return float32 logits of a raw output, of the same shape."""
         if self.spec.dtype == "float32":
             return np.asarray(output, np.float32)
         real = (output.astype(np.float32) - self.spec.zero_point) * np.float32(self.spec.scale)
@@ -78,13 +77,36 @@ class Decoder:
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
-    def decode_one(self, logits: npt.NDArray[np.float32]) -> Prediction:
-        """Return the prediction of one row of logits, float32 (classes,)."""
-        values = logits.tolist()
-        best = max(values)
-        index = values.index(best)
-        # plain floats: for a few classes numpy's overhead is larger than the work
-        total = sum(math.exp((value - best) / self.temperature) for value in values)
-        score = 1.0 / total
+    def decode(self, row: Tensor) -> Prediction:
+        """Return the prediction of one row of the raw output, (classes,)."""
+        index, score = self._best(row)
         label = self.labels[index] if score > self.unknown_threshold else UNKNOWN
-        return Prediction(label, index, score, logits, self)
+        return Prediction(label, index, score, row, self)
+
+    def _best_of_many(self, row: Tensor) -> tuple[int, float]:
+        scores = self.softmax(self.logits(row))
+        index = int(scores.argmax())
+        return index, float(scores[index])
+
+
+def _best_of(spec: OutputSpec, temperature: float) -> Callable[[Tensor], tuple[int, float]]:
+    """Return a function from a raw row to (best index, its probability), in plain numbers."""
+    if spec.dtype in ("int8", "uint8"):
+        # e^(−d · scale ÷ T) of every difference d between two 8-bit values
+        powers = [math.exp(-step * spec.scale / temperature) for step in range(256)]
+
+        def best_stored(row: Tensor) -> tuple[int, float]:
+            values = row.tolist()
+            best = max(values)
+            return values.index(best), 1.0 / sum([powers[best - value] for value in values])
+
+        return best_stored
+    factor = spec.scale / temperature
+    exp = math.exp
+
+    def best_real(row: Tensor) -> tuple[int, float]:
+        values = row.tolist()
+        best = max(values)
+        return values.index(best), 1.0 / sum([exp((value - best) * factor) for value in values])
+
+    return best_real

@@ -67,6 +67,25 @@ def test_what_is_no_image_gets_one_clear_line(image: object, message: str) -> No
         PixelEncoder(spec()).encode_one(image)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"dtype": "float32"},
+        {"dtype": "uint8"},
+        {"dtype": "int8", "zero_point": -128},
+        {"dtype": "int8", "scale": 2.0, "zero_point": 3},
+        {"dtype": "float32", "mean": 127.5, "std": 127.5},
+    ],
+)
+def test_one_image_and_a_batch_are_encoded_alike(fields: dict[str, object]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 2, 2, 1), np.uint8)
+    encoder = PixelEncoder(spec(**fields))
+    batch = encoder.encode(images)
+    for image, expected in zip(images, batch, strict=True):
+        np.testing.assert_array_equal(encoder.encode_one(image)[0], expected)
+        np.testing.assert_array_equal(encoder.encode_one(image[..., 0])[0], expected)
+
+
 def test_strided_and_read_only_images_give_the_same_tensor() -> None:
     image = np.arange(16, dtype=np.uint8).reshape(4, 4)[::2, ::2]
     image.flags.writeable = False
@@ -76,32 +95,38 @@ def test_strided_and_read_only_images_give_the_same_tensor() -> None:
 
 
 def decoder(**fields: object) -> Decoder:
-    output = OutputSpec(classes=3, dtype="int8", scale=0.5, zero_point=10)
-    return Decoder(output, ("a", "b", "c"), **fields)  # type: ignore[arg-type]
+    return Decoder(OutputSpec(classes=3, dtype="float32"), ("a", "b", "c"), **fields)  # type: ignore[arg-type]
 
 
 def test_stored_logits_become_real_ones() -> None:
-    logits = decoder().logits(np.array([[10, 12, -128]], np.int8))
+    output = OutputSpec(classes=3, dtype="int8", scale=0.5, zero_point=10)
+    logits = Decoder(output, ("a", "b", "c")).logits(np.array([[10, 12, -128]], np.int8))
     np.testing.assert_array_equal(logits, [[0.0, 1.0, -69.0]])
 
 
-def test_the_score_is_the_softmax_at_the_temperature() -> None:
-    logits = np.array([1.0, 3.0, 2.0], np.float32)
-    prediction = decoder(temperature=2.0).decode_one(logits)
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8"])
+@pytest.mark.parametrize("classes", [3, 200])
+def test_the_score_is_the_softmax_at_the_temperature(dtype: str, classes: int) -> None:
+    random = np.random.default_rng(classes)
+    output = OutputSpec(classes=classes, dtype=dtype, scale=0.1)  # type: ignore[arg-type]
+    row = random.integers(0, 100, classes).astype(dtype)
+    labels = [str(number) for number in range(classes)]
+    prediction = Decoder(output, labels, temperature=2.0).decode(row)
+    logits = row.astype(np.float64) * 0.1
     expected = np.exp(logits / 2) / np.exp(logits / 2).sum()
-    assert (prediction.label, prediction.index) == ("b", 1)
-    # three float32 operations on values under 1: a few units of 2⁻²⁴
-    assert prediction.score == pytest.approx(float(expected[1]), abs=1e-6)
+    assert (prediction.index, prediction.label) == (row.argmax(), str(row.argmax()))
+    # a few float32 operations on values under 1: some units of 2⁻²⁴
+    assert prediction.score == pytest.approx(float(expected.max()), abs=1e-6)
     np.testing.assert_allclose(prediction.scores, expected, atol=1e-6)
-    assert [label for label, _ in prediction.top(2)] == ["b", "c"]
+    assert [score for _, score in prediction.top(3)] == sorted(prediction.scores, reverse=True)[:3]
 
 
 def test_a_score_that_does_not_exceed_the_threshold_is_unknown() -> None:
-    prediction = decoder(unknown_threshold=0.9).decode_one(np.array([0, 0.1, 0], np.float32))
+    prediction = decoder(unknown_threshold=0.9).decode(np.array([0, 0.1, 0], np.float32))
     assert (prediction.label, prediction.index) == (UNKNOWN, 1)
 
 
 def test_huge_logits_do_not_overflow() -> None:
-    prediction = decoder().decode_one(np.array([1e30, -1e30, 0], np.float32))
+    prediction = decoder().decode(np.array([1e30, -1e30, 0], np.float32))
     assert prediction.score == 1.0
     np.testing.assert_array_equal(prediction.scores, [1, 0, 0])

@@ -1,0 +1,99 @@
+"""What the performance scripts share: interleaved rounds, and one line of result for each claim."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hemline.provenance import commit, utc_now
+from hemline.runtime.host import host_facts
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "results" / "performance.jsonl"
+BUNDLE = ROOT / "artifacts" / "hem-50k"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One claim and what was measured.
+
+    claim: what is promised, with its bound.
+    value: measured, a ratio or a difference.
+    unit: of the value.
+    met: whether the bound holds.
+    detail: medians behind it, in words.
+    """
+
+    claim: str
+    value: float
+    unit: str
+    met: bool
+    detail: str
+
+
+def interleaved(
+    first: Callable[[], float], second: Callable[[], float], rounds: int
+) -> tuple[list[float], list[float]]:
+    """Call both in turn, swapping who begins, and return their values round by round."""
+    pairs = []
+    for number in range(rounds):
+        if number % 2:
+            later = second()
+            pairs.append((first(), later))
+        else:
+            pairs.append((first(), second()))
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def median_ratio(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the median of the ratios round by round: a drift of the machine cancels in each."""
+    return statistics.median(a / b for a, b in zip(first, second, strict=True))
+
+
+def process_cost(code: str, *arguments: str) -> tuple[float, int]:
+    """Run a Python script of its own; return (seconds from start to end, peak resident bytes)."""
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        raise RuntimeError(f"the script failed with {child.returncode}: {code}")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024
+
+
+def report(script: str, results: Sequence[Result]) -> None:
+    """Print the results and replace this script's lines in results/performance.jsonl."""
+    facts = host_facts()
+    kept = []
+    if RESULTS.exists():
+        lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
+        kept = [line for line in lines if line["script"] != script]
+    for result in results:
+        print(
+            f"{'met   ' if result.met else 'MISSED'} {result.value:8.3f} {result.unit:<6} ", end=""
+        )
+        print(f"{result.claim}: {result.detail}")
+        kept.append(
+            {
+                "script": script,
+                **asdict(result),
+                "value": round(result.value, 4),
+                "processor": facts.processor,
+                "cores": facts.cores,
+                "commit": commit(),
+                "date": utc_now(),
+            }
+        )
+    kept.sort(key=lambda line: (line["script"], line["claim"]))
+    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -1,0 +1,98 @@
+"""What the README says is so: its commands exist, its code runs, its tables are measured."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+from hemline.bench.readme import update
+from hemline.cli import COMMANDS, cli
+from hemline.errors import GateError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "README.md").read_text()
+SHELL = [
+    line.split("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+    for line in block.splitlines()
+    if line.strip()
+]
+
+
+@pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("hemline ")])
+def test_a_command_of_the_readme_is_understood(line: str) -> None:
+    """Parse the command as click would, without running it; bundles need not exist for that."""
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    context = click.Context(cli)
+    while isinstance(command, click.Group):
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+    with click.Context(command) as parsing:
+        _, arguments, _ = command.make_parser(parsing).parse_args(list(words))
+        assert arguments == []
+
+
+@pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("make ")])
+def test_a_make_target_of_the_readme_exists(line: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_of_the_readme_runs(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(bundle, tmp_path / "artifacts" / "hem-50k")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)  # noqa: S102 — the README's own code
+    assert len(names["predictions"]) == 2  # type: ignore[arg-type]
+    assert capsys.readouterr().out
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    update(ROOT, check=True)
+
+
+def test_a_changed_table_is_noticed_and_mended(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    (tmp_path / "README.md").write_text(TEXT.replace("int8.tflite | ", "int8.tflite | 1", 1))
+    with pytest.raises(GateError, match="differs from results/"):
+        update(tmp_path, check=True)
+    update(tmp_path, check=False)
+    assert (tmp_path / "README.md").read_text() == TEXT
+
+
+def test_outside_a_checkout_the_readme_command_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="in a checkout of Hemline"):
+        update(tmp_path, check=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    commands = command.commands.values() if isinstance(command, click.Group) else [command]
+    for each in commands:
+        assert each.help
+        for parameter in each.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help, (name, parameter.name)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "readme"])
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert re.search(rf"hemline {name}\b", TEXT)
