@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare test test-slow lint lock results clean distclean
+.PHONY: help setup export compare test test-slow lint lock performance results clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -69,6 +69,11 @@ lock: ## resolve the dependencies anew into requirements.lock
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 		--extra all --extra dev pyproject.toml --output-file requirements.lock
+
+performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, 10 minutes)
+	@$(BIN)/hemline export --model hem-50k
+	@for each in second_export classify cold_start benchmark_tool verification exports pipeline; do \
+		$(BIN)/python tests/performance/$$each.py || exit 1; done
 
 results: $(READY) ## measure this machine and write results/ and the README's tables
 	@$(BIN)/hemline export --model $(MODEL)

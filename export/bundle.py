@@ -30,6 +30,8 @@ from hemline.version import VERSION
 if TYPE_CHECKING:
     import keras
 
+    from hemline.export.source import ModelSource
+
 log = logging.getLogger(__name__)
 
 CONVERTER_PACKAGES = (
@@ -41,7 +43,7 @@ CONVERTER_PACKAGES = (
     "ai-edge-litert",
     "numpy",
 )
-_SOURCES = ("folding.py", "converted.py", "tolerance.py", "../hemline/stamp.py")
+_SOURCES = ("folding.py", "source.py", "converted.py", "tolerance.py", "../hemline/stamp.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ def export_bundle(
     maker = _Maker(request, card, calibration, images, say)
     if not _evaluation_unharmed(request.bundle, evaluation):
         evaluation = maker.write_evaluation()
-    made = {scheme.file_name: maker.make(scheme, evaluation) for scheme in stale}
+    made = maker.make_all(stale, evaluation)
     manifest = _manifest(card, {**kept, **made}, evaluation, old)
     schema.save(request.bundle / MANIFEST_NAME, manifest)
     return manifest
@@ -135,9 +137,14 @@ class _Maker:
             )
         return hashes
 
-    def make(self, scheme: Scheme, evaluation: dict[str, str]) -> Artifact:
-        """Convert, stamp and write one artifact."""
-        from hemline.export.folding import fold_rescaling
+    def make_all(self, schemes: list[Scheme], evaluation: dict[str, str]) -> dict[str, Artifact]:
+        """Convert, stamp and write the artifacts of some schemes, by name."""
+        from hemline.export.source import ModelSource
+
+        with ModelSource(self._model) as source:
+            return {scheme.file_name: self._make(source, scheme, evaluation) for scheme in schemes}
+
+    def _make(self, source: ModelSource, scheme: Scheme, evaluation: dict[str, str]) -> Artifact:
         from hemline.train.tensorflow import silenced
 
         self._say(f"export {scheme.file_name}: {scheme.summary}")
@@ -145,7 +152,7 @@ class _Maker:
         convert = getattr(importlib.import_module(module), name)
         pixels = self._calibration.images if scheme.calibrated else None
         with silenced():
-            converted = convert(fold_rescaling(self._model), pixels)
+            converted = convert(source, pixels)
         bound = tolerance_of(scheme.name, _weighted_layers(self._model))
         logits = evaluation_set.load_split(self._request.bundle, "validation", evaluation).logits
         stamp = Stamp(

@@ -15,6 +15,7 @@ import tf2onnx
 
 from hemline.errors import HemlineError
 from hemline.export.converted import Converted, with_extremes
+from hemline.export.source import ModelSource
 from hemline.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,13 +24,13 @@ _INPUT, _OUTPUT = "image", "logits"
 _LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}  # they change no value
 
 
-def convert_fp32(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Convert without quantization; float32 pixels in, float32 logits out."""
     del calibration
-    return _described(_to_onnx(model))
+    return _described(_to_onnx(source.model))
 
 
-def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Quantize statically (QDQ, int8 weights per channel, uint8 activations); uint8 pixels in.
 
     Ranges come from calibration images uint8 (n, h, w, c).
@@ -43,7 +44,7 @@ def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
         plain, prepared, quantized = (
             f"{folder}/{name}.onnx" for name in ("plain", "prepared", "quantized")
         )
-        onnx.save(_to_onnx(model), plain)
+        onnx.save(_to_onnx(source.model), plain)
         # symbolic shape inference needs sympy and finds nothing more in a classifier
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantize_static(

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.errors import HemlineError
 from hemline.export.converted import Converted, with_extremes
+from hemline.export.source import ModelSource
 from hemline.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
 
-def convert_fp32(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Convert without quantization."""
     del calibration
-    return _convert(model, lambda _: None)
+    return _convert(source, lambda _: None)
 
 
-def convert_fp16(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_fp16(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Store the weights as float16."""
     del calibration
 
@@ -31,10 +30,10 @@ def convert_fp16(model: keras.Model, calibration: Pixels | None) -> Converted:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
 
-    return _convert(model, configure)
+    return _convert(source, configure)
 
 
-def convert_dynamic(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_dynamic(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Store the weights as int8, quantize activations while running."""
     del calibration
 
@@ -43,10 +42,10 @@ def convert_dynamic(model: keras.Model, calibration: Pixels | None) -> Converted
         # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
-    return _convert(model, configure)
+    return _convert(source, configure)
 
 
-def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
+def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Quantize everything to int8, ranges from calibration images uint8 (n, h, w, c).
 
     The input takes pixel − 128: raises HemlineError when the ranges did not come out so.
@@ -65,7 +64,7 @@ def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
 
-    converted = _convert(model, configure)
+    converted = _convert(source, configure)
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"
@@ -76,12 +75,10 @@ def convert_int8(model: keras.Model, calibration: Pixels | None) -> Converted:
 Configure = Callable[[tf.lite.TFLiteConverter], None]
 
 
-def _convert(model: keras.Model, configure: Configure) -> Converted:
-    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
-        model.export(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        configure(converter)
-        content: bytes = converter.convert()
+def _convert(source: ModelSource, configure: Configure) -> Converted:
+    converter = tf.lite.TFLiteConverter.from_saved_model(source.saved_model)
+    configure(converter)
+    content: bytes = converter.convert()
     return _described(content)
 
 

@@ -112,7 +112,7 @@ class _Run:
         shape = _shape(data.train_images)
         model = build_model(self._request.model, shape, classes, policy=self._precision)
         steps = steps_per_epoch(len(data.train_images), recipe)
-        _compile(model, recipe, steps)
+        compile_model(model, recipe, steps)
         state = restore_progress(self._request.folder, model, run_sha256=self._run_sha256)
         if state is not None:
             self._history, self._before = state.history, state.seconds
@@ -195,7 +195,8 @@ def _shape(images: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
+def compile_model(model: keras.Model, recipe: Recipe, steps: int) -> None:
+    """Give a model its optimizer, schedule and loss; `steps` make an epoch, run as one call."""
     schedule = Triangle(
         peak=recipe.learning_rate, total=steps * recipe.epochs, warmup=recipe.warmup
     )

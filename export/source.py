@@ -1,0 +1,40 @@
+"""One model on its way into several schemes: what they share is made once."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from types import TracebackType
+
+import keras
+
+from hemline.export.folding import fold_rescaling
+
+
+class ModelSource:
+    """A Keras model ready to convert, with its SavedModel made when the first scheme asks.
+
+    A context manager: the SavedModel lives in a temporary folder until the end of the block.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = fold_rescaling(model)
+        self._folder = tempfile.TemporaryDirectory(prefix="hemline-")
+
+    @functools.cached_property
+    def saved_model(self) -> str:
+        """Return the folder of the SavedModel, whose signature the converters need."""
+        path = f"{self._folder.name}/saved_model"
+        self.model.export(path, verbose=False)
+        return path
+
+    def __enter__(self) -> ModelSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._folder.cleanup()

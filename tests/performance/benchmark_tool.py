@@ -1,0 +1,75 @@
+"""Hemline's batch-1 median against litert-benchmark on the same file and threads."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from measurement import BUNDLE, Result, interleaved, median_ratio, report
+
+from hemline.job import Job, JobCell
+from hemline.runtime.process import JobProcess
+from hemline.stamp import read_stamped
+
+_ROUNDS, _INVOCATIONS, _WARMUP = 21, 2000, 200
+_LIMIT = 0.05
+
+
+def hemline_us(process: JobProcess, name: str) -> float:
+    """Return the median of one round in microseconds."""
+    job = Job(
+        id="round",
+        artifact=str(BUNDLE / name),
+        runtime="litert",
+        images=str(BUNDLE / "evaluation" / "test-images.npy"),
+        count=1,  # the tool runs one input again and again
+        cells=(JobCell(warmup=_WARMUP, invocations=_INVOCATIONS),),
+        want=("latencies",),
+    )
+    return statistics.median(process.run(job).cells[0].latencies_ns) / 1000
+
+
+def tool_us(model: Path, folder: str) -> float:
+    """Return the tool's median in microseconds."""
+    output = Path(folder) / "result.json"
+    subprocess.run(
+        [
+            str(Path(sys.executable).with_name("litert-benchmark")),
+            f"--model={model}",
+            f"--num_runs={_INVOCATIONS}",
+            f"--warmup_runs={_WARMUP}",
+            "--num_threads=1",
+            f"--result_json={output}",
+        ],
+        check=True,
+        capture_output=True,
+    )
+    document = json.loads(output.read_text())
+    return float(document["latency_ms"]["median"]) * 1000
+
+
+def measure(name: str) -> Result:
+    """Measure one file."""
+    with tempfile.TemporaryDirectory() as folder, JobProcess() as process:
+        model = Path(folder) / name
+        model.write_bytes(read_stamped(BUNDLE / name).model)
+        hemline_us(process, name), tool_us(model, folder)
+        a, b = interleaved(
+            lambda: hemline_us(process, name), lambda: tool_us(model, folder), _ROUNDS
+        )
+    ratio = median_ratio(a, b)
+    return Result(
+        claim=f"{name}: batch-1 median within {_LIMIT:.0%} of litert-benchmark",
+        value=ratio,
+        unit="×",
+        met=abs(ratio - 1) <= _LIMIT,
+        detail=f"{statistics.median(a):.1f} µs, tool {statistics.median(b):.1f} µs",
+    )
+
+
+if __name__ == "__main__":
+    report("benchmark_tool", [measure("int8.tflite"), measure("fp32.tflite")])
