@@ -78,12 +78,10 @@ def table(bundle: Path, as_json: bool) -> None:
 
     manifest = _manifest(bundle)
     comparison = join(_records(bundle, manifest))
-    content = bundle_table(comparison)
     if as_json:
-        for line in content.rows:
-            click.echo(json.dumps(dict(zip(content.columns, line, strict=True))))
+        click.echo("\n".join(_as_json_lines(comparison)))
         return
-    click.echo(as_text(content))
+    click.echo(as_text(bundle_table(comparison)))
     click.echo(conditions_line(comparison))
     for refusal in refusals(manifest):
         click.echo(refusal)
@@ -101,6 +99,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     from hemline.bench.measuring import FULL, QUICK, measure
     from hemline.bench.plot import draw
     from hemline.bench.table import as_text, comparison_table, conditions_line, refusals
+    from hemline.evaluation_set import load_split
 
     manifest = _manifest(bundle)
     with files.locked(bundle):
@@ -112,7 +111,9 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
         chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
         lines = _as_json_lines(comparison)
         files.write_bytes(bundle / TABLE_NAME, "".join(f"{line}\n" for line in lines).encode())
-        draw(comparison, bundle / PICTURE_NAME, chosen=(chosen.artifact, chosen.runtime))
+        labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
+        best = (chosen.artifact, chosen.runtime)
+        draw(comparison, bundle / PICTURE_NAME, labels=labels, chosen=best)
     if as_json:
         click.echo("\n".join(lines))
         return
@@ -125,15 +126,19 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
 
 @click.command()
 @_BUNDLE
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
 @budget_options
-def choose(bundle: Path, **limits: float | None) -> None:
+def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits."""
     from hemline.bench.comparison import compare as join
 
     manifest = _manifest(bundle)
     with files.locked(bundle):
         comparison = join(_records(bundle, manifest))
-        _, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
+        chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
+    if as_json:
+        click.echo(json.dumps({**schema.to_document(chosen), "reasons": reasons}))
+        return
     click.echo("\n".join(reasons))
 
 
@@ -196,10 +201,18 @@ def _measured(bundle: Path, manifest: Manifest, device: str) -> bool:
 
 
 def _as_json_lines(comparison: Any) -> list[str]:
-    """Return one JSON document for each row: what was measured, derived figures included."""
-    from hemline.bench.comparison import drop_points
+    """Return a JSON document for the Keras model and one for each row, derived figures included."""
+    from hemline.bench.comparison import KERAS, drop_points
 
-    lines = []
+    keras = comparison.keras_test
+    reference = {
+        "model": comparison.model,
+        "artifact": KERAS,
+        "runtime": KERAS,
+        "test_images": keras.images,
+        "test_correct": keras.correct,
+    }
+    lines = [json.dumps(reference)]
     for row in comparison.rows:
         figures = {} if row.latency is None else schema.to_document(row.latency)
         document = {

@@ -6,10 +6,14 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from hemline.bench.comparison import Comparison, Row, pareto_front
+import numpy as np
+import numpy.typing as npt
+
+from hemline.bench.comparison import Comparison, Row, pareto_front, right
 from hemline.bench.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.files import replacing
+from hemline.statistics import paired_drop
 
 # Okabe & Ito's palette, told apart by colour-blind readers
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -18,8 +22,18 @@ _LABEL_POINTS = 9.0
 _LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
 
 
-def draw(comparison: Comparison, path: Path, *, chosen: tuple[str, str] | None = None) -> None:
-    """Write a PNG; `chosen` is the (artifact, runtime) to point out. Raises HemlineError."""
+def draw(
+    comparison: Comparison,
+    path: Path,
+    *,
+    labels: npt.NDArray[np.uint8],
+    chosen: tuple[str, str] | None = None,
+) -> None:
+    """Write a PNG; `chosen` is the (artifact, runtime) to point out.
+
+    `labels` are those of the test images, uint8 (n,): a bar at each point shows how far its
+    accuracy can be told from the Keras model's, answer by answer. Raises HemlineError.
+    """
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
         raise HemlineError("no latency was measured: nothing to draw")
@@ -31,6 +45,7 @@ def draw(comparison: Comparison, path: Path, *, chosen: tuple[str, str] | None =
     figure, axes = plt.subplots(figsize=(10, 6.2), dpi=150, layout="constrained")
     try:
         _points(axes, rows)
+        _bars(axes, comparison, rows, labels)
         _front(axes, rows)
         _frame(axes, comparison, rows)
         _legend(figure, axes, comparison, rows)
@@ -56,6 +71,16 @@ def _points(axes: Any, rows: list[Row]) -> None:
         )
 
 
+def _bars(
+    axes: Any, comparison: Comparison, rows: list[Row], labels: npt.NDArray[np.uint8]
+) -> None:
+    reference = right(comparison.keras_test, labels)
+    for row in rows:
+        _, margin = paired_drop(reference, right(row.test, labels))
+        x, y = _xy(row)
+        axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
+
+
 def _front(axes: Any, rows: list[Row]) -> None:
     front = pareto_front(rows)
     axes.plot(
@@ -75,21 +100,23 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     axes.axhline(keras, color="#999999", linestyle=":", linewidth=1, zorder=1)
     axes.annotate(
         f"Keras model {keras:.2f} %",
-        (1, keras),
+        (0, keras),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 3),
+        xytext=(6, 3),
         textcoords="offset points",
-        ha="right",
+        ha="left",
         fontsize=8,
         color="#666666",
     )
-    values = [_xy(row) for row in rows]
+    bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    values = [tuple(point) for line in bars for point in line.get_xydata()]
+    values += [_xy(row) for row in rows]
     fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
     lowest, highest = min(keras, *(y for _, y in values)), max(keras, *(y for _, y in values))
     room = max(highest - lowest, 0.1)
     axes.set_xscale("log")
-    axes.set_xlim(fastest / 1.45, slowest * 1.45)
-    axes.set_ylim(lowest - 0.35 * room, highest + 0.35 * room)
+    axes.set_xlim(fastest / 1.8, slowest * 1.6)  # room for the Keras label on the left
+    axes.set_ylim(lowest - 0.15 * room, highest + 0.15 * room)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -135,15 +162,20 @@ def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> 
             )
         )
     handles.append(Line2D([], [], color="#444444", linewidth=1.2, label="Pareto front"))
+    handles.append(
+        Line2D(
+            [], [], color="#999999", alpha=0.6, label="95 % interval of the difference from Keras"
+        )
+    )
     figure.legend(
         handles=handles,
         loc="outside lower left",
         ncols=len(handles),
         frameon=False,
-        fontsize=8.5,
+        fontsize=8,
         handletextpad=1.1,
         labelspacing=1.0,
-        columnspacing=1.6,
+        columnspacing=1.4,
     )
 
 

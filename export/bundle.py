@@ -22,7 +22,7 @@ from hemline.export.calibration import Calibration, calibration_images
 from hemline.export.tolerance import tolerance_of
 from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
 from hemline.provenance import utc_now, versions
-from hemline.specs import Scheme
+from hemline.scheme import Scheme
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.version import VERSION

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from hemline import files
+from hemline import files, schema
 from hemline.console import data_option, fetch_options, say
-from hemline.errors import UsageError
+from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.fetch import load_images
+from hemline.manifest import Artifact, Verdict
 from hemline.train.checkpoint import ZOO, is_checkpoint
 from hemline.train.models import find_model
 
@@ -70,19 +72,30 @@ def export(
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def verify(bundle: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
+def verify(bundle: Path, as_json: bool) -> None:
     """Verify a bundle's artifacts in every installed runtime; exit code 3 when one is wrong."""
     from hemline.export.bundle import read_manifest
     from hemline.export.verification import verify_bundle
 
+    refused: GateError | None = None
     with files.locked(bundle):
-        manifest = verify_bundle(bundle, read_manifest(bundle), say=say)
+        try:
+            manifest = verify_bundle(bundle, read_manifest(bundle), say=say)
+        except GateError as error:  # the verdicts were written before it was raised
+            refused, manifest = error, read_manifest(bundle)
     for artifact in manifest.artifacts:
         for verdict in artifact.verdicts:
-            where = f"{artifact.name} in {verdict.runtime} {verdict.version}"
-            click.echo(
-                f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
-            )
+            click.echo(_verdict_line(artifact, verdict, as_json))
+    if refused is not None:
+        raise refused
+
+
+def _verdict_line(artifact: Artifact, verdict: Verdict, as_json: bool) -> str:
+    if as_json:
+        return json.dumps({"artifact": artifact.name, **schema.to_document(verdict)})
+    reason = f" ({verdict.reason})" if verdict.reason else ""
+    return f"{artifact.name} in {verdict.runtime} {verdict.version}: {verdict.status}{reason}"
 
 
 def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path | None) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hemline.errors import UnknownNameError
-from hemline.specs import Claim, Scheme
+from hemline.scheme import Scheme
+from hemline.specs import Claim
 
 _LITERT = Claim(runtime="litert", minimum="2.3.0")
 _TFLITE_RUNTIME = Claim(runtime="tflite-runtime", minimum="2.14.0")

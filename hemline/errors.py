@@ -19,7 +19,6 @@ A message says what is wrong, in which file or value, and what to do now.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -40,6 +39,8 @@ class UnknownNameError(UsageError):
     """A name that stands in no table; the message offers the nearest one."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        import difflib  # here, because few processes ever need it
+
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"

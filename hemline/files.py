@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from hemline.errors import BusyError, FileFormatError, HemlineError
 
 _CHUNK_BYTES = 1 << 20
-_NUMBERS = re.compile(r"\[\s[-+.,\seE\d]+\]")
+_NUMBERS = r"\[\s[-+.,\seE\d]+\]"
 
 
 @contextlib.contextmanager
@@ -25,6 +24,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises HemlineError, naming the file, when the folder cannot be written.
     """
+    import tempfile  # here, because a device that only classifies writes nothing
+
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, document: Any) -> None:
     """Write indented JSON to `path` whole or not at all; a list of numbers takes one line."""
     text = json.dumps(document, indent=1, allow_nan=False)
-    text = _NUMBERS.sub(lambda found: " ".join(found[0].split()), text)
+    text = re.sub(_NUMBERS, lambda found: " ".join(found[0].split()), text)
     write_bytes(path, f"{text}\n".encode())
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline import files, schema
-from hemline.card import Card, Epoch, Score, TestVector
+from hemline.card import Card, Epoch, Score
 from hemline.dataset import Images
 from hemline.errors import HemlineError
 from hemline.provenance import utc_now, versions
@@ -29,6 +29,7 @@ from hemline.train.optimizer import SphereMuon, Triangle
 from hemline.train.pipeline import TrainingData, split_images, steps_per_epoch, training_batches
 from hemline.train.progress import clear_progress, restore_progress, save_progress
 from hemline.train.recipe import Recipe, resolve_precision
+from hemline.vector import TestVector
 
 log = logging.getLogger(__name__)
 

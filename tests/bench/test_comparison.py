@@ -105,8 +105,11 @@ def test_the_verdict_says_what_to_ship_and_why(
     assert any("fp32.onnx in onnxruntime has" in reason for reason in reasons)
 
 
-def test_the_picture_is_a_png_with_something_on_it(comparison: Comparison, tmp_path: Path) -> None:
-    draw(comparison, tmp_path / "a.png", chosen=("int8.tflite", "litert"))
+def test_the_picture_is_a_png_with_something_on_it(
+    comparison: Comparison, bundle: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
+    draw(comparison, tmp_path / "a.png", labels=labels, chosen=("int8.tflite", "litert"))
     with Image.open(tmp_path / "a.png") as image:
         assert image.width >= 1000
         assert len(np.unique(np.asarray(image.convert("L")))) > 50

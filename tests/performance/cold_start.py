@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
-from measurement import BUNDLE, Result, interleaved, median_ratio, process_cost, report
+from measurement import (
+    BUNDLE,
+    Result,
+    installed_package,
+    interleaved,
+    median_ratio,
+    process_cost,
+    report,
+)
 
 _ROUNDS = 21
 _TIME_LIMIT, _MEMORY_LIMIT = 1.15, 1.10
@@ -33,13 +42,13 @@ _PAIRS = (
 )
 
 
-def measure(name: str, runtime: str, bare_code: str) -> list[Result]:
+def measure(path: Path, name: str, runtime: str, bare_code: str) -> list[Result]:
     """Measure time and memory of one artifact in one runtime."""
     arguments = (str(BUNDLE / name), str(BUNDLE / "evaluation" / "test-images.npy"))
     peaks: dict[str, list[int]] = {"ours": [], "bare": []}
 
     def cost(who: str, code: str) -> float:
-        seconds, peak = process_cost(code, *arguments)
+        seconds, peak = process_cost(code, *arguments, path=path)
         peaks[who].append(peak)
         return seconds
 
@@ -68,7 +77,8 @@ def measure(name: str, runtime: str, bare_code: str) -> list[Result]:
 
 def main() -> None:
     """Measure every pair and write the results."""
-    report("cold_start", [result for pair in _PAIRS for result in measure(*pair)])
+    with installed_package() as path:
+        report("cold_start", [result for pair in _PAIRS for result in measure(path, *pair)])
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -57,13 +60,30 @@ def median_ratio(first: Sequence[float], second: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 
-def process_cost(code: str, *arguments: str) -> tuple[float, int]:
-    """Run a Python script of its own; return (seconds from start to end, peak resident bytes)."""
+@contextlib.contextmanager
+def installed_package() -> Iterator[Path]:
+    """Yield a folder that holds Hemline as pip installs it, compiled, for PYTHONPATH."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        copy = Path(folder) / "source"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "artifacts", "build"))
+        target = Path(folder) / "installed"
+        options = ["--no-build-isolation", "--compile", "--target", str(target)]
+        subprocess.run([*pip, *options, str(copy)], check=True, capture_output=True)
+        yield target
+
+
+def process_cost(code: str, *arguments: str, path: Path) -> tuple[float, int]:
+    """Run a Python script of its own; return (seconds from start to end, peak resident bytes).
+
+    `path` is the folder of the installed package.
+    """
     started = time.perf_counter()
     child = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(path)},
     )
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)

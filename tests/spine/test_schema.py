@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline import card, job, manifest, record, specs, stamp
+from hemline import card, job, manifest, record, scheme, specs, stamp, vector
 from hemline.errors import FileFormatError, NewerSchemaError, SchemaError
 from hemline.files import parse_json
 from hemline.schema import from_document, to_document
 
-MODULES = (specs, card, manifest, stamp, job, record)
+MODULES = (specs, scheme, vector, card, manifest, stamp, job, record)
 BORDER_TYPES = [
     cls
     for module in MODULES
