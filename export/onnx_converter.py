@@ -16,6 +16,7 @@ import tf2onnx
 from hemline.errors import HemlineError
 from hemline.export.converted import Converted, with_extremes
 from hemline.export.source import ModelSource
+from hemline.runtime.backends import BACKENDS, load_module
 from hemline.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -37,6 +38,7 @@ def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
     """
     if calibration is None:
         raise HemlineError("int8 needs calibration images")
+    load_module(BACKENDS["onnxruntime"])
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -15,6 +15,7 @@ from typing import Any
 from hemline.errors import BusyError, FileFormatError, HemlineError
 
 _CHUNK_BYTES = 1 << 20
+_PARTIAL = ".partial-"  # in the name of a file that is being written
 _NUMBERS = r"\[\s[-+.,\seE\d]+\]"
 
 
@@ -30,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent
+            prefix=f".{path.name}{_PARTIAL}", suffix=path.suffix, dir=path.parent
         )
         os.close(descriptor)
         partial = Path(name)
@@ -75,7 +76,7 @@ def read_json(path: Path) -> Any:
 def parse_json(content: bytes | str, *, where: str) -> Any:
     """Parse strict JSON (no NaN, no infinities); `where` names the source in the error."""
     try:
-        return json.loads(content, parse_constant=_refuse_constant)
+        return json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"{where} is not valid JSON ({error}): make it again") from error
 
@@ -100,7 +101,10 @@ def fingerprint(document: Any) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process alone; raise BusyError when another one holds it."""
+    """Hold `folder` for this process alone; raise BusyError when another one holds it.
+
+    What a killed process left half-written in there is removed.
+    """
     import fcntl  # here, because a device that only classifies need not have it
 
     try:
@@ -117,11 +121,25 @@ def locked(folder: Path) -> Iterator[None]:
             raise BusyError(
                 f"another hemline command works in {folder}: wait for it, or name another folder"
             ) from error
+        _remove_partial(folder)
         yield
+
+
+def _remove_partial(folder: Path) -> None:
+    for abandoned in folder.rglob(f".*{_PARTIAL}*"):  # nobody writes here: the lock is ours
+        with contextlib.suppress(OSError):  # one that stays disturbs nobody
+            abandoned.unlink()
 
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large for a number")
+    return value
 
 
 def _umask() -> int:

@@ -19,6 +19,7 @@ from hemline.errors import NewerSchemaError, SchemaError
 from hemline.files import read_json, write_json
 
 T = TypeVar("T")
+_LARGEST_INTEGER = 2**63 - 1  # what numpy and other readers of JSON can hold
 _UNIONS = (typing.Union, types.UnionType)
 
 
@@ -92,6 +93,8 @@ def _decode(expected: Any, value: Any, where: str, at: str) -> Any:
 
 
 def _decode_scalar(expected: Any, value: Any, where: str, at: str) -> Any:
+    if type(value) is int and abs(value) > _LARGEST_INTEGER:
+        raise _misfit(where, at, f"at most {_LARGEST_INTEGER}", value)
     if expected is float and type(value) is int:
         return float(value)
     if expected is type(None) and value is None:
@@ -111,7 +114,7 @@ def _decode_union(members: tuple[Any, ...], value: Any, where: str, at: str) -> 
     tagged = {member.KIND: member for member in real if hasattr(member, "KIND")}
     if tagged:
         kind = value.get("kind") if isinstance(value, dict) else None
-        if kind not in tagged:
+        if not isinstance(kind, str) or kind not in tagged:
             raise _misfit(where, f"{at}.kind", f"one of {', '.join(tagged)}", kind)
         return _decode(tagged[kind], value, where, at)
     if type(value) not in real:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Backend:
     extra: of Hemline's package that installs it.
     numpy_below: first numpy major version it cannot work with; None where any works.
     not_after: module that must not be loaded in the process before it; None where any may.
+    opt_out: environment variable that keeps it from reporting home; None where it does not.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Backend:
     extra: str
     numpy_below: int | None = None
     not_after: str | None = None
+    opt_out: str | None = None
 
 
 # In order of preference: the first installed one that a file claims is used.
@@ -84,6 +87,8 @@ BACKENDS: dict[str, Backend] = {
             module="onnxruntime",
             session="hemline.runtime.onnx_session:OnnxSession",
             extra="onnx",
+            # else it writes a device identifier into the home folder and sends usage data
+            opt_out="ORT_DISABLE_TELEMETRY",
         ),
     )
 }
@@ -105,6 +110,7 @@ def installed(backend: Backend) -> bool:
 def version_of(backend: Backend) -> str:
     """Return the version of the backend's package; raises BackendError when it is missing."""
     package = backend.module.split(".")[0]
+    _opt_out(backend)
     try:
         return str(importlib.import_module(package).__version__)
     except ImportError as error:
@@ -126,6 +132,7 @@ def open_session(backend: Backend, model: bytes, *, threads: int, batch: int) ->
 
 def load_module(backend: Backend) -> object:
     """Import the backend; raises BackendError that names the extra when it is missing or broken."""
+    _opt_out(backend)
     try:
         return importlib.import_module(backend.module)
     except ImportError as error:
@@ -147,6 +154,11 @@ def require_working(backend: Backend) -> None:
             f"{backend.name} cannot work with numpy {np.__version__}: "
             f"pip install 'numpy<{backend.numpy_below}', or use litert"
         )
+
+
+def _opt_out(backend: Backend) -> None:
+    if backend.opt_out is not None:
+        os.environ.setdefault(backend.opt_out, "1")
 
 
 def _missing(backend: Backend, error: ImportError) -> BackendError:

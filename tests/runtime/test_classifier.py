@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,22 @@ def test_tflite_runtime_beside_tensorflow_is_refused_before_it_crashes(
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     with pytest.raises(BackendError, match="crashes in a process that has loaded tensorflow"):
         require_working(BACKENDS["tflite-runtime"])
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
+def test_nothing_is_written_into_the_home_folder(bundle: Path, tmp_path: Path, name: str) -> None:
+    """ONNX Runtime would leave a device identifier there, and send usage data."""
+    code = (
+        "import sys, numpy as np; from hemline.runtime import Classifier\n"
+        "Classifier.load(sys.argv[1]).classify(np.zeros((28, 28), np.uint8))"
+    )
+    environment = {key: os.environ[key] for key in ("PATH", "LANG") if key in os.environ}
+    subprocess.run(
+        [sys.executable, "-c", code, str(bundle / name)],
+        check=True,
+        env={**environment, "HOME": str(tmp_path)},
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_renamed_artifact_still_opens(bundle: Path, tmp_path: Path, pixels: np.ndarray) -> None:
