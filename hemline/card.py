@@ -40,6 +40,10 @@ class Score:
     images: int
     correct: int
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.correct <= self.images or self.images < 1:
+            raise ValueError(f"{self.correct} of {self.images} images right is no score")
+
     @property
     def accuracy(self) -> float:
         """Return the share of right answers, 0 … 1."""

@@ -15,7 +15,7 @@ from typing import Any
 from hemline.errors import BusyError, FileFormatError, HemlineError
 
 _CHUNK_BYTES = 1 << 20
-_PARTIAL = ".partial-"  # in the name of a file that is being written
+_PARTIAL = ".hemline-partial-"  # in the name of a file that is being written
 _NUMBERS = r"\[\s[-+.,\seE\d]+\]"
 
 
@@ -126,9 +126,10 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _remove_partial(folder: Path) -> None:
-    for abandoned in folder.rglob(f".*{_PARTIAL}*"):  # nobody writes here: the lock is ours
-        with contextlib.suppress(OSError):  # one that stays disturbs nobody
-            abandoned.unlink()
+    for depth in ("", "*/"):  # a bundle and a checkpoint have one level of folders below them
+        for abandoned in folder.glob(f"{depth}.*{_PARTIAL}*"):
+            with contextlib.suppress(OSError):  # one that stays disturbs nobody
+                abandoned.unlink()
 
 
 def _refuse_constant(name: str) -> Any:

@@ -24,6 +24,8 @@ from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.job import HostFacts
 from hemline.schema import from_document, to_document
 
+_AGAIN = "remove the records file, then run `hemline export` again"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
@@ -104,9 +106,20 @@ class Accuracy:
     agreement: int
     predictions: str
 
+    def __post_init__(self) -> None:
+        if self.images < 1 or not all(0 <= n <= self.images for n in (self.correct, self.agreement)):
+            raise ValueError(f"{self.correct} right and {self.agreement} alike of {self.images}")
+
     def classes(self) -> npt.NDArray[np.uint8]:
-        """Return the predicted class indices, uint8 (images,)."""
-        return np.frombuffer(zlib.decompress(base64.b64decode(self.predictions)), np.uint8)
+        """Return the predicted class indices, uint8 (images,); raises FileFormatError."""
+        try:
+            packed = base64.b64decode(self.predictions)
+            raw = zlib.decompressobj().decompress(packed, self.images + 1)
+        except (ValueError, zlib.error) as error:
+            raise FileFormatError(f"the predictions of a record are damaged: {_AGAIN}") from error
+        if len(raw) != self.images:
+            raise FileFormatError(f"a record has {len(raw)} predictions: {_AGAIN}")
+        return np.frombuffer(raw, np.uint8)
 
 
 def pack_predictions(classes: npt.NDArray[np.integer[Any]]) -> str:
