@@ -15,7 +15,7 @@ from hemline.budget import Budget
 from hemline.console import say
 from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.record import Latency, Record, merge_into, read_records
+from hemline.record import Cell, Latency, Record, merge_into, read_records
 
 RECORDS_NAME = "records.jsonl"
 PICTURE_NAME = "compare.png"
@@ -137,7 +137,8 @@ def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
         comparison = join(_records(bundle, manifest))
         chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
     if as_json:
-        click.echo(json.dumps({**schema.to_document(chosen), "reasons": reasons}))
+        document = {**schema.to_document(chosen), "drop_points": round(chosen.drop_points, 4)}
+        click.echo(json.dumps({**document, "reasons": reasons}))
         return
     click.echo("\n".join(reasons))
 
@@ -156,6 +157,9 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     from hemline.bench.verdict import explain, recommend
     from hemline.evaluation_set import load_split
 
+    right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
+    rows = (r for r in comparison.rows if _identity(r.cell) in right)
+    comparison = replace(comparison, rows=tuple(rows))
     chosen = recommend(comparison, budget)
     labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
     reasons = explain(comparison, budget, chosen, labels)
@@ -181,23 +185,31 @@ def _records(bundle: Path, manifest: Manifest) -> list[Record]:
 
 def _measured(bundle: Path, manifest: Manifest, device: str) -> bool:
     """Tell whether every right artifact has a latency on this device in its runtime's version."""
-    wanted = {
-        (artifact.sha256, verdict.runtime, verdict.version)
-        for artifact in manifest.artifacts
-        for verdict in artifact.verdicts
-        if verdict.status == "right"
-    }
     from hemline.runtime.host import host_facts
 
     here = host_facts().processor  # a bundle that was moved here is measured anew
     have = {
-        (r.cell.artifact_sha256, r.cell.runtime, r.cell.runtime_version)
+        _identity(r.cell)
         for r in _records(bundle, manifest)
         if isinstance(r.payload, Latency)
         and r.cell.device == device
         and r.conditions.host.processor == here
     }
-    return wanted <= have
+    return _right(manifest) <= have
+
+
+def _right(manifest: Manifest) -> set[tuple[str, str, str]]:
+    """Return the identities of artifacts in the runtimes that they were verified to be right in."""
+    return {
+        (artifact.sha256, verdict.runtime, verdict.version)
+        for artifact in manifest.artifacts
+        for verdict in artifact.verdicts
+        if verdict.status == "right"
+    }
+
+
+def _identity(cell: Cell) -> tuple[str, str, str]:
+    return (cell.artifact_sha256, cell.runtime, cell.runtime_version)
 
 
 def _as_json_lines(comparison: Any) -> list[str]:

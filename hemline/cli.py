@@ -39,6 +39,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return one command; an unknown name gets the nearest one as a hint."""
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:
+                return None  # a shell completes a line with a mistake in it: nothing to say there
             raise click.UsageError(str(UnknownNameError("command", cmd_name, COMMANDS)), ctx)
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         return command

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,11 +32,15 @@ def fetch(names: tuple[str, ...], data: Path | None) -> None:
 
 @data.command()
 @_NAMES
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each data set.")
 @data_option
-def check(names: tuple[str, ...], data: Path | None) -> None:
+def check(names: tuple[str, ...], as_json: bool, data: Path | None) -> None:
     """Check data sets that are here against their SHA-256; uses no network."""
     for name in names or ("fashion-mnist",):
         images = load_images(name, fetch_options(data, offline=True))
+        if as_json:
+            click.echo(json.dumps(_document(images)))
+            continue
         state = "verified" if images.verified else "UNVERIFIED (not the official files)"
         click.echo(f"{images.dataset.title}: {_summary(images)}, {state}, from {images.source}")
 
@@ -59,6 +65,19 @@ def show(name: str, output: Path | None, force: bool, data: Path | None) -> None
 
     contact_sheet(images, path)
     say(f"{path}: {len(images.dataset.labels)} classes")
+
+
+def _document(images: Images) -> dict[str, Any]:
+    return {
+        "name": images.dataset.name,
+        "train_images": len(images.train_images),
+        "test_images": len(images.test_images),
+        "shape": images.train_images.shape[1:],
+        "labels": images.dataset.labels,
+        "verified": images.verified,
+        "source": images.source,
+        "sha256": images.sha256,
+    }
 
 
 def _summary(images: Images) -> str:

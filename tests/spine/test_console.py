@@ -1,0 +1,164 @@
+"""What every command shares: JSON where there is a list, quiet, verbose, completion in a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from hemline import schema
+from hemline.cli import cli
+from hemline.errors import GateError
+from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.record import Latency, read_records
+from hemline.statistics import summarize
+
+HEMLINE = Path(sys.executable).with_name("hemline")
+
+
+@pytest.fixture(scope="module")
+def measured(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the bundle with latencies."""
+    folder = tmp_path_factory.mktemp("console") / "bundle"
+    shutil.copytree(bundle, folder)
+    invoke("bench", folder, "--quick", "--rounds", "1")
+    return folder
+
+
+@pytest.fixture
+def spoilt(measured: Path, tmp_path: Path) -> Path:
+    """Return a copy of a measured bundle whose fastest artifact no longer meets its tolerance."""
+    folder = shutil.copytree(measured, tmp_path / "spoilt")
+    manifest = schema.load(Manifest, folder / MANIFEST_NAME)
+    name = documents("choose", folder, "--max-drop-points", "100")[0]["artifact"]
+    artifacts = tuple(
+        replace(a, tolerance=1e-9) if a.name == name else a for a in manifest.artifacts
+    )
+    schema.save(folder / MANIFEST_NAME, replace(manifest, artifacts=artifacts, recommended=name))
+    return folder
+
+
+def invoke(*words: object, check: bool = True) -> Result:
+    result = CliRunner().invoke(cli, [str(word) for word in words], catch_exceptions=not check)
+    assert not check or result.exit_code == 0
+    return result
+
+
+def documents(*words: object) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in invoke(*words, "--json").stdout.splitlines()]
+
+
+def in_shell(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a process of its own, where logging goes to the real stderr."""
+    return subprocess.run(
+        [str(HEMLINE), *words], capture_output=True, text=True, env={**os.environ, **variables}
+    )
+
+
+def test_data_check_tells_each_data_set_as_json(data_folder: Path) -> None:
+    (row,) = documents("data", "check", "--data", data_folder)
+    assert (row["train_images"], row["test_images"], row["verified"]) == (800, 200, False)
+    assert row["shape"] == [28, 28, 1]
+    assert len(row["sha256"]) == 4
+
+
+def test_verify_tells_each_verdict_as_json(measured: Path) -> None:
+    rows = documents("verify", measured)
+    assert {row["artifact"] for row in rows} >= {"int8.tflite", "int8.onnx"}
+    assert {row["status"] for row in rows} == {"right"}
+    assert all(row["scores"] and row["version"] for row in rows)
+
+
+def test_verify_tells_the_verdicts_of_a_wrong_bundle_too(spoilt: Path) -> None:
+    result = invoke("verify", spoilt, "--json", check=False)
+    assert isinstance(result.exception, GateError)
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {row["status"] for row in rows} == {"right", "wrong"}
+
+
+def test_choose_tells_its_choice_as_json(measured: Path) -> None:
+    (row,) = documents("choose", measured, "--max-drop-points", "100")
+    assert row["reasons"][0].startswith(f"Ship {row['artifact']} with {row['runtime']}")
+    assert row["median_us"] > 0
+
+
+def test_choose_ships_nothing_that_was_found_wrong(spoilt: Path) -> None:
+    wrong = schema.load(Manifest, spoilt / MANIFEST_NAME).recommended
+    assert invoke("verify", spoilt, check=False).exit_code != 0
+    (row,) = documents("choose", spoilt, "--max-drop-points", "100")
+    assert row["artifact"] != wrong
+
+
+def test_table_tells_numbers_and_not_texts_as_json(measured: Path) -> None:
+    keras, *rows = documents("table", measured)
+    assert keras["artifact"] == "keras"
+    latencies = {
+        (r.cell.artifact, r.cell.runtime): summarize(r.payload)
+        for r in read_records(measured / "records.jsonl")
+        if isinstance(r.payload, Latency)
+    }
+    assert {(row["artifact"], row["runtime"]) for row in rows} == set(latencies)
+    for row in rows:
+        assert row["median_us"] == latencies[row["artifact"], row["runtime"]].median_us
+        assert isinstance(row["size_bytes"], int)
+
+
+def test_inspect_and_classify_tell_json(measured: Path, tmp_path: Path) -> None:
+    stamp = json.loads(invoke("inspect", measured / "int8.onnx", "--json").stdout)
+    assert (stamp["kind"], stamp["name"]) == ("stamp", "int8.onnx")
+    np.save(tmp_path / "black.npy", np.zeros((28, 28), np.uint8))
+    (row,) = documents("classify", measured / "int8.onnx", tmp_path / "black.npy")
+    assert set(row) == {"image", "label", "index", "score", "top"}
+
+
+def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -> None:
+    spoken = in_shell("data", "check", HEMLINE_DATA=str(data_folder))
+    assert spoken.stderr.startswith("WARNING: ")
+    silent = in_shell("-q", "data", "check", HEMLINE_DATA=str(data_folder))
+    assert (silent.stdout, silent.stderr) == (spoken.stdout, "")
+    assert invoke("bench", measured, "--quick").stderr
+    assert not invoke("-q", "bench", measured, "--quick").stderr
+    failed = in_shell("-q", "data", "check", "mnist")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: MNIST was found nowhere")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_verbose_tells_the_sources_that_were_tried() -> None:
+    told = in_shell("-v", "data", "check", "mnist").stderr.splitlines()
+    assert told[0].startswith("INFO: cache: no train-images-idx3-ubyte (or .gz) in ")
+    assert told[-1].startswith("error: MNIST was found nowhere")
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("hemline", "ex"), "plain,export"),
+        (("hemline", "export", "--sch"), "plain,--scheme"),
+        (("hemline", "data", "ch"), "plain,check"),
+        (("hemline", "exprot", "--sch"), ""),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: tuple[str, ...], offered: str) -> None:
+    done = in_shell(
+        COMP_WORDS=" ".join(words),
+        COMP_CWORD=str(len(words) - 1),
+        _HEMLINE_COMPLETE="bash_complete",
+    )
+    assert (done.stdout.strip(), done.stderr) == (offered, "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_has_a_script_for_each_shell(shell: str) -> None:
+    done = in_shell(_HEMLINE_COMPLETE=f"{shell}_source")
+    assert "_HEMLINE_COMPLETE" in done.stdout
+    assert not done.stderr
