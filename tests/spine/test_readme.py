@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import re
-import shlex
 import shutil
-import subprocess
 from pathlib import Path
 
 import click
 import pytest
+from documents import ROOT, python_blocks, require_target, require_understood, shell_lines
 
 from hemline.bench.readme import update
 from hemline.cli import COMMANDS, cli
 from hemline.errors import GateError, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
-SHELL = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
-    for line in block.splitlines()
-    if line.strip()
-]
+SHELL = shell_lines(TEXT)
 
 
 @pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("hemline ")])
 def test_a_command_of_the_readme_is_understood(line: str) -> None:
-    """Parse the command as click would, without running it; bundles need not exist for that."""
-    words = shlex.split(line)[1:]
-    command: click.Command = cli
-    context = click.Context(cli)
-    while isinstance(command, click.Group):
-        found = command.get_command(context, words.pop(0))
-        assert found is not None
-        command = found
-    with click.Context(command) as parsing:
-        _, arguments, _ = command.make_parser(parsing).parse_args(list(words))
-        assert arguments == []
+    require_understood(line)
 
 
 @pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("make ")])
 def test_a_make_target_of_the_readme_exists(line: str) -> None:
-    done = subprocess.run(
-        ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    require_target(line)
 
 
 def test_the_python_of_the_readme_runs(
@@ -56,7 +36,7 @@ def test_the_python_of_the_readme_runs(
 ) -> None:
     shutil.copytree(bundle, tmp_path / "artifacts" / "hem-50k")
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (code,) = python_blocks(TEXT)
     names: dict[str, object] = {}
     exec(code, names)  # noqa: S102 — the README's own code
     assert len(names["predictions"]) == 2  # type: ignore[arg-type]

@@ -1,0 +1,55 @@
+"""Take the commands and the Python out of a Markdown page, and ask whether they are understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import click
+
+from hemline.cli import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def shell_lines(text: str) -> list[str]:
+    """Return the commands in the ```sh blocks of a page, without their comments."""
+    return [
+        line.split("#")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.strip()
+    ]
+
+
+def python_blocks(text: str) -> list[str]:
+    """Return the ```python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def require_understood(line: str) -> None:
+    """Parse a `hemline …` line as click would, without running it; files need not exist."""
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    context = click.Context(cli)
+    while words and words[0] in ("-q", "-v", "--quiet", "--verbose"):
+        words.pop(0)
+    while isinstance(command, click.Group):
+        if words in (["--help"], ["--version"]):
+            return
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+    with click.Context(command) as parsing:
+        _, arguments, _ = command.make_parser(parsing).parse_args(list(words))
+        assert arguments == []
+
+
+def require_target(line: str) -> None:
+    """Ask make whether it knows how to do a `make …` line."""
+    done = subprocess.run(
+        ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,98 @@
+"""What docs/ says is so: every command is understood, and the cheap ones do what the page tells."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from documents import ROOT, python_blocks, require_target, require_understood, shell_lines
+from PIL import Image
+
+from hemline.cli import COMMANDS, cli
+from hemline.errors import HemlineError
+from hemline.evaluation_set import load_split
+from hemline.export.bundle import read_manifest
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+LINES = [(page, line) for page in PAGES for line in shell_lines(page.read_text())]
+# What runs in a second on the small bundle; the others train, fetch or measure at length.
+CHEAP = (
+    r"hemline data (check|show)",
+    r"hemline (table|choose|inspect|classify|verify) ",
+    r"hemline bench .*--quick",
+    r"hemline export .*--scheme",
+)
+
+
+@pytest.fixture(scope="module")
+def place(bundle: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder that looks like the one in which the pages' commands are typed."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(bundle, folder / "artifacts" / "hem-50k")
+    shutil.copytree(checkpoint, folder / "checkpoints" / "hem-50k")
+    (folder / "empty").mkdir()
+    split = load_split(bundle, "test", read_manifest(bundle).evaluation_sha256)
+    for name, pixels in zip(("shirt", "boot"), split.images, strict=False):
+        Image.fromarray(pixels.squeeze()).save(folder / f"{name}.png")
+    (folder / "cut.tflite").write_bytes((bundle / "int8.tflite").read_bytes()[:40_000])
+    return folder
+
+
+@pytest.mark.parametrize(("page", "line"), LINES, ids=lambda value: getattr(value, "stem", value))
+def test_a_command_of_the_docs_is_understood(page: Path, line: str) -> None:
+    if line.startswith("hemline "):
+        require_understood(line)
+    if line.startswith("make "):
+        require_target(line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_cheap_commands_of_a_page_end_as_it_says(
+    page: Path, place: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line may end in `# exit code N`; the page then also shows the message."""
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
+    text = page.read_text()
+    for line in re.findall(r"^hemline .*$", text, re.MULTILINE):
+        if not any(re.match(cheap, line) for cheap in CHEAP):
+            continue
+        words = shlex.split(line, comments=True)[1:]
+        expected = re.search(r"# exit code (\d)", line)
+        result = CliRunner().invoke(cli, words)
+        error = result.exception
+        code = error.exit_code if isinstance(error, HemlineError) else result.exit_code
+        assert code == (int(expected[1]) if expected else 0), (line, result.output, error)
+        if isinstance(error, HemlineError):
+            assert f"error: {error}"[:60] in text, line
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p.read_text())], ids=str)
+def test_the_python_of_a_page_runs(
+    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    for code in python_blocks(page.read_text()):
+        exec(code, {})  # noqa: S102 — the page's own code
+
+
+def test_every_option_in_the_docs_exists() -> None:
+    known = {"--help", "--version", "--sch"}  # the last one stands where a shell completes it
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli), name)
+        group = command.commands.values() if isinstance(command, click.Group) else [command]
+        for each in (cli, *group):
+            assert each is not None
+            known |= {o for p in each.params for o in (*p.opts, *p.secondary_opts)}
+    for page in PAGES:
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) <= known, page
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "readme"])
+def test_every_command_has_its_place_in_the_docs(name: str) -> None:
+    assert any(line.startswith(f"hemline {name}") for _, line in LINES)
