@@ -14,7 +14,7 @@ from hemline import files, schema
 from hemline.budget import Budget
 from hemline.console import say
 from hemline.errors import UsageError
-from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import Cell, Latency, Record, merge_into, read_records
 
 RECORDS_NAME = "records.jsonl"
@@ -101,6 +101,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     from hemline.bench.table import as_text, comparison_table, conditions_line, refusals
     from hemline.evaluation_set import load_split
 
+    require_matplotlib()
     manifest = _manifest(bundle)
     with files.locked(bundle):
         measured = measure(
@@ -171,7 +172,9 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
 
 
 def _manifest(bundle: Path) -> Manifest:
-    return schema.load(Manifest, bundle / MANIFEST_NAME)
+    manifest = read_manifest(bundle)
+    require_artifacts(bundle, manifest)
+    return manifest
 
 
 def _records(bundle: Path, manifest: Manifest) -> list[Record]:

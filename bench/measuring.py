@@ -16,10 +16,10 @@ from hemline.bench.devices import Device
 from hemline.errors import HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
-from hemline.manifest import Artifact, Manifest
+from hemline.manifest import Artifact, Manifest, Verdict
 from hemline.provenance import commit, utc_now, versions
 from hemline.record import Cell, Conditions, Latency, Memory, Record
-from hemline.runtime.backends import find_backend, installed
+from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.process import JobProcess
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
@@ -98,10 +98,15 @@ def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
         _Candidate(artifact=artifact, runtime=verdict.runtime, threads=threads, batch=batch)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if verdict.status == "right" and installed(find_backend(verdict.runtime))
+        if verdict.status == "right" and _runs_here(verdict)
         for threads in plan.threads
         for batch in plan.batches
     ]
+
+
+def _runs_here(verdict: Verdict) -> bool:
+    backend = BACKENDS.get(verdict.runtime)  # a newer Hemline may have verified in others
+    return backend is not None and installed(backend)
 
 
 def _job(bundle: Path, candidate: _Candidate, plan: Plan, images: Path, number: int) -> Job:

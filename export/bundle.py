@@ -17,10 +17,11 @@ import numpy as np
 from hemline import evaluation_set, files, schema
 from hemline.card import Card
 from hemline.dataset import Images
-from hemline.errors import DataError, HemlineError
+from hemline.errors import DataError, HemlineError, NewerSchemaError
 from hemline.export.calibration import Calibration, calibration_images
 from hemline.export.tolerance import tolerance_of
 from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
+from hemline.manifest import read_manifest as read_manifest
 from hemline.provenance import utc_now, versions
 from hemline.scheme import Scheme
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
@@ -194,17 +195,14 @@ class _Maker:
         )
 
 
-def read_manifest(bundle: Path) -> Manifest:
-    """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""
-    return schema.load(Manifest, bundle / MANIFEST_NAME)
-
-
 def _previous(bundle: Path, card: Card) -> Manifest | None:
     """Return the old manifest of the same checkpoint; one that cannot be read is none."""
     if not (bundle / MANIFEST_NAME).exists():
         return None
     try:
         old = read_manifest(bundle)
+    except NewerSchemaError:
+        raise  # what a newer Hemline made is not ours to overwrite
     except HemlineError as error:
         log.warning("%s: exporting everything again", error)
         return None

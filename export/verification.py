@@ -18,7 +18,14 @@ from hemline.card import Score
 from hemline.errors import GateError, HemlineError, JobError
 from hemline.evaluation_set import SPLITS, EvaluationSplit, load_split
 from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, Status, Verdict
+from hemline.manifest import (
+    MANIFEST_NAME,
+    Artifact,
+    Manifest,
+    Status,
+    Verdict,
+    require_artifacts,
+)
 from hemline.provenance import commit, utc_now, versions
 from hemline.record import (
     Accuracy,
@@ -55,9 +62,11 @@ def verify_bundle(
     Verdicts on unchanged inputs are kept. Raises GateError (after writing) when an artifact is not
     right inside its claim, HemlineError when no runtime is installed.
     """
+    require_artifacts(bundle, manifest)
     splits = {name: load_split(bundle, name, manifest.evaluation_sha256) for name in SPLITS}
     pairs = _pairs(manifest.artifacts)
-    todo = [pair for pair in pairs if _current(manifest, *pair) is None]
+    recorded = (bundle / RECORDS_NAME).exists()
+    todo = [pair for pair in pairs if not recorded or _current(manifest, *pair) is None]
     outcomes: list[Outcome] = []
     if todo:
         with (
@@ -65,10 +74,13 @@ def verify_bundle(
             ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool,
         ):
             work = [pool.submit(_judge, bundle, manifest, *p, splits, Path(arrays)) for p in todo]
-            for future in work:
-                outcome = future.result()
-                say(_line(outcome))
-                outcomes.append(outcome)
+            try:
+                for future in work:
+                    outcome = future.result()
+                    say(_line(outcome))
+                    outcomes.append(outcome)
+            finally:
+                pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
         records = [record for outcome in outcomes for record in outcome.records]
         records += [_keras_record(manifest, split) for split in splits.values()]
         merge_into(bundle / RECORDS_NAME, records)
@@ -295,11 +307,17 @@ def _with_verdicts(manifest: Manifest, outcomes: list[Outcome]) -> Manifest:
         fresh = [o.verdict for o in outcomes if o.artifact == artifact.name]
         replaced = {(v.runtime, v.version) for v in fresh}
         kept = [v for v in artifact.verdicts if (v.runtime, v.version) not in replaced]
-        verdicts = sorted(
-            [*kept, *fresh], key=lambda v: (list(BACKENDS).index(v.runtime), v.version)
-        )
+        verdicts = sorted([*kept, *fresh], key=_in_table)
         artifacts.append(replace(artifact, verdicts=tuple(verdicts)))
     return replace(manifest, artifacts=tuple(artifacts))
+
+
+def _in_table(verdict: Verdict) -> tuple[int, str]:
+    order = list(BACKENDS)  # a newer Hemline may have verified in runtimes that are not in it
+    return (
+        order.index(verdict.runtime) if verdict.runtime in order else len(order),
+        verdict.version,
+    )
 
 
 def _line(outcome: Outcome) -> str:

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 
 import click
 
@@ -61,6 +62,8 @@ def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
 
 def main() -> None:
     """Run the command line; a mistake of the user's ends with one line and an exit code."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell programmers is nothing for users
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except HemlineError as error:
@@ -73,9 +76,13 @@ def main() -> None:
         click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        click.echo("interrupted: no file is half-written; the same command goes on", err=True)
         sys.exit(1)
     except BrokenPipeError:
         # the reader of our output has gone: keep Python from complaining when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a folder without permission, a full disk
+        where = "" if error.filename is None else f"{error.filename}: "
+        click.echo(f"error: {where}{(error.strerror or str(error)).lower()}", err=True)
         sys.exit(1)

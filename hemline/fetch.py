@@ -32,7 +32,7 @@ from hemline.dataset import (
     find_dataset,
     read_file,
 )
-from hemline.errors import DataError, FetchError, HemlineError
+from hemline.errors import BusyError, DataError, FetchError, HemlineError
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +61,21 @@ class FetchOptions:
 
 
 def cache_folder() -> Path:
-    """Return the folder for data sets: $XDG_CACHE_HOME/hemline or ~/.cache/hemline."""
+    """Return the folder for data sets: $XDG_CACHE_HOME/hemline or ~/.cache/hemline.
+
+    Raises FetchError when neither is there.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
     # the XDG specification says that relative paths are to be ignored
-    root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "hemline"
+    if Path(base).is_absolute():
+        return Path(base) / "hemline"
+    try:
+        return Path.home() / ".cache" / "hemline"
+    except RuntimeError as error:  # a container's user may have no name and no home
+        raise FetchError(
+            "this user has no home folder to keep data in: set XDG_CACHE_HOME to a folder, or name "
+            "one that has the data with --data"
+        ) from error
 
 
 def load_images(name: str, options: FetchOptions | None = None) -> Images:
@@ -161,8 +171,11 @@ def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Ro
     for file in dataset.files:
         _require_hash(file, contents[file.role], "this source")
     try:
-        for file in dataset.files:
-            files.write_bytes(cache / file.name, contents[file.role])
+        with files.locked(cache):
+            for file in dataset.files:
+                files.write_bytes(cache / file.name, contents[file.role])
+    except BusyError:
+        log.info("another process is just keeping %s", dataset.title)
     except HemlineError as error:
         log.warning("not kept for the next time: %s", error)
     return contents
@@ -172,7 +185,10 @@ def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
     contents: dict[Role, bytes] = {}
     for file in dataset.files:
         candidates = [folder / file.name, folder / f"{file.name}.gz"]
-        path = next((each for each in candidates if each.exists()), None)
+        try:
+            path = next((each for each in candidates if each.exists()), None)
+        except OSError as error:
+            raise DataError(f"cannot read {folder}: {(error.strerror or '').lower()}") from error
         if path is None:
             raise DataError(f"no {file.name} (or .gz) in {folder}")
         contents[file.role] = read_file(path)

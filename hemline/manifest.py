@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
+from hemline import schema
 from hemline.card import Score
-from hemline.errors import UnknownNameError
+from hemline.errors import FileFormatError, UnknownNameError
+from hemline.files import sha256_of
 from hemline.specs import Format, InputSpec, OutputSpec
 
 Status = Literal["right", "refused", "wrong"]
@@ -117,7 +120,8 @@ class Manifest:
 
     def __post_init__(self) -> None:
         for artifact in self.artifacts:
-            if "/" in artifact.name or artifact.name.startswith("."):
+            name = artifact.name
+            if "/" in name or name.startswith(".") or not name.isprintable():
                 raise ValueError(f"artifact name {artifact.name!r} leaves the bundle")
 
     def artifact(self, name: str) -> Artifact:
@@ -133,3 +137,23 @@ class Manifest:
             if score.split == split:
                 return score
         raise KeyError(split)
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""
+    path = bundle / MANIFEST_NAME
+    if not path.exists():
+        raise FileFormatError(
+            f"{bundle} is no bundle: it has no {MANIFEST_NAME}; run `hemline export` first"
+        )
+    return schema.load(Manifest, path)
+
+
+def require_artifacts(bundle: Path, manifest: Manifest) -> None:
+    """Raise FileFormatError unless every artifact is the file that the manifest describes."""
+    for artifact in manifest.artifacts:
+        if sha256_of(bundle / artifact.name) != artifact.sha256:
+            raise FileFormatError(
+                f"{bundle / artifact.name} is not the file that {MANIFEST_NAME} describes: "
+                "run `hemline export` again"
+            )

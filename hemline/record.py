@@ -107,7 +107,8 @@ class Accuracy:
     predictions: str
 
     def __post_init__(self) -> None:
-        if self.images < 1 or not all(0 <= n <= self.images for n in (self.correct, self.agreement)):
+        counts = (self.correct, self.agreement)
+        if self.images < 1 or not all(0 <= count <= self.images for count in counts):
             raise ValueError(f"{self.correct} right and {self.agreement} alike of {self.images}")
 
     def classes(self) -> npt.NDArray[np.uint8]:

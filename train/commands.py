@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 
 from hemline.card import Card, Epoch
 from hemline.console import data_option, fetch_options, say
-from hemline.errors import UsageError
+from hemline.errors import HemlineError, UsageError
 from hemline.fetch import load_images
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.models import MODELS, find_model
@@ -64,9 +65,16 @@ def train(
     folder = output or Path("checkpoints") / row.name
     if is_checkpoint(folder) and not force:
         raise UsageError(f"{folder} holds a finished checkpoint: use --force or another --output")
-    card = run_training(
-        model, recipe, f"{name}, changed" if changes else name, seed, folder, data, restart=restart
-    )
+    with _resumable(restart):
+        card = run_training(
+            model,
+            recipe,
+            f"{name}, changed" if changes else name,
+            seed,
+            folder,
+            data,
+            restart=restart,
+        )
     click.echo(summary(card, folder))
 
 
@@ -99,6 +107,16 @@ def run_training(
     )
     with _EpochPrinter(recipe.epochs) as printer:
         return train_model(request, images, on_epoch=printer)
+
+
+@contextlib.contextmanager
+def _resumable(restart: bool) -> Iterator[None]:
+    """Say how to go on when the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        again = "the same command without --restart" if restart else "the same command"
+        raise HemlineError(f"interrupted: {again} goes on after the last whole epoch") from error
 
 
 def summary(card: Card, folder: Path) -> str:

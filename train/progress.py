@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zipfile
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 
 from hemline import schema
 from hemline.card import Epoch
-from hemline.errors import HemlineError
+from hemline.errors import FileFormatError, HemlineError, NewerSchemaError
 from hemline.files import replacing, sha256_of
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,12 @@ def restore_progress(folder: Path, model: keras.Model, *, run_sha256: str) -> Pr
     place = folder / FOLDER
     if not (place / _STATE).exists():
         return None
-    state = schema.load(Progress, place / _STATE)
+    try:
+        state = schema.load(Progress, place / _STATE)
+    except NewerSchemaError:
+        raise
+    except FileFormatError as error:
+        raise FileFormatError(f"cannot resume: {error}, or start anew with --restart") from error
     if state.run_sha256 != run_sha256:
         raise HemlineError(
             f"{place} holds an unfinished run of another recipe, seed or data: finish that one, "
@@ -103,7 +109,7 @@ def clear_progress(folder: Path) -> None:
     (place / _STATE).unlink(missing_ok=True)
     for old in place.glob("epoch-*.npz"):
         old.unlink(missing_ok=True)
-    if place.is_dir():
+    with contextlib.suppress(OSError):  # it is not there, or something else lies in it
         place.rmdir()
 
 
