@@ -70,7 +70,7 @@ def test_a_border_type_survives_json(cls: Any) -> None:
 
 @pytest.mark.parametrize("cls", BORDER_TYPES, ids=lambda cls: cls.__name__)
 def test_every_field_is_documented(cls: Any) -> None:
-    documented = re.findall(r"^ +([a-z_0-9, ]+): ", cls.__doc__, re.MULTILINE)
+    documented = re.findall(r"^ *([a-z_0-9, ]+): ", cls.__doc__, re.MULTILINE)
     names = {name.strip() for line in documented for name in line.split(",")}
     fields = {field.name for field in dataclasses.fields(cls)}
     if cls is not record.Record:  # its one sentence names its three fields
