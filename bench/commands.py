@@ -12,7 +12,7 @@ import click
 
 from hemline import files, schema
 from hemline.budget import Budget
-from hemline.console import say
+from hemline.console import require_matplotlib, say
 from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import Cell, Latency, Record, merge_into, read_records

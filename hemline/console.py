@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from hemline.errors import HemlineError
 from hemline.fetch import FetchOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,3 +37,9 @@ def data_option(command: F) -> F:
 def fetch_options(data: Path | None, *, offline: bool = False) -> FetchOptions:
     """Return where to look for a data set."""
     return FetchOptions(folder=data, offline=offline)
+
+
+def require_matplotlib() -> None:
+    """Raise HemlineError when no picture can be drawn here, before the work for it begins."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise HemlineError("pictures need matplotlib: pip install matplotlib")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hemline.console import data_option, fetch_options, say
+from hemline.console import data_option, fetch_options, require_matplotlib, say
 from hemline.dataset import Images
 from hemline.fetch import load_images
 
@@ -60,6 +60,7 @@ def show(name: str, output: Path | None, force: bool, data: Path | None) -> None
     path = output or Path(f"{name}.png")
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists: name another file or use --force")
+    require_matplotlib()
     images = load_images(name, fetch_options(data))
     from hemline.train.figures import contact_sheet
 

@@ -43,6 +43,8 @@ def main(wheel: Path, constraints: Path, bundle: Path) -> None:
         run("python", "-c", IMPORTS)
         require("Commands:" in run("hemline", "--help"), "hemline --help lists no commands")
         classify(bundle)
+        told = run("hemline", "data", "show", ends_with=1)
+        require(told.startswith("error: pictures need matplotlib"), f"a missing package: {told}")
         size = size_bytes(PLACE) - size_bytes(*PLACE.glob("lib/python*/site-packages/pip"))
         print(f"{wheel.name}: {wheel.stat().st_size / 1000:.0f} kB, works in an environment of "
               f"{size / 1e6:.0f} MB without TensorFlow")  # fmt: skip
@@ -79,13 +81,14 @@ def require_every_file(wheel: Path) -> None:
     require(packed == wanted, f"{wheel} and the folders differ in {sorted(packed ^ wanted)}")
 
 
-def run(program: str, *arguments: str) -> str:
-    """Run a program of the empty environment outside the checkout; return what it prints."""
+def run(program: str, *arguments: str, ends_with: int = 0) -> str:
+    """Run a program of the empty environment outside the checkout; return what it says."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     command = [str(PLACE / "bin" / program), *arguments]
     done = subprocess.run(command, cwd=PLACE, env=kept, capture_output=True, text=True)
-    require(done.returncode == 0, f"{' '.join(command)} failed: {done.stdout}{done.stderr}")
-    return done.stdout
+    said = f"{done.stdout}{done.stderr}"
+    require(done.returncode == ends_with, f"{' '.join(command)} gave {done.returncode}: {said}")
+    return done.stderr if ends_with else done.stdout
 
 
 def require(holds: bool, otherwise: str) -> None:
