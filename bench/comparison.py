@@ -13,6 +13,7 @@ from hemline.budget import Candidate
 from hemline.errors import HemlineError
 from hemline.job import HostFacts
 from hemline.record import Accuracy, Cell, Latency, Memory, Payload, Record
+from hemline.specs import version_key
 from hemline.statistics import LatencySummary, summarize
 
 P = TypeVar("P", Latency, Accuracy, Memory)
@@ -67,12 +68,14 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> Comparison:
-    """Join records of one model at batch 1 and one thread.
+    """Join records of one model at batch 1 and one thread, each runtime in its newest version.
 
     Raises HemlineError when the Keras model's answers are missing, or when latencies come from
     unlike hosts: those share no table.
     """
-    mine = [record for record in records if record.cell.threads == record.cell.batch == 1]
+    all_mine = [record for record in records if record.cell.threads == record.cell.batch == 1]
+    versions = _newest_versions(all_mine)
+    mine = [r for r in all_mine if r.cell.runtime_version == versions[r.cell.runtime]]
     keras = [record for record in mine if record.cell.runtime == KERAS]
     cells = {_identity(r.cell): r.cell for r in mine if r.cell.runtime != KERAS}
     rows = [
@@ -84,7 +87,7 @@ def compare(records: Sequence[Record]) -> Comparison:
         keras_test=_require(_payload(keras, Accuracy, "test")),
         keras_validation=_require(_payload(keras, Accuracy, "validation")),
         rows=tuple(row for row in rows if row is not None),
-        host=_same_host(timed),
+        host=_same_host([r for r in all_mine if isinstance(r.payload, Latency)]),
         versions={cell.runtime: cell.runtime_version for cell in cells.values()},
         dates=_dates(timed or mine),
         commit=(timed or mine)[-1].conditions.commit,
@@ -128,6 +131,15 @@ def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
 
 def _median(row: Row) -> float:
     return row.latency.median_us if row.latency else float("inf")
+
+
+def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
+    """Return runtime name to newest version: figures of an older one are out of date."""
+    newest: dict[str, str] = {}
+    for cell in (record.cell for record in records):
+        newest.setdefault(cell.runtime, cell.runtime_version)
+        newest[cell.runtime] = max(newest[cell.runtime], cell.runtime_version, key=version_key)
+    return newest
 
 
 def _identity(cell: Cell) -> tuple[str, ...]:

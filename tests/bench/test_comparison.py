@@ -135,6 +135,19 @@ def test_unlike_hosts_share_no_table(records: tuple[Record, ...]) -> None:
         compare((*records, moved))
 
 
+def test_after_an_upgrade_only_the_newest_version_of_a_runtime_counts(
+    records: tuple[Record, ...],
+) -> None:
+    old = tuple(
+        dataclasses.replace(r, cell=dataclasses.replace(r.cell, runtime_version="0.9"))
+        for r in records
+        if r.cell.runtime == "litert"
+    )
+    expected = compare(records)
+    assert compare((*old, *records)).rows == expected.rows
+    assert compare((*records, *old)).rows == expected.rows
+
+
 def test_a_newer_record_of_a_cell_replaces_the_older(
     records: tuple[Record, ...], tmp_path: Path
 ) -> None:
