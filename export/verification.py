@@ -37,7 +37,7 @@ from hemline.record import (
 )
 from hemline.runtime.backends import BACKENDS, Backend, installed, version_of
 from hemline.runtime.host import host_facts
-from hemline.runtime.process import JobProcess
+from hemline.runtime.process import JobPool
 from hemline.stamp import read_stamped
 
 log = logging.getLogger(__name__)
@@ -71,9 +71,13 @@ def verify_bundle(
     if todo:
         with (
             tempfile.TemporaryDirectory(prefix="hemline-") as arrays,
+            JobPool() as processes,
             ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool,
         ):
-            work = [pool.submit(_judge, bundle, manifest, *p, splits, Path(arrays)) for p in todo]
+            work = [
+                pool.submit(_judge, processes, bundle, manifest, *pair, splits, Path(arrays))
+                for pair in _slowest_first(todo)
+            ]
             try:
                 for future in work:
                     outcome = future.result()
@@ -162,7 +166,14 @@ def _current(manifest: Manifest, artifact: Artifact, backend: Backend) -> Verdic
     return next((v for v in artifact.verdicts if v.inputs_sha256 == wanted), None)
 
 
+def _slowest_first(pairs: list[tuple[Artifact, Backend]]) -> list[tuple[Artifact, Backend]]:
+    """Order work so that the last pieces are short: the least preferred runtime is the slowest."""
+    order = list(BACKENDS)
+    return sorted(pairs, key=lambda pair: order.index(pair[1].name), reverse=True)
+
+
 def _judge(
+    processes: JobPool,
     bundle: Path,
     manifest: Manifest,
     artifact: Artifact,
@@ -183,7 +194,7 @@ def _judge(
     )
     results: dict[str, JobResult] = {}
     try:
-        with JobProcess() as process:
+        with processes.process(backend.name) as process:
             for split in splits.values():
                 job = _job(bundle, artifact, backend, split, arrays)
                 results[split.name] = process.run(job)

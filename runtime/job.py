@@ -41,6 +41,7 @@ from hemline.runtime.pixels import PixelEncoder, Pixels
 from hemline.schema import from_document, to_document
 from hemline.stamp import StampedFile, read_stamped
 
+_BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
 
 _KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
@@ -201,27 +202,32 @@ def _timed(
 def _logits(
     session: Session, cell: JobCell, encoder: PixelEncoder, decoder: Decoder, images: Pixels
 ) -> npt.NDArray[np.float32]:
-    rows = np.empty((len(images), len(decoder.labels)), np.float32)
-    for number, tensor in enumerate(_batches(encoder, images, cell.batch)):
-        at = number * cell.batch
-        rows[at : at + cell.batch] = decoder.logits(session.run(tensor))[: len(rows) - at]
-    return rows
+    run, batch, outputs = session.run, cell.batch, []
+    block = max(1, _BLOCK_IMAGES // batch) * batch
+    for start in range(0, len(images), block):
+        # pixels are encoded by the block: one image at a time costs as much as a fast inference
+        tensor = encoder.encode(_filled_up(np.asarray(images[start : start + block]), batch))
+        outputs += [run(tensor[at : at + batch]) for at in range(0, len(tensor), batch)]
+    return decoder.logits(np.concatenate(outputs)[: len(images)])
 
 
 def _batches(
-    encoder: PixelEncoder, images: Pixels, batch: int, *, most_bytes: int | None = None
+    encoder: PixelEncoder, images: Pixels, batch: int, *, most_bytes: int
 ) -> Iterator[Tensor]:
-    """Yield tensors of exactly `batch` images; the last one is filled up with its last image."""
+    """Yield tensors of exactly `batch` images, until they take `most_bytes`."""
     total = 0
     for at in range(0, len(images), batch):
-        chosen = np.asarray(images[at : at + batch])
-        if len(chosen) < batch:
-            chosen = np.concatenate([chosen, np.repeat(chosen[-1:], batch - len(chosen), axis=0)])
-        tensor = np.ascontiguousarray(encoder.encode(chosen))
+        tensor = encoder.encode(_filled_up(np.asarray(images[at : at + batch]), batch))
         yield tensor
         total += tensor.nbytes
-        if most_bytes is not None and total >= most_bytes:
+        if total >= most_bytes:
             return
+
+
+def _filled_up(images: Pixels, batch: int) -> Pixels:
+    """Return images in whole batches: the last one is filled up with its last image."""
+    missing = -len(images) % batch
+    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
 
 
 def _save_logits(job: Job, cell: JobCell, logits: npt.NDArray[np.float32]) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO
 
@@ -115,6 +115,51 @@ class JobProcess:
         said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
         last = f": {said[-1]}" if said else ""
         return JobError(f"{job.artifact} in {job.runtime} ended the job runner ({how}){last}")
+
+
+class JobPool:
+    """Job processes that are handed from one piece of work to the next, several at a time.
+
+    Each key (a runtime) has processes of its own, so that no two runtimes share one.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[JobProcess]] = {}
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def process(self, key: str) -> Iterator[JobProcess]:
+        """Lend an idle process of this key, or a new one; one that failed is not lent again."""
+        with self._lock:
+            idle = self._idle.setdefault(key, [])
+            process = idle.pop() if idle else None
+        process = process or JobProcess()
+        try:
+            yield process
+        except BaseException:
+            process.close()
+            raise
+        with self._lock:
+            self._idle[key].append(process)
+
+    def close(self) -> None:
+        """End the idle processes."""
+        with self._lock:
+            processes = [process for idle in self._idle.values() for process in idle]
+            self._idle.clear()
+        for process in processes:
+            process.close()
+
+    def __enter__(self) -> JobPool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
