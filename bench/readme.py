@@ -8,9 +8,11 @@ from pathlib import Path
 
 from hemline.bench.comparison import compare
 from hemline.bench.table import as_markdown, bundle_table, conditions_line
+from hemline.bench.verdict import recommend, summarize_choice
+from hemline.budget import Budget
 from hemline.card import Card
 from hemline.errors import GateError, UsageError
-from hemline.files import read_bytes, write_bytes
+from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.record import read_records
 from hemline.schema import load
 
@@ -38,6 +40,7 @@ def render(root: Path, name: str) -> str:
     makers: dict[str, Callable[[Path], str]] = {
         "artifacts": _artifacts,
         "training": _training,
+        "performance": _performance,
     }
     if name not in makers:
         raise UsageError(f"README.md asks for a table {name!r}: there are {', '.join(makers)}")
@@ -46,7 +49,11 @@ def render(root: Path, name: str) -> str:
 
 def _artifacts(root: Path) -> str:
     comparison = compare(read_records(root / "results" / "hem-50k" / "records.jsonl"))
-    return f"{as_markdown(bundle_table(comparison))}\n\n{conditions_line(comparison)}.\n"
+    headline, *others = summarize_choice(comparison, recommend(comparison, Budget()))
+    return (
+        f"**{headline}** {' '.join(others)}\n\n"
+        f"{as_markdown(bundle_table(comparison))}\n\n{conditions_line(comparison)}.\n"
+    )
 
 
 def _training(root: Path) -> str:
@@ -64,6 +71,16 @@ def _training(root: Path) -> str:
         f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
         f"mean on test {100 * mean:.2f} %.\n"
     )
+
+
+def _performance(root: Path) -> str:
+    lines = ["| claim | measured | |", "| --- | ---: | --- |"]
+    for text in read_bytes(root / "results" / "performance.jsonl").decode().splitlines():
+        result = parse_json(text, where="results/performance.jsonl")
+        state = "met" if result["met"] else "**missed**"
+        figure = f"{result['value']:.2f} {result['unit']}".strip()
+        lines.append(f"| {result['claim']} | {figure} ({result['detail']}) | {state} |")
+    return "\n".join(lines) + "\n"
 
 
 def _percent(card: Card, split: str) -> str:

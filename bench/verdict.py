@@ -23,22 +23,32 @@ def explain(
 ) -> tuple[str, ...]:
     """Return the reasons: speed and size against fp32, the drop with its interval, who was left."""
     row = _find(comparison, chosen)
+    headline, *against = summarize_choice(comparison, chosen)
     drop, margin = paired_drop(
         right(comparison.keras_test, test_labels), right(row.test, test_labels)
     )
     reasons = [
-        f"Ship {chosen.artifact} with {chosen.runtime} {row.cell.runtime_version}: "
-        f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
-        f"{100 * row.test.correct / row.test.images:.2f} % on test.",
+        headline,
         f"It changes accuracy by {-drop:+.2f} ± {margin:.2f} points on test (paired, 95 %) and by "
         f"{-chosen.drop_points:+.2f} on validation, where it was chosen.",
     ]
-    reasons += _against_fp32(comparison, chosen)
+    reasons += against
     for other in candidates(comparison):
         reason = over_budget(other, budget)
         if reason is not None:
             reasons.append(f"Left out: {other.artifact} in {other.runtime} {reason}.")
     return tuple(reasons)
+
+
+def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
+    """Return what to ship in a sentence, and one that compares it with the best float file."""
+    row = _find(comparison, chosen)
+    headline = (
+        f"Ship {chosen.artifact} with {chosen.runtime} {row.cell.runtime_version}: "
+        f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
+        f"{100 * row.test.correct / row.test.images:.2f} % on test."
+    )
+    return [headline, *_against_fp32(comparison, chosen)]
 
 
 def _against_fp32(comparison: Comparison, chosen: Candidate) -> list[str]:

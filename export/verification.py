@@ -85,6 +85,9 @@ def verify_bundle(
                     outcomes.append(outcome)
             finally:
                 pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
+        names = [artifact.name for artifact in manifest.artifacts]
+        runtimes = list(BACKENDS)
+        outcomes.sort(key=lambda o: (names.index(o.artifact), runtimes.index(o.verdict.runtime)))
         records = [record for outcome in outcomes for record in outcome.records]
         records += [_keras_record(manifest, split) for split in splits.values()]
         merge_into(bundle / RECORDS_NAME, records)
