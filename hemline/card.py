@@ -26,6 +26,11 @@ class Split:
     validation_indices: tuple[int, ...]
     validation_sha256: str
 
+    def __post_init__(self) -> None:
+        indices = self.validation_indices
+        if list(indices) != sorted({index for index in indices if index >= 0}):
+            raise ValueError("validation_indices must ascend from 0")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
@@ -133,6 +138,8 @@ class Card:
             raise ValueError("temperature must be positive")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ from each other")
+        if missing := {"validation", "test"} - {score.split for score in self.scores}:
+            raise ValueError(f"it has no score of {' and '.join(sorted(missing))}")
 
     @property
     def shape(self) -> tuple[int, int, int]:

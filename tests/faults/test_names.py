@@ -1,0 +1,53 @@
+"""A name that does not exist ends with exit code 2, one line and the nearest name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("trian", "unknown command 'trian': did you mean 'train'"),
+        ("train hem-5ok", "unknown model 'hem-5ok': did you mean 'hem-50k'"),
+        ("train --recipe fats", "unknown recipe 'fats': did you mean 'fast'"),
+        ("train --precision flaot32", "unknown precision 'flaot32': did you mean 'float32'"),
+        ("train --epochs 0", "epochs must be at least 1"),
+        ("train --epochs many", "Invalid value for '--epochs'"),
+        ("export --model hem-5ok", "unknown model 'hem-5ok': did you mean 'hem-50k'"),
+        ("export --scheme int-8", "unknown scheme 'int-8': did you mean 'int8"),
+        ("export --calibration 0", "--calibration must be at least 1"),
+        ("export --data nowhere", "'nowhere' does not exist"),
+        (
+            "data fetch fashon-mnist",
+            "unknown data set 'fashon-mnist': did you mean 'fashion-mnist'",
+        ),
+        ("data check minst", "unknown data set 'minst': did you mean 'mnist'"),
+        ("bench {bundle} --device lokal", "unknown device 'lokal': did you mean 'local'"),
+        ("bench {bundle} --threads 1,x", "'1,x' is no list of numbers"),
+        ("bench nowhere", "'nowhere' does not exist"),
+        (
+            "classify {bundle}/int8.tflite a.png --runtime lite-rt",
+            "unknown runtime 'lite-rt': did you mean 'litert'",
+        ),
+        ("choose {bundle} --max-kb many", "Invalid value for '--max-kb'"),
+    ],
+)
+def test_a_wrong_request_ends_with_one_line(hemline, bundle: Path, line: str, message: str) -> None:
+    ended = hemline.run(*line.format(bundle=bundle).split())
+    assert message in ended.error
+    assert (ended.code, ended.output) == (2, "")
+
+
+def test_a_runtime_of_another_format_is_told(hemline, bundle: Path) -> None:
+    ended = hemline.run("classify", bundle / "int8.onnx", "a.png", "--runtime", "litert")
+    assert "int8.onnx is a .onnx file: litert cannot open it" in ended.error
+    assert ended.code == 1
+
+
+def test_a_budget_that_nothing_fits_ends_with_exit_code_3(hemline, bundle: Path) -> None:
+    ended = hemline.run("choose", bundle, "--max-kb", "0.1")
+    assert "no artifact fits the budget" in ended.error
+    assert ended.code == 3
