@@ -235,10 +235,8 @@ def _as_json_lines(comparison: Any) -> list[str]:
             "test_images": row.test.images,
             "test_correct": row.test.correct,
             "test_agreement": row.test.agreement,
-            "test_drop_points": round(drop_points(comparison.keras_test, row.test), 4),
-            "validation_drop_points": round(
-                drop_points(comparison.keras_validation, row.validation), 4
-            ),
+            "test_drop_points": round(drop_points(row.test), 4),
+            "validation_drop_points": round(drop_points(row.validation), 4),
             "peak_memory_bytes": row.memory.peak_bytes if row.memory else None,
             "delegate": row.delegate,
             **figures,

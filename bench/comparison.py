@@ -95,13 +95,13 @@ def compare(records: Sequence[Record]) -> Comparison:
 
 
 def right(answers: Accuracy, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return which images were labelled right, bool (images,)."""
-    return np.asarray(answers.classes() == labels, bool)
+    """Return which images were labelled right, bool (images,); `labels` may be of more images."""
+    return np.asarray(answers.classes() == labels[: answers.images], bool)
 
 
-def drop_points(reference: Accuracy, other: Accuracy) -> float:
-    """Return the accuracy lost against `reference` on the same split, percentage points."""
-    return 100 * (reference.correct / reference.images - other.correct / other.images)
+def drop_points(answers: Accuracy) -> float:
+    """Return the accuracy lost against the Keras model on the same images, percentage points."""
+    return 100 * (answers.keras_correct - answers.correct) / answers.images
 
 
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
@@ -111,7 +111,7 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
             artifact=row.cell.artifact,
             runtime=row.cell.runtime,
             size_bytes=row.cell.size_bytes,
-            drop_points=drop_points(comparison.keras_validation, row.validation),
+            drop_points=drop_points(row.validation),
             median_us=row.latency.median_us,
         )
         for row in comparison.rows

@@ -76,7 +76,7 @@ def _bars(
 ) -> None:
     reference = right(comparison.keras_test, labels)
     for row in rows:
-        _, margin = paired_drop(reference, right(row.test, labels))
+        _, margin = paired_drop(reference[: row.test.images], right(row.test, labels))
         x, y = _xy(row)
         axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
 

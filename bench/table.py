@@ -55,8 +55,8 @@ def bundle_table(comparison: Comparison) -> Table:
             (
                 artifact,
                 f"{rows[0].cell.size_bytes / 1000:.1f} kB",
-                _span([_percent(r.test.correct, r.test.images) for r in rows]),
-                _span([f"{drop_points(keras, r.test):+.2f}" for r in rows]),
+                _span([_accuracy(r, keras.images) for r in rows]),
+                _span([f"{drop_points(r.test):+.2f}" for r in rows]),
                 _span([_percent(r.test.agreement, r.test.images) for r in rows]),
                 *(_latency_in(rows, name) for name in runtimes),
             )
@@ -122,8 +122,8 @@ def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -
         f"{cell.artifact}{mark}",
         f"{cell.runtime} {cell.runtime_version}",
         f"{cell.size_bytes / 1000:.1f} kB",
-        f"{_percent(row.test.correct, row.test.images)} ({100 * low:.1f}–{100 * high:.1f})",
-        f"{drop_points(comparison.keras_test, row.test):+.2f}",
+        f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
+        f"{drop_points(row.test):+.2f}",
         _percent(row.test.agreement, row.test.images),
         *(
             _microseconds(getattr(latency, name, None))
@@ -139,6 +139,12 @@ def _latency_in(rows: Sequence[Row], runtime: str) -> str:
         if row.cell.runtime == runtime and row.latency is not None:
             return _microseconds(row.latency.median_us)
     return ""
+
+
+def _accuracy(row: Row, all_images: int) -> str:
+    """Return the test accuracy, marked where only the first images were run."""
+    text = _percent(row.test.correct, row.test.images)
+    return text if row.test.images == all_images else f"{text} of {row.test.images:,}"
 
 
 def _microseconds(value: float | None) -> str:

@@ -25,7 +25,7 @@ def explain(
     row = _find(comparison, chosen)
     headline, *against = summarize_choice(comparison, chosen)
     drop, margin = paired_drop(
-        right(comparison.keras_test, test_labels), right(row.test, test_labels)
+        right(comparison.keras_test, test_labels)[: row.test.images], right(row.test, test_labels)
     )
     reasons = [
         headline,

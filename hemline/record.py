@@ -95,6 +95,7 @@ class Accuracy:
     images: number of images.
     correct: number labelled right.
     agreement: number labelled like the Keras model.
+    keras_correct: of the same images, number that the Keras model labels right.
     predictions: base64 of zlib of uint8 class indices, one per image.
     """
 
@@ -104,6 +105,7 @@ class Accuracy:
     images: int
     correct: int
     agreement: int
+    keras_correct: int
     predictions: str
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from hemline import files, schema
 from hemline.dataset import Images, without_copies
 from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
 from hemline.evaluation_set import load_split
+from hemline.export import verification
 from hemline.export.bundle import ExportRequest, export_bundle, read_manifest
 from hemline.export.calibration import calibration_images, training_indices
 from hemline.export.schemes import SCHEMES, find_schemes
@@ -203,6 +204,24 @@ def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
         for artifact in manifest.artifacts
     )
     require_claims(copy, dataclasses.replace(manifest, artifacts=artifacts))
+
+
+def test_a_slow_cell_is_judged_on_the_first_images_and_marked(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hemline.bench.comparison import compare, drop_points
+    from hemline.bench.table import bundle_table
+
+    monkeypatch.setattr(verification, "SLOW_NS", 0)  # then every cell is slow
+    monkeypatch.setattr(verification, "SLOW_IMAGES", 60)
+    manifest = verify_bundle(copy, read_manifest(copy))
+    scores = [s for a in manifest.artifacts for v in a.verdicts for s in v.scores]
+    assert {score.images for score in scores} == {60}
+    assert {v.status for a in manifest.artifacts for v in a.verdicts} == {"right"}
+    comparison = compare(read_records(copy / RECORDS_NAME))
+    assert all("of 60" in row[2] for row in bundle_table(comparison).rows[1:])
+    float_row = next(row for row in comparison.rows if row.cell.artifact == "fp32.onnx")
+    assert drop_points(float_row.test) == 0, "the drop is against the same 60 images"
 
 
 def test_a_scheme_name_means_every_format() -> None:

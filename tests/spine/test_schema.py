@@ -53,6 +53,11 @@ def build(cls: Any) -> Any:
     special: dict[str, Any] = {}
     if cls in (card.Card, stamp.Stamp):
         special["labels"] = ("one", "two", "three")
+    if cls is card.Split:
+        special["validation_indices"] = (3, 5)
+    if cls is card.Card:
+        splits = ("validation", "test")
+        special["scores"] = tuple(card.Score(split=s, images=9, correct=3) for s in splits)
     fields = {
         name: sample(kind)
         for name, kind in typing.get_type_hints(cls).items()
