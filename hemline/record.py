@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import FileFormatError
+from hemline.errors import FileFormatError, SchemaError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.job import HostFacts
 from hemline.schema import from_document, to_document
@@ -194,7 +194,10 @@ def read_records(path: Path) -> tuple[Record, ...]:
     records = []
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}, line {number}"
-        records.append(from_document(Record, parse_json(line, where=where), where=where))
+        try:
+            records.append(from_document(Record, parse_json(line, where=where), where=where))
+        except SchemaError as error:
+            raise SchemaError(f"{error}; delete the file, then verify and bench again") from error
     return tuple(records)
 
 

@@ -1,7 +1,5 @@
 """What goes into an artifact, what comes out, and where it claims to be right."""
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Formats: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (zip),
 https://protobuf.dev/programming-guides/encoding/ (the wire format), ModelProto.metadata_props = 14.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

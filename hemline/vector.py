@@ -1,7 +1,5 @@
 """Images with known answers that travel inside every artifact."""
 
-from __future__ import annotations
-
 import base64
 import zlib
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ class TestVector:
     logits: tuple[float, ...]
 
     @classmethod
-    def of(cls, image: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> TestVector:
+    def of(cls, image: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> "TestVector":
         """Pack a uint8 (height, width, channels) image with its float32 (classes,) logits."""
         packed = base64.b64encode(zlib.compress(image.tobytes(), 9)).decode()
         return cls(pixels=packed, logits=tuple(round(float(value), 5) for value in logits))
