@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices import Device
 from hemline.errors import HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Verdict
-from hemline.provenance import commit, utc_now, versions
-from hemline.record import Cell, Conditions, Latency, Memory, Record
+from hemline.record import Latency, Memory, Record
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.process import JobProcess
 
@@ -138,29 +138,15 @@ def _records(
     manifest: Manifest, device: Device, candidate: _Candidate, results: Sequence[JobResult]
 ) -> tuple[Record, Record]:
     first, last = results[0], results[-1]
-    cell = Cell(
-        model=manifest.model,
-        artifact=candidate.artifact.name,
-        artifact_sha256=candidate.artifact.sha256,
-        size_bytes=candidate.artifact.size_bytes,
-        runtime=candidate.runtime,
-        runtime_version=last.runtime_version,
+    cell = cell_of(
+        manifest,
+        candidate.artifact,
+        last,
         threads=candidate.threads,
         batch=candidate.batch,
         device=device.name,
     )
-    conditions = Conditions(
-        host=last.host,
-        delegate=last.cells[0].delegate,
-        versions={
-            **versions(()),
-            "numpy": last.numpy_version,
-            "python": last.python_version,
-            candidate.runtime: last.runtime_version,
-        },
-        commit=commit(),
-        date=utc_now(),
-    )
+    conditions = conditions_of(last)
     opened: CellResult = first.cells[0]
     latency = Latency(rounds_ns=tuple(result.cells[0].latencies_ns for result in results))
     memory = Memory(

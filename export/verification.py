@@ -4,61 +4,31 @@ from __future__ import annotations
 
 import logging
 import os
-import statistics
 import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from hemline import files, schema
-from hemline.card import Score
-from hemline.errors import GateError, HemlineError, JobError
-from hemline.evaluation_set import SPLITS, EvaluationSplit, load_split
-from hemline.job import Job, JobCell, JobResult
+from hemline import schema
+from hemline.errors import GateError, HemlineError
+from hemline.evaluation_set import SPLITS, load_split
+from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
 from hemline.manifest import (
     MANIFEST_NAME,
     Artifact,
     Manifest,
-    Status,
     Verdict,
     require_artifacts,
 )
-from hemline.provenance import commit, utc_now, versions
-from hemline.record import (
-    Accuracy,
-    Cell,
-    Conditions,
-    Record,
-    merge_into,
-    pack_predictions,
-)
-from hemline.runtime.backends import BACKENDS, Backend, installed, version_of
-from hemline.runtime.host import host_facts
-from hemline.runtime.process import JobPool, JobProcess
+from hemline.record import merge_into
+from hemline.runtime.backends import BACKENDS, Backend, installed
+from hemline.runtime.process import JobPool
 from hemline.stamp import read_stamped
 
 log = logging.getLogger(__name__)
 
 RECORDS_NAME = "records.jsonl"
-
-# A cell without fast kernels would take minutes for all images: it is judged on the first ones of
-# each split, and every table says so.
-SLOW_NS = 1_000_000
-SLOW_IMAGES = 1000
-_TRIAL = JobCell(warmup=3, invocations=9)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """One artifact in one runtime: its verdict, and the accuracy records behind it."""
-
-    artifact: str
-    verdict: Verdict
-    records: tuple[Record, ...]
 
 
 def verify_bundle(
@@ -82,7 +52,7 @@ def verify_bundle(
             ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool,
         ):
             work = [
-                pool.submit(_judge, processes, bundle, manifest, *pair, splits, Path(arrays))
+                pool.submit(judge_cell, processes, bundle, manifest, *pair, splits, Path(arrays))
                 for pair in _slowest_first(todo)
             ]
             try:
@@ -96,7 +66,7 @@ def verify_bundle(
         runtimes = list(BACKENDS)
         outcomes.sort(key=lambda o: (names.index(o.artifact), runtimes.index(o.verdict.runtime)))
         records = [record for outcome in outcomes for record in outcome.records]
-        records += [_keras_record(manifest, split) for split in splits.values()]
+        records += [keras_record(manifest, split) for split in splits.values()]
         merge_into(bundle / RECORDS_NAME, records)
         manifest = _with_verdicts(manifest, outcomes)
         schema.save(bundle / MANIFEST_NAME, manifest)
@@ -119,34 +89,6 @@ def require_claims(bundle: Path, manifest: Manifest) -> None:
         raise GateError(f"not right where it claims to be: {'; '.join(broken)}")
 
 
-def judge(
-    artifact: Artifact,
-    verdict: Verdict,
-    logits: npt.NDArray[np.float32],
-    reference: npt.NDArray[np.float32],
-) -> Verdict:
-    """Complete a verdict from logits and the Keras model's, both float32 (images, classes)."""
-    agreement = int((logits.argmax(axis=1) == reference.argmax(axis=1)).sum())
-    difference = float(np.abs(logits - reference).max())
-    reasons = []
-    if not np.isfinite(difference):
-        reasons.append("logits are not finite")
-    elif difference > artifact.tolerance:
-        reasons.append(f"logits differ by {difference:.3g} (tolerance {artifact.tolerance:.3g})")
-    if agreement < artifact.minimum_agreement * len(logits):
-        reasons.append(
-            f"only {100 * agreement / len(logits):.1f} % of the labels agree with the Keras model "
-            f"(at least {100 * artifact.minimum_agreement:g} %)"
-        )
-    return replace(
-        verdict,
-        status="wrong" if reasons else "right",
-        reason="; ".join(reasons),
-        agreement=agreement,
-        largest_difference=difference if np.isfinite(difference) else float(np.finfo("f4").max),
-    )
-
-
 def _pairs(artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Backend]]:
     here = [backend for backend in BACKENDS.values() if installed(backend)]
     pairs = []
@@ -160,20 +102,8 @@ def _pairs(artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Backend]]:
     return pairs
 
 
-def _inputs(manifest: Manifest, artifact: Artifact, backend: Backend) -> str:
-    return files.fingerprint(
-        {
-            "artifact": artifact.sha256,
-            "evaluation": manifest.evaluation_sha256,
-            "bounds": [artifact.tolerance, artifact.minimum_agreement],
-            "slow": [SLOW_NS, SLOW_IMAGES],
-            "runtime": [backend.name, version_of(backend), np.__version__],
-        }
-    )
-
-
 def _current(manifest: Manifest, artifact: Artifact, backend: Backend) -> Verdict | None:
-    wanted = _inputs(manifest, artifact, backend)
+    wanted = inputs_of(manifest, artifact, backend)
     return next((v for v in artifact.verdicts if v.inputs_sha256 == wanted), None)
 
 
@@ -181,164 +111,6 @@ def _slowest_first(pairs: list[tuple[Artifact, Backend]]) -> list[tuple[Artifact
     """Order work so that the last pieces are short: the least preferred runtime is the slowest."""
     order = list(BACKENDS)
     return sorted(pairs, key=lambda pair: order.index(pair[1].name), reverse=True)
-
-
-def _judge(
-    processes: JobPool,
-    bundle: Path,
-    manifest: Manifest,
-    artifact: Artifact,
-    backend: Backend,
-    splits: dict[str, EvaluationSplit],
-    arrays: Path,
-) -> Outcome:
-    empty = Verdict(
-        runtime=backend.name,
-        version=version_of(backend),
-        status="refused",
-        reason="",
-        scores=(),
-        agreement=0,
-        largest_difference=0.0,
-        numpy_version=np.__version__,
-        inputs_sha256=_inputs(manifest, artifact, backend),
-    )
-    try:
-        with processes.process(backend.name) as process:
-            results = _run_splits(process, bundle, artifact, backend, splits, arrays)
-    except JobError as error:
-        return Outcome(
-            artifact=artifact.name,
-            verdict=replace(empty, status="wrong", reason=str(error)),
-            records=(),
-        )
-    failure = next((r.failure for r in results.values() if r.failure is not None), None)
-    if failure is not None:
-        status: Status = "refused" if failure.kind in ("claim", "backend") else "wrong"
-        verdict = replace(empty, status=status, reason=failure.message)
-        return Outcome(artifact=artifact.name, verdict=verdict, records=())
-    logits = {name: np.load(str(result.cells[0].logits)) for name, result in results.items()}
-    records = tuple(
-        _record(manifest, artifact, results[name], splits[name], logits[name]) for name in splits
-    )
-    scores = tuple(
-        Score(split=r.payload.split, images=r.payload.images, correct=r.payload.correct)
-        for r in records
-        if isinstance(r.payload, Accuracy)
-    )
-    verdict = replace(empty, scores=scores)
-    tested = logits["test"]
-    return Outcome(
-        artifact=artifact.name,
-        verdict=judge(artifact, verdict, tested, splits["test"].logits[: len(tested)]),
-        records=records,
-    )
-
-
-def _run_splits(
-    process: JobProcess,
-    bundle: Path,
-    artifact: Artifact,
-    backend: Backend,
-    splits: dict[str, EvaluationSplit],
-    arrays: Path,
-) -> dict[str, JobResult]:
-    """Run every split, or its first images only where the runtime is slow with this file."""
-    jobs = {name: _job(bundle, artifact, backend, s, arrays) for name, s in splits.items()}
-    trial = process.run(replace(jobs["test"], cells=(_TRIAL,), want=("latencies",), count=1))
-    if trial.failure is not None:
-        return {"test": trial}
-    slow = statistics.median(trial.cells[0].latencies_ns) > SLOW_NS
-    count = SLOW_IMAGES if slow else None
-    return {name: process.run(replace(job, count=count)) for name, job in jobs.items()}
-
-
-def _job(
-    bundle: Path, artifact: Artifact, backend: Backend, split: EvaluationSplit, arrays: Path
-) -> Job:
-    return Job(
-        id=f"{artifact.name}-{backend.name}-{split.name}",
-        artifact=str(bundle / artifact.name),
-        runtime=backend.name,
-        images=str(split.images_path),
-        cells=(JobCell(threads=1, batch=1),),
-        want=("logits",),
-        arrays=str(arrays),
-    )
-
-
-def _record(
-    manifest: Manifest,
-    artifact: Artifact,
-    result: JobResult,
-    split: EvaluationSplit,
-    logits: npt.NDArray[np.float32],
-) -> Record:
-    return Record(
-        cell=Cell(
-            model=manifest.model,
-            artifact=artifact.name,
-            artifact_sha256=artifact.sha256,
-            size_bytes=artifact.size_bytes,
-            runtime=result.runtime,
-            runtime_version=result.runtime_version,
-            threads=1,
-            batch=1,
-            device="local",
-        ),
-        conditions=Conditions(
-            host=result.host,
-            delegate=result.cells[0].delegate,
-            versions={
-                **versions(()),
-                "numpy": result.numpy_version,
-                "python": result.python_version,
-                result.runtime: result.runtime_version,
-            },
-            commit=commit(),
-            date=utc_now(),
-        ),
-        payload=_accuracy(split, logits),
-    )
-
-
-def _keras_record(manifest: Manifest, split: EvaluationSplit) -> Record:
-    """Return the Keras model's answers, from the logits that were written at export."""
-    known = versions(("tensorflow", "keras", "numpy"))
-    return Record(
-        cell=Cell(
-            model=manifest.model,
-            artifact="keras",
-            artifact_sha256=manifest.parent_sha256,
-            size_bytes=0,
-            runtime="keras",
-            runtime_version=known.get("keras", ""),
-            threads=1,
-            batch=1,
-            device="local",
-        ),
-        conditions=Conditions(
-            host=host_facts(),
-            delegate="TensorFlow",
-            versions=known,
-            commit=commit(),
-            date=manifest.created,
-        ),
-        payload=_accuracy(split, split.logits),
-    )
-
-
-def _accuracy(split: EvaluationSplit, logits: npt.NDArray[np.float32]) -> Accuracy:
-    classes, count = logits.argmax(axis=1), len(logits)
-    labels, keras = split.labels[:count], split.logits[:count].argmax(axis=1)
-    return Accuracy(
-        split=split.name,
-        images=count,
-        correct=int((classes == labels).sum()),
-        agreement=int((classes == keras).sum()),
-        keras_correct=int((keras == labels).sum()),
-        predictions=pack_predictions(classes),
-    )
 
 
 def _with_verdicts(manifest: Manifest, outcomes: list[Outcome]) -> Manifest:

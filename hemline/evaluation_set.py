@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import FileFormatError
-from hemline.files import replacing, sha256_of
+from hemline.files import sha256_of, write_bytes
 
 FOLDER = "evaluation"
 SPLITS = ("validation", "test")
@@ -42,8 +43,9 @@ def save_split(
     hashes = {}
     for part, array in (("images", images), ("labels", labels), ("logits", logits)):
         path = _path(bundle, name, part)
-        with replacing(path) as partial, partial.open("wb") as stream:
-            np.save(stream, np.ascontiguousarray(array))
+        packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
+        np.save(packed, np.ascontiguousarray(array))
+        write_bytes(path, packed.getvalue())
         hashes[f"{FOLDER}/{path.name}"] = sha256_of(path)
     return hashes
 

@@ -13,12 +13,13 @@ from hemline import files, schema
 from hemline.dataset import Images, without_copies
 from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
 from hemline.evaluation_set import load_split
-from hemline.export import verification
+from hemline.export import judging
 from hemline.export.bundle import ExportRequest, export_bundle, read_manifest
 from hemline.export.calibration import calibration_images, training_indices
+from hemline.export.judging import judge
 from hemline.export.schemes import SCHEMES, find_schemes
 from hemline.export.tolerance import tolerance_of
-from hemline.export.verification import RECORDS_NAME, judge, require_claims, verify_bundle
+from hemline.export.verification import RECORDS_NAME, require_claims, verify_bundle
 from hemline.manifest import MANIFEST_NAME, Manifest, Verdict
 from hemline.record import Accuracy, read_records
 from hemline.runtime.backends import BACKENDS, installed
@@ -212,8 +213,8 @@ def test_a_slow_cell_is_judged_on_the_first_images_and_marked(
     from hemline.bench.comparison import compare, drop_points
     from hemline.bench.table import bundle_table
 
-    monkeypatch.setattr(verification, "SLOW_NS", 0)  # then every cell is slow
-    monkeypatch.setattr(verification, "SLOW_IMAGES", 60)
+    monkeypatch.setattr(judging, "SLOW_NS", 0)  # then every cell is slow
+    monkeypatch.setattr(judging, "SLOW_IMAGES", 60)
     manifest = verify_bundle(copy, read_manifest(copy))
     scores = [s for a in manifest.artifacts for v in a.verdicts for s in v.scores]
     assert {score.images for score in scores} == {60}
