@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import zipfile
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from hemline import schema
 from hemline.card import Epoch
 from hemline.errors import FileFormatError, HemlineError, NewerSchemaError
-from hemline.files import replacing, sha256_of
+from hemline.files import sha256_of, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ def save_progress(
     """Write weights and optimizer state, then the file that names them, then remove older ones."""
     place = folder / FOLDER
     weights = place / f"epoch-{len(history)}.npz"
-    with replacing(weights) as partial, partial.open("wb") as stream:
-        np.savez(stream, *[np.asarray(variable.numpy()) for variable in _variables(model)])
+    packed = io.BytesIO()  # a zip that meets a full disk complains once more when it is collected
+    np.savez(packed, *[np.asarray(variable.numpy()) for variable in _variables(model)])
+    write_bytes(weights, packed.getvalue())
     state = Progress(
         run_sha256=run_sha256,
         weights_file=weights.name,

@@ -84,6 +84,12 @@ def finish(process: subprocess.Popen[str]) -> Ended:
     return Ended(code=process.returncode, output=output, errors=tuple(errors.splitlines()))
 
 
+@pytest.fixture(scope="session")
+def start_hemline() -> type[Hemline]:
+    """Return the class, for fixtures that live longer than one test."""
+    return Hemline
+
+
 @pytest.fixture
 def hemline(tmp_path: Path) -> Hemline:
     """Return what starts the real command line in an empty folder."""
