@@ -161,6 +161,8 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
     rows = (r for r in comparison.rows if _identity(r.cell) in right)
     comparison = replace(comparison, rows=tuple(rows))
+    if all(row.latency is None for row in comparison.rows):
+        raise UsageError(f"no latency was measured: run `hemline bench {bundle}` first")
     chosen = recommend(comparison, budget)
     labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
     reasons = explain(comparison, budget, chosen, labels)
@@ -198,16 +200,21 @@ def _measured(bundle: Path, manifest: Manifest, device: str) -> bool:
         and r.cell.device == device
         and r.conditions.host.processor == here
     }
-    return _right(manifest) <= have
+    return _right(manifest, here_only=True) <= have
 
 
-def _right(manifest: Manifest) -> set[tuple[str, str, str]]:
-    """Return the identities of artifacts in the runtimes that they were verified to be right in."""
+def _right(manifest: Manifest, *, here_only: bool = False) -> set[tuple[str, str, str]]:
+    """Return the identities of artifacts in the runtimes that they were verified to be right in.
+
+    With `here_only` those whose runtime is not installed here, in that version, are left out.
+    """
+    from hemline.bench.measuring import is_here
+
     return {
         (artifact.sha256, verdict.runtime, verdict.version)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if verdict.status == "right"
+        if verdict.status == "right" and (not here_only or is_here(verdict))
     }
 
 

@@ -19,7 +19,7 @@ from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Verdict
 from hemline.record import Latency, Memory, Record
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.backends import BACKENDS, installed, version_of
 from hemline.runtime.process import JobProcess
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
@@ -98,15 +98,16 @@ def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
         _Candidate(artifact=artifact, runtime=verdict.runtime, threads=threads, batch=batch)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if verdict.status == "right" and _runs_here(verdict)
+        if verdict.status == "right" and is_here(verdict)
         for threads in plan.threads
         for batch in plan.batches
     ]
 
 
-def _runs_here(verdict: Verdict) -> bool:
-    backend = BACKENDS.get(verdict.runtime)  # a newer Hemline may have verified in others
-    return backend is not None and installed(backend)
+def is_here(verdict: Verdict) -> bool:
+    """Tell whether the runtime that a verdict is about is installed, in that version."""
+    backend = BACKENDS.get(verdict.runtime)
+    return backend is not None and installed(backend) and version_of(backend) == verdict.version
 
 
 def _job(bundle: Path, candidate: _Candidate, plan: Plan, images: Path, number: int) -> Job:

@@ -24,6 +24,7 @@ from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
 from hemline.manifest import read_manifest as read_manifest
 from hemline.provenance import utc_now, versions
 from hemline.scheme import Scheme
+from hemline.silence import silenced
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.version import VERSION
@@ -146,8 +147,6 @@ class _Maker:
             return {scheme.file_name: self._make(source, scheme, evaluation) for scheme in schemes}
 
     def _make(self, source: ModelSource, scheme: Scheme, evaluation: dict[str, str]) -> Artifact:
-        from hemline.train.tensorflow import silenced
-
         self._say(f"export {scheme.file_name}: {scheme.summary}")
         module, _, name = scheme.converter.partition(":")
         convert = getattr(importlib.import_module(module), name)

@@ -7,7 +7,9 @@ import tempfile
 from types import TracebackType
 
 import keras
+import tensorflow as tf
 
+from hemline.errors import HemlineError
 from hemline.export.folding import fold_rescaling
 
 
@@ -25,7 +27,13 @@ class ModelSource:
     def saved_model(self) -> str:
         """Return the folder of the SavedModel, whose signature the converters need."""
         path = f"{self._folder.name}/saved_model"
-        self.model.export(path, verbose=False)
+        try:
+            self.model.export(path, verbose=False)
+        except tf.errors.OpError as error:
+            raise HemlineError(
+                f"cannot write the model into {path} ({type(error).__name__}): "
+                "make room there, or set TMPDIR to a folder that has some"
+            ) from error
         return path
 
     def __enter__(self) -> ModelSource:

@@ -95,8 +95,9 @@ def _pairs(artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Backend]]:
     for artifact in artifacts:
         fitting = [backend for backend in here if backend.format == artifact.format]
         if not fitting:
+            extras = [b.extra for b in BACKENDS.values() if b.format == artifact.format]
             raise HemlineError(
-                f"no runtime for {artifact.name} is installed: pip install 'hemline[all]'"
+                f"no runtime for {artifact.name} is installed: pip install 'hemline[{extras[0]}]'"
             )
         pairs += [(artifact, backend) for backend in fitting]
     return pairs

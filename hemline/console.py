@@ -17,9 +17,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def say(message: str) -> None:
     """Print a progress line on stderr, unless the user asked for quiet."""
-    context = click.get_current_context(silent=True)
-    if context is None or not (context.find_root().obj or {}).get("quiet"):
+    if not quiet():
         click.echo(message, err=True)
+
+
+def quiet() -> bool:
+    """Tell whether the user asked for results and errors only."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool((context.find_root().obj or {}).get("quiet"))
 
 
 def data_option(command: F) -> F:

@@ -30,6 +30,8 @@ class JobCell:
     def __post_init__(self) -> None:
         if self.threads < 1 or self.batch < 1 or self.warmup < 0 or self.invocations < 0:
             raise ValueError("threads and batch start at 1, warmup and invocations at 0")
+        if self.threads > 256 or self.batch > 65536:
+            raise ValueError("threads end at 256, batch at 65536: more only exhausts the machine")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import BackendError, ClaimError, DataError
+from hemline.errors import BackendError, ClaimError, DataError, UsageError
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
@@ -25,6 +25,7 @@ from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.pixels import PixelEncoder, Pixels
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
+MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
 _BATCH = 64  # large enough to spread the cost of a call, small enough for a device's memory
 
 
@@ -32,7 +33,12 @@ class Classifier:
     """Classify images with one artifact. Use one per thread: a session runs one batch at a time."""
 
     def __init__(self, file: StampedFile, backend: Backend, *, threads: int) -> None:
-        """Open a checked artifact in a backend; most callers want Classifier.load."""
+        """Open a checked artifact in a backend; most callers want Classifier.load.
+
+        Raises UsageError for fewer than 1 or more than 256 threads.
+        """
+        if not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"threads must be from 1 to {MOST_THREADS}, not {threads}")
         self.stamp: Stamp = file.stamp
         self.backend = backend
         self._model, self._threads = file.model, threads

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hemline.errors import HemlineError
+from hemline.silence import silenced
 
 
 @click.command()
@@ -30,7 +31,9 @@ def classify(
     from hemline.runtime.classifier import Classifier
 
     failed: list[HemlineError] = []
-    with Classifier.load(artifact, threads=threads, runtime=runtime) as classifier:
+    with silenced():
+        opened = Classifier.load(artifact, threads=threads, runtime=runtime)
+    with opened as classifier:
         for image in images:
             try:
                 prediction = classifier.classify(image)

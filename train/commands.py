@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from hemline.card import Card, Epoch
-from hemline.console import data_option, fetch_options, say
+from hemline.console import data_option, fetch_options, quiet, say
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import load_images
 from hemline.train.checkpoint import is_checkpoint
@@ -134,7 +134,7 @@ class _EpochPrinter:
 
     def __init__(self, epochs: int) -> None:
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not quiet():
             self._bar = click.progressbar(
                 length=epochs,
                 label="training",

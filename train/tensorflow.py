@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import sys
-import tempfile
 import warnings
-from collections.abc import Iterator
 from types import ModuleType
 
 from hemline.errors import HemlineError
+from hemline.silence import silenced
 
 
 def quiet_keras() -> ModuleType:
@@ -33,23 +30,3 @@ def quiet_keras() -> ModuleType:
         raise HemlineError("Keras runs on another backend here: unset KERAS_BACKEND")
     module: ModuleType = keras
     return module
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Keep what native code prints on stderr to itself, unless the block fails: then show it."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        original = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            sys.stderr.flush()
-            kept.seek(0)
-            os.write(original, kept.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)

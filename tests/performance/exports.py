@@ -15,8 +15,9 @@ from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.calibration import calibration_images
 from hemline.export.schemes import SCHEMES
 from hemline.fetch import load_images
+from hemline.silence import silenced
 from hemline.train.checkpoint import MODEL_NAME, ZOO, read_card
-from hemline.train.tensorflow import quiet_keras, silenced
+from hemline.train.tensorflow import quiet_keras
 
 _ROUNDS = 5
 _LIMIT = 1.3

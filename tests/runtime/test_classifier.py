@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 
 from hemline.dataset import Images
-from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, UnknownNameError
+from hemline.errors import (
+    BackendError,
+    ClaimError,
+    DataError,
+    FileFormatError,
+    UnknownNameError,
+    UsageError,
+)
 from hemline.evaluation_set import load_split
 from hemline.export.schemes import SCHEMES
 from hemline.manifest import Manifest
@@ -133,6 +140,14 @@ def test_what_is_no_image_is_refused(bundle: Path) -> None:
             classifier.classify(None)  # type: ignore[arg-type]
         with pytest.raises(DataError, match="28 × 28 × 1"):
             classifier.classify(np.zeros((14, 14), np.uint8))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 100_000])
+def test_a_thread_count_that_would_exhaust_the_machine_is_refused(
+    bundle: Path, threads: int
+) -> None:
+    with pytest.raises(UsageError, match=f"threads must be from 1 to 256, not {threads}"):
+        Classifier.load(bundle / "int8.onnx", threads=threads)
 
 
 def test_an_unknown_runtime_gets_the_nearest_name(bundle: Path) -> None:

@@ -1,0 +1,36 @@
+"""Keep what native code prints at start-up away from the user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from hemline.errors import HemlineError
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the block's stderr to itself, unless it breaks down: then show it.
+
+    A HemlineError is no breakdown: its message says all that the user needs.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        original = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except HemlineError:
+            raise
+        except Exception:
+            sys.stderr.flush()
+            kept.seek(0)
+            os.write(original, kept.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
