@@ -18,7 +18,9 @@ def test_an_artifact_without_permission_is_told(powerless, copy: Path) -> None:
     assert "int8.onnx' is not readable" in powerless.run("inspect", copy / "int8.onnx").error
 
 
-@pytest.mark.parametrize("name", ["card.json", "checkpoint.keras"])
+@pytest.mark.parametrize(
+    "name", ["card.json", pytest.param("checkpoint.keras", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_without_permission_is_told(
     powerless, checkpoint_copy: Path, data_folder: Path, name: str
 ) -> None:
@@ -42,7 +44,7 @@ TRAIN = pytest.param("train --data {data} -o {closed}/below", marks=pytest.mark.
         TRAIN,
     ],
 )
-@pytest.mark.parametrize("mode", [0o555, 0o000])
+@pytest.mark.parametrize("mode", [0o555, pytest.param(0o000, marks=pytest.mark.slow)])
 def test_an_output_folder_without_permission_is_told(
     powerless, checkpoint: Path, bundle: Path, data_folder: Path, mode: int, line: str
 ) -> None:
