@@ -49,6 +49,13 @@ def set_field(**changes: object) -> Damage:
     return change
 
 
+def endless(path: Path) -> None:
+    """Give a number that JSON can write and no computer can hold."""
+    text = path.read_text()
+    start = text.index('"temperature": ') + len('"temperature": ')
+    path.write_text(f"{text[:start]}1e999{text[text.index(',', start) :]}")
+
+
 def no_images(path: Path) -> None:
     """Make the last record one of no images at all."""
     payload = json.loads(path.read_text().splitlines()[-1])["payload"]
@@ -86,6 +93,7 @@ OTHER_KIND = set_field(kind="recipe")
             marks=slow,
         ),
         (CARD_NAME, set_field(scores=[]), "card.json: the document: it has no score of"),
+        (CARD_NAME, endless, "1e999 is too large for a number"),
         (CARD_NAME, set_field(split=BACKWARDS), "validation_indices must ascend"),
         pytest.param(
             CARD_NAME, set_field(seed=10**400), "card.json: seed must be at most", marks=slow
