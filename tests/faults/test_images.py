@@ -146,3 +146,11 @@ def test_each_bad_image_is_named_and_stops_no_other(
         assert line.startswith("error: ")
         assert name in line
         assert reason in line, line
+
+
+def test_an_answer_comes_without_a_note_of_the_runtime(
+    hemline, bundle: Path, pixels: np.ndarray
+) -> None:
+    Image.fromarray(pixels).save(hemline.folder / "good.png")
+    ended = hemline.run("-q", "classify", bundle / "int8.tflite", "good.png")
+    assert (ended.code, ended.errors) == (0, ())

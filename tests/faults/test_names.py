@@ -13,26 +13,44 @@ import pytest
         ("trian", "unknown command 'trian': did you mean 'train'"),
         ("train hem-5ok", "unknown model 'hem-5ok': did you mean 'hem-50k'"),
         ("train --recipe fats", "unknown recipe 'fats': did you mean 'fast'"),
-        ("train --precision flaot32", "unknown precision 'flaot32': did you mean 'float32'"),
-        ("train --epochs 0", "epochs must be at least 1"),
-        ("train --epochs many", "Invalid value for '--epochs'"),
-        ("export --model hem-5ok", "unknown model 'hem-5ok': did you mean 'hem-50k'"),
+        pytest.param(
+            "train --precision flaot32",
+            "unknown precision 'flaot32': did you mean 'float32'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("train --epochs 0", "epochs must be at least 1", marks=pytest.mark.slow),
+        pytest.param("train --epochs many", "Invalid value for '--epochs'", marks=pytest.mark.slow),
+        pytest.param(
+            "export --model hem-5ok",
+            "unknown model 'hem-5ok': did you mean 'hem-50k'",
+            marks=pytest.mark.slow,
+        ),
         ("export --scheme int-8", "unknown scheme 'int-8': did you mean 'int8"),
-        ("export --calibration 0", "--calibration must be at least 1"),
-        ("export --data nowhere", "'nowhere' does not exist"),
+        pytest.param(
+            "export --calibration 0", "--calibration must be at least 1", marks=pytest.mark.slow
+        ),
+        pytest.param("export --data nowhere", "'nowhere' does not exist", marks=pytest.mark.slow),
         (
             "data fetch fashon-mnist",
             "unknown data set 'fashon-mnist': did you mean 'fashion-mnist'",
         ),
-        ("data check minst", "unknown data set 'minst': did you mean 'mnist'"),
+        pytest.param(
+            "data check minst",
+            "unknown data set 'minst': did you mean 'mnist'",
+            marks=pytest.mark.slow,
+        ),
         ("bench {bundle} --device lokal", "unknown device 'lokal': did you mean 'local'"),
-        ("bench {bundle} --threads 1,x", "'1,x' is no list of numbers"),
+        pytest.param(
+            "bench {bundle} --threads 1,x", "'1,x' is no list of numbers", marks=pytest.mark.slow
+        ),
         ("bench nowhere", "'nowhere' does not exist"),
         (
             "classify {bundle}/int8.tflite a.png --runtime lite-rt",
             "unknown runtime 'lite-rt': did you mean 'litert'",
         ),
-        ("choose {bundle} --max-kb many", "Invalid value for '--max-kb'"),
+        pytest.param(
+            "choose {bundle} --max-kb many", "Invalid value for '--max-kb'", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_wrong_request_ends_with_one_line(hemline, bundle: Path, line: str, message: str) -> None:
