@@ -35,10 +35,10 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'error: $(PYTHON) cannot make environments: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'setting up $(VENV) (about 600 MB to download, 2.7 GB on disk)' >&2
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --timeout 30 --retries 3 --no-deps --require-hashes -r requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@touch $@
+	@exec 9> $(VENV).lock; flock 9; test $@ -nt requirements.lock -a $@ -nt pyproject.toml || { \
+		{ test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV); } && \
+		$(PIP) install --timeout 30 --retries 3 --no-deps --require-hashes -r requirements.lock && \
+		$(PIP) install --no-deps --no-build-isolation --editable . && touch $@; }
 
 export: $(READY) ## train if needed, export, verify, bench quickly, print one table
 	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick) $(if $(TRAIN),--train)

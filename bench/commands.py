@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +18,13 @@ from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import Cell, Latency, Record, merge_into, read_records
 
+if TYPE_CHECKING:
+    from hemline.bench.measuring import Plan
+
 RECORDS_NAME = "records.jsonl"
 PICTURE_NAME = "compare.png"
 TABLE_NAME = "compare.jsonl"
+_MOST = 256  # threads or images: more only exhausts the machine
 
 _BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
@@ -58,10 +63,10 @@ def bench(
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
-    manifest = _manifest(bundle)
     row = find_device(device)
     with files.locked(bundle):
-        if quick and _measured(bundle, manifest, row.name):
+        manifest = _manifest(bundle)
+        if quick and _measured(bundle, manifest, row.name, plan):
             say("bench: nothing changed since the last one")
             return
         records = measure(bundle, manifest, row, plan, say=say)
@@ -102,8 +107,8 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     from hemline.evaluation_set import load_split
 
     require_matplotlib()
-    manifest = _manifest(bundle)
     with files.locked(bundle):
+        manifest = _manifest(bundle)
         measured = measure(
             bundle, manifest, find_device("local"), QUICK if quick else FULL, say=say
         )
@@ -133,8 +138,8 @@ def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits."""
     from hemline.bench.comparison import compare as join
 
-    manifest = _manifest(bundle)
     with files.locked(bundle):
+        manifest = _manifest(bundle)
         comparison = join(_records(bundle, manifest))
         chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
     if as_json:
@@ -188,19 +193,21 @@ def _records(bundle: Path, manifest: Manifest) -> list[Record]:
     return [record for record in read_records(path) if record.cell.artifact_sha256 in current]
 
 
-def _measured(bundle: Path, manifest: Manifest, device: str) -> bool:
-    """Tell whether every right artifact has a latency on this device in its runtime's version."""
+def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool:
+    """Tell whether every cell of a plan has a latency on this device, in its runtime's version."""
     from hemline.runtime.host import host_facts
 
     here = host_facts().processor  # a bundle that was moved here is measured anew
     have = {
-        _identity(r.cell)
+        (*_identity(r.cell), r.cell.threads, r.cell.batch)
         for r in _records(bundle, manifest)
         if isinstance(r.payload, Latency)
         and r.cell.device == device
         and r.conditions.host.processor == here
     }
-    return _right(manifest, here_only=True) <= have
+    right = _right(manifest, here_only=True)
+    settings = itertools.product(plan.threads, plan.batches)
+    return {(*cell, *setting) for cell in right for setting in settings} <= have
 
 
 def _right(manifest: Manifest, *, here_only: bool = False) -> set[tuple[str, str, str]]:
@@ -257,6 +264,6 @@ def _numbers(text: str) -> tuple[int, ...]:
         values = tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{text!r} is no list of numbers: write it as 1,2,4") from error
-    if min(values) < 1:
-        raise UsageError(f"{text!r}: numbers start at 1")
+    if not 1 <= min(values) <= max(values) <= _MOST:
+        raise UsageError(f"{text!r}: numbers are from 1 to {_MOST}")
     return values

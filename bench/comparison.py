@@ -87,7 +87,7 @@ def compare(records: Sequence[Record]) -> Comparison:
         keras_test=_require(_payload(keras, Accuracy, "test")),
         keras_validation=_require(_payload(keras, Accuracy, "validation")),
         rows=tuple(row for row in rows if row is not None),
-        host=_same_host([r for r in all_mine if isinstance(r.payload, Latency)]),
+        host=_same_host(timed),
         versions={cell.runtime: cell.runtime_version for cell in cells.values()},
         dates=_dates(timed or mine),
         commit=(timed or mine)[-1].conditions.commit,
@@ -123,10 +123,14 @@ def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Return the rows that no other one beats in both latency and test accuracy, fastest first."""
     timed = [row for row in rows if row.latency is not None]
     front: list[Row] = []
-    for row in sorted(timed, key=lambda r: (_median(r), -r.test.correct)):
-        if not front or row.test.correct > front[-1].test.correct:
+    for row in sorted(timed, key=lambda r: (_median(r), -_share(r))):
+        if not front or _share(row) > _share(front[-1]):
             front.append(row)
     return tuple(front)
+
+
+def _share(row: Row) -> float:
+    return row.test.correct / row.test.images
 
 
 def _median(row: Row) -> float:

@@ -170,7 +170,7 @@ def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> 
     figure.legend(
         handles=handles,
         loc="outside lower left",
-        ncols=len(handles),
+        ncols=4,
         frameon=False,
         fontsize=8,
         handletextpad=1.1,

@@ -75,11 +75,16 @@ def _training(root: Path) -> str:
 
 def _performance(root: Path) -> str:
     lines = ["| claim | measured | |", "| --- | ---: | --- |"]
-    for text in read_bytes(root / "results" / "performance.jsonl").decode().splitlines():
-        result = parse_json(text, where="results/performance.jsonl")
+    texts = read_bytes(root / "results" / "performance.jsonl").decode().splitlines()
+    results = [parse_json(text, where="results/performance.jsonl") for text in texts]
+    for result in results:
         state = "met" if result["met"] else "**missed**"
         figure = f"{result['value']:.2f} {result['unit']}".strip()
         lines.append(f"| {result['claim']} | {figure} ({result['detail']}) | {state} |")
+    days = sorted({result["date"][:10] for result in results})
+    where = {f"{result['processor']}, {result['cores']} cores" for result in results}
+    lines += ["", f"{'; '.join(sorted(where))}; {' to '.join(dict.fromkeys((days[0], days[-1])))}."]
+    lines[-1] += " Ratios are medians of the rounds' ratios."
     return "\n".join(lines) + "\n"
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hemline import evaluation_set, files, schema
+from hemline import evaluation_set, files, schema, stamp
 from hemline.card import Card
 from hemline.dataset import Images
 from hemline.errors import DataError, HemlineError, NewerSchemaError
@@ -45,7 +45,7 @@ CONVERTER_PACKAGES = (
     "ai-edge-litert",
     "numpy",
 )
-_SOURCES = ("folding.py", "source.py", "converted.py", "tolerance.py", "../hemline/stamp.py")
+_SOURCES = ("folding.py", "source.py", "converted.py", "tolerance.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +90,17 @@ def export_bundle(
     evaluation = old.evaluation_sha256 if old else {}
     if old is not None and not stale and _evaluation_unharmed(request.bundle, evaluation):
         return old
+    if old is not None and stale:
+        # a kill from here on leaves a bundle that is whole, without what is being made anew
+        remaining = {
+            name: a for name, a in kept.items() if name not in {s.file_name for s in stale}
+        }
+        schema.save(request.bundle / MANIFEST_NAME, _manifest(card, remaining, evaluation))
     maker = _Maker(request, card, calibration, images, say)
     if not _evaluation_unharmed(request.bundle, evaluation):
         evaluation = maker.write_evaluation()
     made = maker.make_all(stale, evaluation)
-    manifest = _manifest(card, {**kept, **made}, evaluation, old)
+    manifest = _manifest(card, {**kept, **made}, evaluation)
     schema.save(request.bundle / MANIFEST_NAME, manifest)
     return manifest
 
@@ -155,7 +161,7 @@ class _Maker:
             converted = convert(source, pixels)
         bound = tolerance_of(scheme.name, _weighted_layers(self._model))
         logits = evaluation_set.load_split(self._request.bundle, "validation", evaluation).logits
-        stamp = Stamp(
+        written = Stamp(
             name=scheme.file_name,
             scheme=scheme.name,
             format=scheme.format,
@@ -173,10 +179,10 @@ class _Maker:
             payload_sha256="",
             hemline_version=VERSION,
         )
-        _require_specs(stamp, self._card)
+        _require_specs(written, self._card)
         write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
         path = self._request.bundle / scheme.file_name
-        files.write_bytes(path, write_stamp(converted.content, stamp))
+        files.write_bytes(path, write_stamp(converted.content, written))
         read_stamped(path)  # ensures that what was written is what the loader accepts
         return Artifact(
             name=scheme.file_name,
@@ -184,11 +190,11 @@ class _Maker:
             format=scheme.format,
             sha256=files.sha256_of(path),
             size_bytes=path.stat().st_size,
-            input=stamp.input,
-            output=stamp.output,
-            calibration_sha256=stamp.calibration_sha256,
+            input=written.input,
+            output=written.output,
+            calibration_sha256=written.calibration_sha256,
             recipe_sha256=_recipe(scheme, self._card, self._calibration),
-            tolerance=stamp.tolerance,
+            tolerance=written.tolerance,
             minimum_agreement=bound.agreement,
             verdicts=(),
         )
@@ -208,19 +214,8 @@ def _previous(bundle: Path, card: Card) -> Manifest | None:
     return old if old.parent_sha256 == card.checkpoint_sha256 else None
 
 
-def _manifest(
-    card: Card, artifacts: dict[str, Artifact], evaluation: dict[str, str], old: Manifest | None
-) -> Manifest:
+def _manifest(card: Card, artifacts: dict[str, Artifact], evaluation: dict[str, str]) -> Manifest:
     ordered = tuple(artifacts[name] for name in sorted(artifacts, key=_in_table))
-    if old is not None:
-        return replace(
-            old,
-            artifacts=ordered,
-            evaluation_sha256=evaluation,
-            recommended=None,
-            recommended_because="",
-            versions=versions(CONVERTER_PACKAGES),
-        )
     return Manifest(
         model=card.model,
         parameters=card.parameters,
@@ -251,7 +246,7 @@ def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
     """Return the fingerprint of all that an artifact is made from."""
     here = Path(__file__).resolve().parent
     converter = Path(scheme.converter.partition(":")[0].rpartition(".")[2]).with_suffix(".py")
-    sources = [here / name for name in (*_SOURCES, converter)]
+    sources = [*(here / name for name in (*_SOURCES, converter)), Path(stamp.__file__)]
     return files.fingerprint(
         {
             "scheme": schema.to_document(scheme),
@@ -260,7 +255,7 @@ def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
             "vectors": schema.to_document(card.test_vectors),
             "calibration": calibration.sha256 if scheme.calibrated else None,
             "versions": versions(CONVERTER_PACKAGES),
-            "sources": [files.sha256_of(path) for path in sources if path.exists()],
+            "sources": [files.sha256_of(path) for path in sources],
         }
     )
 
@@ -281,10 +276,10 @@ def _weighted_layers(model: keras.Model) -> int:
     return sum(1 for layer in model.layers if hasattr(layer, "kernel"))
 
 
-def _require_specs(stamp: Stamp, card: Card) -> None:
-    if stamp.input.shape != card.shape or stamp.output.classes != len(card.labels):
+def _require_specs(made: Stamp, card: Card) -> None:
+    if made.input.shape != card.shape or made.output.classes != len(card.labels):
         raise HemlineError(
-            f"{stamp.name} came out with input {stamp.input.shape} and {stamp.output.classes} "
+            f"{made.name} came out with input {made.input.shape} and {made.output.classes} "
             f"classes, the card says {card.shape} and {len(card.labels)}: report this"
         )
 

@@ -31,6 +31,8 @@ def calibration_images(images: Images, split: Split, *, count: int) -> Calibrati
     training = training_indices(len(images.train_images), split)
     drawn = np.random.default_rng(_SEED).permutation(training)[: 2 * count]
     validation = images.train_images[list(split.validation_indices)]
+    if array_sha256(validation) != split.validation_sha256:
+        raise DataError("the card's validation images are others than those here: train again")
     fresh = without_copies(images.train_images[drawn], (validation, images.test_images))
     if len(fresh) < count:
         raise DataError(

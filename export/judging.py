@@ -16,7 +16,7 @@ from hemline.errors import JobError
 from hemline.evaluation_set import EvaluationSplit
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Status, Verdict
-from hemline.provenance import commit, versions
+from hemline.provenance import commit
 from hemline.record import Accuracy, Cell, Conditions, Record, pack_predictions
 from hemline.runtime.backends import Backend, version_of
 from hemline.runtime.host import host_facts
@@ -76,15 +76,15 @@ def judge_cell(
         with processes.process(backend.name) as process:
             results = _run_splits(process, bundle, artifact, backend, splits, arrays)
     except JobError as error:
-        return Outcome(
-            artifact=artifact.name,
-            verdict=replace(empty, status="wrong", reason=str(error)),
-            records=(),
-        )
+        broken = replace(empty, status="wrong", reason=str(error), inputs_sha256="")
+        return Outcome(artifact=artifact.name, verdict=broken, records=())
     failure = next((r.failure for r in results.values() if r.failure is not None), None)
     if failure is not None:
         status: Status = "refused" if failure.kind in ("claim", "backend") else "wrong"
         verdict = replace(empty, status=status, reason=failure.message)
+        if failure.kind in ("data", "crash"):
+            # a full disk or a killed process says nothing lasting of the file: try again next time
+            verdict = replace(verdict, inputs_sha256="")
         return Outcome(artifact=artifact.name, verdict=verdict, records=())
     logits = {name: np.load(str(result.cells[0].logits)) for name, result in results.items()}
     records = tuple(
@@ -152,7 +152,7 @@ def _record(
 
 def keras_record(manifest: Manifest, split: EvaluationSplit) -> Record:
     """Return the Keras model's answers, from the logits that were written at export."""
-    known = versions(("tensorflow", "keras", "numpy"))
+    known = manifest.versions  # of the export, which made the answers
     return Record(
         cell=Cell(
             model=manifest.model,

@@ -28,7 +28,7 @@ _LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}  # they c
 def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
     """Convert without quantization; float32 pixels in, float32 logits out."""
     del calibration
-    return _described(_to_onnx(source.model))
+    return _described(source.onnx)
 
 
 def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
@@ -46,7 +46,7 @@ def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
         plain, prepared, quantized = (
             f"{folder}/{name}.onnx" for name in ("plain", "prepared", "quantized")
         )
-        onnx.save(_to_onnx(source.model), plain)
+        onnx.save(source.onnx, plain)
         # symbolic shape inference needs sympy and finds nothing more in a classifier
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -74,7 +74,8 @@ class _Images:
         return None if image is None else {_INPUT: image[np.newaxis].astype(np.float32)}
 
 
-def _to_onnx(model: keras.Model) -> onnx.ModelProto:
+def to_onnx(model: keras.Model) -> onnx.ModelProto:
+    """Return a model as float32 ONNX: (batch, h, w, c) pixels in, (batch, classes) logits out."""
     # tf2onnx.convert.from_keras does not know Keras 3 (tf2onnx 1.17); from_function does
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=_INPUT)]
 

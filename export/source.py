@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from types import TracebackType
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,6 +36,13 @@ class ModelSource:
                 "make room there, or set TMPDIR to a folder that has some"
             ) from error
         return path
+
+    @functools.cached_property
+    def onnx(self) -> Any:
+        """Return the ONNX ModelProto in float32, which the quantized one is made from too."""
+        from hemline.export.onnx_converter import to_onnx
+
+        return to_onnx(self.model)
 
     def __enter__(self) -> ModelSource:
         return self

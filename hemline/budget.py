@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hemline.errors import GateError
+from hemline.errors import GateError, UsageError
 
 _SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
 
@@ -22,6 +22,12 @@ class Budget:
     max_drop_points: float | None = 0.5
     max_kb: float | None = None
     max_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_drop_points", "max_kb", "max_ms"):
+            limit = getattr(self, name)
+            if limit is not None and not limit >= 0:  # NaN is no limit either
+                raise UsageError(f"--{name.replace('_', '-')} {limit} is no limit: give 0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -175,7 +176,7 @@ def parse_idx(content: bytes, *, where: str) -> Pixels:
     if rank not in (1, 3, 4) or len(content) < header:
         raise DataError(f"{where} has {rank} dimensions, images have 3 and labels 1")
     shape = struct.unpack(f">{rank}I", content[4:header])
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    expected = header + math.prod(shape)
     if len(content) != expected:
         raise DataError(f"{where} has {len(content)} bytes instead of {expected}: it was cut short")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

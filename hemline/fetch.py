@@ -7,6 +7,7 @@ cache; a folder that the user names may hold others, which are then called unver
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
 import subprocess
@@ -243,10 +244,10 @@ def _get(url: str) -> bytes:
                     raise DataError(f"{url} sends more than the data set has")
                 if time.monotonic() > deadline:
                     raise DataError(f"{url} was not complete after {FILE_SECONDS:g} s")
-            promised = response.headers.get("Content-Length")
-    except (OSError, urllib.error.URLError, ValueError) as error:
-        raise DataError(f"{url} failed ({getattr(error, 'reason', error)})") from error
-    if promised is not None and len(received) != int(promised):
+            promised = int(response.headers.get("Content-Length") or len(received))
+    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
+        raise DataError(f"{url} failed ({getattr(error, 'reason', None) or error!r})") from error
+    if len(received) != promised:
         raise DataError(f"{url} sent {len(received)} of {promised} bytes")
     return bytes(received)
 

@@ -40,6 +40,8 @@ class InputSpec:
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.channels) < 1:
             raise ValueError("height, width and channels must be at least 1")
+        if self.height * self.width * self.channels > 1 << 26:
+            raise ValueError("an image of more than 67 million values is no input of a classifier")
         if not (self.scale > 0 and self.std > 0 and math.isfinite(self.scale * self.std)):
             raise ValueError("scale and std must be positive")
 
@@ -88,5 +90,7 @@ class Claim:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """Return a sortable key of a dotted version; what follows the numbers is ignored."""
-    return tuple(int(number) for number in re.findall(r"\d+", version.split("+")[0])[:4])
+    """Return a sortable key of a dotted version: its leading numbers, 2.3 like 2.3.0."""
+    leading = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(number) for number in leading[0].split(".")] if leading else []
+    return tuple([*numbers, 0, 0, 0, 0][:4])

@@ -2,8 +2,9 @@
 
 TFLite: a zip archive with one member, hemline.json, behind the flatbuffer (interpreters ignore what
 follows it); the hash covers the bytes before the archive. ONNX: the JSON is the metadata property
-"hemline"; the hash covers the whole file with its own 64 digits set to zero. Nothing here hands a
-byte to a native parser, so a crafted file is refused before one sees it.
+"hemline"; the hash covers the whole file with its own 64 digits set to zero. It finds damage and
+accidental changes before a native parser sees a byte; it is no signature: whoever crafts a file can
+stamp it too.
 
 Formats: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (zip),
 https://protobuf.dev/programming-guides/encoding/ (the wire format), ModelProto.metadata_props = 14.

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import BackendError, UnknownNameError
-from hemline.specs import Format
+from hemline.errors import BackendError, FileFormatError, UnknownNameError
+from hemline.specs import Format, InputSpec, OutputSpec
 
 Tensor = npt.NDArray[np.generic]
 
@@ -25,6 +25,7 @@ class Session(Protocol):
 
     input_shape: tuple[int, ...]
     input_dtype: np.dtype[np.generic]
+    classes: int | None
     delegate: str
     threads_used: int | None
 
@@ -128,6 +129,21 @@ def open_session(backend: Backend, model: bytes, *, threads: int, batch: int) ->
         load_module(backend), model, threads=threads, batch=batch
     )
     return session
+
+
+def require_specs(session: Session, source: InputSpec, target: OutputSpec) -> None:
+    """Raise FileFormatError unless a model takes and gives what its stamp says."""
+    shape = (session.input_shape[0], *source.shape)
+    if session.input_shape != shape or np.dtype(session.input_dtype) != np.dtype(source.dtype):
+        raise FileFormatError(
+            f"the stamp says {source.dtype} {source.shape}, the model takes "
+            f"{np.dtype(session.input_dtype)} {session.input_shape[1:]}: export it again"
+        )
+    if session.classes not in (None, target.classes):
+        raise FileFormatError(
+            f"the stamp names {target.classes} classes, the model has {session.classes}: "
+            "export it again"
+        )
 
 
 def load_module(backend: Backend) -> object:

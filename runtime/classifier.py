@@ -19,6 +19,7 @@ from hemline.runtime.backends import (
     find_backend,
     installed,
     open_session,
+    require_specs,
     version_of,
 )
 from hemline.runtime.decoder import Decoder, Prediction
@@ -50,6 +51,7 @@ class Classifier:
             unknown_threshold=file.stamp.unknown_threshold,
         )
         self._sessions: dict[int, Session] = {}
+        self._closed = False
         self._run_one = self._session(1).run
 
     @classmethod
@@ -83,7 +85,7 @@ class Classifier:
         if not isinstance(images, np.ndarray):
             if len(images) == 0:
                 return []
-            images = np.stack([self._pixels(image) for image in images])
+            images = np.concatenate([self._encoder.as_batch(self._pixels(x)) for x in images])
         return [self._decoder.decode(row) for row in self._outputs(images)]
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
@@ -95,7 +97,9 @@ class Classifier:
         for session in self._sessions.values():
             session.close()
         self._sessions.clear()
-        del self._run_one
+        self._closed = True
+        # from now on a call ends in the clear error of _session
+        self._run_one = lambda tensor: self._session(1).run(tensor)
 
     def __enter__(self) -> Classifier:
         return self
@@ -126,9 +130,11 @@ class Classifier:
 
     def _session(self, batch: int) -> Session:
         if batch not in self._sessions:
-            self._sessions[batch] = open_session(
-                self.backend, self._model, threads=self._threads, batch=batch
-            )
+            if self._closed:
+                raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
+            session = open_session(self.backend, self._model, threads=self._threads, batch=batch)
+            require_specs(session, self.stamp.input, self.stamp.output)
+            self._sessions[batch] = session
         return self._sessions[batch]
 
     def _pixels(self, image: Pixels | str | os.PathLike[str]) -> Pixels:

@@ -27,6 +27,7 @@ class InterpreterSession:
         detail = interpreter.get_input_details()[0]
         self.input_shape = tuple(int(size) for size in detail["shape"])
         self.input_dtype = detail["dtype"]
+        self.classes: int | None = int(outputs[0]["shape"][-1])
         self.threads_used: int | None = None  # the interpreter does not tell
         self.delegate = _delegate(interpreter)
         self._interpreter = interpreter

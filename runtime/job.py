@@ -32,6 +32,7 @@ from hemline.runtime.backends import (
     find_backend,
     load_module,
     open_session,
+    require_specs,
     require_working,
     version_of,
 )
@@ -176,6 +177,7 @@ def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> 
     started = time.perf_counter_ns()
     session = open_session(backend, file.model, threads=cell.threads, batch=cell.batch)
     loaded = time.perf_counter_ns()
+    require_specs(session, file.stamp.input, file.stamp.output)
     session.run(np.repeat(first, cell.batch, axis=0))
     finished = time.perf_counter_ns()
     return _Opened(session=session, load_ns=loaded - started, first_ns=finished - loaded)
@@ -237,7 +239,7 @@ def _save_logits(job: Job, cell: JobCell, logits: npt.NDArray[np.float32]) -> st
     try:
         np.save(path, logits)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
     return str(path)
 
 

@@ -42,6 +42,8 @@ class OnnxSession:
             raise BackendError(f"onnxruntime: input of type {inputs[0].type} is not supported")
         self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
         self.input_dtype = _DTYPES[inputs[0].type]
+        last = outputs[0].shape[-1] if outputs[0].shape else None
+        self.classes = last if isinstance(last, int) else None  # a free dimension has a name
         self.threads_used: int | None = session.get_session_options().intra_op_num_threads
         self.delegate = ",".join(session.get_providers())
         self._run = session.run

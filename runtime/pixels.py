@@ -40,6 +40,13 @@ class PixelEncoder:
             raise self._misfit(images.shape[1:])
         return self.table[images]
 
+    def as_batch(self, image: Pixels) -> Pixels:
+        """Return one checked image as a batch (1, height, width, channels). Raises DataError."""
+        self._require_pixels(image)
+        if image.shape not in self._shapes:
+            raise self._misfit(image.shape)
+        return image.reshape((1, *self.spec.shape))
+
     def encode_one(self, image: Pixels) -> Tensor:
         """Return the tensor (1, height, width, channels) of one uint8 image.
 

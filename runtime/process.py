@@ -109,7 +109,11 @@ class JobProcess:
         self.close()
 
     def _died(self, job: Job) -> JobError:
-        code = self._child.wait(_STOP_SECONDS)
+        try:
+            code = self._child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:  # it answers no more, but does not end either
+            self._child.kill()
+            code = self._child.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._errors.seek(0)
         said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]

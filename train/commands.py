@@ -33,7 +33,13 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @click.argument("model", default="hem-50k")
 @click.option("--recipe", "recipe_name", help="fast or quick (default: the model's own).")
-@click.option("--seed", default=1, show_default=True, help="Of weights, order and augmentation.")
+@click.option(
+    "--seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0, 2**32 - 1),
+    help="Of weights, order and augmentation.",
+)
 @click.option(
     "-o",
     "--output",

@@ -1,6 +1,6 @@
 """The hem family: small full convolutions that every runtime has fast kernels for.
 
-Measured on two cores (see results/training.jsonl): hem-50k, recipe fast.
+Measured on two cores (see results/training/): hem-50k, recipe fast.
 """
 
 from __future__ import annotations

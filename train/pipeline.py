@@ -45,12 +45,17 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
     if not len(images.dataset.labels) <= validation < total:
         raise DataError(f"{validation} validation images cannot be taken from {total}")
     positions = np.arange(total)
-    _, kept_apart = train_test_split(
-        positions,
-        test_size=validation,
-        stratify=images.train_labels[:total],
-        random_state=_SPLIT_SEED,
-    )
+    try:
+        _, kept_apart = train_test_split(
+            positions,
+            test_size=validation,
+            stratify=images.train_labels[:total],
+            random_state=_SPLIT_SEED,
+        )
+    except ValueError as error:  # a class with too few images on one side
+        raise DataError(
+            f"{validation} validation images of every class cannot be taken from {total} ({error})"
+        ) from error
     kept_apart = np.sort(kept_apart)
     training = np.setdiff1d(positions, kept_apart)
     pixels = images.train_images[kept_apart]

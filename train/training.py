@@ -147,10 +147,11 @@ class _Run:
 
         def end(_: int, logs: dict[str, float]) -> None:
             epoch = run._describe(model, predictor, logs, time.perf_counter() - began[0])
-            if not math.isfinite(epoch.loss):
+            if not (math.isfinite(epoch.loss) and math.isfinite(epoch.validation_loss)):
                 raise HemlineError(
-                    f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): "
-                    "lower --learning-rate; the last good weights are kept for a resumed run"
+                    f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): start "
+                    f"anew with --restart and a lower --learning-rate; the weights of epoch "
+                    f"{epoch.epoch - 1} stay in {run._request.folder / 'progress'} until then"
                 )
             run._history = (*run._history, epoch)
             save_progress(

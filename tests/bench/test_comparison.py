@@ -126,13 +126,20 @@ def test_the_picture_is_a_png_with_something_on_it(
 def test_unlike_hosts_share_no_table(records: tuple[Record, ...]) -> None:
     first = next(r for r in records if isinstance(r.payload, Latency))
     host = dataclasses.replace(first.conditions.host, processor="another one")
-    moved = dataclasses.replace(
+    moved = dataclasses.replace(first, conditions=dataclasses.replace(first.conditions, host=host))
+    with pytest.raises(HemlineError, match="unlike hosts share no table"):
+        compare([moved if record is first else record for record in records])
+
+
+def test_an_older_version_from_another_host_disturbs_nobody(records: tuple[Record, ...]) -> None:
+    first = next(r for r in records if isinstance(r.payload, Latency))
+    host = dataclasses.replace(first.conditions.host, processor="another one")
+    old = dataclasses.replace(
         first,
         conditions=dataclasses.replace(first.conditions, host=host),
         cell=dataclasses.replace(first.cell, runtime_version="0"),
     )
-    with pytest.raises(HemlineError, match="unlike hosts share no table"):
-        compare((*records, moved))
+    assert compare((*records, old)).host == compare(records).host
 
 
 def test_after_an_upgrade_only_the_newest_version_of_a_runtime_counts(
@@ -170,6 +177,11 @@ def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path:
 
     call("bench", folder, "--quick")
     assert "nothing changed" in run.invoke(cli, ["bench", folder, "--quick"]).output
+    assert "bench" in run.invoke(cli, ["bench", folder, "--quick", "--threads", "2"]).output
+    assert (
+        "nothing changed"
+        not in run.invoke(cli, ["bench", folder, "--quick", "--batch", "4"]).output
+    )
     assert "int8.tflite" in call("table", folder)
     rows = [json.loads(line) for line in call("table", folder, "--json").splitlines()]
     assert {row["artifact"] for row in rows} >= {"keras", "int8.onnx"}

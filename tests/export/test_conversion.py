@@ -98,7 +98,9 @@ def test_tflite_runtime_is_refused_by_the_loader_where_it_would_fail(
     assert native.returncode != 0, "tflite-runtime runs it now: its claim can be widened"
     assert "version" in native.stderr
     stamp = read_stamped(bundle / "dynamic.tflite").stamp
-    narrow = dataclasses.replace(stamp, claims=(Claim(runtime="litert", minimum="2.3.0"),))
+    taken = dataclasses.replace(stamp.input, height=8, width=8)
+    claims = (Claim(runtime="litert", minimum="2.3.0"),)
+    narrow = dataclasses.replace(stamp, input=taken, claims=claims)
     path.write_bytes(stamp_tflite(per_channel_dynamic, narrow))
     with pytest.raises(ClaimError, match="not claim to be right in tflite-runtime .*use litert"):
         Classifier.load(path, runtime="tflite-runtime")

@@ -64,10 +64,9 @@ def bare_seconds(pixels) -> float:  # type: ignore[no-untyped-def]
                 converter.inference_input_type = converter.inference_output_type = tf.int8
             Path(folder, f"{scheme}.tflite").write_bytes(converter.convert())
         signature = [tf.TensorSpec((None, 28, 28, 1), tf.float32, name="image")]
-        for name in ("fp32", "int8"):  # each artifact from the model, as Hemline does it
-            function = tf.function(lambda x: model(x, training=False), input_signature=signature)
-            proto, _ = tf2onnx.convert.from_function(function, signature, opset=17)
-            onnx.save(proto, f"{folder}/{name}.onnx")
+        function = tf.function(lambda x: model(x, training=False), input_signature=signature)
+        proto, _ = tf2onnx.convert.from_function(function, signature, opset=17)
+        onnx.save(proto, f"{folder}/fp32.onnx")
 
         class Reader:
             def __init__(self) -> None:
@@ -77,7 +76,7 @@ def bare_seconds(pixels) -> float:  # type: ignore[no-untyped-def]
                 image = next(self.images, None)
                 return None if image is None else {"image": image[None].astype(np.float32)}
 
-        quant_pre_process(f"{folder}/int8.onnx", f"{folder}/ready.onnx", skip_symbolic_shape=True)
+        quant_pre_process(f"{folder}/fp32.onnx", f"{folder}/ready.onnx", skip_symbolic_shape=True)
         quantize_static(
             f"{folder}/ready.onnx",
             f"{folder}/out.onnx",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import shutil
@@ -27,6 +28,7 @@ from hemline.export.schemes import SCHEMES
 from hemline.manifest import Manifest
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, installed, require_working
+from hemline.stamp import read_stamped, stamp_tflite
 
 PAIRS = [
     (name, claim.runtime)
@@ -192,6 +194,51 @@ def test_tflite_runtime_beside_tensorflow_is_refused_before_it_crashes(
     monkeypatch.setitem(sys.modules, "tensorflow", sys)
     with pytest.raises(BackendError, match="crashes in a process that has loaded tensorflow"):
         require_working(BACKENDS["tflite-runtime"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"input": {"height": 8}}, "the stamp says int8 .8, 28, 1., the model takes int8"),
+        ({"input": {"dtype": "uint8", "zero_point": 0}}, "the model takes int8"),
+        ({"output": {"classes": 2}, "labels": ("a", "b")}, "names 2 classes, the model has 10"),
+    ],
+)
+def test_a_stamp_that_does_not_fit_the_model_is_refused(
+    bundle: Path, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    file = read_stamped(bundle / "int8.tflite")
+    fields = {
+        name: dataclasses.replace(getattr(file.stamp, name), **value)
+        if isinstance(value, dict)
+        else value
+        for name, value in changes.items()
+    }
+    stamp = dataclasses.replace(file.stamp, **fields)
+    (tmp_path / "int8.tflite").write_bytes(stamp_tflite(file.model, stamp))
+    with pytest.raises(FileFormatError, match=message):
+        Classifier.load(tmp_path / "int8.tflite")
+
+
+def test_a_closed_classifier_says_so_and_closes_again(bundle: Path, pixels: np.ndarray) -> None:
+    classifier = Classifier.load(bundle / "int8.tflite")
+    classifier.close()
+    classifier.close()
+    with pytest.raises(UsageError, match="was closed: load it again"):
+        classifier.classify(pixels[0])
+    with pytest.raises(UsageError, match="was closed: load it again"):
+        classifier.classify_batch(pixels[:3])
+
+
+def test_files_of_unlike_size_in_a_batch_are_named(bundle: Path, tmp_path: Path) -> None:
+    for name, side in (("a", 28), ("b", 14)):
+        np.save(tmp_path / f"{name}.npy", np.zeros((side, side), np.uint8))
+    unlike = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    with (
+        Classifier.load(bundle / "int8.tflite") as classifier,
+        pytest.raises(DataError, match="28 × 28 × 1 values"),
+    ):
+        classifier.classify_batch(unlike)
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hemline.budget import Budget, Candidate, choose, over_budget
-from hemline.errors import GateError
+from hemline.errors import GateError, UsageError
 from hemline.record import Latency
+from hemline.specs import Claim
 from hemline.statistics import paired_drop, summarize, wilson
 
 
@@ -57,6 +58,20 @@ def test_the_fastest_within_the_budget_is_chosen() -> None:
 def test_of_equally_fast_ones_the_smallest_is_chosen() -> None:
     options = [candidate("large", 30, size=9000), candidate("small", 31, size=1000)]
     assert choose(options, Budget()).artifact == "small"
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan")])
+def test_a_limit_that_is_none_is_refused(limit: float) -> None:
+    with pytest.raises(UsageError, match="--max-kb .* is no limit"):
+        Budget(max_kb=limit)
+
+
+@pytest.mark.parametrize(
+    ("version", "admitted"),
+    [("2.3", True), ("2.3.0", True), ("2.10.1", True), ("3.0.dev1", True), ("2.2.9", False)],
+)
+def test_a_claim_compares_the_leading_numbers(version: str, admitted: bool) -> None:
+    assert Claim(runtime="litert", minimum="2.3.0").admits("litert", version) == admitted
 
 
 @pytest.mark.parametrize(

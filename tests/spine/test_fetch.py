@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.server
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -68,6 +69,17 @@ def send_nothing(request: http.server.BaseHTTPRequestHandler, body: bytes) -> No
     request.send_error(404)
 
 
+def send_nonsense(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+    request.wfile.write(b"this is no HTTP\r\n\r\n")
+
+
+def send_no_length(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+    request.send_response(200)
+    request.send_header("Content-Length", "many")
+    request.end_headers()
+    request.wfile.write(body)
+
+
 def hang(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
     request.send_response(200)
     request.send_header("Content-Length", str(len(body)))
@@ -123,6 +135,8 @@ def test_a_mirror_fills_the_cache_and_the_cache_is_used_next(
         (send_altered, "has SHA-256"),
         (send_page, "has SHA-256"),
         (send_nothing, "Not Found|404"),
+        (send_nonsense, "failed .*this is no HTTP"),
+        (send_no_length, "failed"),
     ],
 )
 def test_a_bad_mirror_is_told_and_the_next_one_is_used(
@@ -212,6 +226,17 @@ def test_a_damaged_file_of_the_user_is_named(
         }[damage]
     )
     with pytest.raises(DataError, match=f"train-images-idx3-ubyte.*{damage}"):
+        load_images("fashion-mnist", FetchOptions(folder=tmp_path))
+
+
+def test_a_file_that_promises_more_than_memory_is_refused(
+    data_folder: Path, tmp_path: Path
+) -> None:
+    for file in DATASETS["fashion-mnist"].files:
+        (tmp_path / file.name).write_bytes((data_folder / file.name).read_bytes())
+    huge = bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 4)  # 2⁶⁴ is 0 in 64 bits
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(huge)
+    with pytest.raises(DataError, match="16 bytes instead of"):
         load_images("fashion-mnist", FetchOptions(folder=tmp_path))
 
 
