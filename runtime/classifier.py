@@ -141,7 +141,11 @@ class Classifier:
         if isinstance(image, (str, os.PathLike)):
             from hemline.runtime.images import read_image
 
-            return read_image(Path(image), self.stamp.input)
+            pixels = read_image(Path(image), self.stamp.input)
+            try:
+                return self._encoder.as_batch(pixels)[0]
+            except DataError as error:
+                raise DataError(f"{image}: {error}") from error
         if image is None:
             raise DataError("an image is a uint8 array or a path, not None")
         return image

@@ -14,7 +14,7 @@ from hemline.silence import silenced
 
 @click.command()
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, readable=False))
 @click.option("--runtime", help="litert, tflite-runtime or onnxruntime (default: the first here).")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="To use.")
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="Classes shown.")

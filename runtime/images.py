@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -64,7 +66,16 @@ def _fitted(image, spec: InputSpec) -> Pixels:  # type: ignore[no-untyped-def]
 def _read_npy(path: Path) -> Pixels:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    # numpy's header parser and its zip reader let these through as they are
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        SyntaxError,
+        TokenError,
+        BadZipFile,
+    ) as error:
         raise _unreadable(path, error) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{path} is no single array: save one with numpy.save")

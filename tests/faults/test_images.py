@@ -124,12 +124,7 @@ def test_an_image_is_the_same_in_every_form(hemline, bundle: Path, pixels: np.nd
     "write",
     [
         write_bad,
-        pytest.param(
-            write_bad_arrays,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a broken .npy header is not named, or stops the others"
-            ),
-        ),
+        write_bad_arrays,
     ],
 )
 def test_each_bad_image_is_named_and_stops_no_other(

@@ -87,7 +87,6 @@ def test_an_output_that_is_a_file_is_told(hemline, checkpoint: Path, data_folder
     assert (hemline.folder / "file").read_text() == "mine"
 
 
-@pytest.mark.xfail(strict=True, reason="click refuses the whole line before an image is read")
 def test_an_image_without_permission_stops_no_other(
     powerless, bundle: Path, images, tmp_path: Path
 ) -> None:
