@@ -143,9 +143,10 @@ class Classifier:
 
             pixels = read_image(Path(image), self.stamp.input)
             try:
-                return self._encoder.as_batch(pixels)[0]
+                checked: Pixels = self._encoder.as_batch(pixels)[0]
             except DataError as error:
                 raise DataError(f"{image}: {error}") from error
+            return checked
         if image is None:
             raise DataError("an image is a uint8 array or a path, not None")
         return image
