@@ -67,7 +67,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 	@$(PYTHON) -m venv build/lock
 	@build/lock/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	@build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+		--no-annotate --no-header \
 		--extra all --extra dev pyproject.toml --output-file requirements.lock
 
 performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, 10 minutes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,4 +115,4 @@ def test_no_source_names_a_path_of_a_machine() -> None:
     for name in listed:
         path = ROOT / name
         if path.is_file() and path != Path(__file__).resolve():
-            assert "/root/" not in path.read_text(), name
+            assert f"{os.sep}root{os.sep}" not in path.read_text(), name
