@@ -16,12 +16,11 @@ from hemline.budget import Budget
 from hemline.console import require_matplotlib, say
 from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
-from hemline.record import Cell, Latency, Record, merge_into, read_records
+from hemline.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
 
 if TYPE_CHECKING:
     from hemline.bench.measuring import Plan
 
-RECORDS_NAME = "records.jsonl"
 PICTURE_NAME = "compare.png"
 TABLE_NAME = "compare.jsonl"
 _MOST = 256  # threads or images: more only exhausts the machine
@@ -206,8 +205,8 @@ def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool
         and r.conditions.host.processor == here
     }
     right = _right(manifest, here_only=True)
-    settings = itertools.product(plan.threads, plan.batches)
-    return {(*cell, *setting) for cell in right for setting in settings} <= have
+    wanted = itertools.product(right, plan.threads, plan.batches)
+    return {(*cell, threads, batch) for cell, threads, batch in wanted} <= have
 
 
 def _right(manifest: Manifest, *, here_only: bool = False) -> set[tuple[str, str, str]]:

@@ -20,8 +20,7 @@ from hemline.dataset import Images
 from hemline.errors import DataError, HemlineError, NewerSchemaError
 from hemline.export.calibration import Calibration, calibration_images
 from hemline.export.tolerance import tolerance_of
-from hemline.manifest import MANIFEST_NAME, Artifact, Manifest
-from hemline.manifest import read_manifest as read_manifest
+from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
 from hemline.provenance import utc_now, versions
 from hemline.scheme import Scheme
 from hemline.silence import silenced

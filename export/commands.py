@@ -75,8 +75,8 @@ def export(
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
 def verify(bundle: Path, as_json: bool) -> None:
     """Verify a bundle's artifacts in every installed runtime; exit code 3 when one is wrong."""
-    from hemline.export.bundle import read_manifest
     from hemline.export.verification import verify_bundle
+    from hemline.manifest import read_manifest
 
     refused: GateError | None = None
     with files.locked(bundle):

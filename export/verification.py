@@ -21,14 +21,12 @@ from hemline.manifest import (
     Verdict,
     require_artifacts,
 )
-from hemline.record import merge_into
+from hemline.record import RECORDS_NAME, merge_into
 from hemline.runtime.backends import BACKENDS, Backend, installed
 from hemline.runtime.process import JobPool
 from hemline.stamp import read_stamped
 
 log = logging.getLogger(__name__)
-
-RECORDS_NAME = "records.jsonl"
 
 
 def verify_bundle(

@@ -27,6 +27,9 @@ from hemline.schema import from_document, to_document
 _AGAIN = "remove the records file, then run `hemline export` again"
 
 
+RECORDS_NAME = "records.jsonl"  # in a bundle
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
     """What was measured.

@@ -121,7 +121,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: I
 @pytest.fixture(scope="session")
 def manifest(bundle: Path) -> Manifest:
     """Return the bundle's manifest."""
-    from hemline.export.bundle import read_manifest
+    from hemline.manifest import read_manifest
 
     return read_manifest(bundle)
 

@@ -195,6 +195,17 @@ def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path:
     assert manifest["recommended"] in {row["artifact"] for row in rows}
 
 
+def test_one_measured_cell_does_not_stand_for_all(
+    records: tuple[Record, ...], bundle: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    timed = [record for record in records if isinstance(record.payload, Latency)]
+    merge_into(folder / RECORDS_NAME, timed[:-1])
+    again = CliRunner().invoke(cli, ["bench", str(folder), "--quick"])
+    assert "nothing changed" not in again.output
+    assert "nothing changed" in CliRunner().invoke(cli, ["bench", str(folder), "--quick"]).output
+
+
 def test_a_budget_that_nothing_fits_is_a_gate(bundle: Path, tmp_path: Path) -> None:
     folder = str(shutil.copytree(bundle, tmp_path / "bundle"))
     CliRunner().invoke(cli, ["bench", folder, "--quick"])

@@ -14,13 +14,13 @@ from hemline.dataset import Images, without_copies
 from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
 from hemline.evaluation_set import load_split
 from hemline.export import judging
-from hemline.export.bundle import ExportRequest, export_bundle, read_manifest
+from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.calibration import calibration_images, training_indices
 from hemline.export.judging import judge
 from hemline.export.schemes import SCHEMES, find_schemes
 from hemline.export.tolerance import tolerance_of
 from hemline.export.verification import RECORDS_NAME, require_claims, verify_bundle
-from hemline.manifest import MANIFEST_NAME, Manifest, Verdict
+from hemline.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
 from hemline.record import Accuracy, read_records
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.stamp import read_stamped

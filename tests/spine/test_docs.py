@@ -16,7 +16,7 @@ from PIL import Image
 from hemline.cli import COMMANDS, cli
 from hemline.errors import HemlineError
 from hemline.evaluation_set import load_split
-from hemline.export.bundle import read_manifest
+from hemline.manifest import read_manifest
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 LINES = [(page, line) for page in PAGES for line in shell_lines(page.read_text())]
