@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare test test-slow lint lock performance results dist clean distclean
+.PHONY: help setup export compare runtime test test-slow lint lock performance results dist clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -48,6 +48,12 @@ export: $(READY) ## train if needed, export, verify, bench quickly, print one ta
 compare: $(READY) ## accuracy against latency: table, records, picture, verdict
 	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick)
 	@$(BIN)/hemline compare $(BUNDLE)
+
+runtime: $(READY) ## build dist/hemline-runtime.pyz, the one file for a device
+	@mkdir -p dist
+	@$(BIN)/python -m hemline.runtime.one_file dist
+	@$(BIN)/python -I dist/hemline-runtime.pyz info
+	@wc -c dist/hemline-runtime.pyz
 
 test: $(READY) lint ## run the checks and the quick tests
 	@$(BIN)/pytest -q

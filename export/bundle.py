@@ -177,6 +177,7 @@ class _Maker:
             calibration_sha256=self._calibration.sha256 if scheme.calibrated else None,
             payload_sha256="",
             hemline_version=VERSION,
+            preprocessing=self._card.preprocessing,
         )
         _require_specs(written, self._card)
         write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
@@ -250,7 +251,12 @@ def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
         {
             "scheme": schema.to_document(scheme),
             "checkpoint": card.checkpoint_sha256,
-            "card": [card.labels, card.temperature, card.unknown_threshold],
+            "card": [
+                card.labels,
+                card.temperature,
+                card.unknown_threshold,
+                card.preprocessing,
+            ],
             "vectors": schema.to_document(card.test_vectors),
             "calibration": calibration.sha256 if scheme.calibrated else None,
             "versions": versions(CONVERTER_PACKAGES),

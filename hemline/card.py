@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hemline.schema import added
+from hemline.specs import Preprocessing
 from hemline.vector import TestVector
 
 Scalar = str | int | float | bool | None
@@ -103,10 +105,11 @@ class Card:
     versions: package name to version.
     host: processor model and logical cores, as text.
     created: UTC time, ISO 8601.
+    preprocessing: how an image of another size becomes one like those of the data set.
     """
 
     KIND: ClassVar[str] = "card"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     model: str
     parameters: int
@@ -132,6 +135,7 @@ class Card:
     versions: dict[str, str]
     host: str
     created: str
+    preprocessing: Preprocessing = added("stretch")
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

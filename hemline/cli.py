@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "verify": "hemline.export.commands",
     "inspect": "hemline.runtime.commands",
     "classify": "hemline.runtime.commands",
+    "selftest": "hemline.runtime.commands",
     "bench": "hemline.bench.commands",
     "table": "hemline.bench.commands",
     "compare": "hemline.bench.commands",

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import DataError, UnknownNameError
+from hemline.specs import Preprocessing
 
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
 Pixels = npt.NDArray[np.uint8]
@@ -52,6 +53,7 @@ class Dataset:
     system_folder: where a system package puts them; None where there is none.
     mirrors: folders on HTTPS servers that have the files as .gz.
     debian_package: that contains them; None where there is none.
+    preprocessing: how an image of another size becomes one like these.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Dataset:
     system_folder: str | None
     mirrors: tuple[str, ...]
     debian_package: str | None
+    preprocessing: Preprocessing = "stretch"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,7 @@ DATASETS: dict[str, Dataset] = {
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
         ),
         debian_package="dataset-fashion-mnist",
+        preprocessing="product-photo",
     ),
     "mnist": Dataset(
         name="mnist",

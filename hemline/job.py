@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from hemline.schema import added
+
 Want = Literal["logits", "latencies"]
 FailureKind = Literal["claim", "backend", "file", "data", "crash"]
 
@@ -47,10 +49,12 @@ class Job:
     cells: settings, run one after the other.
     want: what to return (logits as float32 .npy (images, classes); latencies in nanoseconds).
     arrays: folder for the arrays of the result.
+    outside_claim: whether to run it in a runtime that the file does not claim, as verification does
+        to find out what happens there.
     """
 
     KIND: ClassVar[str] = "job"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     artifact: str
@@ -61,6 +65,7 @@ class Job:
     cells: tuple[JobCell, ...]
     want: tuple[Want, ...]
     arrays: str | None = None
+    outside_claim: bool = added(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,8 @@ class HostFacts:
     frequency_khz: of the first core at the end of the job; None where the system shows none.
     temperature_millicelsius: highest thermal zone; None where the system shows none.
     load_average: over the last minute; None where the system shows none.
+    throttled: whether the processor is or was slowed down by heat or low voltage since it was
+        started; None where the system does not tell.
     """
 
     machine: str
@@ -87,6 +94,7 @@ class HostFacts:
     frequency_khz: int | None
     temperature_millicelsius: int | None
     load_average: float | None
+    throttled: bool | None = added(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +116,8 @@ class CellResult:
 
     threads: asked for.
     batch: images per invocation.
-    threads_used: that the runtime reports; None where it reports none.
+    threads_used: counted in the operating system after the first invocation; None where it does
+        not tell.
     delegate: what really runs the operators (XNNPACK, builtin, an execution provider).
     load_ns: from model bytes to a session ready to run; 0 when the session was open already.
     first_ns: first invocation after loading; 0 likewise.
@@ -144,7 +153,7 @@ class JobResult:
     """
 
     KIND: ClassVar[str] = "job result"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     id: str
     failure: Failure | None

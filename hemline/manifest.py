@@ -77,6 +77,11 @@ class Artifact:
     minimum_agreement: float
     verdicts: tuple[Verdict, ...]
 
+    def status_in(self, runtime: str, version: str) -> Status | None:
+        """Return what it was seen to do in a version of a runtime; None where it was not tried."""
+        found = (v.status for v in self.verdicts if (v.runtime, v.version) == (runtime, version))
+        return next(found, None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
@@ -100,7 +105,7 @@ class Manifest:
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     model: str
     parameters: int

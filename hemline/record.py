@@ -185,7 +185,7 @@ class Record:
     """One line of a records file: cell, conditions and exactly one payload."""
 
     KIND: ClassVar[str] = "record"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     cell: Cell
     conditions: Conditions

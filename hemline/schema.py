@@ -3,7 +3,8 @@
 A dataclass that crosses a stage border names its `KIND` and `SCHEMA` (its version) as class
 variables; both are written into the document and checked when it is read. Understood field types:
 str, int, float, bool, None, Literal, X | None, tuple[X, ...], dict[str, X], a dataclass, and a
-union of dataclasses told apart by their KIND.
+union of dataclasses told apart by their KIND. A field that came with a later schema version is
+declared with `added`; a document without it is an older one and gets the default.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from hemline.files import read_json, write_json
 
 T = TypeVar("T")
 _LARGEST_INTEGER = 2**63 - 1  # what numpy and other readers of JSON can hold
+_ADDED = "added"
 _UNIONS = (typing.Union, types.UnionType)
+
+
+def added(default: Any) -> Any:
+    """Declare a dataclass field that older documents do not have."""
+    return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
 def to_document(value: Any) -> Any:
@@ -134,10 +141,11 @@ def _decode_dataclass(cls: Any, value: Any, where: str, at: str) -> Any:
     given = set(value) - set(_header(cls))
     if unknown := sorted(given - names):
         raise SchemaError(f"{where}: {_path(at)} has an unknown field {unknown[0]!r}")
-    if missing := sorted(names - given):
+    later = {field.name for field in dataclasses.fields(cls) if _ADDED in field.metadata}
+    if missing := sorted(names - given - later):
         raise SchemaError(f"{where}: {_path(at)} lacks the field {missing[0]!r}")
     hints = _hints(cls)
-    fields = {name: _decode(hints[name], value[name], where, f"{at}.{name}") for name in names}
+    fields = {name: _decode(hints[name], value[name], where, f"{at}.{name}") for name in given}
     try:
         return cls(**fields)
     except ValueError as error:

@@ -5,9 +5,13 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from hemline.schema import added
+
 InputDtype = Literal["float32", "int8", "uint8", "int16"]
 OutputDtype = Literal["float32", "int8", "uint8", "int16"]
 Format = Literal["tflite", "onnx"]
+# How an image of another size becomes the model's (see runtime/preprocessing.py).
+Preprocessing = Literal["stretch", "product-photo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,16 +63,43 @@ class OutputSpec:
     dtype: of the tensor.
     scale: logit value of one stored step; 1.0 for float32.
     zero_point: stored value of logit 0; 0 for float32.
+    gives: logits, or the probabilities of a model with a softmax of its own: a probability p then
+        stands for the logit ln p.
     """
 
     classes: int
     dtype: OutputDtype
     scale: float = 1.0
     zero_point: int = 0
+    gives: Literal["logits", "probabilities"] = added("logits")
 
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise ValueError("a classifier has at least 2 classes")
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError("scale must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingSpec:
+    """A second output, of shape (n, size): (stored − zero_point) × scale.
+
+    size: values per image.
+    position: of this output among the model's two; the logits are the other one.
+    dtype: of the tensor.
+    scale: value of one stored step; 1.0 for float32.
+    zero_point: stored value of 0; 0 for float32.
+    """
+
+    size: int
+    position: int
+    dtype: OutputDtype
+    scale: float = 1.0
+    zero_point: int = 0
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.position not in (0, 1):
+            raise ValueError("an embedding has at least 1 value and is output 0 or 1")
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError("scale must be positive")
 

@@ -22,8 +22,8 @@ from typing import ClassVar
 
 from hemline.errors import ClaimError, FileFormatError
 from hemline.files import parse_json, read_bytes
-from hemline.schema import from_document, to_document
-from hemline.specs import Claim, Format, InputSpec, OutputSpec
+from hemline.schema import added, from_document, to_document
+from hemline.specs import Claim, EmbeddingSpec, Format, InputSpec, OutputSpec, Preprocessing
 from hemline.vector import TestVector
 
 MEMBER = "hemline.json"
@@ -53,10 +53,12 @@ class Stamp:
     calibration_sha256: of the calibration images; None where none were needed.
     payload_sha256: of the model bytes (see the module's text).
     hemline_version: that wrote the file.
+    preprocessing: how images of another size become the model's.
+    embedding: of a second output; None for a file that gives logits only.
     """
 
     KIND: ClassVar[str] = "stamp"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     name: str
     scheme: str
@@ -74,6 +76,8 @@ class Stamp:
     calibration_sha256: str | None
     payload_sha256: str
     hemline_version: str
+    preprocessing: Preprocessing = added("stretch")
+    embedding: EmbeddingSpec | None = added(None)
 
     def __post_init__(self) -> None:
         if len(self.labels) != self.output.classes:
@@ -81,9 +85,13 @@ class Stamp:
         if not self.temperature > 0:
             raise ValueError("temperature must be positive")
 
+    def claimed(self, runtime: str, version: str) -> bool:
+        """Tell whether the file claims to be right in `runtime` at `version`."""
+        return any(claim.admits(runtime, version) for claim in self.claims)
+
     def require_claim(self, runtime: str, version: str) -> None:
         """Raise ClaimError unless the file claims to be right in `runtime` at `version`."""
-        if any(claim.admits(runtime, version) for claim in self.claims):
+        if self.claimed(runtime, version):
             return
         claims = ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in self.claims)
         raise ClaimError(

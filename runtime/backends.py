@@ -27,10 +27,12 @@ class Session(Protocol):
     input_dtype: np.dtype[np.generic]
     classes: int | None
     delegate: str
-    threads_used: int | None
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch of `input_shape` and return the raw output (batch, classes)."""
+
+    def embed(self, tensor: Tensor) -> Tensor:
+        """Run one batch and return its raw embedding (batch, size)."""
 
     def close(self) -> None:
         """Free the model."""
@@ -118,17 +120,28 @@ def version_of(backend: Backend) -> str:
         raise _missing(backend, error) from error
 
 
-def open_session(backend: Backend, model: bytes, *, threads: int, batch: int) -> Session:
-    """Open model bytes in a backend.
+def open_session(
+    backend: Backend, model: bytes, *, threads: int, batch: int, embedding: int | None = None
+) -> Session:
+    """Open model bytes in a backend; `embedding` is the position of a second output.
 
     Raises BackendError when the backend is missing or broken, or refuses the model.
     """
     require_working(backend)
     module, _, name = backend.session.partition(":")
     session: Session = getattr(importlib.import_module(module), name)(
-        load_module(backend), model, threads=threads, batch=batch
+        load_module(backend), model, threads=threads, batch=batch, embedding=embedding
     )
     return session
+
+
+def require_shape(inputs: int, outputs: int, embedding: int | None) -> None:
+    """Raise ValueError unless a model has one input, and logits with or without an embedding."""
+    expected = 1 if embedding is None else 2
+    if inputs != 1 or outputs != expected:
+        raise ValueError(
+            f"{inputs} inputs and {outputs} outputs; this classifier has 1 and {expected}"
+        )
 
 
 def require_specs(session: Session, source: InputSpec, target: OutputSpec) -> None:

@@ -1,37 +1,41 @@
-"""The on-device classifier: it only composes a session, a pixel encoder and a decoder."""
+"""The on-device classifier: it only composes sessions, a pixel encoder and a decoder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import queue
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import BackendError, ClaimError, DataError, UsageError
-from hemline.runtime.backends import (
-    BACKENDS,
-    Backend,
-    Session,
-    Tensor,
-    find_backend,
-    installed,
-    open_session,
-    require_specs,
-    version_of,
-)
+from hemline.errors import DataError, UsageError
+from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
+from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction
+from hemline.runtime.lane import Lane
 from hemline.runtime.pixels import PixelEncoder, Pixels
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
-_BATCH = 64  # large enough to spread the cost of a call, small enough for a device's memory
+_CHUNK = 256  # images that a worker takes at a time: four full batches
+Output = Literal["run", "embed"]
 
 
 class Classifier:
-    """Classify images with one artifact. Use one per thread: a session runs one batch at a time."""
+    """Classify images with one artifact.
+
+    One classifier may be used by several threads: their calls take turns. To use several cores,
+    open it with as many `threads` and give classify_batch many images, or open a classifier for
+    each thread; the runtimes compute without holding Python's lock.
+    """
 
     def __init__(self, file: StampedFile, backend: Backend, *, threads: int) -> None:
         """Open a checked artifact in a backend; most callers want Classifier.load.
@@ -50,9 +54,11 @@ class Classifier:
             temperature=file.stamp.temperature,
             unknown_threshold=file.stamp.unknown_threshold,
         )
-        self._sessions: dict[int, Session] = {}
+        self._lock = threading.Lock()
+        self._lane = Lane(lambda batch: self._open(batch, threads))
+        self._pool: _Pool | None = None
         self._closed = False
-        self._run_one = self._session(1).run
+        self._run_one = self._lane.session(1).run
 
     @classmethod
     def load(
@@ -60,10 +66,16 @@ class Classifier:
     ) -> Classifier:
         """Open an artifact in `runtime`, or in the first installed runtime that it claims.
 
-        Raises FileFormatError for an unstamped or altered file, ClaimError outside its claim and
-        BackendError when no backend for it works.
+        Given the folder of a bundle, it opens the artifact that the manifest recommends, else the
+        smallest that was proven right in this version of the runtime. Raises FileFormatError for an
+        unstamped or altered file, ClaimError outside its claim and BackendError when no backend for
+        it works.
         """
-        file = read_stamped(Path(path))
+        where = Path(path)
+        if where.is_dir():
+            where, backend = pick_artifact(where, runtime)
+            return cls(read_stamped(where), backend, threads=threads)
+        file = read_stamped(where)
         return cls(file, pick_backend(file.stamp, runtime), threads=threads)
 
     @property
@@ -78,28 +90,58 @@ class Classifier:
         """
         if not isinstance(image, np.ndarray):
             image = self._pixels(image)
-        return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0])
+        with self._lock:
+            return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0])
 
     def classify_batch(self, images: Pixels | Sequence[str | os.PathLike[str]]) -> list[Prediction]:
-        """Classify uint8 images (n, height, width[, channels]) or a list of image files."""
+        """Classify uint8 images (n, height, width[, channels]) or a list of image files.
+
+        With more than one thread, each works on images of its own in a session of its own: that was
+        measured faster than one session with all the threads, in every runtime.
+        """
         if not isinstance(images, np.ndarray):
             if len(images) == 0:
                 return []
             images = np.concatenate([self._encoder.as_batch(self._pixels(x)) for x in images])
-        return [self._decoder.decode(row) for row in self._outputs(images)]
+        return self._decoder.decode_batch(self._outputs(images, "run"))
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
-        return self._decoder.logits(self._outputs(images))
+        return self._decoder.logits(self._outputs(images, "run"))
+
+    def scores(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Return float32 probabilities (n, classes) of uint8 images (n, height, width[, channels]).
+
+        The temperature that was fitted on validation is applied; each row sums to 1.
+        """
+        return self._decoder.softmax(self.logits(images))
+
+    def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
+        """Return float32 embeddings (n, size) of uint8 images (n, height, width[, channels]).
+
+        Raises UsageError when the file was exported without.
+        """
+        spec = self.stamp.embedding
+        if spec is None:
+            raise UsageError(
+                f"{self.stamp.name} gives no embedding: export it with --with-embedding"
+            )
+        stored = self._outputs(images, "embed")
+        if spec.dtype == "float32":
+            return np.asarray(stored, np.float32)
+        real = (stored.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)
+        return np.asarray(real, np.float32)
 
     def close(self) -> None:
         """Free the model; the classifier cannot be used afterwards."""
-        for session in self._sessions.values():
-            session.close()
-        self._sessions.clear()
-        self._closed = True
-        # from now on a call ends in the clear error of _session
-        self._run_one = lambda tensor: self._session(1).run(tensor)
+        with self._lock:
+            self._closed = True
+            self._lane.close()
+            if self._pool is not None:
+                self._pool.close()
+                self._pool = None
+            # from now on a call ends in the clear error of _open
+            self._run_one = lambda tensor: self._lane.session(1).run(tensor)
 
     def __enter__(self) -> Classifier:
         return self
@@ -112,33 +154,41 @@ class Classifier:
     ) -> None:
         self.close()
 
-    def _outputs(self, images: Pixels) -> Tensor:
-        """Return the raw outputs (n, classes) of images, run in batches."""
-        if isinstance(images, np.ndarray) and len(images) == 0:
-            return np.empty((0, len(self.labels)), self.stamp.output.dtype)
-        tensor = self._encoder.encode(images)
-        batch = min(len(tensor), _BATCH)
-        parts = range(0, len(tensor), batch)
-        return np.concatenate([self._run_padded(tensor[at : at + batch], batch) for at in parts])
+    def _outputs(self, images: Pixels, output: Output) -> Tensor:
+        """Return the raw outputs (n, …) of images."""
+        images = self._encoder.as_images(images)
+        if len(images) == 0:
+            spec = self.stamp.embedding
+            size = len(self.labels) if output == "run" or spec is None else spec.size
+            return np.empty((0, size), self.stamp.output.dtype)
+        with self._lock:
+            if self._threads == 1 or len(images) <= _CHUNK:
+                lane = self._lane
+                return np.concatenate([self._chunk(lane, part, output) for part in _parts(images)])
+            if self._pool is None:
+                self._pool = _Pool(self._threads, lambda: Lane(lambda batch: self._open(batch, 1)))
+            run = self._pool.map(lambda lane, part: self._chunk(lane, part, output), _parts(images))
+            return np.concatenate(run)
 
-    def _run_padded(self, tensor: Tensor, batch: int) -> Tensor:
-        count = len(tensor)
-        if count < batch:
-            padding = np.zeros((batch - count, *tensor.shape[1:]), tensor.dtype)
-            tensor = np.concatenate([tensor, padding])
-        return self._session(batch).run(tensor)[:count]
+    def _chunk(self, lane: Lane, images: Pixels, output: Output) -> Tensor:
+        return lane.run(self._encoder.encode(images), output)
 
-    def _session(self, batch: int) -> Session:
-        if batch not in self._sessions:
-            if self._closed:
-                raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
-            session = open_session(self.backend, self._model, threads=self._threads, batch=batch)
-            require_specs(session, self.stamp.input, self.stamp.output)
-            self._sessions[batch] = session
-        return self._sessions[batch]
+    def _open(self, batch: int, threads: int) -> Session:
+        if self._closed:
+            raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
+        embedding = self.stamp.embedding
+        session = open_session(
+            self.backend,
+            self._model,
+            threads=threads,
+            batch=batch,
+            embedding=None if embedding is None else embedding.position,
+        )
+        require_specs(session, self.stamp.input, self.stamp.output)
+        return session
 
-    def _pixels(self, image: Pixels | str | os.PathLike[str]) -> Pixels:
-        if isinstance(image, (str, os.PathLike)):
+    def _pixels(self, image: object) -> Pixels:
+        if isinstance(image, str | os.PathLike):
             from hemline.runtime.images import read_image
 
             pixels = read_image(Path(image), self.stamp.input)
@@ -149,27 +199,39 @@ class Classifier:
             return checked
         if image is None:
             raise DataError("an image is a uint8 array or a path, not None")
-        return image
+        raise DataError(f"an image is a uint8 array or a path, not {type(image).__name__}")
 
 
-def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
-    """Return the backend to open a stamped file in.
+class _Pool:
+    """Threads that each borrow a lane for a piece of work."""
 
-    Raises ClaimError for a runtime outside the claim, BackendError when none is installed.
-    """
-    if runtime is not None:
-        backend = find_backend(runtime)
-        if backend.format != stamp.format:
-            raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
-        stamp.require_claim(backend.name, version_of(backend))
-        return backend
-    fitting = [backend for backend in BACKENDS.values() if backend.format == stamp.format]
-    here = [backend for backend in fitting if installed(backend)]
-    for backend in here:
-        version = version_of(backend)
-        if any(claim.admits(backend.name, version) for claim in stamp.claims):
-            return backend
-    if here:
-        stamp.require_claim(here[0].name, version_of(here[0]))
-    extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
-    raise BackendError(f"no runtime for {stamp.name} is installed: pip install {extras}")
+    def __init__(self, threads: int, make: Callable[[], Lane]) -> None:
+        from concurrent.futures import ThreadPoolExecutor  # here: one thread needs no executor
+
+        self._lanes = [make() for _ in range(threads)]
+        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        for lane in self._lanes:
+            self._free.put(lane)
+        self._executor: ThreadPoolExecutor = ThreadPoolExecutor(threads)
+
+    def map(self, work: Callable[[Lane, Pixels], Tensor], parts: list[Pixels]) -> list[Tensor]:
+        """Return the results in the order of the parts."""
+
+        def borrow(part: Pixels) -> Tensor:
+            lane = self._free.get()
+            try:
+                return work(lane, part)
+            finally:
+                self._free.put(lane)
+
+        return list(self._executor.map(borrow, parts))
+
+    def close(self) -> None:
+        """End the threads and free their models."""
+        self._executor.shutdown()
+        for lane in self._lanes:
+            lane.close()
+
+
+def _parts(images: Pixels) -> list[Pixels]:
+    return [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]

@@ -12,6 +12,7 @@ from hemline.runtime.backends import Tensor
 from hemline.specs import OutputSpec
 
 UNKNOWN = "unknown"
+_LEAST_PROBABILITY = np.float32(1e-9)  # what stands for 0 under a logarithm
 _FEW = 64  # up to so many classes plain numbers are faster than numpy's calls
 
 
@@ -62,14 +63,19 @@ class Decoder:
     ) -> None:
         self.spec, self.labels = spec, tuple(labels)
         self.temperature, self.unknown_threshold = temperature, unknown_threshold
-        self._best = _best_of(spec, temperature) if spec.classes <= _FEW else self._best_of_many
+        few = spec.classes <= _FEW and spec.gives == "logits"
+        self._best = _best_of(spec, temperature) if few else self._best_of_many
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:
         """Return float32 logits of a raw output, of the same shape."""
         if self.spec.dtype == "float32":
-            return np.asarray(output, np.float32)
-        real = (output.astype(np.float32) - self.spec.zero_point) * np.float32(self.spec.scale)
-        return np.asarray(real, np.float32)
+            real = np.asarray(output, np.float32)
+        else:
+            stored = output.astype(np.float32) - self.spec.zero_point
+            real = np.asarray(stored * np.float32(self.spec.scale), np.float32)
+        if self.spec.gives == "probabilities":
+            return np.asarray(np.log(np.maximum(real, _LEAST_PROBABILITY)), np.float32)
+        return real
 
     def softmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return probabilities along the last axis."""
@@ -82,6 +88,19 @@ class Decoder:
         index, score = self._best(row)
         label = self.labels[index] if score > self.unknown_threshold else UNKNOWN
         return Prediction(label, index, score, row, self)
+
+    def decode_batch(self, rows: Tensor) -> list[Prediction]:
+        """Return the prediction of each row of the raw output, (n, classes)."""
+        if len(rows) == 0:
+            return []
+        scores = self.softmax(self.logits(rows))
+        indices = scores.argmax(axis=1)
+        best = scores[np.arange(len(rows)), indices].tolist()
+        threshold, labels = self.unknown_threshold, self.labels
+        return [
+            Prediction(labels[index] if score > threshold else UNKNOWN, index, score, row, self)
+            for index, score, row in zip(indices.tolist(), best, rows, strict=True)
+        ]
 
     def _best_of_many(self, row: Tensor) -> tuple[int, float]:
         scores = self.softmax(self.logits(row))

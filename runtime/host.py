@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from hemline.job import HostFacts
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+_FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
 def host_facts() -> HostFacts:
@@ -22,6 +24,7 @@ def host_facts() -> HostFacts:
         governor=_text(_CPU / "scaling_governor"),
         frequency_khz=_number(_CPU / "scaling_cur_freq"),
         temperature_millicelsius=_temperature(),
+        throttled=_throttled(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     )
 
@@ -43,6 +46,14 @@ def steady_memory_bytes() -> int | None:
     """Return the resident memory of this process now, or None where the system does not tell."""
     kilobytes = _status("VmRSS")
     return None if kilobytes is None else kilobytes * 1024
+
+
+def running_threads() -> int | None:
+    """Return how many threads this process has, or None where the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/task"))  # noqa: PTH208 — a count needs no Path objects
+    except OSError:
+        return None
 
 
 def _processor() -> str:
@@ -74,6 +85,17 @@ def _temperature() -> int | None:
     zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
     values = [value for zone in zones if (value := _number(zone)) is not None]
     return max(values, default=None)
+
+
+def _throttled() -> bool | None:
+    # a Raspberry Pi's firmware keeps flags of low voltage and heat, now and since it was started
+    flags = _text(_FIRMWARE)
+    if flags is not None:
+        with contextlib.suppress(ValueError):
+            return int(flags, 16) != 0
+    counts = (_number(path) for path in _CPU.parent.parent.glob("cpu*/thermal_throttle/*_count"))
+    known = [count for count in counts if count is not None]
+    return any(known) if known else None
 
 
 def _status(key: str) -> int | None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import Tensor
+from hemline.runtime.backends import Tensor, require_shape
 
 
 class InterpreterSession:
     """One TFLite model, resized to one batch."""
 
-    def __init__(self, module: Any, model: bytes, *, threads: int, batch: int) -> None:
-        """Open flatbuffer bytes; raises BackendError when the interpreter refuses them."""
+    def __init__(
+        self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
+    ) -> None:
+        """Open flatbuffer bytes; raises BackendError when the interpreter refuses them.
+
+        `embedding` is the position of a second output; None for a model that has logits only.
+        """
         try:
             interpreter = module.Interpreter(model_content=model, num_threads=threads)
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-            _require_one(inputs, outputs)
+            require_shape(len(inputs), len(outputs), embedding)
             if inputs[0]["shape"][0] != batch:
                 shape = [batch, *(int(size) for size in inputs[0]["shape"][1:])]
                 interpreter.resize_tensor_input(inputs[0]["index"], shape)
@@ -27,8 +32,8 @@ class InterpreterSession:
         detail = interpreter.get_input_details()[0]
         self.input_shape = tuple(int(size) for size in detail["shape"])
         self.input_dtype = detail["dtype"]
-        self.classes: int | None = int(outputs[0]["shape"][-1])
-        self.threads_used: int | None = None  # the interpreter does not tell
+        logits = outputs[0 if embedding is None else 1 - embedding]
+        self.classes: int | None = int(logits["shape"][-1])
         self.delegate = _delegate(interpreter)
         self._interpreter = interpreter
         self._set, self._invoke, self._get = (
@@ -36,7 +41,8 @@ class InterpreterSession:
             interpreter.invoke,
             interpreter.get_tensor,
         )
-        self._input, self._output = detail["index"], outputs[0]["index"]
+        self._input, self._output = detail["index"], logits["index"]
+        self._embedding = None if embedding is None else outputs[embedding]["index"]
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch; the result is a copy that later runs leave alone."""
@@ -45,16 +51,16 @@ class InterpreterSession:
         output: Tensor = self._get(self._output)
         return output
 
+    def embed(self, tensor: Tensor) -> Tensor:
+        """Run one batch for its embedding (batch, size)."""
+        self._set(self._input, tensor)
+        self._invoke()
+        output: Tensor = self._get(self._embedding)
+        return output
+
     def close(self) -> None:
         """Free the interpreter."""
         del self._set, self._invoke, self._get, self._interpreter
-
-
-def _require_one(inputs: list[Any], outputs: list[Any]) -> None:
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(
-            f"{len(inputs)} inputs and {len(outputs)} outputs; a classifier has one of each"
-        )
 
 
 def _delegate(interpreter: Any) -> str:

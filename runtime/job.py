@@ -1,12 +1,13 @@
 """Run jobs: one JSON document a line on standard input, one JSON result a line on standard output.
 
-    python -m hemline.runtime jobs
+    python3 hemline-runtime.pyz jobs
 
 Sessions stay open between jobs, so a caller can interleave short rounds of many cells.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import gc
 import json
@@ -37,7 +38,12 @@ from hemline.runtime.backends import (
     version_of,
 )
 from hemline.runtime.decoder import Decoder
-from hemline.runtime.host import host_facts, peak_memory_bytes, steady_memory_bytes
+from hemline.runtime.host import (
+    host_facts,
+    peak_memory_bytes,
+    running_threads,
+    steady_memory_bytes,
+)
 from hemline.runtime.pixels import PixelEncoder, Pixels
 from hemline.schema import from_document, to_document
 from hemline.stamp import StampedFile, read_stamped
@@ -56,6 +62,7 @@ _KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Opened:
     session: Session
+    threads: int | None
     load_ns: int
     first_ns: int
 
@@ -83,7 +90,8 @@ class JobRunner:
         backend = find_backend(job.runtime)
         self._import(backend)
         file = read_stamped(Path(job.artifact))
-        file.stamp.require_claim(backend.name, version_of(backend))
+        if not job.outside_claim:
+            file.stamp.require_claim(backend.name, version_of(backend))
         images = _read_images(job)
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
 
@@ -116,7 +124,7 @@ class JobRunner:
         return CellResult(
             threads=cell.threads,
             batch=cell.batch,
-            threads_used=opened.session.threads_used,
+            threads_used=opened.threads,
             delegate=opened.session.delegate,
             load_ns=opened.load_ns if fresh else 0,
             first_ns=opened.first_ns if fresh else 0,
@@ -153,6 +161,18 @@ def serve(requests: IO[str], answers: IO[str]) -> None:
         answers.flush()
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes: nothing."""
+    del parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer jobs until the standard input ends."""
+    del options
+    serve_standard_streams()
+    return 0
+
+
 def serve_standard_streams() -> None:
     """Answer jobs on the standard streams, whatever native code prints there."""
     # Runtimes print to descriptor 1: keep the real one to ourselves and send theirs to stderr.
@@ -174,13 +194,25 @@ def _read_images(job: Job) -> Pixels:
 
 
 def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> _Opened:
+    embedding = file.stamp.embedding
+    position = None if embedding is None else embedding.position
+    before = running_threads()
     started = time.perf_counter_ns()
-    session = open_session(backend, file.model, threads=cell.threads, batch=cell.batch)
+    session = open_session(
+        backend, file.model, threads=cell.threads, batch=cell.batch, embedding=position
+    )
     loaded = time.perf_counter_ns()
     require_specs(session, file.stamp.input, file.stamp.output)
     session.run(np.repeat(first, cell.batch, axis=0))
     finished = time.perf_counter_ns()
-    return _Opened(session=session, load_ns=loaded - started, first_ns=finished - loaded)
+    after = running_threads()
+    return _Opened(
+        session=session,
+        # this thread works too
+        threads=None if before is None or after is None else 1 + after - before,
+        load_ns=loaded - started,
+        first_ns=finished - loaded,
+    )
 
 
 def _timed(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import Tensor
+from hemline.runtime.backends import Tensor, require_shape
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -20,8 +20,13 @@ _ERRORS_ONLY = 3
 class OnnxSession:
     """One ONNX model with a free or fixed batch dimension."""
 
-    def __init__(self, module: Any, model: bytes, *, threads: int, batch: int) -> None:
-        """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them."""
+    def __init__(
+        self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
+    ) -> None:
+        """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them.
+
+        `embedding` is the position of a second output; None for a model that has logits only.
+        """
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -33,25 +38,30 @@ class OnnxSession:
             reason = str(error).strip().splitlines()[0]
             raise BackendError(f"onnxruntime refuses the model: {reason}") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise BackendError(
-                f"onnxruntime: {len(inputs)} inputs and {len(outputs)} outputs; "
-                "a classifier has one of each"
-            )
+        try:
+            require_shape(len(inputs), len(outputs), embedding)
+        except ValueError as error:
+            raise BackendError(f"onnxruntime refuses the model: {error}") from error
         if inputs[0].type not in _DTYPES:
             raise BackendError(f"onnxruntime: input of type {inputs[0].type} is not supported")
         self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
         self.input_dtype = _DTYPES[inputs[0].type]
-        last = outputs[0].shape[-1] if outputs[0].shape else None
+        logits = outputs[0 if embedding is None else 1 - embedding]
+        last = logits.shape[-1] if logits.shape else None
         self.classes = last if isinstance(last, int) else None  # a free dimension has a name
-        self.threads_used: int | None = session.get_session_options().intra_op_num_threads
         self.delegate = ",".join(session.get_providers())
         self._run = session.run
-        self._input, self._outputs = inputs[0].name, [outputs[0].name]
+        self._input, self._outputs = inputs[0].name, [logits.name]
+        self._embedding = [] if embedding is None else [outputs[embedding].name]
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch."""
         output: Tensor = self._run(self._outputs, {self._input: tensor})[0]
+        return output
+
+    def embed(self, tensor: Tensor) -> Tensor:
+        """Run one batch for its embedding (batch, size)."""
+        output: Tensor = self._run(self._embedding, {self._input: tensor})[0]
         return output
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ class PixelEncoder:
         self.table = pixel_table(spec)
         self._shapes = {spec.shape} | ({spec.shape[:2]} if spec.channels == 1 else set())
         self._tensor, self._write = _writer(self.table, spec)
+        self._encode = _batch_encoder(self.table, spec)
 
     def encode(self, images: Pixels) -> Tensor:
         """Return a new tensor of uint8 images (n, height, width, channels).
@@ -33,12 +34,16 @@ class PixelEncoder:
         The channel axis may be left out of gray images. Raises DataError for another dtype or
         shape.
         """
+        return self._encode(self.as_images(images))
+
+    def as_images(self, images: Pixels) -> Pixels:
+        """Return checked images (n, height, width, channels), the same memory. Raises DataError."""
         self._require_pixels(images)
         if images.ndim == 3 and self.spec.channels == 1:
             images = images[..., np.newaxis]
         if images.shape[1:] != self.spec.shape:
             raise self._misfit(images.shape[1:])
-        return self.table[images]
+        return images
 
     def as_batch(self, image: Pixels) -> Pixels:
         """Return one checked image as a batch (1, height, width, channels). Raises DataError."""
@@ -83,6 +88,25 @@ def pixel_table(spec: InputSpec) -> Tensor:
     return table
 
 
+def _batch_encoder(table: Tensor, spec: InputSpec) -> Callable[[Pixels], Tensor]:
+    """Return the fastest function from images (n, …) to a new tensor."""
+    pixels = np.arange(256)
+    if np.array_equal(table, pixels):
+        dtype = table.dtype
+        return lambda images: images.astype(dtype, order="C")
+    if _is_shift(table, spec):
+        return lambda images: np.bitwise_xor(images, np.uint8(0x80), order="C").view(np.int8)
+    return lambda images: table[images]
+
+
+def _is_shift(table: Tensor, spec: InputSpec) -> bool:
+    """Tell whether the table only takes 128 from each pixel, as Hemline's int8 files do.
+
+    In two's complement that is the pixel with its highest bit flipped.
+    """
+    return spec.dtype == "int8" and np.array_equal(table, np.arange(256) - 128)
+
+
 def _writer(table: Tensor, spec: InputSpec) -> tuple[Tensor, Callable[[Pixels], object]]:
     """Return a tensor (1, …) and the fastest function that writes one image into it."""
     tensor: Tensor = np.empty((1, *spec.shape), spec.dtype)
@@ -94,11 +118,10 @@ def _writer(table: Tensor, spec: InputSpec) -> tuple[Tensor, Callable[[Pixels], 
             target[...] = image.reshape(spec.shape)
 
         return tensor, copy
-    if spec.dtype == "int8" and np.array_equal(table, pixels - 128):
+    if _is_shift(table, spec):
         unsigned = target.view(np.uint8)
 
         def shift(image: Pixels) -> None:
-            # pixel − 128 in two's complement is the pixel with its highest bit flipped
             np.bitwise_xor(image.reshape(spec.shape), 0x80, out=unsigned)
 
         return tensor, shift

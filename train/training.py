@@ -271,6 +271,7 @@ def _write_checkpoint(
         versions=versions(PACKAGES),
         host=f"{host.processor}, {host.cores} cores",
         created=utc_now(),
+        preprocessing=images.dataset.preprocessing,
     )
     schema.save(folder / CARD_NAME, card)
     return card

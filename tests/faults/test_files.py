@@ -183,7 +183,7 @@ def test_damaged_records_are_told(
         (alter, "was altered: its bytes differ from the stamped hash"),
         pytest.param(empty, "carries no Hemline stamp", marks=slow),
         (remove, "no such file"),
-        (make_a_folder, "is a directory"),
+        (make_a_folder, "is no bundle: it has no manifest.json"),
     ],
 )
 def test_a_damaged_artifact_is_not_opened(

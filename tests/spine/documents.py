@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -10,8 +11,11 @@ from pathlib import Path
 import click
 
 from hemline.cli import cli
+from hemline.runtime.command_line import parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
+# commands of hemline that the runtime's own parser reads, and what it calls them
+HANDED_OVER = {"classify": "classify", "inspect": "info", "selftest": "selftest"}
 
 
 def shell_lines(text: str) -> list[str]:
@@ -29,6 +33,11 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
+def runtime_parser(name: str) -> argparse.ArgumentParser:
+    """Return the runtime's parser of one of its commands."""
+    return parser_of(name, "hemline")
+
+
 def require_understood(line: str) -> None:
     """Parse a `hemline …` line as click would, without running it; files need not exist."""
     words = shlex.split(line)[1:]
@@ -42,6 +51,10 @@ def require_understood(line: str) -> None:
         found = command.get_command(context, words.pop(0))
         assert found is not None
         command = found
+    handed_over = HANDED_OVER.get(str(command.name))
+    if handed_over is not None:
+        runtime_parser(handed_over).parse_args(words)
+        return
     with click.Context(command) as parsing:
         _, arguments, _ = command.make_parser(parsing).parse_args(list(words))
         assert arguments == []

@@ -10,7 +10,15 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from documents import ROOT, python_blocks, require_target, require_understood, shell_lines
+from documents import (
+    HANDED_OVER,
+    ROOT,
+    python_blocks,
+    require_target,
+    require_understood,
+    runtime_parser,
+    shell_lines,
+)
 from PIL import Image
 
 from hemline.cli import COMMANDS, cli
@@ -89,6 +97,8 @@ def test_every_option_in_the_docs_exists() -> None:
         for each in (cli, *group):
             assert each is not None
             known |= {o for p in each.params for o in (*p.opts, *p.secondary_opts)}
+    for name in HANDED_OVER.values():
+        known |= set(runtime_parser(name)._option_string_actions)
     for page in PAGES:
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) <= known, page
 

@@ -53,6 +53,8 @@ def build(cls: Any) -> Any:
     special: dict[str, Any] = {}
     if cls in (card.Card, stamp.Stamp):
         special["labels"] = ("one", "two", "three")
+    if cls is specs.EmbeddingSpec:
+        special["position"] = 1
     if cls is card.Split:
         special["validation_indices"] = (3, 5)
     if cls is card.Card:

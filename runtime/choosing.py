@@ -1,0 +1,92 @@
+"""Which artifact of a bundle to open, and in which backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hemline.errors import BackendError, ClaimError
+from hemline.runtime.backends import BACKENDS, Backend, find_backend, installed, version_of
+from hemline.specs import Format
+from hemline.stamp import Stamp, read_stamped
+
+if TYPE_CHECKING:
+    from hemline.manifest import Artifact, Manifest
+
+
+def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
+    """Return the backend to open a stamped file in.
+
+    Raises ClaimError for a runtime outside the claim, BackendError when none is installed.
+    """
+    if runtime is not None:
+        backend = find_backend(runtime)
+        if backend.format != stamp.format:
+            raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
+        stamp.require_claim(backend.name, version_of(backend))
+        return backend
+    here = _here(stamp.format)
+    for backend in here:
+        if stamp.claimed(backend.name, version_of(backend)):
+            return backend
+    if here:
+        stamp.require_claim(here[0].name, version_of(here[0]))
+    raise _none_installed(stamp.name, stamp.format)
+
+
+def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
+    """Return the artifact of a bundle to open here, and the backend to open it in.
+
+    That is the one that its manifest recommends, unless it does not claim a runtime that is here or
+    was seen to fail in it; else the smallest that was proven right in this version of a runtime
+    here. Raises BackendError or ClaimError when there is none.
+    """
+    from hemline.manifest import read_manifest  # here, because a device may have single files only
+
+    manifest = read_manifest(bundle)
+    backends = [find_backend(runtime)] if runtime else list(BACKENDS.values())
+    here = [(backend, version_of(backend)) for backend in backends if runtime or installed(backend)]
+    if not here:
+        raise _none_installed(str(bundle))
+    if found := _recommended(bundle, manifest, here):
+        return found
+    proven = [
+        (artifact.size_bytes, order, artifact.name, backend)
+        for artifact in manifest.artifacts
+        for order, (backend, version) in enumerate(here)
+        if artifact.status_in(backend.name, version) == "right"
+    ]
+    if not proven:
+        names = " or ".join(f"{backend.name} {version}" for backend, version in here)
+        raise ClaimError(
+            f"no artifact of {bundle} was proven right in {names}: "
+            f"run `hemline verify {bundle}` where that is installed, or name an artifact"
+        )
+    _, _, name, backend = min(proven, key=lambda row: row[:3])
+    return bundle / name, backend
+
+
+def _recommended(
+    bundle: Path, manifest: Manifest, here: list[tuple[Backend, str]]
+) -> tuple[Path, Backend] | None:
+    named = [a for a in manifest.artifacts if a.name == manifest.recommended]
+    fitting = [pair for pair in here if named and pair[0].format == named[0].format]
+    if not fitting:
+        return None
+    artifact: Artifact = named[0]
+    stamp = read_stamped(bundle / artifact.name).stamp
+    for backend, version in fitting:
+        seen = artifact.status_in(backend.name, version)
+        if seen in (None, "right") and stamp.claimed(backend.name, version):
+            return bundle / artifact.name, backend
+    return None
+
+
+def _here(file_format: Format) -> list[Backend]:
+    return [b for b in BACKENDS.values() if b.format == file_format and installed(b)]
+
+
+def _none_installed(name: str, file_format: Format | None = None) -> BackendError:
+    fitting = [b for b in BACKENDS.values() if file_format in (None, b.format)]
+    extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
+    return BackendError(f"no runtime for {name} is installed: pip install {extras}")

@@ -1,0 +1,90 @@
+"""What the runtime does for a user: classify, info, selftest and jobs.
+
+The one-file runtime and `hemline classify`, `inspect` and `selftest` all end here, so that a board
+and a workstation answer alike. Only the standard library reads the arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.version import VERSION
+
+# name: (module with `add_arguments` and `run`, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "classify": ("hemline.runtime.classifying", "classify image files, a stream or a folder"),
+    "info": ("hemline.runtime.information", "show this machine, its runtimes, or an artifact"),
+    "selftest": ("hemline.runtime.selftest", "run the test images inside an artifact"),
+    "jobs": ("hemline.runtime.job", "answer jobs on the standard streams"),
+}
+ENDED_BY_READER = 1
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes end as every mistake does: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> int:
+    """Run a command with its arguments; print one line for what went wrong, return the exit code.
+
+    0 done, 1 failed, 2 wrong usage, 3 a check that guards shipping said no.
+    """
+    try:
+        code = _run(list(arguments), program)
+        sys.stdout.flush()
+        return code
+    except HemlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone: keep Python from complaining when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ENDED_BY_READER
+    except OSError as error:  # a folder without permission, a full disk
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{(error.strerror or str(error)).lower()}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str], program: str) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(program))
+        return 0
+    if arguments[0] == "--version":
+        print(f"{program} {VERSION}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UnknownNameError("command", name, COMMANDS)
+    module: Any = importlib.import_module(COMMANDS[name][0])
+    code: int = module.run(parser_of(name, program).parse_args(rest))
+    return code
+
+
+def parser_of(name: str, program: str) -> Parser:
+    """Return the parser of one command."""
+    module: Any = importlib.import_module(COMMANDS[name][0])
+    parser = Parser(prog=f"{program} {name}", description=module.__doc__, allow_abbrev=False)
+    module.add_arguments(parser)
+    return parser
+
+
+def _overview(program: str) -> str:
+    rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"usage: {program} COMMAND …\n\n"
+        "Classify images on a device, with numpy and one runtime.\n\n"
+        f"{rows}\n\n`{program} COMMAND --help` tells more."
+    )

@@ -1,0 +1,101 @@
+"""Show this machine and the runtimes on it; or what an artifact says of itself, hash checked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from hemline.errors import HemlineError
+from hemline.runtime.backends import BACKENDS, Backend, installed, require_working, version_of
+from hemline.runtime.choosing import pick_artifact
+from hemline.runtime.host import host_facts
+from hemline.schema import to_document
+from hemline.stamp import Stamp, read_stamped
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument(
+        "artifact", metavar="ARTIFACT", type=Path, nargs="?", help="a file, or a bundle"
+    )
+    parser.add_argument("--json", action="store_true", help="everything, as one JSON document")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what there is to know."""
+    path: Path | None = options.artifact
+    if path is not None and path.is_dir():
+        path, _ = pick_artifact(path, None)
+    if path is None:
+        print(_machine_json() if options.json else _rows(_machine()))
+        return 0
+    stamp = read_stamped(path).stamp
+    if options.json:
+        print(json.dumps(to_document(stamp), indent=1))
+    else:
+        print(_rows(_artifact(stamp, path)))
+    return 0
+
+
+def _rows(rows: dict[str, str]) -> str:
+    return "\n".join(f"{title:<14} {text}" for title, text in rows.items())
+
+
+def _machine() -> dict[str, str]:
+    host = host_facts()
+    known = {
+        "processor": f"{host.processor}, {host.cores} cores, {host.machine}",
+        "memory": None if host.memory_bytes is None else f"{host.memory_bytes / 1e9:.1f} GB",
+        "system": host.system,
+        "governor": host.governor,
+        "frequency": None if host.frequency_khz is None else f"{host.frequency_khz / 1000:.0f} MHz",
+        "temperature": None
+        if host.temperature_millicelsius is None
+        else f"{host.temperature_millicelsius / 1000:.1f} °C",
+        "throttled": None if host.throttled is None else "yes" if host.throttled else "no",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+    rows = {title: text for title, text in known.items() if text is not None}
+    return rows | {backend.name: _state(backend) for backend in BACKENDS.values()}
+
+
+def _machine_json() -> str:
+    runtimes = {backend.name: _state(backend) for backend in BACKENDS.values()}
+    versions = {"python": platform.python_version(), "numpy": np.__version__}
+    document = {"host": to_document(host_facts()), "versions": versions, "runtimes": runtimes}
+    return json.dumps(document, indent=1)
+
+
+def _state(backend: Backend) -> str:
+    """Return the version of a runtime, or why it cannot be used here."""
+    if not installed(backend):
+        return "not installed"
+    try:
+        require_working(backend)
+        return version_of(backend)
+    except HemlineError as error:
+        return f"broken: {error}"
+
+
+def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
+    spec = stamp.input
+    rows = {
+        "name": f"{stamp.name} ({path.stat().st_size / 1000:.1f} kB), model {stamp.model}",
+        "input": f"{spec.dtype} {' × '.join(map(str, spec.shape))}, scale {spec.scale:g}, "
+        f"zero point {spec.zero_point}",
+        "output": f"{stamp.output.dtype} {stamp.output.gives} of {stamp.output.classes} classes",
+        "labels": ", ".join(stamp.labels),
+        "claims": ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in stamp.claims),
+        "other sizes": stamp.preprocessing,
+        "unknown under": f"{stamp.unknown_threshold:.3f} (temperature {stamp.temperature:g})",
+        "checkpoint": stamp.parent_sha256,
+        "model hash": f"{stamp.payload_sha256} (checked)",
+    }
+    if stamp.embedding is not None:
+        rows["embedding"] = f"{stamp.embedding.dtype} of {stamp.embedding.size} values"
+    return rows

@@ -1,0 +1,44 @@
+"""The sessions of one worker: one for each batch size in use, and all of a tensor through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from hemline.runtime.backends import Session, Tensor
+
+# A batch is cut into the largest of these that fit: few sessions, and no padding is computed. More
+# than 64 images at once gain nothing in any runtime that was measured, and cost memory.
+BATCHES = (64, 8, 1)
+
+
+class Lane:
+    """Sessions that one thread at a time may use."""
+
+    def __init__(self, open_batch: Callable[[int], Session]) -> None:
+        """`open_batch` opens a session for a number of images; it is called when one is needed."""
+        self._open, self._sessions = open_batch, dict[int, Session]()
+
+    def session(self, batch: int) -> Session:
+        """Return the session of a batch size, opened if need be."""
+        if batch not in self._sessions:
+            self._sessions[batch] = self._open(batch)
+        return self._sessions[batch]
+
+    def run(self, tensor: Tensor, output: Literal["run", "embed"] = "run") -> Tensor:
+        """Return the raw output (n, …) of a tensor (n, height, width, channels), n ≥ 1."""
+        parts, at = [], 0
+        for batch in BATCHES:
+            while len(tensor) - at >= batch:
+                run = getattr(self.session(batch), output)
+                parts.append(run(tensor[at : at + batch]))
+                at += batch
+        return np.concatenate(parts)
+
+    def close(self) -> None:
+        """Free the models."""
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()

@@ -1,0 +1,88 @@
+"""Pack the runtime into one file that runs wherever Python, numpy and a backend are.
+
+python -m hemline.runtime.one_file FOLDER
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import zipfile
+from pathlib import Path
+
+from hemline import files
+
+NAME = "hemline-runtime.pyz"
+_ROOT = "hemline.runtime.command_line"
+_SHEBANG = b"#!/usr/bin/env python3\n"
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
+_MAIN = f"import sys\n\nfrom {_ROOT} import main\n\nsys.exit(main(sys.argv[1:]))\n"
+
+
+def write_runtime_file(path: Path) -> None:
+    """Write the runtime as an executable zip of sources to `path`, whole or not at all.
+
+    The same sources give the same bytes. Raises HemlineError when it cannot be written.
+    """
+    with files.replacing(path) as partial, partial.open("wb") as stream:
+        stream.write(_SHEBANG)
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+            for name, content in sorted(_members().items()):
+                entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    path.chmod(path.stat().st_mode | 0o111)
+
+
+def _members() -> dict[str, bytes]:
+    """Return the name and the content of each file in the archive."""
+    members = {"__main__.py": _MAIN.encode()}
+    for module, path in reached_modules().items():
+        name = module.replace(".", "/")
+        member = f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
+        members[member] = path.read_bytes()
+    return members
+
+
+def reached_modules() -> dict[str, Path]:
+    """Return the modules that the runtime can come to import, by dotted name.
+
+    Found by their import statements, those inside functions included, and by the "module:name" and
+    module strings of tables.
+    """
+    known = _known_modules()
+    reached: dict[str, Path] = {}
+    waiting = {_ROOT, "hemline", "hemline.runtime"}
+    while waiting:
+        name = waiting.pop()
+        if name in known and name not in reached:
+            reached[name] = known[name]
+            waiting |= _named_in(known[name])
+    return reached
+
+
+def _known_modules() -> dict[str, Path]:
+    import hemline
+    import hemline.runtime
+
+    modules: dict[str, Path] = {}
+    for package in (hemline, hemline.runtime):
+        for path in Path(str(package.__file__)).parent.glob("*.py"):
+            name = "" if path.name == "__init__.py" else f".{path.stem}"
+            modules[f"{package.__name__}{name}"] = path
+    return modules
+
+
+def _named_in(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value.partition(":")[0])
+    return names
+
+
+if __name__ == "__main__":
+    write_runtime_file(Path(sys.argv[1]) / NAME)

@@ -1,0 +1,95 @@
+"""Run the test images inside an artifact and compare the answers with the trained model's.
+
+Of a bundle, every artifact that claims a runtime here is tested. Exit code 3 when one is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hemline.errors import ClaimError, GateError
+from hemline.runtime.backends import version_of
+from hemline.runtime.classifier import Classifier
+from hemline.runtime.classifying import add_runtime
+from hemline.silence import silenced
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
+    add_runtime(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON document a line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Test one artifact or all of a bundle; raises GateError when one is wrong."""
+    wrong = []
+    for path in _artifacts(options.artifact):
+        try:
+            with silenced():
+                opened = Classifier.load(path, threads=options.threads, runtime=options.runtime)
+        except ClaimError as error:
+            if path == options.artifact:
+                raise
+            print(json.dumps({"artifact": path.name, "skipped": str(error)}) if options.json
+                  else f"{path.name}: skipped ({error})")  # fmt: skip
+            continue
+        with opened as classifier:
+            result = check(classifier)
+        print(json.dumps(result) if options.json else _line(result))
+        if not result["right"]:
+            wrong.append(f"{result['artifact']} in {result['runtime']} {result['version']}")
+    if wrong:
+        raise GateError(
+            f"not what the trained model answers: {', '.join(wrong)}; do not use it there"
+        )
+    return 0
+
+
+def check(classifier: Classifier) -> dict[str, Any]:
+    """Run the stamped vectors; return what was seen as a JSON object."""
+    stamp = classifier.stamp
+    differences, agree = [], 0
+    for vector in stamp.test_vectors:
+        expected = np.asarray(vector.logits, np.float32)
+        found = classifier.classify(vector.image(stamp.input.shape)).logits
+        differences.append(float(np.abs(found - expected).max()))
+        agree += int(found.argmax() == expected.argmax())
+    largest = max(differences, default=0.0)
+    return {
+        "artifact": stamp.name,
+        "runtime": classifier.backend.name,
+        "version": version_of(classifier.backend),
+        "vectors": len(differences),
+        "labels_agree": agree,
+        # JSON has no NaN: what is not finite is out of every tolerance
+        "largest_difference": largest if np.isfinite(largest) else None,
+        "tolerance": stamp.tolerance,
+        "right": bool(differences) and bool(largest <= stamp.tolerance),
+    }
+
+
+def _line(result: dict[str, Any]) -> str:
+    where = f"{result['artifact']} in {result['runtime']} {result['version']}"
+    if not result["vectors"]:
+        return f"{where}: WRONG, it has no test images inside"
+    largest = result["largest_difference"]
+    difference = "not finite" if largest is None else f"within {largest:.3g}"
+    return (
+        f"{where}: {'right' if result['right'] else 'WRONG'}, "
+        f"{result['labels_agree']} of {result['vectors']} labels agree, "
+        f"logits {difference} (tolerance {result['tolerance']:.3g})"
+    )
+
+
+def _artifacts(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    from hemline.manifest import read_manifest
+
+    return [path / artifact.name for artifact in read_manifest(path).artifacts]
