@@ -1,0 +1,129 @@
+"""Which artifact of a bundle is opened, and what selftest says of one that is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hemline import schema
+from hemline.errors import BackendError, ClaimError, FileFormatError, GateError
+from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.runtime import Classifier
+from hemline.runtime.choosing import pick_artifact
+from hemline.runtime.command_line import main, parser_of
+from hemline.runtime.selftest import run as selftest
+from hemline.stamp import read_stamped, stamp_tflite
+
+Change = Callable[..., None]
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def change(copy: Path, manifest: Manifest) -> Change:
+    """Return a function that writes the manifest with other fields, or other verdicts."""
+
+    def write(status: dict[str, str] | None = None, **fields: object) -> None:
+        artifacts = [
+            dataclasses.replace(
+                artifact,
+                verdicts=tuple(
+                    dataclasses.replace(v, status=status.get(artifact.name, "wrong"))
+                    for v in artifact.verdicts
+                ),
+            )
+            if status is not None
+            else artifact
+            for artifact in manifest.artifacts
+        ]
+        changed = dataclasses.replace(manifest, artifacts=tuple(artifacts), **fields)
+        schema.save(copy / MANIFEST_NAME, changed)
+
+    return write
+
+
+def test_the_recommended_artifact_is_opened(copy: Path, change: Change) -> None:
+    change(recommended="fp16.tflite")
+    with Classifier.load(copy) as classifier:
+        assert classifier.stamp.name == "fp16.tflite"
+
+
+def test_a_recommended_one_that_was_wrong_here_is_passed_over(copy: Path, change: Change) -> None:
+    change({"fp32.tflite": "right"}, recommended="fp16.tflite")
+    assert pick_artifact(copy, "litert")[0].name == "fp32.tflite"
+
+
+def test_without_a_choice_it_is_the_smallest_proven_one(
+    copy: Path, change: Change, manifest: Manifest
+) -> None:
+    change(recommended=None)
+    smallest = min(
+        (a for a in manifest.artifacts if a.format == "onnx"), key=lambda a: a.size_bytes
+    )
+    assert pick_artifact(copy, "onnxruntime")[0].name == smallest.name
+
+
+def test_a_runtime_that_cannot_open_the_recommended_one_gets_another(
+    copy: Path, change: Change
+) -> None:
+    change(recommended="int8.tflite")
+    assert pick_artifact(copy, "onnxruntime")[0].suffix == ".onnx"
+
+
+def test_nothing_proven_is_told_with_what_to_do(copy: Path, change: Change) -> None:
+    change({}, recommended=None)
+    with pytest.raises(ClaimError, match=r"no artifact of .* was proven right in litert .*verify"):
+        pick_artifact(copy, "litert")
+
+
+def test_no_runtime_at_all_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hemline.runtime.choosing.installed", lambda _: False)
+    with pytest.raises(BackendError, match=r"no runtime for .* is installed: pip install"):
+        pick_artifact(copy, None)
+
+
+def test_a_folder_that_is_no_bundle_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="is no bundle"):
+        Classifier.load(tmp_path)
+
+
+def test_selftest_says_no_to_an_artifact_that_answers_otherwise(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy / "int8.tflite"
+    file = read_stamped(path)
+    vectors = [
+        dataclasses.replace(v, logits=tuple(value + 30 for value in v.logits))
+        for v in file.stamp.test_vectors
+    ]
+    stamp = dataclasses.replace(file.stamp, test_vectors=tuple(vectors))
+    path.write_bytes(stamp_tflite(file.model, stamp))
+    with pytest.raises(GateError, match="not what the trained model answers: int8.tflite in"):
+        selftest(parser_of("selftest", "hemline").parse_args([str(path)]))
+    assert "WRONG" in capsys.readouterr().out
+
+
+def test_selftest_of_an_artifact_without_images_is_no_success(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = read_stamped(copy / "int8.tflite")
+    stamp = dataclasses.replace(file.stamp, test_vectors=())
+    (copy / "int8.tflite").write_bytes(stamp_tflite(file.model, stamp))
+    assert main(["selftest", str(copy / "int8.tflite")]) == 3
+    assert "it has no test images inside" in capsys.readouterr().out
+
+
+def test_selftest_of_a_bundle_passes_over_other_formats(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["selftest", str(copy), "--runtime", "onnxruntime"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("skipped" in line for line in lines) == len(list(copy.glob("*.tflite")))
+    assert sum(": right" in line for line in lines) == len(list(copy.glob("*.onnx")))

@@ -1,0 +1,119 @@
+"""The runtime in one file: small, whole, made alike each time, and it does what hemline does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemline.dataset import Images
+from hemline.errors import HemlineError
+from hemline.manifest import read_manifest
+from hemline.runtime.one_file import NAME, reached_modules, write_runtime_file
+from hemline.stamp import read_stamped
+
+LARGEST_BYTES = 100_000
+
+
+@pytest.fixture(scope="module")
+def runtime_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("one-file") / NAME
+    write_runtime_file(path)
+    return path
+
+
+def run(runtime_file: Path, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the file as a device does: isolated, from a folder that has nothing of Hemline."""
+    done = subprocess.run(
+        [sys.executable, "-I", str(runtime_file), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=runtime_file.parent,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
+
+
+def test_it_is_small(runtime_file: Path) -> None:
+    assert runtime_file.stat().st_size <= LARGEST_BYTES
+
+
+def test_the_same_sources_give_the_same_bytes(runtime_file: Path, tmp_path: Path) -> None:
+    write_runtime_file(tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == runtime_file.read_bytes()
+
+
+def test_it_holds_every_module_that_it_reaches(runtime_file: Path) -> None:
+    """Import all of them from the archive, with Hemline itself out of reach."""
+    names = sorted(reached_modules())
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import importlib\n"
+        f"loaded = [importlib.import_module(name) for name in {names}]\n"
+        "assert all(sys.argv[1] in module.__file__ for module in loaded)"
+    )
+    subprocess.run(
+        [sys.executable, "-I", "-c", code, str(runtime_file)], check=True, cwd=runtime_file.parent
+    )
+
+
+def test_it_holds_no_stage_but_the_runtime(runtime_file: Path) -> None:
+    with zipfile.ZipFile(runtime_file) as archive:
+        names = archive.namelist()
+    assert not [name for name in names if name.startswith(("hemline/train", "hemline/bench"))]
+    assert not {"hemline/cli.py", "hemline/runtime/commands.py"} & set(names)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "dist").write_text("a file")
+    with pytest.raises(HemlineError, match="cannot write"):
+        write_runtime_file(tmp_path / "dist" / NAME)
+
+
+def test_it_classifies(runtime_file: Path, bundle: Path, images: Images, tmp_path: Path) -> None:
+    np.save(tmp_path / "image.npy", images.test_images[0])
+    done = run(runtime_file, "classify", bundle / "int8.tflite", tmp_path / "image.npy", "--json")
+    assert json.loads(done.stdout)["index"] == int(images.test_labels[0])
+
+
+def test_info_tells_the_machine_and_its_runtimes(runtime_file: Path) -> None:
+    told = json.loads(run(runtime_file, "info", "--json").stdout)
+    assert told["versions"]["numpy"] == np.__version__
+    assert told["host"]["cores"] >= 1
+    assert set(told["runtimes"]) == {"litert", "tflite-runtime", "onnxruntime"}
+    assert "processor" in run(runtime_file, "info").stdout
+
+
+def test_info_tells_what_an_artifact_says_of_itself(runtime_file: Path, bundle: Path) -> None:
+    path = bundle / "int8.onnx"
+    assert "uint8 28 × 28 × 1" in run(runtime_file, "info", path).stdout
+    stamp = json.loads(run(runtime_file, "info", path, "--json").stdout)
+    assert stamp["payload_sha256"] == read_stamped(path).stamp.payload_sha256
+
+
+def test_selftest_runs_the_stamped_images(runtime_file: Path, bundle: Path) -> None:
+    done = run(runtime_file, "selftest", bundle, "--json")
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [r["artifact"] for r in results] == [a.name for a in read_manifest(bundle).artifacts]
+    assert all(r["right"] and r["vectors"] == 2 for r in results)
+
+
+def test_a_command_that_does_not_exist_gets_the_nearest_one(runtime_file: Path) -> None:
+    done = run(runtime_file, "clasify", code=2)
+    assert done.stderr == "error: unknown command 'clasify': did you mean 'classify'?\n"
+
+
+def test_a_wrong_option_is_one_line(runtime_file: Path) -> None:
+    done = run(runtime_file, "classify", "int8.tflite", "a.png", "--tap", code=2)
+    assert done.stderr.startswith("error: unrecognized arguments: --tap (see ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("classify", "--help"), ("--version",)])
+def test_help_and_version_are_told(runtime_file: Path, arguments: tuple[str, ...]) -> None:
+    assert run(runtime_file, *arguments).stdout.strip()
