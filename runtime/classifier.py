@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -206,7 +205,9 @@ class _Pool:
     """Threads that each borrow a lane for a piece of work."""
 
     def __init__(self, threads: int, make: Callable[[], Lane]) -> None:
-        from concurrent.futures import ThreadPoolExecutor  # here: one thread needs no executor
+        # here, because one thread needs neither
+        import queue
+        from concurrent.futures import ThreadPoolExecutor
 
         self._lanes = [make() for _ in range(threads)]
         self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()

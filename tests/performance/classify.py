@@ -22,7 +22,7 @@ _PAIRS = (
     ("int8.onnx", "onnxruntime"),
     ("fp32.onnx", "onnxruntime"),
 )
-_LIMIT_US = 8.0
+_LIMIT_US = 5.0
 
 
 def bare_call(name: str, runtime: str, image: np.ndarray) -> Callable[[], object]:

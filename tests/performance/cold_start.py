@@ -1,10 +1,18 @@
-"""From the start of a process to the first label, and its memory, against a bare script."""
+"""From the start of a process to the first label, its memory, and the one-file runtime beside it.
+
+Against a bare script with the same backend; and what importing the runtime adds to numpy.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import numpy as np
 from measurement import (
     BUNDLE,
     Result,
@@ -15,8 +23,10 @@ from measurement import (
     report,
 )
 
+from hemline.runtime.one_file import NAME, write_runtime_file
+
 _ROUNDS = 21
-_TIME_LIMIT, _MEMORY_LIMIT = 1.15, 1.10
+_TIME_LIMIT, _MEMORY_LIMIT, _IMPORT_LIMIT_MS = 1.10, 1.10, 10.0
 
 _IMAGE = "import sys, numpy as np; image = np.load(sys.argv[2], mmap_mode='r')[0]\n"
 _OURS = _IMAGE + (
@@ -75,10 +85,73 @@ def measure(path: Path, name: str, runtime: str, bare_code: str) -> list[Result]
     ]
 
 
+def importing(path: Path) -> Result:
+    """Measure what `import hemline.runtime` takes when numpy is there already."""
+    code = (
+        "import time, numpy; started = time.perf_counter(); import hemline.runtime\n"
+        "print(1000 * (time.perf_counter() - started))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    taken = [
+        float(
+            subprocess.run(
+                [sys.executable, "-c", code],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for _ in range(_ROUNDS)
+    ]
+    median = statistics.median(taken)
+    return Result(
+        claim=f"import hemline.runtime: at most {_IMPORT_LIMIT_MS:g} ms beyond numpy",
+        value=median,
+        unit="ms",
+        met=median <= _IMPORT_LIMIT_MS,
+        detail=f"{min(taken):.1f} to {max(taken):.1f} ms in {_ROUNDS} processes",
+    )
+
+
+def one_file(path: Path, folder: Path) -> Result:
+    """Measure `classify` of the one-file runtime against the installed package, same arguments.
+
+    No bound was promised: the zip holds sources, which are compiled at every start.
+    """
+    packed = folder / NAME
+    write_runtime_file(packed)
+    image = folder / "image.npy"
+    np.save(image, np.load(BUNDLE / "evaluation" / "test-images.npy")[0])
+    arguments = ["classify", str(BUNDLE / "int8.tflite"), str(image)]
+    starts = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.{}(sys.argv[0], run_name='__main__')"
+    )
+
+    def seconds(code: str, what: str) -> float:
+        return process_cost(starts.format(code), what, *arguments, path=path)[0]
+
+    a, b = interleaved(
+        lambda: seconds("run_path", str(packed)),
+        lambda: seconds("run_module", "hemline.runtime"),
+        _ROUNDS,
+    )
+    ratio = median_ratio(a, b)
+    return Result(
+        claim="first label of hemline-runtime.pyz against the installed package",
+        value=ratio,
+        unit="×",
+        met=True,
+        detail=f"{1000 * statistics.median(a):.0f} ms, installed {1000 * statistics.median(b):.0f} "
+        f"ms; the file has {packed.stat().st_size / 1000:.0f} kB",
+    )
+
+
 def main() -> None:
     """Measure every pair and write the results."""
-    with installed_package() as path:
-        report("cold_start", [result for pair in _PAIRS for result in measure(path, *pair)])
+    with installed_package() as path, tempfile.TemporaryDirectory() as folder:
+        results = [result for pair in _PAIRS for result in measure(path, *pair)]
+        report("cold_start", [*results, importing(path), one_file(path, Path(folder))])
 
 
 if __name__ == "__main__":
