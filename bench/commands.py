@@ -57,18 +57,18 @@ def bench(
     bundle: Path, quick: bool, threads: str, batch: str, rounds: int | None, device: str
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds."""
-    from hemline.bench.devices import find_device
+    from hemline.bench.devices import open_device
     from hemline.bench.measuring import FULL, QUICK, measure
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
-    row = find_device(device)
+    where = open_device(device)
     with files.locked(bundle):
         manifest = _manifest(bundle)
-        if quick and _measured(bundle, manifest, row.name, plan):
+        if quick and _measured(bundle, manifest, where.name, plan):
             say("bench: nothing changed since the last one")
             return
-        records = measure(bundle, manifest, row, plan, say=say)
+        records = measure(bundle, manifest, where, plan, say=say)
         merge_into(bundle / RECORDS_NAME, records)
 
 
@@ -99,7 +99,7 @@ def table(bundle: Path, as_json: bool) -> None:
 def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) -> None:
     """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
     from hemline.bench.comparison import compare as join
-    from hemline.bench.devices import find_device
+    from hemline.bench.devices import open_device
     from hemline.bench.measuring import FULL, QUICK, measure
     from hemline.bench.plot import draw
     from hemline.bench.table import as_text, comparison_table, conditions_line, refusals
@@ -109,7 +109,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     with files.locked(bundle):
         manifest = _manifest(bundle)
         measured = measure(
-            bundle, manifest, find_device("local"), QUICK if quick else FULL, say=say
+            bundle, manifest, open_device("local"), QUICK if quick else FULL, say=say
         )
         merge_into(bundle / RECORDS_NAME, measured)
         comparison = join(_records(bundle, manifest))

@@ -7,7 +7,6 @@ hold; one child for each cell keeps memory and thread pools apart.
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Verdict
 from hemline.record import Latency, Memory, Record
 from hemline.runtime.backends import BACKENDS, installed, version_of
-from hemline.runtime.process import JobProcess
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
 
@@ -51,6 +49,7 @@ QUICK = Plan(rounds=3, invocations=100, warmup=10)
 class _Candidate:
     artifact: Artifact
     runtime: str
+    version: str
     threads: int
     batch: int
 
@@ -77,10 +76,8 @@ def measure(
     if not candidates:
         raise HemlineError(f"{bundle} has no verified artifact: run `hemline verify {bundle}`")
     say(f"bench {len(candidates)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
-    module, _, name = device.open.partition(":")
-    start: Callable[[], JobProcess] = getattr(importlib.import_module(module), name)
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(start()) for _ in candidates]
+        processes = [stack.enter_context(device.open(c.runtime, c.version)) for c in candidates]
         results: list[list[JobResult]] = [[] for _ in candidates]
         for number in range(plan.rounds):
             for candidate, process, received in zip(candidates, processes, results, strict=True):
@@ -95,7 +92,13 @@ def measure(
 
 def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
     return [
-        _Candidate(artifact=artifact, runtime=verdict.runtime, threads=threads, batch=batch)
+        _Candidate(
+            artifact=artifact,
+            runtime=verdict.runtime,
+            version=verdict.version,
+            threads=threads,
+            batch=batch,
+        )
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
         if verdict.status == "right" and is_here(verdict)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from hemline.bench.commands import RECORDS_NAME
 from hemline.bench.comparison import Comparison, compare, pareto_front
-from hemline.bench.devices import DEVICES
+from hemline.bench.devices import open_device
 from hemline.bench.measuring import Plan, measure
 from hemline.bench.placement import Box, place
 from hemline.bench.plot import draw
@@ -42,7 +42,7 @@ def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
     """Return real accuracy records and real, short measurements."""
     plan = Plan(rounds=2, invocations=20, warmup=2)
     said: list[str] = []
-    measured = measure(bundle, manifest, DEVICES["local"], plan, say=said.append)
+    measured = measure(bundle, manifest, open_device("local"), plan, say=said.append)
     assert said == [f"bench {CELLS} cells × 2 rounds × 20 invocations"]
     return (*read_records(bundle / RECORDS_NAME), *measured)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from measurement import BUNDLE, Result, report
 
 from hemline import schema
-from hemline.bench.devices import DEVICES
+from hemline.bench.devices import open_device
 from hemline.bench.measuring import QUICK, measure
 from hemline.export.verification import verify_bundle
 from hemline.manifest import MANIFEST_NAME, Manifest
@@ -46,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(shutil.copytree(BUNDLE, Path(folder) / "bundle"))
         for _ in range(_ROUNDS):
-            records = measure(bundle, manifest, DEVICES["local"], QUICK, say=str)
+            records = measure(bundle, manifest, open_device("local"), QUICK, say=str)
             pairs.append((verify_seconds(bundle, manifest), bare_seconds(manifest, records)))
     ratio = statistics.median(ours / bare for ours, bare in pairs)
     ours, bare = (statistics.median(values) for values in zip(*pairs, strict=True))

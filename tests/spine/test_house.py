@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "bench": {"runtime"},
 }
 # What the command line sees: it composes, so its modules may reach every stage inside functions.
-SOURCES = [(stage, path) for stage in ("hemline", *STAGES) for path in (ROOT / stage).glob("*.py")]
+SOURCES = [(stage, path) for stage in ("hemline", *STAGES) for path in (ROOT / stage).rglob("*.py")]
 
 
 def imported(tree: ast.AST, *, everywhere: bool) -> set[str]:
