@@ -5,6 +5,7 @@ Only what changed is made again: each artifact carries the fingerprint of all it
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from hemline.version import VERSION
 if TYPE_CHECKING:
     import keras
 
+    from hemline.export.embedding import EmbeddingCheck
     from hemline.export.source import ModelSource
 
 log = logging.getLogger(__name__)
@@ -44,7 +46,8 @@ CONVERTER_PACKAGES = (
     "ai-edge-litert",
     "numpy",
 )
-_SOURCES = ("folding.py", "source.py", "converted.py", "tolerance.py")
+_EMBEDDED = 100  # validation images that a file must embed as the Keras model does
+_SOURCES = ("folding.py", "embedding.py", "source.py", "converted.py", "tolerance.py")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +58,14 @@ class ExportRequest:
     bundle: folder to write.
     schemes: rows of the SCHEMES table.
     calibration_count: images that the ranges of calibrated schemes come from.
+    embedding: whether the files give the embedding as a second output.
     """
 
     checkpoint: Path
     bundle: Path
     schemes: tuple[Scheme, ...]
     calibration_count: int = 500
+    embedding: bool = False
 
 
 def export_bundle(
@@ -84,7 +89,7 @@ def export_bundle(
         scheme
         for scheme in request.schemes
         if scheme.file_name not in kept
-        or kept[scheme.file_name].recipe_sha256 != _recipe(scheme, card, calibration)
+        or kept[scheme.file_name].recipe_sha256 != _recipe(scheme, request, card, calibration)
     ]
     evaluation = old.evaluation_sha256 if old else {}
     if old is not None and not stale and _evaluation_unharmed(request.bundle, evaluation):
@@ -148,7 +153,7 @@ class _Maker:
         """Convert, stamp and write the artifacts of some schemes, by name."""
         from hemline.export.source import ModelSource
 
-        with ModelSource(self._model) as source:
+        with ModelSource(self._model, embedding=self._request.embedding) as source:
             return {scheme.file_name: self._make(source, scheme, evaluation) for scheme in schemes}
 
     def _make(self, source: ModelSource, scheme: Scheme, evaluation: dict[str, str]) -> Artifact:
@@ -178,12 +183,16 @@ class _Maker:
             payload_sha256="",
             hemline_version=VERSION,
             preprocessing=self._card.preprocessing,
+            embedding=converted.embedding,
         )
         _require_specs(written, self._card)
         write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
         path = self._request.bundle / scheme.file_name
         files.write_bytes(path, write_stamp(converted.content, written))
-        read_stamped(path)  # ensures that what was written is what the loader accepts
+        file = read_stamped(path)  # ensures that what was written is what the loader accepts
+        if self._request.embedding:
+            with silenced():
+                self._embedding_check.require(file, share=bound.share)
         return Artifact(
             name=scheme.file_name,
             scheme=scheme.name,
@@ -193,11 +202,19 @@ class _Maker:
             input=written.input,
             output=written.output,
             calibration_sha256=written.calibration_sha256,
-            recipe_sha256=_recipe(scheme, self._card, self._calibration),
+            recipe_sha256=_recipe(scheme, self._request, self._card, self._calibration),
             tolerance=written.tolerance,
             minimum_agreement=bound.agreement,
             verdicts=(),
+            embedding=written.embedding,
         )
+
+    @functools.cached_property
+    def _embedding_check(self) -> EmbeddingCheck:
+        from hemline.export.embedding import EmbeddingCheck
+
+        some = list(self._card.split.validation_indices[:_EMBEDDED])
+        return EmbeddingCheck(self._model, self._images.train_images[some])
 
 
 def _previous(bundle: Path, card: Card) -> Manifest | None:
@@ -242,7 +259,7 @@ def _in_table(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
+def _recipe(scheme: Scheme, request: ExportRequest, card: Card, calibration: Calibration) -> str:
     """Return the fingerprint of all that an artifact is made from."""
     here = Path(__file__).resolve().parent
     converter = Path(scheme.converter.partition(":")[0].rpartition(".")[2]).with_suffix(".py")
@@ -259,6 +276,7 @@ def _recipe(scheme: Scheme, card: Card, calibration: Calibration) -> str:
             ],
             "vectors": schema.to_document(card.test_vectors),
             "calibration": calibration.sha256 if scheme.calibrated else None,
+            "embedding": request.embedding,
             "versions": versions(CONVERTER_PACKAGES),
             "sources": [files.sha256_of(path) for path in sources],
         }

@@ -32,6 +32,7 @@ from hemline.train.models import find_model
 )
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
 @click.option("--calibration", default=500, show_default=True, help="Images for int8 ranges.")
+@click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
 @click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
 @click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
 @data_option
@@ -41,6 +42,7 @@ def export(
     output: Path | None,
     schemes: tuple[str, ...],
     calibration: int,
+    with_embedding: bool,
     train_anew: bool,
     quick: bool,
     data: Path | None,
@@ -62,7 +64,11 @@ def export(
     from hemline.export.verification import verify_bundle
 
     request = ExportRequest(
-        checkpoint=source, bundle=bundle, schemes=rows, calibration_count=calibration
+        checkpoint=source,
+        bundle=bundle,
+        schemes=rows,
+        calibration_count=calibration,
+        embedding=with_embedding,
     )
     with files.locked(bundle):
         manifest = export_bundle(request, images, say=say)

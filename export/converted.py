@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hemline.specs import InputSpec, OutputSpec
+from hemline.specs import EmbeddingSpec, InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -19,11 +19,13 @@ class Converted:
     content: bytes of the file.
     input: how pixels become its input tensor.
     output: how its output tensor becomes logits.
+    embedding: of its second output; None where it has logits only.
     """
 
     content: bytes
     input: InputSpec
     output: OutputSpec
+    embedding: EmbeddingSpec | None = None
 
 
 def with_extremes(images: Pixels) -> Pixels:

@@ -15,13 +15,14 @@ import tf2onnx
 
 from hemline.errors import HemlineError
 from hemline.export.converted import Converted, with_extremes
+from hemline.export.embedding import EMBEDDING, LOGITS
 from hemline.export.source import ModelSource
 from hemline.runtime.backends import BACKENDS, load_module
-from hemline.specs import InputSpec, OutputSpec
+from hemline.specs import EmbeddingSpec, InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
 _OPSET = 17  # the first with all operators used here; older runtimes on devices still read it
-_INPUT, _OUTPUT = "image", "logits"
+_INPUT = "image"
 _LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}  # they change no value
 
 
@@ -75,28 +76,23 @@ class _Images:
 
 
 def to_onnx(model: keras.Model) -> onnx.ModelProto:
-    """Return a model as float32 ONNX: (batch, h, w, c) pixels in, (batch, classes) logits out."""
+    """Return a model as float32 ONNX: (batch, h, w, c) pixels in, (batch, classes) logits out.
+
+    A model with an embedding gives that too, (batch, size); the outputs have the names of both.
+    """
     # tf2onnx.convert.from_keras does not know Keras 3 (tf2onnx 1.17); from_function does
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=_INPUT)]
 
-    def logits(image: tf.Tensor) -> tf.Tensor:
-        return tf.identity(model(image, training=False), name=_OUTPUT)
+    def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        given = model(image, training=False)
+        named = given if isinstance(given, dict) else {LOGITS: given}
+        return {name: tf.identity(value) for name, value in named.items()}
 
+    # tf2onnx calls the outputs by the keys of the dictionary
     proto, _ = tf2onnx.convert.from_function(
-        tf.function(logits, input_signature=signature), input_signature=signature, opset=_OPSET
+        tf.function(answer, input_signature=signature), input_signature=signature, opset=_OPSET
     )
-    return _with_names(proto)
-
-
-def _with_names(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Name the output, and the free dimension of input and output "batch"."""
-    graph = proto.graph
-    old = graph.output[0].name
-    for node in graph.node:
-        node.output[:] = [_OUTPUT if name == old else name for name in node.output]
-        node.input[:] = [_OUTPUT if name == old else name for name in node.input]
-    graph.output[0].name = _OUTPUT
-    for value in (graph.input[0], graph.output[0]):
+    for value in (proto.graph.input[0], *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(proto)
     return proto
@@ -137,7 +133,8 @@ def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
 
 
 def _described(proto: onnx.ModelProto) -> Converted:
-    source, target = proto.graph.input[0], proto.graph.output[0]
+    source, outputs = proto.graph.input[0], {each.name: each for each in proto.graph.output}
+    target = outputs[LOGITS]
     _, height, width, channels = _dimensions(source)
     input_dtype: Any = _dtype(source)
     output_dtype: Any = _dtype(target)
@@ -145,7 +142,14 @@ def _described(proto: onnx.ModelProto) -> Converted:
         content=proto.SerializeToString(),
         input=InputSpec(height=height, width=width, channels=channels, dtype=input_dtype),
         output=OutputSpec(classes=_dimensions(target)[1], dtype=output_dtype),
+        embedding=_embedding(list(outputs), outputs[EMBEDDING]) if EMBEDDING in outputs else None,
     )
+
+
+def _embedding(names: list[str], value: onnx.ValueInfoProto) -> EmbeddingSpec:
+    dtype: Any = _dtype(value)
+    size = _dimensions(value)[1]
+    return EmbeddingSpec(size=size, position=names.index(EMBEDDING), dtype=dtype)
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int]:

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from hemline.errors import HemlineError
+from hemline.export.embedding import with_embedding
 from hemline.export.folding import fold_rescaling
 
 
@@ -20,8 +21,10 @@ class ModelSource:
     A context manager: the SavedModel lives in a temporary folder until the end of the block.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self.model = fold_rescaling(model)
+    def __init__(self, model: keras.Model, *, embedding: bool = False) -> None:
+        """Take a model from pixels to logits; `embedding` gives it that as a second output."""
+        folded = fold_rescaling(model)
+        self.model = with_embedding(folded) if embedding else folded
         self._folder = tempfile.TemporaryDirectory(prefix="hemline-")
 
     @functools.cached_property

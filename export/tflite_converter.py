@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 from hemline.errors import HemlineError
 from hemline.export.converted import Converted, with_extremes
+from hemline.export.embedding import EMBEDDING, LOGITS
 from hemline.export.source import ModelSource
-from hemline.specs import InputSpec, OutputSpec
+from hemline.specs import EmbeddingSpec, InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,24 +90,29 @@ def _described(content: bytes) -> Converted:
 
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
-    source, target = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    outputs = interpreter.get_output_details()
+    named = interpreter.get_signature_runner().get_output_details()
+    source, target = interpreter.get_input_details()[0], named.get(LOGITS, outputs[0])
     _, height, width, channels = (int(size) for size in source["shape"])
-    input_scale, input_zero = source["quantization"]
-    output_scale, output_zero = target["quantization"]
     return Converted(
         content=content,
-        input=InputSpec(
-            height=height,
-            width=width,
-            channels=channels,
-            dtype=np.dtype(source["dtype"]).name,  # type: ignore[arg-type]
-            scale=float(input_scale) or 1.0,
-            zero_point=int(input_zero),
-        ),
-        output=OutputSpec(
-            classes=int(target["shape"][1]),
-            dtype=np.dtype(target["dtype"]).name,  # type: ignore[arg-type]
-            scale=float(output_scale) or 1.0,
-            zero_point=int(output_zero),
-        ),
+        input=InputSpec(height=height, width=width, channels=channels, **_stored(source)),
+        output=OutputSpec(classes=int(target["shape"][1]), **_stored(target)),
+        embedding=_embedding(outputs, named[EMBEDDING]) if EMBEDDING in named else None,
     )
+
+
+def _embedding(outputs: list[dict[str, Any]], detail: dict[str, Any]) -> EmbeddingSpec:
+    # the signature knows outputs by name, the sessions on the device by position only
+    position = [output["index"] for output in outputs].index(detail["index"])
+    return EmbeddingSpec(size=int(detail["shape"][1]), position=position, **_stored(detail))
+
+
+def _stored(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return how a tensor holds real values: dtype, scale and zero point."""
+    scale, zero_point = detail["quantization"]
+    return {
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": float(scale) or 1.0,
+        "zero_point": int(zero_point),
+    }

@@ -17,6 +17,9 @@ fp16   Weights are rounded to 11 significant bits: each by at most 2⁻¹¹. A l
        For L = 8 the random part alone is 16 % of R; twice that bounds the largest difference.
        This cannot prove a file right, but a corrupt one is off by R itself, and agreement bounds
        the rest.
+
+An embedding is held to the same share, of its own largest value: it lies one layer before the
+logits.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from hemline import schema
 from hemline.card import Score
 from hemline.errors import FileFormatError, UnknownNameError
 from hemline.files import sha256_of
-from hemline.specs import Format, InputSpec, OutputSpec
+from hemline.schema import added
+from hemline.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
 
 Status = Literal["right", "refused", "wrong"]
 MANIFEST_NAME = "manifest.json"
@@ -62,6 +63,7 @@ class Artifact:
     tolerance: largest difference from the Keras model's logits that is still right.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
     verdicts: one for each runtime and version that it was tried in.
+    embedding: of its second output; None where it has logits only.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Artifact:
     tolerance: float
     minimum_agreement: float
     verdicts: tuple[Verdict, ...]
+    embedding: EmbeddingSpec | None = added(None)
 
     def status_in(self, runtime: str, version: str) -> Status | None:
         """Return what it was seen to do in a version of a runtime; None where it was not tried."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import BackendError, FileFormatError, UnknownNameError
-from hemline.specs import Format, InputSpec, OutputSpec
+from hemline.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
 
 Tensor = npt.NDArray[np.generic]
 
@@ -26,6 +26,9 @@ class Session(Protocol):
     input_shape: tuple[int, ...]
     input_dtype: np.dtype[np.generic]
     classes: int | None
+    output_dtype: np.dtype[np.generic]
+    embedding_size: int | None
+    embedding_dtype: np.dtype[np.generic] | None
     delegate: str
 
     def run(self, tensor: Tensor) -> Tensor:
@@ -136,15 +139,18 @@ def open_session(
 
 
 def require_shape(inputs: int, outputs: int, embedding: int | None) -> None:
-    """Raise ValueError unless a model has one input, and logits with or without an embedding."""
-    expected = 1 if embedding is None else 2
-    if inputs != 1 or outputs != expected:
-        raise ValueError(
-            f"{inputs} inputs and {outputs} outputs; this classifier has 1 and {expected}"
+    """Raise FileFormatError unless a model has one input, and as many outputs as its stamp says."""
+    expected = "1 output" if embedding is None else "2 outputs"
+    if inputs != 1 or outputs != int(expected[0]):
+        raise FileFormatError(
+            f"the stamp says 1 input and {expected}, the model has {inputs} and {outputs}: "
+            "export it again"
         )
 
 
-def require_specs(session: Session, source: InputSpec, target: OutputSpec) -> None:
+def require_specs(
+    session: Session, source: InputSpec, target: OutputSpec, embedding: EmbeddingSpec | None
+) -> None:
     """Raise FileFormatError unless a model takes and gives what its stamp says."""
     shape = (session.input_shape[0], *source.shape)
     if session.input_shape != shape or np.dtype(session.input_dtype) != np.dtype(source.dtype):
@@ -156,6 +162,19 @@ def require_specs(session: Session, source: InputSpec, target: OutputSpec) -> No
         raise FileFormatError(
             f"the stamp names {target.classes} classes, the model has {session.classes}: "
             "export it again"
+        )
+    if np.dtype(session.output_dtype) != np.dtype(target.dtype):
+        raise FileFormatError(
+            f"the stamp says {target.dtype} logits, the model gives "
+            f"{np.dtype(session.output_dtype)}: export it again"
+        )
+    if embedding is None:
+        return
+    found = np.dtype(session.embedding_dtype)
+    if session.embedding_size not in (None, embedding.size) or found != np.dtype(embedding.dtype):
+        raise FileFormatError(
+            f"the stamp says an embedding of {embedding.size} {embedding.dtype} values, the model "
+            f"gives {session.embedding_size} {found}: export it again"
         )
 
 

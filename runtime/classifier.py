@@ -16,7 +16,7 @@ from hemline.errors import DataError, UsageError
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction
-from hemline.runtime.lane import Lane
+from hemline.runtime.lane import BATCHES, Lane
 from hemline.runtime.pixels import PixelEncoder, Pixels
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
@@ -54,7 +54,7 @@ class Classifier:
             unknown_threshold=file.stamp.unknown_threshold,
         )
         self._lock = threading.Lock()
-        self._lane = Lane(lambda batch: self._open(batch, threads))
+        self._lane = self._lane_of(threads)
         self._pool: _Pool | None = None
         self._closed = False
         self._run_one = self._lane.session(1).run
@@ -165,12 +165,16 @@ class Classifier:
                 lane = self._lane
                 return np.concatenate([self._chunk(lane, part, output) for part in _parts(images)])
             if self._pool is None:
-                self._pool = _Pool(self._threads, lambda: Lane(lambda batch: self._open(batch, 1)))
+                self._pool = _Pool(self._threads, lambda: self._lane_of(1))
             run = self._pool.map(lambda lane, part: self._chunk(lane, part, output), _parts(images))
             return np.concatenate(run)
 
     def _chunk(self, lane: Lane, images: Pixels, output: Output) -> Tensor:
         return lane.run(self._encoder.encode(images), output)
+
+    def _lane_of(self, threads: int) -> Lane:
+        batches = BATCHES if self.stamp.takes_batches else (1,)
+        return Lane(lambda batch: self._open(batch, threads), batches)
 
     def _open(self, batch: int, threads: int) -> Session:
         if self._closed:
@@ -183,7 +187,7 @@ class Classifier:
             batch=batch,
             embedding=None if embedding is None else embedding.position,
         )
-        require_specs(session, self.stamp.input, self.stamp.output)
+        require_specs(session, self.stamp.input, self.stamp.output, embedding)
         return session
 
     def _pixels(self, image: object) -> Pixels:

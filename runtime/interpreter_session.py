@@ -34,6 +34,10 @@ class InterpreterSession:
         self.input_dtype = detail["dtype"]
         logits = outputs[0 if embedding is None else 1 - embedding]
         self.classes: int | None = int(logits["shape"][-1])
+        self.output_dtype = logits["dtype"]
+        vector = None if embedding is None else outputs[embedding]
+        self.embedding_size = None if vector is None else int(vector["shape"][-1])
+        self.embedding_dtype = None if vector is None else vector["dtype"]
         self.delegate = _delegate(interpreter)
         self._interpreter = interpreter
         self._set, self._invoke, self._get = (
@@ -42,7 +46,7 @@ class InterpreterSession:
             interpreter.get_tensor,
         )
         self._input, self._output = detail["index"], logits["index"]
-        self._embedding = None if embedding is None else outputs[embedding]["index"]
+        self._embedding = None if vector is None else vector["index"]
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch; the result is a copy that later runs leave alone."""

@@ -194,6 +194,8 @@ def _read_images(job: Job) -> Pixels:
 
 
 def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> _Opened:
+    if cell.batch > 1 and not file.stamp.takes_batches:
+        raise FileFormatError(f"{file.stamp.name} takes one image at a time: use batch 1")
     embedding = file.stamp.embedding
     position = None if embedding is None else embedding.position
     before = running_threads()
@@ -202,7 +204,7 @@ def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> 
         backend, file.model, threads=cell.threads, batch=cell.batch, embedding=position
     )
     loaded = time.perf_counter_ns()
-    require_specs(session, file.stamp.input, file.stamp.output)
+    require_specs(session, file.stamp.input, file.stamp.output, embedding)
     session.run(np.repeat(first, cell.batch, axis=0))
     finished = time.perf_counter_ns()
     after = running_threads()

@@ -38,21 +38,22 @@ class OnnxSession:
             reason = str(error).strip().splitlines()[0]
             raise BackendError(f"onnxruntime refuses the model: {reason}") from error
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        try:
-            require_shape(len(inputs), len(outputs), embedding)
-        except ValueError as error:
-            raise BackendError(f"onnxruntime refuses the model: {error}") from error
-        if inputs[0].type not in _DTYPES:
-            raise BackendError(f"onnxruntime: input of type {inputs[0].type} is not supported")
+        require_shape(len(inputs), len(outputs), embedding)
+        for name, values in (("input", inputs), ("output", outputs)):
+            for value in values:
+                if value.type not in _DTYPES:
+                    raise BackendError(f"onnxruntime: {name} of type {value.type} is not supported")
         self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
         self.input_dtype = _DTYPES[inputs[0].type]
         logits = outputs[0 if embedding is None else 1 - embedding]
-        last = logits.shape[-1] if logits.shape else None
-        self.classes = last if isinstance(last, int) else None  # a free dimension has a name
+        self.classes, self.output_dtype = _size(logits), _DTYPES[logits.type]
+        vector = None if embedding is None else outputs[embedding]
+        self.embedding_size = None if vector is None else _size(vector)
+        self.embedding_dtype = None if vector is None else _DTYPES[vector.type]
         self.delegate = ",".join(session.get_providers())
         self._run = session.run
         self._input, self._outputs = inputs[0].name, [logits.name]
-        self._embedding = [] if embedding is None else [outputs[embedding].name]
+        self._embedding = [] if vector is None else [vector.name]
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch."""
@@ -67,3 +68,8 @@ class OnnxSession:
     def close(self) -> None:
         """Free the session."""
         del self._run
+
+
+def _size(output: Any) -> int | None:
+    last = output.shape[-1] if output.shape else None
+    return last if isinstance(last, int) else None  # a free dimension has a name
