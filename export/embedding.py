@@ -27,13 +27,13 @@ def embedder(model: keras.Model) -> keras.Model:
             f"{model.name} has no embedding: its last Dense layer {reason}; "
             "export it without --with-embedding"
         )
-    return keras.Model(model.inputs, dense[-1].input)
+    return keras.Model(model.input, dense[-1].input)
 
 
 def with_embedding(model: keras.Model) -> keras.Model:
     """Return the model with its logits and its embedding as outputs of these names."""
     outputs = {LOGITS: model.outputs[0], EMBEDDING: embedder(model).outputs[0]}
-    return keras.Model(model.inputs, outputs, name=model.name)
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 class EmbeddingCheck:

@@ -126,6 +126,26 @@ def manifest(bundle: Path) -> Manifest:
     return read_manifest(bundle)
 
 
+@pytest.fixture(scope="session")
+def embedding_bundle(
+    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: Images
+) -> Path:
+    """Return a bundle of every scheme, exported with embedding; not verified."""
+    from hemline.export.bundle import ExportRequest, export_bundle
+    from hemline.export.schemes import SCHEMES
+
+    folder = tmp_path_factory.mktemp("embedding")
+    request = ExportRequest(
+        checkpoint=checkpoint,
+        bundle=folder,
+        schemes=tuple(SCHEMES.values()),
+        calibration_count=100,
+        embedding=True,
+    )
+    export_bundle(request, images)
+    return folder
+
+
 @pytest.fixture(autouse=True)
 def _no_user_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep tests away from the user's cache and data folder."""
