@@ -6,6 +6,7 @@ HemlineError                 1  the work could not be done
 ├── DataError                1  images or labels are missing, altered or not what they should be
 │   └── FetchError           1  no source could give the data
 ├── FileFormatError          1  a file is damaged, or is not what its name says
+│   ├── UnstampedError       1  a model without a stamp: cut short, or made elsewhere
 │   ├── SchemaError          1  JSON that does not fit its dataclass
 │   └── NewerSchemaError     1  written by a newer Hemline
 ├── BackendError             1  a runtime is missing or broken
@@ -57,6 +58,10 @@ class FetchError(DataError):
 
 class FileFormatError(HemlineError):
     """A file is damaged, or is not what its name says."""
+
+
+class UnstampedError(FileFormatError):
+    """A model file without a stamp: it was cut short, or made elsewhere."""
 
 
 class SchemaError(FileFormatError):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from hemline.errors import ClaimError, FileFormatError
+from hemline.errors import ClaimError, FileFormatError, UnstampedError
 from hemline.files import parse_json, read_bytes
 from hemline.schema import added, from_document, to_document
 from hemline.specs import Claim, EmbeddingSpec, Format, InputSpec, OutputSpec, Preprocessing
@@ -38,23 +38,26 @@ class Stamp:
     """What an artifact says of itself.
 
     name: file name at export, <scheme>.<format>.
-    scheme: name of the scheme.
+    scheme: name of the scheme; foreign for a file made elsewhere.
     format: tflite or onnx.
-    model: name in the MODELS table.
+    model: name in the MODELS table; of a foreign file, its name without the ending.
     labels: class names in the order of the logits.
     input: how pixels become the input tensor.
     output: how the output tensor becomes logits.
     claims: runtimes in which it must be right; the loader refuses others.
     temperature: divides the logits before softmax.
     unknown_threshold: highest score under which an answer is "unknown".
-    tolerance: largest difference from the test vectors' logits that is still right.
-    test_vectors: images with the Keras model's logits.
-    parent_sha256: of the checkpoint.
+    tolerance: largest difference from the test vectors' logits that is still right; from their
+        probabilities where the model gives these.
+    test_vectors: images with the Keras model's logits; of a foreign file, with those of the first
+        runtime it was tried in.
+    parent_sha256: of the checkpoint; of the foreign file as it came.
     calibration_sha256: of the calibration images; None where none were needed.
     payload_sha256: of the model bytes (see the module's text).
     hemline_version: that wrote the file.
     preprocessing: how images of another size become the model's.
     embedding: of a second output; None for a file that gives logits only.
+    takes_batches: whether several images may go in at once; False for a foreign model made for one.
     """
 
     KIND: ClassVar[str] = "stamp"
@@ -78,6 +81,7 @@ class Stamp:
     hemline_version: str
     preprocessing: Preprocessing = added("stretch")
     embedding: EmbeddingSpec | None = added(None)
+    takes_batches: bool = added(True)
 
     def __post_init__(self) -> None:
         if len(self.labels) != self.output.classes:
@@ -111,7 +115,7 @@ class StampedFile:
 def read_stamped(path: Path) -> StampedFile:
     """Read an artifact, check its hash against its stamp.
 
-    Raises FileFormatError for a file that is unstamped, truncated or altered.
+    Raises UnstampedError for a file without a stamp, FileFormatError for one that was altered.
     """
     content = read_bytes(path)
     if path.suffix == ".tflite" or content[4:8] == b"TFL3":
@@ -158,10 +162,12 @@ def _parse(text: bytes, path: Path) -> Stamp:
     return from_document(Stamp, parse_json(text, where=where), where=where)
 
 
-def _unstamped(path: Path) -> FileFormatError:
-    return FileFormatError(
-        f"{path} carries no Hemline stamp: it was cut short or made elsewhere; "
-        "copy it again, or export it with `hemline export`"
+def _unstamped(path: Path) -> UnstampedError:
+    import shlex
+
+    return UnstampedError(
+        f"{path} carries no Hemline stamp: copy it again if it was cut short; a file made "
+        f"elsewhere is admitted by `hemline verify {shlex.quote(str(path))} --labels LABELS`"
     )
 
 
@@ -219,10 +225,10 @@ def _read_onnx(path: Path, content: bytes) -> StampedFile:
 
 def _onnx_stamp_span(content: bytes, path: Path) -> tuple[int, int]:
     try:
-        for number, start, end in _fields(content, 0, len(content)):
+        for number, start, end in message_fields(content, 0, len(content)):
             if number != 14:
                 continue
-            entry = {n: (a, b) for n, a, b in _fields(content, start, end)}
+            entry = {n: (a, b) for n, a, b in message_fields(content, start, end)}
             if 1 in entry and content[slice(*entry[1])] == ONNX_KEY.encode() and 2 in entry:
                 return entry[2]
     except (IndexError, ValueError) as error:
@@ -230,7 +236,7 @@ def _onnx_stamp_span(content: bytes, path: Path) -> tuple[int, int]:
     raise _unstamped(path)
 
 
-def _fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def message_fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield (field number, start, end) of each length-delimited field of a protobuf message."""
     while at < end:
         tag, at = _varint(content, at)

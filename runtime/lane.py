@@ -17,9 +17,15 @@ BATCHES = (64, 8, 1)
 class Lane:
     """Sessions that one thread at a time may use."""
 
-    def __init__(self, open_batch: Callable[[int], Session]) -> None:
-        """`open_batch` opens a session for a number of images; it is called when one is needed."""
+    def __init__(
+        self, open_batch: Callable[[int], Session], batches: tuple[int, ...] = BATCHES
+    ) -> None:
+        """`open_batch` opens a session for a number of images; it is called when one is needed.
+
+        `batches` are the numbers to use, from the largest to 1.
+        """
         self._open, self._sessions = open_batch, dict[int, Session]()
+        self._batches = batches
 
     def session(self, batch: int) -> Session:
         """Return the session of a batch size, opened if need be."""
@@ -30,7 +36,7 @@ class Lane:
     def run(self, tensor: Tensor, output: Literal["run", "embed"] = "run") -> Tensor:
         """Return the raw output (n, …) of a tensor (n, height, width, channels), n ≥ 1."""
         parts, at = [], 0
-        for batch in BATCHES:
+        for batch in self._batches:
             while len(tensor) - at >= batch:
                 run = getattr(self.session(batch), output)
                 parts.append(run(tensor[at : at + batch]))

@@ -114,11 +114,16 @@ class JobProcess:
         except subprocess.TimeoutExpired:  # it answers no more, but does not end either
             self._child.kill()
             code = self._child.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         self._errors.seek(0)
-        said = [line.strip() for line in self._errors.read().splitlines() if line.strip()]
-        last = f": {said[-1]}" if said else ""
-        return JobError(f"{job.artifact} in {job.runtime} ended the job runner ({how}){last}")
+        how = how_it_ended(code, self._errors.read())
+        return JobError(f"{job.artifact} in {job.runtime} ended the job runner {how}")
+
+
+def how_it_ended(code: int, errors: str) -> str:
+    """Return the exit code or signal of a child, and the last line of its standard error."""
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    said = [line.strip() for line in errors.splitlines() if line.strip()]
+    return f"({how}): {said[-1]}" if said else f"({how})"
 
 
 class JobPool:

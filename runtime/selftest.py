@@ -16,6 +16,7 @@ from hemline.errors import ClaimError, GateError
 from hemline.runtime.backends import version_of
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.classifying import add_runtime
+from hemline.runtime.decoder import largest_difference
 from hemline.silence import silenced
 
 
@@ -58,7 +59,7 @@ def check(classifier: Classifier) -> dict[str, Any]:
     for vector in stamp.test_vectors:
         expected = np.asarray(vector.logits, np.float32)
         found = classifier.classify(vector.image(stamp.input.shape)).logits
-        differences.append(float(np.abs(found - expected).max()))
+        differences.append(largest_difference(stamp.output, found, expected))
         agree += int(found.argmax() == expected.argmax())
     largest = max(differences, default=0.0)
     return {
@@ -69,6 +70,7 @@ def check(classifier: Classifier) -> dict[str, Any]:
         "labels_agree": agree,
         # JSON has no NaN: what is not finite is out of every tolerance
         "largest_difference": largest if np.isfinite(largest) else None,
+        "compared": stamp.output.gives,
         "tolerance": stamp.tolerance,
         "right": bool(differences) and bool(largest <= stamp.tolerance),
     }
@@ -83,7 +85,7 @@ def _line(result: dict[str, Any]) -> str:
     return (
         f"{where}: {'right' if result['right'] else 'WRONG'}, "
         f"{result['labels_agree']} of {result['vectors']} labels agree, "
-        f"logits {difference} (tolerance {result['tolerance']:.3g})"
+        f"{result['compared']} {difference} (tolerance {result['tolerance']:.3g})"
     )
 
 

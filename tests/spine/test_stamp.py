@@ -87,7 +87,7 @@ def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
 def test_an_unstamped_file_is_refused_with_what_to_do(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"foreign.{kind}"
     path.write_bytes(MODEL[kind])
-    with pytest.raises(FileFormatError, match="carries no Hemline stamp.*hemline export"):
+    with pytest.raises(FileFormatError, match="carries no Hemline stamp.*hemline verify .*foreign.* --labels LABELS`"):
         read_stamped(path)
 
 
