@@ -10,6 +10,7 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
 
     0 done, 1 failed, 2 wrong usage, 3 a check that guards shipping said no.
     """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries tell programmers is nothing for users
     try:
         code = _run(list(arguments), program)
         sys.stdout.flush()

@@ -1,0 +1,198 @@
+"""The doors through which bytes from outside come in; each may raise HemlineError and nothing else.
+
+A door takes bytes. `seeds` gives valid inputs to begin from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hemline.errors import HemlineError
+from hemline.files import parse_json
+from hemline.job import Job, JobCell, JobResult
+from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.runtime.images import read_image
+from hemline.runtime.job import JobRunner
+from hemline.runtime.pixels import PixelEncoder
+from hemline.schema import from_document, to_document
+from hemline.specs import InputSpec
+from hemline.stamp import Stamp, read_stamped
+
+GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
+COLOUR = InputSpec(height=32, width=24, channels=3, dtype="uint8")
+_FOLDER = Path(tempfile.mkdtemp(prefix="hemline-fuzz-", dir=os.environ.get("TMPDIR")))
+
+
+def _as_file(content: bytes, name: str) -> Path:
+    path = _FOLDER / name
+    path.write_bytes(content)
+    return path
+
+
+def tflite(content: bytes) -> None:
+    """Read a .tflite artifact: the archive behind the flatbuffer, the stamp in it, the hash."""
+    read_stamped(_as_file(content, "a.tflite"))
+
+
+def onnx(content: bytes) -> None:
+    """Read an .onnx artifact: protobuf fields, the stamp, the hash."""
+    read_stamped(_as_file(content, "a.onnx"))
+
+
+def stamp(content: bytes) -> None:
+    """Read the text of a stamp, and the pixels of the test vectors in it."""
+    read = from_document(Stamp, parse_json(content, where="the stamp"), where="the stamp")
+    if np.prod(read.input.shape) <= 1 << 20:
+        PixelEncoder(read.input)
+        for vector in read.test_vectors:
+            vector.image(read.input.shape)
+
+
+def manifest(content: bytes) -> None:
+    """Read a manifest."""
+    from_document(Manifest, parse_json(content, where="the manifest"), where="the manifest")
+
+
+def job(content: bytes) -> None:
+    """Read a job and run it as far as its files exist; a runner must answer with a failure."""
+    read = from_document(Job, parse_json(content, where="the job"), where="the job")
+    if not os.path.exists(read.artifact):  # noqa: PTH110 — takes names that no system allows
+        result = JobRunner().run(read)
+        assert result.failure is not None
+        json.dumps(to_document(result))
+
+
+def result(content: bytes) -> None:
+    """Read what a device answers."""
+    from_document(JobResult, parse_json(content, where="a result"), where="a result")
+
+
+def image(content: bytes) -> None:
+    """Read an image file, of whatever kind its bytes make it, for a gray and a colour model."""
+    for spec in (GRAY, COLOUR):
+        pixels = read_image(_as_file(content, "a.png"), spec)
+        assert pixels.shape == spec.shape
+        assert pixels.dtype == np.uint8
+
+
+def array(content: bytes) -> None:
+    """Read a .npy file."""
+    read_image(_as_file(content, "a.npy"), GRAY)
+
+
+DOORS: dict[str, Callable[[bytes], None]] = {
+    door.__name__: door for door in (tflite, onnx, stamp, manifest, job, result, image, array)
+}
+
+
+# What stands nowhere in a good document, but is JSON.
+_NASTY: tuple[Any, ...] = (
+    None, True, False, 0, -1, 1, 3, 255, 256, 2**31, 2**63 - 1, 2**63, 10**400, 0.5, -0.0, 1e-320,
+    1e308, "", "a", "\0", "../../x", "\ud800", "é" * 3000, "=" * 8, [], {}, [[]], [None], {"a": 1},
+    ["right", "right"], "tflite", "int8", "float32", "litert", [0] * 1000,
+)  # fmt: skip
+
+
+def altered(document: Any, choices: bytes) -> bytes:
+    """Return the JSON of a document in which the choices replaced, removed or doubled values.
+
+    Random bytes are hardly ever JSON: this reaches what lies behind the parser.
+    """
+    document = json.loads(json.dumps(document))
+    numbers = iter(choices)
+    with contextlib.suppress(StopIteration):
+        while True:
+            where = document
+            key: Any = None
+            while isinstance(where, dict | list) and where:
+                keys = list(where) if isinstance(where, dict) else range(len(where))
+                holder, key = where, keys[next(numbers) % len(keys)]
+                where = holder[key]
+                if next(numbers) % 4 == 0:
+                    break
+            if key is None:
+                break
+            value = copy.deepcopy(_NASTY[next(numbers) % len(_NASTY)])
+            how = next(numbers) % 8
+            if how == 0:
+                del holder[key]
+            elif how == 1 and isinstance(holder, list):
+                holder.append(holder[key])
+            elif how == 2 and isinstance(holder, dict):
+                holder[f"{key}s"] = value
+            else:
+                holder[key] = value
+    return json.dumps(document).encode()
+
+
+JSON_DOORS = ("stamp", "manifest", "job", "result")
+
+
+def enter(name: str, content: bytes) -> bool:
+    """Take bytes through a door; return whether they were let in."""
+    try:
+        DOORS[name](content)
+    except HemlineError as error:
+        text = str(error)
+        assert text, "an error without a word"
+        assert len(text.splitlines()) == 1, text
+        return False
+    return True
+
+
+@functools.cache
+def seeds(name: str, bundle: Path) -> tuple[bytes, ...]:
+    """Return valid inputs of a door, from a bundle; the same ones at every call."""
+    return tuple(_seeds(name, bundle))
+
+
+def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
+    if name in ("tflite", "onnx"):
+        yield from (path.read_bytes() for path in sorted(bundle.glob(f"int8.{name}")))
+    elif name == "stamp":
+        for path in sorted(bundle.glob("int8.*")):
+            yield json.dumps(to_document(read_stamped(path).stamp)).encode()
+    elif name == "manifest":
+        yield (bundle / MANIFEST_NAME).read_bytes()
+    elif name in ("job", "result"):
+        sample = Job(
+            id="a",
+            artifact="nothing.tflite",
+            runtime="onnxruntime",
+            images="nothing.npy",
+            cells=(JobCell(),),
+            want=("logits", "latencies"),
+        )
+        document = sample if name == "job" else JobRunner().run(sample)
+        yield json.dumps(to_document(document)).encode()
+    else:
+        yield from _pictures(name)
+
+
+def _pictures(name: str) -> Iterator[bytes]:
+    pixels = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+    if name == "array":
+        for values in (pixels, pixels[..., 0], np.zeros((28, 28), np.uint8)):
+            stream = io.BytesIO()
+            np.save(stream, values)
+            yield stream.getvalue()
+        return
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP"):
+        for mode in ("RGB", "L", "P") if kind in ("PNG", "GIF", "BMP", "TIFF") else ("RGB",):
+            stream = io.BytesIO()
+            picture.convert(mode).save(stream, kind)
+            yield stream.getvalue()
