@@ -10,7 +10,6 @@ import hashlib
 import http.client
 import logging
 import os
-import subprocess
 import tempfile
 import threading
 import time
@@ -33,6 +32,7 @@ from hemline.dataset import (
     find_dataset,
     read_file,
 )
+from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 RESOLVE_SECONDS = 5.0  # a filtered network lets name resolution hang instead of fail
 STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
 FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
-DEBIAN_SECONDS = 180.0  # package lists (10 MB) and the package (31 MB)
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
 
@@ -253,45 +252,8 @@ def _get(url: str) -> bytes:
 
 
 def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:
-    """Take the files out of a Debian package, without root and without touching the system."""
+    """Take the files out of a Debian package."""
     with tempfile.TemporaryDirectory(prefix="hemline-") as name:
-        folder = Path(name)
-        for part in ("lists/partial", "archives/partial"):
-            (folder / part).mkdir(parents=True)
-        apt = [
-            "apt-get",
-            "-qq",
-            f"-oDir::State::Lists={folder}/lists",
-            f"-oDir::Cache={folder}",
-            "-oAcquire::Languages=none",
-            "-oAcquire::Retries=1",
-            f"-oAcquire::http::Timeout={STALL_SECONDS:.0f}",
-            f"-oAcquire::https::Timeout={STALL_SECONDS:.0f}",
-            "-oAPT::Sandbox::User=",  # the sandbox user may not write into a private folder
-        ]
-        _run([*apt, "update"], folder)
-        _run([*apt, "download", package], folder)
-        for archive in folder.glob("*.deb"):
-            _run(["dpkg-deb", "-x", archive.name, "root"], folder)
+        unpack_packages([package], Path(name))
         system = Path(dataset.system_folder or "/").relative_to("/")
-        return _read_folder(dataset, folder / "root" / system)
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        subprocess.run(
-            command,
-            cwd=folder,
-            check=True,
-            timeout=DEBIAN_SECONDS,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{command[0]} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{command[0]} took more than {DEBIAN_SECONDS:g} s") from error
-    except subprocess.CalledProcessError as error:
-        lines = (error.stderr or "").strip().splitlines() or [f"exit code {error.returncode}"]
-        raise DataError(f"{command[0]} failed ({lines[-1]})") from error
+        return _read_folder(dataset, Path(name) / system)

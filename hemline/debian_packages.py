@@ -1,0 +1,122 @@
+"""Take files out of Debian packages, without root and without touching the system.
+
+apt keeps its lists, archives and state in a folder that is removed afterwards. It takes the
+packages from the sources of this machine, checks their signatures, and may fetch for another
+architecture than this machine's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hemline.errors import DataError
+
+STALL_SECONDS = 10  # longest wait for a connection and for the next bytes
+LEAST_FREE_BYTES = 100 << 20  # lists (20 MB) and archives; on a full disk apt would hang
+COMMAND_SECONDS = 180.0  # package lists (10 MB) or the packages (31 MB at most) on a slow line
+
+
+def unpack_packages(
+    packages: Sequence[str], into: Path, *, architecture: str | None = None
+) -> dict[str, str]:
+    """Unpack packages and all that they depend on into a folder; return name to version.
+
+    Nothing counts as installed, and scripts of packages do not run. `architecture` is Debian's name
+    of another one (arm64, armhf). Raises DataError when apt-get or dpkg-deb is missing, fails or
+    takes too long.
+    """
+    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+        folder = Path(name)
+        _require_space(folder)
+        apt = _apt(folder, architecture)
+        stale = _update(apt, folder)
+        try:
+            _run([*apt, "--assume-yes", "--download-only", "install", *packages], folder)
+        except DataError as error:
+            raise error if stale is None else stale from error
+        archives = sorted((folder / "archives").glob("*.deb"))
+        for archive in archives:
+            _run(["dpkg-deb", "--extract", str(archive), str(into)], folder)
+        return dict(_name_and_version(archive) for archive in archives)
+
+
+def _require_space(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise DataError(
+            f"{folder.parent} has only {free / 1e6:.0f} MB free, and unpacking Debian packages "
+            f"needs {LEAST_FREE_BYTES / 1e6:.0f} MB: make room, or set TMPDIR to another folder"
+        )
+
+
+def _apt(folder: Path, architecture: str | None) -> list[str]:
+    """Return apt-get with a state of its own below `folder`."""
+    for part in ("lists/partial", "archives/partial"):
+        (folder / part).mkdir(parents=True)
+    (folder / "status").touch()  # nothing is installed
+    apt = [
+        "apt-get",
+        "-qq",
+        f"-oDir::State::Lists={folder}/lists",
+        f"-oDir::State::status={folder}/status",
+        f"-oDir::Cache={folder}",
+        "-oAPT::Install-Recommends=0",
+        "-oAcquire::Languages=none",
+        "-oAPT::Update::Error-Mode=any",  # else a network that is away is only a warning
+        "-oAcquire::Retries=1",
+        f"-oAcquire::http::Timeout={STALL_SECONDS}",
+        f"-oAcquire::https::Timeout={STALL_SECONDS}",
+        "-oAPT::Sandbox::User=",  # the sandbox user may not write into a private folder
+        "-oDebug::NoLocking=1",  # the lock is the system's, and needs root
+    ]
+    if architecture is not None:
+        apt += [f"-oAPT::Architecture={architecture}", f"-oAPT::Architectures={architecture}"]
+    return apt
+
+
+def _update(apt: Sequence[str], folder: Path) -> DataError | None:
+    """Fetch the lists; return the error when some are missing, for the others may be enough."""
+    try:
+        _run([*apt, "update"], folder)
+    except DataError as error:
+        if not any((folder / "lists").glob("*Packages*")):
+            raise
+        return error
+    return None
+
+
+def _name_and_version(archive: Path) -> tuple[str, str]:
+    # apt writes the colon of an epoch as %3a
+    name, version, _ = archive.name.split("_")
+    return name, version.replace("%3a", ":")
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    try:
+        subprocess.run(
+            command,
+            cwd=folder,
+            check=True,
+            timeout=COMMAND_SECONDS,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"{command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise DataError(f"{command[0]} took more than {COMMAND_SECONDS:g} s") from error
+    except subprocess.CalledProcessError as error:
+        raise DataError(f"{command[0]} failed ({_reason(error)})") from error
+
+
+def _reason(error: subprocess.CalledProcessError) -> str:
+    lines: list[str] = (error.stderr or "").strip().splitlines()
+    causes = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
+    # apt tells the cause first and what it did about it last; dpkg-deb tells the cause last
+    return [*causes, *reversed(lines), f"exit code {error.returncode}"][0]
