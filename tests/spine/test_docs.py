@@ -38,10 +38,13 @@ CHEAP = (
 
 
 @pytest.fixture(scope="module")
-def place(bundle: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(
+    bundle: Path, embedding_bundle: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """Return a folder that looks like the one in which the pages' commands are typed."""
     folder = tmp_path_factory.mktemp("docs")
     shutil.copytree(bundle, folder / "artifacts" / "hem-50k")
+    shutil.copytree(embedding_bundle, folder / "artifacts" / "with-embedding")
     shutil.copytree(checkpoint, folder / "checkpoints" / "hem-50k")
     (folder / "empty").mkdir()
     split = load_split(bundle, "test", read_manifest(bundle).evaluation_sha256)
