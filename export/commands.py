@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,6 +16,8 @@ from hemline.fetch import load_images
 from hemline.manifest import Artifact, Verdict
 from hemline.train.checkpoint import ZOO, is_checkpoint
 from hemline.train.models import find_model
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
@@ -77,10 +80,55 @@ def export(
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("target", type=click.Path(path_type=Path, exists=True), metavar="BUNDLE|FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
-def verify(bundle: Path, as_json: bool) -> None:
-    """Verify a bundle's artifacts in every installed runtime; exit code 3 when one is wrong."""
+@click.option("--labels", help="Of a foreign file: a file with one class a line, or names a,b,…")
+@click.option("--pixels", help="What pixels become in it: 0..255, 0..1 or -1..1.")
+@click.option("--mean", type=float, help="Taken from each pixel 0 … 255, instead of --pixels.")
+@click.option("--std", type=float, help="Divides what --mean leaves.")
+@click.option(
+    "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
+)
+@click.option("--images", type=_FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
+@click.option("--expected", type=_FILE, help="Their classes, .npy, integers (n,).")
+@click.option("-o", "--out", type=_FILE, help="Stamped copy (default: FILE's name with -admitted).")
+def verify(
+    target: Path,
+    as_json: bool,
+    labels: str | None,
+    pixels: str | None,
+    mean: float | None,
+    std: float | None,
+    gives: Literal["logits", "probabilities"] | None,
+    images: Path | None,
+    expected: Path | None,
+    out: Path | None,
+) -> None:
+    """Verify a bundle or a file in every installed runtime; exit code 3 when one is wrong.
+
+    A file that was made elsewhere is admitted: tried in processes of its own, then stamped.
+    """
+    from hemline.export.foreign.verifying import ForeignOptions, verify_file
+
+    options = ForeignOptions(
+        labels=labels,
+        pixels=pixels,
+        mean=mean,
+        std=std,
+        gives=gives,
+        images=images,
+        expected=expected,
+        output=out,
+    )
+    if not target.is_dir():
+        verify_file(target, options, as_json=as_json)
+        return
+    if options.given:
+        raise UsageError(f"{target} is a bundle: only a foreign file takes these options")
+    _verify_bundle(target, as_json)
+
+
+def _verify_bundle(bundle: Path, as_json: bool) -> None:
     from hemline.export.verification import verify_bundle
     from hemline.manifest import read_manifest
 

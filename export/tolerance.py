@@ -54,3 +54,22 @@ def tolerance_of(scheme: str, weighted_layers: int) -> Tolerance:
     # images by more. Under 90 % the file answers another question than the model.
     eight_bit = 2 * _LARGEST_OF_MANY * _EIGHT_BIT_RMS * math.sqrt(2 * layers)
     return Tolerance(share=min(eight_bit, 0.5), agreement=0.90)
+
+
+def share_between_runtimes(weighted_layers: int, *, eight_bit: bool) -> float:
+    """Return how far two runtimes may lie apart with one file, as a share of the largest |answer|.
+
+    float   Each may be off by fp32's share: twice that.
+    8 bit   The weights are the same; a kernel may round each activation to the other of two
+            neighbouring steps. At worst that is one rounding of its own in each runtime: the rms
+            above for 2L roundings, 4.4 of them at the largest.
+
+    Where a model gives probabilities the largest value counts as 1. An error e of the logits moves
+    a probability by e ÷ 2 at most (the slope of a softmax is ¼ at most for each of two logits), so
+    the share admits logits twice as far apart where the answer is open: less than for logits
+    themselves as soon as these are larger than 2.
+    """
+    layers = max(1, weighted_layers)
+    if not eight_bit:
+        return 2 * tolerance_of("fp32", layers).share
+    return min(_LARGEST_OF_MANY * _EIGHT_BIT_RMS * math.sqrt(2 * layers), 0.5)

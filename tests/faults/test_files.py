@@ -179,7 +179,7 @@ def test_damaged_records_are_told(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut, "carries no Hemline stamp: it was cut short"),
+        (cut, "carries no Hemline stamp: copy it again if it was cut short"),
         (alter, "was altered: its bytes differ from the stamped hash"),
         pytest.param(empty, "carries no Hemline stamp", marks=slow),
         (remove, "no such file"),

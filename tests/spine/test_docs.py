@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import click
+import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 from documents import (
@@ -25,6 +27,7 @@ from hemline.cli import COMMANDS, cli
 from hemline.errors import HemlineError
 from hemline.evaluation_set import load_split
 from hemline.manifest import read_manifest
+from hemline.stamp import read_stamped
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 LINES = [(page, line) for page in PAGES for line in shell_lines(page.read_text())]
@@ -51,6 +54,15 @@ def place(
     for name, pixels in zip(("shirt", "boot"), split.images, strict=False):
         Image.fromarray(pixels.squeeze()).save(folder / f"{name}.png")
     (folder / "cut.tflite").write_bytes((bundle / "int8.tflite").read_bytes()[:40_000])
+    for name, artifact in (("foreign", "int8"), ("fp16", "fp16")):
+        model = read_stamped(bundle / f"{artifact}.tflite").model
+        (folder / f"{name}.tflite").write_bytes(model)
+    proto = onnx.load(bundle / "fp32.onnx")
+    del proto.metadata_props[:]
+    onnx.save(proto, folder / "foreign.onnx")
+    (folder / "labels.txt").write_text("\n".join(read_manifest(bundle).labels))
+    np.save(folder / "images.npy", split.images)
+    np.save(folder / "classes.npy", split.labels)
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.errors import ClaimError, FileFormatError
+from hemline.errors import ClaimError, FileFormatError, UnstampedError
 from hemline.specs import Claim, InputSpec, OutputSpec
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.vector import TestVector
@@ -87,7 +87,8 @@ def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
 def test_an_unstamped_file_is_refused_with_what_to_do(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"foreign.{kind}"
     path.write_bytes(MODEL[kind])
-    with pytest.raises(FileFormatError, match="carries no Hemline stamp.*hemline verify .*foreign.* --labels LABELS`"):
+    said = "carries no Hemline stamp.*`hemline verify .*foreign.* --labels LABELS`"
+    with pytest.raises(UnstampedError, match=said):
         read_stamped(path)
 
 

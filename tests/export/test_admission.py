@@ -1,0 +1,512 @@
+"""What happens to a file that was made elsewhere: it is tried in a child, stamped or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper, numpy_helper
+
+from hemline.cli import cli
+from hemline.errors import (
+    DataError,
+    FileFormatError,
+    GateError,
+    HemlineError,
+    JobError,
+    UnstampedError,
+    UsageError,
+)
+from hemline.evaluation_set import EvaluationSplit, load_split
+from hemline.export.foreign import confined, trial
+from hemline.export.foreign.admission import Admission, AdmissionRequest, admit, require_agreement
+from hemline.export.foreign.confined import Description, TensorFacts
+from hemline.export.foreign.evidence import read_evidence
+from hemline.export.foreign.specs import (
+    PixelScale,
+    gives,
+    input_spec,
+    output_spec,
+    parse_labels,
+    parse_pixels,
+    takes_channels_first,
+)
+from hemline.export.foreign.structure import structure_of
+from hemline.export.foreign.trial import Trial, generated_images
+from hemline.manifest import Manifest
+from hemline.runtime import Classifier
+from hemline.runtime.backends import BACKENDS, load_module
+from hemline.runtime.pixels import pixel_table
+from hemline.runtime.selftest import check
+from hemline.specs import InputSpec, OutputSpec
+from hemline.stamp import read_stamped, stamp_tflite
+from hemline.vector import TestVector
+
+FOUR = ("a", "b", "c", "d")
+WHERE = Path("model.onnx")
+Cut = Callable[[str], Path]
+
+
+@pytest.fixture
+def cut(bundle: Path, tmp_path: Path) -> Cut:
+    """Return a function that writes an artifact of the bundle without its stamp."""
+
+    def write(name: str) -> Path:
+        content = read_stamped(bundle / name).model
+        if name.endswith(".onnx"):
+            proto = onnx.load_from_string(content)
+            del proto.metadata_props[:]
+            content = proto.SerializeToString()
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def split(bundle: Path, manifest: Manifest) -> EvaluationSplit:
+    return load_split(bundle, "test", manifest.evaluation_sha256)
+
+
+def made(
+    path: Path,
+    *nodes: onnx.NodeProto,
+    takes: tuple[object, ...] = ("n", 8, 8, 3),
+    gives: tuple[object, ...] = ("n", 4),
+) -> Path:
+    """Write an ONNX model from `x` to `y`, with the weights W (192, 4) and K (4, 3, 3, 3)."""
+    random = np.random.default_rng(1)
+    stored = {
+        "W": random.normal(size=(192, 4)).astype(np.float32) / 10,
+        "K": random.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "one_row": np.array([1, -1]),
+        "many": np.array(2**62),
+        "much": np.array([1_500_000_000]),
+        "true": np.array(True),
+    }
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, takes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, gives)],
+        [numpy_helper.from_array(value, name) for name, value in stored.items() if name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def node(kind: str, takes: str, gives: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(kind, takes.split(), gives.split(), **attributes)
+
+
+FLATTEN, MULTIPLY = node("Flatten", "x", "f"), node("MatMul", "f W", "y")
+
+
+def admitted(path: Path, labels: tuple[str, ...] = FOUR, **changes: object) -> Admission:
+    fields = {"path": path, "output": None, "labels": labels, **changes}
+    fields.setdefault("pixels", PixelScale.of_range(0, 255))
+    return admit(AdmissionRequest(**fields))  # type: ignore[arg-type]
+
+
+def verify(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["verify", *map(str, words)])
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "fp32.onnx"])
+def test_an_artifact_without_its_stamp_comes_out_as_it_was(
+    name: str, cut: Cut, bundle: Path, manifest: Manifest, split: EvaluationSplit
+) -> None:
+    path = cut(name)
+    with pytest.raises(UnstampedError):
+        Classifier.load(path)
+    admission = admitted(path, manifest.labels)
+    stamp, original = admission.stamp, read_stamped(bundle / name).stamp
+    assert (stamp.input, stamp.output) == (original.input, original.output)
+    assert (stamp.scheme, stamp.takes_batches) == ("foreign", True)
+    assert stamp.parent_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert {claim.runtime for claim in stamp.claims} == {t.runtime for t in admission.trials}
+    assert len({int(np.argmax(vector.logits)) for vector in stamp.test_vectors}) == 2
+    with Classifier.load(admission.path) as found, Classifier.load(bundle / name) as expected:
+        np.testing.assert_array_equal(found.logits(split.images), expected.logits(split.images))
+        assert check(found)["right"]
+
+
+def test_a_model_of_channels_first_is_turned(tmp_path: Path) -> None:
+    nodes = (
+        node("Conv", "x K", "c"),
+        node("GlobalAveragePool", "c", "p"),
+        node("Flatten", "p", "y"),
+    )
+    path = made(tmp_path / "m.onnx", *nodes, takes=("n", 3, 8, 10))
+    admission = admitted(path, pixels=PixelScale.of_range(-1, 1))
+    assert admission.stamp.input.shape == (8, 10, 3)
+    images = generated_images((8, 10, 3))
+    session = load_module(BACKENDS["onnxruntime"]).InferenceSession(str(path))  # type: ignore[attr-defined]
+    real = (images.astype(np.float32) - 127.5) / 127.5
+    expected = session.run(None, {"x": real.transpose(0, 3, 1, 2)})[0]
+    with Classifier.load(admission.path) as classifier:
+        # float32 sums of 27 products in another order
+        np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-4)
+
+
+def test_a_model_made_for_one_image_takes_them_one_by_one(tmp_path: Path) -> None:
+    nodes = (node("Reshape", "x one_row", "f"), MULTIPLY)
+    path = made(tmp_path / "m.onnx", *nodes, takes=(1, 8, 8, 3), gives=(1, 4))
+    admission = admitted(path)
+    assert not admission.stamp.takes_batches
+    images = np.concatenate([generated_images((8, 8, 3))] * 5)
+    with Classifier.load(admission.path) as classifier:
+        singles = [classifier.classify(image).index for image in images]
+        assert [found.index for found in classifier.classify_batch(images)] == singles
+
+
+def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
+    nodes = (FLATTEN, node("MatMul", "f W", "z"), node("Softmax", "z", "y"))
+    path = made(tmp_path / "m.onnx", *nodes)
+    admission = admitted(path, pixels=PixelScale.of_range(0, 1))
+    assert admission.stamp.output.gives == "probabilities"
+    images = generated_images((8, 8, 3))
+    session = load_module(BACKENDS["onnxruntime"]).InferenceSession(str(path))  # type: ignore[attr-defined]
+    expected = session.run(None, {"x": images.astype(np.float32) / 255})[0]
+    with Classifier.load(admission.path) as classifier:
+        np.testing.assert_allclose(classifier.scores(images), expected, atol=1e-5)
+        assert check(classifier)["right"]
+
+
+def test_the_users_images_give_the_accuracy_and_the_vectors(
+    cut: Cut, manifest: Manifest, split: EvaluationSplit, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "labels.npy", split.labels)
+    words = ("--images", split.images_path, "--expected", tmp_path / "labels.npy")
+    labels = ("--labels", ",".join(manifest.labels))
+    result = verify(cut("int8.tflite"), *labels, *words, "-o", tmp_path / "out.tflite", "--json")
+    assert result.exit_code == 0, result.exception
+    document = json.loads(result.stdout)
+    correct = {
+        v.runtime: v.score("test").correct  # type: ignore[union-attr]
+        for v in manifest.artifact("int8.tflite").verdicts
+    }
+    assert {run["runtime"]: run["correct"] for run in document["runtimes"]} == correct
+    vector = read_stamped(tmp_path / "out.tflite").stamp.test_vectors[0]
+    np.testing.assert_array_equal(vector.image((28, 28, 1)), split.images[0].reshape(28, 28, 1))
+
+
+def test_a_model_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 2.0)
+    value, truth = (
+        [helper.make_tensor_value_info(name, kind, shape) for name in names]
+        for names, kind, shape in (
+            (("a", "a2"), TensorProto.FLOAT, (1, 192)),
+            (("c", "c2"), TensorProto.BOOL, ()),
+        )
+    )
+    count = helper.make_tensor_value_info("i", TensorProto.INT64, ())
+    steps = [node("Identity", "c", "c2"), node("Identity", "a", "a2")]
+    body = helper.make_graph(steps, "b", [count, truth[0], value[0]], [truth[1], value[1]])
+    nodes = (FLATTEN, node("Loop", "many true f", "l", body=body), node("MatMul", "l W", "y"))
+    path = made(tmp_path / "m.onnx", *nodes, takes=(1, 8, 8, 3), gives=(1, 4))
+    with pytest.raises(JobError, match=r"not admitted: .*m\.onnx in onnxruntime gave no result"):
+        admitted(path)
+
+
+def test_a_model_that_wants_all_memory_is_refused_in_one_line(tmp_path: Path) -> None:
+    nodes = (
+        node("ConstantOfShape", "much", "b"),  # 6 GB
+        node("ReduceSum", "b", "r", keepdims=0),
+        FLATTEN,
+        node("MatMul", "f W", "z"),
+        node("Add", "z r", "y"),
+    )
+    with pytest.raises(FileFormatError, match="is refused by onnxruntime .*allocate") as caught:
+        admitted(made(tmp_path / "m.onnx", *nodes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_runtime_that_crashes_takes_nobody_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(confined, "COMMAND", (sys.executable, "-c", crash))
+    with pytest.raises(JobError, match=rf"not admitted: .*\(signal {signal.SIGSEGV.value}\)"):
+        admitted(made(tmp_path / "m.onnx", FLATTEN, MULTIPLY))
+
+
+def test_answers_that_change_stop_with_exit_code_3(tmp_path: Path) -> None:
+    path = made(tmp_path / "m.onnx", node("RandomNormal", "", "y", shape=[1, 4]), gives=(1, 4))
+    result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1")
+    assert isinstance(result.exception, GateError)
+    assert result.exception.exit_code == 3
+    assert "differently each time" in str(result.exception)
+    assert not (tmp_path / "m-admitted.onnx").exists()
+
+
+def test_runtimes_that_disagree_stop_with_the_figures() -> None:
+    def answered(runtime: str, answers: list[list[float]]) -> Trial:
+        return Trial(
+            runtime=runtime,
+            version="1",
+            generated=np.asarray(answers, np.float32),
+            given=None,
+            takes_batches=True,
+        )
+
+    first = answered("litert", [[0, 1], [3, 0]])
+    assert require_agreement((first, answered("other", [[0, 1], [3, 0.25]])), 0.3) == (0, 0.25)
+    with pytest.raises(
+        GateError, match=r"litert 1 and other 1 disagree on 1 of 2 .* 3 \(tolerance"
+    ):
+        require_agreement((first, answered("other", [[0, 1], [0, 0.25]])), 0.3)
+
+
+JUNK = {
+    b"": "is empty",
+    b"PK\3\4 and so on": "is a zip archive",
+    b"\x1f\x8b\x08": "is a gzip archive",
+    b"\x89HDF\r\n\x1a\n": "is an HDF5 file",
+    b"<!DOCTYPE html><title>404</title>": "is a page of HTML",
+    b"version https://git-lfs and more": "git lfs pull",
+    b'{"a": 1}': "is a JSON text",
+    b"hello, this is text": "is a text",
+    b"\x00\x00\x00\x1c3LFT\0\0\0\0": "little-endian",
+    b"\x00\x00\x00\x08TFL3" + bytes(40): "big-endian",
+    b"\x1c\0\0\0TFL3" + bytes(10): "cut short or damaged",
+    b"\x08\x08\x12\x02me": "no ONNX model: it has no graph|the mark TFL3 is missing",
+}
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+@pytest.mark.parametrize("content", JUNK, ids=lambda content: repr(content[:12]))
+def test_what_is_no_model_is_told_by_name(content: bytes, suffix: str) -> None:
+    with pytest.raises(FileFormatError, match=JUNK[content]):
+        structure_of(Path(f"model{suffix}"), content)
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "fp32.onnx"])
+def test_a_model_cut_short_is_seen_without_a_runtime(name: str, cut: Cut) -> None:
+    path = cut(name)
+    content = path.read_bytes()
+    assert structure_of(path, content).weighted_layers > 3
+    for length in (9, 100, len(content) // 3, len(content) // 2, len(content) - 200):
+        with pytest.raises(FileFormatError, match="copy it again"):
+            structure_of(path, content[:length])
+
+
+def test_the_structure_tells_8_bit_models_from_others(cut: Cut) -> None:
+    found = {
+        name: structure_of(path := cut(name), path.read_bytes()).eight_bit
+        for name in ("fp32.tflite", "fp16.tflite", "int8.tflite", "fp32.onnx", "int8.onnx")
+    }
+    assert found == {name: name.startswith("int8") for name in found}
+
+
+def image(*shape: int, dtype: str = "float32", **fields: float) -> TensorFacts:
+    return TensorFacts(name="x", shape=shape, dtype=dtype, **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (Description(version="1", inputs=(image(1), image(1))), r"has 2 inputs \(x, x\)"),
+        (Description(version="1", inputs=(image(1),)), r"has 0 outputs \(none\)"),
+        (Description(version="1", inputs=(image(1, 28, 28),)), r"takes \(1, 28, 28\)"),
+        (Description(version="1", inputs=(image(8, 28, 28, 1),)), "takes 8 images at once"),
+        (Description(version="1", inputs=(image(1, -1, -1, 3),)), r"takes \(1, any, any, 3\)"),
+        (Description(version="1", inputs=(image(1, 28, 28, 5),)), "channels 1 or 3"),
+    ],
+)
+def test_what_takes_no_images_is_refused(found: Description, message: str) -> None:
+    outputs = () if "outputs" in message else (image(1, 4),)
+    with pytest.raises(FileFormatError, match=message):
+        takes_channels_first(replace(found, outputs=outputs), WHERE)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (image(1, 8, 8, 4), r"gives \(1, 8, 8, 4\)"),
+        (image(-1, 1), "one value an image"),
+        (image(1, 5), "has 5 classes, --labels names 4"),
+        (image(1, 4, dtype="int64"), "gives int64"),
+        (image(1, 4, dtype="uint8"), "without saying what a step is worth"),
+    ],
+)
+def test_what_gives_no_classes_is_refused(tensor: TensorFacts, message: str) -> None:
+    with pytest.raises(HemlineError, match=message):
+        output_spec(tensor, 4, "tflite", WHERE)
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "dtype", "low", "high"),
+    [
+        (1.0, -128, "int8", 0, 255),
+        (1 / 255, -128, "int8", 0, 1),
+        (1 / 256, 0, "uint8", 0, 1),
+        (2 / 255, -1, "int8", -1, 1),
+        (0.0078125, 128, "uint8", -1, 1),
+        (0.0, 0, "uint8", 0, 255),
+        (0.0, 0, "int8", -128, 127),
+    ],
+)
+def test_an_8_bit_input_says_itself_what_pixels_become(
+    scale: float, zero_point: int, dtype: str, low: float, high: float
+) -> None:
+    tensor = image(1, 8, 8, 3, dtype=dtype, scale=scale, zero_point=zero_point)
+    spec = input_spec(tensor, None, "tflite", WHERE)
+    assert (0 - spec.mean) / spec.std == pytest.approx(low)
+    assert (255 - spec.mean) / spec.std == pytest.approx(high)
+    stored = pixel_table(spec).astype(int)
+    # the whole range of the dtype is used, up to the two steps that a maker may have rounded
+    assert abs(stored[0] - np.iinfo(dtype).min) <= 2
+    assert abs(stored[255] - np.iinfo(dtype).max) <= 2
+
+
+def test_an_input_that_does_not_say_it_must_be_told() -> None:
+    odd = image(1, 8, 8, 3, dtype="int8", scale=0.0187, zero_point=-14)  # about −2.1 … 2.6
+    for tensor in (image(1, 8, 8, 3), odd):
+        with pytest.raises(UsageError, match=r"say what pixels become, with --pixels 0\.\.255"):
+            input_spec(tensor, None, "tflite", WHERE)
+    told = input_spec(odd, PixelScale(mean=114, std=57), "tflite", WHERE)
+    assert (told.mean, told.std, told.scale) == (114, 57, 0.0187)
+    with pytest.raises(UsageError, match="would be cut off"):
+        input_spec(odd, PixelScale.of_range(0, 255), "tflite", WHERE)
+    with pytest.raises(FileFormatError, match="takes string"):
+        input_spec(image(1, 8, 8, 3, dtype="string"), None, "tflite", WHERE)
+
+
+@pytest.mark.parametrize("pixels", ["0-1", "1..0", "a..b", "0..inf", ""])
+def test_pixels_that_are_no_range_are_refused(pixels: str) -> None:
+    with pytest.raises(UsageError, match="--pixels"):
+        parse_pixels(pixels, None, None)
+
+
+def test_pixels_are_said_in_one_way() -> None:
+    assert parse_pixels(None, None, None) is None
+    assert parse_pixels("0..1", None, None) == parse_pixels(None, 0.0, 255.0)
+    assert parse_pixels("-1..1", None, None) == PixelScale(mean=127.5, std=127.5)
+    with pytest.raises(UsageError, match="go together"):
+        parse_pixels(None, 3.0, None)
+    with pytest.raises(UsageError, match="give one of them"):
+        parse_pixels("0..1", 0.0, 1.0)
+    with pytest.raises(UsageError, match="above 0"):
+        parse_pixels(None, 0.0, 0.0)
+
+
+def test_labels_come_from_lines_or_commas(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    for text in ("a\nb c\n", "a, b c\n", "\ufeffa\r\nb c\r\n\n"):
+        path.write_text(text, encoding="utf-8")
+        assert parse_labels(str(path)) == ("a", "b c")
+    assert parse_labels("a,b c") == ("a", "b c")
+    path.write_text("tench, Tinca\ngoldfish, Carassius\n")
+    assert parse_labels(str(path)) == ("tench, Tinca", "goldfish, Carassius")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no class"),
+        ("a\n\nb\n", "name 2 is empty"),
+        ("a\nb\na\n", "names 'a' twice"),
+        ("alone", "names one class"),
+        ("\xff\xfe", "no text in UTF-8"),
+    ],
+)
+def test_labels_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_bytes(text.encode("latin-1"))
+    with pytest.raises(HemlineError, match=message):
+        parse_labels(str(tmp_path / "labels.txt"))
+    with pytest.raises(UsageError, match="cannot read"):
+        parse_labels(str(tmp_path / "none.txt"))
+
+
+def test_logits_are_told_from_probabilities() -> None:
+    real = OutputSpec(classes=3, dtype="float32")
+    steps = OutputSpec(classes=3, dtype="uint8", scale=1 / 256)
+    for rows in ([[0.2, 0.3, 0.5]], [[0.0, 0.0, 1.0]]):
+        assert gives(np.asarray(rows, np.float32), real, WHERE) == "probabilities"
+    for rows in ([[0.2, 0.3, -0.5]], [[0.2, 0.3, 1.5]], [[0.2, 0.3, 0.5], [-4, 0, 5]]):
+        assert gives(np.asarray(rows, np.float32), real, WHERE) == "logits"
+    rounded = np.asarray([[85, 85, 85], [255, 0, 0]], np.float32) / 256
+    assert gives(rounded, steps, WHERE) == "probabilities"
+    with pytest.raises(UsageError, match=r"sum to 0\.99\d* … 0\.99.*--output logits"):
+        gives(rounded, real, WHERE)
+
+
+def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    spec = InputSpec(height=4, width=4, channels=1, dtype="uint8")
+
+    def saved(name: str, array: np.ndarray) -> Path:
+        np.save(tmp_path / name, array)
+        return tmp_path / name
+
+    fitting = saved("i.npy", np.zeros((3, 4, 4), np.uint8))
+    assert read_evidence(fitting, None, spec, 2).expected is None
+    for array in (np.zeros((3, 4, 4)), np.zeros((3, 5, 4), np.uint8), np.zeros((0, 4, 4), "u1")):
+        with pytest.raises(DataError, match=r"the model needs uint8 images of 4 × 4 × 1"):
+            read_evidence(saved("bad.npy", array), None, spec, 2)
+    for known in (np.zeros(3), np.zeros(2, int), np.array([0, 1, 2]), np.array([0, -1, 1])):
+        with pytest.raises(DataError, match="one integer for each|has classes from"):
+            read_evidence(fitting, saved("bad.npy", known), spec, 2)
+    with pytest.raises(UsageError, match="give both"):
+        read_evidence(None, fitting, spec, 2)
+    (tmp_path / "no.npy").write_bytes(b"\x93NUMPY\1\0")
+    with pytest.raises(DataError, match="cannot read"):
+        read_evidence(tmp_path / "no.npy", None, spec, 2)
+
+
+def test_nothing_is_overwritten(cut: Cut, manifest: Manifest) -> None:
+    path = cut("int8.tflite")
+    (path.parent / "int8-admitted.tflite").touch()
+    with pytest.raises(UsageError, match="exists: remove it, or name another file with -o"):
+        admitted(path, manifest.labels)
+    with pytest.raises(UsageError, match=r"must end in \.tflite"):
+        admitted(path, manifest.labels, output=path.with_suffix(".onnx"))
+
+
+def test_a_foreign_file_without_labels_is_refused_with_the_command(cut: Cut) -> None:
+    path = cut("int8.tflite")
+    result = verify(path)
+    assert isinstance(result.exception, UnstampedError)
+    assert f"`hemline verify {path} --labels LABELS`" in str(result.exception)
+
+
+def test_options_of_foreign_files_are_for_these_alone(bundle: Path) -> None:
+    for target in (bundle, bundle / "int8.tflite"):
+        result = verify(target, "--labels", "a,b")
+        assert isinstance(result.exception, UsageError)
+        assert "stamped already" in str(result.exception) or "a bundle" in str(result.exception)
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
+def test_a_stamped_file_is_held_to_its_test_images(name: str, bundle: Path, tmp_path: Path) -> None:
+    result = verify(bundle / name)
+    assert result.exit_code == 0, result.exception
+    assert {line.rpartition(": ")[2] for line in result.stdout.splitlines()} == {"right"}
+
+
+def test_a_stamped_file_that_answers_otherwise_stops_with_exit_code_3(
+    bundle: Path, tmp_path: Path
+) -> None:
+    file = read_stamped(bundle / "int8.tflite")
+    vector = file.stamp.test_vectors[0]
+    wrong = TestVector(pixels=vector.pixels, logits=tuple(-value for value in vector.logits))
+    path = tmp_path / "int8.tflite"
+    path.write_bytes(stamp_tflite(file.model, replace(file.stamp, test_vectors=(wrong,))))
+    result = verify(path, "--json")
+    assert isinstance(result.exception, GateError)
+    verdicts = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {verdict["status"] for verdict in verdicts} == {"wrong"}
+    assert all("logits differ by" in verdict["reason"] for verdict in verdicts)
