@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from hemline.schema import added
+from hemline.specs import Accelerator
 
 Want = Literal["logits", "latencies"]
 FailureKind = Literal["claim", "backend", "file", "data", "crash"]
@@ -51,6 +52,8 @@ class Job:
     arrays: folder for the arrays of the result.
     outside_claim: whether to run it in a runtime that the file does not claim, as verification does
         to find out what happens there.
+    accelerator: what must run it; a job that asks for the gpu and would be given the cpu fails.
+    fallback: whether the cpu may run all or part of it where the gpu cannot.
     """
 
     KIND: ClassVar[str] = "job"
@@ -66,6 +69,8 @@ class Job:
     want: tuple[Want, ...]
     arrays: str | None = None
     outside_claim: bool = added(False)
+    accelerator: Accelerator = added("cpu")
+    fallback: bool = added(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +123,13 @@ class CellResult:
     batch: images per invocation.
     threads_used: counted in the operating system after the first invocation; None where it does
         not tell.
-    delegate: what really runs the operators (XNNPACK, builtin, an execution provider).
+    delegate: what really runs the operators (XNNPACK, builtin, an execution provider, a GPU).
     load_ns: from model bytes to a session ready to run; 0 when the session was open already.
     first_ns: first invocation after loading; 0 likewise.
     latencies_ns: one per timed invocation: set input, invoke, get output; empty unless wanted.
     logits: path of the float32 .npy (images, classes); None unless wanted.
+    software: whether a program in place of a GPU ran it, so that its times are no latencies.
+    arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
     """
 
     threads: int
@@ -133,6 +140,8 @@ class CellResult:
     first_ns: int
     latencies_ns: tuple[int, ...]
     logits: str | None
+    software: bool = added(False)
+    arena_bytes: int | None = added(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

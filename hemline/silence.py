@@ -1,4 +1,4 @@
-"""Keep what native code prints at start-up away from the user."""
+"""Keep what native code prints at start-up away from the user, and look for its reasons there."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def silenced() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(original, 2)
             os.close(original)
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[str]]:
+    """Keep the block's stderr to itself; the list has its lines when the block has ended.
+
+    For what native code says there and nowhere else, as why it found no GPU.
+    """
+    lines: list[str] = []
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        original = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            kept.seek(0)
+            lines += kept.read().decode(errors="replace").splitlines()

@@ -9,19 +9,22 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import BackendError, FileFormatError, UnknownNameError
-from hemline.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
+from hemline.specs import Accelerator, EmbeddingSpec, Format, InputSpec, OutputSpec
 
 Tensor = npt.NDArray[np.generic]
 
 
 class Session(Protocol):
-    """One opened model with one thread count and one batch size; not for two threads at once."""
+    """One opened model with one thread count and one batch size; not for two threads at once.
+
+    delegate, software and arena_bytes are told as they stand in CellResult.
+    """
 
     input_shape: tuple[int, ...]
     input_dtype: np.dtype[np.generic]
@@ -30,6 +33,8 @@ class Session(Protocol):
     embedding_size: int | None
     embedding_dtype: np.dtype[np.generic] | None
     delegate: str
+    software: bool
+    arena_bytes: int | None
 
     def run(self, tensor: Tensor) -> Tensor:
         """Run one batch of `input_shape` and return the raw output (batch, classes)."""
@@ -49,6 +54,7 @@ class Backend:
     format: of the files it opens.
     module: to import.
     session: "module:class" that opens a model.
+    gpu_session: "module:class" that opens one on a GPU; None where the runtime has no way to.
     extra: of Hemline's package that installs it.
     numpy_below: first numpy major version it cannot work with; None where any works.
     not_after: module that must not be loaded in the process before it; None where any may.
@@ -60,6 +66,7 @@ class Backend:
     module: str
     session: str
     extra: str
+    gpu_session: str | None = None
     numpy_below: int | None = None
     not_after: str | None = None
     opt_out: str | None = None
@@ -74,6 +81,7 @@ BACKENDS: dict[str, Backend] = {
             format="tflite",
             module="ai_edge_litert.interpreter",
             session="hemline.runtime.interpreter_session:InterpreterSession",
+            gpu_session="hemline.runtime.compiled_session:CompiledSession",
             extra="litert",
         ),
         Backend(
@@ -92,6 +100,7 @@ BACKENDS: dict[str, Backend] = {
             format="onnx",
             module="onnxruntime",
             session="hemline.runtime.onnx_session:OnnxSession",
+            gpu_session="hemline.runtime.onnx_gpu_session:OnnxGpuSession",
             extra="onnx",
             # else it writes a device identifier into the home folder and sends usage data
             opt_out="ORT_DISABLE_TELEMETRY",
@@ -124,16 +133,44 @@ def version_of(backend: Backend) -> str:
 
 
 def open_session(
-    backend: Backend, model: bytes, *, threads: int, batch: int, embedding: int | None = None
+    backend: Backend,
+    model: bytes,
+    *,
+    threads: int,
+    batch: int,
+    embedding: int | None = None,
+    accelerator: Accelerator = "cpu",
+    fallback: bool = False,
 ) -> Session:
     """Open model bytes in a backend; `embedding` is the position of a second output.
 
-    Raises BackendError when the backend is missing or broken, or refuses the model.
+    With `fallback` the processor may run all or part of what was asked of the GPU. Raises
+    BackendError when the backend is missing or broken, or refuses the model, and when the GPU that
+    was asked for cannot run all of it.
     """
     require_working(backend)
-    module, _, name = backend.session.partition(":")
+    values: dict[str, Any] = {"threads": threads, "batch": batch, "embedding": embedding}
+    if accelerator == "cpu":
+        return _session(backend, backend.session, model, values)
+    try:
+        if backend.gpu_session is None:
+            raise BackendError(f"{backend.name} has no way to a GPU: use litert or onnxruntime")
+        return _session(backend, backend.gpu_session, model, {**values, "fallback": fallback})
+    except BackendError as error:
+        if not fallback:
+            raise
+        import logging  # here, because few processes ever need it
+
+        logging.getLogger(__name__).warning("%s; the processor runs it", error)
+    session = _session(backend, backend.session, model, values)
+    session.delegate = f"{session.delegate} instead of a GPU"
+    return session
+
+
+def _session(backend: Backend, what: str, model: bytes, values: dict[str, Any]) -> Session:
+    module, _, name = what.partition(":")
     session: Session = getattr(importlib.import_module(module), name)(
-        load_module(backend), model, threads=threads, batch=batch, embedding=embedding
+        load_module(backend), model, **values
     )
     return session
 

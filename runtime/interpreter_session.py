@@ -11,6 +11,9 @@ from hemline.runtime.backends import Tensor, require_shape
 class InterpreterSession:
     """One TFLite model, resized to one batch."""
 
+    software = False
+    arena_bytes = None
+
     def __init__(
         self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
     ) -> None:

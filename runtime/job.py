@@ -71,7 +71,7 @@ class JobRunner:
     """Run jobs one after the other, with sessions kept open between them."""
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[str, str, int, int], _Opened] = {}
+        self._sessions: dict[tuple[object, ...], _Opened] = {}
         self._import_ns: dict[str, int] = {}
 
     def run(self, job: Job) -> JobResult:
@@ -107,10 +107,11 @@ class JobRunner:
         self, job: Job, cell: JobCell, backend: Backend, file: StampedFile, images: Pixels
     ) -> CellResult:
         encoder = PixelEncoder(file.stamp.input)
-        key = (file.stamp.payload_sha256, backend.name, cell.threads, cell.batch)
+        what = (file.stamp.payload_sha256, backend.name, job.accelerator, job.fallback)
+        key = (*what, cell.threads, cell.batch)
         fresh = key not in self._sessions
         if fresh:
-            self._sessions[key] = _open(backend, file, cell, encoder.encode(images[:1]))
+            self._sessions[key] = _open(job, cell, backend, file, encoder.encode(images[:1]))
         opened = self._sessions[key]
         latencies: tuple[int, ...] = ()
         if "latencies" in job.want:
@@ -130,6 +131,8 @@ class JobRunner:
             first_ns=opened.first_ns if fresh else 0,
             latencies_ns=latencies,
             logits=logits,
+            software=opened.session.software,
+            arena_bytes=opened.session.arena_bytes,
         )
 
     def _result(
@@ -193,7 +196,7 @@ def _read_images(job: Job) -> Pixels:
     return chosen
 
 
-def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> _Opened:
+def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: Tensor) -> _Opened:
     if cell.batch > 1 and not file.stamp.takes_batches:
         raise FileFormatError(f"{file.stamp.name} takes one image at a time: use batch 1")
     embedding = file.stamp.embedding
@@ -201,7 +204,13 @@ def _open(backend: Backend, file: StampedFile, cell: JobCell, first: Tensor) -> 
     before = running_threads()
     started = time.perf_counter_ns()
     session = open_session(
-        backend, file.model, threads=cell.threads, batch=cell.batch, embedding=position
+        backend,
+        file.model,
+        threads=cell.threads,
+        batch=cell.batch,
+        embedding=position,
+        accelerator=job.accelerator,
+        fallback=job.fallback,
     )
     loaded = time.perf_counter_ns()
     require_specs(session, file.stamp.input, file.stamp.output, embedding)

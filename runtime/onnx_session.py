@@ -1,4 +1,4 @@
-"""A session in ONNX Runtime on the CPU."""
+"""A session in ONNX Runtime, on the processor."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _ERRORS_ONLY = 3
 class OnnxSession:
     """One ONNX model with a free or fixed batch dimension."""
 
+    software = False
+    arena_bytes = None
+
     def __init__(
         self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
     ) -> None:
@@ -32,7 +35,9 @@ class OnnxSession:
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         try:
-            session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = self._create(module, model, options)
+        except BackendError:
+            raise
         # ONNX Runtime's exceptions share no base class of their own
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
@@ -50,7 +55,7 @@ class OnnxSession:
         vector = None if embedding is None else outputs[embedding]
         self.embedding_size = None if vector is None else _size(vector)
         self.embedding_dtype = None if vector is None else _DTYPES[vector.type]
-        self.delegate = ",".join(session.get_providers())
+        self.delegate = self._delegate(session)
         self._run = session.run
         self._input, self._outputs = inputs[0].name, [logits.name]
         self._embedding = [] if vector is None else [vector.name]
@@ -68,6 +73,12 @@ class OnnxSession:
     def close(self) -> None:
         """Free the session."""
         del self._run
+
+    def _create(self, module: Any, model: bytes, options: Any) -> Any:
+        return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def _delegate(self, session: Any) -> str:
+        return ",".join(session.get_providers())
 
 
 def _size(output: Any) -> int | None:
