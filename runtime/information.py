@@ -14,6 +14,7 @@ from hemline.runtime.backends import BACKENDS, Backend, installed, require_worki
 from hemline.runtime.choosing import pick_artifact
 from hemline.runtime.host import host_facts
 from hemline.schema import to_document
+from hemline.specs import InputSpec
 from hemline.stamp import Stamp, read_stamped
 
 
@@ -87,7 +88,7 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
     rows = {
         "name": f"{stamp.name} ({path.stat().st_size / 1000:.1f} kB), model {stamp.model}",
         "input": f"{spec.dtype} {' × '.join(map(str, spec.shape))}, scale {spec.scale:g}, "
-        f"zero point {spec.zero_point}",
+        f"zero point {spec.zero_point}{_pixels(spec)}",
         "output": f"{stamp.output.dtype} {stamp.output.gives} of {stamp.output.classes} classes",
         "labels": ", ".join(stamp.labels),
         "claims": ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in stamp.claims),
@@ -96,6 +97,14 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
         "checkpoint": stamp.parent_sha256,
         "model hash": f"{stamp.payload_sha256} (checked)",
     }
+    if not stamp.takes_batches:
+        rows["batches"] = "none: it takes one image at a time"
     if stamp.embedding is not None:
         rows["embedding"] = f"{stamp.embedding.dtype} of {stamp.embedding.size} values"
     return rows
+
+
+def _pixels(spec: InputSpec) -> str:
+    """Return what pixels become, where that is not what they are."""
+    low, high = ((pixel - spec.mean) / spec.std for pixel in (0, 255))
+    return "" if (low, high) == (0, 255) else f", pixels as {low:.4g} … {high:.4g}"

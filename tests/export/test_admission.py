@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import signal
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +186,9 @@ def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
     with Classifier.load(admission.path) as classifier:
         np.testing.assert_allclose(classifier.scores(images), expected, atol=1e-5)
         assert check(classifier)["right"]
+    shown = CliRunner().invoke(cli, ["inspect", str(admission.path)]).stdout
+    assert "zero point 0, pixels as 0 … 1" in shown
+    assert "float32 probabilities of 4 classes" in shown
 
 
 def test_the_users_images_give_the_accuracy_and_the_vectors(
@@ -302,6 +307,15 @@ def test_a_model_cut_short_is_seen_without_a_runtime(name: str, cut: Cut) -> Non
     for length in (9, 100, len(content) // 3, len(content) // 2, len(content) - 200):
         with pytest.raises(FileFormatError, match="copy it again"):
             structure_of(path, content[:length])
+
+
+def test_an_archive_of_labels_behind_a_model_is_left_out(cut: Cut) -> None:
+    content = cut("int8.tflite").read_bytes()
+    packed = io.BytesIO(content)
+    packed.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("labels.txt", "a\nb\n")
+    assert structure_of(Path("m.tflite"), packed.getvalue()).model == content
 
 
 def test_the_structure_tells_8_bit_models_from_others(cut: Cut) -> None:
