@@ -254,6 +254,11 @@ def _require_room(pixels: PixelScale | None, held: tuple[float, float], path: Pa
             f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
             f"{pixels.high:.4g} would be cut off; give another --pixels"
         )
+    if pixels.high - pixels.low < (held[1] - held[0]) / 4:
+        raise UsageError(
+            f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
+            f"{pixels.high:.4g} would hardly differ in it; give another --pixels"
+        )
 
 
 def _checked(make: Callable[[], S], path: Path) -> S:

@@ -396,6 +396,8 @@ def test_an_input_that_does_not_say_it_must_be_told() -> None:
     assert (told.mean, told.std, told.scale) == (114, 57, 0.0187)
     with pytest.raises(UsageError, match="would be cut off"):
         input_spec(odd, PixelScale.of_range(0, 255), "tflite", WHERE)
+    with pytest.raises(UsageError, match="would hardly differ"):
+        input_spec(odd, PixelScale.of_range(0, 1), "tflite", WHERE)
     with pytest.raises(FileFormatError, match="takes string"):
         input_spec(image(1, 8, 8, 3, dtype="string"), None, "tflite", WHERE)
 
