@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare runtime test test-slow lint lock performance results dist clean distclean
+.PHONY: help setup export compare runtime test test-slow test-devices lint lock performance results dist clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -60,6 +60,10 @@ test: $(READY) lint ## run the checks and the quick tests
 
 test-slow: $(READY) ## run the tests that need minutes
 	@$(BIN)/pytest -q -m slow
+
+# HEMLINE_REQUIRE=ssh,pi4 makes a part that is missing a failure instead of a skip.
+test-devices: $(READY) ## run the tests on stand-ins for devices (ssh, emulated, GPU, tflm)
+	@$(BIN)/pytest -q -m devices
 
 lint: $(READY) ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo 'error: run $(BIN)/ruff format .' >&2; exit 1; }
