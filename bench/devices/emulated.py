@@ -1,0 +1,120 @@
+"""An emulated Raspberry Pi: real ARM builds of the runtimes in qemu's user mode, without root.
+
+It answers whether an artifact works there and gives which bits, and how many instructions an
+inference takes. Its wall time says nothing of a board, so its clock counts instructions: what
+stands in a job result as nanoseconds is a number of instructions here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hemline.bench.devices.emulator import PROGRAMS, Emulator, emulator
+from hemline.bench.devices.guest_root import GuestRoot, guest_root
+from hemline.bench.devices.guest_wheels import unpacked_wheels
+from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS, RaspberryPi
+from hemline.errors import HemlineError, UnknownNameError
+from hemline.runtime.backends import BACKENDS, installed, version_of
+from hemline.runtime.one_file import NAME, write_runtime_file
+from hemline.runtime.process import JobProcess
+
+_COUNT = "count"
+# Runs in the guest: packages and job runner by their paths, and the counter as the clock.
+_START = """
+import mmap, runpy, sys, time
+count, runner, *packages = sys.argv[1:]
+with open(count, "rb") as stream:
+    view = memoryview(mmap.mmap(stream.fileno(), 8, mmap.MAP_SHARED, mmap.PROT_READ)).cast("Q")
+time.perf_counter_ns = lambda: view[0]
+sys.path[:0] = packages
+sys.argv = [runner, "jobs"]
+runpy.run_path(runner, run_name="__main__")
+"""
+
+
+class EmulatedRunner(JobProcess):
+    """A job runner in the emulator; times in its results are instructions."""
+
+    def __init__(self, command: Sequence[str], folder: tempfile.TemporaryDirectory[str]) -> None:
+        """Start it; `folder` holds its files and is removed when it is closed."""
+        self._folder = folder
+        super().__init__(command)
+
+    def close(self) -> None:
+        """End the emulator."""
+        super().close()
+        self._folder.cleanup()
+
+
+class EmulatedDevice:
+    """One of RASPBERRY_PIS."""
+
+    real_time = False
+
+    def __init__(self, address: str) -> None:
+        """Choose a board; raises UnknownNameError with the nearest name."""
+        if address not in RASPBERRY_PIS:
+            raise UnknownNameError("emulated Raspberry Pi", address, RASPBERRY_PIS)
+        self.name = f"emulated:{address}"
+        self.pi: RaspberryPi = RASPBERRY_PIS[address]
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Return the runtimes that have a build for the board, in the versions installed here.
+
+        So every result there has one of this machine to be compared with.
+        """
+        here = (backend for backend in BACKENDS.values() if installed(backend))
+        able = (backend for backend in here if self._has(backend.name))
+        return tuple((backend.name, version_of(backend)) for backend in able)
+
+    def open(self, runtime: str, version: str) -> EmulatedRunner:
+        """Start the emulator; on first use its parts are fetched into the cache.
+
+        Raises HemlineError when the runtime has no build for the board or the parts cannot be had.
+        """
+        if not self._has(runtime):
+            raise HemlineError(
+                f"{runtime} has no build for 32-bit ARM: use {', '.join(self.pi.runtimes)}"
+            )
+        program, root = emulator(), guest_root(self.pi)
+        packages = self._packages(runtime, version, root)
+        folder = tempfile.TemporaryDirectory(prefix="hemline-")
+        command = self._command(program, root, Path(folder.name), packages)
+        return EmulatedRunner(command, folder)
+
+    def close(self) -> None:
+        """There is nothing to give up."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Return the versions that conditions of a record must name: of qemu and the C library."""
+        return {"qemu": emulator().version, "libc6": guest_root(self.pi).versions["libc6"]}
+
+    def _has(self, runtime: str) -> bool:
+        return self.pi.runtimes is None or runtime in self.pi.runtimes
+
+    def _packages(self, runtime: str, version: str, root: GuestRoot) -> list[Path]:
+        wheels = unpacked_wheels(runtime, version, machine=self.pi.machine, python=root.python)
+        return [*wheels, root.packages]  # Debian's packages are last: only 32-bit has numpy there
+
+    def _command(
+        self, qemu: Emulator, root: GuestRoot, folder: Path, packages: Sequence[Path]
+    ) -> list[str]:
+        count, runner = folder / _COUNT, folder / NAME
+        count.write_bytes(bytes(8))
+        write_runtime_file(runner)
+        return [
+            *qemu.command(PROGRAMS[self.pi.architecture]),
+            # without a name qemu takes a processor that gives wrong int8 results in silence
+            *("-cpu", self.pi.processor),
+            *("-L", str(root.folder)),
+            *("-plugin", f"{_escaped(qemu.counter)},count={_escaped(count)}"),
+            *(str(root.program), "-I", "-S", "-c", _START),
+            *(str(path) for path in (count, runner, *packages)),
+        ]
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace(",", ",,")  # a comma parts the options of a plugin

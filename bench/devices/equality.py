@@ -1,0 +1,93 @@
+"""Compare the logits that an artifact gives on a device with those of this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.bench.devices import Runner
+from hemline.errors import JobError
+from hemline.job import Job, JobCell, JobResult
+from hemline.manifest import Artifact
+
+_SECONDS = 600.0  # 100 images of a model of 100 million MACs take a few minutes in an emulator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equality:
+    """How one artifact's logits differ between two places, in the same runtime and version.
+
+    images: that both were given.
+    same_labels: images that both label alike.
+    largest_difference: between two logits; 0.0 when all bits are equal.
+    largest_steps: the same in steps of the output's quantization; None for float outputs.
+    """
+
+    images: int
+    same_labels: int
+    largest_difference: float
+    largest_steps: int | None
+
+    def __str__(self) -> str:
+        if self.largest_difference == 0.0:
+            return f"equal bits on {self.images} images"
+        if self.largest_steps is not None:
+            return f"{self.largest_steps} step{'s' if self.largest_steps > 1 else ''} apart"
+        return f"{self.largest_difference:.1e} apart"
+
+
+def compare_logits(
+    there: Runner, here: Runner, bundle: Path, artifact: Artifact, runtime: str, *, images: int
+) -> Equality:
+    """Run the first validation images in both runners; `runtime` has the same version in both.
+
+    Raises JobError when one of them fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="hemline-") as arrays:
+        logits = [
+            _logits(runner, bundle, artifact, runtime, images, Path(arrays) / str(number))
+            for number, runner in enumerate((there, here))
+        ]
+    difference = float(np.abs(logits[0] - logits[1]).max())
+    quantized = artifact.output.dtype != "float32"
+    return Equality(
+        images=len(logits[0]),
+        same_labels=int((logits[0].argmax(1) == logits[1].argmax(1)).sum()),
+        largest_difference=difference,
+        largest_steps=round(difference / artifact.output.scale) if quantized else None,
+    )
+
+
+def validation_images(bundle: Path) -> str:
+    """Return the path of the images that everything here runs on: never those of the test split."""
+    return str(bundle / "evaluation" / "validation-images.npy")
+
+
+def require(result: JobResult, title: str) -> JobResult:
+    """Return a job's result; raises JobError when it failed."""
+    if result.failure is not None:
+        raise JobError(f"{title} failed: {result.failure.message}")
+    return result
+
+
+def _logits(
+    runner: Runner, bundle: Path, artifact: Artifact, runtime: str, images: int, arrays: Path
+) -> npt.NDArray[np.float32]:
+    arrays.mkdir()
+    job = Job(
+        id="logits",
+        artifact=str(bundle / artifact.name),
+        runtime=runtime,
+        images=validation_images(bundle),
+        count=images,
+        cells=(JobCell(),),
+        want=("logits",),
+        arrays=str(arrays),
+    )
+    result = require(runner.run(job, timeout_seconds=_SECONDS), f"{artifact.name} in {runtime}")
+    logits: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits))
+    return logits
