@@ -53,21 +53,44 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
 @click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
 @click.option("--device", default="local", show_default=True, help="Where to run.")
+@click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 def bench(
-    bundle: Path, quick: bool, threads: str, batch: str, rounds: int | None, device: str
+    bundle: Path,
+    quick: bool,
+    threads: str,
+    batch: str,
+    rounds: int | None,
+    device: str,
+    fallback: bool,
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds."""
     from hemline.bench.devices import open_device
+    from hemline.bench.devices.checking import check, only_right, require_right
+    from hemline.bench.devices.emulated import EmulatedDevice
+    from hemline.bench.devices.examination import examine
+    from hemline.bench.devices.gpu import GpuDevice
+    from hemline.bench.devices.tflm import TflmDevice
     from hemline.bench.measuring import FULL, QUICK, measure
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
-    where = open_device(device)
+    where = open_device(device, fallback=fallback)
     with files.locked(bundle):
         manifest = _manifest(bundle)
+        if isinstance(where, EmulatedDevice):  # its wall times are no latencies
+            findings = examine(bundle, manifest, where, say=click.echo)
+            merge_into(bundle / RECORDS_NAME, [finding.record for finding in findings])
+            return
         if quick and _measured(bundle, manifest, where.name, plan):
             say("bench: nothing changed since the last one")
             return
+        if isinstance(where, GpuDevice | TflmDevice):
+            checks = check(bundle, manifest, where, say=click.echo)
+            merge_into(bundle / RECORDS_NAME, [r for each in checks for r in each.records])
+            require_right(checks, where)
+            if not where.real_time:
+                return
+            manifest = only_right(manifest, checks)
         records = measure(bundle, manifest, where, plan, say=say)
         merge_into(bundle / RECORDS_NAME, records)
 
