@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "table": "hemline.bench.commands",
     "compare": "hemline.bench.commands",
     "choose": "hemline.bench.commands",
+    "device": "hemline.bench.device_commands",
     "readme": "hemline.bench.commands",
 }
 

@@ -12,6 +12,7 @@ HemlineError                 1  the work could not be done
 ├── BackendError             1  a runtime is missing or broken
 ├── ClaimError               1  a runtime outside the claim stamped into an artifact
 ├── JobError                 1  a job failed in its child process
+│   └── DeviceError          1  a device cannot be reached, or was lost while it worked
 ├── BusyError                1  another process holds the folder
 └── GateError                3  a check that guards shipping said no
 
@@ -82,6 +83,10 @@ class ClaimError(HemlineError):
 
 class JobError(HemlineError):
     """A job failed in its child process, or the child itself died."""
+
+
+class DeviceError(JobError):
+    """A device cannot be reached, or was lost while it worked: it says nothing of the artifact."""
 
 
 class BusyError(HemlineError):

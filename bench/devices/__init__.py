@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from hemline.errors import UnknownNameError
+from hemline.errors import UnknownNameError, UsageError
 from hemline.job import Job, JobResult
 
 
@@ -67,11 +67,14 @@ class Kind:
     name: what stands before the colon of a device's name.
     summary: one line for help and tables.
     open: "module:function" taking what stands after the colon ("" without one), giving a Device.
+    falls_back: whether `open` takes fallback, which lets this machine's processor run what the
+        device cannot.
     """
 
     name: str
     summary: str
     open: str
+    falls_back: bool = False
 
 
 DEVICES: dict[str, Kind] = {
@@ -82,18 +85,54 @@ DEVICES: dict[str, Kind] = {
             summary="this machine's processor",
             open="hemline.bench.devices.local:LocalDevice",
         ),
+        Kind(
+            name="emulated",
+            summary="a Raspberry Pi in qemu: emulated:pi3, pi4, pi5 or pi-32bit",
+            open="hemline.bench.devices.emulated:EmulatedDevice",
+        ),
+        Kind(
+            name="gpu",
+            summary="this machine's GPU; gpu:software for a program in its place",
+            open="hemline.bench.devices.gpu:GpuDevice",
+            falls_back=True,
+        ),
+        Kind(
+            name="tflm",
+            summary="tflite-micro, for the class of microcontrollers",
+            open="hemline.bench.devices.tflm:TflmDevice",
+        ),
+        Kind(
+            name="ssh",
+            summary="a Raspberry Pi or any Linux board: ssh:user@host[:port]",
+            open="hemline.bench.devices.ssh:open_ssh",
+        ),
     )
 }
 
 
-def open_device(name: str) -> Device:
-    """Return the device called `name`: a kind, or a kind and an address behind a colon.
+def open_device(name: str, *, fallback: bool = False) -> Device:
+    """Return the device called `name`: a kind, a kind and an address behind a colon, or a name
+    that the user gave to one (`hemline device add`).
 
-    Raises UnknownNameError with the nearest kind, HemlineError when the device cannot be used.
+    Raises UnknownNameError with the nearest kind, UsageError for a fallback where there is none,
+    HemlineError when the device cannot be used.
     """
     kind, _, address = name.partition(":")
+    if fallback and not (kind in DEVICES and DEVICES[kind].falls_back):
+        raise UsageError(f"{name} has nothing to fall back to: --fallback goes with --device gpu")
     if kind not in DEVICES:
-        raise UnknownNameError("device", name, DEVICES)
+        return _named(name)
     module, _, function = DEVICES[kind].open.partition(":")
-    device: Device = getattr(importlib.import_module(module), function)(address)
+    given = {"fallback": True} if fallback else {}
+    device: Device = getattr(importlib.import_module(module), function)(address, **given)
     return device
+
+
+def _named(name: str) -> Device:
+    from hemline.bench.devices.registry import read_registry, registry_path
+    from hemline.bench.devices.ssh import open_entry
+
+    entries = read_registry(registry_path())
+    if name not in entries:
+        raise UnknownNameError("device", name, (*DEVICES, *entries))
+    return open_entry(entries[name])

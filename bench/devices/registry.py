@@ -1,0 +1,162 @@
+"""devices.toml: the names that a user gave to devices."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hemline import files
+from hemline.bench.devices import DEVICES
+from hemline.bench.devices.address import parse_address
+from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+KIND = "ssh:"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+_PYTHON = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.+-]*")
+_FIELDS = ("address", "folder", "python")
+_LONGEST = 1000  # characters of a folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A device with a name.
+
+    name: letters, digits, - and _.
+    address: ssh:user@host[:port].
+    folder: for Hemline's files on it; empty for the cache folder of its user.
+    python: command that starts Python there.
+    """
+
+    name: str
+    address: str
+    folder: str = ""
+    python: str = "python3"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(f"{self.name!r} is no name: use letters, digits, - and _, at most 40")
+        if not self.address.startswith(KIND):
+            raise UsageError(f"{self.address!r} is no address: write it as ssh:user@host[:port]")
+        parse_address(self.address.removeprefix(KIND))
+        if not self.folder.isprintable() or len(self.folder) > _LONGEST:
+            raise UsageError(f"{self.folder!r} is no folder: use visible characters")
+        if not _PYTHON.fullmatch(self.python):
+            raise UsageError(f"{self.python!r} is no command for Python: write it as python3.11")
+
+
+def registry_path() -> Path:
+    """Return $XDG_CONFIG_HOME/hemline/devices.toml, by default in ~/.config.
+
+    Raises HemlineError when neither is there.
+    """
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    if Path(base).is_absolute():  # relative ones are to be ignored, says the XDG specification
+        return Path(base) / "hemline" / "devices.toml"
+    try:
+        return Path.home() / ".config" / "hemline" / "devices.toml"
+    except RuntimeError as error:
+        raise HemlineError(
+            "this user has no home folder for devices.toml: set XDG_CONFIG_HOME, or use --file"
+        ) from error
+
+
+def read_registry(path: Path) -> dict[str, Entry]:
+    """Return the devices in the file by name, none without a file.
+
+    Raises FileFormatError naming what is wrong.
+    """
+    if not path.exists():
+        return {}
+    return _parsed(_text(path), path)
+
+
+def find_entry(name: str, path: Path) -> Entry:
+    """Return one device; raises UnknownNameError with the nearest name."""
+    entries = read_registry(path)
+    if name not in entries:
+        if not entries:
+            raise UsageError(f"there is no device {name!r}: add it with `hemline device add`")
+        raise UnknownNameError("device", name, entries)
+    return entries[name]
+
+
+def require_free(path: Path, entry: Entry) -> None:
+    """Raise UsageError when there is a device of that name, or a kind of device."""
+    if entry.name in DEVICES:
+        raise UsageError(f"{entry.name} is a kind of device: choose another name")
+    if entry.name in read_registry(path):
+        raise UsageError(f"{path} has {entry.name} already: run `hemline device remove` first")
+
+
+def add_entry(path: Path, entry: Entry) -> None:
+    """Write a device behind the others; what the user wrote stays as it is.
+
+    Raises UsageError when its name is not free.
+    """
+    require_free(path, entry)
+    before = _text(path) if path.exists() else ""
+    gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
+    defaults = Entry(name=entry.name, address=entry.address)
+    lines = [
+        # every string of JSON without control characters is one of TOML
+        f"{field} = {json.dumps(getattr(entry, field), ensure_ascii=False)}"
+        for field in _FIELDS
+        if field == "address" or getattr(entry, field) != getattr(defaults, field)
+    ]
+    _write(path, f"{before}{gap}[{entry.name}]\n" + "\n".join(lines) + "\n")
+
+
+def remove_entry(path: Path, name: str) -> None:
+    """Take a device out of the file; raises UnknownNameError with the nearest name."""
+    find_entry(name, path)
+    kept, inside = [], False
+    for line in _text(path).splitlines(keepends=True):
+        if header := re.match(r"\s*\[\s*([^]]*?)\s*\]", line):
+            inside = header[1].strip("\"'") == name
+        if not inside:
+            kept.append(line)
+    _write(path, "".join(kept))
+
+
+def _write(path: Path, text: str) -> None:
+    _parsed(text, path)  # whatever the user wrote there: nothing is to be broken
+    files.write_bytes(path, text.encode())
+
+
+def _text(path: Path) -> str:
+    try:
+        return files.read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path} is no text in UTF-8: write it again") from error
+
+
+def _parsed(text: str, path: Path) -> dict[str, Entry]:
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path} is no valid TOML ({error}): correct it") from error
+    return {name: _entry(name, fields, path) for name, fields in document.items()}
+
+
+def _entry(name: str, fields: Any, path: Path) -> Entry:
+    if not isinstance(fields, dict) or "address" not in fields:
+        raise FileFormatError(f"{path}: {name} must be a table with an address: correct it")
+    for field, value in fields.items():
+        if field not in _FIELDS or not isinstance(value, str):
+            raise FileFormatError(
+                f"{path}: {name}.{field}: there are {', '.join(_FIELDS)}, all texts: correct it"
+            )
+    try:
+        return Entry(name=name, **fields)
+    except UsageError as error:
+        raise FileFormatError(f"{path}: {error}") from error
