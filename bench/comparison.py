@@ -18,6 +18,7 @@ from hemline.statistics import LatencySummary, summarize
 
 P = TypeVar("P", Latency, Accuracy, Memory)
 KERAS = "keras"
+LOCAL = "local"  # the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +69,13 @@ class Comparison:
 
 
 def compare(records: Sequence[Record]) -> Comparison:
-    """Join records of one model at batch 1 and one thread, each runtime in its newest version.
+    """Join this machine's records of one model at batch 1 and one thread, in newest versions.
 
     Raises HemlineError when the Keras model's answers are missing, or when latencies come from
     unlike hosts: those share no table.
     """
-    all_mine = [record for record in records if record.cell.threads == record.cell.batch == 1]
+    at_one = [record for record in records if record.cell.threads == record.cell.batch == 1]
+    all_mine = [record for record in at_one if record.cell.device == LOCAL]
     versions = _newest_versions(all_mine)
     mine = [r for r in all_mine if r.cell.runtime_version == versions[r.cell.runtime]]
     keras = [record for record in mine if record.cell.runtime == KERAS]

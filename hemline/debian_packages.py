@@ -21,27 +21,35 @@ COMMAND_SECONDS = 180.0  # package lists (10 MB) or the packages (31 MB at most)
 
 
 def unpack_packages(
-    packages: Sequence[str], into: Path, *, architecture: str | None = None
+    packages: Sequence[str],
+    into: Path,
+    *,
+    architecture: str | None = None,
+    dependencies: bool = True,
 ) -> dict[str, str]:
     """Unpack packages and all that they depend on into a folder; return name to version.
 
     Nothing counts as installed, and scripts of packages do not run. `architecture` is Debian's name
-    of another one (arm64, armhf). Raises DataError when apt-get or dpkg-deb is missing, fails or
-    takes too long.
+    of another one (arm64, armhf). Without `dependencies` the packages are taken alone. Raises
+    DataError when apt-get or dpkg-deb is missing, fails or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="hemline-") as name:
         folder = Path(name)
         _require_space(folder)
         apt = _apt(folder, architecture)
         stale = _update(apt, folder)
+        archives = folder / "archives"
         try:
-            _run([*apt, "--assume-yes", "--download-only", "install", *packages], folder)
+            if dependencies:
+                _run([*apt, "--assume-yes", "--download-only", "install", *packages], folder)
+            else:
+                _run([*apt, "download", *packages], archives)
         except DataError as error:
             raise error if stale is None else stale from error
-        archives = sorted((folder / "archives").glob("*.deb"))
-        for archive in archives:
+        fetched = sorted(archives.glob("*.deb"))
+        for archive in fetched:
             _run(["dpkg-deb", "--extract", str(archive), str(into)], folder)
-        return dict(_name_and_version(archive) for archive in archives)
+        return dict(_name_and_version(archive) for archive in fetched)
 
 
 def _require_space(folder: Path) -> None:

@@ -22,14 +22,15 @@ class InterpreterSession:
         `embedding` is the position of a second output; None for a model that has logits only.
         """
         try:
-            interpreter = module.Interpreter(model_content=model, num_threads=threads)
+            interpreter = self._create(module, model, threads)
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
             require_shape(len(inputs), len(outputs), embedding)
             if inputs[0]["shape"][0] != batch:
                 shape = [batch, *(int(size) for size in inputs[0]["shape"][1:])]
                 interpreter.resize_tensor_input(inputs[0]["index"], shape)
             interpreter.allocate_tensors()
-        except (RuntimeError, ValueError, SystemError) as error:
+        # AttributeError: litert 1.1.0 cannot make an interpreter with a number of threads
+        except (RuntimeError, ValueError, SystemError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise BackendError(f"{module.__name__} refuses the model: {reason}") from error
         detail = interpreter.get_input_details()[0]
@@ -68,6 +69,9 @@ class InterpreterSession:
     def close(self) -> None:
         """Free the interpreter."""
         del self._set, self._invoke, self._get, self._interpreter
+
+    def _create(self, module: Any, model: bytes, threads: int) -> Any:
+        return module.Interpreter(model_content=model, num_threads=threads)
 
 
 def _delegate(interpreter: Any) -> str:

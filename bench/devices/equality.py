@@ -23,12 +23,16 @@ class Equality:
 
     images: that both were given.
     same_labels: images that both label alike.
+    logits: that were compared.
+    unequal: of these, the number with other bits.
     largest_difference: between two logits; 0.0 when all bits are equal.
     largest_steps: the same in steps of the output's quantization; None for float outputs.
     """
 
     images: int
     same_labels: int
+    logits: int
+    unequal: int
     largest_difference: float
     largest_steps: int | None
 
@@ -52,11 +56,20 @@ def compare_logits(
             _logits(runner, bundle, artifact, runtime, images, Path(arrays) / str(number))
             for number, runner in enumerate((there, here))
         ]
-    difference = float(np.abs(logits[0] - logits[1]).max())
+    return equality_of(artifact, *logits)
+
+
+def equality_of(
+    artifact: Artifact, there: npt.NDArray[np.float32], here: npt.NDArray[np.float32]
+) -> Equality:
+    """Compare logits (images, classes) that an artifact gave in two places."""
+    difference = float(np.abs(there - here).max())
     quantized = artifact.output.dtype != "float32"
     return Equality(
-        images=len(logits[0]),
-        same_labels=int((logits[0].argmax(1) == logits[1].argmax(1)).sum()),
+        images=len(there),
+        same_labels=int((there.argmax(1) == here.argmax(1)).sum()),
+        logits=there.size,
+        unequal=int((there != here).sum()),
         largest_difference=difference,
         largest_steps=round(difference / artifact.output.scale) if quantized else None,
     )
