@@ -17,6 +17,7 @@ from hemline.console import require_matplotlib, say
 from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
+from hemline.tables import as_text
 
 if TYPE_CHECKING:
     from hemline.bench.measuring import Plan
@@ -101,7 +102,7 @@ def bench(
 def table(bundle: Path, as_json: bool) -> None:
     """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
     from hemline.bench.comparison import compare as join
-    from hemline.bench.table import as_text, bundle_table, conditions_line, refusals
+    from hemline.bench.table import bundle_table, conditions_line, refusals
 
     manifest = _manifest(bundle)
     comparison = join(_records(bundle, manifest))
@@ -125,7 +126,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     from hemline.bench.devices import open_device
     from hemline.bench.measuring import FULL, QUICK, measure
     from hemline.bench.plot import draw
-    from hemline.bench.table import as_text, comparison_table, conditions_line, refusals
+    from hemline.bench.table import comparison_table, conditions_line, refusals
     from hemline.evaluation_set import load_split
 
     require_matplotlib()

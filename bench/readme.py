@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemline.bench.comparison import compare
-from hemline.bench.table import as_markdown, bundle_table, conditions_line
+from hemline.bench.table import bundle_table, conditions_line
 from hemline.bench.verdict import recommend, summarize_choice
 from hemline.budget import Budget
 from hemline.card import Card
@@ -15,6 +15,7 @@ from hemline.errors import GateError, UsageError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.record import read_records
 from hemline.schema import load
+from hemline.tables import as_markdown
 
 _MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -20,7 +20,7 @@ from hemline.bench.devices import open_device
 from hemline.bench.measuring import Plan, measure
 from hemline.bench.placement import Box, place
 from hemline.bench.plot import draw
-from hemline.bench.table import as_markdown, as_text, bundle_table, comparison_table
+from hemline.bench.table import bundle_table, comparison_table
 from hemline.bench.verdict import explain, recommend
 from hemline.budget import Budget
 from hemline.cli import cli
@@ -30,6 +30,7 @@ from hemline.export.schemes import SCHEMES
 from hemline.manifest import Manifest
 from hemline.record import Latency, Memory, Record, merge_into, read_records
 from hemline.runtime.backends import BACKENDS, installed
+from hemline.tables import as_markdown, as_text
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
 CELLS = sum(
