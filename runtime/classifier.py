@@ -7,24 +7,29 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import DataError, UsageError
+from hemline.errors import DataError, UnknownNameError, UsageError
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.lane import BATCHES, Lane
 from hemline.runtime.pixels import PixelEncoder, Pixels
+from hemline.specs import Preprocessing
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    from hemline.runtime.preprocessing import Preprocess
+
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
+# auto: as the artifact says; none: an image of another size is an error
+PREPROCESS = ("auto", "none", *get_args(Preprocessing))
 Output = Literal["run", "embed"]
 
 
@@ -36,16 +41,23 @@ class Classifier:
     each thread; the runtimes compute without holding Python's lock.
     """
 
-    def __init__(self, file: StampedFile, backend: Backend, *, threads: int) -> None:
+    def __init__(
+        self, file: StampedFile, backend: Backend, *, threads: int, preprocess: str = "auto"
+    ) -> None:
         """Open a checked artifact in a backend; most callers want Classifier.load.
 
-        Raises UsageError for fewer than 1 or more than 256 threads.
+        Raises UsageError for fewer than 1 or more than 256 threads, UnknownNameError for an unknown
+        way to preprocess.
         """
+        if preprocess not in PREPROCESS:
+            raise UnknownNameError("preprocessing", preprocess, PREPROCESS)
         if not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, not {threads}")
         self.stamp: Stamp = file.stamp
         self.backend = backend
         self._model, self._threads = file.model, threads
+        way = file.stamp.preprocessing if preprocess == "auto" else preprocess
+        self._preprocess = cast("Preprocess", way)
         self._encoder = PixelEncoder(file.stamp.input)
         self._decoder = Decoder(
             file.stamp.output,
@@ -61,7 +73,12 @@ class Classifier:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, threads: int = 1, runtime: str | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        threads: int = 1,
+        runtime: str | None = None,
+        preprocess: str = "auto",
     ) -> Classifier:
         """Open an artifact in `runtime`, or in the first installed runtime that it claims.
 
@@ -69,23 +86,40 @@ class Classifier:
         smallest that was proven right in this version of the runtime. Raises FileFormatError for an
         unstamped or altered file, ClaimError outside its claim and BackendError when no backend for
         it works.
+
+        `preprocess` says how image files of another size become the model's: as the artifact says
+        (auto), by stretch or product-photo (runtime/preprocessing.py), or not at all (none).
         """
         where = Path(path)
         if where.is_dir():
             where, backend = pick_artifact(where, runtime)
-            return cls(read_stamped(where), backend, threads=threads)
+            return cls(read_stamped(where), backend, threads=threads, preprocess=preprocess)
         file = read_stamped(where)
-        return cls(file, pick_backend(file.stamp, runtime), threads=threads)
+        backend = pick_backend(file.stamp, runtime)
+        return cls(file, backend, threads=threads, preprocess=preprocess)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the class names in the order of their indices."""
         return self.stamp.labels
 
+    def prepare(self, image: Pixels | str | os.PathLike[str]) -> Pixels:
+        """Return the uint8 (height, width, channels) pixels that the model sees of an image.
+
+        An array (h, w[, 1, 3 or 4]) or a file of any size is converted by the way to preprocess;
+        one of the model's size stays as it is. Raises DataError.
+        """
+        if not isinstance(image, np.ndarray):
+            return self._pixels(image)
+        from hemline.runtime.preprocessing import model_pixels
+
+        return model_pixels(image, self.stamp.input, self._preprocess)
+
     def classify(self, image: Pixels | str | os.PathLike[str]) -> Prediction:
         """Classify a uint8 image (height, width[, channels]) or an image file.
 
-        Raises DataError for an image that does not fit.
+        Files are converted as `prepare` does; an array must fit. Raises DataError for an image that
+        does not fit.
         """
         if not isinstance(image, np.ndarray):
             image = self._pixels(image)
@@ -194,12 +228,7 @@ class Classifier:
         if isinstance(image, str | os.PathLike):
             from hemline.runtime.images import read_image
 
-            pixels = read_image(Path(image), self.stamp.input)
-            try:
-                checked: Pixels = self._encoder.as_batch(pixels)[0]
-            except DataError as error:
-                raise DataError(f"{image}: {error}") from error
-            return checked
+            return read_image(Path(image), self.stamp.input, self._preprocess)
         if image is None:
             raise DataError("an image is a uint8 array or a path, not None")
         raise DataError(f"an image is a uint8 array or a path, not {type(image).__name__}")

@@ -1,28 +1,80 @@
 """Classify images with an artifact: label, score and the best classes of each.
 
-ARTIFACT is a file, or the folder of a bundle: then the recommended one is taken.
+ARTIFACT is a file, or the folder of a bundle: then the recommended one is taken. Images are files;
+or frames, which are answered one JSON line each as soon as they have come: of standard input (-),
+of a folder that is watched, of a camera or of a video. A frame that cannot be read is answered with
+its error; the exit code is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, UsageError
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
+
+if TYPE_CHECKING:
+    from hemline.runtime.pixels import Pixels
+    from hemline.runtime.streams import Frame
+
+STREAM = "-"
+Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    parser.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        help="image files (of an animation the first picture); - for frames on standard input: "
+        "PNG, JPEG, PGM, PPM or .npy, one behind the other",
+    )
     add_runtime(parser)
     parser.add_argument("--top", type=positive, default=3, metavar="N", help="classes shown (3)")
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
+    parser.add_argument(
+        "--preprocess",
+        default="auto",
+        metavar="WAY",
+        help="images of another size: stretch, product-photo, none (an error), or auto: as the "
+        "artifact says (default)",
+    )
+    parser.add_argument(
+        "--show", type=Path, metavar="FOLDER", help="also draw what the model saw, into a folder"
+    )
+    parser.add_argument(
+        "--raw",
+        nargs="?",
+        const="",
+        metavar="SIZE",
+        help="standard input is raw 8-bit frames: WIDTHxHEIGHT[xCHANNELS], or WIDTHxHEIGHT:yuv420 "
+        "(default: the model's own size)",
+    )
+    parser.add_argument(
+        "--watch",
+        type=Path,
+        metavar="FOLDER",
+        help="answer every image file that is in a folder or comes into it, until SIGINT or "
+        "SIGTERM (exit code 0)",
+    )
+    parser.add_argument(
+        "--camera", metavar="WHICH", help="a camera by number, device or address, until the same"
+    )
+    parser.add_argument("--video", metavar="FILE", help="a video file")
+    parser.add_argument(
+        "--count", type=positive, metavar="N", help="end after so many frames of a stream"
+    )
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
@@ -44,35 +96,150 @@ def positive(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Classify each image; one that cannot be read does not keep the others from it."""
+    _require_one_source(options)
     with silenced():
-        opened = Classifier.load(options.artifact, threads=options.threads, runtime=options.runtime)
+        classifier = Classifier.load(
+            options.artifact,
+            threads=options.threads,
+            runtime=options.runtime,
+            preprocess=options.preprocess,
+        )
+    with classifier:
+        show = _shown(options)
+        if options.images and options.images != [STREAM]:
+            return _answer_files(classifier, options, show)
+        with _frames(classifier, options) as frames:
+            return _answer_frames(classifier, frames, options, show)
+
+
+def _require_one_source(options: argparse.Namespace) -> None:
+    if options.raw == STREAM:  # `--raw -`: the size was left out
+        options.raw, options.images = "", [*options.images, STREAM]
+    given = [name for name in ("watch", "camera", "video") if getattr(options, name) is not None]
+    sources = [*(f"--{name}" for name in given), *(["images"] if options.images else [])]
+    if len(sources) != 1:
+        raise UsageError(
+            f"{' and '.join(sources)} at once: name one of them"
+            if sources
+            else "nothing to classify: name images, - for standard input, --watch, --camera or "
+            "--video"
+        )
+    if STREAM in options.images and len(options.images) > 1:
+        raise UsageError("- stands for standard input: name it alone, or name files")
+    if options.raw is not None and options.images != [STREAM]:
+        raise UsageError("--raw tells of frames on standard input: name - as the image")
+    if options.count is not None and options.images not in ([], [STREAM]):
+        raise UsageError("--count ends a stream: of files, name as many as you want")
+
+
+def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
     code = 0
-    with opened as classifier:
-        for image in options.images:
-            try:
+    for image in options.images:
+        try:
+            if show is None:
                 prediction = classifier.classify(image)
-            except HemlineError as error:
-                code = code or error.exit_code
-                print(f"error: {error}", file=sys.stderr)
-                continue
-            print(answer(str(image), prediction, options.top, as_json=options.json))
+            else:
+                from hemline.runtime.images import read_picture
+
+                picture = read_picture(Path(image))
+                seen = classifier.prepare(picture)
+                prediction = classifier.classify(seen)
+                show(Path(image).stem, picture, seen, prediction)
+        except HemlineError as error:
+            code = code or error.exit_code
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        print(answer(str(image), prediction, options.top, as_json=options.json))
     return code
+
+
+def _answer_frames(
+    classifier: Classifier, frames: Iterator[Frame], options: argparse.Namespace, show: Show | None
+) -> int:
+    """Answer each frame with a line of JSON; return 1 when there was one that cannot be read."""
+    code = 0
+    for number, frame in enumerate(frames):
+        document: dict[str, Any] = {"frame": number}
+        if frame.image is not None:
+            document["image"] = frame.image
+        try:
+            if frame.pixels is None:
+                raise frame.error or HemlineError("the frame has no pixels")
+            seen = classifier.prepare(frame.pixels)
+            prediction = classifier.classify(seen)
+            document |= _told(prediction, options.top)
+            if show is not None:
+                name = "frame" if frame.image is None else Path(frame.image).stem
+                show(name, frame.pixels, seen, prediction)
+        except HemlineError as error:
+            code, document["error"] = 1, str(error)
+        print(json.dumps(document, allow_nan=False), flush=True)
+        if number + 1 == options.count:
+            break
+    return code
+
+
+@contextlib.contextmanager
+def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Iterator[Frame]]:
+    """Yield the frames of the stream that was asked for."""
+    from hemline.runtime import streams
+
+    if options.images:
+        spec = classifier.stamp.input
+        raw = None if options.raw is None else streams.raw_format(options.raw, spec)
+        yield streams.from_bytes(streams.standard_input(), raw)
+    elif options.watch is not None:
+        from hemline.runtime.watching import watched
+
+        with streams.until_told() as wait:
+            yield watched(options.watch, wait)
+    else:
+        from hemline.runtime.camera import camera_frames, video_frames
+
+        if options.video is not None:
+            yield video_frames(options.video)
+            return
+        with streams.until_told() as wait:
+            yield camera_frames(options.camera, wait)
+
+
+def _shown(options: argparse.Namespace) -> Show | None:
+    """Return what draws an answer into the folder of --show."""
+    if options.show is None:
+        return None
+    from hemline.runtime.showing import Album
+
+    album = Album(options.show)
+
+    def show(name: str, image: Pixels, seen: Pixels, prediction: Prediction) -> None:
+        best = prediction.top(options.top)
+        others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
+        album.add(name, image, seen, f"{prediction.label}  ({others})")
+
+    return show
 
 
 def answer(image: str, prediction: Prediction, top: int, *, as_json: bool) -> str:
     """Return one line for one image."""
-    best = prediction.top(top)
     if as_json:
-        return json.dumps(
-            {
-                "image": image,
-                "label": prediction.label,
-                "index": prediction.index,
-                "score": round(prediction.score, 6),
-                "top": [{"label": label, "score": round(score, 6)} for label, score in best],
-            }
-        )
+        return json.dumps({"image": image, **_told(prediction, top)}, allow_nan=False)
+    best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
     return (
         f"{image}: {prediction.label} {100 * prediction.score:.1f} %  (top {len(best)}: {others})"
     )
+
+
+def _told(prediction: Prediction, top: int) -> dict[str, Any]:
+    best = prediction.top(top)
+    return {
+        "label": prediction.label,
+        "index": prediction.index,
+        "score": _number(prediction.score),
+        "top": [{"label": label, "score": _number(score)} for label, score in best],
+    }
+
+
+def _number(score: float) -> float | None:
+    """Return a score for JSON, which has no NaN: null where a model gives one."""
+    return round(score, 6) if math.isfinite(score) else None

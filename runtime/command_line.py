@@ -42,6 +42,8 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell programmers is nothing for users
+    if sys.stdout is None:  # closed before we began: nobody would get the answers
+        return ENDED_BY_READER
     try:
         code = _run(list(arguments), program)
         sys.stdout.flush()

@@ -1,82 +1,186 @@
-"""Read image files into the pixels that a model takes."""
+"""Read image files into pixels: what a camera, a shop or a scanner stores, and arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from tokenize import TokenError
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from hemline.errors import BackendError, DataError
+from hemline.runtime import netpbm
 from hemline.runtime.pixels import Pixels
+from hemline.runtime.preprocessing import Preprocess, model_pixels
 from hemline.specs import InputSpec
 
-_LARGEST_PIXELS = 50_000_000  # a 50-megapixel photograph; more is refused before it is unpacked
-
-
-def read_image(path: Path, spec: InputSpec) -> Pixels:
-    """Return the uint8 (height, width, channels) pixels of an image file or .npy array.
-
-    An image of another size is scaled to the model's, after its EXIF rotation was applied and
-    transparency was laid on black, as the backgrounds of Fashion-MNIST are. Raises DataError.
-    """
-    if path.suffix == ".npy":
-        return _read_npy(path)
-    try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
-    except ImportError as error:
-        raise BackendError(
-            f"reading {path.suffix or path} needs pillow: pip install 'hemline[image]'"
-        ) from error
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > _LARGEST_PIXELS:
-                raise DataError(
-                    f"{path} has {image.width} × {image.height} pixels: scale it down first"
-                )
-            upright = ImageOps.exif_transpose(image)
-            return _fitted(upright, spec)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{path} is not an image that can be read: {error}") from error
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return DataError(f"cannot read {path}: {reason[0].lower()}{reason[1:]}")
-
-
-def _fitted(image, spec: InputSpec) -> Pixels:  # type: ignore[no-untyped-def]
+if TYPE_CHECKING:
     from PIL import Image
 
-    if image.mode.startswith("I;16"):
-        # pillow clips 16-bit gray to 255 when it converts: keep the high byte instead
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        opaque = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", opaque.size, "black"), opaque)
-    image = image.convert("L" if spec.channels == 1 else "RGB")
-    if image.size != (spec.width, spec.height):
-        image = image.resize((spec.width, spec.height), Image.Resampling.LANCZOS)
-    return np.asarray(image, np.uint8).reshape(spec.shape)
+# Endings of the files that --watch answers; others may be named, their content decides.
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".avif"),
+    *(".pgm", ".ppm", ".pnm", ".npy"),
+)
+_LARGEST_PIXELS = 50_000_000  # a 50-megapixel photograph; more is refused before it is unpacked
+_KEPT_PIXELS = 4_000_000  # of a larger photograph a reduced copy is kept; models take far less
+_DRAFT_SIDE = 1024  # pixels of the shorter side that a JPEG is unpacked to at least
+_BAND = 256  # rows of a 16-bit image that are brought to 8 bits at a time
+# EXIF orientation: how the stored pixels become upright
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: image[::-1].swapaxes(0, 1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: lambda image: image[:, ::-1].swapaxes(0, 1),
+}
 
 
-def _read_npy(path: Path) -> Pixels:
+def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") -> Pixels:
+    """Return the uint8 (height, width, channels) pixels that a model sees of a file.
+
+    Raises DataError, naming the file.
+    """
+    picture = read_picture(path)
     try:
-        array = np.load(path, allow_pickle=False)
-    # numpy's header parser and its zip reader let these through as they are
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        MemoryError,
-        SyntaxError,
-        TokenError,
-        BadZipFile,
-    ) as error:
-        raise _unreadable(path, error) from error
+        return model_pixels(picture, spec, preprocess)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_picture(path: Path) -> Pixels:
+    """Return the uint8 pixels of an image file or an array of .npy, in their own size.
+
+    Images are (height, width, 1, 3 or 4 with opacity), upright; arrays are what they are. A very
+    large photograph comes reduced to about 4 megapixels. Raises DataError, naming the file.
+    """
+    try:
+        with path.open("rb") as stream:
+            if path.suffix != ".npy":
+                return read_stream(stream, str(path))
+            size = path.stat().st_size
+            if size > 4 * _LARGEST_PIXELS:
+                raise DataError(f"{path} has {size} bytes: scale the image down first")
+            return read_array(stream, str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def read_stream(stream: BinaryIO, name: str) -> Pixels:
+    """Return the uint8 pixels of one whole image in a file that can be wound back.
+
+    `name` stands for it in the DataError.
+    """
+    start = stream.read(8)
+    stream.seek(0)
+    if start[:2] not in netpbm.MAGICS:
+        return _decoded(stream, name)
+    try:
+        _require_small(netpbm.read_header(stream.read(8192).__getitem__), name)
+        stream.seek(0)
+        return netpbm.read_netpbm(stream.read())
+    except IndexError as error:
+        raise DataError(f"cannot read {name}: it is cut short") from error
+    except DataError as error:
+        raise DataError(f"cannot read {name}: {error}") from error
+
+
+def _decoded(stream: BinaryIO, name: str) -> Pixels:
+    """Return the pixels of what pillow reads."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        kind = Path(name).suffix or name
+        raise BackendError(f"reading {kind} needs pillow: pip install 'hemline[image]'") from error
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong with metadata is no matter here
+            with Image.open(stream) as image:
+                _require_small(image, name)
+                return _pixels(image, name)
+    except DataError:
+        raise
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise DataError(f"{name} is not an image that can be read: {_reason(error)}") from error
+    except Exception as error:  # parsers let anything out when a file was crafted
+        raise _unreadable(name, error) from error
+
+
+def _require_small(image: Image.Image | netpbm.Header, name: str) -> None:
+    if image.width * image.height > _LARGEST_PIXELS:
+        raise DataError(f"{name} has {image.width} × {image.height} pixels: scale it down first")
+
+
+def _pixels(image: Image.Image, name: str) -> Pixels:
+    turned = _UPRIGHT.get(image.getexif().get(0x0112, 1), _UPRIGHT[1])
+    _tell_of_more(image, name)
+    image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
+    if image.mode.startswith("I"):
+        return turned(_eight_bits(image))
+    if image.mode == "F":
+        raise DataError(f"cannot read {name}: it holds floating-point values, save it as 8-bit")
+    image.load()
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    pixels = image.width * image.height
+    if pixels > _KEPT_PIXELS:
+        image = image.reduce(max(2, round((pixels / _KEPT_PIXELS) ** 0.5)))
+    array = np.asarray(image, np.uint8)
+    return turned(array.reshape(*array.shape[:2], -1))
+
+
+def _eight_bits(image: Image.Image) -> Pixels:
+    """Return 16-bit gray as 8-bit, (height, width, 1): pillow itself would clip it to 255."""
+    pixels = np.empty((image.height, image.width, 1), np.uint8)
+    for top in range(0, image.height, _BAND):
+        band = np.asarray(image.crop((0, top, image.width, min(top + _BAND, image.height))))
+        pixels[top : top + _BAND, :, 0] = np.clip(band, 0, 65535).astype(np.uint16) >> 8
+    return pixels
+
+
+def _tell_of_more(image: Image.Image, name: str) -> None:
+    """Say that only the first picture of an animation is taken.
+
+    Telephones put a second one behind many photographs (MPO): that needs no mention.
+    """
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        import logging
+
+        logging.getLogger(__name__).warning("%s is animated: its first picture is taken", name)
+
+
+def read_array(stream: BinaryIO, name: str) -> Pixels:
+    """Return the array of a .npy file. Raises DataError."""
+    try:
+        array = np.load(stream, allow_pickle=False)
+    except _npy_errors() as error:
+        raise _unreadable(name, error) from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{path} is no single array: save one with numpy.save")
+        raise DataError(f"{name} is no single array: save one with numpy.save")
     return array
+
+
+def _npy_errors() -> tuple[type[Exception], ...]:
+    """Return what numpy's header parser and its zip reader let through as it is."""
+    from tokenize import TokenError
+    from zipfile import BadZipFile
+
+    return (ValueError, EOFError, MemoryError, SyntaxError, TokenError, BadZipFile)
+
+
+def _unreadable(name: str, error: Exception) -> DataError:
+    return DataError(f"cannot read {name}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line, without the name of a file or of a stream."""
+    reason = getattr(error, "strerror", None) or str(error).partition(" <_io.")[0]
+    line = " ".join(reason.split()) or type(error).__name__
+    return f"{line[0].lower()}{line[1:]}"

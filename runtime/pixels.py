@@ -38,7 +38,7 @@ class PixelEncoder:
 
     def as_images(self, images: Pixels) -> Pixels:
         """Return checked images (n, height, width, channels), the same memory. Raises DataError."""
-        self._require_pixels(images)
+        require_uint8(images)
         if images.ndim == 3 and self.spec.channels == 1:
             images = images[..., np.newaxis]
         if images.shape[1:] != self.spec.shape:
@@ -47,7 +47,7 @@ class PixelEncoder:
 
     def as_batch(self, image: Pixels) -> Pixels:
         """Return one checked image as a batch (1, height, width, channels). Raises DataError."""
-        self._require_pixels(image)
+        require_uint8(image)
         if image.shape not in self._shapes:
             raise self._misfit(image.shape)
         return image.reshape((1, *self.spec.shape))
@@ -58,23 +58,26 @@ class PixelEncoder:
         The channel axis may be left out of a gray image. The tensor is valid until the next call.
         Raises DataError for another dtype or shape.
         """
-        self._require_pixels(image)
+        require_uint8(image)
         if image.shape not in self._shapes:
             raise self._misfit(image.shape)
         self._write(image)
         return self._tensor
 
-    def _require_pixels(self, image: Pixels) -> None:
-        if not isinstance(image, np.ndarray):
-            raise DataError(f"an image is a uint8 array, not {type(image).__name__}")
-        if image.dtype != _UINT8:
-            raise DataError(
-                f"an image has dtype uint8 (0 … 255), not {image.dtype}: convert it first"
-            )
-
     def _misfit(self, shape: tuple[int, ...]) -> DataError:
-        size = " × ".join(map(str, self.spec.shape))
-        return DataError(f"images have {size} values here, not shape {shape}")
+        height, width, channels = self.spec.shape
+        message = f"images have {height} × {width} × {channels} values here, not shape {shape}"
+        if shape == (channels, height, width):
+            message += ": the channels come last, numpy.moveaxis(image, 0, -1) puts them there"
+        return DataError(message)
+
+
+def require_uint8(image: Pixels) -> None:
+    """Raise DataError for what is no array of 8-bit pixels."""
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"an image is a uint8 array, not {type(image).__name__}")
+    if image.dtype != _UINT8:
+        raise DataError(f"an image has dtype uint8 (0 … 255), not {image.dtype}: convert it first")
 
 
 def pixel_table(spec: InputSpec) -> Tensor:

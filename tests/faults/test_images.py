@@ -73,6 +73,10 @@ def write_bad(folder: Path, pixels: np.ndarray) -> dict[str, str]:
     write_bomb(folder / "bomb.png", 30_000)
     write_bomb(folder / "large.png", 10_000)
     (folder / "cut.gif").write_bytes(b"GIF89a\x1c\x00\x1c\x00")
+    (folder / "cut.pgm").write_bytes(b"P5 28 28 255\n" + pixels.tobytes()[:99])
+    (folder / "headless.ppm").write_bytes(b"P6 28")
+    (folder / "large.pgm").write_bytes(b"P5 99999 99999 255\n")
+    Image.fromarray(pixels.astype(np.float32)).save(folder / "real.tif")
     np.save(folder / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
     (folder / "pickle.npy").write_bytes(pickle.dumps({"an": "object"}))
     with zipfile.ZipFile(folder / "zip.npy", "w") as archive:
@@ -86,6 +90,10 @@ def write_bad(folder: Path, pixels: np.ndarray) -> dict[str, str]:
         "bomb.png": "pixels",
         "large.png": "10000 × 10000 pixels: scale it down",
         "cut.gif": "",
+        "cut.pgm": "685 bytes of pixels are missing",
+        "headless.ppm": "cut short",
+        "large.pgm": "99999 × 99999 pixels: scale it down",
+        "real.tif": "floating-point values, save it as 8-bit",
         "pickled.npy": "allow_pickle=False",
         "pickle.npy": "allow_pickle=False",
         "zip.npy": "no single array",
@@ -94,7 +102,9 @@ def write_bad(folder: Path, pixels: np.ndarray) -> dict[str, str]:
 
 def write_bad_arrays(folder: Path, pixels: np.ndarray) -> dict[str, str]:
     """Write .npy files that are no image; return name to what must be said of each."""
-    np.save(folder / "shape.npy", pixels[:5])
+    np.save(folder / "shape.npy", pixels.reshape(2, 14, 28))
+    np.save(folder / "first.npy", np.stack([pixels] * 3))
+    np.save(folder / "none.npy", pixels[:0])
     np.save(folder / "float.npy", np.full(SIZE, np.nan))
     (folder / "header.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00" + b"{" * 118)
     with (folder / "endless.npy").open("wb") as stream:
@@ -102,8 +112,10 @@ def write_bad_arrays(folder: Path, pixels: np.ndarray) -> dict[str, str]:
         np.lib.format.write_array_header_1_0(stream, header)
     (folder / "broken-zip.npy").write_bytes(b"PK\x03\x04 and no more")
     return {
-        "shape.npy": "28 × 28 × 1",
-        "float.npy": "uint8",
+        "shape.npy": "height × width values, or × 1, 3 or 4 channels, not shape (2, 14, 28)",
+        "first.npy": "has its channels last, not shape (3, 28, 28): numpy.moveaxis(image, 0, -1)",
+        "none.npy": "not shape (0, 28)",
+        "float.npy": "dtype uint8 (0 … 255), not float64: convert it first",
         "header.npy": "cannot read",
         "endless.npy": "cannot read",
         "broken-zip.npy": "cannot read",
@@ -115,7 +127,8 @@ def test_an_image_is_the_same_in_every_form(hemline, bundle: Path, pixels: np.nd
     ended = hemline.run("classify", bundle / "int8.onnx", *paths.values(), "--json")
     answers = [json.loads(line) for line in ended.output.splitlines()]
     assert ended.code == 0
-    assert ended.errors == ()
+    assert len(ended.errors) == 1
+    assert "animated.gif is animated: its first picture is taken" in ended.errors[0]
     assert [Path(answer["image"]).name for answer in answers] == list(paths)
     assert {answer["label"] for answer in answers} == {answers[0]["label"]}
 

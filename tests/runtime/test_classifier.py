@@ -105,7 +105,7 @@ def test_files_of_unlike_size_in_a_batch_are_named(bundle: Path, tmp_path: Path)
         np.save(tmp_path / f"{name}.npy", np.zeros((side, side), np.uint8))
     unlike = [tmp_path / "a.npy", tmp_path / "b.npy"]
     with (
-        Classifier.load(bundle / "int8.tflite") as classifier,
+        Classifier.load(bundle / "int8.tflite", preprocess="none") as classifier,
         pytest.raises(DataError, match="28 × 28 × 1 values"),
     ):
         classifier.classify_batch(unlike)

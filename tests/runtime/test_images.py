@@ -69,7 +69,7 @@ def test_a_large_image_is_scaled(tmp_path: Path) -> None:
 
 def test_an_array_file_is_read(tmp_path: Path, pixels: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", pixels)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.npy", GRAY), pixels)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.npy", GRAY)[..., 0], pixels)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.npy", "a.jpg"])

@@ -1,0 +1,106 @@
+"""Draw what a model saw: the image beside the model's pixels, with the answer below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hemline import files
+from hemline.errors import BackendError
+from hemline.runtime.pixels import Pixels
+from hemline.runtime.preprocessing import as_picture, laid_on
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+_SIDE, _MARGIN, _CAPTION = 280, 12, 44  # pixels
+_PAPER, _INK = (236, 236, 236), (20, 20, 20)
+_TILES = (210, 240)  # grays of the squares that show through where an image is transparent
+
+
+class Album:
+    """A folder of pictures, one for each answer. Raises BackendError without pillow."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import PIL  # noqa: F401 — to say at once that it is missing
+        except ImportError as error:
+            raise BackendError("--show needs pillow: pip install 'hemline[image]'") from error
+        self._folder, self._count = folder, 0
+
+    def add(self, name: str, image: Pixels, seen: Pixels, answer: str) -> Path:
+        """Write the picture of one answer; return its path.
+
+        `image` is uint8 (height, width[, channels]) as it came, `seen` what the model was given.
+        Pictures are numbered, so that equal names do not meet. Raises HemlineError.
+        """
+        path = self._folder / f"{self._count:06d}-{name}.png"
+        self._count += 1
+        picture = _composed(as_picture(image), seen, name, answer)
+        with files.replacing(path) as partial:
+            picture.save(partial)
+        return path
+
+
+def _composed(image: Pixels, seen: Pixels, name: str, answer: str) -> Image.Image:
+    from PIL import Image, ImageDraw
+
+    size = (2 * _SIDE + 3 * _MARGIN, _SIDE + 2 * _MARGIN + _CAPTION)
+    sheet = Image.new("RGB", size, _PAPER)
+    second = _SIDE + 2 * _MARGIN
+    for pixels, at in ((_on_tiles(image), _MARGIN), (seen, second)):
+        tile = _fitted(pixels)
+        sheet.paste(tile, (at + (_SIDE - tile.width) // 2, _MARGIN + (_SIDE - tile.height) // 2))
+    draw = ImageDraw.Draw(sheet)
+    first, height = _SIDE + _MARGIN + 8, 22
+    came = f"{image.shape[1]} x {image.shape[0]}"
+    _write(draw, (_MARGIN, first), f"{came}  {name}", 13)
+    _write(draw, (second, first), f"{seen.shape[1]} x {seen.shape[0]}  as the model saw it", 13)
+    _write(draw, (_MARGIN, first + height), answer, 15, width=2 * _SIDE + _MARGIN)
+    return sheet
+
+
+def _fitted(pixels: Pixels) -> Image.Image:
+    """Return a picture whose longer side is _SIDE; enlarged pixels stay squares."""
+    from PIL import Image
+
+    gray = pixels.shape[2] < 3
+    picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if gray else pixels[..., :3]))
+    share = _SIDE / max(picture.size)
+    size = (max(1, round(picture.width * share)), max(1, round(picture.height * share)))
+    way = Image.Resampling.LANCZOS if share < 1 else Image.Resampling.NEAREST
+    return picture.resize(size, way)
+
+
+def _on_tiles(image: Pixels) -> Pixels:
+    """Return an image laid on a pattern of squares where it is transparent."""
+    if image.shape[2] != 4:
+        return image
+    rows, columns = np.arange(image.shape[0]), np.arange(image.shape[1])
+    square = max(1, max(image.shape[:2]) // 20)
+    dark = (rows[:, np.newaxis] // square + columns // square) % 2 == 0
+    light, shade = (laid_on(image, gray) for gray in (_TILES[1], _TILES[0]))
+    return np.where(dark[..., np.newaxis], shade, light)
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, *, width: int = _SIDE
+) -> None:
+    """Write one line, cut off where it would leave its column."""
+    font = _font(size)
+    # pillow's own font has little more, and the plain one fails at the rest
+    text = text.encode("latin-1", "replace").decode("latin-1")
+    while len(text) > 1 and draw.textlength(text, font) > width:
+        text = f"{text[:-2]}~"
+    draw.text(at, text, _INK, font)
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return pillow's own font, of a size where this pillow can."""
+    from PIL import ImageFont, features
+
+    if features.check("freetype2") and hasattr(ImageFont, "load_default_imagefont"):
+        return ImageFont.load_default(size)
+    return ImageFont.load_default()

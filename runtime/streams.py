@@ -1,0 +1,154 @@
+"""Where frames come from that are no named files: standard input, a folder, a camera, a video.
+
+A source yields each frame as it comes: its pixels, or why it has none. One frame is held at a
+time, so a stream may last for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+
+from hemline.errors import DataError, HemlineError, UsageError
+from hemline.runtime.frames import LARGEST_BYTES, Read, image_frames, raw_frames
+from hemline.runtime.images import read_array, read_stream
+from hemline.runtime.pixels import Pixels
+from hemline.specs import InputSpec
+
+_RAW = re.compile(r"(\d{1,5})x(\d{1,5})(?:x([134])|:(yuv420))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame of a stream.
+
+    pixels: uint8 (height, width[, channels]); None where there are none.
+    error: why there are none.
+    image: the file it was read from; None where there is no file.
+    """
+
+    pixels: Pixels | None = None
+    error: HemlineError | None = None
+    image: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawFormat:
+    """How the bytes of a raw frame are arranged.
+
+    height, width, channels: of the pixels, channels last.
+    size_bytes: of a frame; more than its pixels where color follows in planes of its own.
+    """
+
+    height: int
+    width: int
+    channels: int
+    size_bytes: int
+
+    def pixels(self, content: bytes) -> Pixels:
+        """Return the uint8 pixels (height, width, channels) of a frame."""
+        shape = (self.height, self.width, self.channels)
+        count = self.height * self.width * self.channels
+        return np.frombuffer(content, np.uint8, count).reshape(shape)
+
+
+def raw_format(text: str, spec: InputSpec) -> RawFormat:
+    """Read WIDTHxHEIGHT[xCHANNELS] or WIDTHxHEIGHT:yuv420; an empty text is the model's own size.
+
+    Without CHANNELS there are as many as the model takes. Of yuv420 the first plane is taken, the
+    gray image. Raises UsageError.
+    """
+    if not text:
+        text = f"{spec.width}x{spec.height}"
+    found = _RAW.fullmatch(text)
+    if found is None or not (int(found[1]) and int(found[2])):
+        raise UsageError(f"{text!r} is no size of raw frames: say 640x480, 640x480x3 or :yuv420")
+    width, height = int(found[1]), int(found[2])
+    if found[4] is not None:
+        if spec.channels != 1:
+            raise UsageError(
+                "of yuv420 frames only the gray image is read: this model takes colour"
+            )
+        # two planes of colour, each half as wide and half as high, rounded up
+        colour = 2 * ((width + 1) // 2) * ((height + 1) // 2)
+        raw = RawFormat(height=height, width=width, channels=1, size_bytes=width * height + colour)
+    else:
+        channels = int(found[3] or spec.channels)
+        size = width * height * channels
+        raw = RawFormat(height=height, width=width, channels=channels, size_bytes=size)
+    if raw.size_bytes > LARGEST_BYTES:
+        raise UsageError(f"a raw frame has at most {LARGEST_BYTES} bytes, {text} are more")
+    return raw
+
+
+def from_bytes(read: Read, raw: RawFormat | None) -> Iterator[Frame]:
+    """Yield the raw frames, or the images, that `read` brings."""
+    contents = image_frames(read) if raw is None else raw_frames(read, raw.size_bytes)
+    for content in contents:
+        if isinstance(content, DataError):
+            yield Frame(error=content)
+            continue
+        try:
+            yield Frame(pixels=_decoded(content) if raw is None else raw.pixels(content))
+        except (HemlineError, MemoryError) as error:
+            yield Frame(error=error if isinstance(error, HemlineError) else _no_memory())
+
+
+def _decoded(content: bytes) -> Pixels:
+    if content.startswith(b"\x93NUMPY"):
+        return read_array(BytesIO(content), "the frame")
+    return read_stream(BytesIO(content), "the frame")
+
+
+def _no_memory() -> DataError:
+    return DataError("the frame needs more memory than there is")
+
+
+def standard_input() -> Read:
+    """Return what reads standard input as soon as something comes. Raises UsageError, DataError."""
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: pipe frames into it")
+    if sys.stdin.isatty():
+        raise UsageError("standard input is a terminal: pipe frames into it")
+    stream: Any = sys.stdin.buffer
+
+    def read(count: int) -> bytes:
+        try:
+            chunk: bytes = stream.read1(count)
+            return chunk
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise DataError(f"cannot read standard input: {reason}") from error
+
+    return read
+
+
+@contextlib.contextmanager
+def until_told() -> Iterator[Callable[[float], bool]]:
+    """Yield a function that waits for some seconds and tells whether the process was told to end.
+
+    Inside, SIGINT and SIGTERM let a source end behind the frame in hand; a second one ends at once.
+    """
+    told = threading.Event()
+    before: dict[int, Any] = {}
+
+    def on_signal(number: int, _: object) -> None:
+        told.set()
+        signal.signal(number, before[number])
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        before[each] = signal.signal(each, on_signal)
+    try:
+        yield told.wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
