@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "train": "hemline.train.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",
+    "runtimes": "hemline.runtime_commands",
     "inspect": "hemline.runtime.commands",
     "classify": "hemline.runtime.commands",
     "selftest": "hemline.runtime.commands",

@@ -171,7 +171,9 @@ def find_interpreter(text: str | None) -> Interpreter:
     try:
         implementation, numbers, executable = json.loads(_run([path, "-I", "-c", code]))
     except (HemlineError, ValueError) as error:
-        raise UsageError(f"{path} is no Python that can make environments ({error})") from error
+        raise UsageError(
+            f"{path} is no Python with the module venv: name another one, or install python3-venv"
+        ) from error
     version = ".".join(map(str, numbers))
     if implementation != "cpython" or tuple(numbers) < OLDEST_PYTHON:
         raise UsageError(

@@ -123,6 +123,10 @@ class WheelRequest:
         tags = [f"--platform={name}_{self.machine}" for name in names]
         return [*options, "--implementation=cp", *tags]
 
+    def at(self, version: str) -> WheelRequest:
+        """Return the same for one version."""
+        return dataclasses.replace(self, version=version)
+
     def __str__(self) -> str:
         where = "" if self.machine is None else f" on {self.machine}"
         return f"Python {self.python}{where}"
@@ -173,6 +177,11 @@ class WheelSet:
     wheels: tuple[Wheel, ...]
     created: str
 
+    @property
+    def name(self) -> str:
+        """Return what it is called in lists: litert==2.3.0@3.11 for aarch64."""
+        return f"{self.runtime}=={self.version}@{self.python} for {self.machine}"
+
     def paths(self, folder: Path) -> tuple[Path, ...]:
         """Return the files, given the folder that the set lies in."""
         return tuple(folder / wheel.name for wheel in self.wheels)
@@ -206,6 +215,31 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
 
     made(folder, make, needs_bytes=_LARGEST_SET_BYTES)
     return folder, schema.load(WheelSet, folder / RECORD_NAME)
+
+
+def wheel_sets(cache: Path | None = None) -> list[tuple[Path, WheelSet]]:
+    """Return the folder and the record of each wheel set that is here."""
+    folders = sorted(path.parent for path in wheels_folder(cache).glob(f"*/[!.]*/{RECORD_NAME}"))
+    return [(folder, schema.load(WheelSet, folder / RECORD_NAME)) for folder in folders]
+
+
+def find_wheel_sets(
+    runtime: str, version: str, python: str | None, machine: str, cache: Path | None = None
+) -> list[tuple[Path, WheelSet]]:
+    """Return the wheel sets of a runtime for a machine; raises UnknownNameError for none."""
+    there = [pair for pair in wheel_sets(cache) if pair[1].machine == machine]
+    found = [
+        (folder, wheels)
+        for folder, wheels in there
+        if (wheels.runtime, wheels.version) == (runtime, version)
+        and python in (None, wheels.python)
+    ]
+    if not there:
+        raise UsageError(f"no wheels for {machine} were added (see `hemline runtimes list`)")
+    if not found:
+        asked = f"{runtime}=={version}{f'@{python}' if python else ''} for {machine}"
+        raise UnknownNameError("wheel set", asked, {wheels.name for _, wheels in there})
+    return found
 
 
 def wheels_folder(cache: Path | None = None) -> Path:
