@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from click.testing import CliRunner
 from required import missing
@@ -73,9 +74,10 @@ def job_of(bundle: Path, artifact: str, runtime: str, arrays: Path, **changes: o
     )
 
 
-def logits_of(result: JobResult, cell: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def logits_of(result: JobResult, cell: int = 0) -> npt.NDArray[np.float32]:
     assert result.failure is None, result.failure
-    return np.load(str(result.cells[cell].logits))
+    logits: npt.NDArray[np.float32] = np.load(str(result.cells[cell].logits))
+    return logits
 
 
 @pytest.mark.parametrize(
