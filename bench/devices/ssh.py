@@ -63,7 +63,7 @@ class SshDevice:
         self.python = python
         self.connection = Connection(address)
         self.store = Store(self.connection, name, folder=folder, python=python)
-        self._ours = tempfile.TemporaryDirectory(prefix="hemline-")
+        self._ours: tempfile.TemporaryDirectory[str] | None = None
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
@@ -170,7 +170,9 @@ class SshDevice:
     def close(self) -> None:
         """Give up the connection."""
         self.connection.close()
-        self._ours.cleanup()
+        if self._ours is not None:
+            self._ours.cleanup()
+            self._ours = None
 
     def _connect(self) -> None:
         if not self.connection.alive:
@@ -203,6 +205,7 @@ class SshDevice:
         return self.store.environment(wheels, key)
 
     def _runtime_file(self) -> Pushable:
+        self._ours = self._ours or tempfile.TemporaryDirectory(prefix="hemline-")
         path = Path(self._ours.name) / NAME
         if not path.exists():
             write_runtime_file(path)

@@ -1,0 +1,391 @@
+"""What can be said of boards without one: addresses, names, wheels, and what is not believed."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hemline.bench.devices import DEVICES, on_board, open_device
+from hemline.bench.devices.address import parse_address
+from hemline.bench.devices.board_wheels import board_wheels
+from hemline.bench.devices.connection import Connection
+from hemline.bench.devices.connection_failures import failure
+from hemline.bench.devices.registry import (
+    Entry,
+    add_entry,
+    read_registry,
+    registry_path,
+    remove_entry,
+)
+from hemline.bench.devices.store import pushable
+from hemline.bench.devices.survey import Survey, read_survey
+from hemline.bench.devices.untrusted import npy_bytes, plain, read_logits
+from hemline.cli import cli
+from hemline.errors import (
+    BackendError,
+    DeviceError,
+    FileFormatError,
+    JobError,
+    UnknownNameError,
+    UsageError,
+)
+
+BOARD = Survey(
+    machine="aarch64",
+    pointer_bits=64,
+    python="3.11.2",
+    libc="glibc 2.36",
+    numpy=None,
+    folder="/home/pi/.cache/hemline",
+    writable=True,
+    free_bytes=1 << 30,
+    files={},
+    environments=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pi@board", ("-l", "pi", "--", "board")),
+        ("pi@board.local:2222", ("-p", "2222", "-l", "pi", "--", "board.local")),
+        ("board", ("--", "board")),
+        ("me@company.org@host", ("-l", "me@company.org", "--", "host")),
+        ("pi@[fe80::1%eth0]:22", ("-p", "22", "-l", "pi", "--", "fe80::1%eth0")),
+        ("pi@192.168.0.7", ("-l", "pi", "--", "192.168.0.7")),
+    ],
+)
+def test_an_address_becomes_words_for_ssh(text: str, words: tuple[str, ...]) -> None:
+    address = parse_address(text)
+    assert address.words == words
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@board",
+        "pi@",
+        "-oProxyCommand=touch x",
+        "pi@-oProxyCommand=x",
+        "-l@board",
+        "pi@a board",
+        "pi@board;reboot",
+        "pi@$(reboot)",
+        "pi@'board'",
+        'pi@"board"',
+        "pi@board:0",
+        "pi@board:65536",
+        "pi@board:99999999999999999999",
+        "pi@board:22:22",
+        "pi@board\n",
+        "pi@fe80::1",
+        "p i@board",
+        "pi@" + "b" * 300,
+    ],
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is no address: write it as ssh:user@host"):
+        parse_address(text)
+
+
+def test_words_for_a_board_are_quoted_for_its_shell() -> None:
+    words = ("printf", "%s|", "it's", "a b", 'a"b', ";", "$(x)", "-x", "`x`", "*", "")
+    remote = Connection(parse_address("pi@board")).command(words)[-1]
+    done = subprocess.run(["sh", "-c", remote], capture_output=True, text=True, check=True)
+    assert done.stdout == "".join(f"{word}|" for word in words[2:])
+
+
+def test_ssh_is_asked_for_no_password_no_agent_and_a_known_key() -> None:
+    command = Connection(parse_address("pi@board")).command(("true",))
+    wanted = {"-oBatchMode=yes", "-oForwardAgent=no", "-oStrictHostKeyChecking=yes"}
+    assert wanted <= set(command)
+    assert command.index("--") == len(command) - 3
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("No ED25519 host key is known for x\nHost key verification failed.", "compare the finger"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", r"ssh-keygen -R '\[board\]:2222'"),
+        ("pi@board: Permission denied (publickey).", "`ssh-copy-id -p 2222 pi@board`"),
+        ("Could not resolve hostname board: no", "does not resolve"),
+        ("connect to host board port 22: Connection timed out", "whether the board is on"),
+        ("", r"it said nothing\): try `ssh -p 2222 pi@board`"),
+        ("\x1b[2J something else", "something else"),
+    ],
+)
+def test_a_failure_of_ssh_says_what_to_do(said: str, told: str) -> None:
+    error = failure(said, parse_address("pi@board:2222"))
+    assert isinstance(error, DeviceError)
+    assert str(error).isprintable()
+    with pytest.raises(DeviceError, match=told):
+        raise error
+
+
+def test_names_are_written_beside_what_the_user_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text('# my boards\n[old]\naddress = "ssh:pi@old"  # in the cellar')
+    entry = Entry(name="pi4", address="ssh:pi@board:2222", folder='/a "b"/ü\\', python="python3.11")
+    add_entry(path, entry)
+    assert read_registry(path)["pi4"] == entry
+    with pytest.raises(UsageError, match="has pi4 already"):
+        add_entry(path, entry)
+    add_entry(path, Entry(name="new", address="ssh:board"))
+    remove_entry(path, "old")
+    assert list(read_registry(path)) == ["pi4", "new"]
+    remove_entry(path, "pi4")
+    remove_entry(path, "new")
+    assert path.read_text() == "# my boards\n"
+
+
+@given(folder=st.text(st.characters(blacklist_categories=("C",)), max_size=30))
+def test_any_visible_folder_can_be_read_again(
+    folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("registry") / "devices.toml"
+    try:
+        entry = Entry(name="pi4", address="ssh:pi@board", folder=folder)
+    except UsageError:
+        assert not folder.isprintable()
+        return
+    add_entry(path, entry)
+    assert read_registry(path) == {"pi4": entry}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[pi4", "no valid TOML"),
+        ("pi4 = 1", "must be a table with an address"),
+        ("[pi4]\n", "must be a table with an address"),
+        ('[pi4]\naddress = "ssh:pi@board"\nport = 22', r"pi4\.port: there are address"),
+        ('[pi4]\naddress = "ssh:pi@board;x"', "is no address"),
+        ('[pi4]\naddress = "local"', "is no address"),
+        ('["a b"]\naddress = "ssh:pi@board"', "is no name"),
+        ('[pi4]\naddress = "ssh:pi@board"\npython = "-c x"', "is no command for Python"),
+    ],
+)
+def test_a_wrong_file_of_names_is_told(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text(text)
+    with pytest.raises(FileFormatError, match=told):
+        read_registry(path)
+
+
+@pytest.mark.parametrize("name", ["local", "a b", "-x", "", "a.b", "a" * 41])
+def test_a_board_gets_no_name_that_misleads(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError):
+        add_entry(tmp_path / "devices.toml", Entry(name=name, address="ssh:pi@board"))
+
+
+def test_a_name_that_nobody_gave_is_told_with_the_nearest() -> None:
+    add_entry(registry_path(), Entry(name="kitchen", address="ssh:pi@board"))
+    with pytest.raises(UnknownNameError, match="did you mean 'kitchen'"):
+        open_device("kitchn")
+    assert open_device("kitchen").name == "kitchen"
+    assert open_device("ssh:pi@board").name == "ssh:pi@board"
+
+
+def test_every_kind_of_device_says_what_it_is_in_one_line() -> None:
+    assert all(kind.summary and "\n" not in kind.summary for kind in DEVICES.values())
+
+
+def run_hemline(*words: str) -> str:
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_names_are_listed_and_removed_without_asking_a_board(tmp_path: Path) -> None:
+    path = tmp_path / "boards.toml"
+    assert "add one with `hemline device add`" in run_hemline("device", "list", "--file", str(path))
+    add_entry(path, Entry(name="pi4", address="ssh:pi@board", python="python3.11"))
+    assert run_hemline("device", "list", "--file", str(path)).split() == [
+        "pi4",
+        "ssh:pi@board",
+        "python3.11",
+    ]
+    listed = json.loads(run_hemline("device", "list", "--file", str(path), "--json"))
+    assert listed == [
+        {"name": "pi4", "address": "ssh:pi@board", "folder": "", "python": "python3.11"}
+    ]
+    run_hemline("device", "remove", "pi4", "--file", str(path))
+    assert read_registry(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "runtime", "told"),
+    [
+        ({"machine": "riscv64"}, "litert", "no wheels for riscv64 with 64 bits"),
+        ({"machine": "x86_64", "pointer_bits": 32}, "litert", "no wheels for x86_64 with 32 bits"),
+        ({"libc": ""}, "litert", "another C library"),
+        ({"pointer_bits": 32}, "tflite-runtime", "apt-get install python3-numpy"),
+        ({"pointer_bits": 32, "numpy": "2.1.0"}, "tflite-runtime", r"cannot work with numpy 2\.1"),
+    ],
+)
+def test_a_runtime_that_a_board_cannot_run_has_a_reason(
+    changes: dict[str, Any], runtime: str, told: str
+) -> None:
+    with pytest.raises(BackendError, match=told):
+        board_wheels(runtime, "2.3.0", replace(BOARD, **changes))
+
+
+def test_a_board_of_64_bits_with_a_system_of_32_gets_wheels_of_32() -> None:
+    assert replace(BOARD, pointer_bits=32).platform == "armv7l"
+
+
+def on_this_board(folder: Path, *words: str, given: bytes = b"") -> tuple[int, list[Any]]:
+    """Run what runs on boards here; return its exit code and what it answered."""
+    done = subprocess.run(
+        [sys.executable, "-I", on_board.__file__, words[0], str(folder), *words[1:]],
+        input=given,
+        capture_output=True,
+        check=False,
+    )
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_survey_of_this_machine_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "not there"
+    code, (document,) = on_this_board(folder, "survey")
+    survey = read_survey(b"welcome\n" + json.dumps(document).encode(), "pi4")
+    assert code == 0
+    assert survey.folder == str(folder)
+    assert survey.python == ".".join(map(str, sys.version_info[:3]))
+    assert survey.writable
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"{}",
+        b"[1]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        json.dumps({"machine": "aarch64"}).encode(),
+    ],
+)
+def test_a_survey_that_is_none_is_one_line(answer: bytes) -> None:
+    with pytest.raises(DeviceError, match="pi4 gave no valid answer about itself") as caught:
+        read_survey(answer, "pi4")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"folder": "relative"},
+        {"folder": "/a\x1b[2J"},
+        {"files": {"a": -1}},
+        {"free_bytes": 10**30},
+        {"python": 3},
+        {"more": 1},
+    ],
+)
+def test_a_survey_that_is_odd_is_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    _, (document,) = on_this_board(tmp_path, "survey")
+    with pytest.raises(DeviceError) as caught:
+        read_survey(json.dumps({**document, **change}).encode(), "pi4")
+    assert str(caught.value).isprintable()
+
+
+def framed(path: Path, offset: int = 0, until: int | None = None) -> bytes:
+    file = pushable(path)
+    header = {"name": file.name, "size": file.size_bytes, "offset": offset}
+    return json.dumps(header).encode() + b"\n" + path.read_bytes()[offset:until]
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> Path:
+    path = tmp_path / "sent.npy"
+    path.write_bytes(np.random.default_rng(1).bytes(1000))
+    return path
+
+
+def test_files_are_stored_under_their_hash(tmp_path: Path, sent: Path) -> None:
+    name = pushable(sent).name
+    code, answers = on_this_board(tmp_path / "b", "receive", given=framed(sent) + framed(sent))
+    assert (code, answers) == (0, [{"name": name, "state": "stored"}] * 2)
+    (stored,) = (tmp_path / "b" / "store").iterdir()
+    assert (stored.name, stored.read_bytes()) == (name, sent.read_bytes())
+
+
+def test_a_file_that_was_cut_is_continued(tmp_path: Path, sent: Path) -> None:
+    folder, name = tmp_path / "b", pushable(sent).name
+    _, answers = on_this_board(folder, "receive", given=framed(sent, until=400))
+    assert answers == [{"name": name, "state": "cut"}]
+    _, (document,) = on_this_board(folder, "survey")
+    assert document["files"] == {f"{name}{on_board.PARTIAL}": 400}
+    _, answers = on_this_board(folder, "receive", given=framed(sent, offset=400))
+    assert answers == [{"name": name, "state": "stored"}]
+    assert [path.name for path in (folder / "store").iterdir()] == [name]
+
+
+def test_a_file_whose_hash_is_not_its_name_is_not_kept(tmp_path: Path, sent: Path) -> None:
+    content = framed(sent)
+    content = content[:-1] + bytes([content[-1] ^ 1])
+    _, answers = on_this_board(tmp_path / "b", "receive", given=content)
+    assert answers[0]["state"] == "damaged"
+    assert list((tmp_path / "b" / "store").iterdir()) == []
+
+
+def test_a_header_that_was_cut_stores_nothing(tmp_path: Path, sent: Path) -> None:
+    code, answers = on_this_board(tmp_path / "b", "receive", given=framed(sent)[:30])
+    assert (code, answers) == (0, [])
+
+
+def test_half_an_environment_is_never_there(tmp_path: Path, sent: Path) -> None:
+    wheel = tmp_path / "damaged.whl"
+    wheel.write_bytes(sent.read_bytes())
+    on_this_board(tmp_path / "b", "receive", given=framed(wheel))
+    code, answers = on_this_board(tmp_path / "b", "unpack", "key", pushable(wheel).name)
+    assert code == 1
+    assert "not a zip file" in answers[0]["error"]
+    assert list((tmp_path / "b" / "environments").iterdir()) == []
+
+
+@given(st.text())
+def test_a_text_of_a_board_is_one_visible_line(text: str) -> None:
+    shown = plain(text, 50)
+    assert shown.isprintable()
+    assert len(shown) <= 50
+
+
+def npy(array: Any) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def test_logits_that_fit_are_taken() -> None:
+    array = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert (read_logits(npy(array), (3, 2), "pi4") == array).all()
+    assert len(npy(array)) <= npy_bytes((3, 2))
+
+
+@given(at=st.integers(0, 151), value=st.integers(0, 255))
+def test_altered_logits_are_an_array_or_one_line(at: int, value: int) -> None:
+    content = bytearray(npy(np.zeros((3, 2), np.float32)))
+    content[at] = value
+    try:
+        array = read_logits(bytes(content), (3, 2), "pi4")
+    except JobError as error:
+        assert str(error).isprintable()  # noqa: PT017 — either outcome is right
+    else:
+        assert (array.dtype, array.shape) == (np.float32, (3, 2))
