@@ -13,9 +13,10 @@ from hemline.console import data_option, fetch_options, say
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.fetch import load_images
-from hemline.manifest import Artifact, Verdict
+from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO, is_checkpoint
 from hemline.train.models import find_model
+from hemline.verdict_table import Judged, reasons, verdict_tables
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -92,6 +93,12 @@ def export(
 @click.option("--images", type=_FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
 @click.option("--expected", type=_FILE, help="Their classes, .npy, integers (n,).")
 @click.option("-o", "--out", type=_FILE, help="Stamped copy (default: FILE's name with -admitted).")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    help="litert==1.4.0, installed (the default), all; repeat for more.",
+)
 def verify(
     target: Path,
     as_json: bool,
@@ -103,9 +110,11 @@ def verify(
     images: Path | None,
     expected: Path | None,
     out: Path | None,
+    runtimes: tuple[str, ...],
 ) -> None:
     """Verify a bundle or a file in every installed runtime; exit code 3 when one is wrong.
 
+    A bundle also in versions that were added (`hemline runtimes add`), with --runtime.
     A file that was made elsewhere is admitted: tried in processes of its own, then stamped.
     """
     from hemline.export.foreign.verifying import ForeignOptions, verify_file
@@ -120,36 +129,42 @@ def verify(
         expected=expected,
         output=out,
     )
+    if runtimes and not target.is_dir():
+        raise UsageError(f"{target} is a file: only a bundle is verified with --runtime")
     if not target.is_dir():
         verify_file(target, options, as_json=as_json)
         return
     if options.given:
         raise UsageError(f"{target} is a bundle: only a foreign file takes these options")
-    _verify_bundle(target, as_json)
+    _verify_bundle(target, runtimes, as_json)
 
 
-def _verify_bundle(bundle: Path, as_json: bool) -> None:
+def _verify_bundle(bundle: Path, runtimes: tuple[str, ...], as_json: bool) -> None:
     from hemline.export.verification import verify_bundle
     from hemline.manifest import read_manifest
+    from hemline.runtime.targets import find_targets
 
+    targets = find_targets(runtimes) if runtimes else None
     refused: GateError | None = None
     with files.locked(bundle):
         try:
-            manifest = verify_bundle(bundle, read_manifest(bundle), say=say)
+            manifest = verify_bundle(bundle, read_manifest(bundle), targets, say=say)
         except GateError as error:  # the verdicts were written before it was raised
             refused, manifest = error, read_manifest(bundle)
-    for artifact in manifest.artifacts:
-        for verdict in artifact.verdicts:
-            click.echo(_verdict_line(artifact, verdict, as_json))
+    _print_verdicts(
+        [(a.name, verdict) for a in manifest.artifacts for verdict in a.verdicts], as_json
+    )
     if refused is not None:
         raise refused
 
 
-def _verdict_line(artifact: Artifact, verdict: Verdict, as_json: bool) -> str:
+def _print_verdicts(judged: list[Judged], as_json: bool) -> None:
     if as_json:
-        return json.dumps({"artifact": artifact.name, **schema.to_document(verdict)})
-    reason = f" ({verdict.reason})" if verdict.reason else ""
-    return f"{artifact.name} in {verdict.runtime} {verdict.version}: {verdict.status}{reason}"
+        for name, verdict in judged:
+            click.echo(json.dumps({"artifact": name, **schema.to_document(verdict)}))
+        return
+    texts = [as_text(table) for table in verdict_tables(judged)]
+    click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(judged)) else [])]))
 
 
 def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path | None) -> Path:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 from hemline import files
 from hemline.attribution import cell_of, conditions_of
 from hemline.card import Score
-from hemline.errors import JobError
+from hemline.environments import RuntimeTarget
+from hemline.errors import BackendError, JobError
 from hemline.evaluation_set import EvaluationSplit
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Status, Verdict
 from hemline.provenance import commit
 from hemline.record import Accuracy, Cell, Conditions, Record, pack_predictions
-from hemline.runtime.backends import Backend, version_of
 from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool, JobProcess
 
@@ -27,6 +27,7 @@ from hemline.runtime.process import JobPool, JobProcess
 SLOW_NS = 1_000_000
 SLOW_IMAGES = 1000
 _TRIAL = JobCell(warmup=3, invocations=9)
+_TRIAL_SECONDS = 120.0  # for the import and 13 images: longer is a runtime that hangs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Outcome:
     records: tuple[Record, ...]
 
 
-def inputs_of(manifest: Manifest, artifact: Artifact, backend: Backend) -> str:
+def inputs_of(manifest: Manifest, artifact: Artifact, target: RuntimeTarget) -> str:
     """Return the fingerprint of all that a verdict depends on."""
     return files.fingerprint(
         {
@@ -46,7 +47,7 @@ def inputs_of(manifest: Manifest, artifact: Artifact, backend: Backend) -> str:
             "evaluation": manifest.evaluation_sha256,
             "bounds": [artifact.tolerance, artifact.minimum_agreement],
             "slow": [SLOW_NS, SLOW_IMAGES],
-            "runtime": [backend.name, version_of(backend), np.__version__],
+            "runtime": [target.runtime, target.version, target.numpy_version, target.python],
         }
     )
 
@@ -56,25 +57,29 @@ def judge_cell(
     bundle: Path,
     manifest: Manifest,
     artifact: Artifact,
-    backend: Backend,
+    target: RuntimeTarget,
     splits: dict[str, EvaluationSplit],
     arrays: Path,
 ) -> Outcome:
-    """Run every split in one runtime, in a process of the pool, and judge the answers."""
+    """Run every split in one runtime, in a process of the pool, and judge the answers.
+
+    It is run outside the artifact's claim too: only so is seen what happens there.
+    """
     empty = Verdict(
-        runtime=backend.name,
-        version=version_of(backend),
+        runtime=target.runtime,
+        version=target.version,
         status="refused",
         reason="",
         scores=(),
         agreement=0,
         largest_difference=0.0,
-        numpy_version=np.__version__,
-        inputs_sha256=inputs_of(manifest, artifact, backend),
+        numpy_version=target.numpy_version,
+        inputs_sha256=inputs_of(manifest, artifact, target),
+        python_version=target.python,
     )
     try:
-        with processes.process(backend.name) as process:
-            results = _run_splits(process, bundle, artifact, backend, splits, arrays)
+        with processes.process(target) as process:
+            results = _run_splits(process, bundle, artifact, target, splits, arrays)
     except JobError as error:
         broken = replace(empty, status="wrong", reason=str(error), inputs_sha256="")
         return Outcome(artifact=artifact.name, verdict=broken, records=())
@@ -108,31 +113,40 @@ def _run_splits(
     process: JobProcess,
     bundle: Path,
     artifact: Artifact,
-    backend: Backend,
+    target: RuntimeTarget,
     splits: dict[str, EvaluationSplit],
     arrays: Path,
 ) -> dict[str, JobResult]:
     """Run every split, or its first images only where the runtime is slow with this file."""
-    jobs = {name: _job(bundle, artifact, backend, s, arrays) for name, s in splits.items()}
-    trial = process.run(replace(jobs["test"], cells=(_TRIAL,), want=("latencies",), count=1))
+    jobs = {name: _job(bundle, artifact, target, s, arrays) for name, s in splits.items()}
+    trial = process.run(
+        replace(jobs["test"], cells=(_TRIAL,), want=("latencies",), count=1),
+        timeout_seconds=_TRIAL_SECONDS,
+    )
     if trial.failure is not None:
         return {"test": trial}
+    if trial.runtime_version != target.version:
+        raise BackendError(
+            f"{target.name} is really {trial.runtime} {trial.runtime_version}: "
+            f"run `hemline runtimes remove {target.name}`, then add it again"
+        )
     slow = statistics.median(trial.cells[0].latencies_ns) > SLOW_NS
     count = SLOW_IMAGES if slow else None
     return {name: process.run(replace(job, count=count)) for name, job in jobs.items()}
 
 
 def _job(
-    bundle: Path, artifact: Artifact, backend: Backend, split: EvaluationSplit, arrays: Path
+    bundle: Path, artifact: Artifact, target: RuntimeTarget, split: EvaluationSplit, arrays: Path
 ) -> Job:
     return Job(
-        id=f"{artifact.name}-{backend.name}-{split.name}",
+        id=f"{artifact.name}-{target.name}-{split.name}",
         artifact=str(bundle / artifact.name),
-        runtime=backend.name,
+        runtime=target.runtime,
         images=str(split.images_path),
         cells=(JobCell(threads=1, batch=1),),
         want=("logits",),
         arrays=str(arrays),
+        outside_claim=True,
     )
 
 

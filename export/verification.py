@@ -1,17 +1,18 @@
-"""Run every artifact in every installed runtime and say where it is right, refused or wrong."""
+"""Run every artifact in runtimes and versions, and say where it is right, refused or wrong."""
 
 from __future__ import annotations
 
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from hemline import schema
-from hemline.errors import GateError, HemlineError
+from hemline.environments import RuntimeTarget
+from hemline.errors import GateError, HemlineError, UsageError
 from hemline.evaluation_set import SPLITS, load_split
 from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
 from hemline.manifest import (
@@ -22,24 +23,32 @@ from hemline.manifest import (
     require_artifacts,
 )
 from hemline.record import RECORDS_NAME, merge_into
-from hemline.runtime.backends import BACKENDS, Backend, installed
+from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobPool
+from hemline.runtime.targets import installed_targets
+from hemline.specs import version_key
 from hemline.stamp import read_stamped
+from hemline.verdict_table import title_of
 
 log = logging.getLogger(__name__)
 
 
 def verify_bundle(
-    bundle: Path, manifest: Manifest, *, say: Callable[[str], None] = log.info
+    bundle: Path,
+    manifest: Manifest,
+    targets: Sequence[RuntimeTarget] | None = None,
+    *,
+    say: Callable[[str], None] = log.info,
 ) -> Manifest:
-    """Bring the verdicts up to date, write them into the manifest and return it.
+    """Bring the verdicts of some targets up to date, write them into the manifest and return it.
 
-    Verdicts on unchanged inputs are kept. Raises GateError (after writing) when an artifact is not
-    right inside its claim, HemlineError when no runtime is installed.
+    Without `targets` those are the installed runtimes. Verdicts on unchanged inputs are kept, those
+    of other targets too. Raises GateError (after writing) when an artifact is not right inside its
+    claim, HemlineError when it has no runtime among the installed ones.
     """
     require_artifacts(bundle, manifest)
     splits = {name: load_split(bundle, name, manifest.evaluation_sha256) for name in SPLITS}
-    pairs = _pairs(manifest.artifacts)
+    pairs = _pairs(manifest.artifacts, targets)
     recorded = (bundle / RECORDS_NAME).exists()
     todo = [pair for pair in pairs if not recorded or _current(manifest, *pair) is None]
     outcomes: list[Outcome] = []
@@ -61,8 +70,7 @@ def verify_bundle(
             finally:
                 pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
         names = [artifact.name for artifact in manifest.artifacts]
-        runtimes = list(BACKENDS)
-        outcomes.sort(key=lambda o: (names.index(o.artifact), runtimes.index(o.verdict.runtime)))
+        outcomes.sort(key=lambda o: (names.index(o.artifact), _in_table(o.verdict)))
         records = [record for outcome in outcomes for record in outcome.records]
         records += [keras_record(manifest, split) for split in splits.values()]
         merge_into(bundle / RECORDS_NAME, records)
@@ -80,60 +88,70 @@ def require_claims(bundle: Path, manifest: Manifest) -> None:
         for verdict in artifact.verdicts:
             claimed = any(claim.admits(verdict.runtime, verdict.version) for claim in claims)
             if claimed and verdict.status != "right":
-                broken.append(
-                    f"{artifact.name} in {verdict.runtime} {verdict.version}: {verdict.reason}"
-                )
+                broken.append(f"{artifact.name} in {title_of(verdict)}: {verdict.reason}")
     if broken:
         raise GateError(f"not right where it claims to be: {'; '.join(broken)}")
 
 
-def _pairs(artifacts: Iterable[Artifact]) -> list[tuple[Artifact, Backend]]:
-    here = [backend for backend in BACKENDS.values() if installed(backend)]
+def _pairs(
+    artifacts: Iterable[Artifact], targets: Sequence[RuntimeTarget] | None
+) -> list[tuple[Artifact, RuntimeTarget]]:
+    here = installed_targets() if targets is None else targets
     pairs = []
     for artifact in artifacts:
-        fitting = [backend for backend in here if backend.format == artifact.format]
-        if not fitting:
+        fitting = [t for t in here if BACKENDS[t.runtime].format == artifact.format]
+        if not fitting and targets is None:
             extras = [b.extra for b in BACKENDS.values() if b.format == artifact.format]
             raise HemlineError(
                 f"no runtime for {artifact.name} is installed: pip install 'hemline[{extras[0]}]'"
             )
-        pairs += [(artifact, backend) for backend in fitting]
+        pairs += [(artifact, target) for target in fitting]
+    if not pairs:
+        names = ", ".join(target.name for target in here)
+        raise UsageError(f"no artifact is of the format that {names} opens: name another --runtime")
     return pairs
 
 
-def _current(manifest: Manifest, artifact: Artifact, backend: Backend) -> Verdict | None:
-    wanted = inputs_of(manifest, artifact, backend)
+def _current(manifest: Manifest, artifact: Artifact, target: RuntimeTarget) -> Verdict | None:
+    wanted = inputs_of(manifest, artifact, target)
     return next((v for v in artifact.verdicts if v.inputs_sha256 == wanted), None)
 
 
-def _slowest_first(pairs: list[tuple[Artifact, Backend]]) -> list[tuple[Artifact, Backend]]:
+def _slowest_first(
+    pairs: list[tuple[Artifact, RuntimeTarget]],
+) -> list[tuple[Artifact, RuntimeTarget]]:
     """Order work so that the last pieces are short: the least preferred runtime is the slowest."""
     order = list(BACKENDS)
-    return sorted(pairs, key=lambda pair: order.index(pair[1].name), reverse=True)
+    place = {target: (order.index(target.runtime), target.name) for _, target in pairs}
+    return sorted(pairs, key=lambda pair: place[pair[1]], reverse=True)
 
 
 def _with_verdicts(manifest: Manifest, outcomes: list[Outcome]) -> Manifest:
     artifacts = []
     for artifact in manifest.artifacts:
         fresh = [o.verdict for o in outcomes if o.artifact == artifact.name]
-        replaced = {(v.runtime, v.version) for v in fresh}
-        kept = [v for v in artifact.verdicts if (v.runtime, v.version) not in replaced]
+        replaced = {_place(v) for v in fresh}
+        # one without a Python is an older Hemline's: any newer one of that version replaces it
+        replaced |= {(v.runtime, v.version, "") for v in fresh}
+        kept = [v for v in artifact.verdicts if _place(v) not in replaced]
         verdicts = sorted([*kept, *fresh], key=_in_table)
         artifacts.append(replace(artifact, verdicts=tuple(verdicts)))
     return replace(manifest, artifacts=tuple(artifacts))
 
 
-def _in_table(verdict: Verdict) -> tuple[int, str]:
+def _place(verdict: Verdict) -> tuple[str, str, str]:
+    return (verdict.runtime, verdict.version, verdict.python_version)
+
+
+def _in_table(verdict: Verdict) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     order = list(BACKENDS)  # a newer Hemline may have verified in runtimes that are not in it
-    return (
-        order.index(verdict.runtime) if verdict.runtime in order else len(order),
-        verdict.version,
-    )
+    at = order.index(verdict.runtime) if verdict.runtime in order else len(order)
+    return (at, version_key(verdict.version), version_key(verdict.python_version))
 
 
 def _line(outcome: Outcome) -> str:
     verdict = outcome.verdict
-    where = f"verify {outcome.artifact} in {verdict.runtime} {verdict.version}: {verdict.status}"
+    where = f"verify {outcome.artifact} in {title_of(verdict)}: {verdict.status}"
     score = verdict.score("test")
     if score is None:
         return f"{where} ({verdict.reason})"

@@ -30,6 +30,7 @@ class Verdict:
     largest_difference: between logits of the artifact and of the Keras model, over the test split.
     numpy_version: that the runtime ran with.
     inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
+    python_version: that the runtime ran in, major.minor; empty where an older Hemline judged.
     """
 
     runtime: str
@@ -41,6 +42,7 @@ class Verdict:
     largest_difference: float
     numpy_version: str
     inputs_sha256: str
+    python_version: str = added("")
 
     def score(self, split: str) -> Score | None:
         """Return the counts of one split, or None."""
@@ -62,7 +64,7 @@ class Artifact:
     recipe_sha256: of all that the file was made from; the same value needs no new export.
     tolerance: largest difference from the Keras model's logits that is still right.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
-    verdicts: one for each runtime and version that it was tried in.
+    verdicts: one for each runtime, version and Python that it was tried in.
     embedding: of its second output; None where it has logits only.
     """
 
@@ -81,9 +83,13 @@ class Artifact:
     embedding: EmbeddingSpec | None = added(None)
 
     def status_in(self, runtime: str, version: str) -> Status | None:
-        """Return what it was seen to do in a version of a runtime; None where it was not tried."""
-        found = (v.status for v in self.verdicts if (v.runtime, v.version) == (runtime, version))
-        return next(found, None)
+        """Return what it was seen to do in a version of a runtime; None where it was not tried.
+
+        Of several Pythons the worst counts.
+        """
+        found = {v.status for v in self.verdicts if (v.runtime, v.version) == (runtime, version)}
+        worst_first: tuple[Status, ...] = ("wrong", "refused", "right")
+        return next((status for status in worst_first if status in found), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,8 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
         for artifact in manifest.artifacts
         for order, (backend, version) in enumerate(here)
         if artifact.status_in(backend.name, version) == "right"
+        # it may have been right outside its claim too, where it is not opened
+        and read_stamped(bundle / artifact.name).stamp.claimed(backend.name, version)
     ]
     if not proven:
         names = " or ".join(f"{backend.name} {version}" for backend, version in here)

@@ -12,14 +12,18 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
 from hemline.job import Job, JobResult
 from hemline.schema import from_document, to_document
 
+if TYPE_CHECKING:
+    from hemline.environments import RuntimeTarget
+
 _STOP_SECONDS = 5.0
+_MOST_IDLE = 6  # two for each of three runtimes, at 60 MB each
 _LONGEST_ANSWER = 256 << 20  # characters; ten million latencies have about 60 MB
 
 
@@ -129,35 +133,43 @@ def how_it_ended(code: int, errors: str) -> str:
 class JobPool:
     """Job processes that are handed from one piece of work to the next, several at a time.
 
-    Each key (a runtime) has processes of its own, so that no two runtimes share one.
+    Each target has processes of its own, so that no two runtimes share one.
     """
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[JobProcess]] = {}
+        self._idle: list[tuple[RuntimeTarget, JobProcess]] = []  # that worked last stands last
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def process(self, key: str) -> Iterator[JobProcess]:
-        """Lend an idle process of this key, or a new one; one that failed is not lent again."""
-        with self._lock:
-            idle = self._idle.setdefault(key, [])
-            process = idle.pop() if idle else None
-        process = process or JobProcess()
+    def process(self, target: RuntimeTarget) -> Iterator[JobProcess]:
+        """Lend an idle process of a target, or a new one; one that failed is not lent again."""
+        process = self._take(target) or JobProcess(target.command)
         try:
             yield process
         except BaseException:
             process.close()
             raise
         with self._lock:
-            self._idle[key].append(process)
+            self._idle.append((target, process))
+            surplus = [self._idle.pop(0)[1] for _ in self._idle[_MOST_IDLE:]]
+        for each in surplus:
+            each.close()
 
     def close(self) -> None:
         """End the idle processes."""
         with self._lock:
-            processes = [process for idle in self._idle.values() for process in idle]
+            processes = [process for _, process in self._idle]
             self._idle.clear()
         for process in processes:
             process.close()
+
+    def _take(self, target: RuntimeTarget) -> JobProcess | None:
+        with self._lock:
+            fitting = [pair for pair in self._idle if pair[0] == target]
+            if not fitting:
+                return None
+            self._idle.remove(fitting[-1])
+            return fitting[-1][1]
 
     def __enter__(self) -> JobPool:
         return self
