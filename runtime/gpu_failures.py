@@ -32,15 +32,22 @@ _KNOWN = (
         r"(libcu|libnv|libcudnn)\S*\.so\S*: cannot open shared object",
         "a library of CUDA is missing ({note}): pip install 'onnxruntime-gpu[cuda,cudnn]'",
     ),
+    (
+        r"dynamic-sized tensors",
+        "the GPU needs tensors of fixed sizes, and this model has others",
+    ),
     (r"No (supported )?adapters( found)?", "no GPU is offered to this process ({note})"),
 )
 _MISSING = re.compile(r"(\S+\.so\S*|\S+\.dll): cannot open shared object file.*")
+_LEFT = re.compile(r"([A-Z][A-Z0-9_]*): .* is not supported\.")  # as LiteRT lists operators
 _LONGEST_NOTE = 160
 
 
 def why(notes: Iterable[str], otherwise: str) -> str:
     """Return the reason that stands in lines of native output, else the first line of another."""
     lines = [line.strip() for line in notes if line.strip()]
+    if left := sorted({found[1] for line in lines if (found := _LEFT.match(line))}):
+        return f"the GPU has no kernels for operators of this model ({', '.join(left)})"
     for pattern, sentence in _KNOWN:
         for line in lines:
             if re.search(pattern, line):

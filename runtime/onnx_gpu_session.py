@@ -114,7 +114,7 @@ def _reason(
     what = (
         f"operators of this model ({', '.join(left)})" if left else "some operators of this model"
     )
-    return f"it has no kernels for {what}"
+    return f"the GPU has no kernels for {what}"
 
 
 def _load_cuda(module: Any) -> None:

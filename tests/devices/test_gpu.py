@@ -170,6 +170,13 @@ def test_a_job_of_an_older_hemline_asks_for_the_processor(bundle: Path, tmp_path
             "the GPU's driver is too old for this CUDA",
         ),
         ("Failed to get a WebGPU adapter: No supported adapters", "no GPU is offered"),
+        (
+            "ERROR: Following operations are not supported by GPU delegate:\n"
+            "REAL: Operation is not supported.\n"
+            "RESHAPE: Tensor type(COMPLEX64) is not supported. rfft4\n"
+            "RFFT2D: Operation is not supported.",
+            "the GPU has no kernels for operators of this model (REAL, RESHAPE, RFFT2D)",
+        ),
     ],
 )
 def test_what_native_code_printed_becomes_a_sentence(lines: str, reason: str) -> None:
