@@ -17,9 +17,11 @@ from hemline.console import require_matplotlib, say
 from hemline.errors import UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
+from hemline.stamp import read_stamped
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.devices import Device
     from hemline.bench.measuring import Plan
 
 PICTURE_NAME = "compare.png"
@@ -55,6 +57,12 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
 @click.option("--device", default="local", show_default=True, help="Where to run.")
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    help="litert==1.4.0, installed (the default), all; repeat for more.",
+)
 def bench(
     bundle: Path,
     quick: bool,
@@ -63,6 +71,7 @@ def bench(
     rounds: int | None,
     device: str,
     fallback: bool,
+    runtimes: tuple[str, ...],
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds."""
     from hemline.bench.devices import open_device
@@ -76,6 +85,8 @@ def bench(
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
     where = open_device(device, fallback=fallback)
+    if runtimes:
+        where, plan = _in_runtimes(runtimes, where, plan)
     with files.locked(bundle):
         manifest = _manifest(bundle)
         if isinstance(where, EmulatedDevice):  # its wall times are no latencies
@@ -105,7 +116,7 @@ def table(bundle: Path, as_json: bool) -> None:
     from hemline.bench.table import bundle_table, conditions_line, refusals
 
     manifest = _manifest(bundle)
-    comparison = join(_records(bundle, manifest))
+    comparison = join(_records(bundle, manifest), every_version=True)
     if as_json:
         click.echo("\n".join(_as_json_lines(comparison)))
         return
@@ -187,7 +198,7 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     from hemline.evaluation_set import load_split
 
     right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
-    rows = (r for r in comparison.rows if _identity(r.cell) in right)
+    rows = (r for r in comparison.rows if _identity(r.cell) in right and _claimed(bundle, r.cell))
     comparison = replace(comparison, rows=tuple(rows))
     if all(row.latency is None for row in comparison.rows):
         raise UsageError(f"no latency was measured: run `hemline bench {bundle}` first")
@@ -199,6 +210,18 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     )
     schema.save(bundle / MANIFEST_NAME, updated)
     return chosen, reasons
+
+
+def _in_runtimes(names: tuple[str, ...], device: Device, plan: Plan) -> tuple[Device, Plan]:
+    """Return the device and the plan for the runtimes that were asked for."""
+    from hemline.bench.devices.local import LocalDevice
+    from hemline.runtime.targets import find_targets
+
+    if not isinstance(device, LocalDevice):
+        raise UsageError(f"{device.name} has runtimes of its own: --runtime is for --device local")
+    targets = find_targets(names)
+    pairs = tuple((target.runtime, target.version) for target in targets)
+    return LocalDevice("", targets), replace(plan, runtimes=pairs)
 
 
 def _manifest(bundle: Path) -> Manifest:
@@ -228,24 +251,31 @@ def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool
         and r.cell.device == device
         and r.conditions.host.processor == here
     }
-    right = _right(manifest, here_only=True)
+    right = _right(manifest, plan)
     wanted = itertools.product(right, plan.threads, plan.batches)
     return {(*cell, threads, batch) for cell, threads, batch in wanted} <= have
 
 
-def _right(manifest: Manifest, *, here_only: bool = False) -> set[tuple[str, str, str]]:
+def _right(manifest: Manifest, plan: Plan | None = None) -> set[tuple[str, str, str]]:
     """Return the identities of artifacts in the runtimes that they were verified to be right in.
 
-    With `here_only` those whose runtime is not installed here, in that version, are left out.
+    Of a plan, those that it measures in.
     """
-    from hemline.bench.measuring import is_here
+    from hemline.bench.measuring import is_in
 
     return {
         (artifact.sha256, verdict.runtime, verdict.version)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if verdict.status == "right" and (not here_only or is_here(verdict))
+        if artifact.status_in(verdict.runtime, verdict.version) == "right"
+        and (plan is None or is_in(plan, verdict.runtime, verdict.version))
     }
+
+
+def _claimed(bundle: Path, cell: Cell) -> bool:
+    """Tell whether the artifact may be opened in the runtime that it was measured in."""
+    stamp = read_stamped(bundle / cell.artifact).stamp
+    return stamp.claimed(cell.runtime, cell.runtime_version)
 
 
 def _identity(cell: Cell) -> tuple[str, str, str]:

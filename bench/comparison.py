@@ -53,7 +53,7 @@ class Comparison:
     keras_test, keras_validation: the Keras model's answers.
     rows: one for each artifact and runtime.
     host: that the latencies were measured on; None before any was.
-    versions: runtime name to version.
+    versions: runtime name to its newest version.
     dates: first and last day of measuring, ISO 8601.
     commit: of Hemline at the last measurement.
     """
@@ -68,16 +68,19 @@ class Comparison:
     commit: str | None
 
 
-def compare(records: Sequence[Record]) -> Comparison:
-    """Join this machine's records of one model at batch 1 and one thread, in newest versions.
+def compare(records: Sequence[Record], *, every_version: bool = False) -> Comparison:
+    """Join this machine's records of one model at batch 1 and one thread.
 
-    Raises HemlineError when the Keras model's answers are missing, or when latencies come from
-    unlike hosts: those share no table.
+    Of each runtime only the newest version counts; with `every_version` also the others, without
+    their latencies on other hosts. Raises HemlineError when the Keras model's answers are missing,
+    or when latencies come from unlike hosts: those share no table.
     """
     at_one = [record for record in records if record.cell.threads == record.cell.batch == 1]
     all_mine = [record for record in at_one if record.cell.device == LOCAL]
     versions = _newest_versions(all_mine)
-    mine = [r for r in all_mine if r.cell.runtime_version == versions[r.cell.runtime]]
+    newest = [r for r in all_mine if r.cell.runtime_version == versions[r.cell.runtime]]
+    host = _same_host([r for r in newest if isinstance(r.payload, Latency)])
+    mine = [r for r in all_mine if _on(host, r)] if every_version else newest
     keras = [record for record in mine if record.cell.runtime == KERAS]
     cells = {_identity(r.cell): r.cell for r in mine if r.cell.runtime != KERAS}
     rows = [
@@ -89,8 +92,8 @@ def compare(records: Sequence[Record]) -> Comparison:
         keras_test=_require(_payload(keras, Accuracy, "test")),
         keras_validation=_require(_payload(keras, Accuracy, "validation")),
         rows=tuple(row for row in rows if row is not None),
-        host=_same_host(timed),
-        versions={cell.runtime: cell.runtime_version for cell in cells.values()},
+        host=host or _same_host(timed),
+        versions={runtime: versions[runtime] for runtime in (c.runtime for c in cells.values())},
         dates=_dates(timed or mine),
         commit=(timed or mine)[-1].conditions.commit,
     )
@@ -140,12 +143,27 @@ def _median(row: Row) -> float:
 
 
 def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
-    """Return runtime name to newest version: figures of an older one are out of date."""
-    newest: dict[str, str] = {}
-    for cell in (record.cell for record in records):
-        newest.setdefault(cell.runtime, cell.runtime_version)
-        newest[cell.runtime] = max(newest[cell.runtime], cell.runtime_version, key=version_key)
-    return newest
+    """Return runtime name to newest version: figures of an older one are out of date.
+
+    Where any version was timed, the newest of those: a newer one may only have been verified.
+    """
+    newest: dict[str, tuple[bool, str]] = {}
+    for record in records:
+        cell, timed = record.cell, isinstance(record.payload, Latency)
+        found = (timed, cell.runtime_version)
+        newest[cell.runtime] = max(newest.get(cell.runtime, found), found, key=_timed_and_newest)
+    return {runtime: version for runtime, (_, version) in newest.items()}
+
+
+def _timed_and_newest(found: tuple[bool, str]) -> tuple[bool, tuple[int, ...]]:
+    return found[0], version_key(found[1])
+
+
+def _on(host: HostFacts | None, record: Record) -> bool:
+    """Tell whether a record may stand beside latencies of a host."""
+    its = record.conditions.host
+    alike = host is None or (its.processor, its.cores) == (host.processor, host.cores)
+    return alike or not isinstance(record.payload, Latency)
 
 
 def _identity(cell: Cell) -> tuple[str, ...]:

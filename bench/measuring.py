@@ -16,7 +16,7 @@ from hemline.bench.devices import Device
 from hemline.errors import HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
-from hemline.manifest import Artifact, Manifest, Verdict
+from hemline.manifest import Artifact, Manifest
 from hemline.record import Latency, Memory, Record
 from hemline.runtime.backends import BACKENDS, installed, version_of
 
@@ -28,6 +28,7 @@ class Plan:
     """How to measure: the cells are artifacts × runtimes × threads × batches.
 
     threads, batches: values to try.
+    runtimes: (runtime, version) pairs to measure in; None for those installed beside Hemline.
     rounds: times that each cell has its turn.
     invocations: timed in each round.
     warmup: before each round, so that every turn starts with warm caches.
@@ -35,6 +36,7 @@ class Plan:
 
     threads: tuple[int, ...] = (1,)
     batches: tuple[int, ...] = (1,)
+    runtimes: tuple[tuple[str, str], ...] | None = None
     rounds: int = 10
     invocations: int = 200
     warmup: int = 20
@@ -55,7 +57,7 @@ class _Candidate:
 
     @property
     def title(self) -> str:
-        return f"{self.artifact.name} in {self.runtime}"
+        return f"{self.artifact.name} in {self.runtime} {self.version}"
 
 
 def measure(
@@ -66,7 +68,7 @@ def measure(
     *,
     say: Callable[[str], None],
 ) -> tuple[Record, ...]:
-    """Measure every artifact in every runtime here that it was verified to be right in.
+    """Measure every artifact in the plan's runtimes, where it was verified to be right.
 
     Returns a Latency and a Memory record for each cell. Raises HemlineError when nothing was
     verified, JobError when a child dies.
@@ -74,7 +76,7 @@ def measure(
     split = load_split(bundle, "test", manifest.evaluation_sha256)
     candidates = _candidates(manifest, plan)
     if not candidates:
-        raise HemlineError(f"{bundle} has no verified artifact: run `hemline verify {bundle}`")
+        raise HemlineError(_nothing_verified(bundle, plan))
     say(f"bench {len(candidates)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
     with contextlib.ExitStack() as stack:
         processes = [stack.enter_context(device.open(c.runtime, c.version)) for c in candidates]
@@ -94,23 +96,32 @@ def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
     return [
         _Candidate(
             artifact=artifact,
-            runtime=verdict.runtime,
-            version=verdict.version,
+            runtime=runtime,
+            version=version,
             threads=threads,
             batch=batch,
         )
         for artifact in manifest.artifacts
-        for verdict in artifact.verdicts
-        if verdict.status == "right" and is_here(verdict)
+        for runtime, version in dict.fromkeys((v.runtime, v.version) for v in artifact.verdicts)
+        if artifact.status_in(runtime, version) == "right" and is_in(plan, runtime, version)
         for threads in plan.threads
         for batch in plan.batches
     ]
 
 
-def is_here(verdict: Verdict) -> bool:
-    """Tell whether the runtime that a verdict is about is installed, in that version."""
-    backend = BACKENDS.get(verdict.runtime)
-    return backend is not None and installed(backend) and version_of(backend) == verdict.version
+def is_in(plan: Plan, runtime: str, version: str) -> bool:
+    """Tell whether a plan measures in a version of a runtime."""
+    if plan.runtimes is not None:
+        return (runtime, version) in plan.runtimes
+    backend = BACKENDS.get(runtime)
+    return backend is not None and installed(backend) and version_of(backend) == version
+
+
+def _nothing_verified(bundle: Path, plan: Plan) -> str:
+    if plan.runtimes is None:
+        return f"{bundle} has no verified artifact: run `hemline verify {bundle}`"
+    options = " ".join(f"--runtime {runtime}=={version}" for runtime, version in plan.runtimes)
+    return f"{bundle} has no artifact right there: run `hemline verify {bundle} {options}`"
 
 
 def _job(bundle: Path, candidate: _Candidate, plan: Plan, images: Path, number: int) -> Job:
@@ -129,6 +140,7 @@ def _job(bundle: Path, candidate: _Candidate, plan: Plan, images: Path, number: 
             ),
         ),
         want=("latencies",),
+        outside_claim=True,  # it was seen to be right there
     )
 
 

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 
 from hemline.bench.comparison import Comparison, Row, drop_points
 from hemline.manifest import Manifest
+from hemline.specs import version_key
 from hemline.statistics import wilson
 from hemline.tables import Table
 
 
 def bundle_table(comparison: Comparison) -> Table:
-    """Return one row for each artifact: size, accuracy, agreement, latency per runtime."""
-    runtimes = list(comparison.versions)
+    """Return one row for each artifact: size, accuracy, agreement, latency per runtime.
+
+    A version that was not timed has no column, unless it is the newest of its runtime.
+    """
+    versions = _timed_versions(comparison)
     by_artifact: dict[str, list[Row]] = {}
     for row in comparison.rows:
         by_artifact.setdefault(row.cell.artifact, []).append(row)
     columns = ("artifact", "size", "accuracy", "drop", "agreement")
-    latencies = tuple(f"{name} {comparison.versions[name]}" for name in runtimes)
+    latencies = tuple(f"{runtime} {version}" for runtime, version in versions)
     keras = comparison.keras_test
-    lines = [("keras", "", _percent(keras.correct, keras.images), "", "", *("" for _ in runtimes))]
+    lines = [("keras", "", _percent(keras.correct, keras.images), "", "", *("" for _ in versions))]
     for artifact, rows in by_artifact.items():
         lines.append(
             (
@@ -28,7 +32,7 @@ def bundle_table(comparison: Comparison) -> Table:
                 _span([_accuracy(r, keras.images) for r in rows]),
                 _span([f"{drop_points(r.test):+.2f}" for r in rows]),
                 _span([_percent(r.test.agreement, r.test.images) for r in rows]),
-                *(_latency_in(rows, name) for name in runtimes),
+                *(_latency_in(rows, *version) for version in versions),
             )
         )
     return Table(
@@ -104,9 +108,19 @@ def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -
     )
 
 
-def _latency_in(rows: Sequence[Row], runtime: str) -> str:
+def _timed_versions(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return (runtime, version) of each column, the newest version of a runtime first."""
+    timed = {(r.cell.runtime, r.cell.runtime_version) for r in comparison.rows if r.latency}
+    timed |= set(comparison.versions.items())
+    order = list(comparison.versions)
+    newest_first = sorted(timed, key=lambda pair: version_key(pair[1]), reverse=True)
+    return sorted(newest_first, key=lambda pair: order.index(pair[0]))
+
+
+def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
     for row in rows:
-        if row.cell.runtime == runtime and row.latency is not None:
+        here = (row.cell.runtime, row.cell.runtime_version) == (runtime, version)
+        if here and row.latency is not None:
             return _microseconds(row.latency.median_us)
     return ""
 
