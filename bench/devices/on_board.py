@@ -2,7 +2,7 @@
 
     survey FOLDER                      tell what the board is, and what the folder holds
     receive FOLDER                     take files from standard input into the store
-    unpack FOLDER KEY WHEEL…           make an environment out of wheels in the store
+    unpack FOLDER KEY MODULE WHEEL…    make an environment out of wheels in the store
     facts RUNTIME                      tell what the runtime file's host facts are
     jobs ENVIRONMENT RUNTIME ARRAYS    answer jobs on the standard streams
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import json
 import os
 import platform
@@ -82,8 +83,11 @@ def receive(folder: str) -> None:
             return
 
 
-def unpack(folder: str, key: str, *wheels: str) -> None:
-    """Make the environment `key` out of wheels in the store; whole, or not at all."""
+def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
+    """Make the environment `key` out of wheels in the store; whole, or not at all.
+
+    `module` is what will be imported from it.
+    """
     root = _root(folder)
     environments = root / "environments"
     _make(environments)
@@ -95,7 +99,7 @@ def unpack(folder: str, key: str, *wheels: str) -> None:
                 archive.extractall(building)
         for data in [*building.glob("*.data/purelib"), *building.glob("*.data/platlib")]:
             shutil.copytree(data, building, dirs_exist_ok=True)
-        _compile(building)
+        _import_once(building, module)
         os.sync()  # a power cut must not leave a whole name with empty files
         building.chmod(0o755)
         with contextlib.suppress(OSError):  # another connection was faster
@@ -205,12 +209,22 @@ def _sha256(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _compile(folder: Path) -> None:
-    """Compile the packages, so that the first import takes as long as every other."""
-    import compileall
+def _import_once(packages: Path, module: str) -> None:
+    """Have the modules that an import reads compiled, so that the first one takes no longer.
 
-    with contextlib.redirect_stdout(sys.stderr):
-        compileall.compile_dir(str(folder), quiet=2)
+    All that is in the wheels would take minutes on a small board. What fails here fails again in
+    the first job, and is told there.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.dup2(2, 1)
+        sys.path.insert(0, str(packages))
+        importlib.import_module(module)
+    finally:
+        os._exit(0)
 
 
 def _root(folder: str) -> Path:

@@ -39,7 +39,7 @@ from hemline.console import say
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
 from hemline.job import HostFacts, Job, JobResult
-from hemline.runtime.backends import BACKENDS, installed, version_of
+from hemline.runtime.backends import BACKENDS, find_backend, installed, version_of
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 from hemline.schema import from_document
@@ -60,6 +60,7 @@ class SshDevice:
         """Say where it is: `folder` is for our files there, by default ~/.cache/hemline."""
         self.name = name
         self.address = address
+        self.place = str(address)
         self.python = python
         self.connection = Connection(address)
         self.store = Store(self.connection, name, folder=folder, python=python)
@@ -115,7 +116,7 @@ class SshDevice:
             self._connect()
             wheels = self._wheels(runtime, version)
             runtime_file, launcher = self._runtime_file(), self._file(Path(on_board.__file__))
-            environment = self._environment(wheels)
+            environment = self._environment(wheels, find_backend(runtime).module)
             self.push(runtime_file, launcher)
             arrays = f"{self.store.known.folder}/work/{secrets.token_hex(8)}"
             there = self.store.path_of
@@ -196,13 +197,13 @@ class SshDevice:
                 self._wheels_of[pair] = tuple(pushable(path, w.sha256) for path, w in found)
             return self._wheels_of[pair]
 
-    def _environment(self, wheels: tuple[Pushable, ...]) -> str:
+    def _environment(self, wheels: tuple[Pushable, ...], module: str) -> str:
         names = [self.store.known.python_minor, *(wheel.name for wheel in wheels)]
         key = hashlib.sha256(" ".join(names).encode()).hexdigest()
         if key not in self.store.known.environments:
             self.push(*wheels)
             say(f"{self.name}: unpacking {', '.join(wheel.path.name for wheel in wheels)}")
-        return self.store.environment(wheels, key)
+        return self.store.environment(wheels, key, module)
 
     def _runtime_file(self) -> Pushable:
         self._ours = self._ours or tempfile.TemporaryDirectory(prefix="hemline-")

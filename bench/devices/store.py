@@ -112,11 +112,14 @@ class Store:
         if left:
             raise HemlineError(f"{left[0].path} arrives damaged on {self._name}: check its disk")
 
-    def environment(self, wheels: Sequence[Pushable], key: str) -> str:
-        """Return the folder of an environment, made of these wheels unless it is there."""
+    def environment(self, wheels: Sequence[Pushable], key: str, module: str) -> str:
+        """Return the folder of an environment, made of these wheels unless it is there.
+
+        `module` is what will be imported from it.
+        """
         if key not in self.known.environments:
             self.push(wheels)
-            words = ("unpack", self._folder, key, *(wheel.name for wheel in wheels))
+            words = ("unpack", self._folder, key, module, *(wheel.name for wheel in wheels))
             self._call(words, timeout_seconds=_UNPACK_SECONDS)
             self.survey()
         if key not in self.known.environments:

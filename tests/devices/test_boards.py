@@ -354,7 +354,7 @@ def test_half_an_environment_is_never_there(tmp_path: Path, sent: Path) -> None:
     wheel = tmp_path / "damaged.whl"
     wheel.write_bytes(sent.read_bytes())
     on_this_board(tmp_path / "b", "receive", given=framed(wheel))
-    code, answers = on_this_board(tmp_path / "b", "unpack", "key", pushable(wheel).name)
+    code, answers = on_this_board(tmp_path / "b", "unpack", "key", "numpy", pushable(wheel).name)
     assert code == 1
     assert "not a zip file" in answers[0]["error"]
     assert list((tmp_path / "b" / "environments").iterdir()) == []

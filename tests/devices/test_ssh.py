@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,9 @@ from hemline.bench.devices import on_board, open_device
 from hemline.bench.devices.address import parse_address
 from hemline.bench.devices.board_wheels import board_wheels
 from hemline.bench.devices.connection import Connection
+from hemline.bench.devices.emulator import PROGRAMS, emulator
+from hemline.bench.devices.guest_root import guest_root
+from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS
 from hemline.bench.devices.ssh import SshDevice, open_ssh
 from hemline.bench.devices.store import pushable
 from hemline.cli import cli
@@ -622,3 +626,51 @@ def test_without_a_network_a_board_that_lacks_wheels_says_so(
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     with pytest.raises(FetchError, match="the package index cannot be reached"):
         device.open("litert", VERSION)
+
+
+def be_a_raspberry_pi(board: Board, name: str) -> None:
+    """Send the board's python3 through qemu, so that it is of another architecture."""
+    pi = RASPBERRY_PIS[name]
+    try:
+        program, root = emulator(), guest_root(pi)
+    except HemlineError as error:
+        missing("pi4", str(error))
+    command = [
+        *program.command(PROGRAMS[pi.architecture]),
+        *("-cpu", pi.processor, "-L", str(root.folder)),
+        f"{root.folder}/usr/bin/python{root.python}",
+    ]
+    board.set_python(f'exec {shlex.join(command)} "$@"')
+
+
+@pytest.mark.parametrize(
+    ("name", "platform", "runtime"),
+    [
+        ("pi4", "aarch64", "litert"),
+        ("pi4", "aarch64", "tflite-runtime"),
+        ("pi4", "aarch64", "onnxruntime"),
+        ("pi-32bit", "armv7l", "tflite-runtime"),
+    ],
+)
+def test_a_raspberry_pi_gets_its_own_wheels_and_gives_the_right_logits(
+    board: Board, device: SshDevice, tmp_path: Path, name: str, platform: str, runtime: str
+) -> None:
+    be_a_raspberry_pi(board, name)
+    version = version_of(BACKENDS[runtime])
+    assert device.survey().platform == platform
+    assert (runtime, version) in device.runtimes()
+    with device.open(runtime, version) as runner:
+        result = runner.run(make_job(tmp_path, runtime))
+    assert result.failure is None
+    assert result.host.machine == platform
+    assert_array_equal(np.load(str(result.cells[0].logits)), LOGITS.astype(np.float32))
+
+
+def test_a_raspberry_pi_of_32_bits_says_why_the_others_do_not_fit(
+    board: Board, device: SshDevice
+) -> None:
+    be_a_raspberry_pi(board, "pi-32bit")
+    reasons = {runtime: reason for runtime, _, reason in device.fitting()}
+    assert reasons["tflite-runtime"] is None
+    assert "has no wheel for Python" in str(reasons["litert"])
+    assert "has no wheel for Python" in str(reasons["onnxruntime"])
