@@ -2,7 +2,8 @@
 
 PNG, JPEG (so also motion JPEG), binary PGM and PPM, and .npy tell by their own structure where they
 end, so a frame is whole as soon as its last byte has come. What is damaged is told once; the
-next signature begins the next frame. Raw frames have a size and nothing else.
+next signature begins the next frame, if only that of a thumbnail inside a JPEG that is cut short.
+Raw frames have a size and nothing else.
 
 Formats: W3C PNG (chunks), ITU-T T.81 (JPEG markers), runtime/netpbm.py, numpy.lib.format.
 """
@@ -30,6 +31,8 @@ _SIGNATURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|\x93NUMPY|P[56][\s#]"
 _LONGEST_SIGNATURE = 8
 # in the pixels of a JPEG, 0xFF with one of these behind it is no marker (T.81, B.1.1.2)
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_MAY_HOLD_IMAGES = {*range(0xE1, 0xF0), 0xFE}  # metadata and comments
+_CUT_JPEG = "a damaged JPEG, or one that is cut short"
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _FIRST_MARKER, _START, _END, _SCAN = 0xC0, 0xD8, 0xD9, 0xDA
 _UNKNOWN = "no image of a kind that can follow others (PNG, JPEG, PGM, PPM, .npy; raw with --raw)"
@@ -141,8 +144,8 @@ def _next_frame(buffer: _Buffer) -> tuple[int, Callable[[_Buffer], int] | None]:
     """
     skipped = 0
     while True:
-        padding = len(buffer.held) - len(buffer.held.lstrip(_PADDING))
-        buffer.drop(padding)
+        if not skipped:
+            buffer.drop(len(buffer.held) - len(buffer.held.lstrip(_PADDING)))
         found = _SIGNATURES.search(buffer.held)
         if found is not None:
             skipped += found.start()
@@ -177,24 +180,32 @@ def _png_size(buffer: _Buffer) -> int:
 
 def _jpeg_size(buffer: _Buffer) -> int:
     at = sure = 2  # a segment is sure when a marker follows it: its length may be a lie
+    scanned = False
     while True:
         buffer.require(at + 2, intact=sure)
         first, code = buffer.held[at], buffer.held[at + 1]
         if first != 0xFF or code == _START or 0x01 < code < _FIRST_MARKER or code == 0:
-            raise _BrokenError("a damaged JPEG, or one that is cut short", sure)
+            raise _BrokenError(_CUT_JPEG, sure)
         if code == 0xFF:  # a marker may be filled up with these
             at += 1
             continue
         if code == _END:
             return at + 2
-        sure, at = at, at + 2
+        if not scanned:  # what looks like a marker behind pixels may be those of another image
+            sure = at
+        start, at = at, at + 2
         if code in _WITHOUT_LENGTH:
             continue
         buffer.require(at + 2, intact=sure)
         at += max(2, int.from_bytes(buffer.held[at : at + 2], "big"))
-        buffer.require(at, intact=sure)
-        if code == _SCAN:
-            at = sure = _scan_end(buffer, at)
+        buffer.require(at + 2, intact=sure)
+        if code not in _MAY_HOLD_IMAGES:
+            another = buffer.held.find(_JPEG, start, at + 2)
+            if another > 0:
+                raise _BrokenError(_CUT_JPEG, another)
+        scanned = code == _SCAN
+        if scanned:
+            sure, at = at, _scan_end(buffer, at)
 
 
 def _scan_end(buffer: _Buffer, start: int) -> int:

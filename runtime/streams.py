@@ -91,7 +91,10 @@ def raw_format(text: str, spec: InputSpec) -> RawFormat:
 
 
 def from_bytes(read: Read, raw: RawFormat | None) -> Iterator[Frame]:
-    """Yield the raw frames, or the images, that `read` brings."""
+    """Yield the raw frames, or the images, that `read` brings.
+
+    Raises BackendError at the first image that needs a library which is not there.
+    """
     contents = image_frames(read) if raw is None else raw_frames(read, raw.size_bytes)
     for content in contents:
         if isinstance(content, DataError):
@@ -99,18 +102,16 @@ def from_bytes(read: Read, raw: RawFormat | None) -> Iterator[Frame]:
             continue
         try:
             yield Frame(pixels=_decoded(content) if raw is None else raw.pixels(content))
-        except (HemlineError, MemoryError) as error:
-            yield Frame(error=error if isinstance(error, HemlineError) else _no_memory())
+        except DataError as error:
+            yield Frame(error=error)
+        except MemoryError:
+            yield Frame(error=DataError("the frame needs more memory than there is"))
 
 
 def _decoded(content: bytes) -> Pixels:
     if content.startswith(b"\x93NUMPY"):
         return read_array(BytesIO(content), "the frame")
     return read_stream(BytesIO(content), "the frame")
-
-
-def _no_memory() -> DataError:
-    return DataError("the frame needs more memory than there is")
 
 
 def standard_input() -> Read:

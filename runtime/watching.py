@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hemline.errors import DataError, HemlineError
+from hemline.errors import DataError
 from hemline.runtime.images import ENDINGS, read_picture
 from hemline.runtime.streams import Frame
 
@@ -19,7 +19,7 @@ def watched(folder: Path, wait: Callable[[float], bool]) -> Iterator[Frame]:
 
     A file is read when it is the same in two looks and is not empty, so that a copy in progress is
     waited for; one that was replaced is read again. Nothing is remembered of files that are gone.
-    Raises DataError when the folder cannot be listed.
+    Raises DataError when the folder cannot be listed, BackendError where a library is missing.
     """
     before: dict[str, _State] = {}
     answered: dict[str, _State] = {}
@@ -66,5 +66,5 @@ def _files(folder: Path) -> dict[str, _State]:
 def _read(path: Path) -> Frame:
     try:
         return Frame(pixels=read_picture(path), image=str(path))
-    except HemlineError as error:
+    except DataError as error:
         return Frame(error=error, image=str(path))
