@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ import click
 
 from hemline import files, schema
 from hemline.budget import Budget
-from hemline.console import require_matplotlib, say
-from hemline.errors import UsageError
+from hemline.console import quiet, require_matplotlib, say
+from hemline.errors import GateError, UsageError
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
 from hemline.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
 from hemline.stamp import read_stamped
@@ -22,6 +22,7 @@ from hemline.tables import as_text
 
 if TYPE_CHECKING:
     from hemline.bench.devices import Device
+    from hemline.bench.fleet import Outcome
     from hemline.bench.measuring import Plan
 
 PICTURE_NAME = "compare.png"
@@ -55,7 +56,9 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--threads", default="1", show_default=True, help="Values to try, as in 1,2.")
 @click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
 @click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
-@click.option("--device", default="local", show_default=True, help="Where to run.")
+@click.option(
+    "--device", default="local", show_default=True, help="Where to run; several as in local,pi4."
+)
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @click.option(
     "--runtime",
@@ -63,6 +66,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     multiple=True,
     help="litert==1.4.0, installed (the default), all; repeat for more.",
 )
+@click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
 def bench(
     bundle: Path,
     quick: bool,
@@ -72,39 +76,36 @@ def bench(
     device: str,
     fallback: bool,
     runtimes: tuple[str, ...],
+    resume: bool,
 ) -> None:
-    """Measure latency and memory of a bundle's artifacts, in interleaved rounds."""
-    from hemline.bench.devices import open_device
-    from hemline.bench.devices.checking import check, only_right, require_right
-    from hemline.bench.devices.emulated import EmulatedDevice
-    from hemline.bench.devices.examination import examine
-    from hemline.bench.devices.gpu import GpuDevice
-    from hemline.bench.devices.tflm import TflmDevice
-    from hemline.bench.measuring import FULL, QUICK, measure
+    """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
+
+    Several devices work at the same time, those on this machine in turn; each fails on its own
+    account, and --resume completes what is missing.
+    """
+    from hemline.bench.fleet import bench_fleet, open_fleet
+    from hemline.bench.measuring import FULL, QUICK
+    from hemline.bench.one_device import Work
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
-    where = open_device(device, fallback=fallback)
+    devices, unopened = open_fleet(device, fallback=fallback)
     if runtimes:
-        where, plan = _in_runtimes(runtimes, where, plan)
-    with files.locked(bundle):
-        manifest = _manifest(bundle)
-        if isinstance(where, EmulatedDevice):  # its wall times are no latencies
-            findings = examine(bundle, manifest, where, say=click.echo)
-            merge_into(bundle / RECORDS_NAME, [finding.record for finding in findings])
-            return
-        if quick and _measured(bundle, manifest, where.name, plan):
-            say("bench: nothing changed since the last one")
-            return
-        if isinstance(where, GpuDevice | TflmDevice):
-            checks = check(bundle, manifest, where, say=click.echo)
-            merge_into(bundle / RECORDS_NAME, [r for each in checks for r in each.records])
-            require_right(checks, where)
-            if not where.real_time:
+        devices, plan = _in_runtimes(runtimes, devices, plan)
+    try:
+        with files.locked(bundle):
+            manifest = _manifest(bundle)
+            local = [each.name for each in devices] == ["local"]
+            if quick and local and _measured(bundle, manifest, "local", plan):
+                say("bench: nothing changed since the last one")
                 return
-            manifest = only_right(manifest, checks)
-        records = measure(bundle, manifest, where, plan, say=say)
-        merge_into(bundle / RECORDS_NAME, records)
+            work = Work(plan=plan, resume=resume)
+            ended = bench_fleet(devices, bundle, manifest, work, say=_progress(), tell=click.echo)
+            outcomes = (*ended, *unopened)
+            _report_fleet(bundle, manifest, outcomes)
+    finally:
+        for each in devices:
+            each.close()
 
 
 @click.command()
@@ -143,10 +144,15 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     require_matplotlib()
     with files.locked(bundle):
         manifest = _manifest(bundle)
-        measured = measure(
-            bundle, manifest, open_device("local"), QUICK if quick else FULL, say=say
+        plan = QUICK if quick else FULL
+        measure(
+            bundle,
+            manifest,
+            open_device("local"),
+            plan,
+            keep=lambda records: merge_into(bundle / RECORDS_NAME, records),
+            say=say,
         )
-        merge_into(bundle / RECORDS_NAME, measured)
         comparison = join(_records(bundle, manifest))
         chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
         lines = _as_json_lines(comparison)
@@ -212,16 +218,49 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     return chosen, reasons
 
 
-def _in_runtimes(names: tuple[str, ...], device: Device, plan: Plan) -> tuple[Device, Plan]:
-    """Return the device and the plan for the runtimes that were asked for."""
+def _in_runtimes(
+    names: tuple[str, ...], devices: Sequence[Device], plan: Plan
+) -> tuple[list[Device], Plan]:
+    """Return this machine as the device, and the plan, for the runtimes that were asked for."""
     from hemline.bench.devices.local import LocalDevice
     from hemline.runtime.targets import find_targets
 
-    if not isinstance(device, LocalDevice):
-        raise UsageError(f"{device.name} has runtimes of its own: --runtime is for --device local")
+    for device in devices:
+        if not isinstance(device, LocalDevice):
+            raise UsageError(
+                f"{device.name} has runtimes of its own: --runtime is for --device local"
+            )
     targets = find_targets(names)
     pairs = tuple((target.runtime, target.version) for target in targets)
-    return LocalDevice("", targets), replace(plan, runtimes=pairs)
+    return [LocalDevice("", targets)], replace(plan, runtimes=pairs)
+
+
+def _progress() -> Callable[[str], None]:
+    """Return what prints progress from any thread: click knows only its own who asked for quiet."""
+    silent = quiet()
+
+    def progress(line: str) -> None:
+        if not silent:
+            click.echo(line, err=True)
+
+    return progress
+
+
+def _report_fleet(bundle: Path, manifest: Manifest, outcomes: Sequence[Outcome]) -> None:
+    """Print a row for each of several devices and what went wrong; raise when anything did."""
+    from hemline.bench.fleet_table import fleet_table
+
+    if len(outcomes) > 1:
+        click.echo(as_text(fleet_table(_records(bundle, manifest), outcomes)))
+    errors = [outcome for outcome in outcomes if outcome.error is not None]
+    if len(outcomes) > 1:
+        for outcome in errors:
+            click.echo(f"error: {outcome.device}: {outcome.error}", err=True)
+        if errors:
+            gates = [e for e in errors if isinstance(e.error, GateError)]
+            raise click.exceptions.Exit((gates or errors)[0].exit_code)
+    elif errors and errors[0].error is not None:
+        raise errors[0].error
 
 
 def _manifest(bundle: Path) -> Manifest:

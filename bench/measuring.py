@@ -7,13 +7,13 @@ hold; one child for each cell keeps memory and thread pools apart.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.attribution import cell_of, conditions_of
-from hemline.bench.devices import Device
-from hemline.errors import HemlineError, JobError
+from hemline.bench.devices import Device, Runner
+from hemline.errors import DeviceError, HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest
@@ -21,6 +21,10 @@ from hemline.record import Latency, Memory, Record
 from hemline.runtime.backends import BACKENDS, installed, version_of
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
+
+
+# artifact's hash, runtime, its version, threads, batch
+CellKey = tuple[str, str, str, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,11 @@ class _Candidate:
     batch: int
 
     @property
+    def key(self) -> CellKey:
+        """Return what tells it from the other cells of a device."""
+        return (self.artifact.sha256, self.runtime, self.version, self.threads, self.batch)
+
+    @property
     def title(self) -> str:
         return f"{self.artifact.name} in {self.runtime} {self.version}"
 
@@ -66,30 +75,55 @@ def measure(
     device: Device,
     plan: Plan,
     *,
+    skip: Container[CellKey] = frozenset(),
+    keep: Callable[[Iterable[Record]], object],
     say: Callable[[str], None],
-) -> tuple[Record, ...]:
+) -> None:
     """Measure every artifact in the plan's runtimes, where it was verified to be right.
 
-    Returns a Latency and a Memory record for each cell. Raises HemlineError when nothing was
-    verified, JobError when a child dies.
+    Gives a Latency and a Memory record for each cell to `keep`. A cell that fails costs itself
+    only; JobError is raised at the end. Raises HemlineError when nothing was verified, DeviceError
+    when the device was lost.
     """
     split = load_split(bundle, "test", manifest.evaluation_sha256)
-    candidates = _candidates(manifest, plan)
-    if not candidates:
+    known = _candidates(manifest, plan)
+    candidates = [candidate for candidate in known if candidate.key not in skip]
+    if not known:
         raise HemlineError(_nothing_verified(bundle, plan))
     say(f"bench {len(candidates)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
+    failed: dict[CellKey, JobError] = {}
+    results: dict[CellKey, list[JobResult]] = {candidate.key: [] for candidate in candidates}
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(device.open(c.runtime, c.version)) for c in candidates]
-        results: list[list[JobResult]] = [[] for _ in candidates]
+        runners: dict[CellKey, Runner] = {}
         for number in range(plan.rounds):
-            for candidate, process, received in zip(candidates, processes, results, strict=True):
-                job = _job(bundle, candidate, plan, split.images_path, number)
-                received.append(_require(candidate, process.run(job)))
-    return tuple(
+            for candidate in candidates:
+                key = candidate.key
+                if key in failed:
+                    continue
+                try:
+                    if key not in runners:
+                        opened = device.open(candidate.runtime, candidate.version)
+                        runners[key] = stack.enter_context(opened)
+                    job = _job(bundle, candidate, plan, split.images_path, number)
+                    results[key].append(_require(candidate, runners[key].run(job)))
+                except DeviceError:
+                    raise  # the device is gone, and all its cells with it
+                except JobError as error:
+                    say(f"{candidate.title}: {error}")
+                    failed[key] = error
+    keep(
         record
-        for candidate, received in zip(candidates, results, strict=True)
-        for record in _records(manifest, device, candidate, received)
+        for candidate in candidates
+        if candidate.key not in failed
+        for record in _records(manifest, device, candidate, results[candidate.key])
     )
+    if failed:
+        raise next(iter(failed.values()))
+
+
+def cells_of(manifest: Manifest, plan: Plan) -> tuple[CellKey, ...]:
+    """Return the cells that a plan measures."""
+    return tuple(candidate.key for candidate in _candidates(manifest, plan))
 
 
 def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:

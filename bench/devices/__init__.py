@@ -14,6 +14,8 @@ from typing import Protocol
 from hemline.errors import UnknownNameError, UsageError
 from hemline.job import Job, JobResult
 
+HERE = "this machine"
+
 
 class Runner(Protocol):
     """A job runner that stays open; one job at a time. JobProcess is the one of this machine."""
@@ -42,10 +44,12 @@ class Device(Protocol):
 
     name: in records, and as it was asked for (local, emulated:pi4, ssh:pi@board).
     real_time: whether its wall times are latencies of a real device.
+    place: whose processor it keeps busy; devices at one place take turns.
     """
 
     name: str
     real_time: bool
+    place: str
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return the (runtime, version) pairs that can run there, in the order of BACKENDS."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+from hemline.bench.devices import HERE
 from hemline.bench.devices.software_gpu import software_gpu
 from hemline.errors import HemlineError, UsageError
 from hemline.job import Job, JobResult
@@ -45,6 +46,8 @@ class GpuRunner(JobProcess):
 
 class GpuDevice:
     """The GPU of this machine, or with the address `software` SwiftShader."""
+
+    place = HERE
 
     def __init__(self, address: str, *, fallback: bool = False) -> None:
         """Find out what there is; `fallback` lets the processor run what the GPU cannot.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hemline.bench.devices import HERE
 from hemline.environments import RuntimeTarget
 from hemline.errors import UsageError
 from hemline.runtime.backends import BACKENDS, installed, version_of
@@ -15,6 +16,7 @@ class LocalDevice:
 
     name = "local"
     real_time = True
+    place = HERE
 
     def __init__(self, address: str, targets: Sequence[RuntimeTarget] = ()) -> None:
         """`targets` are the runtimes that were asked for; of one version the first is used."""

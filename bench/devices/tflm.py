@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hemline.bench.devices import HERE
 from hemline.bench.devices.micro_jobs import MICRO, REFERENCE
 from hemline.errors import BackendError, UsageError
 from hemline.runtime.process import JobProcess
@@ -31,6 +32,7 @@ class TflmDevice:
 
     name = "tflm"
     real_time = False
+    place = HERE
 
     def __init__(self, address: str) -> None:
         """Take tflite-micro from the folder `address`; raises UsageError when it is none."""

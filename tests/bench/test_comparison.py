@@ -43,7 +43,8 @@ def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
     """Return real accuracy records and real, short measurements."""
     plan = Plan(rounds=2, invocations=20, warmup=2)
     said: list[str] = []
-    measured = measure(bundle, manifest, open_device("local"), plan, say=said.append)
+    measured: list[Record] = []
+    measure(bundle, manifest, open_device("local"), plan, keep=measured.extend, say=said.append)
     assert said == [f"bench {CELLS} cells × 2 rounds × 20 invocations"]
     return (*read_records(bundle / RECORDS_NAME), *measured)
 
