@@ -60,7 +60,7 @@ class SshDevice:
         """Say where it is: `folder` is for our files there, by default ~/.cache/hemline."""
         self.name = name
         self.address = address
-        self.place = str(address)
+        self.place = address.known_as
         self.python = python
         self.connection = Connection(address)
         self.store = Store(self.connection, name, folder=folder, python=python)
