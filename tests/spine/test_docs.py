@@ -53,6 +53,7 @@ def place(
     split = load_split(bundle, "test", read_manifest(bundle).evaluation_sha256)
     for name, pixels in zip(("shirt", "boot"), split.images, strict=False):
         Image.fromarray(pixels.squeeze()).save(folder / f"{name}.png")
+    Image.fromarray(split.images[0].squeeze()).resize((280, 280)).save(folder / "photo.jpg")
     (folder / "cut.tflite").write_bytes((bundle / "int8.tflite").read_bytes()[:40_000])
     for name, artifact in (("foreign", "int8"), ("fp16", "fp16")):
         model = read_stamped(bundle / f"{artifact}.tflite").model
