@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from hemline.errors import DataError
+from hemline.dataset import Images
+from hemline.errors import BackendError, DataError, UnknownNameError
+from hemline.runtime import Classifier
 from hemline.runtime import images as images_module
-from hemline.runtime.images import read_image
+from hemline.runtime.images import read_image, read_picture
+from hemline.runtime.pixels import PixelEncoder
 from hemline.specs import InputSpec
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
@@ -54,12 +58,137 @@ def test_cmyk_is_converted(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.jpg", GRAY).min() >= 250  # no ink is white; JPEG rounds
 
 
-def test_exif_rotation_is_applied(tmp_path: Path) -> None:
-    image = Image.fromarray(np.repeat(np.arange(28, dtype=np.uint8)[:, None] * 9, 28, axis=1))
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_exif_rotation_is_applied(tmp_path: Path, turned: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 19, 3), np.uint8)
     exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    image.save(tmp_path / "a.png", exif=exif)
-    assert read_image(tmp_path / "a.png", GRAY)[0, 0, 0] == 27 * 9
+    exif[0x0112] = turned
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), upright)
+
+
+def test_a_rotation_that_is_none_is_none(tmp_path: Path, pixels: np.ndarray) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", GRAY)[..., 0], pixels)
+
+
+def test_a_large_jpeg_is_unpacked_small_and_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter clockwise
+    side = np.linspace(0, 255, 4200, dtype=np.uint8)
+    Image.fromarray(np.repeat(side[:, None], 4096, axis=1)).save(tmp_path / "a.jpg", exif=exif)
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.shape == (1024, 1050, 1)
+    assert picture[500, 0, 0] > 240  # what was below is left
+    assert picture[500, -1, 0] < 15
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"]
+)
+@pytest.mark.parametrize("way", ["stretch", "product-photo"])
+def test_every_mode_of_pillow_becomes_pixels(tmp_path: Path, mode: str, way) -> None:
+    gray = Image.fromarray(np.full((40, 50), 255, np.uint8))
+    image = gray if mode == "I;16" else gray.convert(mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.full((40, 50), 65535, np.uint16))
+    image.save(tmp_path / "a.tif")
+    expected = 0 if way == "product-photo" else 255  # white becomes the black background
+    seen = read_image(tmp_path / "a.tif", GRAY, way)
+    assert np.abs(seen.astype(int) - expected).max() <= 1
+
+
+def test_a_transparent_colour_of_a_palette_is_transparent(tmp_path: Path) -> None:
+    image = Image.new("P", (28, 28), 1)
+    image.putpalette([0, 0, 0, 255, 255, 255])
+    image.save(tmp_path / "a.png", transparency=1)
+    assert read_image(tmp_path / "a.png", GRAY).max() == 0
+
+
+def test_of_an_animation_the_first_picture_is_taken_and_told(
+    tmp_path: Path, pixels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = [Image.new("L", (28, 28), 255)]
+    for name in ("a.gif", "a.png", "a.webp", "a.tif"):
+        caplog.clear()
+        lossless = {"lossless": True} if name == "a.webp" else {}
+        path = tmp_path / name
+        Image.fromarray(pixels).save(path, save_all=True, append_images=more, **lossless)
+        np.testing.assert_allclose(read_image(path, GRAY)[..., 0], pixels, atol=1)
+        assert caplog.messages == [f"{path} is animated: its first picture is taken"]
+
+
+def test_a_second_picture_of_a_telephone_needs_no_mention(
+    tmp_path: Path, pixels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = [Image.new("L", (28, 28), 255)]
+    Image.fromarray(pixels).save(tmp_path / "a.mpo", save_all=True, append_images=more)
+    read_image(tmp_path / "a.mpo", GRAY)
+    assert caplog.messages == []
+
+
+def test_pgm_and_ppm_need_no_pillow(
+    tmp_path: Path, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.pgm")
+    Image.fromarray(np.stack([pixels] * 3, -1)).save(tmp_path / "a.ppm")
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", pixels)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    for name in ("a.pgm", "a.ppm", "a.npy"):
+        np.testing.assert_array_equal(read_image(tmp_path / name, GRAY)[..., 0], pixels)
+    with pytest.raises(BackendError, match=r"reading \.png needs pillow: pip install 'hemline\[im"):
+        read_image(tmp_path / "a.png", GRAY)
+
+
+def test_arrays_in_any_order_of_memory_get_the_right_label(bundle: Path, images: Images) -> None:
+    wide = np.zeros((28, 56), np.uint8)
+    with Classifier.load(bundle / "int8.tflite") as classifier:
+        for pixels, label in zip(images.test_images[:5, :, :, 0], images.test_labels, strict=False):
+            wide[:, ::2] = pixels
+            locked = pixels.copy()
+            locked.flags.writeable = False
+            turned = np.ascontiguousarray(pixels[::-1, ::-1])[::-1, ::-1]
+            for each in (wide[:, ::2], locked, turned, np.asfortranarray(pixels)):
+                assert classifier.classify(each).index == label
+                assert classifier.classify_batch(each[np.newaxis])[0].index == label
+
+
+def test_an_array_with_its_channels_first_is_told() -> None:
+    encoder = PixelEncoder(COLOUR)
+    with pytest.raises(DataError, match=r"28 × 28 × 3 values.*numpy.moveaxis\(image, 0, -1\)"):
+        encoder.encode_one(np.zeros((3, 28, 28), np.uint8))
+
+
+def test_a_classifier_prepares_what_it_classifies(
+    bundle: Path, images: Images, tmp_path: Path
+) -> None:
+    pixels, label = images.test_images[0, :, :, 0], int(images.test_labels[0])
+    large = np.repeat(np.repeat(pixels, 10, axis=0), 10, axis=1)
+    Image.fromarray(large).save(tmp_path / "a.png")
+    with Classifier.load(bundle / "int8.tflite", preprocess="stretch") as classifier:
+        seen = classifier.prepare(large)
+        np.testing.assert_array_equal(classifier.prepare(tmp_path / "a.png"), seen)
+        assert classifier.classify(seen).index == label
+        assert classifier.classify(tmp_path / "a.png").index == label
+        with pytest.raises(DataError, match="28 × 28 × 1 values here, not shape"):
+            classifier.classify(large)
+    with pytest.raises(UnknownNameError, match="did you mean 'stretch'"):
+        Classifier.load(bundle / "int8.tflite", preprocess="strech")
+
+
+def test_the_way_to_preprocess_is_that_of_the_stamp(bundle: Path, tmp_path: Path) -> None:
+    """Fashion-MNIST's is product-photo: white paper becomes black."""
+    Image.new("L", (50, 40), 255).save(tmp_path / "a.png")
+    with Classifier.load(bundle / "int8.tflite") as classifier:
+        assert classifier.stamp.preprocessing == "product-photo"
+        assert classifier.prepare(tmp_path / "a.png").max() == 0
+    with Classifier.load(bundle / "int8.tflite", preprocess="stretch") as classifier:
+        assert classifier.prepare(tmp_path / "a.png").min() == 255
 
 
 def test_a_large_image_is_scaled(tmp_path: Path) -> None:
