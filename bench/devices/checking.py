@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -86,9 +85,12 @@ def check(
     checks = []
     for runtime, version in device.runtimes():
         fitting = [a for a in manifest.artifacts if a.format == _FORMATS[runtime]]
-        for found in _check_runtime(bundle, manifest, split, device, (runtime, version), fitting):
-            say(str(found))
-            checks.append(found)
+        with _Reference(device, runtime) as reference:
+            for found in _check_runtime(
+                bundle, manifest, split, device, (runtime, version), fitting, reference
+            ):
+                say(str(found))
+                checks.append(found)
     if not checks:
         raise HemlineError(f"no artifact in {bundle} fits a runtime of {device.name}")
     return tuple(checks)
@@ -132,6 +134,7 @@ def _check_runtime(
     device: Device,
     runtime: tuple[str, str],
     artifacts: list[Artifact],
+    reference: _Reference,
 ) -> Iterator[Check]:
     for artifact in artifacts:
         refused = Check(
@@ -151,7 +154,7 @@ def _check_runtime(
             except JobError as error:
                 yield replace(refused, reason=str(error))
                 continue
-            equality = equality_of(artifact, logits, _reference(device, job))
+            equality = equality_of(artifact, logits, reference.logits(job))
         judged = _judge(refused, artifact, split, logits)
         cell = result.cells[0]
         yield replace(
@@ -195,14 +198,37 @@ def _run(runner: Runner, job: Job) -> tuple[JobResult, _Logits]:
     return result, logits
 
 
-def _reference(device: Device, job: Job) -> _Logits:
-    if isinstance(device, Referenced):
-        runner, runtime = device.reference(job.runtime)
-        job = replace(job, id="reference", runtime=runtime, outside_claim=True)
-    else:
-        runner, job = JobProcess(), replace(job, id="reference")
-    with contextlib.closing(runner):
-        return _run(runner, job)[1]
+class _Reference:
+    """A runner of this machine that a device's answers are compared with; started when needed."""
+
+    def __init__(self, device: Device, runtime: str) -> None:
+        self._device, self._runtime = device, runtime
+        self._runner: Runner | None = None
+        self._outside_claim = False
+
+    def logits(self, job: Job) -> _Logits:
+        """Return what a job gives here."""
+        if self._runner is None:
+            self._start()
+        job = replace(job, id="reference", runtime=self._runtime)
+        if self._outside_claim:
+            job = replace(job, outside_claim=True)
+        assert self._runner is not None  # noqa: S101 — started above
+        return _run(self._runner, job)[1]
+
+    def _start(self) -> None:
+        if isinstance(self._device, Referenced):
+            self._runner, self._runtime = self._device.reference(self._runtime)
+            self._outside_claim = True
+        else:
+            self._runner = JobProcess()
+
+    def __enter__(self) -> _Reference:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
 
 
 def _judge(seen: Check, artifact: Artifact, split: EvaluationSplit, logits: _Logits) -> Check:

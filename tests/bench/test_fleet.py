@@ -1,0 +1,250 @@
+"""Several devices at once: real runners of this machine, lost and failing as boards do."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hemline.bench.devices.local import LocalDevice
+from hemline.bench.fleet import Outcome, bench_fleet, open_fleet
+from hemline.bench.fleet_table import fleet_table
+from hemline.bench.measuring import Plan, cells_of
+from hemline.bench.one_device import Work
+from hemline.cli import cli
+from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, UsageError
+from hemline.job import Job, JobResult
+from hemline.manifest import Manifest
+from hemline.record import RECORDS_NAME, Accuracy, Latency, Record, read_records, write_records
+from hemline.runtime.process import JobProcess
+from hemline.tables import as_text
+
+PLAN = Plan(rounds=2, invocations=5, warmup=1)
+
+
+class Clumsy(JobProcess):
+    """A runner that fails when its device says so."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        super().__init__()
+
+    def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Run a job, unless something happens."""
+        with self._board.counting:
+            self._board.jobs += 1
+            self._board.busy += 1
+            self._board.most_busy = max(self._board.most_busy, self._board.busy)
+        try:
+            if self._board.jobs > self._board.lost_after:
+                raise DeviceError(f"{self._board.name} does not answer: check whether it is on")
+            if Path(job.artifact).name == self._board.breaks and "latencies" in job.want:
+                raise JobError(f"{job.artifact} ended the job runner (signal 11)")
+            return super().run(job, timeout_seconds=timeout_seconds)
+        finally:
+            with self._board.counting:
+                self._board.busy -= 1
+
+
+@dataclass(slots=True, kw_only=True)
+class Board:
+    """A device that runs here, and is lost after some jobs or breaks with one artifact."""
+
+    name: str
+    place: str = "elsewhere"
+    real_time: bool = True
+    lost_after: int = 10**6
+    breaks: str = ""
+    jobs: int = 0
+    busy: int = 0
+    most_busy: int = 0
+    counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Return LiteRT, to keep the tests short."""
+        return LocalDevice("").runtimes()[:1]
+
+    def open(self, runtime: str, version: str) -> Clumsy:
+        """Start a child."""
+        del runtime, version
+        return Clumsy(self)
+
+    def close(self) -> None:
+        """There is nothing to give up."""
+
+
+@pytest.fixture
+def manifest(manifest: Manifest) -> Manifest:
+    """Return the manifest with two artifacts only: each costs a child in every test."""
+    few = tuple(a for a in manifest.artifacts if a.name in ("int8.tflite", "dynamic.tflite"))
+    return replace(manifest, artifacts=few)
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+def run(copy: Path, manifest: Manifest, *boards: Board, resume: bool = False) -> list[Outcome]:
+    """Bench the boards and return the outcomes."""
+    work = Work(plan=PLAN, resume=resume)
+    return list(bench_fleet(boards, copy, manifest, work, say=str, tell=str))
+
+
+def records_of(copy: Path, board: Board) -> list[Record]:
+    return [r for r in read_records(copy / RECORDS_NAME) if r.cell.device == board.name]
+
+
+def latencies(copy: Path, board: Board) -> int:
+    return sum(isinstance(record.payload, Latency) for record in records_of(copy, board))
+
+
+def wanted(manifest: Manifest, board: Board) -> int:
+    return len(cells_of(manifest, replace(PLAN, runtimes=board.runtimes())))
+
+
+def test_every_device_gets_its_own_records(copy: Path, manifest: Manifest) -> None:
+    one, two = Board(name="one", place="a"), Board(name="two", place="b")
+    assert [outcome.error for outcome in run(copy, manifest, one, two)] == [None, None]
+    for board in (one, two):
+        assert latencies(copy, board) == wanted(manifest, board) == 2
+        assert any(isinstance(r.payload, Accuracy) for r in records_of(copy, board))
+
+
+def test_a_device_does_one_job_at_a_time(copy: Path, manifest: Manifest) -> None:
+    board = Board(name="one")
+    run(copy, manifest, board)
+    assert board.most_busy == 1
+
+
+def test_devices_at_one_place_take_turns_and_others_do_not(
+    copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans: dict[str, tuple[float, float]] = {}
+
+    def work(device: Board, *_: object, **__: object) -> None:
+        started = time.monotonic()
+        time.sleep(0.2)
+        spans[device.name] = (started, time.monotonic())
+
+    monkeypatch.setattr("hemline.bench.fleet.bench_device", work)
+    run(
+        copy,
+        manifest,
+        Board(name="one", place="a"),
+        Board(name="two", place="a"),
+        Board(name="three", place="b"),
+    )
+    assert spans["two"][0] >= spans["one"][1]
+    assert spans["three"][0] < spans["one"][1]
+
+
+def test_a_lost_device_costs_only_its_own_cells_and_resume_completes_them(
+    copy: Path, manifest: Manifest
+) -> None:
+    good, lost = Board(name="good", place="a"), Board(name="lost", place="b", lost_after=4)
+    fine, error = (outcome.error for outcome in run(copy, manifest, good, lost))
+    assert fine is None
+    assert isinstance(error, DeviceError)
+    assert str(error) == "lost does not answer: check whether it is on"
+    assert latencies(copy, good) == wanted(manifest, good)
+    assert latencies(copy, lost) == 0
+    assert any(isinstance(r.payload, Accuracy) for r in records_of(copy, lost))
+
+    before, back = records_of(copy, good), Board(name="lost", place="b")
+    again = Board(name="good", place="a")
+    assert all(o.error is None for o in run(copy, manifest, again, back, resume=True))
+    assert again.jobs == 0
+    assert records_of(copy, good) == before
+    assert latencies(copy, back) == wanted(manifest, back)
+
+
+def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) -> None:
+    board = Board(name="one", breaks="dynamic.tflite")
+    (outcome,) = run(copy, manifest, board)
+    assert isinstance(outcome.error, JobError)
+    assert "dynamic.tflite" in str(outcome.error)
+    assert latencies(copy, board) == wanted(manifest, board) - 1
+    mended = Board(name="one")
+    run(copy, manifest, mended, resume=True)
+    assert latencies(copy, board) == wanted(manifest, board)
+
+
+def test_resume_measures_again_what_had_fewer_rounds(copy: Path, manifest: Manifest) -> None:
+    board = Board(name="one")
+    run(copy, manifest, board)
+    jobs = board.jobs
+    work = Work(plan=replace(PLAN, rounds=3), resume=True)
+    bench_fleet([board], copy, manifest, work, say=str, tell=str)
+    assert board.jobs > jobs
+
+
+def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
+    copy: Path, manifest: Manifest
+) -> None:
+    artifacts = [
+        replace(artifact, tolerance=1e-30) if artifact.name == "dynamic.tflite" else artifact
+        for artifact in manifest.artifacts
+    ]
+    board = Board(name="one")
+    (outcome,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
+    assert isinstance(outcome.error, GateError)
+    assert "wrong on one: dynamic.tflite in litert" in str(outcome.error)
+    timed = {r.cell.artifact for r in records_of(copy, board) if isinstance(r.payload, Latency)}
+    assert "dynamic.tflite" not in timed
+    assert "int8.tflite" in timed
+
+
+def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest) -> None:
+    board = Board(name="one", real_time=False)
+    run(copy, manifest, board)
+    assert records_of(copy, board)
+    assert latencies(copy, board) == 0
+
+
+def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> None:
+    one, two = Board(name="one", place="a"), Board(name="two", place="b", lost_after=0)
+    outcomes = run(copy, manifest, one, two)
+    table = fleet_table(read_records(copy / RECORDS_NAME), outcomes)
+    assert [(row[0], row[-1]) for row in table.rows] == [("one", "done"), ("two", "failed")]
+    assert table.rows[0][4].endswith(" µs")
+    assert table.rows[1][1:-1] == ("",) * 9
+    assert "agreement" in as_text(table)
+
+
+def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'local'"):
+        open_fleet("local,lokal", fallback=False)
+    with pytest.raises(UsageError, match="names 'local' twice"):
+        open_fleet("local,local", fallback=False)
+
+
+def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    devices = f"local,tflm:{tmp_path / 'empty'}"
+    result = CliRunner().invoke(cli, ["bench", str(copy), "--rounds", "1", "--device", devices])
+    assert result.exit_code == 1
+    assert "error: tflm: tflite-micro cannot be used" in result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert rows[2][0] == "local"
+    assert rows[2][-1] == "done"
+
+
+def test_records_of_a_file_that_was_exported_anew_do_not_count(
+    copy: Path, manifest: Manifest
+) -> None:
+    board = Board(name="one")
+    run(copy, manifest, board)
+    older = [
+        replace(r, cell=replace(r.cell, artifact_sha256="0" * 64))
+        for r in read_records(copy / RECORDS_NAME)
+    ]
+    write_records(copy / RECORDS_NAME, older)
+    jobs = board.jobs
+    run(copy, manifest, board, resume=True)
+    assert board.jobs > jobs
