@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shlex
 import subprocess
@@ -31,7 +32,8 @@ SILENT_SECONDS = 10  # an unplugged board is noticed after three times as long
 _END_SECONDS = 5.0
 _READY = "hemline-is-connected"
 _LONGEST_GREETING = 1 << 16  # bytes that a board's start-up files may print
-_LONGEST_FOLDER = 60  # a unix socket path has 108 bytes; ours adds 24, and ssh 17 while it makes it
+# a unix socket's path has 108 bytes; ours adds 24, and ssh 17 while it makes it
+_FOLDER = re.compile(r"/[A-Za-z0-9_./+-]{0,59}")
 _OPTIONS: tuple[str, ...] = tuple(
     f"-o{option}"
     for option in (
@@ -171,9 +173,7 @@ class Connection:
         self._master = self._errors = self._folder = None
 
     def _ssh(self) -> tuple[str, ...]:
-        # % begins a token in ssh's own language
-        path = str(self._folder / "socket").replace("%", "%%") if self._folder else "none"
-        return ("ssh", "-T", *_OPTIONS, f"-oControlPath={path}")
+        return ("ssh", "-T", *_OPTIONS, f"-oControlPath={self._folder}/socket")
 
     def _said(self) -> str:
         if self._errors is None:
@@ -226,7 +226,7 @@ def _write(stream: IO[bytes], source: Iterable[bytes]) -> None:
 
 
 def _short_folder() -> str:
-    """Return a folder for the socket whose path is short enough for one."""
-    folders = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp")  # noqa: S108
-    good = (each for each in folders if Path(each).is_absolute() and os.access(each, os.W_OK))
-    return next((each for each in good if len(os.fsencode(each)) < _LONGEST_FOLDER), "/tmp")  # noqa: S108
+    """Return a folder for the socket: its path is short, and ssh takes it without quotes."""
+    folders = (os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir())
+    good = (each for each in folders if _FOLDER.fullmatch(each) and os.access(each, os.W_OK))
+    return next(good, "/tmp")  # noqa: S108 — a private folder is made in it
