@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hemline.errors import HemlineError, UsageError
+from hemline.errors import DataError, HemlineError, UsageError
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
@@ -136,21 +136,30 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
     code = 0
     for image in options.images:
         try:
-            if show is None:
-                prediction = classifier.classify(image)
-            else:
-                from hemline.runtime.images import read_picture
-
-                picture = read_picture(Path(image))
-                seen = classifier.prepare(picture)
-                prediction = classifier.classify(seen)
-                show(Path(image).stem, picture, seen, prediction)
+            prediction = (
+                classifier.classify(image)
+                if show is None
+                else _classify_and_show(classifier, Path(image), show)
+            )
         except HemlineError as error:
             code = code or error.exit_code
             print(f"error: {error}", file=sys.stderr)
             continue
         print(answer(str(image), prediction, options.top, as_json=options.json))
     return code
+
+
+def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
+    from hemline.runtime.images import read_picture
+
+    picture = read_picture(path)
+    try:
+        seen = classifier.prepare(picture)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    prediction = classifier.classify(seen)
+    show(path.stem, picture, seen, prediction)
+    return prediction
 
 
 def _answer_frames(
@@ -225,6 +234,7 @@ def answer(image: str, prediction: Prediction, top: int, *, as_json: bool) -> st
         return json.dumps({"image": image, **_told(prediction, top)}, allow_nan=False)
     best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
+    image = image.encode(errors="replace").decode()  # a name need not be text, a terminal wants it
     return (
         f"{image}: {prediction.label} {100 * prediction.score:.1f} %  (top {len(best)}: {others})"
     )

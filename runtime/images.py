@@ -79,9 +79,10 @@ def read_stream(stream: BinaryIO, name: str) -> Pixels:
     if start[:2] not in netpbm.MAGICS:
         return _decoded(stream, name)
     try:
-        _require_small(netpbm.read_header(stream.read(8192).__getitem__), name)
+        header = netpbm.read_header(stream.read(8192).__getitem__)
+        _require_small(header, name)
         stream.seek(0)
-        return netpbm.read_netpbm(stream.read())
+        return netpbm.read_netpbm(stream.read(header.size_bytes))
     except IndexError as error:
         raise DataError(f"cannot read {name}: it is cut short") from error
     except DataError as error:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
 _SIDE, _MARGIN, _CAPTION = 280, 12, 44  # pixels
+_NAME = 50  # characters of a name that stay in that of its picture: systems allow 255 bytes
 _PAPER, _INK = (236, 236, 236), (20, 20, 20)
 _TILES = (210, 240)  # grays of the squares that show through where an image is transparent
 
@@ -36,7 +37,7 @@ class Album:
         `image` is uint8 (height, width[, channels]) as it came, `seen` what the model was given.
         Pictures are numbered, so that equal names do not meet. Raises HemlineError.
         """
-        path = self._folder / f"{self._count:06d}-{name}.png"
+        path = self._folder / f"{self._count:06d}-{name[:_NAME]}.png"
         self._count += 1
         picture = _composed(as_picture(image), seen, name, answer)
         with files.replacing(path) as partial:
@@ -91,7 +92,7 @@ def _write(
     """Write one line, cut off where it would leave its column."""
     font = _font(size)
     # pillow's own font has little more, and the plain one fails at the rest
-    text = text.encode("latin-1", "replace").decode("latin-1")
+    text = " ".join(text.encode("latin-1", "replace").decode("latin-1").split())
     while len(text) > 1 and draw.textlength(text, font) > width:
         text = f"{text[:-2]}~"
     draw.text(at, text, _INK, font)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -162,3 +163,26 @@ def test_an_answer_comes_without_a_note_of_the_runtime(
     Image.fromarray(pixels).save(hemline.folder / "good.png")
     ended = hemline.run("-q", "classify", bundle / "int8.tflite", "good.png")
     assert (ended.code, ended.errors) == (0, ())
+
+
+def test_a_name_that_is_no_text_is_no_fault(hemline, bundle: Path, pixels: np.ndarray) -> None:
+    path = Path(os.fsdecode(os.fsencode(hemline.folder) + b"/\xff.png"))
+    Image.fromarray(pixels).save(path)
+    hemline.environment["PYTHONIOENCODING"] = "utf-8:strict"
+    for options in ((), ("--json",)):
+        ended = hemline.run("classify", bundle / "int8.onnx", path, *options)
+        assert (ended.code, ended.errors, len(ended.output.splitlines())) == (0, (), 1)
+
+
+def test_what_is_shown_is_named_with_its_fault_too(hemline, bundle: Path, pixels) -> None:
+    Image.fromarray(pixels).save(hemline.folder / "good.png")
+    np.save(hemline.folder / "real.npy", np.full(SIZE, np.nan))
+    (hemline.folder / "file").write_text("no folder")
+    names = ("real.npy", "good.png")
+    ended = hemline.run("classify", bundle / "int8.onnx", *names, "--show", "shown")
+    assert (ended.code, len(ended.output.splitlines())) == (1, 1)
+    assert ended.error.startswith("error: real.npy: an image has dtype uint8")
+    assert [path.name for path in (hemline.folder / "shown").iterdir()] == ["000000-good.png"]
+    ended = hemline.run("classify", bundle / "int8.onnx", "good.png", "--show", "file")
+    assert (ended.code, ended.output) == (1, "")
+    assert ended.error.startswith("error: cannot write file/000000-good.png")

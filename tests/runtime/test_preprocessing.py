@@ -313,11 +313,11 @@ def test_an_album_shows_the_picture_beside_what_the_model_saw(tmp_path: Path) ->
     assert pixels[300:].min() < 100  # the caption
 
 
-@pytest.mark.parametrize("name", ["ひ" * 500, "x" * 500, "", "日本"])
+@pytest.mark.parametrize("name", ["ひ" * 200, "x" * 240, "", "日\udcff\n本"])
 def test_any_name_and_answer_can_be_drawn(tmp_path: Path, name: str) -> None:
     stream = io.BytesIO()
     album = Album(tmp_path)
-    path = album.add("a", np.zeros((1, 900, 4), np.uint8), np.zeros((5, 60, 3), np.uint8), name)
+    path = album.add(name, np.zeros((1, 900, 4), np.uint8), np.zeros((5, 60, 3), np.uint8), name)
     with Image.open(path) as picture:
         picture.save(stream, "PNG")
     assert stream.tell() > 0
