@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +75,8 @@ def _examine(
     version: str,
     artifacts: list[Artifact],
 ) -> Iterator[Finding]:
-    if not artifacts:
-        return
-    with contextlib.ExitStack() as stack:
-        there = stack.enter_context(device.open(runtime, version))
-        here = stack.enter_context(JobProcess())
-        for artifact in artifacts:
-            equality = compare_logits(there, here, bundle, artifact, runtime, images=IMAGES)
+    for artifact in artifacts:
+        with device.open(runtime, version) as there, JobProcess() as here:
             record = count_instructions(there, device, bundle, manifest, artifact, runtime)
-            yield Finding(equality=equality, record=record)
+            equality = compare_logits(there, here, bundle, artifact, runtime, images=IMAGES)
+        yield Finding(equality=equality, record=record)

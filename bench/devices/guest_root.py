@@ -46,9 +46,9 @@ class GuestRoot:
     versions: dict[str, str]
 
     @property
-    def program(self) -> Path:
-        """Return the guest's Python."""
-        return self.folder / "usr" / "bin" / f"python{self.python}"
+    def program(self) -> str:
+        """Return the name of the guest's Python in usr/bin."""
+        return f"python{self.python}"
 
     @property
     def packages(self) -> Path:

@@ -7,20 +7,22 @@ instructions in one cycle or waits for memory, and two processors differ in both
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices.emulated import EmulatedDevice, EmulatedRunner
 from hemline.bench.devices.equality import require, validation_images
+from hemline.errors import GateError
 from hemline.job import Job, JobCell
 from hemline.manifest import Artifact, Manifest
 from hemline.record import Instructions, Record
 
-# The first ones fill caches and grow tables; after that, counts differ by 1 in 10,000 at most.
-_WARMUP = 3
+# The first ones fill caches and grow tables; after that, counts differ by 1 in 3,000 at most.
+_WARMUP = 20
 _INVOCATIONS = 9  # an odd number: the median is then one of the counts
+_LARGEST_CHANGE = 0.01
 
 
 def count_instructions(
@@ -33,7 +35,8 @@ def count_instructions(
 ) -> Record:
     """Count one artifact with one thread at batch 1: set the input, invoke, get the output.
 
-    Raises JobError when it does not run there.
+    A runner that has run nothing before gives the same count every time. Raises JobError when the
+    artifact does not run there.
     """
     job = Job(
         id="count",
@@ -57,17 +60,47 @@ def count_instructions(
     )
 
 
+def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> int:
+    """Return how many counts have a committed one of the same artifact, runtime and device.
+
+    Raises GateError when one of them is off by more than 1 %.
+    """
+    before, now = _by_cell(committed), _by_cell(fresh)
+    both = [key for key in now if key in before]
+    changes = {key: now[key] / before[key] - 1 for key in both}
+    off = [
+        f"{artifact} in {runtime} on {device} takes {changes[artifact, runtime, device]:+.1%}"
+        for artifact, runtime, device in both
+        if abs(changes[artifact, runtime, device]) > _LARGEST_CHANGE
+    ]
+    if off:
+        raise GateError(
+            f"instructions per inference changed by more than {_LARGEST_CHANGE:.0%} against the "
+            f"committed ones: {'; '.join(off)}; find out why, or commit the new ones"
+        )
+    return len(both)
+
+
+def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
+    return {
+        (r.cell.artifact, f"{r.cell.runtime} {r.cell.runtime_version}", r.cell.device): (
+            r.payload.per_inference
+        )
+        for r in records
+        if isinstance(r.payload, Instructions)
+    }
+
+
 def instruction_rows(records: Iterable[Record]) -> list[list[str]]:
     """Return a header and one row for each artifact and runtime: millions, by device."""
-    counted = [(r.cell, r.payload) for r in records if isinstance(r.payload, Instructions)]
-    devices = list(dict.fromkeys(cell.device for cell, _ in counted))
-    figures: dict[tuple[str, str], dict[str, int]] = {}
-    for cell, payload in counted:
-        key = (cell.artifact, f"{cell.runtime} {cell.runtime_version}")
-        figures.setdefault(key, {})[cell.device] = payload.per_inference
-    rows = [[*key, *_millions(found, devices)] for key, found in figures.items()]
+    counts = _by_cell(records)
+    devices = list(dict.fromkeys(device for _, _, device in counts))
+    cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
+    rows = [
+        [*cell, *(_millions(counts.get((*cell, device))) for device in devices)] for cell in cells
+    ]
     return [["artifact", "runtime", *(name.partition(":")[2] for name in devices)], *rows]
 
 
-def _millions(found: dict[str, int], devices: Sequence[str]) -> list[str]:
-    return [f"{found[name] / 1e6:.3f}" if name in found else "" for name in devices]
+def _millions(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.3f}"

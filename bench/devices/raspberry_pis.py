@@ -27,6 +27,8 @@ class RaspberryPi:
         Technical Reference Manual of each core gives the part.
     features: as cpuinfo shows them; what qemu's CPU model has.
     runtimes: that are built for it; None for all.
+    finds_root: whether all system calls of its programs look below qemu's root folder first; the
+        statx of 32-bit ones does not (qemu 7.2).
     """
 
     name: str
@@ -40,6 +42,7 @@ class RaspberryPi:
     revision: int
     features: str
     runtimes: tuple[str, ...] | None = None
+    finds_root: bool = True
 
     def write_system_files(self, root: Path) -> None:
         """Write proc/cpuinfo and the lists of processors below `root`."""
@@ -108,6 +111,7 @@ RASPBERRY_PIS: dict[str, RaspberryPi] = {
             features="half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae "
             "evtstrm",
             runtimes=("tflite-runtime",),
+            finds_root=False,
         ),
     )
 }

@@ -1,0 +1,265 @@
+"""Emulated Raspberry Pis: the real ARM builds give the right bits, at a cost that can be counted.
+
+The parts are fetched into the user's own cache, so that a second run starts with warm ones.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from required import missing
+
+from hemline import schema
+from hemline.bench.devices import open_device
+from hemline.bench.devices.emulated import EmulatedDevice
+from hemline.bench.devices.emulator import emulator
+from hemline.bench.devices.equality import Equality, compare_logits, validation_images
+from hemline.bench.devices.examination import IMAGES, examine
+from hemline.bench.devices.instruction_count import (
+    count_instructions,
+    instruction_rows,
+    require_unchanged,
+)
+from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS
+from hemline.cli import cli
+from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
+from hemline.job import Job, JobCell
+from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.record import Instructions, Record, read_records
+from hemline.runtime.process import JobProcess
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "artifacts" / "hem-50k"
+RESULTS = ROOT / "results" / "hem-50k" / "instructions.jsonl"
+CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
+PI4 = "emulated:pi4"
+
+# Two orders of summation of float32 differ by a few units in the last place of the largest partial
+# sum: 32 (larger than any here) × 2⁻²³ is 4e-6; seen were 2.6e-6.
+FLOAT_TOLERANCE = 1e-5
+# tflite-runtime's own int8 kernels round halves otherwise on ARM; LiteRT and ONNX Runtime do not.
+MOST_STEPS = {"litert": 0, "tflite-runtime": 1, "onnxruntime": 0}
+
+SCHEMES = ("int8", "fp32")
+
+on_boards = pytest.mark.parametrize("board", ["pi3", "pi4", "pi5"])
+
+
+@pytest.fixture
+def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    if CACHE is None:
+        monkeypatch.delenv("XDG_CACHE_HOME")
+    else:
+        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+    try:
+        emulator()
+    except HemlineError as error:
+        missing("pi4", str(error))
+
+
+@cache
+def examined(board: str, runtime: str, bundle: Path) -> dict[str, tuple[Equality, Record]]:
+    """Return what each artifact of one runtime does on a board, by scheme."""
+    device, manifest = EmulatedDevice(board), read_manifest(bundle)
+    version = dict(device.runtimes())[runtime]
+    found = {}
+    with device.open(runtime, version) as there, JobProcess() as here:
+        for artifact in manifest.artifacts:
+            if artifact.scheme in SCHEMES and artifact.status_in(runtime, version) == "right":
+                found[artifact.scheme] = (
+                    compare_logits(there, here, bundle, artifact, runtime, images=IMAGES),
+                    count_instructions(there, device, bundle, manifest, artifact, runtime),
+                )
+    return found
+
+
+def per_inference(board: str, runtime: str, scheme: str, bundle: Path) -> int:
+    payload = examined(board, runtime, bundle)[scheme][1].payload
+    assert isinstance(payload, Instructions)
+    return payload.per_inference
+
+
+@pytest.mark.devices
+@pytest.mark.usefixtures("warm_cache")
+class TestOnABoard:
+    @on_boards
+    @pytest.mark.parametrize("runtime", MOST_STEPS)
+    def test_int8_artifacts_give_the_bits_of_this_machine(
+        self, board: str, runtime: str, bundle: Path
+    ) -> None:
+        equality, _ = examined(board, runtime, bundle)["int8"]
+        assert equality.images == IMAGES
+        assert equality.largest_steps is None or equality.largest_steps <= MOST_STEPS[runtime]
+        if MOST_STEPS[runtime] == 0:
+            assert equality.largest_difference == 0.0
+            assert equality.same_labels == IMAGES
+
+    @on_boards
+    @pytest.mark.parametrize("runtime", MOST_STEPS)
+    def test_float_artifacts_differ_by_rounding_only(
+        self, board: str, runtime: str, bundle: Path
+    ) -> None:
+        equality, _ = examined(board, runtime, bundle)["fp32"]
+        assert equality.largest_difference <= FLOAT_TOLERANCE
+        assert equality.same_labels == IMAGES
+
+    @on_boards
+    @pytest.mark.parametrize("runtime", MOST_STEPS)
+    def test_int8_and_float_have_a_count(self, board: str, runtime: str, bundle: Path) -> None:
+        """No kernel does 16 multiply-accumulates in less than one instruction (int8 dot products),
+        and none here needs one instruction for each.
+        """
+        macs = read_manifest(bundle).macs
+        for scheme in SCHEMES:
+            assert macs / 16 < per_inference(board, runtime, scheme, bundle) < macs
+
+    def test_a_record_says_which_processor_and_which_emulator(self, bundle: Path) -> None:
+        _, record = examined("pi4", "litert", bundle)["int8"]
+        assert isinstance(record.payload, Instructions)
+        assert record.payload.processor == "cortex-a72"
+        assert record.cell.device == PI4
+        assert record.conditions.host.machine == "aarch64"
+        assert record.conditions.host.processor == "Raspberry Pi 4 Model B (emulated)"
+        assert record.conditions.delegate == "XNNPACK"
+        assert {"qemu", "libc6", "litert", "numpy"} <= set(record.conditions.versions)
+
+    def test_litert_uses_the_dot_products_of_the_pi_5(self, bundle: Path) -> None:
+        """One such instruction does four times the work of the widest 8-bit one before it."""
+        pi4, pi5 = (per_inference(name, "litert", "int8", bundle) for name in ("pi4", "pi5"))
+        assert pi5 < pi4 / 1.5
+
+    def test_a_count_repeats_to_a_thousandth_in_another_process(
+        self, bundle: Path, manifest: Manifest
+    ) -> None:
+        device = EmulatedDevice("pi4")
+        (artifact,) = (a for a in manifest.artifacts if a.name == "int8.tflite")
+        with device.open("litert", dict(device.runtimes())["litert"]) as runner:
+            record = count_instructions(runner, device, bundle, manifest, artifact, "litert")
+        assert isinstance(record.payload, Instructions)
+        first = per_inference("pi4", "litert", "int8", bundle)
+        assert record.payload.per_inference == pytest.approx(first, rel=1e-3)
+
+    def test_twice_the_images_are_nearly_twice_the_instructions(self, bundle: Path) -> None:
+        device = EmulatedDevice("pi4")
+        job = Job(
+            id="batch",
+            artifact=str(bundle / "int8.tflite"),
+            runtime="litert",
+            images=validation_images(bundle),
+            count=8,
+            cells=tuple(JobCell(batch=batch, warmup=2, invocations=3) for batch in (2, 4)),
+            want=("latencies",),
+        )
+        with device.open("litert", dict(device.runtimes())["litert"]) as runner:
+            two, four = (min(cell.latencies_ns) for cell in runner.run(job).cells)
+        assert 1.8 < four / two < 2.05
+
+    def test_a_32_bit_board_runs_tflite_runtime_and_no_other(self, bundle: Path) -> None:
+        found = examined("pi-32bit", "tflite-runtime", bundle)
+        assert found["int8"][0].largest_steps in (0, 1)
+        assert found["fp32"][0].largest_difference <= FLOAT_TOLERANCE
+        assert found["int8"][1].conditions.host.machine == "armv7l"
+        device = EmulatedDevice("pi-32bit")
+        assert [name for name, _ in device.runtimes()] == ["tflite-runtime"]
+        with pytest.raises(HemlineError, match=r"litert has no build for 32-bit ARM: use tflite-"):
+            device.open("litert", "2.3.0")
+
+    def test_bench_writes_instructions_and_no_latency(self, bundle: Path, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+        manifest = read_manifest(copy)
+        only = tuple(a for a in manifest.artifacts if a.name == "int8.tflite")
+        schema.save(copy / MANIFEST_NAME, replace(manifest, artifacts=only))
+        result = CliRunner().invoke(cli, ["bench", str(copy), "--device", PI4])
+        assert result.exit_code == 0, result.output
+        assert "int8.tflite in litert on emulated:pi4: equal bits" in result.output
+        kinds = {
+            record.payload.KIND
+            for record in read_records(copy / "records.jsonl")
+            if record.cell.device == PI4
+        }
+        assert kinds == {"instructions"}
+
+    @on_boards
+    def test_the_counts_of_the_default_model_are_those_in_results(self, board: str) -> None:
+        if not (BUNDLE / "manifest.json").is_file():
+            missing("pi4", "run `make export` first")
+        manifest = read_manifest(BUNDLE)
+        names = ("int8.tflite", "fp32.tflite", "int8.onnx", "fp32.onnx")
+        findings = examine(
+            BUNDLE, manifest, EmulatedDevice(board), artifacts=names, say=lambda _: None
+        )
+        fresh = [finding.record for finding in findings]
+        assert require_unchanged(fresh, read_records(RESULTS)) == len(fresh)
+
+    def test_without_a_network_the_reason_is_told_and_nothing_is_left(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")  # the port that discards
+        with pytest.raises(HemlineError, match=r"apt-get failed \(Failed to fetch .*refused"):
+            EmulatedDevice("pi4").open("litert", "2.3.0")
+        assert [path.name for path in (tmp_path / "hemline" / "emulated").iterdir()] == [".lock"]
+
+
+def test_an_unknown_board_gets_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown emulated Raspberry Pi 'pi-4': did you"):
+        open_device("emulated:pi-4")
+    with pytest.raises(UsageError, match=r"name the board .* emulated:pi3, emulated:pi4"):
+        open_device("emulated")
+
+
+def test_an_emulated_board_is_not_in_real_time() -> None:
+    assert all(not open_device(f"emulated:{name}").real_time for name in RASPBERRY_PIS)
+
+
+def test_a_machine_without_apt_is_told_what_emulation_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HemlineError, match=r"apt-get is not installed; it needs Debian or Ubuntu"):
+        emulator()
+
+
+def test_a_full_disk_is_told_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hemline.bench.devices.emulator._LARGEST_BYTES", 1 << 60)
+    with pytest.raises(HemlineError, match=r"make room, or set XDG_CACHE_HOME to another folder"):
+        emulator()
+
+
+def count_of(board: str, millions: float, template: Record) -> Record:
+    return replace(
+        template,
+        cell=replace(template.cell, device=f"emulated:{board}"),
+        payload=Instructions(per_inference=round(millions * 1e6), processor="cortex-a72"),
+    )
+
+
+@pytest.fixture
+def committed() -> list[Record]:
+    (first, *_) = read_records(RESULTS)
+    return [count_of("pi4", 1.5, first), count_of("pi5", 0.6, first)]
+
+
+def test_a_count_that_moved_by_more_than_one_percent_closes_the_gate(
+    committed: list[Record],
+) -> None:
+    template = committed[0]
+    assert require_unchanged([count_of("pi4", 1.5149, template)], committed) == 1
+    with pytest.raises(GateError, match=r"emulated:pi4 takes \+1\.1%; find out why"):
+        require_unchanged([count_of("pi4", 1.5165, template)], committed)
+    assert require_unchanged([count_of("pi3", 9.0, template)], committed) == 0
+
+
+def test_the_table_in_the_docs_is_that_of_results() -> None:
+    page = (ROOT / "docs" / "devices.md").read_text()
+    for row in instruction_rows(read_records(RESULTS)):
+        assert f"| {' | '.join(row)} |" in page
