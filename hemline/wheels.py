@@ -256,35 +256,34 @@ def _whole(folder: Path) -> bool:
 
 
 def download(request: WheelRequest, folder: Path) -> tuple[Wheel, ...]:
-    """Put the wheels of a runtime and of its numpy into an empty folder; the runtime's is first.
+    """Put the wheels of one version of a runtime and of its numpy into an empty folder.
 
-    Raises UsageError for a version that does not exist or has no wheel for this Python, FetchError
-    when the package index cannot be reached, HemlineError when pip is missing or fails.
+    The runtime's is the first of the result. Raises UsageError for a version that does not exist or
+    has no wheel for this Python, FetchError when the package index cannot be reached, HemlineError
+    when pip is missing or fails.
     """
-    project, version = request.package.project, request.version
-    requirement = project if version is None else f"{project}=={version}"
+    version, project = str(request.version), request.package.project
+    wanted = [f"{project}=={version}"]
+    if request.has_numpy:
+        wanted.append(request.package.numpy_requirement(version))
+    how = ["download", "-q", "--no-deps", *request.options, "--dest", str(folder)]
     try:
-        runtime = _download(requirement, request, folder)
+        run_pip([*how, *wanted])
     except _NoWheelError as error:
+        if project not in str(error):
+            raise UsageError(
+                f"there is no {wanted[1]} for {request}: take another Python"
+            ) from error
         raise UsageError(_what_there_is(request)) from error
-    if not request.has_numpy:
-        return (runtime,)
-    numpy = request.package.numpy_requirement(runtime.version)
-    try:
-        return (runtime, _download(numpy, request, folder))
-    except _NoWheelError as error:
-        raise UsageError(f"there is no {numpy} for {request}: choose another --python") from error
+    numpy_last = sorted(folder.iterdir(), key=lambda path: path.name.startswith("numpy-"))
+    return tuple(
+        Wheel(name=path.name, sha256=files.sha256_of(path), size_bytes=path.stat().st_size)
+        for path in numpy_last
+    )
 
 
 class _NoWheelError(Exception):
     """pip found no file that fits."""
-
-
-def _download(requirement: str, request: WheelRequest, folder: Path) -> Wheel:
-    before = set(folder.iterdir())
-    run_pip(["download", "-q", "--no-deps", *request.options, "--dest", str(folder), requirement])
-    (path,) = set(folder.iterdir()) - before
-    return Wheel(name=path.name, sha256=files.sha256_of(path), size_bytes=path.stat().st_size)
 
 
 def _what_there_is(request: WheelRequest) -> str:

@@ -1,0 +1,259 @@
+"""Verification sees what only running shows: a file that loads and answers nonsense."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from required import missing
+
+from hemline import files, schema
+from hemline.cli import cli
+from hemline.environments import RuntimeTarget
+from hemline.errors import BackendError, FetchError, GateError, HemlineError, UsageError
+from hemline.export.judging import inputs_of
+from hemline.export.verification import verify_bundle
+from hemline.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
+from hemline.record import RECORDS_NAME, Latency, read_records
+from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.process import local_command
+from hemline.runtime.targets import find_targets, installed_targets
+from hemline.specs import Claim
+from hemline.stamp import read_stamped, stamp_tflite
+
+_QUANTIZE = """
+import sys
+from ai_edge_quantizer import quantizer, recipe
+maker = quantizer.Quantizer(sys.argv[1])
+maker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
+open(sys.argv[2], "wb").write(bytes(maker.quantize().quantized_model))
+"""
+
+
+@pytest.fixture
+def copy(bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def quantized(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the float model as ai-edge-quantizer makes it dynamic: int8 weights."""
+    folder = tmp_path_factory.mktemp("quantized")
+    (folder / "float.tflite").write_bytes(read_stamped(bundle / "fp32.tflite").model)
+    subprocess.run(
+        [sys.executable, "-c", _QUANTIZE, folder / "float.tflite", folder / "dynamic.tflite"],
+        check=True,
+        capture_output=True,
+    )
+    return (folder / "dynamic.tflite").read_bytes()
+
+
+def replace_dynamic(bundle: Path, model: bytes, claims: tuple[Claim, ...]) -> None:
+    """Put a model with the stamp of dynamic.tflite and other claims into a bundle, unverified."""
+    path = bundle / "dynamic.tflite"
+    stamp = dataclasses.replace(read_stamped(path).stamp, claims=claims)
+    path.write_bytes(stamp_tflite(model, stamp))
+    manifest = read_manifest(bundle)
+    fresh = [
+        dataclasses.replace(
+            artifact,
+            sha256=files.sha256_of(path),
+            size_bytes=path.stat().st_size,
+            verdicts=(),
+        )
+        if artifact.name == path.name
+        else artifact
+        for artifact in manifest.artifacts
+    ]
+    schema.save(bundle / MANIFEST_NAME, dataclasses.replace(manifest, artifacts=tuple(fresh)))
+
+
+def verdict_in(bundle: Path, name: str, runtime: str) -> Verdict:
+    verdicts = read_manifest(bundle).artifact(name).verdicts
+    return next(verdict for verdict in verdicts if verdict.runtime == runtime)
+
+
+@pytest.mark.skipif(
+    not installed(BACKENDS["tflite-runtime"]), reason="tflite-runtime has no build for this Python"
+)
+def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
+    copy: Path, quantized: bytes
+) -> None:
+    """A dynamic-range model of ai-edge-quantizer 0.10 is right in LiteRT, not in tflite-runtime."""
+    everywhere = (
+        Claim(runtime="litert", minimum="1.0.0"),
+        Claim(runtime="tflite-runtime", minimum="2.14.0"),  # which is a lie
+    )
+    replace_dynamic(copy, quantized, everywhere)
+    with pytest.raises(GateError, match="dynamic.tflite in tflite-runtime 2.14.0: logits differ"):
+        CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
+    right, wrong = (verdict_in(copy, "dynamic.tflite", r) for r in ("litert", "tflite-runtime"))
+    assert right.status == "right"
+    assert wrong.status == "wrong"
+    score = wrong.score("test")
+    assert score is not None
+    # no failure of any kind: it ran on every image, and is as good as guessing among ten classes
+    assert score.images == 200
+    assert score.accuracy < 0.3
+    assert wrong.agreement < 0.3 * score.images
+
+
+@pytest.mark.skipif(
+    not installed(BACKENDS["tflite-runtime"]), reason="tflite-runtime has no build for this Python"
+)
+def test_the_same_file_that_does_not_claim_it_there_is_no_failure(
+    copy: Path, quantized: bytes
+) -> None:
+    replace_dynamic(copy, quantized, (Claim(runtime="litert", minimum="1.0.0"),))
+    verify_bundle(copy, read_manifest(copy))
+    assert verdict_in(copy, "dynamic.tflite", "tflite-runtime").status == "wrong"
+    result = CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "dynamic.tflite in tflite-runtime 2.14.0: wrong, logits differ" in result.stdout
+    assert "WRONG" in result.stdout
+
+
+def test_a_file_is_run_outside_its_claim_too(copy: Path) -> None:
+    path = copy / "fp32.tflite"
+    replace_dynamic(copy, read_stamped(path).model, (Claim(runtime="litert", minimum="999"),))
+    manifest = verify_bundle(copy, read_manifest(copy), find_targets(["litert"]))
+    verdict = manifest.artifact("dynamic.tflite").verdicts[-1]
+    assert (verdict.runtime, verdict.status) == ("litert", "right")
+
+
+def target(code: str, **changes: str) -> RuntimeTarget:
+    """Return a target whose job runner is a line of Python."""
+    here = next(t for t in installed_targets() if t.runtime == "litert")
+    return dataclasses.replace(
+        here, command=(sys.executable, "-c", code), added=True, **{"version": "9.9.9", **changes}
+    )
+
+
+def test_a_crash_of_native_code_is_a_verdict_and_takes_nothing_with_it(
+    copy: Path, manifest: Manifest
+) -> None:
+    crashing = target("import os, signal; input(); os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(GateError, match=r"litert 9.9.9: .* ended the job runner \(signal 11\)"):
+        verify_bundle(copy, manifest, [crashing, *installed_targets()])
+    for artifact in read_manifest(copy).artifacts:
+        if artifact.format == "tflite":
+            assert artifact.status_in("litert", "9.9.9") == "wrong"
+        others = [v for v in artifact.verdicts if v.version != "9.9.9"]
+        assert others
+        assert all(verdict.status == "right" for verdict in others)
+
+
+def test_a_runtime_that_is_another_version_than_it_says_is_told(
+    copy: Path, manifest: Manifest
+) -> None:
+    changed = dataclasses.replace(target(""), command=local_command())
+    with pytest.raises(BackendError, match=r"litert==9.9.9@.* is really litert"):
+        verify_bundle(copy, manifest, [changed])
+
+
+def test_verdicts_of_other_runtimes_are_kept(copy: Path, manifest: Manifest) -> None:
+    verify_bundle(copy, manifest, find_targets(["onnxruntime"]))
+    assert read_manifest(copy) == manifest
+
+
+def test_a_verdict_depends_on_runtime_version_numpy_and_python(manifest: Manifest) -> None:
+    artifact, first = manifest.artifacts[0], target("")
+    others = [
+        dataclasses.replace(first, **change)  # type: ignore[arg-type]
+        for change in (
+            {"version": "9.9.8"},
+            {"numpy_version": "9.9"},
+            {"python_version": "3.99.1"},
+        )
+    ]
+    prints = {inputs_of(manifest, artifact, each) for each in (first, *others)}
+    assert len(prints) == 4
+    patched = dataclasses.replace(first, python_version=f"{first.python_version}9")
+    assert inputs_of(manifest, artifact, patched) == inputs_of(manifest, artifact, first)
+
+
+def test_of_several_pythons_the_worst_counts(manifest: Manifest) -> None:
+    artifact = manifest.artifacts[0]
+    first = artifact.verdicts[0]
+    worse = dataclasses.replace(first, status="wrong", python_version="3.99")
+    both = dataclasses.replace(artifact, verdicts=(first, worse))
+    assert both.status_in(first.runtime, first.version) == "wrong"
+    assert artifact.status_in(first.runtime, first.version) == "right"
+    assert artifact.status_in(first.runtime, "0") is None
+
+
+def test_a_runtime_that_no_artifact_is_for_is_told(copy: Path, manifest: Manifest) -> None:
+    only = [a for a in manifest.artifacts if a.format == "onnx"]
+    with pytest.raises(UsageError, match="no artifact is of the format that litert=="):
+        verify_bundle(
+            copy, dataclasses.replace(manifest, artifacts=tuple(only)), find_targets(["litert"])
+        )
+
+
+def test_verify_prints_a_table_or_a_document_a_line(copy: Path) -> None:
+    result = CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
+    first, _, row, *_ = result.stdout.splitlines()
+    assert first.split() == [
+        "runtime",
+        "python",
+        "numpy",
+        "fp32.tflite",
+        "fp16.tflite",
+        "dynamic.tflite",
+        "int8.tflite",
+    ]
+    assert row.split()[-4:] == ["right"] * 4
+    result = CliRunner().invoke(cli, ["verify", str(copy), "--json"], catch_exceptions=False)
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {document["artifact"] for document in documents} >= {"fp32.tflite", "int8.onnx"}
+    assert all(document["python_version"] for document in documents)
+
+
+def test_a_runtime_that_was_not_added_is_told_with_the_command(copy: Path) -> None:
+    words = ["verify", str(copy), "--runtime", "litert==1.4.0"]
+    with pytest.raises(UsageError, match="run `hemline runtimes add litert==1.4.0`"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+
+
+def test_another_version_is_added_verified_and_measured_for_real(copy: Path) -> None:
+    """litert 2.1.0: the oldest that has wheels for every Python that Hemline runs on."""
+    run = CliRunner()
+    name = "litert==2.1.0"
+    try:
+        run.invoke(cli, ["runtimes", "add", name], catch_exceptions=False)
+    except FetchError as error:
+        missing("index", str(error))
+    result = run.invoke(
+        cli, ["verify", str(copy), "--runtime", name, "--json"], catch_exceptions=False
+    )
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    fresh = [document for document in documents if document["version"] == "2.1.0"]
+    assert [document["status"] for document in fresh] == ["right"] * 4
+    bench = ["bench", str(copy), "--quick", "--rounds", "1", "--runtime", name]
+    run.invoke(cli, bench, catch_exceptions=False)
+    assert "nothing changed" in run.invoke(cli, bench, catch_exceptions=False).output
+    timed = [r for r in read_records(copy / RECORDS_NAME) if isinstance(r.payload, Latency)]
+    assert {(r.cell.runtime, r.cell.runtime_version) for r in timed} == {("litert", "2.1.0")}
+    columns = run.invoke(cli, ["table", str(copy)]).stdout.splitlines()[0]
+    assert "litert 2.1.0" in columns
+
+
+def test_bench_in_a_runtime_that_nothing_was_verified_in_names_the_command(
+    copy: Path, manifest: Manifest
+) -> None:
+    unjudged = tuple(dataclasses.replace(a, verdicts=()) for a in manifest.artifacts)
+    schema.save(copy / MANIFEST_NAME, dataclasses.replace(manifest, artifacts=unjudged))
+    with pytest.raises(HemlineError, match=r"hemline verify .* --runtime litert==\d"):
+        CliRunner().invoke(cli, ["bench", str(copy), "--runtime", "litert"], catch_exceptions=False)
+
+
+def test_a_runtime_of_this_machine_is_not_for_other_devices(copy: Path) -> None:
+    words = ["bench", str(copy), "--device", "ssh:pi@board", "--runtime", "litert"]
+    with pytest.raises(UsageError, match="--runtime is for --device local"):
+        CliRunner().invoke(cli, words, catch_exceptions=False)

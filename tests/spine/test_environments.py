@@ -1,0 +1,426 @@
+"""Environments and wheel sets: made whole or not at all, tried before they count, told plainly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from package_index import BROKEN, CRASHING, add_runtime, add_wheel, make_index, use_index
+
+from hemline import folders, schema
+from hemline.cli import cli
+from hemline.environments import (
+    RECORD_NAME,
+    RUNTIME_NAME,
+    Environment,
+    Requirement,
+    add_environment,
+    environments,
+    environments_folder,
+    fault,
+    find_interpreter,
+    target_of,
+)
+from hemline.errors import (
+    BackendError,
+    BusyError,
+    FetchError,
+    HemlineError,
+    UnknownNameError,
+    UsageError,
+)
+from hemline.fetch import cache_folder
+from hemline.files import locked
+from hemline.probe_artifact import probe_artifact
+from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.targets import find_targets, installed_targets, runtime_file
+from hemline.wheels import MACHINES, PACKAGES, WheelRequest, wheel_set, wheel_sets
+
+HERE = ".".join(map(str, sys.version_info[:2]))
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an index of litert 7.0.0 and 7.1.0, and a cache that has 7.0.0."""
+    folder = tmp_path_factory.mktemp("stock")
+    index = make_index(folder / "index")
+    add_runtime(index, "7.0.0")
+    add_runtime(index, "7.1.0")
+    with pytest.MonkeyPatch.context() as patch:
+        use_index(index, patch)
+        add_environment(
+            Requirement.parse("litert==7.0.0"),
+            find_interpreter(None),
+            runtime_file(),
+            folder / "cache",
+        )
+    return folder
+
+
+@pytest.fixture
+def index(stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an index with litert 7.0.0 and 7.1.0, which is all that pip knows."""
+    folder = Path(shutil.copytree(stock / "index", tmp_path / "index"))
+    use_index(folder, monkeypatch)
+    return folder
+
+
+@pytest.fixture
+def added(stock: Path, index: Path) -> Path:
+    """Return the folder of litert 7.0.0 in this test's own cache."""
+    shutil.copytree(stock / "cache", cache_folder(), symlinks=True)
+    return environments_folder() / f"litert-7.0.0-py{HERE}"
+
+
+def add(text: str) -> tuple[Path, Environment, bool]:
+    return add_environment(Requirement.parse(text), find_interpreter(None), runtime_file())
+
+
+def call(*arguments: str) -> str:
+    result = CliRunner().invoke(cli, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def unfinished() -> list[Path]:
+    return [path for path in environments_folder().glob(".*") if path.name != ".lock"]
+
+
+def test_every_backend_has_a_package_of_the_same_format() -> None:
+    assert {name: row.format for name, row in PACKAGES.items()} == {
+        name: row.format for name, row in BACKENDS.items()
+    }
+
+
+@pytest.mark.parametrize("name", [n for n, b in BACKENDS.items() if installed(b)])
+def test_the_probe_is_right_in_every_runtime(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"probe.{BACKENDS[name].format}"
+    path.write_bytes(probe_artifact(BACKENDS[name].format, name))
+    told = json.loads(call("selftest", str(path), "--json", "--runtime", name))
+    assert (told["right"], told["vectors"], told["runtime"]) == (True, 1, name)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "version", "requirement"),
+    [
+        ("tflite-runtime", "2.14.0", "numpy>=1.24,<2"),
+        ("litert", "1.0.1", "numpy>=1.24,<2"),
+        ("litert", "1.1.1", "numpy>=1.24"),
+        ("onnxruntime", "1.18.1", "numpy>=1.24,<2"),
+        ("onnxruntime", "1.19.0", "numpy>=1.24"),
+    ],
+)
+def test_each_version_gets_a_numpy_that_it_works_with(
+    runtime: str, version: str, requirement: str
+) -> None:
+    assert PACKAGES[runtime].numpy_requirement(version) == requirement
+
+
+def test_an_environment_is_made_tried_and_used(added: Path) -> None:
+    folder, record, new = add("litert==7.0.0")
+    assert (folder, new) == (added, False)
+    assert (record.runtime, record.version, record.numpy_version) == (
+        "litert",
+        "7.0.0",
+        np.__version__,
+    )
+    assert [wheel.version for wheel in record.wheels] == ["7.0.0", np.__version__]
+    assert not unfinished()
+    (target,) = find_targets(["litert==7.0.0"])
+    assert (target.version, target.python, target.added) == ("7.0.0", HERE, True)
+    assert target.command == (
+        str(folder / "bin" / "python"),
+        "-I",
+        str(folder / RUNTIME_NAME),
+        "jobs",
+    )
+    code = "import ai_edge_litert, sys; print(ai_edge_litert.__version__, 'pip' in sys.modules)"
+    said = subprocess.run(
+        [target.command[0], "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["7.0.0", "False"]
+
+
+def test_without_a_version_it_is_the_newest_that_was_released(index: Path) -> None:
+    add_runtime(index, "8.0.0rc1")
+    assert add("litert")[1].version == "7.1.0"
+
+
+def test_a_runtime_that_answers_wrong_is_not_kept(index: Path) -> None:
+    add_runtime(index, "7.2.0", code=BROKEN)
+    with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*trained model"):
+        add("litert==7.2.0")
+    assert not environments()
+    assert not unfinished()
+
+
+def test_a_runtime_that_crashes_is_not_kept(index: Path) -> None:
+    add_runtime(index, "7.2.0", code=CRASHING)
+    with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*signal 11"):
+        add("litert==7.2.0")
+    assert not environments()
+
+
+def test_the_job_runner_is_brought_up_to_date(added: Path) -> None:
+    folder, record, _ = add("litert==7.0.0")
+    (folder / RUNTIME_NAME).write_bytes(b"an older one")
+    target_of(folder, record, runtime_file())
+    assert (folder / RUNTIME_NAME).read_bytes() == runtime_file()
+
+
+def test_an_environment_whose_python_is_gone_is_told_and_made_again(added: Path) -> None:
+    (added / "bin" / "python").unlink()
+    (added / "bin" / "python").symlink_to("/nowhere/python3")
+    assert "is gone" in str(fault(added))
+    with pytest.raises(BackendError, match="broken .* is gone.*hemline runtimes add litert==7.0.0"):
+        find_targets(["litert==7.0.0"])
+    assert "broken: " in call("runtimes", "list")
+    assert add("litert==7.0.0")[2]
+    assert find_targets(["litert==7.0.0"])
+
+
+def test_a_record_that_cannot_be_read_is_told_and_made_again(added: Path) -> None:
+    (added / RECORD_NAME).write_text("{")
+    result = CliRunner().invoke(cli, ["runtimes", "list"], catch_exceptions=False)
+    assert f"{added} is no environment" in result.output
+    assert add("litert==7.0.0")[2]
+
+
+def test_a_version_that_does_not_exist_gets_the_nearest_and_the_newest(index: Path) -> None:
+    with pytest.raises(UsageError, match=r"no litert 7.0.5 .* nearest one is 7.0.0, the newest 7"):
+        add("litert==7.0.5")
+
+
+def test_a_version_for_another_python_names_that_python(index: Path) -> None:
+    add_runtime(index, "6.0.0", tag="cp310-none-any")
+    request = WheelRequest(runtime="litert", version="6.0.0", python="3.12", machine="aarch64")
+    with pytest.raises(UsageError, match=r"litert 6.0.0 has no wheel .* choose --python 3.10"):
+        wheel_set(request)
+
+
+def test_a_runtime_that_is_not_built_for_a_machine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_index(tmp_path / "index")
+    use_index(folder, monkeypatch)
+    add_runtime(folder, "7.0.0", tag="cp311-cp311-manylinux_2_17_x86_64")
+    request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="armv7l")
+    with pytest.raises(UsageError, match="litert is not built for that"):
+        wheel_set(request)
+
+
+def test_an_index_that_does_not_answer_is_told_with_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    with pytest.raises(FetchError, match=r"cannot be reached \(.*refused.*; waited up to \d+ s\)"):
+        add("litert==7.0.0")
+    assert not unfinished()
+
+
+def test_a_missing_pip_is_told(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(HemlineError, match="has no pip: run .* -m ensurepip"):
+        add("litert==7.0.0")
+
+
+def test_too_little_room_is_told_before_anything_is_fetched(
+    index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(HemlineError, match="has only 1 MB free, and this needs"):
+        add("litert==7.0.0")
+    assert not environments()
+
+
+def test_a_disk_that_fills_up_leaves_nothing(index: Path) -> None:
+    """No file may be larger than 20 kB: the job runner does not fit."""
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from hemline.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "sys.argv = ['hemline', 'runtimes', 'add', 'litert==7.0.0']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "file too large" in done.stderr.lower()
+    assert not environments()
+    assert not unfinished()
+
+
+def test_one_killed_in_the_middle_leaves_no_half_environment(index: Path) -> None:
+    command = [sys.executable, "-c", "from hemline.cli import main; main()"]
+    child = subprocess.Popen([*command, "runtimes", "add", "litert==7.0.0"], start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not unfinished() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(child.pid, signal.SIGKILL)  # it and the Python that it just started
+    child.wait()
+    assert unfinished()
+    assert not environments()
+    with pytest.raises(UsageError, match="no environment was added"):
+        find_targets(["litert==7.0.0"])
+    assert add("litert==7.0.0")[2]
+    assert not unfinished()
+
+
+def test_a_folder_that_another_command_holds_is_told(index: Path) -> None:
+    with locked(environments_folder()), pytest.raises(BusyError, match="works in"):
+        add("litert==7.0.0")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("litrt==1.4.0", "unknown runtime 'litrt': did you mean 'litert'?"),
+        ("litert==2.1.0rc1", "names no released version"),
+        ("litert==", "names no released version"),
+        ("litert==1.4.0@py3", "names no Python version"),
+        ("litert>=1.0", "is no runtime: write it as litert==1.4.0"),
+        ("../litert==1.0", "is no runtime"),
+        ("", "is no runtime"),
+    ],
+)
+def test_odd_names_are_refused_in_one_line(text: str, error: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Requirement.parse(text)
+    assert error in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_name_says_runtime_version_and_python() -> None:
+    parsed = Requirement.parse("tflite-runtime==2.14.0@3.10")
+    assert parsed == Requirement(runtime="tflite-runtime", version="2.14.0", python="3.10")
+    assert Requirement.parse("litert") == Requirement(runtime="litert", version=None, python=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "error"),
+    [
+        ("3.99", None, "there is no Python '3.99' here"),
+        ("/nowhere/python3", None, "there is no Python '/nowhere/python3' here"),
+        ("false", None, "is no Python with the module venv"),
+        (None, '["cpython", [3, 8, 18], "p"]', "is cpython 3.8.18: the runtime needs"),
+        (None, '["pypy", [3, 11, 1], "p"]', "is pypy 3.11.1: the runtime needs CPython"),
+    ],
+)
+def test_a_python_that_cannot_be_used_is_told(
+    name: str | None, version: str | None, error: str, tmp_path: Path
+) -> None:
+    if name is None:
+        path = tmp_path / "python3"
+        path.write_text(f"#!/bin/sh\necho '{version}'\n")
+        path.chmod(0o755)
+        name = str(path)
+    with pytest.raises(UsageError, match=error):
+        find_interpreter(name)
+
+
+def test_a_python_is_found_by_its_path() -> None:
+    assert find_interpreter(sys.executable) == find_interpreter(None)
+
+
+def test_the_commands_add_list_and_remove(added: Path) -> None:
+    first, second = call("runtimes", "add", "litert==7.0.0", "litert==7.1.0").splitlines()
+    assert first.startswith(f"litert==7.0.0@{HERE}: is there already (numpy ")
+    assert second.startswith(f"litert==7.1.0@{HERE}: works (numpy ")
+    lines = call("runtimes", "list").splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [["litert", "7.0.0"], ["litert", "7.1.0"]]
+    assert all(line.endswith(" works") for line in lines[2:])
+    documents = [json.loads(line) for line in call("runtimes", "list", "--json").splitlines()]
+    assert [document["version"] for document in documents] == ["7.0.0", "7.1.0"]
+    assert all(document["fault"] is None for document in documents)
+    with pytest.raises(UnknownNameError, match=rf"did you mean 'litert==7.[01].0@{HERE}'"):
+        call("runtimes", "remove", "litert==7.0.1")
+    with pytest.raises(UsageError, match="which version of litert"):
+        call("runtimes", "remove", "litert")
+    call("runtimes", "remove", "litert==7.0.0", f"litert==7.1.0@{HERE}")
+    assert not environments()
+    assert call("runtimes", "list") == ""
+
+
+def test_all_means_the_installed_ones_and_those_added(added: Path) -> None:
+    assert find_targets([]) == find_targets(["installed"]) == installed_targets()
+    assert [t.name for t in find_targets(["all", "litert==7.0.0"])] == [
+        *(t.name for t in installed_targets()),
+        f"litert==7.0.0@{HERE}",
+    ]
+    (litert,) = find_targets(["litert"])
+    assert not litert.added
+    assert find_targets([f"litert=={litert.version}"]) == (litert,)
+
+
+def test_wheels_for_a_device_are_kept_with_their_hashes(index: Path) -> None:
+    request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="aarch64")
+    folder, record = wheel_set(request)
+    assert [path.name for path in record.paths(folder)] == [w.name for w in record.wheels]
+    assert record.numpy_version == np.__version__
+    assert wheel_set(request) == (folder, record)
+    assert wheel_sets() == [(folder, record)]
+    damaged = record.paths(folder)[0]
+    damaged.write_bytes(b"cut short")
+    _, again = wheel_set(request)
+    assert again.wheels == record.wheels
+    assert damaged.stat().st_size == record.wheels[0].size_bytes
+
+
+def test_where_numpy_has_no_wheel_it_is_the_devices_own(index: Path) -> None:
+    assert not MACHINES["armv7l"]
+    request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="armv7l")
+    _, record = wheel_set(request)
+    assert record.numpy_version is None
+    assert len(record.wheels) == 1
+    words = ("litert==7.0.0", "--platform", "armv7l", "--python", "3.11")
+    assert "numpy must be the device's own" in call("runtimes", "add", *words)
+    assert "the device's" in call("runtimes", "list")
+    call("runtimes", "remove", "litert==7.0.0", "--platform", "armv7l")
+    assert not wheel_sets()
+
+
+def test_a_device_gets_no_wheel_for_a_newer_c_library(index: Path) -> None:
+    for minor in (31, 35):
+        tag = f"cp311-cp311-manylinux_2_{minor}_aarch64"
+        add_wheel(index, "tflite_runtime", f"2.{minor}.0", tag, {"tflite_runtime/__init__.py": ""})
+    request = WheelRequest(
+        runtime="tflite-runtime", version="2.35.0", python="3.11", machine="aarch64", glibc=31
+    )
+    with pytest.raises(UsageError, match="the nearest one is 2.31.0"):
+        wheel_set(request)
+    assert wheel_set(dataclasses.replace(request, glibc=36))[1].version == "2.35.0"
+
+
+def test_an_unknown_machine_gets_the_nearest_one() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'aarch64'"):
+        WheelRequest(runtime="litert", version="1.4.0", python="3.11", machine="arch64")
+
+
+def test_a_record_survives_the_disk(added: Path, tmp_path: Path) -> None:
+    _, record, _ = add("litert==7.0.0")
+    schema.save(tmp_path / "record.json", record)
+    assert schema.load(Environment, tmp_path / "record.json") == record
+
+
+def test_what_a_killed_process_left_is_removed_with_the_next_folder(tmp_path: Path) -> None:
+    left = tmp_path / ".a.unfinished-x"
+    (left / "whole").mkdir(parents=True)
+    folders.made(tmp_path / "b", lambda empty: (empty / "file").touch(), needs_bytes=1)  # type: ignore[arg-type,return-value]
+    assert not left.exists()
+    assert (tmp_path / "b" / "file").exists()
+    folders.remove(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert os.access(tmp_path, os.W_OK)
