@@ -24,7 +24,7 @@ from hemline.stamp import Stamp, StampedFile, read_stamped
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from hemline.runtime.preprocessing import Preprocess
+    from hemline.runtime.input.preprocessing import Preprocess
 
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
@@ -88,7 +88,7 @@ class Classifier:
         it works.
 
         `preprocess` says how image files of another size become the model's: as the artifact says
-        (auto), by stretch or product-photo (runtime/preprocessing.py), or not at all (none).
+        (auto), by stretch or product-photo (runtime/input/preprocessing.py), or not at all (none).
         """
         where = Path(path)
         if where.is_dir():
@@ -111,7 +111,7 @@ class Classifier:
         """
         if not isinstance(image, np.ndarray):
             return self._pixels(image)
-        from hemline.runtime.preprocessing import model_pixels
+        from hemline.runtime.input.preprocessing import model_pixels
 
         return model_pixels(image, self.stamp.input, self._preprocess)
 
@@ -226,7 +226,7 @@ class Classifier:
 
     def _pixels(self, image: object) -> Pixels:
         if isinstance(image, str | os.PathLike):
-            from hemline.runtime.images import read_image
+            from hemline.runtime.input.images import read_image
 
             return read_image(Path(image), self.stamp.input, self._preprocess)
         if image is None:

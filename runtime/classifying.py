@@ -23,8 +23,8 @@ from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
 
 if TYPE_CHECKING:
+    from hemline.runtime.input.streams import Frame
     from hemline.runtime.pixels import Pixels
-    from hemline.runtime.streams import Frame
 
 STREAM = "-"
 Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
@@ -150,7 +150,7 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
 
 
 def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
-    from hemline.runtime.images import read_picture
+    from hemline.runtime.input.images import read_picture
 
     picture = read_picture(path)
     try:
@@ -191,19 +191,19 @@ def _answer_frames(
 @contextlib.contextmanager
 def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Iterator[Frame]]:
     """Yield the frames of the stream that was asked for."""
-    from hemline.runtime import streams
+    from hemline.runtime.input import streams
 
     if options.images:
         spec = classifier.stamp.input
         raw = None if options.raw is None else streams.raw_format(options.raw, spec)
         yield streams.from_bytes(streams.standard_input(), raw)
     elif options.watch is not None:
-        from hemline.runtime.watching import watched
+        from hemline.runtime.input.watching import watched
 
         with streams.until_told() as wait:
             yield watched(options.watch, wait)
     else:
-        from hemline.runtime.camera import camera_frames, video_frames
+        from hemline.runtime.input.camera import camera_frames, video_frames
 
         if options.video is not None:
             yield video_frames(options.video)
@@ -216,7 +216,7 @@ def _shown(options: argparse.Namespace) -> Show | None:
     """Return what draws an answer into the folder of --show."""
     if options.show is None:
         return None
-    from hemline.runtime.showing import Album
+    from hemline.runtime.input.showing import Album
 
     album = Album(options.show)
 

@@ -56,7 +56,7 @@ def reached_modules() -> dict[str, Path]:
         name = waiting.pop()
         if name in known and name not in reached:
             reached[name] = known[name]
-            waiting |= _named_in(known[name])
+            waiting |= {*_named_in(known[name]), name.rpartition(".")[0]}
     return reached
 
 
@@ -65,10 +65,12 @@ def _known_modules() -> dict[str, Path]:
     import hemline.runtime
 
     modules: dict[str, Path] = {}
-    for package in (hemline, hemline.runtime):
-        for path in Path(str(package.__file__)).parent.glob("*.py"):
-            name = "" if path.name == "__init__.py" else f".{path.stem}"
-            modules[f"{package.__name__}{name}"] = path
+    for package, pattern in ((hemline, "*.py"), (hemline.runtime, "**/*.py")):
+        folder = Path(str(package.__file__)).parent
+        for path in folder.glob(pattern):
+            parts = path.relative_to(folder).with_suffix("").parts
+            inner = parts[:-1] if path.name == "__init__.py" else parts
+            modules[".".join((package.__name__, *inner))] = path
     return modules
 
 

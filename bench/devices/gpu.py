@@ -20,7 +20,7 @@ _PROBE_SECONDS = 60.0
 # Runs in a child: a driver that crashes must not take the command with it.
 _PROBE = """
 import ctypes, json
-from hemline.runtime.vulkan import software_adapter
+from hemline.runtime.sessions.vulkan import software_adapter
 try:
     cuda = ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
 except OSError:

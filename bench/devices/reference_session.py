@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hemline.runtime.interpreter_session import InterpreterSession
+from hemline.runtime.sessions.interpreter import InterpreterSession
 
 
 class ReferenceSession(InterpreterSession):

@@ -25,8 +25,8 @@ from hemline.errors import GateError, HemlineError, UsageError
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Manifest, read_manifest
 from hemline.record import Accuracy, read_records
-from hemline.runtime.gpu_failures import why
 from hemline.runtime.process import JobProcess
+from hemline.runtime.sessions.gpu_failures import why
 from hemline.schema import from_document, to_document
 
 CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test

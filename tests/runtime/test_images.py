@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UnknownNameError
 from hemline.runtime import Classifier
-from hemline.runtime import images as images_module
-from hemline.runtime.images import read_image, read_picture
+from hemline.runtime.input import images as images_module
+from hemline.runtime.input.images import read_image, read_picture
 from hemline.runtime.pixels import PixelEncoder
 from hemline.specs import InputSpec
 

@@ -23,11 +23,11 @@ from PIL import Image
 
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UsageError
-from hemline.runtime import frames as frames_module
-from hemline.runtime.frames import image_frames, raw_frames
-from hemline.runtime.netpbm import read_netpbm
-from hemline.runtime.streams import from_bytes, raw_format
-from hemline.runtime.watching import watched
+from hemline.runtime.input import frames as frames_module
+from hemline.runtime.input.frames import image_frames, raw_frames
+from hemline.runtime.input.netpbm import read_netpbm
+from hemline.runtime.input.streams import from_bytes, raw_format
+from hemline.runtime.input.watching import watched
 from hemline.specs import InputSpec
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
@@ -684,7 +684,7 @@ def test_a_video_ends_with_its_last_frame(started, model, camera) -> None:
 
 
 def test_red_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hemline.runtime.camera import video_frames
+    from hemline.runtime.input.camera import video_frames
 
     module = types.ModuleType("cv2")
     exec(CV2, vars(module))  # noqa: S102 — our own stand-in
@@ -695,7 +695,7 @@ def test_red_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hemline.runtime.camera import video_frames
+    from hemline.runtime.input.camera import video_frames
 
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(BackendError, match=r"needs OpenCV: pip install 'hemline\[camera\]'"):
@@ -704,7 +704,7 @@ def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_real_video_is_read_by_the_real_opencv(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2", reason="OpenCV is an extra of its own")
-    from hemline.runtime.camera import video_frames
+    from hemline.runtime.input.camera import video_frames
 
     fourcc = cv2.VideoWriter_fourcc(*"MJPG")
     film = cv2.VideoWriter(str(tmp_path / "film.avi"), fourcc, 10, (64, 48))

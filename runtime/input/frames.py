@@ -5,7 +5,7 @@ end, so a frame is whole as soon as its last byte has come. What is damaged is t
 next signature begins the next frame, if only that of a thumbnail inside a JPEG that is cut short.
 Raw frames have a size and nothing else.
 
-Formats: W3C PNG (chunks), ITU-T T.81 (JPEG markers), runtime/netpbm.py, numpy.lib.format.
+Formats: W3C PNG (chunks), ITU-T T.81 (JPEG markers), runtime/input/netpbm.py, numpy.lib.format.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.runtime import netpbm
+from hemline.runtime.input import netpbm
 
 LARGEST_BYTES = 64 << 20  # of one frame: more is an error, and is never held in memory
 _CHUNK_BYTES = 1 << 16

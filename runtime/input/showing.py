@@ -9,8 +9,8 @@ import numpy as np
 
 from hemline import files
 from hemline.errors import BackendError
+from hemline.runtime.input.preprocessing import as_picture, laid_on
 from hemline.runtime.pixels import Pixels
-from hemline.runtime.preprocessing import as_picture, laid_on
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -10,8 +10,8 @@ import numpy as np
 
 from hemline.errors import BackendError
 from hemline.runtime.backends import Tensor, require_shape
-from hemline.runtime.gpu_failures import why
-from hemline.runtime.vulkan import software_adapter
+from hemline.runtime.sessions.gpu_failures import why
+from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted
 
 _MODULE = "ai_edge_litert.compiled_model"

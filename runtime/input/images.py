@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from hemline.errors import BackendError, DataError
-from hemline.runtime import netpbm
+from hemline.runtime.input import netpbm
+from hemline.runtime.input.preprocessing import Preprocess, model_pixels
 from hemline.runtime.pixels import Pixels
-from hemline.runtime.preprocessing import Preprocess, model_pixels
 from hemline.specs import InputSpec
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import DataError, HemlineError, UsageError
-from hemline.runtime.frames import LARGEST_BYTES, Read, image_frames, raw_frames
-from hemline.runtime.images import read_array, read_stream
+from hemline.runtime.input.frames import LARGEST_BYTES, Read, image_frames, raw_frames
+from hemline.runtime.input.images import read_array, read_stream
 from hemline.runtime.pixels import Pixels
 from hemline.specs import InputSpec
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hemline.errors import DataError
-from hemline.runtime.images import ENDINGS, read_picture
-from hemline.runtime.streams import Frame
+from hemline.runtime.input.images import ENDINGS, read_picture
+from hemline.runtime.input.streams import Frame
 
 SECONDS = 0.2  # between two looks
 _State = tuple[int, int, int]  # modified at (ns), size, inode

@@ -7,9 +7,9 @@ import io
 from typing import Any
 
 from hemline.errors import BackendError
-from hemline.runtime.gpu_failures import why
-from hemline.runtime.onnx_session import OnnxSession
-from hemline.runtime.vulkan import software_adapter
+from hemline.runtime.sessions.gpu_failures import why
+from hemline.runtime.sessions.onnx import OnnxSession
+from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted
 
 _TENSORRT, _CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
