@@ -11,7 +11,7 @@ InputDtype = Literal["float32", "int8", "uint8", "int16"]
 OutputDtype = Literal["float32", "int8", "uint8", "int16"]
 Format = Literal["tflite", "onnx"]
 Accelerator = Literal["cpu", "gpu"]
-# How an image of another size becomes the model's (see runtime/preprocessing.py).
+# How an image of another size becomes the model's (see runtime/input/preprocessing.py).
 Preprocessing = Literal["stretch", "product-photo"]
 
 
