@@ -1,4 +1,4 @@
-"""Write the README's tables from the committed measurements in results/."""
+"""Write the tables of README.md and docs/ from the committed measurements in results/."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from hemline.budget import Budget
 from hemline.card import Card
 from hemline.errors import GateError, UsageError
 from hemline.files import parse_json, read_bytes, write_bytes
+from hemline.manifest import Verdict
 from hemline.record import read_records
-from hemline.schema import load
+from hemline.schema import from_document, load
 from hemline.tables import as_markdown
+from hemline.verdict_table import verdict_tables
 
 _MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def update(root: Path, *, check: bool) -> None:
-    """Rewrite each marked table of README.md in `root`.
+    """Rewrite each marked table of README.md and of the pages in docs/, below `root`.
 
     Raises UsageError outside a checkout, GateError when `check` finds a table out of date.
     """
     readme = root / "README.md"
     if not readme.is_file() or not (root / "results").is_dir():
         raise UsageError(f"{root} has no README.md and results/: run this in a checkout of Hemline")
-    before = read_bytes(readme).decode()
-    after = _MARK.sub(lambda found: found[1] + render(root, found[2]) + found[3], before)
-    if check and after != before:
-        raise GateError("README.md differs from results/: run `hemline readme`")
-    if after != before:
-        write_bytes(readme, after.encode())
+    for page in (readme, *sorted((root / "docs").glob("*.md"))):
+        before = read_bytes(page).decode()
+        after = _MARK.sub(lambda found: found[1] + render(root, found[2]) + found[3], before)
+        if check and after != before:
+            raise GateError(f"{page.name} differs from results/: run `hemline readme`")
+        if after != before:
+            write_bytes(page, after.encode())
 
 
 def render(root: Path, name: str) -> str:
@@ -42,9 +45,10 @@ def render(root: Path, name: str) -> str:
         "artifacts": _artifacts,
         "training": _training,
         "performance": _performance,
+        "runtimes": _verdicts,
     }
     if name not in makers:
-        raise UsageError(f"README.md asks for a table {name!r}: there are {', '.join(makers)}")
+        raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
     return makers[name](root)
 
 
@@ -87,6 +91,21 @@ def _performance(root: Path) -> str:
     lines += ["", f"{'; '.join(sorted(where))}; {' to '.join(dict.fromkeys((days[0], days[-1])))}."]
     lines[-1] += " Ratios are medians of the rounds' ratios."
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(root: Path) -> str:
+    where = "results/hem-50k/runtimes.jsonl"
+    documents = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
+    judged = [
+        (document.pop("artifact"), from_document(Verdict, document, where=where))
+        for document in documents
+    ]
+    tables = [as_markdown(table) for table in verdict_tables(judged)]
+    counts = {score.images for _, verdict in judged for score in verdict.scores}
+    return "\n\n".join(tables) + (
+        f"\n\n{len({(v.runtime, v.version) for _, v in judged})} versions, {len(judged)} verdicts, "
+        f"each on up to {max(counts):,} images.\n"
+    )
 
 
 def _percent(card: Card, split: str) -> str:
