@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hemline.manifest import Verdict
 from hemline.tables import Table
 
 Judged = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
+Place = tuple[str, str, str, str]  # runtime, version, Python, numpy
 
 
 def verdict_tables(judged: Sequence[Judged]) -> list[Table]:
@@ -49,12 +50,12 @@ def _table(judged: Sequence[Judged]) -> Table:
     )
 
 
-def _cell(status: dict[tuple[str, tuple[str, ...]], str], name: str, place: tuple[str, ...]) -> str:
+def _cell(status: Mapping[tuple[str, Place], str], name: str, place: Place) -> str:
     found = status.get((name, place), "")
     return found.upper() if found == "wrong" else found
 
 
-def _place(verdict: Verdict) -> tuple[str, str, str, str]:
+def _place(verdict: Verdict) -> Place:
     return (verdict.runtime, verdict.version, verdict.python_version, verdict.numpy_version)
 
 
