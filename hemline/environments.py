@@ -16,7 +16,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -318,11 +317,7 @@ def _fill(
     _run([interpreter.path, "-I", "-m", "venv", "--without-pip", str(folder)])
     (folder / "wheels").mkdir()
     wheels = download(request, folder / "wheels")
-    site = sysconfig.get_path(
-        "platlib",
-        "posix_prefix",
-        {"platbase": str(folder), "py_version_short": request.python, "platlibdir": "lib"},
-    )
+    site = str(folder / "lib" / f"python{request.python}" / "site-packages")
     # that each wheel is for that Python was asked when it was fetched; of a file pip asks its own
     how = ["install", "-q", "--no-index", "--no-deps", "--no-compile", "--ignore-requires-python"]
     run_pip(

@@ -69,7 +69,7 @@ def list_added(as_json: bool) -> None:
     """List the runtimes that were added."""
     here, sets = environments(), wheel_sets()
     for folder in unreadable():
-        say(f"{folder} is no environment (half-made by an older Hemline?): remove it by hand")
+        say(f"{folder} is no environment that can be read: add it again, or remove the folder")
     if as_json:
         for folder, environment in here:
             document = {"folder": str(folder), "fault": fault(folder)}
