@@ -11,6 +11,22 @@ from hemline.statistics import summarize
 from hemline.tables import Table
 
 
+_COLUMNS = (
+    "device",
+    "processor",
+    "cheapest",
+    "runtime",
+    "median",
+    "instructions",
+    "arena",
+    "memory",
+    "agreement",
+    "cells",
+    "state",
+)
+_NUMERIC = {"median", "instructions", "arena", "memory", "agreement", "cells"}
+
+
 @dataclass(slots=True, kw_only=True)
 class _Seen:
     """All that is known of one cell of a device."""
@@ -38,29 +54,18 @@ def fleet_table(records: Sequence[Record], outcomes: Iterable[Outcome]) -> Table
     """Return the rows of devices in the order of the outcomes.
 
     `records` are of the artifacts as they are now. Time stands only where it is a latency of a
-    real device.
+    real device; a column that says nothing is left out.
     """
     rows = []
     for outcome in outcomes:
         seen = _seen([r for r in records if r.cell.device == outcome.device])
         state = "done" if outcome.error is None else "failed"
         rows.append((outcome.device, *_figures(seen), state))
+    used = [at for at, _ in enumerate(_COLUMNS) if any(row[at] for row in rows)]
     return Table(
-        columns=(
-            "device",
-            "processor",
-            "cheapest",
-            "runtime",
-            "median",
-            "instructions",
-            "arena",
-            "memory",
-            "agreement",
-            "cells",
-            "state",
-        ),
-        numeric=(False, False, False, False, True, True, True, True, True, True, False),
-        rows=tuple(rows),
+        columns=tuple(_COLUMNS[at] for at in used),
+        numeric=tuple(_COLUMNS[at] in _NUMERIC for at in used),
+        rows=tuple(tuple(row[at] for at in used) for row in rows),
     )
 
 

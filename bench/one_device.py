@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hemline.bench.devices import Device
-from hemline.bench.devices.checking import check, only_right, require_right
+from hemline.bench.devices.checking import Check, check, only_right, require_right
 from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.examination import examine
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.measuring import CellKey, Plan, cells_of, measure
-from hemline.errors import HemlineError
 from hemline.manifest import Manifest
 from hemline.record import RECORDS_NAME, Instructions, Latency, Record, read_records
 
@@ -91,14 +90,12 @@ def _count(
     if counted and not missing:
         say("nothing is missing")
         return
-    for name in missing:
-        findings = examine(bundle, manifest, device, artifacts=(name,), say=tell)
-        keep(finding.record for finding in findings)
-    if not missing:
-        raise HemlineError(
-            f"{bundle} has nothing that was found right in a runtime that {device.name} has: "
-            f"run `hemline verify {bundle}`"
-        )
+    checks: list[Check] = []
+    for name in missing or [""]:  # of nothing, examine says why
+        found = examine(bundle, manifest, device, wanted=lambda a, _, n=name: a.name == n, say=tell)
+        keep(record for each in found for record in each.records)
+        checks += found
+    require_right(checks, device)
 
 
 def _records(bundle: Path, device: Device) -> list[Record]:

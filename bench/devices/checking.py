@@ -15,11 +15,11 @@ from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices import Device, Runner
 from hemline.bench.devices.equality import Equality, equality_of
 from hemline.bench.devices.micro_jobs import MICRO
-from hemline.errors import GateError, HemlineError, JobError
+from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.evaluation_set import EvaluationSplit, load_split
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Status
-from hemline.record import Accuracy, Arena, Payload, Record, pack_predictions
+from hemline.record import Accuracy, Arena, Instructions, Payload, Record, pack_predictions
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
 
@@ -27,6 +27,8 @@ IMAGES = 100
 _SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
 _FORMATS = {backend.name: backend.format for backend in (*BACKENDS.values(), MICRO)}
 _Logits = npt.NDArray[np.float32]
+Only = Callable[[Artifact, str, str], bool]  # artifact, runtime, version
+Cost = Callable[[Runner, Artifact, str], Record]
 
 
 @runtime_checkable
@@ -69,25 +71,38 @@ class Check:
             return f"{where} ({self.reason})"
         reason = f" ({self.reason})" if self.reason else ""
         payloads = (record.payload for record in self.records)
-        arena = [f"{p.bytes:,} bytes of arena" for p in payloads if isinstance(p, Arena)]
-        seen = ", ".join((_nearness(self.equality), *arena))
+        costs = [text for payload in payloads if (text := _cost_text(payload))]
+        seen = ", ".join((_nearness(self.equality), *costs))
         return f"{where}{reason}, {seen}; ran on {self.delegate}"
 
 
 def check(
-    bundle: Path, manifest: Manifest, device: Device, *, say: Callable[[str], None]
+    bundle: Path,
+    manifest: Manifest,
+    device: Device,
+    *,
+    only: Only | None = None,
+    cost: Cost | None = None,
+    say: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Run the first validation images of every artifact that fits in every runtime of a device.
 
-    Raises HemlineError when the device cannot be used or no artifact fits.
+    `only` says which of them, None for all; `cost` measures something else in the same runner,
+    before it has run anything. Raises HemlineError when the device cannot be used or no artifact
+    fits, DeviceError when it was lost.
     """
     split = load_split(bundle, "validation", manifest.evaluation_sha256)
     checks = []
     for runtime, version in device.runtimes():
-        fitting = [a for a in manifest.artifacts if a.format == _FORMATS[runtime]]
+        fitting = [
+            artifact
+            for artifact in manifest.artifacts
+            if artifact.format == _FORMATS[runtime]
+            and (only is None or only(artifact, runtime, version))
+        ]
         with _Reference(device, runtime) as reference:
             for found in _check_runtime(
-                bundle, manifest, split, device, (runtime, version), fitting, reference
+                bundle, manifest, split, device, (runtime, version), fitting, reference, cost
             ):
                 say(str(found))
                 checks.append(found)
@@ -135,6 +150,7 @@ def _check_runtime(
     runtime: tuple[str, str],
     artifacts: list[Artifact],
     reference: _Reference,
+    cost: Cost | None,
 ) -> Iterator[Check]:
     for artifact in artifacts:
         refused = Check(
@@ -150,7 +166,10 @@ def _check_runtime(
             try:
                 # a process of its own for each: what breaks in native code breaks alone
                 with device.open(*runtime) as there:
+                    costs = () if cost is None else (cost(there, artifact, runtime[0]),)
                     result, logits = _run(there, job)
+            except DeviceError:
+                raise  # that says nothing of the artifact
             except JobError as error:
                 yield replace(refused, reason=str(error))
                 continue
@@ -162,8 +181,19 @@ def _check_runtime(
             equality=equality,
             delegate=cell.delegate,
             software=cell.software,
-            records=_records(manifest, artifact, device, result, _answers(split, logits)),
+            records=(
+                *_records(manifest, artifact, device, result, _answers(split, logits)),
+                *costs,
+            ),
         )
+
+
+def _cost_text(payload: Payload) -> str:
+    if isinstance(payload, Arena):
+        return f"{payload.bytes:,} bytes of arena"
+    if isinstance(payload, Instructions):
+        return f"{payload.per_inference / 1e6:.3f} million instructions"
+    return ""
 
 
 def _nearness(equality: Equality) -> str:

@@ -1,17 +1,15 @@
-"""Compare the logits that an artifact gives on a device with those of this machine."""
+"""Compare the logits that an artifact gives in two places."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.devices import Runner
 from hemline.errors import JobError
-from hemline.job import Job, JobCell, JobResult
+from hemline.job import JobResult
 from hemline.manifest import Artifact
 
 _SECONDS = 600.0  # 100 images of a model of 100 million MACs take a few minutes in an emulator
@@ -44,21 +42,6 @@ class Equality:
         return f"{self.largest_difference:.1e} apart"
 
 
-def compare_logits(
-    there: Runner, here: Runner, bundle: Path, artifact: Artifact, runtime: str, *, images: int
-) -> Equality:
-    """Run the first validation images in both runners; `runtime` has the same version in both.
-
-    Raises JobError when one of them fails.
-    """
-    with tempfile.TemporaryDirectory(prefix="hemline-") as arrays:
-        logits = [
-            _logits(runner, bundle, artifact, runtime, images, Path(arrays) / str(number))
-            for number, runner in enumerate((there, here))
-        ]
-    return equality_of(artifact, *logits)
-
-
 def equality_of(
     artifact: Artifact, there: npt.NDArray[np.float32], here: npt.NDArray[np.float32]
 ) -> Equality:
@@ -85,22 +68,3 @@ def require(result: JobResult, title: str) -> JobResult:
     if result.failure is not None:
         raise JobError(f"{title} failed: {result.failure.message}")
     return result
-
-
-def _logits(
-    runner: Runner, bundle: Path, artifact: Artifact, runtime: str, images: int, arrays: Path
-) -> npt.NDArray[np.float32]:
-    arrays.mkdir()
-    job = Job(
-        id="logits",
-        artifact=str(bundle / artifact.name),
-        runtime=runtime,
-        images=validation_images(bundle),
-        count=images,
-        cells=(JobCell(),),
-        want=("logits",),
-        arrays=str(arrays),
-    )
-    result = require(runner.run(job, timeout_seconds=_SECONDS), f"{artifact.name} in {runtime}")
-    logits: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits))
-    return logits

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hemline.attribution import cell_of, conditions_of
-from hemline.bench.devices.emulated import EmulatedDevice, EmulatedRunner
+from hemline.bench.devices import Runner
+from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.equality import require, validation_images
 from hemline.errors import GateError
 from hemline.job import Job, JobCell
@@ -26,7 +27,7 @@ _LARGEST_CHANGE = 0.01
 
 
 def count_instructions(
-    runner: EmulatedRunner,
+    runner: Runner,
     device: EmulatedDevice,
     bundle: Path,
     manifest: Manifest,

@@ -213,7 +213,8 @@ def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> 
     table = fleet_table(read_records(copy / RECORDS_NAME), outcomes)
     assert [(row[0], row[-1]) for row in table.rows] == [("one", "done"), ("two", "failed")]
     assert table.rows[0][4].endswith(" µs")
-    assert table.rows[1][1:-1] == ("",) * 9
+    assert not any(table.rows[1][1:-1])
+    assert "arena" not in table.columns
     assert "agreement" in as_text(table)
 
 

@@ -17,10 +17,11 @@ from required import missing
 
 from hemline import schema
 from hemline.bench.devices import open_device
+from hemline.bench.devices.checking import IMAGES, Check
 from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.emulator import emulator
-from hemline.bench.devices.equality import Equality, compare_logits, validation_images
-from hemline.bench.devices.examination import IMAGES, examine
+from hemline.bench.devices.equality import Equality, validation_images
+from hemline.bench.devices.examination import examine
 from hemline.bench.devices.instruction_count import (
     count_instructions,
     instruction_rows,
@@ -32,7 +33,6 @@ from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
 from hemline.job import Job, JobCell
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.record import Instructions, Record, read_records
-from hemline.runtime.process import JobProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "artifacts" / "hem-50k"
@@ -66,17 +66,23 @@ def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def examined(board: str, runtime: str, bundle: Path) -> dict[str, tuple[Equality, Record]]:
     """Return what each artifact of one runtime does on a board, by scheme."""
-    device, manifest = EmulatedDevice(board), read_manifest(bundle)
-    version = dict(device.runtimes())[runtime]
+    checks = examine(
+        bundle,
+        read_manifest(bundle),
+        EmulatedDevice(board),
+        wanted=lambda artifact, name: artifact.scheme in SCHEMES and name == runtime,
+        say=str,
+    )
     found = {}
-    with device.open(runtime, version) as there, JobProcess() as here:
-        for artifact in manifest.artifacts:
-            if artifact.scheme in SCHEMES and artifact.status_in(runtime, version) == "right":
-                found[artifact.scheme] = (
-                    compare_logits(there, here, bundle, artifact, runtime, images=IMAGES),
-                    count_instructions(there, device, bundle, manifest, artifact, runtime),
-                )
+    for each in checks:
+        assert each.status == "right", each.reason
+        assert each.equality is not None
+        found[each.artifact.partition(".")[0]] = (each.equality, counts(each)[0])
     return found
+
+
+def counts(check: Check) -> list[Record]:
+    return [record for record in check.records if isinstance(record.payload, Instructions)]
 
 
 def per_inference(board: str, runtime: str, scheme: str, bundle: Path) -> int:
@@ -177,13 +183,13 @@ class TestOnABoard:
         schema.save(copy / MANIFEST_NAME, replace(manifest, artifacts=only))
         result = CliRunner().invoke(cli, ["bench", str(copy), "--device", PI4])
         assert result.exit_code == 0, result.output
-        assert "int8.tflite in litert on emulated:pi4: equal bits" in result.output
+        assert "int8.tflite in litert on emulated:pi4: right, 2000 of 2000" in result.output
         kinds = {
             record.payload.KIND
             for record in read_records(copy / "records.jsonl")
             if record.cell.device == PI4
         }
-        assert kinds == {"instructions"}
+        assert kinds == {"accuracy", "instructions"}
 
     @on_boards
     def test_the_counts_of_the_default_model_are_those_in_results(self, board: str) -> None:
@@ -191,10 +197,14 @@ class TestOnABoard:
             missing("pi4", "run `make export` first")
         manifest = read_manifest(BUNDLE)
         names = ("int8.tflite", "fp32.tflite", "int8.onnx", "fp32.onnx")
-        findings = examine(
-            BUNDLE, manifest, EmulatedDevice(board), artifacts=names, say=lambda _: None
+        checks = examine(
+            BUNDLE,
+            manifest,
+            EmulatedDevice(board),
+            wanted=lambda artifact, _: artifact.name in names,
+            say=str,
         )
-        fresh = [finding.record for finding in findings]
+        fresh = [record for check in checks for record in counts(check)]
         assert require_unchanged(fresh, read_records(RESULTS)) == len(fresh)
 
     def test_without_a_network_the_reason_is_told_and_nothing_is_left(
