@@ -10,7 +10,6 @@ from hemline.record import Accuracy, Arena, Cell, Instructions, Latency, Memory,
 from hemline.statistics import summarize
 from hemline.tables import Table
 
-
 _COLUMNS = (
     "device",
     "processor",
