@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from hemline.errors import ClaimError, FileFormatError, UnstampedError
 from hemline.files import parse_json, read_bytes
@@ -104,8 +104,7 @@ class Stamp:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StampedFile:
+class StampedFile(NamedTuple):
     """An artifact whose stamp and hash were checked: its stamp and the model bytes to open."""
 
     stamp: Stamp

@@ -1,14 +1,15 @@
 """Images with known answers that travel inside every artifact."""
 
-import base64
 import zlib
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.errors import FileFormatError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +26,17 @@ class TestVector:
     logits: tuple[float, ...]
 
     @classmethod
-    def of(cls, image: npt.NDArray[np.uint8], logits: npt.NDArray[np.float32]) -> "TestVector":
+    def of(cls, image: "npt.NDArray[np.uint8]", logits: "npt.NDArray[np.float32]") -> "TestVector":
         """Pack a uint8 (height, width, channels) image with its float32 (classes,) logits."""
+        import base64
+
         packed = base64.b64encode(zlib.compress(image.tobytes(), 9)).decode()
         return cls(pixels=packed, logits=tuple(round(float(value), 5) for value in logits))
 
-    def image(self, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    def image(self, shape: tuple[int, int, int]) -> "npt.NDArray[np.uint8]":
         """Unpack the uint8 image of `shape`; raises FileFormatError when it does not fit."""
+        import base64  # here, because a device reads them in a self-test only
+
         size = shape[0] * shape[1] * shape[2]
         try:
             raw = zlib.decompressobj().decompress(base64.b64decode(self.pixels), size + 1)

@@ -6,18 +6,30 @@ import functools
 import importlib
 import importlib.util
 import os
-import re
 import sys
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.errors import BackendError, FileFormatError, UnknownNameError
-from hemline.specs import Accelerator, EmbeddingSpec, Format, InputSpec, OutputSpec
+from hemline.specs import (
+    Accelerator,
+    EmbeddingSpec,
+    Format,
+    InputSpec,
+    OutputSpec,
+    version_key,
+)
 
-Tensor = npt.NDArray[np.generic]
+# Half a cold start goes into importing: what only type checkers read, only they load.
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    import numpy.typing as npt
+else:
+    Protocol = object
+
+Tensor: TypeAlias = "npt.NDArray[np.generic]"
 
 
 class Session(Protocol):
@@ -46,8 +58,7 @@ class Session(Protocol):
         """Free the model."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backend:
+class Backend(NamedTuple):
     """A row of the BACKENDS table.
 
     name: key in the table, also in claims and records.
@@ -233,8 +244,7 @@ def require_working(backend: Backend) -> None:
         )
     if backend.numpy_below is None:
         return
-    major = int(re.match(r"\d+", np.__version__).group())  # type: ignore[union-attr]
-    if major >= backend.numpy_below:
+    if version_key(np.__version__)[0] >= backend.numpy_below:
         raise BackendError(
             f"{backend.name} cannot work with numpy {np.__version__}: "
             f"pip install 'numpy<{backend.numpy_below}', or use litert"

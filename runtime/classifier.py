@@ -7,10 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.errors import DataError, UnknownNameError, UsageError
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
@@ -24,6 +23,8 @@ from hemline.stamp import Stamp, StampedFile, read_stamped
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    import numpy.typing as npt
+
     from hemline.runtime.input.preprocessing import Preprocess
 
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
@@ -31,6 +32,7 @@ _CHUNK = 256  # images that a worker takes at a time: four full batches
 # auto: as the artifact says; none: an image of another size is an error
 PREPROCESS = ("auto", "none", *get_args(Preprocessing))
 Output = Literal["run", "embed"]
+R = TypeVar("R")
 
 
 class Classifier:
@@ -136,7 +138,9 @@ class Classifier:
             if len(images) == 0:
                 return []
             images = np.concatenate([self._encoder.as_batch(self._pixels(x)) for x in images])
-        return self._decoder.decode_batch(self._outputs(images, "run"))
+        # decoded where they were computed: one thread decodes while another computes
+        parts = self._each(images, lambda lane, part: self._decoder.decode_batch(lane.run(part)))
+        return [prediction for part in parts for prediction in part]
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
@@ -189,22 +193,27 @@ class Classifier:
 
     def _outputs(self, images: Pixels, output: Output) -> Tensor:
         """Return the raw outputs (n, …) of images."""
+        parts = self._each(images, lambda lane, part: lane.run(part, output))
+        if parts:
+            return np.concatenate(parts)
+        spec = self.stamp.embedding
+        size = len(self.labels) if output == "run" or spec is None else spec.size
+        return np.empty((0, size), self.stamp.output.dtype)
+
+    def _each(self, images: Pixels, work: Callable[[Lane, Tensor], R]) -> list[R]:
+        """Do a piece of work with the tensor of every chunk of images; return the results."""
         images = self._encoder.as_images(images)
-        if len(images) == 0:
-            spec = self.stamp.embedding
-            size = len(self.labels) if output == "run" or spec is None else spec.size
-            return np.empty((0, size), self.stamp.output.dtype)
+        chunks = [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]
+
+        def one(lane: Lane, chunk: Pixels) -> R:
+            return work(lane, self._encoder.encode(chunk))
+
         with self._lock:
-            if self._threads == 1 or len(images) <= _CHUNK:
-                lane = self._lane
-                return np.concatenate([self._chunk(lane, part, output) for part in _parts(images)])
+            if self._threads == 1 or len(chunks) <= 1:
+                return [one(self._lane, chunk) for chunk in chunks]
             if self._pool is None:
                 self._pool = _Pool(self._threads, lambda: self._lane_of(1))
-            run = self._pool.map(lambda lane, part: self._chunk(lane, part, output), _parts(images))
-            return np.concatenate(run)
-
-    def _chunk(self, lane: Lane, images: Pixels, output: Output) -> Tensor:
-        return lane.run(self._encoder.encode(images), output)
+            return self._pool.map(one, chunks)
 
     def _lane_of(self, threads: int) -> Lane:
         batches = BATCHES if self.stamp.takes_batches else (1,)
@@ -248,10 +257,10 @@ class _Pool:
             self._free.put(lane)
         self._executor: ThreadPoolExecutor = ThreadPoolExecutor(threads)
 
-    def map(self, work: Callable[[Lane, Pixels], Tensor], parts: list[Pixels]) -> list[Tensor]:
+    def map(self, work: Callable[[Lane, Pixels], R], parts: list[Pixels]) -> list[R]:
         """Return the results in the order of the parts."""
 
-        def borrow(part: Pixels) -> Tensor:
+        def borrow(part: Pixels) -> R:
             lane = self._free.get()
             try:
                 return work(lane, part)
@@ -265,7 +274,3 @@ class _Pool:
         self._executor.shutdown()
         for lane in self._lanes:
             lane.close()
-
-
-def _parts(images: Pixels) -> list[Pixels]:
-    return [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.runtime.backends import Tensor
 from hemline.specs import OutputSpec
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 UNKNOWN = "unknown"
 _LEAST_PROBABILITY = np.float32(1e-9)  # what stands for 0 under a logarithm

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.errors import DataError
 from hemline.runtime.backends import Tensor
 from hemline.specs import InputSpec
 
-Pixels = npt.NDArray[np.uint8]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
 _UINT8 = np.dtype(np.uint8)
 
 

@@ -138,7 +138,7 @@ def test_the_outputs_may_come_in_the_other_order(
 def altered(file: StampedFile, **changes: object) -> StampedFile:
     assert file.stamp.embedding is not None
     spec = dataclasses.replace(file.stamp.embedding, **changes)  # type: ignore[arg-type]
-    return dataclasses.replace(file, stamp=dataclasses.replace(file.stamp, embedding=spec))
+    return file._replace(stamp=dataclasses.replace(file.stamp, embedding=spec))
 
 
 def test_an_embedding_that_is_not_the_models_is_no_export(

@@ -156,7 +156,7 @@ def _unstamped(path: Path) -> StampedFile:
         return file
     proto = onnx.load_from_string(file.model)
     del proto.metadata_props[:]
-    return _changed(file, model=proto.SerializeToString())
+    return file._replace(model=proto.SerializeToString())
 
 
 class _Unlabelled(Stamp):
