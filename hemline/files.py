@@ -17,6 +17,8 @@ from hemline.errors import BusyError, FileFormatError, HemlineError
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = ".hemline-partial-"  # in the name of a file that is being written
 _NUMBERS = r"\[\s[-+.,\seE\d]+\]"
+_UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads
+os.umask(_UMASK)
 
 
 @contextlib.contextmanager
@@ -36,7 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(descriptor)
         partial = Path(name)
         yield partial
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(0o666 & ~_UMASK)
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
@@ -141,12 +143,6 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large for a number")
     return value
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _reason(error: OSError) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,31 +14,35 @@ from hemline import files
 from hemline.errors import HemlineError
 
 _UNFINISHED = ".unfinished-"  # in the name of a folder that is being made or removed
+_turns: dict[str, threading.RLock] = {}  # by parent: threads of this process take turns
 
 
 def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Path:
     """Return `folder`; if it is not there, let `make` fill an empty one, which then gets its name.
 
-    Raises BusyError when another process makes one beside it, HemlineError when it cannot be
-    written or there is less room than `needs_bytes`.
+    Threads wait for each other. Raises BusyError when another process makes one beside it,
+    HemlineError when it cannot be written or there is less room than `needs_bytes`.
     """
     if folder.is_dir():
         return folder
-    with files.locked(folder.parent), _told(folder):
+    with _turn(folder), files.locked(folder.parent), _told(folder):
+        if folder.is_dir():  # another thread or process was faster
+            return folder
         _remove_unfinished(folder.parent)
         _require_space(folder, needs_bytes)
         with tempfile.TemporaryDirectory(prefix=_prefix(folder), dir=folder.parent) as name:
             whole = Path(name) / "whole"
             whole.mkdir()
             make(whole)
-            if not folder.is_dir():  # another process may have been faster
-                whole.rename(folder)
+            whole.rename(folder)
     return folder
 
 
 def remove(folder: Path) -> None:
     """Remove a folder: first its name, so that nobody finds half of it; raises as `made`."""
-    with files.locked(folder.parent), _told(folder):
+    with _turn(folder), files.locked(folder.parent), _told(folder):
+        if not folder.is_dir():
+            return
         _remove_unfinished(folder.parent)
         doomed = tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent)
         folder.rename(Path(doomed) / "whole")
@@ -51,6 +56,10 @@ def size_of(folder: Path) -> int:
         for below, _, names in os.walk(folder)
         for name in names
     )
+
+
+def _turn(folder: Path) -> threading.RLock:
+    return _turns.setdefault(str(folder.parent), threading.RLock())
 
 
 def _prefix(folder: Path) -> str:

@@ -8,8 +8,8 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import IO, TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
 from hemline.job import Job, JobResult
+from hemline.runtime.complaints import Complaints
 from hemline.schema import from_document, to_document
 
 if TYPE_CHECKING:
@@ -39,24 +40,25 @@ class JobProcess:
         """Start the child with `command`, by default this Python's job runner."""
         # safe path: a file called numpy.py in the current folder must not be imported
         environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-        # open as long as the child is
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         try:
             self._child = subprocess.Popen(
                 list(command or local_command()),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=subprocess.PIPE,
                 text=True,
                 encoding="utf-8",
                 errors="replace",
                 env=environment,
             )
         except OSError as error:
-            self._errors.close()
             raise JobError(f"cannot start the job runner: {error}") from error
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_pump, args=(self._child.stdout, self._lines), daemon=True).start()
+        self._complaints = Complaints(self._child.stderr)
+        # one job, one answer: a child that says more has to wait
+        self._lines: queue.Queue[str] = queue.Queue(maxsize=1)
+        pumped = (self._child.stdout, self._lines)
+        self._pump = threading.Thread(target=_pump, args=pumped, daemon=True)
+        self._pump.start()
 
     def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
         """Run one job and wait for its result.
@@ -95,9 +97,7 @@ class JobProcess:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
-        self._errors.close()
+        self._end_pump()
 
     def __enter__(self) -> JobProcess:
         return self
@@ -112,14 +112,21 @@ class JobProcess:
             self._child.kill()
         self.close()
 
+    def _end_pump(self) -> None:
+        """Take what the child still said, so that the pump comes to its end."""
+        deadline = time.monotonic() + _STOP_SECONDS  # a grandchild may hold the pipe open
+        while self._pump.is_alive() and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                self._lines.get_nowait()
+            self._pump.join(0.01)
+
     def _died(self, job: Job) -> JobError:
         try:
             code = self._child.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:  # it answers no more, but does not end either
             self._child.kill()
             code = self._child.wait()
-        self._errors.seek(0)
-        how = how_it_ended(code, self._errors.read())
+        how = how_it_ended(code, self._complaints.text())
         return JobError(f"{job.artifact} in {job.runtime} ended the job runner {how}")
 
 
@@ -184,8 +191,8 @@ class JobPool:
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
-    """Move answers into a queue, so that waiting for one can have a time-out."""
-    with contextlib.suppress(ValueError):  # closed while reading: the empty answer says so
+    """Move answers into a queue, so that waiting for one can have a time-out; "" is the end."""
+    with stream:
         while line := stream.readline(_LONGEST_ANSWER):
             lines.put(line)
     lines.put("")

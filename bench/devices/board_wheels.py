@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
 
 from hemline import files
 from hemline.bench.devices.survey import Survey
-from hemline.errors import BackendError, UsageError
+from hemline.errors import BackendError, HemlineError, UsageError
 from hemline.runtime.backends import find_backend
 from hemline.wheels import MACHINES, Wheel, WheelRequest, wheel_set, wheels_folder
 
@@ -41,7 +42,10 @@ def board_wheels(runtime: str, version: str, board: Survey) -> tuple[tuple[Path,
             machine=board.platform,
             glibc=int(libc[1]),
         )
-        _require_not_absent(request)
+    except UsageError as error:
+        raise BackendError(str(error)) from error
+    _require_not_absent(request)
+    try:
         folder, found = wheel_set(request)
     except UsageError as error:
         _remember_absent(request, str(error))
@@ -74,7 +78,8 @@ def _require_not_absent(request: WheelRequest) -> None:
 
 
 def _remember_absent(request: WheelRequest, reason: str) -> None:
-    files.write_json(_memo(request), reason)
+    with contextlib.suppress(HemlineError):  # without it, it is asked again
+        files.write_json(_memo(request), reason)
 
 
 def _memo(request: WheelRequest) -> Path:

@@ -23,6 +23,7 @@ from typing import IO
 from hemline.bench.devices.address import SshAddress
 from hemline.bench.devices.connection_failures import failure, last_line
 from hemline.errors import DeviceError, JobError
+from hemline.runtime.complaints import Complaints
 
 CONNECT_SECONDS = 10  # for TCP and the first greeting, each
 LOGIN_SECONDS = (
@@ -63,7 +64,7 @@ class Connection:
         self.opened = 0  # times; a process of an earlier time is gone
         self._master: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
-        self._errors: IO[bytes] | None = None
+        self._complaints: Complaints | None = None
 
     @property
     def alive(self) -> bool:
@@ -78,12 +79,11 @@ class Connection:
         """
         self.close()
         self._folder = Path(tempfile.mkdtemp(prefix="hemline-", dir=_short_folder()))
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 — open as long as the connection
         self._master = _start(
             (*self._ssh(), "-oControlMaster=yes", *self.address.words, f"echo {_READY}; cat"),
-            stderr=self._errors,
             start_new_session=True,  # control-C ends it in our order, not at once
         )
+        self._complaints = Complaints(self._master.stderr)
         try:
             ready = _says_ready(self._master)
         except BaseException:
@@ -114,26 +114,25 @@ class Connection:
         `source` is written to its standard input. Raises DeviceError when the connection is cut or
         the time is over, JobError when it prints more than `most_bytes`.
         """
-        with tempfile.TemporaryFile() as errors:
-            child = _start(self.command(words), stderr=errors)
-            assert child.stdout is not None  # noqa: S101 — Popen was asked for a pipe
-            timer = threading.Timer(timeout_seconds or 1e6, child.kill)
-            writer = threading.Thread(target=_write, args=(child.stdin, source), daemon=True)
-            try:
-                timer.start()
-                writer.start()
-                output = child.stdout.read(most_bytes + 1)
-                if len(output) > most_bytes:
-                    raise JobError(f"{self.address} sent more than {most_bytes} bytes of an answer")
-                code = child.wait()
-            finally:
-                timer.cancel()
-                child.kill()
-                child.wait()
-                writer.join(_END_SECONDS)
-                child.stdout.close()
-            errors.seek(0)
-            said = errors.read(1 << 16).decode(errors="replace")
+        child = _start(self.command(words))
+        assert child.stdout is not None  # noqa: S101 — Popen was asked for a pipe
+        complaints = Complaints(child.stderr)
+        timer = threading.Timer(timeout_seconds or 1e6, child.kill)
+        writer = threading.Thread(target=_write, args=(child.stdin, source), daemon=True)
+        try:
+            timer.start()
+            writer.start()
+            output = child.stdout.read(most_bytes + 1)
+            if len(output) > most_bytes:
+                raise JobError(f"{self.address} sent more than {most_bytes} bytes of an answer")
+            code = child.wait()
+        finally:
+            timer.cancel()
+            child.kill()
+            child.wait()
+            writer.join(_END_SECONDS)
+            child.stdout.close()
+        said = complaints.text() if code else ""
         if code < 0 and timeout_seconds is not None:
             raise DeviceError(f"{self.address} did not answer in {timeout_seconds:g} s")
         self.require_alive(code)
@@ -164,33 +163,26 @@ class Connection:
             except subprocess.TimeoutExpired:
                 self._master.kill()
                 self._master.wait()
-        if self._errors is not None:
-            self._errors.close()
         if self._folder is not None:
             for left in self._folder.iterdir():
                 left.unlink()
             self._folder.rmdir()
-        self._master = self._errors = self._folder = None
+        self._master = self._complaints = self._folder = None
 
     def _ssh(self) -> tuple[str, ...]:
         return ("ssh", "-T", *_OPTIONS, f"-oControlPath={self._folder}/socket")
 
     def _said(self) -> str:
-        if self._errors is None:
-            return ""
-        self._errors.seek(0)
-        return self._errors.read(1 << 16).decode(errors="replace")
+        return "" if self._complaints is None else self._complaints.text()
 
 
-def _start(
-    command: Sequence[str], *, stderr: IO[bytes], start_new_session: bool = False
-) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], *, start_new_session: bool = False) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=subprocess.PIPE,
             start_new_session=start_new_session,
         )
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,8 @@ class Equality:
     logits: that were compared.
     unequal: of these, the number with other bits.
     largest_difference: between two logits; 0.0 when all bits are equal.
-    largest_steps: the same in steps of the output's quantization; None for float outputs.
+    largest_steps: the same in steps of the output's quantization; None for float outputs, and
+        where a logit is no finite number.
     """
 
     images: int
@@ -46,15 +48,16 @@ def equality_of(
     artifact: Artifact, there: npt.NDArray[np.float32], here: npt.NDArray[np.float32]
 ) -> Equality:
     """Compare logits (images, classes) that an artifact gave in two places."""
-    difference = float(np.abs(there - here).max())
-    quantized = artifact.output.dtype != "float32"
+    with np.errstate(all="ignore"):  # a device may answer infinities and what is no number
+        difference = float(np.abs(there - here).max())
+    in_steps = artifact.output.dtype != "float32" and math.isfinite(difference)
     return Equality(
         images=len(there),
         same_labels=int((there.argmax(1) == here.argmax(1)).sum()),
         logits=there.size,
         unequal=int((there != here).sum()),
         largest_difference=difference,
-        largest_steps=round(difference / artifact.output.scale) if quantized else None,
+        largest_steps=round(difference / artifact.output.scale) if in_steps else None,
     )
 
 

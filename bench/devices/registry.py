@@ -117,15 +117,25 @@ def add_entry(path: Path, entry: Entry) -> None:
 
 
 def remove_entry(path: Path, name: str) -> None:
-    """Take a device out of the file; raises UnknownNameError with the nearest name."""
+    """Take a device out of the file.
+
+    Raises UnknownNameError with the nearest name, FileFormatError when it is not written as a table
+    of its own.
+    """
     find_entry(name, path)
+    others = {each: entry for each, entry in read_registry(path).items() if each != name}
     kept, inside = [], False
     for line in _text(path).splitlines(keepends=True):
         if header := re.match(r"\s*\[\s*([^]]*?)\s*\]", line):
             inside = header[1].strip("\"'") == name
         if not inside:
             kept.append(line)
-    _write(path, "".join(kept))
+    left = "".join(kept)
+    if _parsed(left, path) != others:
+        raise FileFormatError(
+            f"{path}: {name} is no table [{name}] with lines of its own: take it out by hand"
+        )
+    _write(path, left)
 
 
 def _write(path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ from hemline.bench.devices.untrusted import (
     read_logits,
     require_answer,
 )
-from hemline.console import say
+from hemline.console import quiet, say
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
 from hemline.job import HostFacts, Job, JobResult
@@ -68,6 +68,7 @@ class SshDevice:
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
+        self._quiet = quiet()  # click knows it in the thread of the command only
 
     @property
     def pushed_bytes(self) -> int:
@@ -89,10 +90,16 @@ class SshDevice:
         return cleaned(from_document(HostFacts, parse_json(answer, where=where), where=where))
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
-        """Return those of the runtimes installed here that also run there, in the same version."""
-        return tuple(
-            (runtime, version) for runtime, version, reason in self.fitting() if reason is None
-        )
+        """Return those of the runtimes installed here that also run there, in the same version.
+
+        Raises BackendError with the reasons when none does.
+        """
+        found = self.fitting()
+        fit = tuple((runtime, version) for runtime, version, reason in found if reason is None)
+        if not fit:
+            reasons = "; ".join(f"{runtime} ({reason})" for runtime, _, reason in found) or "none"
+            raise BackendError(f"{self.name} can run no runtime that is installed here: {reasons}")
+        return fit
 
     def fitting(self) -> tuple[tuple[str, str, str | None], ...]:
         """Return each runtime that is installed here, its version, and why it cannot run there."""
@@ -129,7 +136,7 @@ class SshDevice:
             self._connect()
             size = sum(file.size_bytes for file in self.store.missing(wanted))
             if size > _LOUD_BYTES:
-                say(f"{self.name}: pushing {size / 1e6:.1f} MB")
+                self._say(f"pushing {size / 1e6:.1f} MB")
             self.store.push(wanted)
 
     def there(self, path: Path) -> str:
@@ -175,6 +182,10 @@ class SshDevice:
             self._ours.cleanup()
             self._ours = None
 
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            say(f"{self.name}: {line}")
+
     def _connect(self) -> None:
         if not self.connection.alive:
             self.store.forget()
@@ -202,7 +213,7 @@ class SshDevice:
         key = hashlib.sha256(" ".join(names).encode()).hexdigest()
         if key not in self.store.known.environments:
             self.push(*wheels)
-            say(f"{self.name}: unpacking {', '.join(wheel.path.name for wheel in wheels)}")
+            self._say(f"unpacking {', '.join(wheel.path.name for wheel in wheels)}")
         return self.store.environment(wheels, key, module)
 
     def _runtime_file(self) -> Pushable:

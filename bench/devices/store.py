@@ -141,8 +141,9 @@ class Store:
         except BaseException:
             self.forget()
             raise
-        states = {line.get("name"): line.get("state") for line in self._documents(answer)}
-        stored = [file for file in wanted if states.get(file.name) == "stored"]
+        lines = self._documents(answer)
+        names = [line.get("name") for line in lines if line.get("state") == "stored"]
+        stored = [file for file in wanted if file.name in names]
         self.known.files.update({file.name: file.size_bytes for file in stored})
         return [file for file in wanted if file not in stored]
 

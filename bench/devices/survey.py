@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from hemline.bench.devices.untrusted import cleaned
@@ -17,6 +18,8 @@ _PLATFORMS = {
     ("aarch64", 32): "armv7l",  # Raspberry Pi OS, 32 bits, has a kernel of 64 bits
     ("armv8l", 32): "armv7l",
 }
+_PYTHON = re.compile(r"3\.[0-9]{1,3}[0-9a-z.+]{0,20}")
+_NUMPY = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6}){1,3}[0-9A-Za-z.+-]{0,40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,10 @@ def read_survey(answer: bytes, name: str) -> Survey:
         raise DeviceError(f"{name} gave no valid answer about itself ({error})") from error
     if not found.folder.startswith("/") or any(size < 0 for size in found.files.values()):
         raise DeviceError(f"{name} gave no valid answer about itself")
+    if not _PYTHON.fullmatch(found.python):
+        raise DeviceError(f"{name} gave no valid answer about itself: its Python has no version")
+    if found.numpy is not None and not _NUMPY.fullmatch(found.numpy):
+        raise DeviceError(f"{name} gave no valid answer about itself: its numpy has no version")
     folder = found.folder
     clean = cleaned(found)
     if clean.folder != folder:

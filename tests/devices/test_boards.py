@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
-from dataclasses import replace
+import threading
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -21,6 +25,7 @@ from hemline.bench.devices.address import parse_address
 from hemline.bench.devices.board_wheels import board_wheels
 from hemline.bench.devices.connection import Connection
 from hemline.bench.devices.connection_failures import failure
+from hemline.bench.devices.equality import equality_of
 from hemline.bench.devices.registry import (
     Entry,
     add_entry,
@@ -28,7 +33,8 @@ from hemline.bench.devices.registry import (
     registry_path,
     remove_entry,
 )
-from hemline.bench.devices.store import pushable
+from hemline.bench.devices.ssh import open_ssh
+from hemline.bench.devices.store import Store, pushable
 from hemline.bench.devices.survey import Survey, read_survey
 from hemline.bench.devices.untrusted import npy_bytes, plain, read_logits
 from hemline.cli import cli
@@ -36,6 +42,7 @@ from hemline.errors import (
     BackendError,
     DeviceError,
     FileFormatError,
+    HemlineError,
     JobError,
     UnknownNameError,
     UsageError,
@@ -151,6 +158,18 @@ def test_names_are_written_beside_what_the_user_wrote(tmp_path: Path) -> None:
     assert path.read_text() == "# my boards\n"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['pi4 = {address = "ssh:pi@x"}\n', 'pi4.address = "ssh:pi@x"\n[b]\naddress = "ssh:b"\n'],
+)
+def test_a_name_that_cannot_be_taken_out_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "devices.toml"
+    path.write_text(text)
+    with pytest.raises(FileFormatError, match=r"no table \[pi4\] .* take it out by hand"):
+        remove_entry(path, "pi4")
+    assert path.read_text() == text
+
+
 @given(folder=st.text(st.characters(blacklist_categories=("C",)), max_size=30))
 def test_any_visible_folder_can_be_read_again(
     folder: str, tmp_path_factory: pytest.TempPathFactory
@@ -243,6 +262,74 @@ def test_a_runtime_that_a_board_cannot_run_has_a_reason(
         board_wheels(runtime, "2.3.0", replace(BOARD, **changes))
 
 
+def test_a_python_that_no_wheel_can_be_for_is_a_reason() -> None:
+    survey = json.dumps({**asdict(BOARD), "python": "3.13+"})
+    with pytest.raises(BackendError, match=r"'3\.13\+' is no Python version"):
+        board_wheels("litert", "2.3.0", read_survey(survey.encode(), "pi4"))
+
+
+def test_a_board_that_no_runtime_fits_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = open_ssh("pi@board")
+    monkeypatch.setattr(board, "fitting", lambda: (("litert", "2.3.0", "it is too old"),))
+    with pytest.raises(BackendError, match=r"board can run no .*: litert \(it is too old\)"):
+        board.runtimes()
+
+
+def test_a_board_is_quiet_in_every_thread(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.npy"
+    path.write_bytes(bytes(2_000_000))
+    for quiet, told in ((False, "ssh:board: pushing 2.0 MB\n"), (True, "")):
+        with click.Context(click.Command("bench"), obj={"quiet": quiet}):
+            board = open_ssh("board")
+        board.store = Silent()  # type: ignore[assignment]
+        monkeypatch.setattr(Connection, "alive", True)
+        thread = threading.Thread(target=board.push, args=(pushable(path),))
+        thread.start()
+        thread.join()
+        assert capsys.readouterr().err == told
+
+
+class Silent:
+    """A board that has nothing and takes everything."""
+
+    def missing(self, wanted: Any) -> Any:
+        return wanted
+
+    def push(self, wanted: Any) -> None: ...
+
+
+class Liar(Connection):
+    """A board that answers this, whatever it is asked."""
+
+    def __init__(self, *answers: bytes) -> None:
+        super().__init__(parse_address("pi@board"))
+        self._answers = list(answers)
+
+    def call(self, *_: Any, **__: Any) -> tuple[int, bytes, str]:
+        return 0, self._answers.pop(0), ""
+
+
+def test_a_board_that_names_no_file_gets_it_once_more_and_is_told(sent: Path) -> None:
+    survey = json.dumps(asdict(BOARD)).encode()
+    odd = b'{"name": [], "state": "stored"}\n{"name": {}, "state": []}\n{"state": "stored"}'
+    store = Store(Liar(survey, odd, odd), "pi4", folder="", python="python3")
+    with pytest.raises(HemlineError, match="arrives damaged on pi4"):
+        store.push([pushable(sent)])
+
+
+def test_complaints_of_a_board_without_end_are_read_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero >&2\necho >&2\necho so long >&2\nexit 3\n")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    connection = Connection(parse_address("pi@board"))
+    assert connection.call(("x",), most_bytes=10) == (3, b"", "so long")
+
+
 def test_a_board_of_64_bits_with_a_system_of_32_gets_wheels_of_32() -> None:
     assert replace(BOARD, pointer_bits=32).platform == "armv7l"
 
@@ -295,6 +382,12 @@ def test_a_survey_that_is_none_is_one_line(answer: bytes) -> None:
         {"files": {"a": -1}},
         {"free_bytes": 10**30},
         {"python": 3},
+        {"python": "x"},
+        {"python": "2.7.18"},
+        {"python": "3." + "1" * 300},
+        {"python": "3.1١"},
+        {"numpy": "²"},
+        {"numpy": "1." * 100},
         {"more": 1},
     ],
 )
@@ -371,6 +464,20 @@ def npy(array: Any) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_logits_that_are_no_numbers_are_apart(odd: float, dtype: Any) -> None:
+    artifact: Any = SimpleNamespace(output=SimpleNamespace(dtype=dtype, scale=0.1))
+    here = np.zeros((3, 10), np.float32)
+    there = here.copy()
+    there[1, 2] = odd
+    for other in (here, there):
+        found = equality_of(artifact, there, other)
+        assert found.largest_steps is None
+        assert str(found) in ("nan apart", "inf apart")
 
 
 def test_logits_that_fit_are_taken() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hemline.evaluation_set import load_split
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Manifest
 from hemline.runtime import Classifier
+from hemline.runtime.complaints import Complaints
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess, local_command
 from hemline.schema import from_document, to_document
@@ -130,6 +132,41 @@ def test_a_child_that_is_silent_is_ended_after_the_time_out(job: Job) -> None:
         pytest.raises(JobError, match=r"no result in 0\.2 s"),
     ):
         process.run(job, timeout_seconds=0.2)
+
+
+def test_a_child_that_says_too_much_has_to_wait_and_leaves_no_thread(
+    job: Job, tmp_path: Path
+) -> None:
+    before = set(threading.enumerate())
+    flood = "for _ in range(20_000): sys.stdout.write('x' * 999 + chr(10))"
+    code = f"import pathlib, sys\n{flood}\npathlib.Path({str(tmp_path / 'done')!r}).touch()"
+    with (
+        pytest.raises(JobError, match="no valid result"),
+        JobProcess((sys.executable, "-c", code)) as process,
+    ):
+        process.run(job)
+    assert not (tmp_path / "done").exists()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5.0)
+        assert not thread.is_alive()
+
+
+def test_of_the_complaints_of_a_child_only_the_last_are_kept(job: Job) -> None:
+    flood = "sys.stderr.write('x' * 10_000_000 + '\\nso long\\n')"
+    command = (sys.executable, "-c", f"import sys; sys.stdin.readline(); {flood}; sys.exit(7)")
+    with (
+        JobProcess(command) as process,
+        pytest.raises(JobError, match=r"\(exit code 7\): so long"),
+    ):
+        process.run(job)
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as child:
+        complaints = Complaints(child.stderr)
+        child.wait()
+        kept = complaints.text()
+    assert len(kept) == 1 << 16
+    assert kept.endswith("x\nso long\n")
 
 
 def test_a_command_that_is_not_there_is_told() -> None:

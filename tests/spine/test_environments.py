@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -418,6 +419,24 @@ def test_a_record_survives_the_disk(added: Path, tmp_path: Path) -> None:
     _, record, _ = add("litert==7.0.0")
     schema.save(tmp_path / "record.json", record)
     assert schema.load(Environment, tmp_path / "record.json") == record
+
+
+def test_threads_that_want_one_folder_wait_and_get_the_same(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(empty: Path) -> None:
+        time.sleep(0.05)
+        made.append(empty)
+
+    with ThreadPoolExecutor(4) as pool:
+        wanted = [
+            pool.submit(folders.made, tmp_path / name, make, needs_bytes=1) for name in "aabb"
+        ]
+        assert [each.result().name for each in wanted] == ["a", "a", "b", "b"]
+        assert len(made) == 2
+        removed = [pool.submit(folders.remove, tmp_path / "a") for _ in range(2)]
+        assert [each.result() for each in removed] == [None, None]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "b"]
 
 
 def test_what_a_killed_process_left_is_removed_with_the_next_folder(tmp_path: Path) -> None:

@@ -29,12 +29,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 
 
 def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    before = os.umask(0o022)
-    try:
-        files.write_bytes(tmp_path / "file", b"")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    code = (
+        "import pathlib; from hemline import files\n"
+        f"files.write_bytes(pathlib.Path({str(tmp_path / 'file')!r}), b'')"
+    )
+    subprocess.run([sys.executable, "-c", code], umask=0o027, check=True)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_write_leaves_the_umask_of_the_process_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads that set it and set it back could leave it at zero."""
+
+    def refuse(mask: int) -> int:
+        raise AssertionError(f"umask {mask:o}")
+
+    monkeypatch.setattr(os, "umask", refuse)
+    files.write_bytes(tmp_path / "file", b"")
+    assert (tmp_path / "file").exists()
 
 
 def test_a_folder_that_is_a_file_gives_one_line(tmp_path: Path) -> None:
