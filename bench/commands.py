@@ -102,7 +102,7 @@ def bench(
             work = Work(plan=plan, resume=resume)
             ended = bench_fleet(devices, bundle, manifest, work, say=_progress(), tell=click.echo)
             outcomes = (*ended, *unopened)
-            _report_fleet(bundle, manifest, outcomes)
+            _report_fleet(outcomes)
     finally:
         for each in devices:
             each.close()
@@ -246,21 +246,21 @@ def _progress() -> Callable[[str], None]:
     return progress
 
 
-def _report_fleet(bundle: Path, manifest: Manifest, outcomes: Sequence[Outcome]) -> None:
+def _report_fleet(outcomes: Sequence[Outcome]) -> None:
     """Print a row for each of several devices and what went wrong; raise when anything did."""
     from hemline.bench.fleet_table import fleet_table
 
-    if len(outcomes) > 1:
-        click.echo(as_text(fleet_table(_records(bundle, manifest), outcomes)))
     errors = [outcome for outcome in outcomes if outcome.error is not None]
-    if len(outcomes) > 1:
-        for outcome in errors:
-            click.echo(f"error: {outcome.device}: {outcome.error}", err=True)
-        if errors:
-            gates = [e for e in errors if isinstance(e.error, GateError)]
-            raise click.exceptions.Exit((gates or errors)[0].exit_code)
-    elif errors and errors[0].error is not None:
-        raise errors[0].error
+    if len(outcomes) == 1:
+        if errors and errors[0].error is not None:
+            raise errors[0].error
+        return
+    click.echo(as_text(fleet_table(outcomes)))
+    for outcome in errors:
+        click.echo(f"error: {outcome.device}: {outcome.error}", err=True)
+    if errors:
+        gates = [outcome for outcome in errors if isinstance(outcome.error, GateError)]
+        raise click.exceptions.Exit((gates or errors)[0].exit_code)
 
 
 def _manifest(bundle: Path) -> Manifest:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.bench.devices import DEVICES, Device, open_device
-from hemline.bench.one_device import Work, bench_device
+from hemline.bench.devices import DEVICES, HERE, HERE_BUSY, Device, open_device
+from hemline.bench.one_device import Account, Work, bench_device
 from hemline.errors import HemlineError, UsageError
 from hemline.manifest import Manifest
 from hemline.record import RECORDS_NAME, Record, merge_into
@@ -21,10 +22,12 @@ class Outcome:
 
     device: its name.
     error: why cells are missing or what is wrong there; None when all is done and right.
+    records: of what is right there, from this run and what it resumed.
     """
 
     device: str
     error: HemlineError | None
+    records: tuple[Record, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -38,10 +41,8 @@ def open_fleet(names: str, *, fallback: bool) -> tuple[list[Device], tuple[Outco
     Raises UsageError for a name that is wrong or stands there twice; the error of a single device.
     """
     wanted = [name.strip() for name in names.split(",")]
-    twice = next((name for name in wanted if wanted.count(name) > 1), None)
-    if twice is not None:
-        raise UsageError(f"--device names {twice!r} twice")
-    devices, failed = [], []
+    devices: list[Device] = []
+    failed = []
     for name in wanted:
         kind = DEVICES.get(name.partition(":")[0])
         falls_back = len(wanted) == 1 or (kind is not None and kind.falls_back)
@@ -53,6 +54,9 @@ def open_fleet(names: str, *, fallback: bool) -> tuple[list[Device], tuple[Outco
             if len(wanted) == 1:
                 raise
             failed.append(Outcome(device=name, error=error))
+    opened = [*(device.name for device in devices), *(outcome.device for outcome in failed)]
+    if twice := next((name for name in opened if opened.count(name) > 1), None):
+        raise UsageError(f"--device names {twice!r} twice")
     return devices, tuple(failed)
 
 
@@ -68,35 +72,50 @@ def bench_fleet(
     """Bench every device; return the outcomes in their order. Findings go to `tell`.
 
     Devices at one place take turns, because they would disturb each other's measurements; places
-    work at the same time. What a device has measured is in the bundle's records at once, whatever
-    happens to it or to the others afterwards.
+    work at the same time. What a device has answered is in the bundle's records at once, and its
+    latencies when its rounds are over, whatever happens to the others.
     """
-    lock = threading.Lock()
+    lock, stopped = threading.Lock(), threading.Event()
 
-    def keep(records: Iterable[Record]) -> None:
+    def write(records: Iterable[Record]) -> None:
         with lock:
             merge_into(bundle / RECORDS_NAME, records)
 
+    def stop() -> None:
+        if stopped.is_set():
+            raise HemlineError("interrupted")
+
     def bench(device: Device) -> Outcome:
         prefix = f"{device.name}: " if len(devices) > 1 else ""
-
-        def progress(line: str) -> None:
-            say(f"{prefix}{line}")
-
+        account = Account(write=write, say=lambda line: say(f"{prefix}{line}"), tell=tell)
+        error = None
         try:
-            bench_device(device, bundle, manifest, work, keep=keep, say=progress, tell=tell)
-        except HemlineError as error:
-            return Outcome(device=device.name, error=error)
-        return Outcome(device=device.name, error=None)
+            stop()
+            with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
+                bench_device(device, bundle, manifest, replace(work, stop=stop), account)
+        except HemlineError as problem:
+            error = problem
+        right = tuple(r for r in account.records if _identity(r) not in account.wrong)
+        return Outcome(device=device.name, error=error, records=right)
 
     places: dict[str, list[Device]] = {}
     for device in devices:
         places.setdefault(device.place, []).append(device)
-    if not places:
-        return ()
+    if len(places) <= 1:  # in this thread, where an interrupt ends it at once
+        return tuple(bench(device) for device in devices)
     with ThreadPoolExecutor(max_workers=len(places)) as pool:
         turns = [
             pool.submit(lambda each: [bench(one) for one in each], each) for each in places.values()
         ]
-        ended = {outcome.device: outcome for turn in turns for outcome in turn.result()}
+        try:
+            finished = [turn.result() for turn in as_completed(turns)]
+        except BaseException:
+            stopped.set()  # each ends after the job that is under way
+            raise
+    ended = {outcome.device: outcome for outcomes in finished for outcome in outcomes}
     return tuple(ended[device.name] for device in devices)
+
+
+def _identity(record: Record) -> tuple[str, str, str]:
+    cell = record.cell
+    return (cell.artifact, cell.runtime, cell.runtime_version)

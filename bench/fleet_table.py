@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hemline.bench.fleet import Outcome
@@ -15,6 +15,7 @@ _COLUMNS = (
     "processor",
     "cheapest",
     "runtime",
+    "runs on",
     "median",
     "instructions",
     "arena",
@@ -32,6 +33,7 @@ class _Seen:
 
     cell: Cell
     processor: str
+    delegate: str
     latency_us: float | None = None
     instructions: int | None = None
     arena_bytes: int | None = None
@@ -49,15 +51,15 @@ class _Seen:
         )
 
 
-def fleet_table(records: Sequence[Record], outcomes: Iterable[Outcome]) -> Table:
+def fleet_table(outcomes: Iterable[Outcome]) -> Table:
     """Return the rows of devices in the order of the outcomes.
 
-    `records` are of the artifacts as they are now. Time stands only where it is a latency of a
-    real device; a column that says nothing is left out.
+    Only what is right there competes. Time stands only where it is a latency of a real device; a
+    column that says nothing is left out.
     """
     rows = []
     for outcome in outcomes:
-        seen = _seen([r for r in records if r.cell.device == outcome.device])
+        seen = _seen(outcome.records)
         state = "done" if outcome.error is None else "failed"
         rows.append((outcome.device, *_figures(seen), state))
     used = [at for at, _ in enumerate(_COLUMNS) if any(row[at] for row in rows)]
@@ -76,10 +78,10 @@ def _seen(records: Iterable[Record]) -> list[_Seen]:
         if cell.threads != 1 or cell.batch != 1 or cell.runtime == "keras":
             continue
         key = (cell.artifact, cell.runtime, cell.runtime_version)
-        host = record.conditions.host
-        seen = found.setdefault(key, _Seen(cell=cell, processor=host.processor))
+        host, delegate = record.conditions.host, record.conditions.delegate
+        seen = found.setdefault(key, _Seen(cell=cell, processor=host.processor, delegate=delegate))
         if isinstance(payload, Latency):
-            seen.latency_us = summarize(payload).median_us
+            seen.latency_us, seen.delegate = summarize(payload).median_us, delegate
         elif isinstance(payload, Instructions):
             seen.instructions = payload.per_inference
             seen.processor = payload.processor
@@ -97,13 +99,14 @@ def _figures(seen: list[_Seen]) -> tuple[str, ...]:
     if not costed:
         answered = f"{len(seen)}" if seen else ""
         processor = seen[0].processor if seen else ""
-        return (processor, *("" for _ in range(7)), answered)
+        return (processor, *("" for _ in range(8)), answered)
     best = min(costed, key=lambda each: each.cost)
     accuracy = best.agreement
     return (
         best.processor,
         best.cell.artifact,
         f"{best.cell.runtime} {best.cell.runtime_version}",
+        best.delegate.replace("ExecutionProvider", ""),
         "" if best.latency_us is None else f"{best.latency_us:.0f} µs",
         "" if best.instructions is None else f"{best.instructions / 1e6:.2f} M",
         "" if best.arena_bytes is None else f"{best.arena_bytes / 1000:.1f} kB",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices import Device, Runner
+from hemline.bench.devices.checking import nothing
 from hemline.errors import DeviceError, HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
@@ -76,14 +77,15 @@ def measure(
     plan: Plan,
     *,
     skip: Container[CellKey] = frozenset(),
+    stop: Callable[[], None] = nothing,
     keep: Callable[[Iterable[Record]], object],
     say: Callable[[str], None],
 ) -> None:
     """Measure every artifact in the plan's runtimes, where it was verified to be right.
 
-    Gives a Latency and a Memory record for each cell to `keep`. A cell that fails costs itself
-    only; JobError is raised at the end. Raises HemlineError when nothing was verified, DeviceError
-    when the device was lost.
+    Gives a Latency and a Memory record for each cell to `keep`, after the last round. A cell that
+    fails costs itself only; JobError is raised at the end. `stop` raises when the user has enough.
+    Raises HemlineError when nothing was verified, DeviceError when the device was lost.
     """
     split = load_split(bundle, "test", manifest.evaluation_sha256)
     known = _candidates(manifest, plan)
@@ -97,6 +99,7 @@ def measure(
         runners: dict[CellKey, Runner] = {}
         for number in range(plan.rounds):
             for candidate in candidates:
+                stop()
                 key = candidate.key
                 if key in failed:
                     continue

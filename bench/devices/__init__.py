@@ -7,6 +7,7 @@ records, is the same for all of them.
 from __future__ import annotations
 
 import importlib
+import threading
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -15,6 +16,8 @@ from hemline.errors import UnknownNameError, UsageError
 from hemline.job import Job, JobResult
 
 HERE = "this machine"
+# held by whoever keeps this machine's processor busy: timed rounds, and answers to compare with
+HERE_BUSY = threading.RLock()
 
 
 class Runner(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.attribution import cell_of, conditions_of
-from hemline.bench.devices import Device, Runner
+from hemline.bench.devices import HERE_BUSY, Device, Runner
 from hemline.bench.devices.equality import Equality, equality_of
 from hemline.bench.devices.micro_jobs import MICRO
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
@@ -29,6 +29,10 @@ _FORMATS = {backend.name: backend.format for backend in (*BACKENDS.values(), MIC
 _Logits = npt.NDArray[np.float32]
 Only = Callable[[Artifact, str, str], bool]  # artifact, runtime, version
 Cost = Callable[[Runner, Artifact, str], Record]
+
+
+def nothing() -> None:
+    """Do nothing: nobody wants to stop."""
 
 
 @runtime_checkable
@@ -83,13 +87,14 @@ def check(
     *,
     only: Only | None = None,
     cost: Cost | None = None,
+    stop: Callable[[], None] = nothing,
     say: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Run the first validation images of every artifact that fits in every runtime of a device.
 
     `only` says which of them, None for all; `cost` measures something else in the same runner,
-    before it has run anything. Raises HemlineError when the device cannot be used or no artifact
-    fits, DeviceError when it was lost.
+    before it has run anything; `stop` raises when the user has enough. Raises HemlineError when
+    the device cannot be used or no artifact fits, DeviceError when it was lost.
     """
     split = load_split(bundle, "validation", manifest.evaluation_sha256)
     checks = []
@@ -104,6 +109,7 @@ def check(
             for found in _check_runtime(
                 bundle, manifest, split, device, (runtime, version), fitting, reference, cost
             ):
+                stop()
                 say(str(found))
                 checks.append(found)
     if not checks:
@@ -238,6 +244,10 @@ class _Reference:
 
     def logits(self, job: Job) -> _Logits:
         """Return what a job gives here."""
+        with HERE_BUSY:
+            return self._logits(job)
+
+    def _logits(self, job: Job) -> _Logits:
         if self._runner is None:
             self._start()
         job = replace(job, id="reference", runtime=self._runtime)

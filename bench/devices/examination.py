@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemline.bench.devices import Runner
-from hemline.bench.devices.checking import Check, check
+from hemline.bench.devices.checking import Check, check, nothing
 from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.instruction_count import count_instructions
 from hemline.errors import HemlineError
@@ -20,6 +20,7 @@ def examine(
     device: EmulatedDevice,
     *,
     wanted: Callable[[Artifact, str], bool] | None = None,
+    stop: Callable[[], None] = nothing,
     say: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Check and count the artifacts that were found right here, in the runtimes of the board.
@@ -40,4 +41,4 @@ def examine(
             f"{bundle} has nothing that was found right in a runtime that {device.name} has: "
             f"run `hemline verify {bundle}`"
         )
-    return check(bundle, manifest, device, only=only, cost=count, say=say)
+    return check(bundle, manifest, device, only=only, cost=count, stop=stop, say=say)

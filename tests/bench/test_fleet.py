@@ -200,6 +200,57 @@ def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
     assert "int8.tflite" in timed
 
 
+def test_what_is_wrong_matters_more_than_what_was_not_measured(
+    copy: Path, manifest: Manifest
+) -> None:
+    artifacts = [
+        replace(artifact, tolerance=1e-30) if artifact.name == "dynamic.tflite" else artifact
+        for artifact in manifest.artifacts
+    ]
+    board = Board(name="one", breaks="int8.tflite")
+    (outcome,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
+    assert isinstance(outcome.error, GateError)
+    assert {record.cell.artifact for record in outcome.records} == {"int8.tflite"}
+
+
+def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
+    copy: Path, manifest: Manifest
+) -> None:
+    board = Board(name="one")
+    run(copy, manifest, board)
+    other = [
+        replace(
+            r,
+            conditions=replace(
+                r.conditions, host=replace(r.conditions.host, processor="another one")
+            ),
+        )
+        for r in read_records(copy / RECORDS_NAME)
+    ]
+    write_records(copy / RECORDS_NAME, other)
+    lost = Board(name="one", lost_after=2)
+    (outcome,) = run(copy, manifest, lost, resume=True)
+    assert isinstance(outcome.error, DeviceError)
+    assert not any(isinstance(record.payload, Latency) for record in outcome.records)
+    assert "another one" not in as_text(fleet_table([outcome]))
+
+
+def test_an_interrupt_ends_all_devices_after_the_job_under_way(
+    copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemline.bench.fleet.as_completed", interrupted)
+    boards = [Board(name="one", place="a"), Board(name="two", place="b")]
+    work = Work(plan=replace(PLAN, rounds=10_000))
+    with pytest.raises(KeyboardInterrupt):
+        bench_fleet(boards, copy, manifest, work, say=str, tell=str)
+    assert all(board.jobs < 10_000 for board in boards)
+
+
+def interrupted(*_: object) -> None:
+    time.sleep(1)
+    raise KeyboardInterrupt
+
+
 def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one", real_time=False)
     run(copy, manifest, board)
@@ -210,9 +261,9 @@ def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest
 def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b", lost_after=0)
     outcomes = run(copy, manifest, one, two)
-    table = fleet_table(read_records(copy / RECORDS_NAME), outcomes)
+    table = fleet_table(outcomes)
     assert [(row[0], row[-1]) for row in table.rows] == [("one", "done"), ("two", "failed")]
-    assert table.rows[0][4].endswith(" µs")
+    assert dict(zip(table.columns, table.rows[0], strict=True))["median"].endswith(" µs")
     assert not any(table.rows[1][1:-1])
     assert "arena" not in table.columns
     assert "agreement" in as_text(table)
@@ -221,8 +272,9 @@ def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> 
 def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'local'"):
         open_fleet("local,lokal", fallback=False)
-    with pytest.raises(UsageError, match="names 'local' twice"):
-        open_fleet("local,local", fallback=False)
+    for names in ("local,local", "local,local:"):
+        with pytest.raises(UsageError, match="names 'local' twice"):
+            open_fleet(names, fallback=False)
 
 
 def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: Path) -> None:
