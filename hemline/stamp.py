@@ -53,7 +53,7 @@ class Stamp:
         runtime it was tried in.
     parent_sha256: of the checkpoint; of the foreign file as it came.
     calibration_sha256: of the calibration images; None where none were needed.
-    payload_sha256: of the model bytes (see the module's text).
+    payload_sha256: of the model bytes (see the module's text); empty until they are stamped.
     hemline_version: that wrote the file.
     preprocessing: how images of another size become the model's.
     embedding: of a second output; None for a file that gives logits only.
@@ -88,6 +88,19 @@ class Stamp:
             raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
         if not self.temperature > 0:
             raise ValueError("temperature must be positive")
+        for vector in self.test_vectors:
+            if len(vector.logits) != self.output.classes:
+                raise ValueError(
+                    f"a test vector has {len(vector.logits)} logits for "
+                    f"{self.output.classes} classes"
+                )
+        digest = self.payload_sha256
+        if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
+            raise ValueError("payload_sha256 must be 64 hexadecimal digits")
+        try:
+            "".join((self.name, self.scheme, self.model, *self.labels)).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a name or a label is no text that can be written") from error
 
     def claimed(self, runtime: str, version: str) -> bool:
         """Tell whether the file claims to be right in `runtime` at `version`."""

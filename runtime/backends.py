@@ -134,12 +134,12 @@ def installed(backend: Backend) -> bool:
 
 @functools.cache
 def version_of(backend: Backend) -> str:
-    """Return the version of the backend's package; raises BackendError when it is missing."""
+    """Return the version of the backend's package; BackendError when it is missing or broken."""
     package = backend.module.split(".")[0]
     _opt_out(backend)
     try:
         return str(importlib.import_module(package).__version__)
-    except ImportError as error:
+    except Exception as error:  # a package that is half there lets anything out
         raise _missing(backend, error) from error
 
 
@@ -231,7 +231,7 @@ def load_module(backend: Backend) -> object:
     _opt_out(backend)
     try:
         return importlib.import_module(backend.module)
-    except ImportError as error:
+    except Exception as error:  # a package that is half there lets anything out
         raise _missing(backend, error) from error
 
 
@@ -242,6 +242,11 @@ def require_working(backend: Backend) -> None:
             f"{backend.name} crashes in a process that has loaded {backend.not_after}: "
             "use litert here, or run a job in a process of its own"
         )
+    require_numpy(backend)
+
+
+def require_numpy(backend: Backend) -> None:
+    """Raise BackendError when the backend cannot work with the numpy that is here."""
     if backend.numpy_below is None:
         return
     if version_key(np.__version__)[0] >= backend.numpy_below:
@@ -256,7 +261,7 @@ def _opt_out(backend: Backend) -> None:
         os.environ.setdefault(backend.opt_out, "1")
 
 
-def _missing(backend: Backend, error: ImportError) -> BackendError:
+def _missing(backend: Backend, error: Exception) -> BackendError:
     if installed(backend):
         return BackendError(
             f"{backend.name} is broken here ({error}): reinstall it with "

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemline.errors import BackendError, ClaimError
-from hemline.runtime.backends import BACKENDS, Backend, find_backend, installed, version_of
+from hemline.runtime.backends import (
+    BACKENDS,
+    Backend,
+    find_backend,
+    installed,
+    require_working,
+    version_of,
+)
 from hemline.specs import Format
 from hemline.stamp import Stamp, read_stamped
 
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
     """Return the backend to open a stamped file in.
 
-    Raises ClaimError for a runtime outside the claim, BackendError when none is installed.
+    Raises ClaimError for a runtime outside the claim, BackendError when none works.
     """
     if runtime is not None:
         backend = find_backend(runtime)
@@ -25,13 +33,14 @@ def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
             raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
         stamp.require_claim(backend.name, version_of(backend))
         return backend
-    here = _here(stamp.format)
-    for backend in here:
-        if stamp.claimed(backend.name, version_of(backend)):
+    passed = []
+    for backend, version in _working(stamp.name, stamp.format):
+        if stamp.claimed(backend.name, version):
             return backend
-    if here:
-        stamp.require_claim(here[0].name, version_of(here[0]))
-    raise _none_installed(stamp.name, stamp.format)
+        passed.append((backend, version))
+    backend, version = passed[0]
+    stamp.require_claim(backend.name, version)
+    return backend
 
 
 def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
@@ -44,10 +53,8 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
     from hemline.manifest import read_manifest  # here, because a device may have single files only
 
     manifest = read_manifest(bundle)
-    backends = [find_backend(runtime)] if runtime else list(BACKENDS.values())
-    here = [(backend, version_of(backend)) for backend in backends if runtime or installed(backend)]
-    if not here:
-        raise _none_installed(str(bundle))
+    named = None if runtime is None else find_backend(runtime)
+    here = list(_working(str(bundle))) if named is None else [(named, version_of(named))]
     if found := _recommended(bundle, manifest, here):
         return found
     proven = [
@@ -84,11 +91,29 @@ def _recommended(
     return None
 
 
-def _here(file_format: Format) -> list[Backend]:
-    return [b for b in BACKENDS.values() if b.format == file_format and installed(b)]
+def _working(name: str, file_format: Format | None = None) -> Iterator[tuple[Backend, str]]:
+    """Yield the backends that work here with their versions, each tried when it is asked for.
 
-
-def _none_installed(name: str, file_format: Format | None = None) -> BackendError:
+    Raises BackendError at the end when there was none: why those that are installed do not work.
+    """
     fitting = [b for b in BACKENDS.values() if file_format in (None, b.format)]
+    reasons, found = [], False
+    for backend in filter(installed, fitting):
+        try:
+            require_working(backend)
+            version = version_of(backend)
+        except BackendError as error:
+            reasons.append(str(error))
+            continue
+        found = True
+        yield backend, version
+    if found:
+        return
+    if reasons:
+        raise BackendError("; ".join(reasons))
+    raise _none_installed(name, fitting)
+
+
+def _none_installed(name: str, fitting: list[Backend]) -> BackendError:
     extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
     return BackendError(f"no runtime for {name} is installed: pip install {extras}")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
+from hemline.runtime.pixels import NO_MEMORY
 from hemline.silence import silenced
 
 if TYPE_CHECKING:
@@ -145,6 +146,10 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
             code = code or error.exit_code
             print(f"error: {error}", file=sys.stderr)
             continue
+        except MemoryError:
+            code = code or 1
+            print(f"error: {image} {NO_MEMORY}", file=sys.stderr)
+            continue
         print(answer(str(image), prediction, options.top, as_json=options.json))
     return code
 
@@ -152,7 +157,7 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
 def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
     from hemline.runtime.input.images import read_picture
 
-    picture = read_picture(path)
+    picture = read_picture(path, _side(classifier))
     try:
         seen = classifier.prepare(picture)
     except DataError as error:
@@ -182,6 +187,8 @@ def _answer_frames(
                 show(name, frame.pixels, seen, prediction)
         except HemlineError as error:
             code, document["error"] = 1, str(error)
+        except MemoryError:
+            code, document["error"] = 1, f"the frame {NO_MEMORY}"
         print(json.dumps(document, allow_nan=False), flush=True)
         if number + 1 == options.count:
             break
@@ -196,12 +203,12 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
     if options.images:
         spec = classifier.stamp.input
         raw = None if options.raw is None else streams.raw_format(options.raw, spec)
-        yield streams.from_bytes(streams.standard_input(), raw)
+        yield streams.from_bytes(streams.standard_input(), raw, _side(classifier))
     elif options.watch is not None:
         from hemline.runtime.input.watching import watched
 
         with streams.until_told() as wait:
-            yield watched(options.watch, wait)
+            yield watched(options.watch, wait, _side(classifier))
     else:
         from hemline.runtime.input.camera import camera_frames, video_frames
 
@@ -210,6 +217,11 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
             return
         with streams.until_told() as wait:
             yield camera_frames(options.camera, wait)
+
+
+def _side(classifier: Classifier) -> int:
+    """Return the longer side of the model, in pixels."""
+    return max(classifier.stamp.input.height, classifier.stamp.input.width)
 
 
 def _shown(options: argparse.Namespace) -> Show | None:

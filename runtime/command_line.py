@@ -42,6 +42,8 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell programmers is nothing for users
+    if sys.stderr is None:
+        _open_stderr()
     if sys.stdout is None:  # closed before we began: nobody would get the answers
         return ENDED_BY_READER
     try:
@@ -61,6 +63,15 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
         where = "" if error.filename is None else f"{error.filename}: "
         print(f"error: {where}{(error.strerror or str(error)).lower()}", file=sys.stderr)
         return 1
+
+
+def _open_stderr() -> None:
+    """Give what is said on a closed stderr, by native code too, a place where it cannot harm."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != 2:
+        os.dup2(null, 2)
+        os.close(null)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def _run(arguments: list[str], program: str) -> int:

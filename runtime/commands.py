@@ -7,18 +7,27 @@ import click
 from hemline.runtime.command_line import COMMANDS, main
 
 
+class _Raw(click.Command):
+    """A command that leaves its arguments as they are, -- too."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the arguments for the callback."""
+        ctx.args = args
+        return args
+
+
 def _handed_over(name: str, to: str) -> click.Command:
     """Return a command that gives all its arguments, --help too, to the runtime's own parser."""
 
     @click.command(
         name,
+        cls=_Raw,
         help=f"{COMMANDS[to][1][0].upper()}{COMMANDS[to][1][1:]}.",
-        context_settings={"ignore_unknown_options": True, "help_option_names": []},
         add_help_option=False,
     )
-    @click.argument("arguments", nargs=-1, type=click.Path(readable=False))
-    def command(arguments: tuple[str, ...]) -> None:
-        code = main([to, *arguments], program="hemline")
+    @click.pass_context
+    def command(context: click.Context) -> None:
+        code = main([to, *context.args], program="hemline")
         if code:
             raise click.exceptions.Exit(code)
 

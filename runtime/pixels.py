@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Pixels: TypeAlias = "npt.NDArray[np.uint8]"
+NO_MEMORY = "needs more memory than there is"  # what is said of an image
 _UINT8 = np.dtype(np.uint8)
 
 

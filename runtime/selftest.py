@@ -1,6 +1,7 @@
 """Run the test images inside an artifact and compare the answers with the trained model's.
 
-Of a bundle, every artifact that claims a runtime here is tested. Exit code 3 when one is wrong.
+Of a bundle, every artifact that claims a runtime here is tested. Exit code 3 when one is wrong,
+1 when none could be tested.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from hemline.errors import ClaimError, GateError
+from hemline.errors import BackendError, ClaimError, GateError
 from hemline.runtime.backends import version_of
+from hemline.runtime.choosing import pick_backend
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.classifying import add_runtime
 from hemline.runtime.decoder import largest_difference
 from hemline.silence import silenced
+from hemline.stamp import read_stamped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,19 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Test one artifact or all of a bundle; raises GateError when one is wrong."""
-    wrong = []
+    wrong, tested, reason = [], False, "it holds none"
     for path in _artifacts(options.artifact):
         try:
             with silenced():
-                opened = Classifier.load(path, threads=options.threads, runtime=options.runtime)
-        except ClaimError as error:
+                file = read_stamped(path)
+                backend = pick_backend(file.stamp, options.runtime)
+        except (ClaimError, BackendError) as error:
             if path == options.artifact:
                 raise
+            reason = str(error)
             print(json.dumps({"artifact": path.name, "skipped": str(error)}) if options.json
                   else f"{path.name}: skipped ({error})")  # fmt: skip
             continue
+        with silenced():
+            opened = Classifier(file, backend, threads=options.threads)
         with opened as classifier:
             result = check(classifier)
+        tested = True
         print(json.dumps(result) if options.json else _line(result))
         if not result["right"]:
             wrong.append(f"{result['artifact']} in {result['runtime']} {result['version']}")
@@ -49,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
         raise GateError(
             f"not what the trained model answers: {', '.join(wrong)}; do not use it there"
         )
+    if not tested:
+        raise BackendError(f"no artifact of {options.artifact} could be tested here: {reason}")
     return 0
 
 

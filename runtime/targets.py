@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import platform
 import tempfile
 from collections.abc import Iterable
@@ -18,8 +19,15 @@ from hemline.environments import (
     minor_of,
     target_of,
 )
-from hemline.errors import UsageError
-from hemline.runtime.backends import BACKENDS, Backend, find_backend, installed, version_of
+from hemline.errors import BackendError, UsageError
+from hemline.runtime.backends import (
+    BACKENDS,
+    Backend,
+    find_backend,
+    installed,
+    require_numpy,
+    version_of,
+)
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import local_command
 
@@ -36,8 +44,23 @@ def runtime_file() -> bytes:
 
 
 def installed_targets() -> tuple[RuntimeTarget, ...]:
-    """Return the runtimes that are installed beside Hemline, in the order of BACKENDS."""
-    return tuple(_installed(backend) for backend in BACKENDS.values() if installed(backend))
+    """Return the runtimes that work beside Hemline, in the order of BACKENDS.
+
+    Raises BackendError when some are installed and none of them works.
+    """
+    targets, reasons = [], []
+    for backend in filter(installed, BACKENDS.values()):
+        try:
+            target = _installed(backend)
+        except BackendError as error:
+            reasons.append(str(error))
+            continue
+        targets.append(target)
+    if reasons and not targets:
+        raise BackendError("; ".join(reasons))
+    for reason in reasons:
+        logging.getLogger(__name__).warning("%s; it is left out", reason)
+    return tuple(targets)
 
 
 def added_targets() -> tuple[RuntimeTarget, ...]:
@@ -78,10 +101,15 @@ def _named(name: str) -> tuple[RuntimeTarget, ...]:
 def _one(requirement: Requirement) -> RuntimeTarget:
     backend = find_backend(requirement.runtime)
     if installed(backend):
-        here = _installed(backend)
-        same_python = requirement.python in (None, here.python)
-        if requirement.version in (None, here.version) and same_python:
-            return here
+        try:
+            here = _installed(backend)
+        except BackendError:
+            if requirement.version is None:  # an environment may have the version that is named
+                raise
+        else:
+            same_python = requirement.python in (None, here.python)
+            if requirement.version in (None, here.version) and same_python:
+                return here
     if requirement.version is None:
         raise UsageError(
             f"{requirement.runtime} is not installed here: name a version that was added "
@@ -93,6 +121,11 @@ def _one(requirement: Requirement) -> RuntimeTarget:
 
 
 def _installed(backend: Backend) -> RuntimeTarget:
+    """Return the target of an installed runtime; its jobs run in processes of their own.
+
+    Raises BackendError when it is broken.
+    """
+    require_numpy(backend)
     return RuntimeTarget(
         runtime=backend.name,
         version=version_of(backend),

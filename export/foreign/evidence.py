@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import DataError, UsageError
+from hemline.runtime.input.npy import npy_errors
 from hemline.specs import InputSpec
 
 
@@ -59,9 +59,8 @@ def read_evidence(
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    # numpy's header parser lets these through as they are
-    except (OSError, ValueError, EOFError, SyntaxError, TokenError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (OSError, *npy_errors()) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
         raise DataError(f"{path} is no array of several images: save it with numpy.save")

@@ -21,6 +21,7 @@ import numpy as np
 
 from hemline.errors import DataError
 from hemline.runtime.input import netpbm
+from hemline.runtime.input.npy import npy_errors
 
 LARGEST_BYTES = 64 << 20  # of one frame: more is an error, and is never held in memory
 _CHUNK_BYTES = 1 << 16
@@ -240,20 +241,13 @@ def _npy_size(buffer: _Buffer) -> int:
     buffer.require(start, intact=2)
     try:
         dtype, count = _npy_header(bytes(buffer.held[:start]))
-    except _npy_errors() as error:
+    except npy_errors() as error:
         raise _BrokenError("a damaged .npy header", 2) from error
     if count < 0:
         raise _BrokenError("a damaged .npy header", 2)
     if dtype.hasobject:
         raise _BrokenError("a .npy that holds Python objects, which are never loaded", start)
     return _whole(buffer, start + count * dtype.itemsize)
-
-
-def _npy_errors() -> tuple[type[Exception], ...]:
-    """Return what numpy's header parser lets through as it is."""
-    from tokenize import TokenError  # here, because it is needed when something is wrong only
-
-    return (ValueError, TypeError, SyntaxError, EOFError, OverflowError, TokenError)
 
 
 def _npy_header(content: bytes) -> tuple[np.dtype[np.generic], int]:

@@ -10,7 +10,9 @@ import numpy as np
 
 from hemline.errors import BackendError, DataError
 from hemline.runtime.input import netpbm
+from hemline.runtime.input.npy import npy_errors
 from hemline.runtime.input.preprocessing import Preprocess, model_pixels
+from hemline.runtime.input.scaling import LARGEST_SIDE
 from hemline.runtime.pixels import Pixels
 from hemline.specs import InputSpec
 
@@ -44,23 +46,24 @@ def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") 
 
     Raises DataError, naming the file.
     """
-    picture = read_picture(path)
+    picture = read_picture(path, max(spec.height, spec.width))
     try:
         return model_pixels(picture, spec, preprocess)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def read_picture(path: Path) -> Pixels:
+def read_picture(path: Path, side: int = 0) -> Pixels:
     """Return the uint8 pixels of an image file or an array of .npy, in their own size.
 
     Images are (height, width, 1, 3 or 4 with opacity), upright; arrays are what they are. A very
-    large photograph comes reduced to about 4 megapixels. Raises DataError, naming the file.
+    large photograph comes reduced to about 4 megapixels, but never below `side` pixels, the longer
+    side of the model. Raises DataError, naming the file.
     """
     try:
         with path.open("rb") as stream:
-            if path.suffix != ".npy":
-                return read_stream(stream, str(path))
+            if path.suffix.lower() != ".npy":
+                return read_stream(stream, str(path), side)
             size = path.stat().st_size
             if size > 4 * _LARGEST_PIXELS:
                 raise DataError(f"{path} has {size} bytes: scale the image down first")
@@ -69,15 +72,15 @@ def read_picture(path: Path) -> Pixels:
         raise _unreadable(str(path), error) from error
 
 
-def read_stream(stream: BinaryIO, name: str) -> Pixels:
+def read_stream(stream: BinaryIO, name: str, side: int = 0) -> Pixels:
     """Return the uint8 pixels of one whole image in a file that can be wound back.
 
-    `name` stands for it in the DataError.
+    `name` stands for it in the DataError; `side` as in read_picture.
     """
     start = stream.read(8)
     stream.seek(0)
     if start[:2] not in netpbm.MAGICS:
-        return _decoded(stream, name)
+        return _decoded(stream, name, side)
     try:
         header = netpbm.read_header(stream.read(8192).__getitem__)
         _require_small(header, name)
@@ -89,7 +92,7 @@ def read_stream(stream: BinaryIO, name: str) -> Pixels:
         raise DataError(f"cannot read {name}: {error}") from error
 
 
-def _decoded(stream: BinaryIO, name: str) -> Pixels:
+def _decoded(stream: BinaryIO, name: str, side: int) -> Pixels:
     """Return the pixels of what pillow reads."""
     try:
         from PIL import Image, UnidentifiedImageError
@@ -103,7 +106,7 @@ def _decoded(stream: BinaryIO, name: str) -> Pixels:
             warnings.simplefilter("ignore")  # what is wrong with metadata is no matter here
             with Image.open(stream) as image:
                 _require_small(image, name)
-                return _pixels(image, name)
+                return _pixels(image, name, side)
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
@@ -113,14 +116,16 @@ def _decoded(stream: BinaryIO, name: str) -> Pixels:
 
 
 def _require_small(image: Image.Image | netpbm.Header, name: str) -> None:
-    if image.width * image.height > _LARGEST_PIXELS:
+    large = image.width * image.height > _LARGEST_PIXELS
+    if large or max(image.width, image.height) > LARGEST_SIDE:
         raise DataError(f"{name} has {image.width} × {image.height} pixels: scale it down first")
 
 
-def _pixels(image: Image.Image, name: str) -> Pixels:
+def _pixels(image: Image.Image, name: str, side: int) -> Pixels:
     turned = _UPRIGHT.get(image.getexif().get(0x0112, 1), _UPRIGHT[1])
     _tell_of_more(image, name)
-    image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
+    draft = max(_DRAFT_SIDE, side)
+    image.draft(None, (draft, draft))
     if image.mode.startswith("I"):
         return turned(_eight_bits(image))
     if image.mode == "F":
@@ -130,11 +135,19 @@ def _pixels(image: Image.Image, name: str) -> Pixels:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    pixels = image.width * image.height
-    if pixels > _KEPT_PIXELS:
-        image = image.reduce(max(2, round((pixels / _KEPT_PIXELS) ** 0.5)))
+    if (factor := _reduction(image.width, image.height, side)) > 1:
+        image = image.reduce(factor)
     array = np.asarray(image, np.uint8)
     return turned(array.reshape(*array.shape[:2], -1))
+
+
+def _reduction(width: int, height: int, side: int) -> int:
+    """Return by how much a photograph is reduced to what is kept of it; 1 is not at all."""
+    pixels = width * height
+    if pixels <= _KEPT_PIXELS:
+        return 1
+    factor: int = max(2, round((pixels / _KEPT_PIXELS) ** 0.5))
+    return min(factor, min(width, height) // max(1, side))
 
 
 def _eight_bits(image: Image.Image) -> Pixels:
@@ -161,19 +174,11 @@ def read_array(stream: BinaryIO, name: str) -> Pixels:
     """Return the array of a .npy file. Raises DataError."""
     try:
         array = np.load(stream, allow_pickle=False)
-    except _npy_errors() as error:
+    except npy_errors() as error:
         raise _unreadable(name, error) from error
     if not isinstance(array, np.ndarray):
         raise DataError(f"{name} is no single array: save one with numpy.save")
     return array
-
-
-def _npy_errors() -> tuple[type[Exception], ...]:
-    """Return what numpy's header parser and its zip reader let through as it is."""
-    from tokenize import TokenError
-    from zipfile import BadZipFile
-
-    return (ValueError, EOFError, MemoryError, SyntaxError, TokenError, BadZipFile)
 
 
 def _unreadable(name: str, error: Exception) -> DataError:

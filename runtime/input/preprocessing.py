@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.runtime.input.scaling import Values, area, lanczos, scaled
+from hemline.runtime.input.scaling import LARGEST_SIDE, Values, area, lanczos, scaled
 from hemline.runtime.pixels import Pixels, require_uint8
 from hemline.specs import InputSpec, Preprocessing
 
@@ -41,6 +41,11 @@ def as_picture(array: Pixels) -> Pixels:
     require_uint8(array)
     picture = array[..., np.newaxis] if array.ndim == 2 else array
     if picture.ndim == 3 and picture.size and picture.shape[2] in _CHANNELS:
+        if max(picture.shape) > LARGEST_SIDE:
+            raise DataError(
+                f"an image has at most {LARGEST_SIDE} pixels on a side, not shape {array.shape}: "
+                "scale it down first"
+            )
         return picture
     if array.ndim == 3 and array.shape[0] in _CHANNELS:
         raise DataError(

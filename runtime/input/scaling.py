@@ -13,6 +13,7 @@ from hemline.runtime.pixels import Pixels
 
 Weights = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float32]
+LARGEST_SIDE = 32_768  # pixels of a source: each has a weight for every pixel of the target
 _LOBES = 3  # of Lanczos' window, as in pillow
 _BLOCK = 1 << 18  # values turned into float32 at a time: 1 MB, however large the photograph is
 

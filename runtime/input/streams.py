@@ -7,6 +7,7 @@ time, so a stream may last for ever.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -21,7 +22,7 @@ import numpy as np
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.runtime.input.frames import LARGEST_BYTES, Read, image_frames, raw_frames
 from hemline.runtime.input.images import read_array, read_stream
-from hemline.runtime.pixels import Pixels
+from hemline.runtime.pixels import NO_MEMORY, Pixels
 from hemline.specs import InputSpec
 
 _RAW = re.compile(r"(\d{1,5})x(\d{1,5})(?:x([134])|:(yuv420))?")
@@ -90,8 +91,8 @@ def raw_format(text: str, spec: InputSpec) -> RawFormat:
     return raw
 
 
-def from_bytes(read: Read, raw: RawFormat | None) -> Iterator[Frame]:
-    """Yield the raw frames, or the images, that `read` brings.
+def from_bytes(read: Read, raw: RawFormat | None, side: int = 0) -> Iterator[Frame]:
+    """Yield the raw frames, or the images, that `read` brings; `side` as in read_picture.
 
     Raises BackendError at the first image that needs a library which is not there.
     """
@@ -101,17 +102,17 @@ def from_bytes(read: Read, raw: RawFormat | None) -> Iterator[Frame]:
             yield Frame(error=content)
             continue
         try:
-            yield Frame(pixels=_decoded(content) if raw is None else raw.pixels(content))
+            yield Frame(pixels=_decoded(content, side) if raw is None else raw.pixels(content))
         except DataError as error:
             yield Frame(error=error)
         except MemoryError:
-            yield Frame(error=DataError("the frame needs more memory than there is"))
+            yield Frame(error=DataError(f"the frame {NO_MEMORY}"))
 
 
-def _decoded(content: bytes) -> Pixels:
+def _decoded(content: bytes, side: int) -> Pixels:
     if content.startswith(b"\x93NUMPY"):
         return read_array(BytesIO(content), "the frame")
-    return read_stream(BytesIO(content), "the frame")
+    return read_stream(BytesIO(content), "the frame", side)
 
 
 def standard_input() -> Read:
@@ -121,6 +122,7 @@ def standard_input() -> Read:
     if sys.stdin.isatty():
         raise UsageError("standard input is a terminal: pipe frames into it")
     stream: Any = sys.stdin.buffer
+    os.set_blocking(stream.fileno(), True)  # else a pause would look like the end
 
     def read(count: int) -> bytes:
         try:

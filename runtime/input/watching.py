@@ -9,17 +9,19 @@ from pathlib import Path
 from hemline.errors import DataError
 from hemline.runtime.input.images import ENDINGS, read_picture
 from hemline.runtime.input.streams import Frame
+from hemline.runtime.pixels import NO_MEMORY
 
 SECONDS = 0.2  # between two looks
 _State = tuple[int, int, int]  # modified at (ns), size, inode
 
 
-def watched(folder: Path, wait: Callable[[float], bool]) -> Iterator[Frame]:
+def watched(folder: Path, wait: Callable[[float], bool], side: int = 0) -> Iterator[Frame]:
     """Yield each image file of a folder, those that are there first, until `wait` says to end.
 
     A file is read when it is the same in two looks and is not empty, so that a copy in progress is
     waited for; one that was replaced is read again. Nothing is remembered of files that are gone.
-    Raises DataError when the folder cannot be listed, BackendError where a library is missing.
+    `side` as in read_picture. Raises DataError when the folder cannot be listed, BackendError where
+    a library is missing.
     """
     before: dict[str, _State] = {}
     answered: dict[str, _State] = {}
@@ -35,7 +37,7 @@ def watched(folder: Path, wait: Callable[[float], bool]) -> Iterator[Frame]:
             if wait(0):
                 return
             answered[name] = now[name]
-            yield _read(folder / name)
+            yield _read(folder / name, side)
         if wait(SECONDS):
             return
         before = now
@@ -63,8 +65,10 @@ def _files(folder: Path) -> dict[str, _State]:
     return found
 
 
-def _read(path: Path) -> Frame:
+def _read(path: Path, side: int) -> Frame:
     try:
-        return Frame(pixels=read_picture(path), image=str(path))
+        return Frame(pixels=read_picture(path, side), image=str(path))
     except DataError as error:
         return Frame(error=error, image=str(path))
+    except MemoryError:
+        return Frame(error=DataError(f"{path} {NO_MEMORY}"), image=str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from hemline import schema
 from hemline.errors import BackendError, ClaimError, FileFormatError, GateError
 from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.runtime import Classifier
-from hemline.runtime.choosing import pick_artifact
+from hemline.runtime import Classifier, choosing, targets
+from hemline.runtime.backends import BACKENDS, Backend, load_module, version_of
+from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.command_line import main, parser_of
 from hemline.runtime.selftest import run as selftest
 from hemline.stamp import read_stamped, stamp_tflite
@@ -89,6 +91,59 @@ def test_no_runtime_at_all_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) 
         pick_artifact(copy, None)
 
 
+def test_one_broken_runtime_keeps_no_other_from_working(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(backend: Backend) -> str:
+        if backend.name == "litert":
+            raise BackendError("litert is broken here")
+        return version_of(backend)
+
+    monkeypatch.setattr(choosing, "version_of", version)
+    assert pick_artifact(copy, None)[1].name == "onnxruntime"
+    with pytest.raises(BackendError, match="litert is broken here"):
+        pick_artifact(copy, "litert")
+    stamp = read_stamped(copy / "int8.tflite").stamp
+    monkeypatch.setattr(choosing, "installed", lambda backend: backend.name == "litert")
+    with pytest.raises(BackendError, match="litert is broken here"):
+        pick_backend(stamp, None)
+
+
+def test_one_broken_runtime_is_left_out_of_the_targets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def version(backend: Backend) -> str:
+        if backend.name in broken:
+            raise BackendError(f"{backend.name} is broken here")
+        return version_of(backend)
+
+    broken = {"litert"}
+    monkeypatch.setattr(targets, "version_of", version)
+    assert "litert" not in {target.runtime for target in targets.installed_targets()}
+    assert "litert is broken here; it is left out" in caplog.messages
+    broken |= set(BACKENDS)
+    with pytest.raises(BackendError, match="litert is broken here; "):
+        targets.installed_targets()
+
+
+@pytest.mark.parametrize("content", [None, "raise RuntimeError('half')", "import no_such_thing"])
+def test_a_package_that_is_half_there_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    """Without any file in it, Python takes the folder for a namespace package."""
+    package = tmp_path / "half_there"
+    package.mkdir()
+    if content is not None:
+        (package / "__init__.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    backend = BACKENDS["litert"]._replace(module="half_there.interpreter")
+    with pytest.raises(BackendError, match="litert is broken here"):
+        version_of(backend)
+    with pytest.raises(BackendError, match="litert is broken here"):
+        load_module(backend)
+    sys.modules.pop("half_there", None)
+
+
 def test_a_folder_that_is_no_bundle_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="is no bundle"):
         Classifier.load(tmp_path)
@@ -127,3 +182,17 @@ def test_selftest_of_a_bundle_passes_over_other_formats(
     lines = capsys.readouterr().out.splitlines()
     assert sum("skipped" in line for line in lines) == len(list(copy.glob("*.tflite")))
     assert sum(": right" in line for line in lines) == len(list(copy.glob("*.onnx")))
+
+
+def test_selftest_of_a_bundle_passes_over_what_has_no_runtime_here(
+    copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choosing, "installed", lambda backend: backend.name == "onnxruntime")
+    assert main(["selftest", str(copy)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("skipped (no runtime for" in line for line in lines) == len(
+        list(copy.glob("*.tflite"))
+    )
+    monkeypatch.setattr(choosing, "installed", lambda _: False)
+    assert main(["selftest", str(copy)]) == 1
+    assert "could be tested here: no runtime for" in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,12 @@ from PIL import Image, ImageOps
 
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UnknownNameError
+from hemline.export.foreign.evidence import read_evidence
 from hemline.runtime import Classifier
+from hemline.runtime.command_line import main
 from hemline.runtime.input import images as images_module
+from hemline.runtime.input import preprocessing
+from hemline.runtime.input.frames import image_frames
 from hemline.runtime.input.images import read_image, read_picture
 from hemline.runtime.pixels import PixelEncoder
 from hemline.specs import InputSpec
@@ -235,3 +241,84 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(DataError, match=r"a\.npy"):
         read_image(tmp_path / "a.npy", GRAY)
+
+
+@pytest.mark.parametrize("size", [(40_000, 1), (1, 40_000)])
+def test_a_side_that_is_out_of_all_proportion_is_refused(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    Image.new("1", size).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png has .* pixels: scale it down"):
+        read_image(tmp_path / "a.png", GRAY)
+    np.save(tmp_path / "a.npy", np.zeros(size, np.uint8))
+    with pytest.raises(DataError, match=r"a\.npy: an image has at most 32768 pixels on a side"):
+        read_image(tmp_path / "a.npy", GRAY)
+
+
+def crafted(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+CRAFTED = [
+    b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d, 28)}" % 10**30,
+    b"{1: 2, 'a': 3}",
+    b"-" * 9000,
+    b"(" * 9000,
+    b"{'descr': (), 'fortran_order': False, 'shape': (28, 28)}",
+]
+
+
+@pytest.mark.parametrize("header", CRAFTED, ids=range(len(CRAFTED)))
+def test_a_crafted_header_is_an_error_of_its_file(tmp_path: Path, header: bytes) -> None:
+    (tmp_path / "a.npy").write_bytes(crafted(header))
+    with pytest.raises(DataError, match=r"a\.npy"):
+        read_image(tmp_path / "a.npy", GRAY)
+    with pytest.raises(DataError, match=r"a\.npy"):
+        read_evidence(tmp_path / "a.npy", None, GRAY, 10)
+    frames = list(image_frames(BytesIO(crafted(header)).read))
+    assert isinstance(frames[0], DataError)
+
+
+def test_a_jpeg_of_the_size_of_a_large_model_is_taken_as_it_is(tmp_path: Path) -> None:
+    spec = InputSpec(height=2100, width=2400, channels=1, dtype="uint8")
+    pixels = np.zeros((2100, 2400), np.uint8)
+    pixels[::2] = 255  # what is lost when it is reduced
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    assert np.abs(read_image(tmp_path / "a.jpg", spec)[..., 0].astype(int) - pixels).max() < 40
+    assert read_picture(tmp_path / "a.jpg").shape == (1050, 1200, 1)
+
+
+def test_the_ending_of_an_array_may_be_in_capitals(tmp_path: Path, pixels: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", pixels)
+    (tmp_path / "a.npy").rename(tmp_path / "a.NPY")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.NPY", GRAY)[..., 0], pixels)
+
+
+def test_a_list_of_arrays_is_a_batch(bundle: Path, images: Images, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", images.test_images[2])
+    with Classifier.load(bundle / "int8.tflite") as classifier:
+        mixed = [images.test_images[0], images.test_images[1, :, :, 0], tmp_path / "a.npy"]
+        found = [prediction.index for prediction in classifier.classify_batch(mixed)]
+    assert found == images.test_labels[:3].tolist()
+
+
+def test_too_little_memory_is_an_error_of_its_image(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def too_large(*_: object) -> None:
+        raise MemoryError
+
+    np.save(tmp_path / "a.npy", np.zeros((40, 40), np.uint8))
+    np.save(tmp_path / "b.npy", np.zeros((28, 28), np.uint8))
+    monkeypatch.setattr(preprocessing, "_product_photo", too_large)
+    names = [str(tmp_path / name) for name in ("a.npy", "b.npy")]
+    assert main(["classify", str(bundle / "int8.tflite"), *names]) == 1
+    told = capsys.readouterr()
+    assert told.err == f"error: {names[0]} needs more memory than there is\n"
+    assert told.out.startswith(names[1])
+    assert main(["classify", str(bundle / "int8.tflite"), "--watch", str(tmp_path), "--count", "2"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert sorted("error" in line for line in lines) == [False, True]

@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UsageError
+from hemline.runtime.commands import classify
 from hemline.runtime.input import frames as frames_module
 from hemline.runtime.input.frames import image_frames, raw_frames
 from hemline.runtime.input.netpbm import read_netpbm
@@ -501,6 +503,40 @@ def test_what_the_model_saw_is_drawn_for_each_frame(started, model: Path, tmp_pa
     assert (code, len(answers)) == (1, 3)
     names = sorted(path.name for path in (tmp_path / "shown").iterdir())
     assert names == ["000000-frame.png", "000001-frame.png"]
+
+
+def test_a_pause_of_a_pipe_that_does_not_block_is_no_end(model: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    command = [sys.executable, "-m", "hemline.runtime", "classify", str(model), "-", "--raw"]
+    with subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE) as process:
+        os.close(reading)
+        os.write(writing, bytes(784))
+        assert json.loads(process.stdout.readline())["frame"] == 0  # type: ignore[union-attr]
+        time.sleep(0.2)
+        os.write(writing, bytes(784))
+        os.close(writing)
+        assert json.loads(process.stdout.readline())["frame"] == 1  # type: ignore[union-attr]
+    assert process.returncode == 0
+
+
+def test_with_a_closed_stderr_answers_stay_clean(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((28, 28), np.uint8))
+    runtime = [sys.executable, "-m", "hemline.runtime", "classify", str(model), "none.npy", "a.npy"]
+    closing = ["sh", "-c", 'exec "$@" 2>&-', "sh", *runtime, "--json"]
+    done = subprocess.run(closing, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == ["a.npy"]
+
+
+def test_a_file_whose_name_begins_with_a_dash(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((28, 28), np.uint8))
+    (tmp_path / "x.npy").rename(tmp_path / "-x.npy")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(classify, ["--json", str(model), "--", "-x.npy"])
+    assert (done.exit_code, "-x.npy" in done.output) == (0, True)
 
 
 # A folder

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.errors import ClaimError, FileFormatError, UnstampedError
+from hemline.errors import ClaimError, FileFormatError, SchemaError, UnstampedError
+from hemline.schema import from_document, to_document
 from hemline.specs import Claim, InputSpec, OutputSpec
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.vector import TestVector
@@ -119,3 +120,21 @@ def test_a_runtime_outside_the_claim_is_refused_with_those_inside() -> None:
         stamp.require_claim("litert", "2.2.9")
     with pytest.raises(ClaimError, match="tflite-runtime"):
         stamp.require_claim("tflite-runtime", "9.0")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"test_vectors": (TestVector(pixels="", logits=(0.0,)),)}, "1 logits for 2 classes"),
+        ({"payload_sha256": "0" * 63}, "64 hexadecimal digits"),
+        ({"payload_sha256": "0" * 31 + "xy" + "0" * 31}, "64 hexadecimal digits"),
+        ({"labels": ("a", "\ud800")}, "no text that can be written"),
+        ({"name": "\udcff.tflite"}, "no text that can be written"),
+    ],
+)
+def test_a_stamp_that_contradicts_itself_is_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    document = to_document(make_stamp("tflite")) | to_document(fields)
+    with pytest.raises(SchemaError, match=message):
+        from_document(Stamp, document, where="the stamp")
