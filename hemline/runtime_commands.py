@@ -31,6 +31,7 @@ from hemline.wheels import (
     WheelSet,
     find_wheel_sets,
     newest_version,
+    unreadable_sets,
     wheel_set,
     wheel_sets,
 )
@@ -70,6 +71,8 @@ def list_added(as_json: bool) -> None:
     here, sets = environments(), wheel_sets()
     for folder in unreadable():
         say(f"{folder} is no environment that can be read: add it again, or remove the folder")
+    for folder in unreadable_sets():
+        say(f"{folder} is no wheel set that can be read: add it again, or remove the folder")
     if as_json:
         for folder, environment in here:
             document = {"folder": str(folder), "fault": fault(folder)}

@@ -30,7 +30,7 @@ MEMBER = "hemline.json"
 ONNX_KEY = "hemline"
 _UNHASHED = "0" * 64
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal files for equal input
-_LARGEST_STAMP_BYTES = 1 << 20  # a stamp has a few kB; more is an attack or an accident
+LARGEST_STAMP_BYTES = 1 << 20  # a stamp has a few kB; more is an attack or an accident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +163,17 @@ def stamp_onnx(model: bytes, stamp: Stamp) -> bytes:
     return zeroed[:at] + digest + zeroed[at + 64 :]
 
 
+def stamp_bytes(stamp: Stamp) -> int:
+    """Return the size of a stamp's text in a file; above LARGEST_STAMP_BYTES it is not read."""
+    return len(_text(dataclasses.replace(stamp, payload_sha256=_UNHASHED)))  # JSON in ASCII
+
+
 def _text(stamp: Stamp) -> str:
     return json.dumps(to_document(stamp), separators=(",", ":"), allow_nan=False)
 
 
 def _parse(text: bytes, path: Path) -> Stamp:
-    if len(text) > _LARGEST_STAMP_BYTES:
+    if len(text) > LARGEST_STAMP_BYTES:
         raise FileFormatError(f"the stamp of {path} has {len(text)} bytes: not a Hemline stamp")
     where = f"the stamp of {path}"
     return from_document(Stamp, parse_json(text, where=where), where=where)
@@ -215,7 +220,7 @@ def _split_archive(content: bytes) -> tuple[bytes, bytes]:
     checksum, packed, size, start = entry[7], entry[8], entry[9], entry[16]
     local = struct.unpack("<4s5H3L2H", content[start : start + 30])
     body = start + 30 + local[9] + local[10]
-    if local[0] != b"PK\3\4" or size > _LARGEST_STAMP_BYTES or body + packed != at:
+    if local[0] != b"PK\3\4" or size > LARGEST_STAMP_BYTES or body + packed != at:
         raise ValueError("the member is not where the directory says")
     text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[body:at], size + 1)
     if len(text) != size or zlib.crc32(text) != checksum:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNam
 from hemline.fetch import cache_folder
 from hemline.folders import made, remove
 from hemline.provenance import utc_now
+from hemline.safe_path import module_command
 from hemline.specs import Format, version_key
 
 STALL_SECONDS = 15  # longest wait for a connection and for the next bytes
@@ -218,9 +218,17 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
 
 
 def wheel_sets(cache: Path | None = None) -> list[tuple[Path, WheelSet]]:
-    """Return the folder and the record of each wheel set that is here."""
-    folders = sorted(path.parent for path in wheels_folder(cache).glob(f"*/[!.]*/{RECORD_NAME}"))
-    return [(folder, schema.load(WheelSet, folder / RECORD_NAME)) for folder in folders]
+    """Return the folder and the record of each wheel set that is here.
+
+    One whose record cannot be read is left out (see `unreadable_sets`).
+    """
+    read = ((folder, _record(folder)) for folder in _folders(cache))
+    return [(folder, record) for folder, record in read if record is not None]
+
+
+def unreadable_sets(cache: Path | None = None) -> list[Path]:
+    """Return folders among the wheel sets that have no readable record."""
+    return [folder for folder in _folders(cache) if _record(folder) is None]
 
 
 def find_wheel_sets(
@@ -245,6 +253,17 @@ def find_wheel_sets(
 def wheels_folder(cache: Path | None = None) -> Path:
     """Return the folder of all wheel sets."""
     return (cache or cache_folder()) / "wheels"
+
+
+def _folders(cache: Path | None) -> list[Path]:
+    return sorted(path for path in wheels_folder(cache).glob("*/[!.]*") if path.is_dir())
+
+
+def _record(folder: Path) -> WheelSet | None:
+    try:
+        return schema.load(WheelSet, folder / RECORD_NAME)
+    except HemlineError:
+        return None
 
 
 def _whole(folder: Path) -> bool:
@@ -351,13 +370,12 @@ def run_pip(arguments: Sequence[str]) -> str:
     patience = [f"--timeout={STALL_SECONDS}", "--retries=1"]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "pip", *how, *patience, *arguments],
+            [*module_command("pip"), *how, *patience, *arguments],
             capture_output=True,
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=PIP_SECONDS,
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
     except subprocess.TimeoutExpired as error:
         raise FetchError(f"pip was not done after {PIP_SECONDS:g} s: try again") from error

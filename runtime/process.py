@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
 from hemline.job import Job, JobResult
 from hemline.runtime.complaints import Complaints
+from hemline.safe_path import module_command
 from hemline.schema import from_document, to_document
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _LONGEST_ANSWER = 256 << 20  # characters; ten million latencies have about 60 M
 
 def local_command() -> tuple[str, ...]:
     """Return the command that starts the job runner with this Python."""
-    return (sys.executable, "-m", "hemline.runtime", "jobs")
+    return (*module_command("hemline.runtime"), "jobs")
 
 
 class JobProcess:
@@ -38,8 +37,6 @@ class JobProcess:
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
         """Start the child with `command`, by default this Python's job runner."""
-        # safe path: a file called numpy.py in the current folder must not be imported
-        environment = {**os.environ, "PYTHONSAFEPATH": "1"}
         try:
             self._child = subprocess.Popen(
                 list(command or local_command()),
@@ -49,7 +46,6 @@ class JobProcess:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env=environment,
             )
         except OSError as error:
             raise JobError(f"cannot start the job runner: {error}") from error

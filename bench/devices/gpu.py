@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from dataclasses import replace
 
 from hemline.bench.devices import HERE
@@ -14,6 +12,7 @@ from hemline.errors import HemlineError, UsageError
 from hemline.job import Job, JobResult
 from hemline.runtime.backends import BACKENDS, installed, version_of
 from hemline.runtime.process import JobProcess, local_command
+from hemline.safe_path import code_command
 
 _SOFTWARE = "software"
 _PROBE_SECONDS = 60.0
@@ -82,12 +81,9 @@ def _with(environment: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_real() -> bool:
     """Tell whether something else than a program may answer when a GPU is asked for."""
-    command = [sys.executable, "-c", _PROBE]
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(
-            command,
-            env=environment,
+            code_command(_PROBE),
             capture_output=True,
             text=True,
             check=True,

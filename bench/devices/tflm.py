@@ -7,15 +7,14 @@ of the reference kernels. Its wall times tell nothing of a microcontroller.
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from hemline.bench.devices import HERE
 from hemline.bench.devices.micro_jobs import MICRO, REFERENCE
 from hemline.errors import BackendError, UsageError
 from hemline.runtime.process import JobProcess
+from hemline.safe_path import code_command, module_command
 
 _JOBS = "hemline.bench.devices.micro_jobs"
 _VERSION = """
@@ -50,12 +49,12 @@ class TflmDevice:
     def open(self, runtime: str, version: str) -> JobProcess:
         """Start a child process that has tflite-micro."""
         del runtime, version
-        return JobProcess((sys.executable, "-m", _JOBS, *self._folder))
+        return JobProcess((*module_command(_JOBS), *self._folder))
 
     def reference(self, runtime: str) -> tuple[JobProcess, str]:
         """Start a child process with LiteRT's reference kernels, and return their name too."""
         del runtime
-        return JobProcess((sys.executable, "-m", _JOBS)), REFERENCE.name
+        return JobProcess(module_command(_JOBS)), REFERENCE.name
 
     def close(self) -> None:
         """There is nothing to give up."""
@@ -66,8 +65,7 @@ def _version(folder: tuple[str, ...]) -> str:
     """Return the version, asked in a child: importing it loads native code."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _VERSION, *folder],
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
+            [*code_command(_VERSION), *folder],
             capture_output=True,
             text=True,
             check=True,

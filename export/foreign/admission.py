@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from hemline.export.foreign.specs import (
 )
 from hemline.export.foreign.structure import Structure, structure_of
 from hemline.export.foreign.trial import (
+    NO_NOISE,
     Answers,
     Pixels,
     Subject,
@@ -36,14 +38,21 @@ from hemline.export.tolerance import share_between_runtimes
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
 from hemline.specs import Claim
-from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
+from hemline.stamp import (
+    LARGEST_STAMP_BYTES,
+    Stamp,
+    read_stamped,
+    stamp_bytes,
+    stamp_onnx,
+    stamp_tflite,
+)
 from hemline.vector import TestVector
 from hemline.version import VERSION
 
 log = logging.getLogger(__name__)
 
 FOREIGN = "foreign"  # the scheme of what Hemline did not export
-_LARGEST_VECTORS = 400_000  # characters; a stamp of more than 1 MB is not read
+_USUAL_LOGIT = -10.12345  # as long as most, where they are not known yet
 _ROUNDED = 1e-5  # stamped logits have 5 decimals
 Say = Callable[[str], None]
 
@@ -104,6 +113,8 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     with tempfile.TemporaryDirectory(prefix="hemline-") as name:
         model, opened = open_in_all(Path(name), path, structure, say)
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
+        drawn = generated_images(stamp.input.shape)
+        _require_room(stamp, drawn[0])
         evidence = read_evidence(request.images, request.expected, stamp.input, len(request.labels))
         subject = Subject(
             artifact=Path(name) / f"trial.{stamp.format}",
@@ -114,7 +125,7 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
             share=share,
         )
         files.write_bytes(subject.artifact, _stamped(model, stamp))
-        np.save(subject.generated, generated_images(stamp.input.shape))
+        np.save(subject.generated, drawn)
         trials = try_in_all(opened, subject, say)
     stamp = _with_outcome(request, stamp, trials, say)
     stamp = replace(
@@ -123,7 +134,7 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         parent_sha256=hashlib.sha256(content).hexdigest(),
     )
     differences = require_agreement(trials, stamp.tolerance)
-    files.write_bytes(output, _stamped(model, _with_vectors(stamp, trials[0], evidence)))
+    files.write_bytes(output, _stamped(model, _with_vectors(stamp, trials[0], evidence, drawn)))
     return Admission(
         path=output,
         stamp=read_stamped(output).stamp,  # what was written is what the loader accepts
@@ -167,6 +178,26 @@ def _first_stamp(
         calibration_sha256=None,
         payload_sha256="",
         hemline_version=VERSION,
+    )
+
+
+def _require_room(stamp: Stamp, image: Pixels) -> None:
+    """Raise UsageError unless the stamp can have two test vectors that pack as well as `image`."""
+    logits = np.full(len(stamp.labels), _USUAL_LOGIT, np.float32)
+    if not _is_readable(replace(stamp, test_vectors=(TestVector.of(image, logits),) * 2)):
+        raise _no_room(stamp)
+
+
+def _is_readable(stamp: Stamp) -> bool:
+    return stamp_bytes(stamp) <= LARGEST_STAMP_BYTES
+
+
+def _no_room(stamp: Stamp) -> UsageError:
+    size = len(json.dumps(stamp.labels))
+    return UsageError(
+        f"the stamp would not fit in {LARGEST_STAMP_BYTES / 1e6:.2g} MB: it holds "
+        f"{len(stamp.labels):,} labels of {size:,} bytes and two test images with their answers; "
+        "give shorter labels"
     )
 
 
@@ -223,14 +254,20 @@ def require_agreement(trials: tuple[Trial, ...], tolerance: float) -> tuple[floa
     return tuple(float(each.max()) for each in apart)
 
 
-def _with_vectors(stamp: Stamp, trial: Trial, evidence: Evidence) -> Stamp:
-    """Return the stamp with two images and the first runtime's logits, of two labels if it can."""
+def _with_vectors(stamp: Stamp, trial: Trial, evidence: Evidence, drawn: Pixels) -> Stamp:
+    """Return the stamp with two images and the first runtime's logits, of two labels if it can.
+
+    The user's images; where these do not pack well enough, the generated ones; then those alone
+    that are no noise. Raises UsageError when the stamp would be too large to read even so.
+    """
+    sources = [(drawn, trial.generated), (drawn[:NO_NOISE], trial.generated[:NO_NOISE])]
     if evidence.images is not None and trial.given is not None:
-        own = _vectors(stamp, np.asarray(evidence.images), trial.given)
-        if sum(len(vector.pixels) for vector in own) <= _LARGEST_VECTORS:
-            return replace(stamp, test_vectors=own)
-    drawn = generated_images(stamp.input.shape)
-    return replace(stamp, test_vectors=_vectors(stamp, drawn, trial.generated))
+        sources.insert(0, (np.asarray(evidence.images), trial.given))
+    for images, answers in sources:
+        whole = replace(stamp, test_vectors=_vectors(stamp, images, answers))
+        if _is_readable(whole):
+            return whole
+    raise _no_room(stamp)
 
 
 def _vectors(stamp: Stamp, images: Pixels, answers: Answers) -> tuple[TestVector, ...]:

@@ -25,9 +25,10 @@ from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.runtime.backends import Backend, find_backend, load_module, require_working, version_of
 from hemline.runtime.job import serve_standard_streams
 from hemline.runtime.process import how_it_ended
+from hemline.safe_path import module_command
 from hemline.schema import from_document, to_document
 
-COMMAND = (sys.executable, "-m", "hemline.export.foreign.confined")
+COMMAND = module_command("hemline.export.foreign.confined")
 MEMORY_BYTES = 4 << 30  # of addresses, beyond what the process has before it opens a model
 OPENING_SECONDS = 60.0
 _LONGEST_REASON = 300
@@ -89,8 +90,6 @@ def _ask(arguments: tuple[str, ...], what: str) -> Description:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=OPENING_SECONDS,
-            # safe path: a file called numpy.py in the current folder must not be imported
-            env={**os.environ, "PYTHONSAFEPATH": "1"},
             check=False,
         )
     except subprocess.TimeoutExpired as error:

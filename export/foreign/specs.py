@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def parse_labels(labels: str) -> tuple[str, ...]:
     Raises UsageError for an empty or repeated name, FileFormatError for a file that is no text.
     """
     where, text = "--labels", labels
-    if "," not in labels or Path(labels).exists():
+    # Path.exists raises for a text that is too long for a name
+    if "," not in labels or os.path.exists(labels):  # noqa: PTH110
         where, text = labels, _text(Path(labels))
     lines = text.strip().splitlines()
     names = [name.strip() for name in (lines[0].split(",") if len(lines) == 1 else lines)]

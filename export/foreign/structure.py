@@ -23,6 +23,24 @@ _TFLITE_WEIGHTED = {3, 4, 9, 67, 126}
 _TFLITE_EIGHT_BIT = {3, 9, 17}  # TensorType: UINT8, INT8, INT4
 _ONNX_WEIGHTED = ("Conv", "Gemm", "MatMul")  # in QLinearConv and MatMulInteger too
 _ONNX_EIGHT_BIT = ("Quantize", "QLinear", "QGemm", "Integer")
+# message to its fields that can hold tensors, by number
+_ONNX_NESTED: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse tensor",
+        23: "sparse tensor",
+    },
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+}
+_ONNX_DEEPEST = 100  # messages in each other; protobuf's own parsers go no deeper
 
 # first bytes: what such a file is, and what to do
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -167,8 +185,7 @@ def _onnx(path: Path, content: bytes) -> Structure:
         graphs = [span for number, *span in message_fields(content, 0, len(content)) if number == 7]
         fields = [each for start, end in graphs for each in message_fields(content, start, end)]
         operators = [_operator(content, start, end) for number, start, end in fields if number == 1]
-        weights = [span for number, *span in fields if number == 5]
-        outside = any(_is_outside(content, start, end) for start, end in weights)
+        outside = _names_a_file(content, "model", 0, len(content))
     except (IndexError, ValueError) as error:
         raise _damaged(path) from error
     if not operators:
@@ -190,6 +207,16 @@ def _operator(content: bytes, start: int, end: int) -> str:
     return content[at:to].decode("utf-8", "replace")
 
 
-def _is_outside(content: bytes, start: int, end: int) -> bool:
-    """Tell whether a TensorProto names another file (external_data)."""
-    return any(number == 13 for number, _, _ in message_fields(content, start, end))
+def _names_a_file(content: bytes, message: str, start: int, end: int, depth: int = 1) -> bool:
+    """Tell whether a tensor anywhere in a message lies in another file (external_data)."""
+    if depth > _ONNX_DEEPEST:
+        raise ValueError("messages are nested too deeply")
+    fields = message_fields(content, start, end)
+    if message == "tensor":
+        return any(number == 13 for number, _, _ in fields)
+    nested = _ONNX_NESTED[message]
+    return any(
+        _names_a_file(content, nested[number], at, to, depth + 1)
+        for number, at, to in fields
+        if number in nested
+    )

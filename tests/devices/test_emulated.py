@@ -183,7 +183,7 @@ class TestOnABoard:
         schema.save(copy / MANIFEST_NAME, replace(manifest, artifacts=only))
         result = CliRunner().invoke(cli, ["bench", str(copy), "--device", PI4])
         assert result.exit_code == 0, result.output
-        assert "int8.tflite in litert on emulated:pi4: right, 2000 of 2000" in result.output
+        assert "int8.tflite in litert on emulated:pi4: right, 1000 of 1000" in result.output
         kinds = {
             record.payload.KIND
             for record in read_records(copy / "records.jsonl")

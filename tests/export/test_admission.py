@@ -326,6 +326,81 @@ def test_the_structure_tells_8_bit_models_from_others(cut: Cut) -> None:
     assert found == {name: name.startswith("int8") for name in found}
 
 
+def stored_elsewhere() -> onnx.TensorProto:
+    tensor = numpy_helper.from_array(np.ones((192, 4), np.float32), "W")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="w.bin")
+    return tensor
+
+
+def sparse() -> onnx.SparseTensorProto:
+    return onnx.SparseTensorProto(values=stored_elsewhere(), dims=[192, 4])
+
+
+def constant(**attributes: object) -> onnx.NodeProto:
+    return node("Constant", "", "W", **attributes)
+
+
+def choice(depth: int, inner: onnx.NodeProto) -> onnx.NodeProto:
+    """Return an operator that holds `inner` in so many graphs."""
+    for _ in range(depth):
+        inner = node("If", "c", "W", then_branch=helper.make_graph([inner], "g", [], []))
+    return inner
+
+
+PLACES: dict[str, Callable[[onnx.ModelProto], object]] = {
+    "initializer": lambda m: m.graph.initializer.append(stored_elsewhere()),
+    "sparse initializer": lambda m: m.graph.sparse_initializer.append(sparse()),
+    "constant": lambda m: m.graph.node.append(constant(value=stored_elsewhere())),
+    "constants": lambda m: m.graph.node.append(constant(values=[stored_elsewhere()])),
+    "sparse constant": lambda m: m.graph.node.append(constant(sparse_value=sparse())),
+    "sparse constants": lambda m: m.graph.node.append(constant(sparse_values=[sparse()])),
+    "branch": lambda m: m.graph.node.append(choice(3, constant(value=stored_elsewhere()))),
+    "branches": lambda m: m.graph.node.append(
+        constant(branches=[helper.make_graph([], "g", [], [], [stored_elsewhere()])])
+    ),
+    "function": lambda m: m.functions.add().node.append(constant(value=stored_elsewhere())),
+    "default of a function": lambda m: m.functions.add().attribute_proto.append(
+        helper.make_attribute("value", stored_elsewhere())
+    ),
+    "training": lambda m: m.training_info.add().algorithm.initializer.append(stored_elsewhere()),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_weights_in_another_file_are_seen_wherever_they_hide(place: str, tmp_path: Path) -> None:
+    path = made(tmp_path / "m.onnx", FLATTEN, MULTIPLY)
+    model = onnx.load(path)
+    assert structure_of(path, path.read_bytes()).weighted_layers == 1
+    PLACES[place](model)
+    with pytest.raises(FileFormatError, match="keeps its weights in another file"):
+        structure_of(path, model.SerializeToString())
+
+
+def test_graphs_nested_deeper_than_any_parser_goes_are_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "m.onnx", FLATTEN, MULTIPLY)
+
+    def nested(depth: int) -> bytes:
+        graph = b""
+        for _ in range(depth):  # by hand: protobuf itself stops at 100 messages
+            graph = wrapped(1, wrapped(4, b"If") + wrapped(5, wrapped(6, graph)))
+        return path.read_bytes() + wrapped(7, graph)
+
+    assert structure_of(path, nested(20)).weighted_layers == 1
+    with pytest.raises(FileFormatError, match="cut short or damaged"):
+        structure_of(path, nested(2000))
+
+
+def wrapped(number: int, payload: bytes) -> bytes:
+    """Return a length-delimited field of a protobuf message."""
+    size, length = len(payload), b""
+    while size > 127:
+        length += bytes([size & 127 | 128])
+        size >>= 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + payload
+
+
 def image(*shape: int, dtype: str = "float32", **fields: float) -> TensorFacts:
     return TensorFacts(name="x", shape=shape, dtype=dtype, **fields)  # type: ignore[arg-type]
 
@@ -426,6 +501,8 @@ def test_labels_come_from_lines_or_commas(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         assert parse_labels(str(path)) == ("a", "b c")
     assert parse_labels("a,b c") == ("a", "b c")
+    many = tuple(f"class {number}" for number in range(1000))  # too long for the name of a file
+    assert parse_labels(",".join(many)) == many
     path.write_text("tench, Tinca\ngoldfish, Carassius\n")
     assert parse_labels(str(path)) == ("tench, Tinca", "goldfish, Carassius")
 
@@ -490,6 +567,43 @@ def test_nothing_is_overwritten(cut: Cut, manifest: Manifest) -> None:
         admitted(path, manifest.labels)
     with pytest.raises(UsageError, match=r"must end in \.tflite"):
         admitted(path, manifest.labels, output=path.with_suffix(".onnx"))
+
+
+def wide(path: Path, classes: int, *, factor: float = 1.0, size: int = 8) -> Path:
+    """Write a model of so many classes that all get the brightest pixel times `factor`."""
+    nodes = (
+        node("ReduceMax", "x", "f", axes=[1, 2, 3], keepdims=0),
+        node("Constant", "", "s", value_float=factor),
+        node("Mul", "f s", "m"),
+        node("Constant", "", "t", value_ints=[1, classes]),
+        node("Expand", "m t", "y"),
+    )
+    return made(path, *nodes, takes=(1, size, size, 3), gives=(1, classes))
+
+
+def test_labels_that_no_stamp_can_hold_are_refused_before_any_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(trial, "JobProcess")
+    labels = tuple(f"{number:030}" for number in range(26_000))
+    with pytest.raises(UsageError, match=r"would not fit in 1 MB: .*26,000 labels") as caught:
+        admitted(wide(tmp_path / "m.onnx", len(labels)), labels)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_stamp_that_long_answers_make_too_large_is_not_written(tmp_path: Path) -> None:
+    labels = tuple(map(str, range(25_000)))
+    with pytest.raises(UsageError, match=r"would not fit in 1 MB: .*25,000 labels"):
+        admitted(wide(tmp_path / "m.onnx", len(labels), factor=1e30), labels, gives="logits")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_large_images_of_noise_are_left_out_of_the_stamp(tmp_path: Path) -> None:
+    stamp = admitted(wide(tmp_path / "m.onnx", 4, size=700), gives="logits").stamp
+    drawn = generated_images((700, 700, 3))
+    found = [vector.image((700, 700, 3)) for vector in stamp.test_vectors]
+    np.testing.assert_array_equal(found, drawn[[0, 11]])  # 12 and more are noise
 
 
 def test_a_foreign_file_without_labels_is_refused_with_the_command(cut: Cut) -> None:

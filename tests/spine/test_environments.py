@@ -385,6 +385,18 @@ def test_wheels_for_a_device_are_kept_with_their_hashes(index: Path) -> None:
     assert damaged.stat().st_size == record.wheels[0].size_bytes
 
 
+def test_a_wheel_set_that_cannot_be_read_hides_no_other(index: Path) -> None:
+    request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="aarch64")
+    damaged, _ = wheel_set(request)
+    other, _ = wheel_set(request.at("7.1.0"))
+    (damaged / "wheels.json").write_text("{")
+    result = CliRunner().invoke(cli, ["runtimes", "list"], catch_exceptions=False)
+    assert f"{damaged} is no wheel set" in result.stderr
+    assert "7.1.0" in result.stdout
+    assert [folder for folder, _ in wheel_sets()] == [other]
+    assert wheel_set(request)[1].version == "7.0.0"
+
+
 def test_where_numpy_has_no_wheel_it_is_the_devices_own(index: Path) -> None:
     assert not MACHINES["armv7l"]
     request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="armv7l")
