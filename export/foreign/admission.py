@@ -193,7 +193,7 @@ def _is_readable(stamp: Stamp) -> bool:
 
 
 def _no_room(stamp: Stamp) -> UsageError:
-    size = len(json.dumps(stamp.labels))
+    size = len(json.dumps(stamp.labels, separators=(",", ":")))
     return UsageError(
         f"the stamp would not fit in {LARGEST_STAMP_BYTES / 1e6:.2g} MB: it holds "
         f"{len(stamp.labels):,} labels of {size:,} bytes and two test images with their answers; "
