@@ -23,6 +23,7 @@ from hemline.files import parse_json
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import MANIFEST_NAME, Manifest
 from hemline.runtime.input.images import read_image
+from hemline.runtime.input.streams import from_bytes
 from hemline.runtime.job import JobRunner
 from hemline.runtime.pixels import PixelEncoder
 from hemline.schema import from_document, to_document
@@ -91,8 +92,16 @@ def array(content: bytes) -> None:
     read_image(_as_file(content, "a.npy"), GRAY)
 
 
+def stream(content: bytes) -> None:
+    """Read a stream of images, one behind the other; each frame is pixels or an error."""
+    source = io.BytesIO(content)
+    for frame in from_bytes(source.read1, None):
+        assert (frame.pixels is None) != (frame.error is None)
+
+
 DOORS: dict[str, Callable[[bytes], None]] = {
-    door.__name__: door for door in (tflite, onnx, stamp, manifest, job, result, image, array)
+    door.__name__: door
+    for door in (tflite, onnx, stamp, manifest, job, result, image, array, stream)
 }
 
 
@@ -176,6 +185,11 @@ def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
         )
         document = sample if name == "job" else JobRunner().run(sample)
         yield json.dumps(to_document(document)).encode()
+    elif name == "stream":
+        pictures = [*_pictures("array"), *_pictures("image")]
+        yield b"".join(
+            p for p in pictures if p.startswith((b"\x89PNG", b"\xff\xd8", b"P6", b"\x93"))
+        )
     else:
         yield from _pictures(name)
 

@@ -117,3 +117,12 @@ def test_a_wrong_option_is_one_line(runtime_file: Path) -> None:
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("classify", "--help"), ("--version",)])
 def test_help_and_version_are_told(runtime_file: Path, arguments: tuple[str, ...]) -> None:
     assert run(runtime_file, *arguments).stdout.strip()
+
+
+def test_options_may_stand_anywhere(runtime_file: Path, bundle: Path, tmp_path: Path) -> None:
+    for name in ("a.npy", "-b.npy"):
+        np.save(tmp_path / name, np.zeros((28, 28), np.uint8))
+    first = ("classify", bundle / "int8.tflite", "--json", tmp_path / "a.npy", "--top", "1")
+    assert json.loads(run(runtime_file, *first).stdout)["top"]
+    dashed = ("classify", "--json", bundle / "int8.tflite", "--", tmp_path / "-b.npy")
+    assert json.loads(run(runtime_file, *dashed).stdout)["image"].endswith("-b.npy")
