@@ -85,7 +85,7 @@ def _run(arguments: list[str], program: str) -> int:
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
     module: Any = importlib.import_module(COMMANDS[name][0])
-    code: int = module.run(parser_of(name, program).parse_args(rest))
+    code: int = module.run(parser_of(name, program).parse_intermixed_args(rest))
     return code
 
 

@@ -57,9 +57,10 @@ def read_evidence(
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
+    errors: tuple[type[Exception], ...] = (OSError, *npy_errors())
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, *npy_errors()) as error:
+    except errors as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
