@@ -197,6 +197,7 @@ def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path:
     assert manifest["recommended"] in {row["artifact"] for row in rows}
 
 
+@pytest.mark.slow
 def test_one_measured_cell_does_not_stand_for_all(
     records: tuple[Record, ...], bundle: Path, tmp_path: Path
 ) -> None:

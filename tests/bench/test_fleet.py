@@ -175,6 +175,7 @@ def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) ->
     assert latencies(copy, board) == wanted(manifest, board)
 
 
+@pytest.mark.slow
 def test_resume_measures_again_what_had_fewer_rounds(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one")
     run(copy, manifest, board)
@@ -288,6 +289,7 @@ def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: P
     assert rows[2][-1] == "done"
 
 
+@pytest.mark.slow
 def test_records_of_a_file_that_was_exported_anew_do_not_count(
     copy: Path, manifest: Manifest
 ) -> None:

@@ -209,6 +209,7 @@ def test_the_users_images_give_the_accuracy_and_the_vectors(
     np.testing.assert_array_equal(vector.image((28, 28, 1)), split.images[0].reshape(28, 28, 1))
 
 
+@pytest.mark.slow
 def test_a_model_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "TRIAL_SECONDS", 2.0)
     value, truth = (
@@ -599,6 +600,7 @@ def test_a_stamp_that_long_answers_make_too_large_is_not_written(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+@pytest.mark.slow
 def test_large_images_of_noise_are_left_out_of_the_stamp(tmp_path: Path) -> None:
     stamp = admitted(wide(tmp_path / "m.onnx", 4, size=700), gives="logits").stamp
     drawn = generated_images((700, 700, 3))

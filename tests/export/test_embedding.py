@@ -83,6 +83,7 @@ def test_verification_judges_the_logits_as_before(copy: Path, manifest: Manifest
         ]
 
 
+@pytest.mark.slow
 def test_switching_it_off_and_on_makes_the_file_again(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:

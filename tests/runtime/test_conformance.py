@@ -127,7 +127,13 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
             "height": write(one.model, _changed(stamp, input=_changed(takes, height=8))),
             "input type": write(one.model, _changed(stamp, input=_changed(takes, dtype="uint8"))),
             "classes": write(
-                one.model, _changed(stamp, output=_changed(gives, classes=2), labels=("a", "b"))
+                one.model,
+                _changed(
+                    stamp,
+                    output=_changed(gives, classes=2),
+                    labels=("a", "b"),
+                    test_vectors=(),
+                ),
             ),
             "output type": write(one.model, _changed(stamp, output=_changed(gives, dtype="int8"))),
             "two outputs": write(two.model, stamp),

@@ -157,6 +157,7 @@ def test_an_environment_is_made_tried_and_used(added: Path) -> None:
     assert said.stdout.split() == ["7.0.0", "False"]
 
 
+@pytest.mark.slow
 def test_without_a_version_it_is_the_newest_that_was_released(index: Path) -> None:
     add_runtime(index, "8.0.0rc1")
     assert add("litert")[1].version == "7.1.0"
@@ -207,6 +208,7 @@ def test_a_version_that_does_not_exist_gets_the_nearest_and_the_newest(index: Pa
         add("litert==7.0.5")
 
 
+@pytest.mark.slow
 def test_a_version_for_another_python_names_that_python(index: Path) -> None:
     add_runtime(index, "6.0.0", tag="cp310-none-any")
     request = WheelRequest(runtime="litert", version="6.0.0", python="3.12", machine="aarch64")
@@ -214,6 +216,7 @@ def test_a_version_for_another_python_names_that_python(index: Path) -> None:
         wheel_set(request)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_not_built_for_a_machine_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,6 +413,7 @@ def test_where_numpy_has_no_wheel_it_is_the_devices_own(index: Path) -> None:
     assert not wheel_sets()
 
 
+@pytest.mark.slow
 def test_a_device_gets_no_wheel_for_a_newer_c_library(index: Path) -> None:
     for minor in (31, 35):
         tag = f"cp311-cp311-manylinux_2_{minor}_aarch64"

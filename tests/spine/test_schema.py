@@ -53,6 +53,9 @@ def build(cls: Any) -> Any:
     special: dict[str, Any] = {}
     if cls in (card.Card, stamp.Stamp):
         special["labels"] = ("one", "two", "three")
+    if cls is stamp.Stamp:
+        special["payload_sha256"] = "0" * 64
+        special["test_vectors"] = (vector.TestVector(pixels="", logits=(0.5, 0.5, 0.5)),)
     if cls is specs.EmbeddingSpec:
         special["position"] = 1
     if cls is card.Split:
