@@ -273,6 +273,9 @@ class Cable:
                     self.cut_after -= len(chunk)
                     if self.cut_after <= 0:
                         self.cut()
+        # both ends first: a socket that the other thread still reads is not closed by close()
         for end in (source, target):
             with contextlib.suppress(OSError):
-                end.close()
+                end.shutdown(socket.SHUT_RDWR)
+        for end in (source, target):
+            end.close()
