@@ -10,7 +10,7 @@ InputDtype = Literal["float32", "int8", "uint8", "int16"]
 OutputDtype = Literal["float32", "int8", "uint8", "int16"]
 Format = Literal["tflite", "onnx"]
 Accelerator = Literal["cpu", "gpu"]
-# How an image of another size becomes the model's (see runtime/input/preprocessing.py).
+# How an image of another size becomes the model's (see hemline/pictures/preprocessing.py).
 Preprocessing = Literal["stretch", "product-photo"]
 
 

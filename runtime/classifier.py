@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 import numpy as np
 
 from hemline.errors import DataError, UnknownNameError, UsageError
+from hemline.pixels import Pixels
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.lane import BATCHES, Lane
-from hemline.runtime.pixels import PixelEncoder, Pixels
+from hemline.runtime.pixels import PixelEncoder
 from hemline.specs import Preprocessing
 from hemline.stamp import Stamp, StampedFile, read_stamped
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from hemline.runtime.input.preprocessing import Preprocess
+    from hemline.pictures.preprocessing import Preprocess
 
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
@@ -90,7 +91,7 @@ class Classifier:
         it works.
 
         `preprocess` says how image files of another size become the model's: as the artifact says
-        (auto), by stretch or product-photo (runtime/input/preprocessing.py), or not at all (none).
+        (auto), by stretch or product-photo (pictures/preprocessing.py), or not at all (none).
         """
         where = Path(path)
         if where.is_dir():
@@ -113,7 +114,7 @@ class Classifier:
         """
         if not isinstance(image, np.ndarray):
             return self._pixels(image)
-        from hemline.runtime.input.preprocessing import model_pixels
+        from hemline.pictures.preprocessing import model_pixels
 
         return model_pixels(image, self.stamp.input, self._preprocess)
 
@@ -239,7 +240,7 @@ class Classifier:
         if isinstance(image, np.ndarray):
             return image
         if isinstance(image, str | os.PathLike):
-            from hemline.runtime.input.images import read_image
+            from hemline.pictures.images import read_image
 
             return read_image(Path(image), self.stamp.input, self._preprocess)
         if image is None:

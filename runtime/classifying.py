@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hemline.errors import DataError, HemlineError, UsageError
+from hemline.pixels import NO_MEMORY
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
-from hemline.runtime.pixels import NO_MEMORY
 from hemline.silence import silenced
 
 if TYPE_CHECKING:
+    from hemline.pixels import Pixels
     from hemline.runtime.input.streams import Frame
-    from hemline.runtime.pixels import Pixels
 
 STREAM = "-"
 Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
@@ -155,7 +155,7 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
 
 
 def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
-    from hemline.runtime.input.images import read_picture
+    from hemline.pictures.images import read_picture
 
     picture = read_picture(path, _side(classifier))
     try:

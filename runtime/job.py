@@ -26,6 +26,7 @@ import numpy.typing as npt
 from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
 from hemline.files import parse_json
 from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
+from hemline.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,
     Session,
@@ -44,7 +45,7 @@ from hemline.runtime.host import (
     running_threads,
     steady_memory_bytes,
 )
-from hemline.runtime.pixels import PixelEncoder, Pixels
+from hemline.runtime.pixels import PixelEncoder
 from hemline.schema import from_document, to_document
 from hemline.stamp import StampedFile, read_stamped
 

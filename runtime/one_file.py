@@ -65,7 +65,12 @@ def _known_modules() -> dict[str, Path]:
     import hemline.runtime
 
     modules: dict[str, Path] = {}
-    for package, pattern in ((hemline, "*.py"), (hemline.runtime, "**/*.py")):
+    # in an installed Hemline the other stages lie in its folder too
+    for package, pattern in (
+        (hemline, "*.py"),
+        (hemline, "pictures/*.py"),
+        (hemline.runtime, "**/*.py"),
+    ):
         folder = Path(str(package.__file__)).parent
         for path in folder.glob(pattern):
             parts = path.relative_to(folder).with_suffix("").parts

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hemline.errors import DataError
+from hemline.pixels import Pixels, require_uint8
 from hemline.runtime.backends import Tensor
 from hemline.specs import InputSpec
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-Pixels: TypeAlias = "npt.NDArray[np.uint8]"
-NO_MEMORY = "needs more memory than there is"  # what is said of an image
-_UINT8 = np.dtype(np.uint8)
 
 
 class PixelEncoder:
@@ -74,14 +67,6 @@ class PixelEncoder:
         if shape == (channels, height, width):
             message += ": the channels come last, numpy.moveaxis(image, 0, -1) puts them there"
         return DataError(message)
-
-
-def require_uint8(image: Pixels) -> None:
-    """Raise DataError for what is no array of 8-bit pixels."""
-    if not isinstance(image, np.ndarray):
-        raise DataError(f"an image is a uint8 array, not {type(image).__name__}")
-    if image.dtype != _UINT8:
-        raise DataError(f"an image has dtype uint8 (0 … 255), not {image.dtype}: convert it first")
 
 
 def pixel_table(spec: InputSpec) -> Tensor:

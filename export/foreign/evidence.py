@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import DataError, UsageError
-from hemline.runtime.input.npy import npy_errors
+from hemline.pictures.npy import npy_errors
 from hemline.specs import InputSpec
 
 

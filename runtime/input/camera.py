@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError, DataError
+from hemline.pixels import Pixels
 from hemline.runtime.input.streams import Frame
-from hemline.runtime.pixels import Pixels
 from hemline.silence import silenced
 
 _TRIES = 10  # reads that may fail one after the other before a camera counts as gone

@@ -5,7 +5,7 @@ end, so a frame is whole as soon as its last byte has come. What is damaged is t
 next signature begins the next frame, if only that of a thumbnail inside a JPEG that is cut short.
 Raw frames have a size and nothing else.
 
-Formats: W3C PNG (chunks), ITU-T T.81 (JPEG markers), runtime/input/netpbm.py, numpy.lib.format.
+Formats: W3C PNG (chunks), ITU-T T.81 (JPEG markers), hemline/pictures/netpbm.py, numpy.lib.format.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.runtime.input import netpbm
-from hemline.runtime.input.npy import npy_errors
+from hemline.pictures import netpbm
+from hemline.pictures.npy import npy_errors
 
 LARGEST_BYTES = 64 << 20  # of one frame: more is an error, and is never held in memory
 _CHUNK_BYTES = 1 << 16

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hemline.errors import DataError
-from hemline.runtime.input.images import ENDINGS, read_picture
+from hemline.pictures.images import ENDINGS, read_picture
+from hemline.pixels import NO_MEMORY
 from hemline.runtime.input.streams import Frame
-from hemline.runtime.pixels import NO_MEMORY
 
 SECONDS = 0.2  # between two looks
 _State = tuple[int, int, int]  # modified at (ns), size, inode

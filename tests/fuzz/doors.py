@@ -22,7 +22,7 @@ from hemline.errors import HemlineError
 from hemline.files import parse_json
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.runtime.input.images import read_image
+from hemline.pictures.images import read_image
 from hemline.runtime.input.streams import from_bytes
 from hemline.runtime.job import JobRunner
 from hemline.runtime.pixels import PixelEncoder

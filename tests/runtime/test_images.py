@@ -14,12 +14,12 @@ from PIL import Image, ImageOps
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UnknownNameError
 from hemline.export.foreign.evidence import read_evidence
+from hemline.pictures import images as images_module
+from hemline.pictures import preprocessing
+from hemline.pictures.images import read_image, read_picture
 from hemline.runtime import Classifier
 from hemline.runtime.command_line import main
-from hemline.runtime.input import images as images_module
-from hemline.runtime.input import preprocessing
 from hemline.runtime.input.frames import image_frames
-from hemline.runtime.input.images import read_image, read_picture
 from hemline.runtime.pixels import PixelEncoder
 from hemline.specs import InputSpec
 

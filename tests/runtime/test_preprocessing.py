@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from hemline.errors import DataError
-from hemline.runtime.input.images import read_image, read_picture
-from hemline.runtime.input.preprocessing import as_picture, model_pixels
-from hemline.runtime.input.scaling import area, lanczos, scaled
+from hemline.pictures.images import read_image, read_picture
+from hemline.pictures.preprocessing import as_picture, model_pixels
+from hemline.pictures.scaling import area, lanczos, scaled
 from hemline.runtime.input.showing import Album
 from hemline.specs import InputSpec
 
@@ -249,7 +249,7 @@ def test_a_large_photograph_is_reduced_on_its_way(
 ) -> None:
     Image.fromarray(photograph[:426]).save(tmp_path / "a.png")
     whole = read_image(tmp_path / "a.png", GRAY)
-    monkeypatch.setattr("hemline.runtime.input.images._KEPT_PIXELS", 70_000)
+    monkeypatch.setattr("hemline.pictures.images._KEPT_PIXELS", 70_000)
     assert read_picture(tmp_path / "a.png").shape == (213, 320, 3)
     # the filter is as wide as 15 pixels of one side: averages of 2 × 2 change it little
     assert np.abs(read_image(tmp_path / "a.png", GRAY).astype(int) - whole).max() <= 3
@@ -258,7 +258,7 @@ def test_a_large_photograph_is_reduced_on_its_way(
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from hemline.runtime.input.images import read_image
+from hemline.pictures.images import read_image
 from hemline.specs import InputSpec
 import PIL.Image
 spec = InputSpec(height=28, width=28, channels=1, dtype="uint8")

@@ -24,10 +24,10 @@ from PIL import Image
 
 from hemline.dataset import Images
 from hemline.errors import BackendError, DataError, UsageError
+from hemline.pictures.netpbm import read_netpbm
 from hemline.runtime.commands import classify
 from hemline.runtime.input import frames as frames_module
 from hemline.runtime.input.frames import image_frames, raw_frames
-from hemline.runtime.input.netpbm import read_netpbm
 from hemline.runtime.input.streams import from_bytes, raw_format
 from hemline.runtime.input.watching import watched
 from hemline.specs import InputSpec

@@ -50,7 +50,11 @@ def test_a_stage_imports_only_what_it_may(stage: str, path: Path) -> None:
     assert stages_of(names) <= MAY_IMPORT[stage] | {stage}
 
 
-@pytest.mark.parametrize("path", [p for s, p in SOURCES if s == "runtime"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for stage, path in SOURCES if stage == "runtime" or path.parent.name == "pictures"],
+    ids=lambda path: path.name,
+)
 def test_the_runtime_needs_numpy_and_one_backend_only(path: Path) -> None:
     allowed = {"hemline", "numpy", "__future__", *sys.stdlib_module_names}
     if path.name == "commands.py":

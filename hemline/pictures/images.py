@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from hemline.errors import BackendError, DataError
-from hemline.runtime.input import netpbm
-from hemline.runtime.input.npy import npy_errors
-from hemline.runtime.input.preprocessing import Preprocess, model_pixels
-from hemline.runtime.input.scaling import LARGEST_SIDE
-from hemline.runtime.pixels import Pixels
+from hemline.pictures import netpbm
+from hemline.pictures.npy import npy_errors
+from hemline.pictures.preprocessing import Preprocess, model_pixels
+from hemline.pictures.scaling import LARGEST_SIDE
+from hemline.pixels import Pixels
 from hemline.specs import InputSpec
 
 if TYPE_CHECKING:

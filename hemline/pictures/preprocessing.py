@@ -22,8 +22,8 @@ from typing import Literal
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.runtime.input.scaling import LARGEST_SIDE, Values, area, lanczos, scaled
-from hemline.runtime.pixels import Pixels, require_uint8
+from hemline.pictures.scaling import LARGEST_SIDE, Values, area, lanczos, scaled
+from hemline.pixels import Pixels, require_uint8
 from hemline.specs import InputSpec, Preprocessing
 
 Preprocess = Preprocessing | Literal["none"]  # none: an image of another size is an error

@@ -1,0 +1,24 @@
+"""8-bit pixels: what every image is here, from a file to the input tensor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from hemline.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
+NO_MEMORY = "needs more memory than there is"  # what is said of an image
+_UINT8 = np.dtype(np.uint8)
+
+
+def require_uint8(image: Pixels) -> None:
+    """Raise DataError for what is no array of 8-bit pixels."""
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"an image is a uint8 array, not {type(image).__name__}")
+    if image.dtype != _UINT8:
+        raise DataError(f"an image has dtype uint8 (0 … 255), not {image.dtype}: convert it first")
