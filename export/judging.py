@@ -18,7 +18,7 @@ from hemline.evaluation_set import EvaluationSplit
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Status, Verdict
 from hemline.provenance import commit
-from hemline.record import Accuracy, Cell, Conditions, Record, pack_predictions
+from hemline.record import Accuracy, Cell, Conditions, Record
 from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool, JobProcess
 
@@ -160,7 +160,7 @@ def _record(
     return Record(
         cell=cell_of(manifest, artifact, result),
         conditions=conditions_of(result),
-        payload=_accuracy(split, logits),
+        payload=split.answers(logits),
     )
 
 
@@ -186,20 +186,7 @@ def keras_record(manifest: Manifest, split: EvaluationSplit) -> Record:
             commit=commit(),
             date=manifest.created,
         ),
-        payload=_accuracy(split, split.logits),
-    )
-
-
-def _accuracy(split: EvaluationSplit, logits: npt.NDArray[np.float32]) -> Accuracy:
-    classes, count = logits.argmax(axis=1), len(logits)
-    labels, keras = split.labels[:count], split.logits[:count].argmax(axis=1)
-    return Accuracy(
-        split=split.name,
-        images=count,
-        correct=int((classes == labels).sum()),
-        agreement=int((classes == keras).sum()),
-        keras_correct=int((keras == labels).sum()),
-        predictions=pack_predictions(classes),
+        payload=split.answers(split.logits),
     )
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError
 from hemline.files import sha256_of, write_bytes
+from hemline.record import Accuracy, pack_predictions
 
 FOLDER = "evaluation"
 SPLITS = ("validation", "test")
@@ -29,6 +30,19 @@ class EvaluationSplit:
     images: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.uint8]
     logits: npt.NDArray[np.float32]
+
+    def answers(self, logits: npt.NDArray[np.float32]) -> Accuracy:
+        """Hold logits of the first n images, float32 (n, classes), to labels and Keras' answers."""
+        classes, count = logits.argmax(axis=1), len(logits)
+        labels, keras = self.labels[:count], self.logits[:count].argmax(axis=1)
+        return Accuracy(
+            split=self.name,
+            images=count,
+            correct=int((classes == labels).sum()),
+            agreement=int((classes == keras).sum()),
+            keras_correct=int((keras == labels).sum()),
+            predictions=pack_predictions(classes),
+        )
 
 
 def save_split(

@@ -19,7 +19,7 @@ from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.evaluation_set import EvaluationSplit, load_split
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest, Status
-from hemline.record import Accuracy, Arena, Instructions, Payload, Record, pack_predictions
+from hemline.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
 
@@ -187,10 +187,7 @@ def _check_runtime(
             equality=equality,
             delegate=cell.delegate,
             software=cell.software,
-            records=(
-                *_records(manifest, artifact, device, result, _answers(split, logits)),
-                *costs,
-            ),
+            records=(*_records(manifest, artifact, device, result, split.answers(logits)), *costs),
         )
 
 
@@ -283,19 +280,6 @@ def _judge(seen: Check, artifact: Artifact, split: EvaluationSplit, logits: _Log
         reasons.append(f"only {agreement} of {len(logits)} labels agree with the Keras model")
     status: Status = "wrong" if reasons else "right"
     return replace(seen, status=status, reason="; ".join(reasons))
-
-
-def _answers(split: EvaluationSplit, logits: _Logits) -> Accuracy:
-    classes, count = logits.argmax(axis=1), len(logits)
-    labels, keras = split.labels[:count], split.logits[:count].argmax(axis=1)
-    return Accuracy(
-        split=split.name,
-        images=count,
-        correct=int((classes == labels).sum()),
-        agreement=int((classes == keras).sum()),
-        keras_correct=int((keras == labels).sum()),
-        predictions=pack_predictions(classes),
-    )
 
 
 def _records(
