@@ -17,6 +17,7 @@ from hemline.version import VERSION
 COMMANDS: dict[str, str] = {
     "data": "hemline.data_commands",
     "train": "hemline.train.commands",
+    "baseline": "hemline.train.baselines.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",
     "runtimes": "hemline.runtime_commands",
