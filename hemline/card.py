@@ -106,6 +106,9 @@ class Card:
     host: processor model and logical cores, as text.
     created: UTC time, ISO 8601.
     preprocessing: how an image of another size becomes one like those of the data set.
+    teachers: SHA-256 of the checkpoints whose answers it learned from too.
+    pretrained_sha256: of the file of weights that training began with; empty for random ones.
+    kept_epoch: the epoch whose weights these are; 0 for the last one.
     """
 
     KIND: ClassVar[str] = "card"
@@ -136,6 +139,9 @@ class Card:
     host: str
     created: str
     preprocessing: Preprocessing = added("stretch")
+    teachers: tuple[str, ...] = added(())
+    pretrained_sha256: str = added("")
+    kept_epoch: int = added(0)
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:

@@ -1,18 +1,30 @@
-"""Augment a whole batch at once: one gather and one mask, the same for the same seed."""
+"""Augment a whole batch at once, the same for the same seed, after the cache.
+
+Shifts and flips are one gather and erasing is one mask; rotation and zoom are one warp more, and
+only where a recipe asks for them.
+"""
 
 from __future__ import annotations
+
+import math
 
 import tensorflow as tf
 
 from hemline.train.recipe import Recipe
 
+# Zhong et al., Random Erasing Data Augmentation (2020), table 1: share of the area, aspect ratio
+_ERASED_AREA = (0.02, 0.4)
+_ERASED_ASPECT = (0.3, 1 / 0.3)
+
 
 def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     """Shift, flip and erase uint8 images (batch, h, w, c); `seed` is int64 (2,).
 
-    Every image is shifted by up to `recipe.shift` pixels with black in the gap, flipped left to
-    right with probability one half, and loses a square of side `recipe.cutout`
-    (DeVries & Taylor 2017) to black, centred anywhere so that part of it may lie outside.
+    Every image is rotated and zoomed about its middle (bilinear), shifted by up to `recipe.shift`
+    pixels with black in the gap, flipped left to right with probability one half, and loses a
+    square of side `recipe.cutout` (DeVries & Taylor 2017) to black, centred anywhere so that part
+    of it may lie outside. In a share `recipe.erasing` of them a rectangle becomes noise (Zhong et
+    al., 2020).
     """
     batch, height, width, channels = (
         tf.shape(images)[0],
@@ -20,6 +32,8 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
         images.shape[2],
         images.shape[3],
     )
+    if recipe.rotation or recipe.zoom:
+        images = _warped(images, recipe, tf.random.stateless_uniform((batch, 2), _seed(seed, 1)))
     random = tf.random.stateless_uniform((batch, 5), seed)
     rows, row_inside = _shifted(random[:, 0:1], height, recipe.shift)
     columns, column_inside = _shifted(random[:, 1:2], width, recipe.shift)
@@ -35,7 +49,78 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     positions = tf.reshape(rows[:, :, None] * width + columns[:, None, :], (-1, height * width))
     flat = tf.reshape(images, (-1, height * width, channels))
     moved = tf.reshape(tf.gather(flat, positions, batch_dims=1), (-1, height, width, channels))
-    return moved * tf.cast(inside, tf.uint8)[..., None]
+    changed = moved * tf.cast(inside, tf.uint8)[..., None]
+    return _erased(changed, recipe.erasing, seed=_seed(seed, 2)) if recipe.erasing else changed
+
+
+def mix(
+    images: tf.Tensor, targets: tf.Tensor, alpha: float, *, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blend float images (batch, h, w, c) and targets (batch, classes) with those of other images.
+
+    Shares are drawn from Beta(alpha, alpha) for each image (Zhang et al., mixup, 2018).
+    """
+    count = tf.shape(images)[0]
+    # a beta variable is one gamma variable as a share of two
+    one, other = tf.unstack(
+        tf.random.stateless_gamma((2, count), _seed(seed, 3), alpha=alpha, dtype=tf.float32)
+    )
+    share = tf.math.divide_no_nan(one, one + other)
+    # the order is random already: the reversed batch is a random partner
+    pixels_share, target_share = share[:, None, None, None], share[:, None]
+    return (
+        pixels_share * images + (1 - pixels_share) * images[::-1],
+        target_share * targets + (1 - target_share) * targets[::-1],
+    )
+
+
+def _seed(seed: tf.Tensor, purpose: int) -> tf.Tensor:
+    return tf.random.experimental.stateless_fold_in(seed, purpose)
+
+
+def _warped(images: tf.Tensor, recipe: Recipe, random: tf.Tensor) -> tf.Tensor:
+    """Rotate and zoom uint8 images; random is (batch, 2), 0 … 1."""
+    height, width = images.shape[1], images.shape[2]
+    angle = (2 * random[:, 0] - 1) * math.radians(recipe.rotation)
+    scale = 1 / (1 + (2 * random[:, 1] - 1) * recipe.zoom)  # from the target to the source
+    cosine, sine = scale * tf.cos(angle), scale * tf.sin(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    zero = tf.zeros_like(cosine)
+    rows = (
+        (cosine, -sine, x - cosine * x + sine * y),
+        (sine, cosine, y - sine * x - cosine * y),
+        (zero, zero),
+    )
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(images, tf.float32),
+        transforms=tf.stack([value for row in rows for value in row], axis=1),
+        output_shape=(height, width),
+        interpolation="BILINEAR",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )
+    return tf.cast(tf.round(moved), tf.uint8)
+
+
+def _erased(images: tf.Tensor, share: float, *, seed: tf.Tensor) -> tf.Tensor:
+    """Fill a rectangle with noise in a share of uint8 images."""
+    batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+    random = tf.random.stateless_uniform((batch, 5), seed)
+    area = height * width * _between(random[:, 0:1], *_ERASED_AREA)
+    aspect = tf.exp(_between(random[:, 1:2], *(math.log(each) for each in _ERASED_ASPECT)))
+    inside = (
+        _near(random[:, 2:3], height, tf.sqrt(area * aspect))[:, :, None]
+        & _near(random[:, 3:4], width, tf.sqrt(area / aspect))[:, None, :]
+        & (random[:, 4:5, None] < share)
+    )
+    noise = tf.random.stateless_uniform(
+        tf.shape(images), _seed(seed, 4), minval=0, maxval=256, dtype=tf.int32
+    )
+    return tf.where(inside[..., None], tf.cast(noise, tf.uint8), images)
+
+
+def _between(random: tf.Tensor, least: float, most: float) -> tf.Tensor:
+    return least + (most - least) * random
 
 
 def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -45,6 +130,6 @@ def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Ten
     return tf.clip_by_value(positions, 0, size - 1), (positions >= 0) & (positions < size)
 
 
-def _near(random: tf.Tensor, size: int, side: int) -> tf.Tensor:
+def _near(random: tf.Tensor, size: int, side: int | tf.Tensor) -> tf.Tensor:
     centres = tf.cast(tf.range(size), tf.float32)[None] + 0.5
     return tf.abs(centres - size * random) < side / 2

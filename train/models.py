@@ -6,7 +6,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hemline.errors import UnknownNameError
+from hemline.errors import UnknownNameError, UsageError
+from hemline.train.design import Design
 
 if TYPE_CHECKING:
     import keras
@@ -18,25 +19,70 @@ class ModelRow:
 
     name: key in the table.
     summary: one line for help and tables.
-    build: "module:function" taking (input shape, number of classes) and giving a Keras model with
-        float pixels 0 … 255 in and logits out.
-    recipe: name of its default recipe.
+    build: "module:function" taking (input shape, number of classes, Design) and giving a Keras
+        model with float pixels 0 … 255 in and logits out.
+    recipe: name of its default recipe, from random weights.
+    transfer_recipe: likewise from pretrained weights, for models that have some; else None.
     """
 
     name: str
     summary: str
     build: str
     recipe: str
+    transfer_recipe: str | None = None
 
 
-MODELS: dict[str, ModelRow] = {
-    "hem-50k": ModelRow(
+def _rows(*rows: ModelRow) -> dict[str, ModelRow]:
+    return {row.name: row for row in rows}
+
+
+MODELS: dict[str, ModelRow] = _rows(
+    ModelRow(
         name="hem-50k",
         summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
         build="hemline.train.hem:build_hem_50k",
         recipe="fast",
     ),
-}
+    ModelRow(
+        name="mlp",
+        summary="one hidden layer of 32 units",
+        build="hemline.train.presets:build_mlp",
+        recipe="plain",
+    ),
+    ModelRow(
+        name="cnn",
+        summary="three convolutions with max pooling and dropout, a hidden layer",
+        build="hemline.train.presets:build_cnn",
+        recipe="plateau",
+    ),
+    ModelRow(
+        name="deep-cnn",
+        summary="five convolutions with batch normalization and dropout, two hidden layers",
+        build="hemline.train.presets:build_deep_cnn",
+        recipe="plateau",
+    ),
+    ModelRow(
+        name="mobilenetv2",
+        summary="MobileNetV2 with 0.35 of its channels",
+        build="hemline.train.transfer:build_mobilenetv2",
+        recipe="scratch",
+        transfer_recipe="transfer",
+    ),
+    ModelRow(
+        name="vgg16",
+        summary="VGG16 with a new top",
+        build="hemline.train.transfer:build_vgg16",
+        recipe="scratch",
+        transfer_recipe="transfer",
+    ),
+    ModelRow(
+        name="resnet50",
+        summary="ResNet50 with a new top",
+        build="hemline.train.transfer:build_resnet50",
+        recipe="scratch",
+        transfer_recipe="transfer",
+    ),
+)
 
 
 def find_model(name: str) -> ModelRow:
@@ -47,9 +93,17 @@ def find_model(name: str) -> ModelRow:
 
 
 def build_model(
-    row: ModelRow, shape: tuple[int, int, int], classes: int, *, policy: str
+    row: ModelRow,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    policy: str,
+    design: Design = Design(),  # noqa: B008 — frozen
 ) -> keras.Model:
-    """Build a model whose layers compute in `policy` (float32 or mixed_bfloat16)."""
+    """Build a model whose layers compute in `policy` (float32 or mixed_bfloat16).
+
+    Raises UsageError for a design that the model cannot follow, or images that are too small.
+    """
     from hemline.train.tensorflow import quiet_keras
 
     backend = quiet_keras()
@@ -58,20 +112,29 @@ def build_model(
     before = backend.config.dtype_policy()
     backend.config.set_dtype_policy(policy)
     try:
-        return build(shape, classes)
+        return build(shape, classes, design)
+    except ValueError as error:  # a pool or convolution that is larger than what it reads
+        raise UsageError(
+            f"{row.name} cannot be built for {shape[1]} × {shape[0]} images: {_first_line(error)}"
+        ) from error
     finally:
         backend.config.set_dtype_policy(before)
 
 
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def count_macs(model: keras.Model) -> int:
     """Return the multiply-accumulates of one inference in convolutions and dense layers."""
-    total = 0
-    for layer in model.layers:
-        kernel = getattr(layer, "kernel", None)
-        if kernel is None:
-            continue
-        positions = 1
-        for size in layer.output.shape[1:-1]:
-            positions *= size
-        total += int(kernel.shape.num_elements()) * positions
-    return total
+    return sum(_layer_macs(layer) for layer in model.layers)
+
+
+def _layer_macs(layer: keras.Layer) -> int:
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None:
+        return 0
+    positions = 1
+    for size in layer.output.shape[1:-1]:
+        positions *= size
+    return int(kernel.shape.num_elements()) * positions

@@ -8,10 +8,11 @@ import logging
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from hemline import schema
 from hemline.card import Epoch
@@ -25,22 +26,34 @@ _STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """The weights that become the checkpoint if training ends now, and the epoch they are of."""
+
+    epoch: int
+    weights: list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a training run got.
 
     run_sha256: of model, recipe, seed and data: only the same run is resumed.
     weights_file: name of the .npz beside this file.
     weights_sha256: of that file.
+    kept_file: name of the .npz with the weights that would be kept now.
+    kept_sha256: of that file.
     history: one entry for each finished epoch.
     seconds: wall time spent so far.
     """
 
     KIND: ClassVar[str] = "progress"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     run_sha256: str
     weights_file: str
     weights_sha256: str
+    kept_file: str
+    kept_sha256: str
     history: tuple[Epoch, ...]
     seconds: float
 
@@ -48,6 +61,7 @@ class Progress:
 def save_progress(
     folder: Path,
     model: keras.Model,
+    kept: Kept,
     *,
     run_sha256: str,
     history: tuple[Epoch, ...],
@@ -56,24 +70,27 @@ def save_progress(
     """Write weights and optimizer state, then the file that names them, then remove older ones."""
     place = folder / FOLDER
     weights = place / f"epoch-{len(history)}.npz"
-    packed = io.BytesIO()  # a zip that meets a full disk complains once more when it is collected
-    np.savez(packed, *[np.asarray(variable.numpy()) for variable in _variables(model)])
-    write_bytes(weights, packed.getvalue())
+    _write_arrays(weights, [np.asarray(variable.numpy()) for variable in _variables(model)])
+    kept_path = place / f"kept-{kept.epoch}.npz"
+    if kept.epoch == len(history):  # older ones lie there already
+        _write_arrays(kept_path, kept.weights)
     state = Progress(
         run_sha256=run_sha256,
         weights_file=weights.name,
         weights_sha256=sha256_of(weights),
+        kept_file=kept_path.name,
+        kept_sha256=sha256_of(kept_path),
         history=history,
         seconds=seconds,
     )
     schema.save(place / _STATE, state)
-    for old in place.glob("epoch-*.npz"):
-        if old != weights:
+    for old in _weight_files(place):
+        if old not in (weights, kept_path):
             old.unlink(missing_ok=True)
 
 
-def restore_progress(folder: Path, model: keras.Model, *, run_sha256: str) -> Progress | None:
-    """Load the state of the same run into a compiled model, or return None to start anew.
+def read_progress(folder: Path, *, run_sha256: str) -> Progress | None:
+    """Return how far the same run got, or None to start anew.
 
     Raises HemlineError when the folder holds the progress of a different run.
     """
@@ -91,28 +108,55 @@ def restore_progress(folder: Path, model: keras.Model, *, run_sha256: str) -> Pr
             f"{place} holds an unfinished run of another recipe, seed or data: finish that one, "
             "or start anew with --restart"
         )
-    weights = place / state.weights_file
-    if not weights.exists() or sha256_of(weights) != state.weights_sha256:
-        log.warning("%s was altered: training starts anew", weights)
-        return None
-    variables = _variables(model)
+    for name, sha256 in (
+        (state.weights_file, state.weights_sha256),
+        (state.kept_file, state.kept_sha256),
+    ):
+        if not (place / name).exists() or sha256_of(place / name) != sha256:
+            log.warning("%s was altered: training starts anew", place / name)
+            return None
+    return state
+
+
+def restore_weights(folder: Path, state: Progress, model: keras.Model) -> Kept:
+    """Load weights and optimizer state into a compiled model; return the weights to keep.
+
+    Raises HemlineError when they do not fit.
+    """
+    weights = folder / FOLDER / state.weights_file
     try:
-        with np.load(weights, allow_pickle=False) as arrays:
-            for variable, name in zip(variables, arrays.files, strict=True):
-                variable.assign(arrays[name])
+        for variable, array in zip(_variables(model), _read_arrays(weights), strict=True):
+            variable.assign(array)
+        kept = folder / FOLDER / state.kept_file
+        epoch = int(kept.stem.rpartition("-")[2])
+        return Kept(epoch=epoch, weights=_read_arrays(kept))
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise HemlineError(f"cannot resume from {weights} ({error}): use --restart") from error
-    return state
 
 
 def clear_progress(folder: Path) -> None:
     """Remove the progress of a run."""
     place = folder / FOLDER
     (place / _STATE).unlink(missing_ok=True)
-    for old in place.glob("epoch-*.npz"):
+    for old in _weight_files(place):
         old.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # it is not there, or something else lies in it
         place.rmdir()
+
+
+def _weight_files(place: Path) -> list[Path]:
+    return [*place.glob("epoch-*.npz"), *place.glob("kept-*.npz")]
+
+
+def _write_arrays(path: Path, arrays: list[npt.NDArray[Any]]) -> None:
+    packed = io.BytesIO()  # a zip that meets a full disk complains once more when it is collected
+    np.savez(packed, *arrays)
+    write_bytes(path, packed.getvalue())
+
+
+def _read_arrays(path: Path) -> list[npt.NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:

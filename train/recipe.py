@@ -2,91 +2,191 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from hemline.card import Scalar
 from hemline.errors import UnknownNameError, UsageError
+from hemline.train.optimizers import OPTIMIZERS, find_optimizer
+from hemline.train.schedules import find_schedule
 
-Precision = Literal["auto", "float32", "mixed_bfloat16"]
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, ARM
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "precision": ("auto", "float32", "mixed_bfloat16"),
+    "monitor": ("loss", "accuracy"),
+    "class_weights": ("none", "balanced"),
+    "strategy": ("none", "mirrored"),
+}
 
 
-_HELP = "help"
+def _field(default: Any, text: str, kind: type | None = None) -> Any:
+    """Return a field with its help; `kind` is that of the values when the default is None."""
+    return field(default=default, metadata={"help": text, "kind": kind or type(default)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How to train. The reasons of the default recipe stand beside RECIPES."""
+    """How to train; what a field is stands in its help. RECIPES has the reasons of each recipe."""
 
-    epochs: int = field(default=24, metadata={_HELP: "passes over the training images"})
-    batch: int = field(default=250, metadata={_HELP: "images in a step"})
-    learning_rate: float = field(
-        default=0.03, metadata={_HELP: "length of a step relative to a convolution kernel's norm"}
+    epochs: int = _field(24, "passes over the training images")
+    batch: int = _field(250, "images in a step")
+    optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}")
+    learning_rate: float = _field(0.03, "at its highest; sphere-muon: of a kernel's norm")
+    other_learning_rate: float = _field(0.1, "sphere-muon: of everything else (stem, norms, dense)")
+    momentum: float = _field(0.9, "of sgd and sphere-muon (Nesterov)")
+    weight_decay: float = _field(5e-4, "of adamw and sgd (decoupled), sphere-muon (stem, dense)")
+    schedule: str = _field("one-cycle", "constant, cosine, one-cycle or reduce-on-plateau")
+    warmup: float = _field(0.15, "share of all steps until the rate is at its highest, 0 … 1")
+    plateau_patience: int = _field(3, "reduce-on-plateau: epochs without improvement")
+    plateau_factor: float = _field(0.3, "reduce-on-plateau: then multiplies the rate")
+    early_stopping: int = _field(
+        0, "stop after so many epochs without improvement and keep the best weights; 0 for never"
     )
-    other_learning_rate: float = field(
-        default=0.1, metadata={_HELP: "step size of everything else (stem, norms, dense)"}
+    monitor: str = _field("loss", "what improves: loss or accuracy, of validation")
+    ema: float = _field(0.0, "decay a step of the weights' moving average, which is kept; 0: none")
+    dropout: float | None = _field(None, "share of units dropped, instead of the model's", float)
+    batch_normalization: bool | None = _field(
+        None, "normalize after convolutions, instead of what the model does", bool
     )
-    momentum: float = field(default=0.9, metadata={_HELP: "Nesterov momentum"})
-    weight_decay: float = field(
-        default=5e-4, metadata={_HELP: "L2 penalty of the stem's and dense kernels"}
-    )
-    warmup: float = field(
-        default=0.15, metadata={_HELP: "share of all steps until the rate is at its peak, 0 … 1"}
-    )
-    label_smoothing: float = field(
-        default=0.05, metadata={_HELP: "share of each target spread over all classes, 0 … 1"}
-    )
-    shift: int = field(default=2, metadata={_HELP: "largest random shift, pixels"})
-    flip: bool = field(default=True, metadata={_HELP: "flip half of the images left to right"})
-    cutout: int = field(
-        default=0, metadata={_HELP: "side of the erased square, pixels; 0 for none"}
-    )
-    limit: int = field(
-        default=0, metadata={_HELP: "use only the first so many training images; 0 for all"}
-    )
-    validation: int = field(default=5000, metadata={_HELP: "images kept apart for validation"})
-    precision: Precision = field(
-        default="auto", metadata={_HELP: "auto, float32 or mixed_bfloat16"}
-    )
+    width: float = _field(1.0, "multiplies the model's channels and units")
+    resize: int = _field(0, "side that a transfer model resizes to, pixels; 0 for its own")
+    l2: float = _field(0.0, "penalty of all kernels in the loss")
+    label_smoothing: float = _field(0.05, "share of each target spread over all classes, 0 … 1")
+    class_weights: str = _field("none", "none, or balanced: rare classes weigh more")
+    shift: int = _field(2, "largest random shift, pixels")
+    flip: bool = _field(True, "flip half of the images left to right")
+    rotation: float = _field(0.0, "largest random rotation, degrees")
+    zoom: float = _field(0.0, "largest random change of size, as a share")
+    cutout: int = _field(0, "side of the erased square, pixels; 0 for none")
+    erasing: float = _field(0.0, "share of images in which a rectangle becomes noise")
+    mixup: float = _field(0.0, "alpha of mixup: pairs of images and targets are blended; 0: none")
+    distillation: float = _field(0.7, "with --teacher: share of the loss that is theirs")
+    distillation_temperature: float = _field(4.0, "with --teacher: softens all logits for that")
+    frozen_epochs: int = _field(0, "transfer: first epochs, which train the new top only")
+    fine_tuned_layers: int = _field(0, "transfer: last layers below it to train after that; 0: all")
+    fine_tuning_rate: float = _field(0.1, "transfer: multiplies the learning rate then")
+    limit: int = _field(0, "use only the first so many training images; 0 for all")
+    validation: int = _field(5000, "images kept apart for validation")
+    precision: str = _field("auto", "auto, float32 or mixed_bfloat16")
+    strategy: str = _field("none", "none, or mirrored: on all GPUs of this machine")
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "validation"):
+        for each in fields(self):
+            _require_kind(each.name, getattr(self, each.name), each.metadata["kind"], each.default)
+        for name in ("epochs", "batch", "validation", "plateau_patience"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1")
-        for name in ("shift", "cutout", "limit", "weight_decay"):
+        for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative")
-        for name in ("warmup", "label_smoothing", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
+        for name in _SHARES:
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise UsageError(f"{name} must be from 0 to under 1")
-        for name in ("learning_rate", "other_learning_rate"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive")
-        if self.precision not in ("auto", "float32", "mixed_bfloat16"):
-            raise UnknownNameError(
-                "precision", self.precision, ("auto", "float32", "mixed_bfloat16")
-            )
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UnknownNameError(name, getattr(self, name), choices)
+        find_schedule(self.schedule)
+        if self.weight_decay and not find_optimizer(self.optimizer).decays:
+            raise UsageError(f"{self.optimizer} has no weight_decay: use adamw, or l2")
+        if self.frozen_epochs >= self.epochs:
+            raise UsageError("frozen_epochs must leave epochs for fine-tuning: use fewer")
+        if self.distillation > 1:
+            raise UsageError("distillation is a share: at most 1")
 
     def as_fields(self) -> dict[str, Scalar]:
         """Return every field, for the card."""
         return asdict(self)
 
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return a recipe with other fields; raises UsageError or UnknownNameError.
+
+        Another optimizer or schedule brings what is usual with it, unless that is given too.
+        """
+        if unknown := next((name for name in changes if name not in Recipe.options()), None):
+            raise UnknownNameError("recipe field", unknown, Recipe.options())
+        usual: dict[str, Any] = {}
+        if changes.get("optimizer", self.optimizer) != self.optimizer:
+            row = find_optimizer(changes["optimizer"])
+            usual |= {"learning_rate": row.learning_rate, "weight_decay": row.weight_decay}
+        if changes.get("schedule", self.schedule) != self.schedule:
+            usual["warmup"] = find_schedule(changes["schedule"]).warmup
+        return replace(self, **{**usual, **changes})
+
+    @classmethod
+    def of_fields(cls, values: Mapping[str, Any]) -> Recipe:
+        """Return the recipe of a card; fields that it does not have are as they were before them.
+
+        Raises UsageError for values that are no recipe.
+        """
+        return cls().with_changes(values)
+
     @classmethod
     def options(cls) -> dict[str, tuple[type, Any, str]]:
         """Return field name to (type, default, help), for the command line."""
         return {
-            each.name: (type(each.default), each.default, each.metadata[_HELP])
+            each.name: (each.metadata["kind"], each.default, each.metadata["help"])
             for each in fields(cls)
         }
 
+
+_NOT_NEGATIVE = (
+    "shift", "cutout", "limit", "weight_decay", "early_stopping", "l2", "rotation", "mixup",
+    "resize", "frozen_epochs", "fine_tuned_layers", "distillation",
+)  # fmt: skip
+_SHARES = ("warmup", "label_smoothing", "momentum", "ema", "dropout", "zoom", "erasing")
+_POSITIVE = (
+    "learning_rate", "other_learning_rate", "plateau_factor", "width", "distillation_temperature",
+    "fine_tuning_rate",
+)  # fmt: skip
+
+
+def _require_kind(name: str, value: object, kind: type, default: object) -> None:
+    if value is None and default is None:
+        return
+    right = isinstance(value, (int, float) if kind is float else kind)
+    if not right or (isinstance(value, bool) and kind is not bool):
+        raise UsageError(f"{name} must be {_KINDS[kind]}, not {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} must be finite")
+
+
+_KINDS: dict[type, str] = {
+    int: "a whole number", float: "a number", str: "a text", bool: "true or false"
+}  # fmt: skip
+
+# What the presets of the published projects share: Adam at its usual rate, nothing else.
+_PLAIN = Recipe(
+    batch=128, optimizer="adam", learning_rate=1e-3, weight_decay=0.0, schedule="constant",
+    warmup=0.0, label_smoothing=0.0, shift=0, flip=False,
+)  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {
     "fast": Recipe(),
     # to see that everything works: the accuracy is poor and meant to be
     "quick": Recipe(epochs=2, limit=6000, validation=600),
-}
+    "plain": replace(_PLAIN, epochs=10),
+    # a rate that falls when validation stands still, and the best weights; flips are for free
+    "plateau": replace(
+        _PLAIN, epochs=30, schedule="reduce-on-plateau", plateau_patience=2, early_stopping=6,
+        flip=True,
+    ),
+    # a small net with depthwise convolutions, trained from random weights
+    "scratch": replace(
+        _PLAIN, epochs=15, optimizer="adamw", learning_rate=3e-3, weight_decay=0.02,
+        schedule="one-cycle", warmup=0.15, flip=True, shift=2,
+    ),
+    # pretrained weights: first the new top alone, then the last layers below it, more gently
+    "transfer": replace(
+        _PLAIN, epochs=12, schedule="reduce-on-plateau", early_stopping=5, flip=True,
+        frozen_epochs=4, fine_tuned_layers=40,
+    ),
+}  # fmt: skip
 
 
 def find_recipe(name: str) -> Recipe:
@@ -96,7 +196,7 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def resolve_precision(precision: Precision) -> str:
+def resolve_precision(precision: str) -> str:
     """Return float32 or mixed_bfloat16: for "auto" the latter where the processor has it."""
     if precision != "auto":
         return precision

@@ -16,9 +16,14 @@ keras = quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
-from hemline.train.pipeline import TrainingData, split_images, training_batches  # noqa: E402
+from hemline.train.pipeline import (  # noqa: E402
+    Epochs,
+    TrainingData,
+    split_images,
+    training_batches,
+)
 from hemline.train.recipe import RECIPES, Recipe  # noqa: E402
-from hemline.train.training import compile_model  # noqa: E402
+from hemline.train.phases import phases  # noqa: E402
 
 _RECIPE = replace(RECIPES["fast"], epochs=1_000)
 _ROUNDS = 7
@@ -41,7 +46,12 @@ def naive(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
 def ours(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
     """Return Hemline's batches."""
     return training_batches(
-        data.train_images, data.train_labels, recipe, seed=1, first_epoch=0, classes=10
+        data.train_images,
+        data.train_labels,
+        recipe,
+        seed=1,
+        epochs=Epochs(first=0, end=recipe.epochs),
+        classes=10,
     )
 
 
@@ -56,7 +66,7 @@ def drain(batches: object) -> float:
 def compiled(precision: str) -> keras.Model:
     """Return hem-50k ready to train, a hundred steps an execution."""
     model = build_model(MODELS["hem-50k"], (28, 28, 1), 10, policy=precision)
-    compile_model(model, _RECIPE, _STEPS)
+    phases(_RECIPE)[0].prepare(model, _RECIPE, _STEPS)
     return model
 
 

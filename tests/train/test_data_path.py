@@ -14,7 +14,12 @@ quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.augmentation import augment  # noqa: E402
-from hemline.train.pipeline import split_images, steps_per_epoch, training_batches  # noqa: E402
+from hemline.train.pipeline import (  # noqa: E402
+    Epochs,
+    split_images,
+    steps_per_epoch,
+    training_batches,
+)
 from hemline.train.recipe import Recipe  # noqa: E402
 
 PLAIN = Recipe(epochs=3, batch=50, shift=0, flip=False, cutout=0)
@@ -28,7 +33,7 @@ def collect(
         images.train_labels,
         recipe,
         seed=seed,
-        first_epoch=first_epoch,
+        epochs=Epochs(first=first_epoch, end=recipe.epochs),
         classes=10,
     )
     return [pixels.numpy() for pixels, _ in batches]
@@ -44,7 +49,12 @@ def test_an_epoch_holds_every_image_once(images: Images) -> None:
 
 def test_images_and_labels_stay_together(images: Images) -> None:
     batches = training_batches(
-        images.train_images, images.train_labels, PLAIN, seed=1, first_epoch=0, classes=10
+        images.train_images,
+        images.train_labels,
+        PLAIN,
+        seed=1,
+        epochs=Epochs(first=0, end=PLAIN.epochs),
+        classes=10,
     )
     label_of = {
         image.tobytes(): label

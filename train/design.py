@@ -1,0 +1,44 @@
+"""What can be changed in a model by a recipe, without being another model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemline.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """What a model is built like.
+
+    width: multiplies channels and units.
+    dropout: share of units dropped, in place of the model's own shares; None for those.
+    batch_normalization: after convolutions; None for what the model does.
+    resize: side that a transfer model brings images to, pixels; 0 for its own.
+    weights: file of weights for a transfer model's layers below its top; None for random ones.
+    """
+
+    width: float = 1.0
+    dropout: float | None = None
+    batch_normalization: bool | None = None
+    resize: int = 0
+    weights: Path | None = None
+
+    def units(self, count: int) -> int:
+        """Return how many channels or units there are in place of `count`."""
+        return max(1, round(count * self.width))
+
+    def drop(self, share: float) -> float:
+        """Return the share of units to drop where the model itself drops `share`."""
+        return share if self.dropout is None else self.dropout
+
+    def normalizes(self, own: bool) -> bool:
+        """Return whether to normalize where the model itself does so or not."""
+        return own if self.batch_normalization is None else self.batch_normalization
+
+    def require_default(self, model: str, *names: str) -> None:
+        """Raise UsageError when a field is changed that this model cannot follow."""
+        for name in names:
+            if getattr(self, name) != getattr(Design(), name):
+                raise UsageError(f"{model} cannot be built with another {name}: leave it out")

@@ -1,0 +1,90 @@
+"""Learn from the answers of trained models too: Hinton et al., Distilling the Knowledge (2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from hemline.card import Card, Split
+from hemline.errors import UsageError
+from hemline.train.checkpoint import MODEL_NAME, read_card
+
+Teach = Callable[[tf.Tensor], tf.Tensor]
+
+
+def read_teachers(
+    folders: Sequence[Path], *, labels: tuple[str, ...], shape: tuple[int, int, int], split: Split
+) -> tuple[Card, ...]:
+    """Return the cards of teachers, which must fit the student.
+
+    Raises UsageError for a teacher of other classes, other images, or one that was trained on
+    images that the student keeps apart.
+    """
+    cards = tuple(read_card(folder) for folder in folders)
+    for folder, card in zip(folders, cards, strict=True):
+        if card.labels != labels:
+            raise UsageError(
+                f"the teacher {folder} knows other classes ({_few(card.labels)}) than the data "
+                f"({_few(labels)})"
+            )
+        if card.shape != shape:
+            raise UsageError(
+                f"the teacher {folder} takes {' × '.join(map(str, card.shape))} images, the data "
+                f"has {' × '.join(map(str, shape))}"
+            )
+        if card.split.validation_sha256 != split.validation_sha256:
+            raise UsageError(
+                f"the teacher {folder} was trained on another split: it may know the validation "
+                "images; train it with the same --validation and --limit"
+            )
+    return cards
+
+
+def open_teachers(folders: Sequence[Path], temperature: float) -> Teach:
+    """Return a function from float pixels (n, h, w, c) to the teachers' mean probabilities."""
+    models = [keras.models.load_model(folder / MODEL_NAME, compile=False) for folder in folders]
+
+    def teach(images: tf.Tensor) -> tf.Tensor:
+        given = [model(images, training=False) for model in models]
+        soft = [tf.nn.softmax(tf.cast(logits, tf.float32) / temperature) for logits in given]
+        return tf.stop_gradient(tf.add_n(soft) / len(soft))
+
+    return teach
+
+
+class Student(keras.Model):  # type: ignore[misc] # keras has no types
+    """A model whose loss is in part the distance to its teachers' answers."""
+
+    def __init__(
+        self, *, inputs: Any, outputs: Any, teach: Teach, share: float, temperature: float
+    ) -> None:
+        super().__init__(inputs=inputs, outputs=outputs)
+        self._teach, self._share, self._temperature = teach, share, temperature
+
+    def compute_loss(
+        self,
+        x: tf.Tensor | None = None,
+        y: tf.Tensor | None = None,
+        y_pred: tf.Tensor | None = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        """Return the blended loss of a batch."""
+        own = super().compute_loss(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+        )
+        theirs = self._teach(x)
+        log_soft = tf.nn.log_softmax(tf.cast(y_pred, tf.float32) / self._temperature)
+        # squared: soft targets have gradients that are so much smaller (section 2 of the paper)
+        distance = -tf.reduce_sum(theirs * log_soft, axis=-1) * self._temperature**2
+        if sample_weight is not None:
+            distance *= sample_weight
+        return (1 - self._share) * own + self._share * tf.reduce_mean(distance)
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:3]) + (", …" if len(labels) > 3 else "")

@@ -1,0 +1,259 @@
+"""Fit a model by a recipe: phases, learning rates, the weights that are kept, and resuming."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from hemline.card import Epoch
+from hemline.errors import HemlineError
+from hemline.train.design import Design
+from hemline.train.distillation import Student, open_teachers
+from hemline.train.evaluation import Predictor
+from hemline.train.models import ModelRow, build_model
+from hemline.train.phases import Phase, phases
+from hemline.train.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
+from hemline.train.progress import Kept, Progress, read_progress, restore_weights, save_progress
+from hemline.train.recipe import Recipe
+from hemline.train.schedules import best_epoch, is_over, plateau_factor
+
+log = logging.getLogger(__name__)
+
+OnEpoch = Callable[[Epoch, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What is fitted.
+
+    model, recipe, seed: as asked for.
+    precision: float32 or mixed_bfloat16.
+    classes: how many.
+    teachers: folders of checkpoints.
+    weights: file of pretrained weights.
+    folder: of the progress.
+    run_sha256: of all that.
+    """
+
+    model: ModelRow
+    recipe: Recipe
+    seed: int
+    precision: str
+    classes: int
+    teachers: tuple[Path, ...]
+    weights: Path | None
+    folder: Path
+    run_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """A fitted model in float32, its history, the epoch of its weights, and seconds so far."""
+
+    model: keras.Model
+    history: tuple[Epoch, ...]
+    kept_epoch: int
+    seconds: Callable[[], float]
+
+
+def fit(run: Run, data: TrainingData, *, started: float, on_epoch: OnEpoch) -> Trained:
+    """Train to the last epoch, from fresh or restored weights; started is a perf_counter."""
+    return _Fitting(run, data, started, on_epoch).fit()
+
+
+class _Fitting:
+    def __init__(self, run: Run, data: TrainingData, started: float, on_epoch: OnEpoch) -> None:
+        self._run, self._data, self._on_epoch = run, data, on_epoch
+        self._started, self._before = started, 0.0
+        self._steps = steps_per_epoch(len(data.train_images), run.recipe)
+        self._history: tuple[Epoch, ...] = ()
+        self._kept: Kept | None = None
+
+    def fit(self) -> Trained:
+        run = self._run
+        state = read_progress(run.folder, run_sha256=run.run_sha256)
+        keras.utils.set_random_seed(run.seed)
+        with _strategy(run.recipe).scope():
+            model = self._build(run.precision, weights=None if state else run.weights)
+            trained = self._with_teachers(model)
+            if state is not None:
+                self._restore(trained, state)
+            for phase in phases(run.recipe):
+                if len(self._history) < phase.end and not self._over(phase):
+                    self._fit_phase(trained, phase)
+        assert self._kept is not None  # noqa: S101 — a recipe has an epoch at least
+        plain = self._build("float32", weights=None)
+        plain.set_weights(self._kept.weights)
+        kept = self._kept.epoch if run.recipe.early_stopping else 0
+        return Trained(model=plain, history=self._history, kept_epoch=kept, seconds=self._seconds)
+
+    def _build(self, precision: str, *, weights: Path | None) -> keras.Model:
+        recipe = self._run.recipe
+        design = Design(
+            width=recipe.width,
+            dropout=recipe.dropout,
+            batch_normalization=recipe.batch_normalization,
+            resize=recipe.resize,
+            weights=weights,
+        )
+        _, height, width, channels = self._data.train_images.shape
+        shape = (height, width, channels)
+        return build_model(
+            self._run.model, shape, self._run.classes, policy=precision, design=design
+        )
+
+    def _with_teachers(self, model: keras.Model) -> keras.Model:
+        recipe = self._run.recipe
+        if not self._run.teachers:
+            return model
+        return Student(
+            inputs=model.inputs,
+            outputs=model.outputs[0],
+            teach=open_teachers(self._run.teachers, recipe.distillation_temperature),
+            share=recipe.distillation,
+            temperature=recipe.distillation_temperature,
+        )
+
+    def _restore(self, model: keras.Model, state: Progress) -> None:
+        done = len(state.history)
+        last = next(phase for phase in phases(self._run.recipe) if done <= phase.end)
+        last.prepare(model, self._run.recipe, self._steps)
+        self._kept = restore_weights(self._run.folder, state, model)
+        self._history, self._before = state.history, state.seconds
+        log.info("resuming after epoch %d", done)
+
+    def _fit_phase(self, model: keras.Model, phase: Phase) -> None:
+        run, recipe = self._run, self._run.recipe
+        done = len(self._history)
+        if done == phase.first:  # else the optimizer was restored with its state
+            phase.prepare(model, recipe, self._steps)
+        batches = training_batches(
+            self._data.train_images,
+            self._data.train_labels,
+            recipe,
+            seed=run.seed,
+            epochs=Epochs(first=done, end=phase.end),
+            classes=run.classes,
+        )
+        model.fit(
+            batches,
+            initial_epoch=done,
+            epochs=phase.end,
+            steps_per_epoch=self._steps,
+            verbose=0,
+            shuffle=False,  # the pipeline has shuffled
+            callbacks=[self._callback(model, phase)],
+        )
+
+    def _callback(self, model: keras.Model, phase: Phase) -> keras.callbacks.Callback:
+        began, predictor = [time.perf_counter()], Predictor(model)
+        peak = self._run.recipe.learning_rate * phase.rate
+
+        def begin(_: int, _logs: dict[str, float]) -> None:
+            factor = plateau_factor(self._run.recipe, self._history[phase.first :])
+            if factor != 1.0:
+                model.optimizer.learning_rate = peak * factor
+
+        def end(_: int, logs: dict[str, float]) -> None:
+            seconds = time.perf_counter() - began[0]
+            with _averaged(model, self._run.recipe):
+                epoch = self._describe(model, predictor, logs, seconds)
+                self._require_finite(epoch)
+                self._history = (*self._history, epoch)
+                self._keep(model)
+            self._save(model)
+            self._on_epoch(epoch, self._run.recipe.epochs)
+            if self._over(phase):
+                model.stop_training = True
+            began[0] = time.perf_counter()
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
+
+    def _over(self, phase: Phase) -> bool:
+        return is_over(self._run.recipe, self._history[phase.first :])
+
+    def _keep(self, model: keras.Model) -> None:
+        """Keep the weights of the last epoch, or of the best one where a recipe stops early."""
+        recipe, last = self._run.recipe, self._history[-1].epoch
+        if not recipe.early_stopping or best_epoch(recipe, self._history).epoch == last:
+            self._kept = Kept(epoch=last, weights=model.get_weights())
+
+    def _save(self, model: keras.Model) -> None:
+        assert self._kept is not None  # noqa: S101 — the first epoch is kept
+        save_progress(
+            self._run.folder,
+            model,
+            self._kept,
+            run_sha256=self._run.run_sha256,
+            history=self._history,
+            seconds=self._seconds(),
+        )
+
+    def _describe(
+        self, model: keras.Model, predictor: Predictor, logs: dict[str, float], seconds: float
+    ) -> Epoch:
+        logits = predictor.logits(self._data.validation_images)
+        loss, accuracy = _validation_figures(logits, self._data.validation_labels)
+        return Epoch(
+            epoch=len(self._history) + 1,
+            seconds=round(seconds, 2),
+            learning_rate=float(model.optimizer.learning_rate),
+            loss=float(logs["loss"]),
+            accuracy=float(logs["accuracy"]),
+            validation_loss=loss,
+            validation_accuracy=accuracy,
+        )
+
+    def _require_finite(self, epoch: Epoch) -> None:
+        if not (math.isfinite(epoch.loss) and math.isfinite(epoch.validation_loss)):
+            raise HemlineError(
+                f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): start "
+                f"anew with --restart and a lower --learning-rate; the weights of epoch "
+                f"{epoch.epoch - 1} stay in {self._run.folder / 'progress'} until then"
+            )
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+
+def _strategy(recipe: Recipe) -> tf.distribute.Strategy:
+    if recipe.strategy == "none":
+        return tf.distribute.get_strategy()
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+@contextlib.contextmanager
+def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
+    """Have the moving averages as the model's weights in the block, where a recipe takes them."""
+    if not recipe.ema:
+        yield
+        return
+    variables = model.trainable_variables
+    raw = [np.asarray(variable.numpy()) for variable in variables]
+    model.optimizer.finalize_variable_values(variables)
+    try:
+        yield
+    finally:
+        for variable, array in zip(variables, raw, strict=True):
+            variable.assign(array)
+
+
+def _validation_figures(
+    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
+) -> tuple[float, float]:
+    from scipy.special import log_softmax
+
+    rows = np.arange(len(labels))
+    loss = float(-log_softmax(logits.astype(np.float64), axis=1)[rows, labels].mean())
+    return loss, float((logits.argmax(axis=1) == labels).mean())

@@ -1,0 +1,71 @@
+"""The phases of a training run: one, or two when pretrained layers are frozen at first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from hemline.train.optimizers import build_optimizer
+from hemline.train.recipe import Recipe
+from hemline.train.schedules import build_schedule
+from hemline.train.transfer import freeze
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """Epochs that are trained alike.
+
+    first, end: epochs counted from 0; end is the first one after them.
+    frozen: whether layers below the new top stand still.
+    free_layers: how many of the last ones of those train all the same.
+    rate: multiplies the recipe's learning rate.
+    """
+
+    first: int
+    end: int
+    frozen: bool = False
+    free_layers: int = 0
+    rate: float = 1.0
+
+    def prepare(self, model: keras.Model, recipe: Recipe, steps: int) -> float:
+        """Compile a model for this phase and return the highest learning rate of it.
+
+        `steps` make an epoch, run as one call.
+        """
+        if self.frozen:
+            freeze(model, but_last=self.free_layers)
+        else:
+            model.trainable = True
+        peak = recipe.learning_rate * self.rate
+        total = steps * (self.end - self.first)
+        if recipe.l2:
+            for variable in _kernels(model):
+                variable.regularizer = keras.regularizers.L2(recipe.l2)
+        model.compile(
+            build_optimizer(recipe, build_schedule(recipe, peak=peak, steps=total)),
+            keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=recipe.label_smoothing
+            ),
+            metrics=["accuracy"],
+            steps_per_execution=steps,  # a whole epoch without returning to Python
+            jit_compile=False,  # XLA's convolutions are slower than oneDNN's on CPUs
+        )
+        return peak
+
+
+def phases(recipe: Recipe) -> tuple[Phase, ...]:
+    """Return the phases of a recipe."""
+    border, end = recipe.frozen_epochs, recipe.epochs
+    if not border:
+        return (Phase(first=0, end=end),)
+    free = recipe.fine_tuned_layers
+    later = Phase(
+        first=border, end=end, frozen=free > 0, free_layers=free, rate=recipe.fine_tuning_rate
+    )
+    return Phase(first=0, end=border, frozen=True), later
+
+
+def _kernels(model: keras.Model) -> list[keras.Variable]:
+    """Return the weights that have more than one axis: no biases, no normalization."""
+    return [variable for variable in model.trainable_variables if len(variable.shape) > 1]

@@ -1,0 +1,113 @@
+"""Published architectures from keras.applications, with pixels in and a new top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from hemline.errors import UsageError
+from hemline.train.design import Design
+
+_ALPHA = 0.35  # of MobileNetV2's channels: the smallest that has published weights
+_SMALLEST = 32  # pixels a side, of all three
+# The means of ImageNet's blue, green and red, which the Caffe models were trained without.
+_CAFFE_MEANS = (103.939, 116.779, 123.68)
+_HEAD = "head"  # the names of the layers on top begin so
+
+
+def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build MobileNetV2 (Sandler et al., 2018) with 0.35 of its channels, at 56 × 56."""
+
+    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
+        return keras.applications.MobileNetV2(
+            input_tensor=layers.Rescaling(1 / 127.5, offset=-1.0)(x),
+            alpha=_ALPHA * design.width,
+            include_top=False,
+            weights=weights,
+        )
+
+    return _build("mobilenetv2", backbone, shape, classes, design, side=56, reverse=False)
+
+
+def build_vgg16(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build VGG16 (Simonyan and Zisserman, 2015) at 48 × 48."""
+    design.require_default("vgg16", "width")
+
+    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
+        return keras.applications.VGG16(
+            input_tensor=_without_means(x), include_top=False, weights=weights
+        )
+
+    return _build("vgg16", backbone, shape, classes, design, side=48, reverse=True)
+
+
+def build_resnet50(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+    """Build ResNet50 (He et al., 2016) at 64 × 64."""
+    design.require_default("resnet50", "width")
+
+    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
+        return keras.applications.ResNet50(
+            input_tensor=_without_means(x), include_top=False, weights=weights
+        )
+
+    return _build("resnet50", backbone, shape, classes, design, side=64, reverse=True)
+
+
+def below_the_head(model: keras.Model) -> list[keras.Layer]:
+    """Return the layers below the new top, from the input on; all layers of other models."""
+    return [layer for layer in model.layers if not layer.name.startswith(_HEAD)]
+
+
+def freeze(model: keras.Model, *, but_last: int) -> None:
+    """Let only the new top train, and the last so many layers with weights below it.
+
+    Batch normalization below the top stays as it was trained: small batches would spoil it.
+    """
+    with_weights = [layer for layer in below_the_head(model) if layer.weights]
+    free = set(map(id, with_weights[len(with_weights) - but_last :])) if but_last else set()
+    for layer in below_the_head(model):
+        normalizes = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = id(layer) in free and not normalizes
+
+
+def _build(
+    name: str,
+    backbone: Callable[[keras.KerasTensor, str | None], keras.Model],
+    shape: tuple[int, int, int],
+    classes: int,
+    design: Design,
+    *,
+    side: int,
+    reverse: bool,
+) -> keras.Model:
+    design.require_default(name, "batch_normalization")
+    side = design.resize or side
+    if side < _SMALLEST:
+        raise UsageError(f"{name} needs images of at least {_SMALLEST} pixels: raise --resize")
+    pixels = keras.Input(shape, name="image")
+    x: Any = pixels
+    if shape[:2] != (side, side):
+        x = layers.Resizing(side, side, name="resize")(x)
+    x = _colour(x, shape[2], reverse=reverse)
+    body = backbone(x, None if design.weights is None else str(design.weights))
+    x = layers.GlobalAveragePooling2D(name=f"{_HEAD}_pool")(body.output)
+    x = layers.Dropout(design.drop(0.2), name=f"{_HEAD}_dropout")(x)
+    logits = layers.Dense(classes, dtype="float32", name=f"{_HEAD}_logits")(x)
+    return keras.Model(pixels, logits, name=name)
+
+
+def _colour(x: keras.KerasTensor, channels: int, *, reverse: bool) -> keras.KerasTensor:
+    """Return three channels: copies of gray, or the colours, blue first where that is asked."""
+    if channels == 1:
+        return layers.Concatenate(name="copies")([x, x, x])
+    if not reverse:
+        return x
+    return layers.Concatenate(name="blue_first")([x[..., at : at + 1] for at in (2, 1, 0)])
+
+
+def _without_means(x: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.Rescaling(1.0, offset=-np.asarray(_CAFFE_MEANS, np.float32))(x)
