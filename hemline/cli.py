@@ -11,6 +11,7 @@ import warnings
 import click
 
 from hemline.errors import HemlineError, UnknownNameError
+from hemline.files import reason_of
 from hemline.version import VERSION
 
 # name: module that defines it. No module here imports TensorFlow or a backend at its top.
@@ -88,5 +89,5 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:  # a folder without permission, a full disk
         where = "" if error.filename is None else f"{error.filename}: "
-        click.echo(f"error: {where}{(error.strerror or str(error)).lower()}", err=True)
+        click.echo(f"error: {where}{reason_of(error)}", err=True)
         sys.exit(1)

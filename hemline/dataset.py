@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import DataError, UnknownNameError
+from hemline.files import reason_of
 from hemline.specs import Preprocessing
 
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
@@ -241,7 +242,7 @@ def read_file(path: Path) -> bytes:
     try:
         return decompress(path.read_bytes(), where=str(path))
     except OSError as error:
-        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise DataError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def _with_channels(images: Pixels) -> Pixels:

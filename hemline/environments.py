@@ -371,7 +371,7 @@ def _run(command: list[str]) -> str:
             timeout=_SECONDS,
         )
     except OSError as error:
-        raise HemlineError(f"{command[0]}: {(error.strerror or str(error)).lower()}") from error
+        raise HemlineError(f"{command[0]}: {files.reason_of(error)}") from error
     except subprocess.TimeoutExpired as error:
         raise HemlineError(f"{command[0]} was not done after {_SECONDS:g} s") from error
     if done.returncode:

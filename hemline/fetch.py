@@ -188,7 +188,7 @@ def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
         try:
             path = next((each for each in candidates if each.exists()), None)
         except OSError as error:
-            raise DataError(f"cannot read {folder}: {(error.strerror or '').lower()}") from error
+            raise DataError(f"cannot read {folder}: {files.reason_of(error)}") from error
         if path is None:
             raise DataError(f"no {file.name} (or .gz) in {folder}")
         contents[file.role] = read_file(path)
@@ -220,7 +220,7 @@ def _resolve(url: str) -> None:
             socket.getaddrinfo(host, 443)
             answer.append("")
         except OSError as error:
-            answer.append(error.strerror or str(error))
+            answer.append(files.reason_of(error))
 
     thread = threading.Thread(target=look_up, daemon=True)
     thread.start()

@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(path)
     except OSError as error:
-        raise HemlineError(f"cannot write {path}: {_reason(error)}") from error
+        raise HemlineError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
+        raise FileFormatError(f"cannot read {path}: {reason_of(error)}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -91,8 +91,13 @@ def sha256_of(path: Path) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     except OSError as error:
-        raise FileFormatError(f"cannot read {path}: {_reason(error)}") from error
+        raise FileFormatError(f"cannot read {path}: {reason_of(error)}") from error
     return digest.hexdigest()
+
+
+def reason_of(error: OSError) -> str:
+    """Return why the system refused, in lower case, for the end of a message."""
+    return (error.strerror or str(error)).lower()
 
 
 def fingerprint(document: Any) -> str:
@@ -113,13 +118,13 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / ".lock").open("a")
     except OSError as error:
-        raise HemlineError(f"cannot write in {folder}: {_reason(error)}") from error
+        raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
     with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise HemlineError(f"cannot lock {folder}: {_reason(error)}") from error
+                raise HemlineError(f"cannot lock {folder}: {reason_of(error)}") from error
             raise BusyError(
                 f"another hemline command works in {folder}: wait for it, or name another folder"
             ) from error
@@ -143,7 +148,3 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{text} is too large for a number")
     return value
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()

@@ -71,9 +71,7 @@ def _told(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HemlineError(
-            f"cannot write {folder}: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise HemlineError(f"cannot write {folder}: {files.reason_of(error)}") from error
 
 
 def _remove_unfinished(parent: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.files import reason_of
 from hemline.version import VERSION
 
 # name: (module with `add_arguments` and `run`, one line of help)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
         return ENDED_BY_READER
     except OSError as error:  # a folder without permission, a full disk
         where = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {where}{(error.strerror or str(error)).lower()}", file=sys.stderr)
+        print(f"error: {where}{reason_of(error)}", file=sys.stderr)
         return 1
 
 

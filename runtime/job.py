@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
-from hemline.files import parse_json
+from hemline.files import parse_json, reason_of
 from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.pixels import Pixels
 from hemline.runtime.backends import (
@@ -283,7 +283,7 @@ def _save_logits(job: Job, cell: JobCell, logits: npt.NDArray[np.float32]) -> st
     try:
         np.save(path, logits)
     except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        raise DataError(f"cannot write {path}: {reason_of(error)}") from error
     return str(path)
 
 

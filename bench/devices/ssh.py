@@ -227,7 +227,7 @@ class SshDevice:
         try:
             state = path.stat()
         except OSError as error:
-            raise DataError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
+            raise DataError(f"cannot read {path}: {files.reason_of(error)}") from error
         key = (path, state.st_mtime_ns, state.st_size)
         if key not in self._hashes:
             self._hashes[key] = files.sha256_of(path)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError, UsageError
 from hemline.export.foreign.confined import Description, TensorFacts
+from hemline.files import reason_of
 from hemline.specs import Format, InputSpec, OutputSpec
 
 S = TypeVar("S")
@@ -101,7 +102,7 @@ def _text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is no text in UTF-8: one class name a line") from error
     if not text.strip():

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import DataError, HemlineError, UsageError
+from hemline.files import reason_of
 from hemline.pictures.images import read_array, read_stream
 from hemline.pixels import NO_MEMORY, Pixels
 from hemline.runtime.input.frames import LARGEST_BYTES, Read, image_frames, raw_frames
@@ -129,8 +130,7 @@ def standard_input() -> Read:
             chunk: bytes = stream.read1(count)
             return chunk
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise DataError(f"cannot read standard input: {reason}") from error
+            raise DataError(f"cannot read standard input: {reason_of(error)}") from error
 
     return read
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hemline.errors import DataError
+from hemline.files import reason_of
 from hemline.pictures.images import ENDINGS, read_picture
 from hemline.pixels import NO_MEMORY
 from hemline.runtime.input.streams import Frame
@@ -60,8 +61,7 @@ def _files(folder: Path) -> dict[str, _State]:
                 if facts.st_size:
                     found[entry.name] = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"cannot watch {folder}: {reason}") from error
+        raise DataError(f"cannot watch {folder}: {reason_of(error)}") from error
     return found
 
 
