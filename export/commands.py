@@ -177,8 +177,13 @@ def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path
                 return known
     from hemline.train.commands import run_training, summary
     from hemline.train.recipe import find_recipe
+    from hemline.train.request import TrainRequest
 
-    recipe = "quick" if quick else find_model(model).recipe
-    card = run_training(model, find_recipe(recipe), recipe, 1, folder, data)
+    row = find_model(model)
+    recipe = "quick" if quick else row.recipe
+    request = TrainRequest(
+        model=row, recipe=find_recipe(recipe), recipe_name=recipe, seed=1, folder=folder
+    )
+    card = run_training(request, load_images("fashion-mnist", fetch_options(data)))
     say(summary(card, folder))
     return folder

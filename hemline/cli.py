@@ -18,6 +18,7 @@ from hemline.version import VERSION
 COMMANDS: dict[str, str] = {
     "data": "hemline.data_commands",
     "train": "hemline.train.commands",
+    "recipe": "hemline.train.commands",
     "baseline": "hemline.train.baselines.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",

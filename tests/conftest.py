@@ -71,7 +71,8 @@ def train_checkpoint(images: Images) -> Callable[..., Card]:
         quiet_keras()
         from hemline.train.models import MODELS
         from hemline.train.recipe import Recipe
-        from hemline.train.training import TrainRequest, train
+        from hemline.train.request import TrainRequest
+        from hemline.train.training import train
 
         stop_after = changes.pop("stop_after", None)
         seed = changes.pop("seed", 1)

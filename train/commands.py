@@ -1,11 +1,10 @@
-"""`hemline train`."""
+"""`hemline train` and `hemline recipe`."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,14 @@ import click
 
 from hemline.card import Card, Epoch
 from hemline.console import data_option, fetch_options, quiet, say
+from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import load_images
 from hemline.train.checkpoint import is_checkpoint
-from hemline.train.models import MODELS, find_model
-from hemline.train.recipe import Recipe, find_recipe
+from hemline.train.models import ModelRow, find_model
+from hemline.train.recipe import RECIPES, Recipe
+from hemline.train.recipe_file import named_recipe, recipe_toml
+from hemline.train.request import TrainRequest
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,14 +27,21 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, (kind, default, text) in reversed(Recipe.options().items()):
         flag = f"--{name.replace('_', '-')}"
         flag = f"{flag}/--no-{name.replace('_', '-')}" if kind is bool else flag
-        text = f"{text[0].upper()}{text[1:]} (fast: {default})."
+        shown = "the model's own" if default is None else default
+        text = f"{text[0].upper()}{text[1:]} (fast: {shown})."
         command = click.option(flag, name, type=kind, default=None, help=text)(command)
     return command
 
 
 @click.command()
 @click.argument("model", default="hem-50k")
-@click.option("--recipe", "recipe_name", help="fast or quick (default: the model's own).")
+@click.option(
+    "--recipe",
+    "recipe_given",
+    metavar="RECIPE",
+    help=f"One of {', '.join(RECIPES)}; a TOML file; or a checkpoint, to train like that one "
+    "(default: the model's own).",
+)
 @click.option(
     "--seed",
     default=1,
@@ -48,71 +57,124 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--force", is_flag=True, help="Replace a finished checkpoint in the folder.")
 @click.option("--restart", is_flag=True, help="Forget an unfinished run in the folder.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Checkpoint whose answers are learned from too (distillation); several are averaged.",
+)
+@click.option(
+    "--weights",
+    metavar="WEIGHTS",
+    help="Transfer models: imagenet (fetched by Keras), a file of weights, or random "
+    "(default: imagenet).",
+)
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that TensorBoard reads; each epoch's figures are written there.",
+)
+@click.option(
+    "--dataset",
+    type=click.Choice(list(DATASETS)),
+    default="fashion-mnist",
+    show_default=True,
+    help="What to train on, unless --data says otherwise.",
+)
 @data_option
 @recipe_options
 def train(
     model: str,
-    recipe_name: str | None,
+    recipe_given: str | None,
     seed: int,
     output: Path | None,
     force: bool,
     restart: bool,
+    teachers: tuple[Path, ...],
+    weights: str | None,
+    tensorboard: Path | None,
+    dataset: str,
     data: Path | None,
     **given: Any,
 ) -> None:
-    """Train a model on Fashion-MNIST and write its checkpoint.
+    """Train a model and write its checkpoint.
 
     The same command goes on where an interrupted one stopped.
     """
     row = find_model(model)
-    name = recipe_name or row.recipe
+    file = _weights(row, weights)
+    name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))
     changes = {key: value for key, value in given.items() if value is not None}
-    recipe = replace(find_recipe(name), **changes)
     folder = output or Path("checkpoints") / row.name
     if is_checkpoint(folder) and not force:
         raise UsageError(f"{folder} holds a finished checkpoint: use --force or another --output")
-    with _resumable(restart):
-        card = run_training(
-            model,
-            recipe,
-            f"{name}, changed" if changes else name,
-            seed,
-            folder,
-            data,
-            restart=restart,
-        )
-    click.echo(summary(card, folder))
-
-
-def run_training(
-    model: str,
-    recipe: Recipe,
-    recipe_name: str,
-    seed: int,
-    folder: Path,
-    data: Path | None,
-    *,
-    restart: bool = False,
-) -> Card:
-    """Load the data, train with progress on stderr, and return the card."""
-    images = load_images("fashion-mnist", fetch_options(data))
-    say(f"training {model} ({MODELS[model].summary}) by recipe {recipe_name}, seed {seed}")
-    from hemline.train.tensorflow import quiet_keras
-
-    quiet_keras()
-    from hemline.train.training import TrainRequest
-    from hemline.train.training import train as train_model
-
     request = TrainRequest(
-        model=find_model(model),
-        recipe=recipe,
-        recipe_name=recipe_name,
+        model=row,
+        recipe=recipe.with_changes(changes),
+        recipe_name=f"{name}, changed" if changes else name,
         seed=seed,
         folder=folder,
         restart=restart,
+        teachers=teachers,
+        weights=file,
     )
-    with _EpochPrinter(recipe.epochs) as printer:
-        return train_model(request, images, on_epoch=printer)
+    with _resumable(restart):
+        images = load_images(dataset, fetch_options(data))
+        card = run_training(request, images, tensorboard=tensorboard)
+    click.echo(summary(card, folder))
+
+
+@click.command()
+@click.argument("recipe", default="fast")
+def recipe(recipe: str) -> None:
+    """Print a recipe as a TOML file, to change it and to train by it.
+
+    RECIPE is the name of one, a TOML file, or a checkpoint that was trained by one.
+    """
+    click.echo(recipe_toml(named_recipe(recipe)[1]), nl=False)
+
+
+def own_recipe(model: ModelRow, *, pretrained: bool) -> str:
+    """Return the name of a model's default recipe."""
+    return (model.transfer_recipe if pretrained else None) or model.recipe
+
+
+def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | None = None) -> Card:
+    """Train with progress on stderr, and return the card."""
+    model = request.model
+    say(
+        f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
+        f"{request.recipe_name}, seed {request.seed}"
+    )
+    from hemline.train.tensorflow import quiet_keras
+
+    quiet_keras()
+    from hemline.train.tensorboard import EpochLog
+    from hemline.train.training import train as train_model
+
+    with contextlib.ExitStack() as stack:
+        printer = stack.enter_context(_EpochPrinter(request.recipe.epochs))
+        listeners: list[Callable[[Epoch, int], None]] = [printer]
+        if tensorboard is not None:
+            listeners.append(stack.enter_context(contextlib.closing(EpochLog(tensorboard))))
+
+        def tell(epoch: Epoch, epochs: int) -> None:
+            for listener in listeners:
+                listener(epoch, epochs)
+
+        return train_model(request, images, on_epoch=tell)
+
+
+def _weights(model: ModelRow, choice: str | None) -> Path | None:
+    """Return the file of pretrained weights that was asked for; None for random ones."""
+    if model.transfer_recipe is None:
+        if choice is not None:
+            raise UsageError(f"{model.name} has no pretrained weights: leave --weights out")
+        return None
+    from hemline.train.pretrained import pretrained_weights
+
+    return pretrained_weights(model, choice or "imagenet")
 
 
 @contextlib.contextmanager
@@ -131,7 +193,7 @@ def summary(card: Card, folder: Path) -> str:
     return (
         f"{folder}: {card.model}, {card.parameters:,} parameters, {card.macs / 1e6:.1f} M MAC, "
         f"validation {100 * validation.accuracy:.2f} %, test {100 * test.accuracy:.2f} %, "
-        f"{card.training_seconds:.0f} s ({card.precision})"
+        f"{len(card.history)} epochs, {card.training_seconds:.0f} s ({card.precision})"
     )
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,37 +20,15 @@ from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.distillation import read_teachers
 from hemline.train.evaluation import Predictor
 from hemline.train.fitting import OnEpoch, Run, Trained, fit
-from hemline.train.models import ModelRow, count_macs
+from hemline.train.models import count_macs
 from hemline.train.pipeline import TrainingData, split_images
 from hemline.train.progress import clear_progress
-from hemline.train.recipe import Recipe, resolve_precision
+from hemline.train.recipe import resolve_precision
+from hemline.train.request import TrainRequest
 from hemline.vector import TestVector
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 _VECTORS = 2  # enough to see a wrong build on a device; each costs 0.6 kB in every artifact
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainRequest:
-    """What to train.
-
-    model: row of the MODELS table.
-    recipe: how; recipe_name is what it is called in the card.
-    seed: of weights, order and augmentation.
-    folder: of the checkpoint.
-    restart: forget an unfinished run in the folder.
-    teachers: folders of checkpoints whose answers are learned from too.
-    weights: file of pretrained weights for the layers below a transfer model's top.
-    """
-
-    model: ModelRow
-    recipe: Recipe
-    recipe_name: str
-    seed: int
-    folder: Path
-    restart: bool = False
-    teachers: tuple[Path, ...] = ()
-    weights: Path | None = None
 
 
 def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:

@@ -1,0 +1,91 @@
+"""Recipes as TOML files, which people write, share and keep.
+
+A file has fields of Recipe; those that it does not name are of the recipe `base` (by default fast).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from hemline.card import Card, Scalar
+from hemline.errors import FileFormatError, HemlineError, UnknownNameError
+from hemline.schema import load
+from hemline.train.checkpoint import CARD_NAME, is_checkpoint
+from hemline.train.recipe import RECIPES, Recipe, find_recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_BASE = "base"
+_LARGEST_BYTES = 1 << 16
+
+
+def named_recipe(name: str) -> tuple[str, Recipe]:
+    """Return what a recipe is called and the recipe: a name, a TOML file, a checkpoint or a card.
+
+    Raises UnknownNameError with the nearest name, FileFormatError for a file that is no recipe.
+    """
+    if name in RECIPES:
+        return name, find_recipe(name)
+    path = Path(name)
+    if is_checkpoint(path):
+        path = path / CARD_NAME
+    if path.name == CARD_NAME and path.is_file():
+        card = load(Card, path)
+        return card.recipe, _checked(card.recipe_fields, Recipe(), str(path))
+    if path.suffix == ".toml" or path.is_file():
+        return path.stem, read_recipe(path)
+    raise UnknownNameError("recipe", name, RECIPES)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a TOML file; raises FileFormatError."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_BYTES + 1)
+    except OSError as error:
+        raise FileFormatError(
+            f"cannot read the recipe {path}: {(error.strerror or str(error)).lower()}"
+        ) from error
+    if len(content) > _LARGEST_BYTES:
+        raise FileFormatError(f"{path} is no recipe: it has over {_LARGEST_BYTES} bytes")
+    try:
+        fields = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{path} is no recipe, it is not TOML: {error}") from error
+    base = fields.pop(_BASE, "fast")
+    if not isinstance(base, str):
+        raise FileFormatError(f"{path}: {_BASE} must be the name of a recipe, not {base!r}")
+    try:
+        recipe = find_recipe(base)
+    except UnknownNameError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    return _checked(fields, recipe, str(path))
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """Return a recipe as the text of a TOML file, each field with what it is."""
+    lines = []
+    for name, (_, _, text) in Recipe.options().items():
+        value: Scalar = getattr(recipe, name)
+        # TOML has no word for "the model's own": such a field is left out
+        lines.append(f"# {name}: {text}" if value is None else f"{name} = {_toml(value)}  # {text}")
+    return "\n".join(lines) + "\n"
+
+
+def _checked(fields: dict[str, Scalar], base: Recipe, where: str) -> Recipe:
+    try:
+        return base.with_changes(fields)
+    except (HemlineError, TypeError) as error:
+        raise FileFormatError(f"{where}: {error}") from error
+
+
+def _toml(value: Scalar) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # JSON's texts are TOML's basic strings
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
