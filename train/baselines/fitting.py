@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -40,10 +41,11 @@ Tell = Callable[[dict[str, Any]], None]
 def main() -> None:
     """Fit as request.json in the folder of the first argument says; an error is an event too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it, and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    folder = Path(sys.argv[1])
+    threading.Thread(target=_end_with_parent, args=(folder,), daemon=True).start()
     tell = _events()
     try:
-        tell(fit_and_score(Path(sys.argv[1]), tell))
+        tell(fit_and_score(folder, tell))
     except MemoryError:
         tell({"error": "there is too little memory for it: close something, or use --limit"})
     except Exception as error:  # noqa: BLE001 — the parent makes one line of any
@@ -138,9 +140,13 @@ def _events() -> Tell:
     return lambda event: print(json.dumps(event), file=stream, flush=True)
 
 
-def _end_with_parent() -> None:
-    """End this process when its standard input is closed, however the parent came to its end."""
+def _end_with_parent(folder: Path) -> None:
+    """End this process when the parent is gone, which closes its standard input, however it went.
+
+    A parent that was killed could not remove the folder.
+    """
     sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

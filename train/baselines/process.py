@@ -75,9 +75,7 @@ def fit_in_child(
     """
     with tempfile.TemporaryDirectory(prefix="hemline-baseline-") as name:
         folder = Path(name)
-        _write_parts(folder, data, images)
-        request = {"baseline": baseline.name, "seed": seed, "threads": threads}
-        write_json(folder / "request.json", request)
+        write_request(folder, baseline, data, images, seed=seed, threads=threads)
         with _child(folder, threads) as child:
             complaints = Complaints(child.stderr)
             for event in _events(child, on_progress):
@@ -90,7 +88,18 @@ def fit_in_child(
     raise HemlineError(f"{baseline.name} ended without a result {how}{memory}")
 
 
-def _write_parts(folder: Path, data: TrainingData, images: Images) -> None:
+def write_request(
+    folder: Path,
+    baseline: Baseline,
+    data: TrainingData,
+    images: Images,
+    *,
+    seed: int,
+    threads: int,
+) -> None:
+    """Write what `fitting.fit_and_score` reads."""
+    request = {"baseline": baseline.name, "seed": seed, "threads": threads}
+    write_json(folder / "request.json", request)
     parts = {
         "train": (data.train_images, data.train_labels),
         "validation": (data.validation_images, data.validation_labels),

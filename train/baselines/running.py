@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hemline import schema
@@ -58,7 +58,8 @@ def run_baseline(
     whole = data.split.limit is None
     found = _read(kept) if whole and not request.again else None
     if found is not None:
-        return found
+        # what is only said of the figures may have been put better since
+        return replace(found, note=request.baseline.note)
     fit = fit_in_child(
         request.baseline,
         data,
@@ -107,10 +108,11 @@ def _read(path: Path) -> BaselineResult | None:
     if not path.exists():
         return None
     try:
-        return schema.load(BaselineResult, path)
+        found = schema.load(BaselineResult, path)
     except HemlineError as error:
         log.warning("%s: it is measured anew", error)
         return None
+    return found
 
 
 def _keep(path: Path, result: BaselineResult) -> None:
