@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from hemline.class_names import parse_labels
 from hemline.errors import HemlineError
 from hemline.fetch import FetchOptions
+from hemline.own_data.reading import Reading
 
+_LARGEST_SIDE = 1024  # pixels that a small classifier can be asked to take
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -27,21 +33,107 @@ def quiet() -> bool:
     return context is not None and bool((context.find_root().obj or {}).get("quiet"))
 
 
-def data_option(command: F) -> F:
-    """Add --data (HEMLINE_DATA) to a command, given to it as `data`."""
-    option = click.option(
+class ImageSize(click.ParamType):
+    """HEIGHTxWIDTH in pixels, or one number for both."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Return (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().replace("×", "x").split("x")
+        sides = [int(part) for part in parts if part.isdecimal()]
+        if len(sides) != len(parts) or len(sides) > 2:
+            self.fail(f"{value!r} is no size: 64x96 (height x width), or 64 for both", param, ctx)
+        if not 1 <= min(sides) <= max(sides) <= _LARGEST_SIDE:
+            self.fail(f"{value!r}: a side has from 1 to {_LARGEST_SIDE} pixels", param, ctx)
+        return sides[0], sides[-1]
+
+
+_DATA_OPTIONS = (
+    click.option(
         "--data",
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=click.Path(path_type=Path, exists=True),
         envvar="HEMLINE_DATA",
         show_envvar=True,
-        help="Folder with the four IDX files (.gz or not); nothing is downloaded then.",
-    )
-    return option(command)
+        help="Your own images: a folder with a folder for each class, or an .npz with x and y; or "
+        "a folder with the four IDX files. Nothing is downloaded then.",
+    ),
+    click.option(
+        "--image-size",
+        type=ImageSize(),
+        help="Bring your own images to this size (default: the one that all have).",
+    ),
+    click.option(
+        "--channels",
+        type=click.Choice(["1", "3"]),
+        help="Make your own images gray (1) or colour (3) (default: gray if all are).",
+    ),
+    click.option(
+        "--labels",
+        help="Names of the classes of your .npz: a file with one a line, or a,b,…",
+    ),
+    click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
+)
 
 
-def fetch_options(data: Path | None, *, offline: bool = False) -> FetchOptions:
+def data_option(command: F) -> F:
+    """Add --data (HEMLINE_DATA), and how own images are read, given as `data: FetchOptions`."""
+
+    @functools.wraps(command)
+    def with_data(
+        *arguments: Any,
+        data: Path | None,
+        image_size: tuple[int, int] | None,
+        channels: str | None,
+        labels: str | None,
+        skip_broken: bool,
+        **others: Any,
+    ) -> Any:
+        reading = Reading(
+            size=image_size,
+            channels=None if channels is None else int(channels),
+            labels=None if labels is None else parse_labels(labels),
+            skip_broken=skip_broken,
+            on_progress=ReadingProgress(),
+        )
+        options = FetchOptions(folder=data, reading=reading)
+        return command(*arguments, data=options, **others)
+
+    decorated: Any = with_data
+    for option in reversed(_DATA_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+def fetch_options(data: FetchOptions, *, offline: bool = False) -> FetchOptions:
     """Return where to look for a data set."""
-    return FetchOptions(folder=data, offline=offline)
+    return replace(data, offline=offline)
+
+
+class ReadingProgress:
+    """Tell how many files have been read: a bar on a terminal, one line elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._begun = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that `done` of `total` files have been read."""
+        if not self._begun:
+            self._begun = True
+            if sys.stderr.isatty() and not quiet():
+                self._bar = click.progressbar(length=total, label="reading", file=sys.stderr)
+                self._bar.__enter__()
+            else:
+                say(f"reading {total:,} images")
+        if self._bar is not None:
+            self._bar.update(done - self._bar.pos)
+            if done == total:
+                self._bar.__exit__(None, None, None)
 
 
 def require_matplotlib() -> None:

@@ -45,16 +45,17 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A row of the DATASETS table.
+    """A row of the DATASETS table, or data of the user's own.
 
-    name: key in the table.
+    name: key in the table, or what the user's folder is called.
     title: as it is written in texts.
     labels: class names in the order of their indices.
-    files: the four IDX files.
+    files: the four IDX files; none of the user's own data.
     system_folder: where a system package puts them; None where there is none.
     mirrors: folders on HTTPS servers that have the files as .gz.
     debian_package: that contains them; None where there is none.
     preprocessing: how an image of another size becomes one like these.
+    may_flip: whether an image flipped left to right is still one of its class.
     """
 
     name: str
@@ -65,15 +66,25 @@ class Dataset:
     mirrors: tuple[str, ...]
     debian_package: str | None
     preprocessing: Preprocessing = "stretch"
+    may_flip: bool = True
+
+    @property
+    def is_own(self) -> bool:
+        """Tell whether this is data of the user's own, which only the user can find."""
+        return not self.files
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
     """A data set in memory: images uint8 (n, height, width, channels), labels uint8 (n,).
 
-    sha256: file name to hash of the decompressed bytes.
+    sha256: file name to hash of the decompressed bytes; of the user's own data, train and test to
+        the hash of pixels and labels.
     verified: whether every hash is the official one.
     source: where the files were read, for texts.
+    test_indices: of the user's own data without a test part: positions among all images, in their
+        order here, that were drawn for test, ascending.
+    train_names, test_names: of each of the user's own images, for texts: its file.
     """
 
     dataset: Dataset
@@ -84,6 +95,9 @@ class Images:
     sha256: dict[str, str]
     verified: bool
     source: str
+    test_indices: tuple[int, ...] = ()
+    train_names: tuple[str, ...] = ()
+    test_names: tuple[str, ...] = ()
 
 
 def _files(
@@ -144,6 +158,7 @@ DATASETS: dict[str, Dataset] = {
             "https://storage.googleapis.com/cvdf-datasets/mnist",
         ),
         debian_package=None,
+        may_flip=False,
     ),
 }
 

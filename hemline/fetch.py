@@ -1,7 +1,8 @@
 """Find a data set: the user's folder, the cache, the system's folder, HTTPS mirrors, Debian.
 
 The first source that has all files with the right SHA-256 wins. Only verified files enter the
-cache; a folder that the user names may hold others, which are then called unverified.
+cache; a folder that the user names may hold others, which are then called unverified, or images of
+the user's own (hemline/own_data/).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemline import files
@@ -34,6 +35,8 @@ from hemline.dataset import (
 )
 from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError
+from hemline.own_data.loading import load_own
+from hemline.own_data.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +45,27 @@ STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
 FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
+_DECODED = "decoded"  # in the cache: the user's own images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchOptions:
     """Where to look.
 
-    folder: the user's own; nothing else is tried when it is given.
+    folder: the user's own, or an .npz; nothing else is tried when it is given.
     cache: folder of all data sets; None for the XDG cache.
     offline: use no network.
     mirrors: replace the data set's own.
+    reading: how images of the user's own are read.
+    named_with: how the user names a folder, for texts.
     """
 
     folder: Path | None = None
     cache: Path | None = None
     offline: bool = False
     mirrors: tuple[str, ...] | None = None
+    reading: Reading = field(default_factory=Reading)
+    named_with: str = "--data or HEMLINE_DATA"
 
 
 def cache_folder() -> Path:
@@ -81,12 +89,15 @@ def cache_folder() -> Path:
 def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """Return a data set's arrays from the first source that has it.
 
+    Where the user's folder has other images than IDX files, they are returned, whatever the name.
     Raises FetchError listing what each source said, DataError for a damaged folder of the user.
     """
     options = options or FetchOptions()
     dataset = find_dataset(name)
     if options.folder is not None:
-        return _from_user(dataset, options.folder)
+        if _has_idx_files(dataset, options.folder):
+            return _from_user(dataset, options.folder)
+        return load_own(options.folder, options.reading, cache=_decoded(options))
     reasons = []
     for title, source in _sources(dataset, options):
         try:
@@ -100,8 +111,26 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
         return images
     raise FetchError(
         f"{dataset.title} was found nowhere; put its four IDX files into a folder and name it with "
-        f"--data or HEMLINE_DATA ({'; '.join(reasons)})"
+        f"{options.named_with} ({'; '.join(reasons)})"
     )
+
+
+def _has_idx_files(dataset: Dataset, folder: Path) -> bool:
+    """Tell whether a folder has one of a data set's files, or nothing at all."""
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {".npz"}
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {files.reason_of(error)}") from error
+    idx = {name for file in dataset.files for name in (file.name, f"{file.name}.gz")}
+    return not names or bool(names & idx)
+
+
+def _decoded(options: FetchOptions) -> Path | None:
+    """Return where decoded images are kept, or None where there is no place for them."""
+    try:
+        return (options.cache or cache_folder()) / _DECODED
+    except FetchError:
+        return None
 
 
 def _from_user(dataset: Dataset, folder: Path) -> Images:

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from hemline.card import Card, Epoch
-from hemline.console import data_option, fetch_options, quiet, say
+from hemline.console import data_option, quiet, say
 from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
-from hemline.fetch import load_images
+from hemline.fetch import FetchOptions, load_images
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.models import ModelRow, find_model
 from hemline.train.recipe import RECIPES, Recipe
@@ -95,7 +95,7 @@ def train(
     weights: str | None,
     tensorboard: Path | None,
     dataset: str,
-    data: Path | None,
+    data: FetchOptions,
     **given: Any,
 ) -> None:
     """Train a model and write its checkpoint.
@@ -120,7 +120,7 @@ def train(
         weights=file,
     )
     with _resumable(restart):
-        images = load_images(dataset, fetch_options(data))
+        images = load_images(dataset, data)
         card = run_training(request, images, tensorboard=tensorboard)
     click.echo(summary(card, folder))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError, UsageError
 from hemline.export.foreign.confined import Description, TensorFacts
-from hemline.files import reason_of
 from hemline.specs import Format, InputSpec, OutputSpec
 
 S = TypeVar("S")
@@ -75,39 +73,6 @@ def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> P
     if not (low < high and math.isfinite(high - low)):
         raise UsageError(f"--pixels must rise, {pixels!r} does not")
     return PixelScale.of_range(low, high)
-
-
-def parse_labels(labels: str) -> tuple[str, ...]:
-    """Return class names: from a file with one a line or all in one line, or from the text itself.
-
-    Raises UsageError for an empty or repeated name, FileFormatError for a file that is no text.
-    """
-    where, text = "--labels", labels
-    # Path.exists raises for a text that is too long for a name
-    if "," not in labels or os.path.exists(labels):  # noqa: PTH110
-        where, text = labels, _text(Path(labels))
-    lines = text.strip().splitlines()
-    names = [name.strip() for name in (lines[0].split(",") if len(lines) == 1 else lines)]
-    if "" in names:
-        raise UsageError(f"{where}: name {names.index('') + 1} is empty")
-    if len(names) < 2:
-        raise UsageError(f"{where} names one class: one name a line, or with commas between them")
-    repeated = [name for at, name in enumerate(names) if name in names[:at]]
-    if repeated:
-        raise UsageError(f"{where} names {repeated[0]!r} twice: every class has a name of its own")
-    return tuple(names)
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is no text in UTF-8: one class name a line") from error
-    if not text.strip():
-        raise UsageError(f"{path} names no class: one class name a line")
-    return text
 
 
 def takes_channels_first(found: Description, path: Path) -> bool:

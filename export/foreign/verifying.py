@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 
 from hemline import schema
+from hemline.class_names import parse_labels
 from hemline.console import say
 from hemline.errors import GateError, UnstampedError, UsageError
 from hemline.export.foreign.admission import Admission, AdmissionRequest, admit
 from hemline.export.foreign.self_check import FileVerdict, check_file
-from hemline.export.foreign.specs import Gives, parse_labels, parse_pixels
+from hemline.export.foreign.specs import Gives, parse_pixels
 from hemline.stamp import read_stamped
 from hemline.statistics import wilson
 

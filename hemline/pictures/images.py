@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -11,7 +12,7 @@ import numpy as np
 from hemline.errors import BackendError, DataError
 from hemline.pictures import netpbm
 from hemline.pictures.npy import npy_errors
-from hemline.pictures.preprocessing import Preprocess, model_pixels
+from hemline.pictures.preprocessing import Preprocess, as_picture, model_pixels
 from hemline.pictures.scaling import LARGEST_SIDE
 from hemline.pixels import Pixels
 from hemline.specs import InputSpec
@@ -39,6 +40,8 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
     8: lambda image: image[:, ::-1].swapaxes(0, 1),
 }
+_LYING = (5, 6, 7, 8)  # height and width change places
+_ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") -> Pixels:
@@ -81,19 +84,56 @@ def read_stream(stream: BinaryIO, name: str, side: int = 0) -> Pixels:
     stream.seek(0)
     if start[:2] not in netpbm.MAGICS:
         return _decoded(stream, name, side)
+    header = _netpbm_header(stream, name)
+    stream.seek(0)
     try:
-        header = netpbm.read_header(stream.read(8192).__getitem__)
-        _require_small(header, name)
-        stream.seek(0)
         return netpbm.read_netpbm(stream.read(header.size_bytes))
-    except IndexError as error:
-        raise DataError(f"cannot read {name}: it is cut short") from error
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Return the (height, width) that read_picture gives, reductions aside, from the file's header.
+
+    Raises DataError, naming the file.
+    """
+    if path.suffix.lower() == ".npy":
+        height, width, _ = as_picture(read_picture(path)).shape
+        return height, width
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            stream.seek(0)
+            if start[:2] in netpbm.MAGICS:
+                header = _netpbm_header(stream, str(path))
+                return header.height, header.width
+            with _opened(stream, str(path)) as image:
+                lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+                return (image.width, image.height) if lying else (image.height, image.width)
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _netpbm_header(stream: BinaryIO, name: str) -> netpbm.Header:
+    try:
+        header = netpbm.read_header(stream.read(8192).__getitem__)
+    except IndexError as error:
+        raise DataError(f"cannot read {name}: it is cut short") from error
+    except DataError as error:
+        raise DataError(f"cannot read {name}: {error}") from error
+    _require_small(header, name)
+    return header
+
+
 def _decoded(stream: BinaryIO, name: str, side: int) -> Pixels:
     """Return the pixels of what pillow reads."""
+    with _opened(stream, name) as image:
+        return _pixels(image, name, side)
+
+
+@contextlib.contextmanager
+def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """Yield what pillow reads, its pixels not yet unpacked; what it raises becomes a DataError."""
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
@@ -106,7 +146,7 @@ def _decoded(stream: BinaryIO, name: str, side: int) -> Pixels:
             warnings.simplefilter("ignore")  # what is wrong with metadata is no matter here
             with Image.open(stream) as image:
                 _require_small(image, name)
-                return _pixels(image, name, side)
+                yield image
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
@@ -122,7 +162,7 @@ def _require_small(image: Image.Image | netpbm.Header, name: str) -> None:
 
 
 def _pixels(image: Image.Image, name: str, side: int) -> Pixels:
-    turned = _UPRIGHT.get(image.getexif().get(0x0112, 1), _UPRIGHT[1])
+    turned = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])
     _tell_of_more(image, name)
     draft = max(_DRAFT_SIDE, side)
     image.draft(None, (draft, draft))

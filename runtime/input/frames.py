@@ -15,13 +15,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from math import prod
-from typing import Any
-
-import numpy as np
 
 from hemline.errors import DataError
 from hemline.pictures import netpbm
-from hemline.pictures.npy import npy_errors
+from hemline.pictures.npy import npy_errors, read_npy_header
 
 LARGEST_BYTES = 64 << 20  # of one frame: more is an error, and is never held in memory
 _CHUNK_BYTES = 1 << 16
@@ -240,27 +237,15 @@ def _npy_size(buffer: _Buffer) -> int:
         raise _BrokenError("a damaged .npy header", 2)
     buffer.require(start, intact=2)
     try:
-        dtype, count = _npy_header(bytes(buffer.held[:start]))
+        shape, dtype = read_npy_header(BytesIO(buffer.held[:start]))
     except npy_errors() as error:
         raise _BrokenError("a damaged .npy header", 2) from error
+    count = prod(shape)
     if count < 0:
         raise _BrokenError("a damaged .npy header", 2)
     if dtype.hasobject:
         raise _BrokenError("a .npy that holds Python objects, which are never loaded", start)
     return _whole(buffer, start + count * dtype.itemsize)
-
-
-def _npy_header(content: bytes) -> tuple[np.dtype[np.generic], int]:
-    """Return the dtype and the number of values. Raises what numpy's parser raises."""
-    stream = BytesIO(content)
-    version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
-    read: Any = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = read(stream)
-    return dtype, prod(shape)
 
 
 def _at(buffer: _Buffer, place: int) -> int:

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
+from hemline.class_names import parse_labels
 from hemline.cli import cli
 from hemline.errors import (
     DataError,
@@ -38,7 +39,6 @@ from hemline.export.foreign.specs import (
     gives,
     input_spec,
     output_spec,
-    parse_labels,
     parse_pixels,
     takes_channels_first,
 )
