@@ -18,7 +18,7 @@ from hemline.errors import DeviceError, HemlineError, JobError
 from hemline.evaluation_set import load_split
 from hemline.job import CellResult, Job, JobCell, JobResult
 from hemline.manifest import Artifact, Manifest
-from hemline.record import Latency, Memory, Record
+from hemline.record import Cell, Latency, Memory, Record
 from hemline.runtime.backends import BACKENDS, installed, version_of
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
@@ -122,6 +122,12 @@ def measure(
     )
     if failed:
         raise next(iter(failed.values()))
+
+
+def key_of(cell: Cell) -> CellKey:
+    """Return what tells a record's cell from the others of its device."""
+    runtime = (cell.runtime, cell.runtime_version)
+    return (cell.artifact_sha256, *runtime, cell.threads, cell.batch)
 
 
 def cells_of(manifest: Manifest, plan: Plan) -> tuple[CellKey, ...]:

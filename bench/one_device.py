@@ -15,13 +15,14 @@ from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.examination import examine
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.devices.ssh import SshDevice
-from hemline.bench.measuring import CellKey, Plan, cells_of, measure
+from hemline.bench.measuring import CellKey, Plan, cells_of, key_of, measure
 from hemline.errors import HemlineError
 from hemline.manifest import Manifest
 from hemline.record import RECORDS_NAME, Instructions, Latency, Memory, Record, read_records
 from hemline.runtime.host import host_facts
 
 Say = Callable[[str], None]
+_NOTHING = "nothing is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +63,11 @@ class Account:
         self.write(fresh)
         self.records.extend(fresh)
 
-    def judge(self, checks: Iterable[Check]) -> None:
+    def judge(self, seen: Check) -> None:
         """Keep what was checked."""
-        for each in checks:
-            self.keep(each.records)
-            if each.status == "wrong":
-                self.wrong.add((each.artifact, each.runtime, each.version))
+        self.keep(seen.records)
+        if seen.status == "wrong":
+            self.wrong.add((seen.artifact, seen.runtime, seen.version))
 
 
 def bench_device(
@@ -78,98 +78,103 @@ def bench_device(
     Raises GateError when an artifact is wrong there, JobError for cells that failed or a device
     that was lost, HemlineError when there is nothing to do; what came before was kept.
     """
-    before = _before(bundle, device) if work.resume else []
+    bench = _Bench(
+        device=device,
+        bundle=bundle,
+        manifest=manifest,
+        work=work,
+        account=account,
+        before=_before(bundle, device) if work.resume else [],
+    )
     if isinstance(device, EmulatedDevice):  # its wall times are no latencies
-        _count(device, bundle, manifest, work, account, before)
+        bench.count(device)
     elif isinstance(device, LocalDevice):  # `verify` has checked what runs here
-        _measure(device, bundle, manifest, work, account, before)
+        bench.measure(manifest, work.plan)
     else:
-        plan = replace(work.plan, runtimes=device.runtimes())
-        _check_and_measure(device, bundle, manifest, replace(work, plan=plan), account, before)
+        bench.check_and_measure()
 
 
-def _check_and_measure(
-    device: Device,
-    bundle: Path,
-    manifest: Manifest,
-    work: Work,
-    account: Account,
-    before: list[Record],
-) -> None:
-    wanted = set(cells_of(manifest, work.plan))
-    if before and device.real_time and wanted <= _timed(before, work.plan):
-        account.records.extend(before)
-        account.say("nothing is missing")
-        return
-    checks = check(bundle, manifest, device, stop=work.stop, say=account.tell)
-    account.judge(checks)
-    right = only_right(manifest, checks)
-    try:
-        if device.real_time and any(each.status == "right" for each in checks):
-            _measure(device, bundle, right, work, account, before)
-    except HemlineError:
-        require_right(checks, device)  # what is wrong there matters more than what was not measured
-        raise
-    require_right(checks, device)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """One device at work.
 
+    device, bundle, manifest, work, account: what bench_device was given.
+    before: records of earlier runs that may stay; none without --resume.
+    """
 
-def _measure(
-    device: Device,
-    bundle: Path,
-    manifest: Manifest,
-    work: Work,
-    account: Account,
-    before: list[Record],
-) -> None:
-    done = _timed(before, work.plan)
-    account.records.extend(
-        r for r in before if isinstance(r.payload, Latency | Memory) and _key(r) in done
-    )
-    if done and set(cells_of(manifest, work.plan)) <= done:
-        account.say("nothing is missing")
-        return
-    measure(
-        bundle,
-        manifest,
-        device,
-        work.plan,
-        skip=done,
-        stop=work.stop,
-        keep=account.keep,
-        say=account.say,
-    )
+    device: Device
+    bundle: Path
+    manifest: Manifest
+    work: Work
+    account: Account
+    before: list[Record]
 
-
-def _count(
-    device: EmulatedDevice,
-    bundle: Path,
-    manifest: Manifest,
-    work: Work,
-    account: Account,
-    before: list[Record],
-) -> None:
-    counted = {_key(record) for record in before if isinstance(record.payload, Instructions)}
-    account.records.extend(record for record in before if _key(record) in counted)
-    runtimes = device.runtimes()
-    missing = [
-        artifact.name
-        for artifact in manifest.artifacts
-        if any(
-            artifact.status_in(*runtime) == "right"
-            and (artifact.sha256, *runtime, 1, 1) not in counted
-            for runtime in runtimes
+    def check_and_measure(self) -> None:
+        """Check every artifact, and measure what is right."""
+        device, account = self.device, self.account
+        plan = replace(self.work.plan, runtimes=device.runtimes())
+        wanted = set(cells_of(self.manifest, plan))
+        if self.before and device.real_time and wanted <= _timed(self.before, plan):
+            account.records.extend(self.before)
+            account.say(_NOTHING)
+            return
+        checks = check(
+            self.bundle,
+            self.manifest,
+            device,
+            stop=self.work.stop,
+            keep=account.judge,
+            say=account.tell,
         )
-    ]
-    if counted and not missing:
-        account.say("nothing is missing")
-        return
-    checks: list[Check] = []
-    for name in missing or [""]:  # of nothing, examine says why
-        one = replace(manifest, artifacts=tuple(a for a in manifest.artifacts if a.name == name))
-        found = examine(bundle, one, device, stop=work.stop, say=account.tell)
-        account.judge(found)
-        checks += found
-    require_right(checks, device)
+        try:
+            if device.real_time and any(each.status == "right" for each in checks):
+                self.measure(only_right(self.manifest, checks), plan)
+        except HemlineError:
+            # what is wrong there matters more than what was not measured
+            require_right(checks, device)
+            raise
+        require_right(checks, device)
+
+    def measure(self, manifest: Manifest, plan: Plan) -> None:
+        """Measure what a manifest has as right, but for the cells that were measured before."""
+        done = _timed(self.before, plan)
+        self.account.records.extend(
+            record
+            for record in self.before
+            if isinstance(record.payload, Latency | Memory) and key_of(record.cell) in done
+        )
+        if done and set(cells_of(manifest, plan)) <= done:
+            self.account.say(_NOTHING)
+            return
+        measure(
+            self.bundle,
+            manifest,
+            self.device,
+            plan,
+            skip=done,
+            stop=self.work.stop,
+            keep=self.account.keep,
+            say=self.account.say,
+        )
+
+    def count(self, device: EmulatedDevice) -> None:
+        """Check and count what was found right here, but for the cells that were counted before."""
+        counted = {key_of(r.cell) for r in self.before if isinstance(r.payload, Instructions)}
+        self.account.records.extend(r for r in self.before if key_of(r.cell) in counted)
+        missing = set(cells_of(self.manifest, Plan(runtimes=device.runtimes()))) - counted
+        if counted and not missing:
+            self.account.say(_NOTHING)
+            return
+        checks = examine(
+            self.bundle,
+            self.manifest,
+            device,
+            wanted=lambda artifact, *runtime: (artifact.sha256, *runtime, 1, 1) in missing,
+            stop=self.work.stop,
+            keep=self.account.judge,
+            say=self.account.tell,
+        )
+        require_right(checks, device)
 
 
 def _before(bundle: Path, device: Device) -> list[Record]:
@@ -185,13 +190,7 @@ def _before(bundle: Path, device: Device) -> list[Record]:
 
 def _timed(records: Iterable[Record], plan: Plan) -> frozenset[CellKey]:
     return frozenset(
-        _key(record)
+        key_of(record.cell)
         for record in records
         if isinstance(record.payload, Latency) and len(record.payload.rounds_ns) >= plan.rounds
     )
-
-
-def _key(record: Record) -> CellKey:
-    cell = record.cell
-    runtime = (cell.runtime, cell.runtime_version)
-    return (cell.artifact_sha256, *runtime, cell.threads, cell.batch)

@@ -31,8 +31,8 @@ Only = Callable[[Artifact, str, str], bool]  # artifact, runtime, version
 Cost = Callable[[Runner, Artifact, str], Record]
 
 
-def nothing() -> None:
-    """Do nothing: nobody wants to stop."""
+def nothing(*_: object) -> None:
+    """Do nothing: nobody wants to stop, or to keep anything."""
 
 
 @runtime_checkable
@@ -88,13 +88,15 @@ def check(
     only: Only | None = None,
     cost: Cost | None = None,
     stop: Callable[[], None] = nothing,
+    keep: Callable[[Check], None] = nothing,
     say: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Run the first validation images of every artifact that fits in every runtime of a device.
 
     `only` says which of them, None for all; `cost` measures something else in the same runner,
-    before it has run anything; `stop` raises when the user has enough. Raises HemlineError when
-    the device cannot be used or no artifact fits, DeviceError when it was lost.
+    before it has run anything; `keep` and `say` get each check as it comes, so that a device that
+    is lost has lost what was under way; `stop` raises when the user has enough. Raises HemlineError
+    when the device cannot be used or no artifact fits, DeviceError when it was lost.
     """
     split = load_split(bundle, "validation", manifest.evaluation_sha256)
     checks = []
@@ -109,9 +111,10 @@ def check(
             for found in _check_runtime(
                 bundle, manifest, split, device, (runtime, version), fitting, reference, cost
             ):
-                stop()
+                keep(found)
                 say(str(found))
                 checks.append(found)
+                stop()
     if not checks:
         raise HemlineError(f"no artifact in {bundle} fits a runtime of {device.name}")
     return tuple(checks)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemline.bench.devices import Runner
-from hemline.bench.devices.checking import Check, check, nothing
+from hemline.bench.devices.checking import Check, Only, check, nothing
 from hemline.bench.devices.emulated import EmulatedDevice
 from hemline.bench.devices.instruction_count import count_instructions
 from hemline.errors import HemlineError
@@ -19,13 +19,14 @@ def examine(
     manifest: Manifest,
     device: EmulatedDevice,
     *,
-    wanted: Callable[[Artifact, str], bool] | None = None,
+    wanted: Only | None = None,
     stop: Callable[[], None] = nothing,
+    keep: Callable[[Check], None] = nothing,
     say: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Check and count the artifacts that were found right here, in the runtimes of the board.
 
-    `wanted` says which of them, by artifact and runtime; None for all. Raises HemlineError when
+    `wanted` says which of them, None for all; the rest as `check` has it. Raises HemlineError when
     there is nothing to examine or the emulator cannot be had.
     """
 
@@ -34,11 +35,11 @@ def examine(
 
     def only(artifact: Artifact, runtime: str, version: str) -> bool:
         right = artifact.status_in(runtime, version) == "right"
-        return right and (wanted is None or wanted(artifact, runtime))
+        return right and (wanted is None or wanted(artifact, runtime, version))
 
     if not any(only(a, *runtime) for a in manifest.artifacts for runtime in device.runtimes()):
         raise HemlineError(
             f"{bundle} has nothing that was found right in a runtime that {device.name} has: "
             f"run `hemline verify {bundle}`"
         )
-    return check(bundle, manifest, device, only=only, cost=count, stop=stop, say=say)
+    return check(bundle, manifest, device, only=only, cost=count, stop=stop, keep=keep, say=say)

@@ -164,6 +164,16 @@ def test_a_lost_device_costs_only_its_own_cells_and_resume_completes_them(
     assert latencies(copy, back) == wanted(manifest, back)
 
 
+def test_a_device_that_is_lost_while_it_is_checked_keeps_what_it_answered_before(
+    copy: Path, manifest: Manifest
+) -> None:
+    board = Board(name="one", lost_after=1)
+    (outcome,) = run(copy, manifest, board)
+    assert isinstance(outcome.error, DeviceError)
+    assert [type(record.payload) for record in records_of(copy, board)] == [Accuracy]
+    assert list(outcome.records) == records_of(copy, board)
+
+
 def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one", breaks="dynamic.tflite")
     (outcome,) = run(copy, manifest, board)

@@ -32,7 +32,7 @@ from hemline.cli import cli
 from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
 from hemline.job import Job, JobCell
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
-from hemline.record import Instructions, Record, read_records
+from hemline.record import Instructions, Record, read_records, write_records
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "artifacts" / "hem-50k"
@@ -70,7 +70,7 @@ def examined(board: str, runtime: str, bundle: Path) -> dict[str, tuple[Equality
         bundle,
         read_manifest(bundle),
         EmulatedDevice(board),
-        wanted=lambda artifact, name: artifact.scheme in SCHEMES and name == runtime,
+        wanted=lambda artifact, name, _: artifact.scheme in SCHEMES and name == runtime,
         say=str,
     )
     found = {}
@@ -191,6 +191,26 @@ class TestOnABoard:
         }
         assert kinds == {"accuracy", "instructions"}
 
+    def test_resume_counts_only_what_is_missing(self, bundle: Path, tmp_path: Path) -> None:
+        copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+        manifest, path = read_manifest(copy), copy / "records.jsonl"
+        only = tuple(a for a in manifest.artifacts if a.name == "int8.tflite")
+        schema.save(copy / MANIFEST_NAME, replace(manifest, artifacts=only))
+        resume = ["bench", str(copy), "--device", PI4, "--resume"]
+        first, second = (CliRunner().invoke(cli, resume) for _ in range(2))
+        assert sorted(line.partition(" on ")[0] for line in first.stdout.splitlines()) == [
+            "int8.tflite in litert",
+            "int8.tflite in tflite-runtime",
+        ]
+        assert (second.stdout, second.stderr) == ("", "nothing is missing\n")
+        whole = read_records(path)
+        lost = (PI4, "litert")
+        write_records(path, (r for r in whole if (r.cell.device, r.cell.runtime) != lost))
+        third = CliRunner().invoke(cli, resume)
+        assert third.stdout.startswith("int8.tflite in litert on emulated:pi4: right")
+        assert len(third.stdout.splitlines()) == 1
+        assert len(read_records(path)) == len(whole)
+
     @on_boards
     def test_the_counts_of_the_default_model_are_those_in_results(self, board: str) -> None:
         if not (BUNDLE / "manifest.json").is_file():
@@ -201,7 +221,7 @@ class TestOnABoard:
             BUNDLE,
             manifest,
             EmulatedDevice(board),
-            wanted=lambda artifact, _: artifact.name in names,
+            wanted=lambda artifact, *_: artifact.name in names,
             say=str,
         )
         fresh = [record for check in checks for record in counts(check)]

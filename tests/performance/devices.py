@@ -115,7 +115,9 @@ def emulated_check() -> Result:
             BUNDLE,
             manifest,
             EmulatedDevice("pi4"),
-            wanted=lambda artifact, runtime: artifact.name == "int8.tflite" and runtime == "litert",
+            wanted=lambda artifact, runtime, _: (
+                (artifact.name, runtime) == ("int8.tflite", "litert")
+            ),
             say=str,
         )
         taken.append(time.perf_counter() - started)
