@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from hemline.baseline_result import conditions_lines, read_results, results_table
 from hemline.bench.comparison import compare
 from hemline.bench.table import bundle_table, conditions_line
 from hemline.bench.verdict import recommend, summarize_choice
@@ -44,6 +45,7 @@ def render(root: Path, name: str) -> str:
     makers: dict[str, Callable[[Path], str]] = {
         "artifacts": _artifacts,
         "training": _training,
+        "baselines": _baselines,
         "performance": _performance,
         "runtimes": _verdicts,
     }
@@ -76,6 +78,12 @@ def _training(root: Path) -> str:
         f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
         f"mean on test {100 * mean:.2f} %.\n"
     )
+
+
+def _baselines(root: Path) -> str:
+    results = read_results(root / "results" / "baselines.jsonl")
+    lines = "\n".join(f"- {line}" for line in conditions_lines(results))
+    return f"{as_markdown(results_table(results))}\n\n{lines}\n"
 
 
 def _performance(root: Path) -> str:

@@ -6,15 +6,14 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hemline.baseline_result import BaselineResult, as_json, conditions_lines, results_table
-from hemline.console import data_option, fetch_options, quiet, say
+from hemline.console import data_option, quiet, say
 from hemline.errors import HemlineError
-from hemline.fetch import load_images
+from hemline.fetch import FetchOptions, load_images
 from hemline.runtime.host import host_facts
 from hemline.tables import Table, as_text
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
@@ -27,7 +26,12 @@ _ALL = "all"
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--dataset", default="fashion-mnist", show_default=True, help="Data set by name.")
+@click.option(
+    "--dataset",
+    default="fashion-mnist",
+    show_default=True,
+    help="What to train on, unless --data has images of your own.",
+)
 @click.option(
     "--seed",
     default=1,
@@ -56,7 +60,7 @@ def baseline(
     limit: int | None,
     force: bool,
     as_lines: bool,
-    data: Path | None,
+    data: FetchOptions,
 ) -> None:
     """Train classifiers of scikit-learn to compare with: NAME… or all; without a name, list them.
 
@@ -67,7 +71,7 @@ def baseline(
         return
     rows = _rows(names)
     _require_scikit_learn()
-    images = load_images(dataset, fetch_options(data))
+    images = load_images(dataset, data)
     from hemline.train.baselines.running import BaselineRequest, run_baseline
 
     results = []

@@ -71,6 +71,7 @@ def fit_and_score(folder: Path, tell: Tell) -> dict[str, Any]:
     return {
         "fit_seconds": round(fitted - started, 1),
         "predict_seconds": round(time.perf_counter() - fitted, 1),
+        "cpu_seconds": round(time.process_time(), 1),
         "correct": correct,
         "converged": converged,
         "peak_memory_bytes": peak_memory_bytes(),
@@ -82,7 +83,7 @@ def _fit(estimator: Any, folder: Path, rounds: Any, tell: Tell) -> bool:
     images, labels = _load(folder, "train")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with contextlib.redirect_stdout(_Rounds(rounds, tell)):  # type: ignore[type-var]
+        with contextlib.redirect_stdout(_Rounds(rounds, tell)):
             estimator.fit(images, labels)
     return not any(issubclass(each.category, ConvergenceWarning) for each in caught)
 

@@ -48,6 +48,7 @@ class Fit:
     """What the child measured.
 
     fit_seconds, predict_seconds: wall time of the fit, and of both splits.
+    cpu_seconds: processor time of the child, of all threads.
     correct: split to its number of right answers.
     converged: whether the fit came to its end before its limit of rounds.
     peak_memory_bytes: largest resident memory of the child.
@@ -55,6 +56,7 @@ class Fit:
 
     fit_seconds: float
     predict_seconds: float
+    cpu_seconds: float
     correct: dict[str, int]
     converged: bool
     peak_memory_bytes: int

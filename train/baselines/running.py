@@ -100,8 +100,7 @@ def cached_path(request: BaselineRequest, images: Images, data: TrainingData) ->
         "validation": data.split.validation_sha256,
         "scikit-learn": importlib.metadata.version("scikit-learn"),
     }
-    name = f"{images.dataset.name}-{row.name}-{fingerprint(basis)[:16]}.json"
-    return cache_folder() / "baselines" / name
+    return cache_folder() / "baselines" / f"{row.name}-{fingerprint(basis)[:16]}.json"
 
 
 def _read(path: Path) -> BaselineResult | None:
@@ -146,6 +145,7 @@ def _result(
         converged=fit.converged,
         fit_seconds=fit.fit_seconds,
         predict_seconds=fit.predict_seconds,
+        cpu_seconds=fit.cpu_seconds,
         threads=request.threads,
         peak_memory_bytes=fit.peak_memory_bytes,
         versions=versions(_PACKAGES),

@@ -77,8 +77,9 @@ BASELINES: dict[str, Baseline] = {
                 "early_stopping": False,
             },
             published=_published(0.880, 0.969),
-            note="HistGradientBoostingClassifier, 255 bins for 256 gray levels, in place of the "
-            "paper's GradientBoostingClassifier, which sorts exact values and takes many hours",
+            # 131 of the 784 pixels keep a bin a level, the others get 12 to 195, by quantiles
+            note="HistGradientBoostingClassifier, up to 255 bins a pixel, in place of the paper's "
+            "GradientBoostingClassifier, which sorts exact values and takes hours",
             rounds="max_iter",
         ),
         Baseline(
