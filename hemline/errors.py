@@ -9,6 +9,7 @@ HemlineError                 1  the work could not be done
 │   ├── UnstampedError       1  a model without a stamp: cut short, or made elsewhere
 │   ├── SchemaError          1  JSON that does not fit its dataclass
 │   └── NewerSchemaError     1  written by a newer Hemline
+├── DivergenceError          1  training broke down: the loss is no number any more
 ├── BackendError             1  a runtime is missing or broken
 ├── ClaimError               1  a runtime outside the claim stamped into an artifact
 ├── JobError                 1  a job failed in its child process
@@ -71,6 +72,14 @@ class SchemaError(FileFormatError):
 
 class NewerSchemaError(FileFormatError):
     """A file written by a newer Hemline than this one."""
+
+
+class DivergenceError(HemlineError):
+    """Training broke down in `epoch`: the loss is no number any more."""
+
+    def __init__(self, message: str, *, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 class BackendError(HemlineError):

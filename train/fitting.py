@@ -16,7 +16,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.card import Epoch
-from hemline.errors import HemlineError
+from hemline.errors import DivergenceError
 from hemline.train.design import Design
 from hemline.train.distillation import Student, open_teachers
 from hemline.train.evaluation import Predictor
@@ -216,10 +216,11 @@ class _Fitting:
 
     def _require_finite(self, epoch: Epoch) -> None:
         if not (math.isfinite(epoch.loss) and math.isfinite(epoch.validation_loss)):
-            raise HemlineError(
+            raise DivergenceError(
                 f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): start "
                 f"anew with --restart and a lower --learning-rate; the weights of epoch "
-                f"{epoch.epoch - 1} stay in {self._run.folder / 'progress'} until then"
+                f"{epoch.epoch - 1} stay in {self._run.folder / 'progress'} until then",
+                epoch=epoch.epoch,
             )
 
     def _seconds(self) -> float:

@@ -23,6 +23,7 @@ class ModelRow:
         model with float pixels 0 … 255 in and logits out.
     recipe: name of its default recipe, from random weights.
     transfer_recipe: likewise from pretrained weights, for models that have some; else None.
+    widens: whether a recipe's width changes it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ModelRow:
     build: str
     recipe: str
     transfer_recipe: str | None = None
+    widens: bool = True
 
 
 def _rows(*rows: ModelRow) -> dict[str, ModelRow]:
@@ -74,6 +76,7 @@ MODELS: dict[str, ModelRow] = _rows(
         build="hemline.train.transfer:build_vgg16",
         recipe="scratch",
         transfer_recipe="transfer",
+        widens=False,
     ),
     ModelRow(
         name="resnet50",
@@ -81,6 +84,7 @@ MODELS: dict[str, ModelRow] = _rows(
         build="hemline.train.transfer:build_resnet50",
         recipe="scratch",
         transfer_recipe="transfer",
+        widens=False,
     ),
 )
 
