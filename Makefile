@@ -83,7 +83,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, 10 minutes)
 	@$(BIN)/hemline export --model hem-50k
 	@for each in second_export classify batch cold_start benchmark_tool verification exports \
-		pipeline devices photographs; do \
+		pipeline training evaluation_speed devices photographs; do \
 		$(BIN)/python tests/performance/$$each.py || exit 1; done
 
 results: $(READY) ## measure this machine and write results/ and the README's tables

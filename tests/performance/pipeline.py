@@ -16,6 +16,7 @@ keras = quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
+from hemline.train.phases import phases  # noqa: E402
 from hemline.train.pipeline import (  # noqa: E402
     Epochs,
     TrainingData,
@@ -23,7 +24,6 @@ from hemline.train.pipeline import (  # noqa: E402
     training_batches,
 )
 from hemline.train.recipe import RECIPES, Recipe  # noqa: E402
-from hemline.train.phases import phases  # noqa: E402
 
 _RECIPE = replace(RECIPES["fast"], epochs=1_000)
 _ROUNDS = 7

@@ -1,0 +1,162 @@
+"""Every augmentation in batches against one image at a time, bfloat16 for larger nets, memory."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from measurement import Result, installed_package, interleaved, median_ratio, process_cost, report
+from pipeline import drain, ours, train_seconds
+
+from hemline.fetch import load_images
+from hemline.train.models import MODELS, build_model
+from hemline.train.tensorflow import quiet_keras
+
+keras = quiet_keras()
+
+import tensorflow as tf  # noqa: E402 — after its noise was turned off
+
+from hemline.train.phases import phases  # noqa: E402
+from hemline.train.pipeline import TrainingData, split_images  # noqa: E402
+from hemline.train.recipe import RECIPES, Recipe  # noqa: E402
+
+_ALL = replace(
+    RECIPES["fast"], epochs=1_000, shift=2, flip=True, rotation=10.0, zoom=0.1, cutout=6,
+    erasing=0.25, mixup=0.2,
+)  # fmt: skip
+_ROUNDS = 5
+
+_BUDGET_BYTES = 1_500_000_000
+_TRAIN = """
+import sys
+from hemline.cli import main
+sys.argv = ["hemline", "train", "deep-cnn", "--epochs", "1", "-o", sys.argv[1]]
+main()
+"""
+
+
+def one_by_one(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
+    """Return the same augmentations, applied to one image at a time, on all cores."""
+
+    def uniform(least: float = 0.0, most: float = 1.0) -> tf.Tensor:
+        return tf.random.uniform((), least, most)
+
+    def warp(image: tf.Tensor) -> tf.Tensor:
+        angle = math.radians(recipe.rotation) * uniform(-1.0)
+        scale = 1 / (1 + recipe.zoom * uniform(-1.0))
+        c, s, middle = scale * tf.cos(angle), scale * tf.sin(angle), 13.5
+        row = [c, -s, middle - c * middle + s * middle, s, c, middle - s * middle - c * middle]
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=image[None],
+            transforms=tf.stack([*row, 0.0, 0.0])[None],
+            output_shape=(28, 28),
+            interpolation="BILINEAR",
+            fill_mode="CONSTANT",
+            fill_value=0.0,
+        )[0]
+
+    def box(height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+        y, x = 28 * uniform(), 28 * uniform()
+        line = tf.range(28, dtype=tf.float32) + 0.5
+        return (tf.abs(line - y) < height / 2)[:, None] & (tf.abs(line - x) < width / 2)[None]
+
+    def prepare(image: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        size = 28 + 2 * recipe.shift
+        image = warp(tf.cast(image, tf.float32))
+        image = tf.image.resize_with_crop_or_pad(image, size, size)
+        image = tf.image.random_flip_left_right(tf.image.random_crop(image, (28, 28, 1)))
+        side = tf.constant(float(recipe.cutout))
+        image = tf.where(box(side, side)[..., None], 0.0, image)
+        area, aspect = 784 * uniform(0.02, 0.4), tf.exp(uniform(math.log(0.3), -math.log(0.3)))
+        erased = box(tf.sqrt(area * aspect), tf.sqrt(area / aspect)) & (uniform() < recipe.erasing)
+        noise = tf.random.uniform((28, 28, 1), 0, 256)
+        return tf.where(erased[..., None], noise, image), tf.one_hot(label, 10)
+
+    def blend(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        one, other = (tf.random.gamma((recipe.batch,), recipe.mixup) for _ in range(2))
+        share = one / (one + other)
+        pixels, rest = share[:, None, None, None], share[:, None]
+        return (
+            pixels * images + (1 - pixels) * images[::-1],
+            rest * targets + (1 - rest) * targets[::-1],
+        )
+
+    images = tf.data.Dataset.from_tensor_slices((data.train_images, data.train_labels)).cache()
+    drawn = images.repeat().shuffle(10_000).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return drawn.batch(recipe.batch).map(blend).prefetch(tf.data.AUTOTUNE)
+
+
+def augmentations(data: TrainingData) -> Result:
+    """Compare the two."""
+    fast, slow = iter(ours(data, _ALL)), iter(one_by_one(data, _ALL))
+    drain(fast), drain(slow)
+    a, b = interleaved(lambda: drain(slow), lambda: drain(fast), _ROUNDS)
+    ratio = median_ratio(a, b)
+    per_second = [f"{100 * _ALL.batch / statistics.median(each):,.0f}" for each in (b, a)]
+    return Result(
+        claim="all augmentations in batches against one image at a time, both cached",
+        value=ratio,
+        unit="×",
+        met=ratio > 1,
+        detail=f"{per_second[0]} images/s, one at a time on all cores {per_second[1]}",
+    )
+
+
+def precision(data: TrainingData, name: str) -> Result:
+    """Compare training steps of a model in both precisions."""
+    recipe = replace(RECIPES[MODELS[name].recipe], epochs=1_000)
+    models = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        models[policy] = build_model(MODELS[name], (28, 28, 1), 10, policy=policy)
+        phases(recipe)[0].prepare(models[policy], recipe, 100)
+    batches = ours(data, recipe)
+    for model in models.values():
+        train_seconds(model, batches)
+    a, b = interleaved(
+        lambda: train_seconds(models["float32"], batches),
+        lambda: train_seconds(models["mixed_bfloat16"], batches),
+        _ROUNDS,
+    )
+    ratio = median_ratio(a, b)
+    return Result(
+        claim=f"mixed_bfloat16 at least 1.2 × as fast as float32, {name}",
+        value=ratio,
+        unit="×",
+        met=ratio >= 1.2,
+        detail=f"float32 {10 * statistics.median(a):.1f} ms a step, "
+        f"bfloat16 {10 * statistics.median(b):.1f} ms",
+    )
+
+
+def memory() -> Result:
+    """Measure a whole `hemline train` of the largest net of its own."""
+    with installed_package() as path, tempfile.TemporaryDirectory() as folder:
+        seconds, peak = process_cost(_TRAIN, str(Path(folder) / "checkpoint"), path=path)
+    return Result(
+        claim="memory of training deep-cnn on 55,000 images: at most 1.5 GB",
+        value=peak / 1e9,
+        unit="GB",
+        met=peak <= _BUDGET_BYTES,
+        detail=f"peak resident memory of an epoch with evaluation, {seconds:.0f} s",
+    )
+
+
+def main() -> None:
+    """Measure and write the results."""
+    data = split_images(load_images("fashion-mnist"), validation=5000)
+    report(
+        "training",
+        [
+            augmentations(data),
+            precision(data, "cnn"),
+            precision(data, "deep-cnn"),
+            memory(),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
