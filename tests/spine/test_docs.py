@@ -38,6 +38,7 @@ CHEAP = (
     r"hemline bench .*--quick",
     r"hemline export .*--scheme",
     r"hemline runtimes list",
+    r"hemline baseline( *#| smv| .*--limit)",
 )
 # What no page may count on to be there: a version of a runtime that must be fetched first.
 FETCHED = r"(?!.*exit code).* --runtime \S+=="

@@ -24,7 +24,7 @@ class Baseline:
     parameters: of the estimator; the seed is added where it takes one.
     published: data set to the accuracy in the paper, 0 … 1, of these parameters.
     note: what differs from the paper's row and why; empty where nothing does.
-    minutes: to fit and to predict on one thread, of the run in results/; None before there is one.
+    cpu_minutes: processor time of the run in results/, rounded; None before there is one.
     rounds: the parameter that says how many rounds a fit has at most, where the fit tells them.
     """
 
@@ -34,7 +34,7 @@ class Baseline:
     parameters: dict[str, Scalar]
     published: dict[str, float]
     note: str = ""
-    minutes: float | None = None
+    cpu_minutes: float | None = None
     rounds: str | None = None
 
 
