@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -280,34 +279,27 @@ def _records(bundle: Path, manifest: Manifest) -> list[Record]:
 
 def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool:
     """Tell whether every cell of a plan has a latency on this device, in its runtime's version."""
+    from hemline.bench.measuring import cells_of, key_of
     from hemline.runtime.host import host_facts
 
     here = host_facts().processor  # a bundle that was moved here is measured anew
     have = {
-        (*_identity(r.cell), r.cell.threads, r.cell.batch)
+        key_of(r.cell)
         for r in _records(bundle, manifest)
         if isinstance(r.payload, Latency)
         and r.cell.device == device
         and r.conditions.host.processor == here
     }
-    right = _right(manifest, plan)
-    wanted = itertools.product(right, plan.threads, plan.batches)
-    return {(*cell, threads, batch) for cell, threads, batch in wanted} <= have
+    return set(cells_of(manifest, plan)) <= have
 
 
-def _right(manifest: Manifest, plan: Plan | None = None) -> set[tuple[str, str, str]]:
-    """Return the identities of artifacts in the runtimes that they were verified to be right in.
-
-    Of a plan, those that it measures in.
-    """
-    from hemline.bench.measuring import is_in
-
+def _right(manifest: Manifest) -> set[tuple[str, str, str]]:
+    """Return the identities of artifacts in the runtimes that they were verified to be right in."""
     return {
         (artifact.sha256, verdict.runtime, verdict.version)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
         if artifact.status_in(verdict.runtime, verdict.version) == "right"
-        and (plan is None or is_in(plan, verdict.runtime, verdict.version))
     }
 
 

@@ -146,13 +146,13 @@ def _candidates(manifest: Manifest, plan: Plan) -> list[_Candidate]:
         )
         for artifact in manifest.artifacts
         for runtime, version in dict.fromkeys((v.runtime, v.version) for v in artifact.verdicts)
-        if artifact.status_in(runtime, version) == "right" and is_in(plan, runtime, version)
+        if artifact.status_in(runtime, version) == "right" and _is_in(plan, runtime, version)
         for threads in plan.threads
         for batch in plan.batches
     ]
 
 
-def is_in(plan: Plan, runtime: str, version: str) -> bool:
+def _is_in(plan: Plan, runtime: str, version: str) -> bool:
     """Tell whether a plan measures in a version of a runtime."""
     if plan.runtimes is not None:
         return (runtime, version) in plan.runtimes
