@@ -18,7 +18,7 @@ import numpy as np
 from hemline import evaluation_set, files, schema, stamp
 from hemline.card import Card
 from hemline.dataset import Images
-from hemline.errors import DataError, HemlineError, NewerSchemaError
+from hemline.errors import HemlineError, NewerSchemaError
 from hemline.export.calibration import Calibration, calibration_images
 from hemline.export.tolerance import tolerance_of
 from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
@@ -27,6 +27,7 @@ from hemline.scheme import Scheme
 from hemline.silence import silenced
 from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.train.checkpoint import MODEL_NAME, read_card
+from hemline.trained_data import require_trained_on
 from hemline.version import VERSION
 
 if TYPE_CHECKING:
@@ -77,11 +78,7 @@ def export_bundle(
     not those that the checkpoint was trained on.
     """
     card = read_card(request.checkpoint)
-    if card.data_sha256 != images.sha256:
-        raise DataError(
-            f"{request.checkpoint} was trained on other {card.dataset} files than those in "
-            f"{images.source}: name the right folder with --data"
-        )
+    require_trained_on(card, images, checkpoint=request.checkpoint)
     calibration = calibration_images(images, card.split, count=request.calibration_count)
     old = _previous(request.bundle, card)
     kept = {a.name: a for a in (old.artifacts if old else ()) if _unharmed(request.bundle, a)}

@@ -9,13 +9,15 @@ from typing import Literal
 import click
 
 from hemline import files, schema
-from hemline.console import data_option, fetch_options, say
+from hemline.console import data_option, say
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
-from hemline.fetch import load_images
+from hemline.fetch import FetchOptions, load_images
 from hemline.tables import as_text
-from hemline.train.checkpoint import ZOO, is_checkpoint
-from hemline.train.models import find_model
+from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
+from hemline.train.models import ModelRow, find_model
+from hemline.train.own_data import named_after
+from hemline.trained_data import trained_images
 from hemline.verdict_table import Judged, reasons, verdict_tables
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -49,21 +51,23 @@ def export(
     with_embedding: bool,
     train_anew: bool,
     quick: bool,
-    data: Path | None,
+    data: FetchOptions,
 ) -> None:
     """Export a checkpoint in every scheme and verify each file in every runtime.
 
-    Trains first when there is no checkpoint. Only what changed is made again.
+    Trains first when there is no checkpoint. Only what changed is made again. A checkpoint of your
+    own images needs them again, with --data: to calibrate, and to judge every file.
     """
     rows = find_schemes(schemes)
-    name = f"{find_model(model).name}{'-quick' if quick else ''}"
+    row = find_model(model)
     if calibration < 1:
         raise UsageError("--calibration must be at least 1")
     if checkpoint is not None and train_anew:
         raise UsageError("--checkpoint and --train exclude each other")
+    name = f"{named_after(row, data)}{'-quick' if quick else ''}"
+    source = checkpoint or _checkpoint(row, name, quick, train_anew, data)
     bundle = output or Path("artifacts") / name
-    source = checkpoint or _checkpoint(model, name, quick, train_anew, data)
-    images = load_images("fashion-mnist", fetch_options(data))
+    images = trained_images(read_card(source), data, checkpoint=source)
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.verification import verify_bundle
 
@@ -167,7 +171,9 @@ def _print_verdicts(judged: list[Judged], as_json: bool) -> None:
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(judged)) else [])]))
 
 
-def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path | None) -> Path:
+def _checkpoint(
+    model: ModelRow, name: str, quick: bool, train_anew: bool, data: FetchOptions
+) -> Path:
     """Return the folder of the checkpoint to export: trained before, shipped, or trained now."""
     folder = Path("checkpoints") / name
     if not train_anew:
@@ -176,14 +182,18 @@ def _checkpoint(model: str, name: str, quick: bool, train_anew: bool, data: Path
                 say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
                 return known
     from hemline.train.commands import run_training, summary
+    from hemline.train.own_data import spared
     from hemline.train.recipe import find_recipe
     from hemline.train.request import TrainRequest
 
-    row = find_model(model)
-    recipe = "quick" if quick else row.recipe
+    recipe = "quick" if quick else model.recipe
+    images = load_images("fashion-mnist", data)
     request = TrainRequest(
-        model=row, recipe=find_recipe(recipe), recipe_name=recipe, seed=1, folder=folder
+        model=model,
+        recipe=spared(find_recipe(recipe), images),
+        recipe_name=recipe,
+        seed=1,
+        folder=folder,
     )
-    card = run_training(request, load_images("fashion-mnist", fetch_options(data)))
-    say(summary(card, folder))
+    say(summary(run_training(request, images), folder))
     return folder

@@ -21,17 +21,22 @@ class Split:
     validation_indices: positions in the training file, ascending; all others (below the limit)
         were trained on.
     validation_sha256: of the validation pixels in that order, so that overlap is seen by content.
+    test_indices: of the user's own data without a test part: positions among all its images, in
+        the order of their hashes, that were drawn for test, ascending; the others are the training
+        file that validation_indices tells of.
     """
 
     seed: int
     limit: int | None
     validation_indices: tuple[int, ...]
     validation_sha256: str
+    test_indices: tuple[int, ...] = added(())
 
     def __post_init__(self) -> None:
-        indices = self.validation_indices
-        if list(indices) != sorted({index for index in indices if index >= 0}):
-            raise ValueError("validation_indices must ascend from 0")
+        for name in ("validation_indices", "test_indices"):
+            indices = getattr(self, name)
+            if list(indices) != sorted({index for index in indices if index >= 0}):
+                raise ValueError(f"{name} must ascend from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,9 @@ class Card:
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
     height, width, channels: of the input image, pixels and values per pixel.
-    dataset: name in the DATASETS table.
-    data_sha256: file name to SHA-256 of its decompressed bytes.
+    dataset: name in the DATASETS table, or what the user's own data is called.
+    data_sha256: file name to SHA-256 of its decompressed bytes; of the user's own data, train and
+        test to the SHA-256 of shape, pixels and classes.
     split: which images were kept apart.
     recipe: name of the recipe.
     recipe_fields: every field of the recipe as trained.

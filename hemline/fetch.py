@@ -40,12 +40,13 @@ from hemline.own_data.reading import Reading
 
 log = logging.getLogger(__name__)
 
-RESOLVE_SECONDS = 5.0  # a filtered network lets name resolution hang instead of fail
+REACH_SECONDS = 8.0  # to resolve a name and connect; a filtered network lets both hang
 STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
 FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
 _DECODED = "decoded"  # in the cache: the user's own images
+_IDX_NAMES = {file.name for dataset in DATASETS.values() for file in dataset.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,21 @@ class FetchOptions:
     offline: bool = False
     mirrors: tuple[str, ...] | None = None
     reading: Reading = field(default_factory=Reading)
+
+    @property
+    def own(self) -> Path | None:
+        """Return the user's folder or file if it has images of their own, no IDX files.
+
+        An empty folder has none. Raises DataError for a folder that cannot be read.
+        """
+        if self.folder is None or not self.folder.is_dir():
+            return self.folder
+        try:
+            names = {path.name.removesuffix(".gz") for path in self.folder.iterdir()}
+        except OSError as error:
+            raise DataError(f"cannot read {self.folder}: {files.reason_of(error)}") from error
+        return self.folder if names and not names & _IDX_NAMES else None
+
     named_with: str = "--data or HEMLINE_DATA"
 
 
@@ -89,15 +105,15 @@ def cache_folder() -> Path:
 def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """Return a data set's arrays from the first source that has it.
 
-    Where the user's folder has other images than IDX files, they are returned, whatever the name.
-    Raises FetchError listing what each source said, DataError for a damaged folder of the user.
+    Where the user names images of their own, they are returned, whatever the name. Raises
+    FetchError listing what each source said, DataError for a damaged folder of the user.
     """
     options = options or FetchOptions()
+    if options.own is not None:
+        return load_own(options.own, options.reading, cache=_decoded(options))
     dataset = find_dataset(name)
     if options.folder is not None:
-        if _has_idx_files(dataset, options.folder):
-            return _from_user(dataset, options.folder)
-        return load_own(options.folder, options.reading, cache=_decoded(options))
+        return _from_user(dataset, options.folder)
     reasons = []
     for title, source in _sources(dataset, options):
         try:
@@ -113,16 +129,6 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
         f"{dataset.title} was found nowhere; put its four IDX files into a folder and name it with "
         f"{options.named_with} ({'; '.join(reasons)})"
     )
-
-
-def _has_idx_files(dataset: Dataset, folder: Path) -> bool:
-    """Tell whether a folder has one of a data set's files, or nothing at all."""
-    try:
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else {".npz"}
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {files.reason_of(error)}") from error
-    idx = {name for file in dataset.files for name in (file.name, f"{file.name}.gz")}
-    return not names or bool(names & idx)
 
 
 def _decoded(options: FetchOptions) -> Path | None:
@@ -225,7 +231,7 @@ def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
 
 
 def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
-    _resolve(mirror)
+    reach(mirror)
     contents: dict[Role, bytes] = {}
     for file in dataset.files:
         url = f"{mirror}/{file.name}.gz"
@@ -235,29 +241,34 @@ def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
     return contents
 
 
-def _resolve(url: str) -> None:
-    """Raise DataError unless the host's name resolves in time (getaddrinfo has no time-out)."""
+def reach(url: str) -> None:
+    """Raise DataError unless the host of an address takes a connection in time.
+
+    Name resolution has no time-out of its own, and urllib's counts for each address of a host anew.
+    """
     import socket
 
     if urllib.request.getproxies():
-        return  # the proxy resolves names
-    host = urllib.parse.urlsplit(url).hostname or ""
+        return  # the proxy resolves names and connects
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (80 if parts.scheme == "http" else 443)
     answer: list[str] = []
 
-    def look_up() -> None:
+    def connect() -> None:
         try:
-            socket.getaddrinfo(host, 443)
+            socket.create_connection((host, port), timeout=REACH_SECONDS / 2).close()
             answer.append("")
         except OSError as error:
             answer.append(files.reason_of(error))
 
-    thread = threading.Thread(target=look_up, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(RESOLVE_SECONDS)
+    thread.join(REACH_SECONDS)
     if not answer:
-        raise DataError(f"the name {host} did not resolve in {RESOLVE_SECONDS:g} s")
+        raise DataError(f"{host} did not answer in {REACH_SECONDS:g} s")
     if answer[0]:
-        raise DataError(f"the name {host} does not resolve ({answer[0]})")
+        raise DataError(f"{host} cannot be reached ({answer[0]})")
 
 
 def _get(url: str) -> bytes:

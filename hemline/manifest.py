@@ -100,8 +100,8 @@ class Manifest:
     parameters: of the model, number of scalars.
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
-    dataset: name in the DATASETS table.
-    data_sha256: file name to SHA-256 of its decompressed bytes.
+    dataset: name in the DATASETS table, or what the user's own data is called.
+    data_sha256: as in the card.
     parent_sha256: of the checkpoint that everything was exported from.
     validation_indices: positions in the training file kept apart from training and calibration.
     evaluation_sha256: file of the evaluation folder to its SHA-256.

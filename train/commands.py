@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions, load_images
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.models import ModelRow, find_model
+from hemline.train.own_data import named_after, parts_line, spared
 from hemline.train.recipe import RECIPES, Recipe
 from hemline.train.recipe_file import named_recipe, recipe_toml
 from hemline.train.request import TrainRequest
@@ -53,7 +55,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the checkpoint (default: checkpoints/MODEL).",
+    help="Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).",
 )
 @click.option("--force", is_flag=True, help="Replace a finished checkpoint in the folder.")
 @click.option("--restart", is_flag=True, help="Forget an unfinished run in the folder.")
@@ -106,7 +108,7 @@ def train(
     file = _weights(row, weights)
     name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))
     changes = {key: value for key, value in given.items() if value is not None}
-    folder = output or Path("checkpoints") / row.name
+    folder = output or Path("checkpoints") / named_after(row, data)
     if is_checkpoint(folder) and not force:
         raise UsageError(f"{folder} holds a finished checkpoint: use --force or another --output")
     request = TrainRequest(
@@ -121,6 +123,8 @@ def train(
     )
     with _resumable(restart):
         images = load_images(dataset, data)
+        if "validation" not in changes:
+            request = replace(request, recipe=spared(request.recipe, images))
         card = run_training(request, images, tensorboard=tensorboard)
     click.echo(summary(card, folder))
 
@@ -147,6 +151,8 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
         f"{request.recipe_name}, seed {request.seed}"
     )
+    if images.dataset.is_own:
+        say(parts_line(images, request.recipe))
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()

@@ -61,5 +61,6 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
             limit=None if total == len(images.train_images) else total,
             validation_indices=tuple(int(index) for index in kept_apart),
             validation_sha256=array_sha256(pixels),
+            test_indices=images.test_indices,
         ),
     )

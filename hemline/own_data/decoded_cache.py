@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -64,17 +65,36 @@ def key_of(listing: Listing, reading: Reading) -> str:
     )
 
 
-def load(folder: Path) -> Found | None:
-    """Return what was kept in a folder, or None when it is not there or was harmed."""
+def load(cache: Path, listing: Listing, reading: Reading) -> Found | None:
+    """Return what was kept of these files, or None when it is not there or was harmed.
+
+    What was asked for and what all images had anyway is the same.
+    """
+    sizes, channels = {reading.size, None}, {reading.channels, None}
+    for size, channel, skip in itertools.product(sizes, channels, {reading.skip_broken, False}):
+        other = replace(reading, size=size, channels=channel, skip_broken=skip)
+        found = _load(cache / key_of(listing, other))
+        if found is not None and _fits(found, reading):
+            return found
+    return None
+
+
+def _fits(found: Found, reading: Reading) -> bool:
+    _, height, width, channels = found.images.shape
+    return reading.size in (None, (height, width)) and reading.channels in (None, channels)
+
+
+def _load(folder: Path) -> Found | None:
+    if not folder.is_dir():
+        return None
     try:
         facts = schema.load(Facts, folder / _FACTS)
         images = np.load(folder / _IMAGES, allow_pickle=False)
         classes = np.load(folder / _CLASSES, allow_pickle=False)
     except (OSError, HemlineError, *npy_errors()):
         return None
-    if array_sha256(images) != facts.images_sha256:
-        return None
-    if array_sha256(classes) != facts.classes_sha256:
+    harmed = array_sha256(images) != facts.images_sha256
+    if harmed or array_sha256(classes) != facts.classes_sha256:
         return None
     with contextlib.suppress(OSError):
         os.utime(folder)  # it was used now
@@ -88,8 +108,9 @@ def load(folder: Path) -> Found | None:
     )
 
 
-def keep(folder: Path, found: Found) -> None:
+def keep(cache: Path, listing: Listing, reading: Reading, found: Found) -> None:
     """Keep decoded images; a cache that cannot be written costs only the next decoding."""
+    folder = cache / key_of(listing, reading)
 
     def write(place: Path) -> None:
         np.save(place / _IMAGES, found.images)

@@ -60,12 +60,11 @@ def _from_folder(folder: Path, reading: Reading, cache: Path | None) -> Found:
     if reading.labels is not None:
         raise UsageError("--labels names the classes of an .npz: those of a folder are its folders")
     listing = list_folder(folder)
-    kept = None if cache is None else cache / decoded_cache.key_of(listing, reading)
-    found = None if kept is None else decoded_cache.load(kept)
+    found = None if cache is None else decoded_cache.load(cache, listing, reading)
     if found is None:
         found = decode(listing, reading)
-        if kept is not None:
-            decoded_cache.keep(kept, found)
+        if cache is not None:
+            decoded_cache.keep(cache, listing, reading, found)
     elif found.broken:
         told = few(found.broken, 3)
         log.warning("%s: %d broken files are left out: %s", folder, len(found.broken), told)

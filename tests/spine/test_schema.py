@@ -59,7 +59,7 @@ def build(cls: Any) -> Any:
     if cls is specs.EmbeddingSpec:
         special["position"] = 1
     if cls is card.Split:
-        special["validation_indices"] = (3, 5)
+        special["validation_indices"] = special["test_indices"] = (3, 5)
     if cls is card.Card:
         splits = ("validation", "test")
         special["scores"] = tuple(card.Score(split=s, images=9, correct=3) for s in splits)
