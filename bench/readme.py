@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hemline.baseline_result import conditions_lines, read_results, results_table
 from hemline.bench.comparison import compare
+from hemline.bench.devices.instruction_count import instruction_table
 from hemline.bench.table import bundle_table, conditions_line
 from hemline.bench.verdict import recommend, summarize_choice
 from hemline.budget import Budget
@@ -48,6 +49,7 @@ def render(root: Path, name: str) -> str:
         "baselines": _baselines,
         "performance": _performance,
         "runtimes": _verdicts,
+        "instructions": _instructions,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
@@ -114,6 +116,11 @@ def _verdicts(root: Path) -> str:
         f"\n\n{len({(v.runtime, v.version) for _, v in judged})} versions, {len(judged)} verdicts, "
         f"each on up to {max(counts):,} images.\n"
     )
+
+
+def _instructions(root: Path) -> str:
+    records = read_records(root / "results" / "hem-50k" / "instructions.jsonl")
+    return f"{as_markdown(instruction_table(records))}\n"
 
 
 def _percent(card: Card, split: str) -> str:

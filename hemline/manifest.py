@@ -145,13 +145,6 @@ class Manifest:
                 return artifact
         raise UnknownNameError("artifact", name, (a.name for a in self.artifacts))
 
-    def keras_score(self, split: str) -> Score:
-        """Return the Keras model's counts on a split; raises KeyError when it has none."""
-        for score in self.keras_scores:
-            if score.split == split:
-                return score
-        raise KeyError(split)
-
 
 def read_manifest(bundle: Path) -> Manifest:
     """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""

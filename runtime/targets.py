@@ -85,11 +85,6 @@ def find_targets(names: Iterable[str]) -> tuple[RuntimeTarget, ...]:
     return tuple(found.values())
 
 
-def find_target(runtime: str, version: str) -> RuntimeTarget:
-    """Return the target of a runtime in a version: the installed one, if it has that version."""
-    return _one(Requirement(runtime=runtime, version=version, python=None))
-
-
 def _named(name: str) -> tuple[RuntimeTarget, ...]:
     if name == INSTALLED:
         return installed_targets()

@@ -19,6 +19,7 @@ from hemline.errors import GateError
 from hemline.job import Job, JobCell
 from hemline.manifest import Artifact, Manifest
 from hemline.record import Instructions, Record
+from hemline.tables import Table
 
 # The first ones fill caches and grow tables; after that, counts differ by 1 in 3,000 at most.
 _WARMUP = 20
@@ -92,15 +93,19 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
     }
 
 
-def instruction_rows(records: Iterable[Record]) -> list[list[str]]:
-    """Return a header and one row for each artifact and runtime: millions, by device."""
+def instruction_table(records: Iterable[Record]) -> Table:
+    """Return one row for each artifact and runtime: millions of instructions, by device."""
     counts = _by_cell(records)
     devices = list(dict.fromkeys(device for _, _, device in counts))
     cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
-    rows = [
-        [*cell, *(_millions(counts.get((*cell, device))) for device in devices)] for cell in cells
-    ]
-    return [["artifact", "runtime", *(name.partition(":")[2] for name in devices)], *rows]
+    return Table(
+        columns=("artifact", "runtime", *(name.partition(":")[2] for name in devices)),
+        numeric=(False, False, *(True for _ in devices)),
+        rows=tuple(
+            (*cell, *(_millions(counts.get((*cell, device))) for device in devices))
+            for cell in cells
+        ),
+    )
 
 
 def _millions(count: int | None) -> str:

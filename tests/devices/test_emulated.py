@@ -24,7 +24,7 @@ from hemline.bench.devices.equality import Equality, validation_images
 from hemline.bench.devices.examination import examine
 from hemline.bench.devices.instruction_count import (
     count_instructions,
-    instruction_rows,
+    instruction_table,
     require_unchanged,
 )
 from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS
@@ -33,6 +33,7 @@ from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
 from hemline.job import Job, JobCell
 from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.record import Instructions, Record, read_records, write_records
+from hemline.tables import as_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "artifacts" / "hem-50k"
@@ -291,5 +292,4 @@ def test_a_count_that_moved_by_more_than_one_percent_closes_the_gate(
 
 def test_the_table_in_the_docs_is_that_of_results() -> None:
     page = (ROOT / "docs" / "devices.md").read_text()
-    for row in instruction_rows(read_records(RESULTS)):
-        assert f"| {' | '.join(row)} |" in page
+    assert as_markdown(instruction_table(read_records(RESULTS))) in page
