@@ -47,6 +47,7 @@ def render(root: Path, name: str) -> str:
         "artifacts": _artifacts,
         "training": _training,
         "baselines": _baselines,
+        "models": _models,
         "performance": _performance,
         "runtimes": _verdicts,
         "instructions": _instructions,
@@ -80,6 +81,44 @@ def _training(root: Path) -> str:
         f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
         f"mean on test {100 * mean:.2f} %.\n"
     )
+
+
+def _models(root: Path) -> str:
+    """Return a line for each model: what it is, what its training took, how well it does."""
+    where = "results/models.jsonl"
+    lines = [
+        "| model | parameters | MACs | recipe | epochs | minutes | float, test | int8, test |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    models = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
+    for model in models:
+        runs = model["runs"]
+        files = {artifact["name"]: artifact["verdicts"] for artifact in model["artifacts"]}
+        int8 = [verdict["test"] for verdict in files["int8.tflite"] if verdict["status"] == "right"]
+        lines.append(
+            f"| {model['model']} | {model['parameters']:,} | {model['macs'] / 1e6:.2f} M "
+            f"| {model['recipe']} | {_span([run['epochs'] for run in runs], '.0f')} "
+            f"| {_span([run['seconds'] / 60 for run in runs], '.0f')} "
+            f"| {_accuracies([run['test'] for run in runs])} | {_accuracies(int8[:1])} |"
+        )
+    return "\n".join(lines) + (
+        "\n\nMean of the seeds (least – most); int8.tflite of seed 1 in the first runtime that runs "
+        f"it. {'; '.join(sorted({model['host'] for model in models}))}; times on a busy machine.\n"
+    )
+
+
+def _span(values: list[float], form: str) -> str:
+    least, most = format(min(values), form), format(max(values), form)
+    return least if least == most else f"{least} – {most}"
+
+
+def _accuracies(scores: list[list[int]]) -> str:
+    """Return the mean of (right, of) pairs in percent, and their span."""
+    shares = [100 * right / images for right, images in scores]
+    mean = f"{sum(shares) / len(shares):.2f} %"
+    if len(shares) == 1:
+        return mean
+    return f"{mean} ({min(shares):.2f} – {max(shares):.2f}, {len(shares)} seeds)"
 
 
 def _baselines(root: Path) -> str:
