@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
-from hemline.errors import UsageError
+from hemline.errors import FileFormatError, UsageError
 from hemline.train.design import Design
 
-_ALPHA = 0.35  # of MobileNetV2's channels: the smallest that has published weights
+ALPHA = 0.35  # of MobileNetV2's channels: the smallest that has published weights
 _SMALLEST = 32  # pixels a side, of all three
 # The means of ImageNet's blue, green and red, which the Caffe models were trained without.
 _CAFFE_MEANS = (103.939, 116.779, 123.68)
+_BN_MOMENTUM = 0.99  # 0.999 of the original averages over more steps than two epochs have here
 _HEAD = "head"  # the names of the layers on top begin so
 
 
 def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build MobileNetV2 (Sandler et al., 2018) with 0.35 of its channels, at 56 × 56."""
 
-    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
-        return keras.applications.MobileNetV2(
+    def backbone(x: keras.KerasTensor) -> keras.Model:
+        body = keras.applications.MobileNetV2(
             input_tensor=layers.Rescaling(1 / 127.5, offset=-1.0)(x),
-            alpha=_ALPHA * design.width,
+            alpha=ALPHA * design.width,
             include_top=False,
-            weights=weights,
+            weights=None,
         )
+        for layer in body.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = _BN_MOMENTUM
+        return body
 
     return _build("mobilenetv2", backbone, shape, classes, design, side=56, reverse=False)
 
@@ -37,9 +45,9 @@ def build_vgg16(shape: tuple[int, int, int], classes: int, design: Design) -> ke
     """Build VGG16 (Simonyan and Zisserman, 2015) at 48 × 48."""
     design.require_default("vgg16", "width")
 
-    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
+    def backbone(x: keras.KerasTensor) -> keras.Model:
         return keras.applications.VGG16(
-            input_tensor=_without_means(x), include_top=False, weights=weights
+            input_tensor=_without_means(x), include_top=False, weights=None
         )
 
     return _build("vgg16", backbone, shape, classes, design, side=48, reverse=True)
@@ -49,9 +57,9 @@ def build_resnet50(shape: tuple[int, int, int], classes: int, design: Design) ->
     """Build ResNet50 (He et al., 2016) at 64 × 64."""
     design.require_default("resnet50", "width")
 
-    def backbone(x: keras.KerasTensor, weights: str | None) -> keras.Model:
+    def backbone(x: keras.KerasTensor) -> keras.Model:
         return keras.applications.ResNet50(
-            input_tensor=_without_means(x), include_top=False, weights=weights
+            input_tensor=_without_means(x), include_top=False, weights=None
         )
 
     return _build("resnet50", backbone, shape, classes, design, side=64, reverse=True)
@@ -76,7 +84,7 @@ def freeze(model: keras.Model, *, but_last: int) -> None:
 
 def _build(
     name: str,
-    backbone: Callable[[keras.KerasTensor, str | None], keras.Model],
+    backbone: Callable[[keras.KerasTensor], keras.Model],
     shape: tuple[int, int, int],
     classes: int,
     design: Design,
@@ -93,11 +101,38 @@ def _build(
     if shape[:2] != (side, side):
         x = layers.Resizing(side, side, name="resize")(x)
     x = _colour(x, shape[2], reverse=reverse)
-    body = backbone(x, None if design.weights is None else str(design.weights))
+    body = backbone(x)
+    if design.weights is not None:
+        _load_weights(name, body, design.weights)
     x = layers.GlobalAveragePooling2D(name=f"{_HEAD}_pool")(body.output)
     x = layers.Dropout(design.drop(0.2), name=f"{_HEAD}_dropout")(x)
     logits = layers.Dense(classes, dtype="float32", name=f"{_HEAD}_logits")(x)
     return keras.Model(pixels, logits, name=name)
+
+
+def _load_weights(name: str, body: keras.Model, path: Path) -> None:
+    """Load pretrained weights from any file of Keras; a top that it has too is left out.
+
+    Raises UsageError for those of another architecture, FileFormatError for a damaged file.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one for each layer that does not fit
+            body.load_weights(path)
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            f"{path} does not have the weights of {name} below its top: {_misfit(error)}"
+        ) from error
+    except (OSError, zipfile.BadZipFile) as error:
+        raise FileFormatError(f"{path} is damaged ({error}): fetch or save it again") from error
+
+
+def _misfit(error: Exception) -> str:
+    """Return what Keras says of the first layer that does not fit, without the values in it."""
+    text = " ".join(str(error).split())
+    for more in (" Target variable", " List of objects"):
+        text = text.partition(more)[0]
+    return text.rstrip(".")
 
 
 def _colour(x: keras.KerasTensor, channels: int, *, reverse: bool) -> keras.KerasTensor:
