@@ -28,13 +28,14 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of a checkpoint (default: checkpoints/MODEL, else the shipped one).",
+    help="Folder of a checkpoint (default: checkpoints/MODEL, or MODEL-DATA with your own images; "
+    "else the shipped one).",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the bundle (default: artifacts/MODEL).",
+    help="Folder of the bundle (default: artifacts/ and the checkpoint's name).",
 )
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
 @click.option("--calibration", default=500, show_default=True, help="Images for int8 ranges.")
@@ -64,7 +65,10 @@ def export(
         raise UsageError("--calibration must be at least 1")
     if checkpoint is not None and train_anew:
         raise UsageError("--checkpoint and --train exclude each other")
-    name = f"{named_after(row, data)}{'-quick' if quick else ''}"
+    if checkpoint is None:
+        name = f"{named_after(row, data)}{'-quick' if quick else ''}"
+    else:
+        name = checkpoint.resolve().name
     source = checkpoint or _checkpoint(row, name, quick, train_anew, data)
     bundle = output or Path("artifacts") / name
     images = trained_images(read_card(source), data, checkpoint=source)

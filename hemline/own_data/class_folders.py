@@ -23,7 +23,6 @@ from hemline.pictures.images import ENDINGS
 log = logging.getLogger(__name__)
 
 _PARTS = ("train", "test")
-_OTHER_PARTS = ("val", "valid", "validation", "dev")
 # what file managers and archivers leave behind
 _NEVER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
@@ -99,8 +98,8 @@ def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path | None]:
         return folder, None
     if surplus := [name for name in names if name not in _PARTS]:
         raise DataError(
-            f"{folder} has train/ with classes in it, and {surplus[0]}/: leave train/ and test/ "
-            "there; validation images are drawn from train/"
+            f"{folder} has train/ with folders in it, and {surplus[0]}/: beside train/ only test/ "
+            "may stand, and validation images are drawn from train/"
         )
     return train, test if "test" in names else None
 
@@ -108,21 +107,20 @@ def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path | None]:
 def _listed(
     root: Path, classes: list[Path], labels: tuple[str, ...], others: list[str]
 ) -> list[ImageFile]:
-    return [
-        file
-        for each in classes
-        for file in _files(root, each, labels.index(each.name), others, seen=set())
-    ]
+    files: list[ImageFile] = []
+    for each in classes:
+        above = {_identity(root), _identity(each.parent)}  # where a link must not lead back to
+        files += _files(root, each, labels.index(each.name), others, seen=above)
+    return files
 
 
 def _files(
     root: Path, folder: Path, label: int, others: list[str], seen: set[tuple[int, int]]
 ) -> list[ImageFile]:
-    """Return the images in a folder of a class and below; a link back is followed once only."""
-    here = folder.stat()
-    if (here.st_dev, here.st_ino) in seen:
+    """Return the images in a folder of a class and below, each folder once."""
+    if _identity(folder) in seen:
         return []
-    seen.add((here.st_dev, here.st_ino))
+    seen.add(_identity(folder))
     files: list[ImageFile] = []
     for path in _entries(folder):
         if _is_folder(path):
@@ -152,6 +150,12 @@ def _image_file(root: Path, path: Path, label: int) -> ImageFile:
         modified_ns=modified_ns,
         fault=fault,
     )
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Return what a folder is, however it was come to."""
+    facts = folder.stat()
+    return facts.st_dev, facts.st_ino
 
 
 def _entries(folder: Path) -> list[Path]:
