@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from hemline.class_names import parse_labels
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions
 from hemline.own_data.reading import Reading
 
@@ -102,6 +102,11 @@ def data_option(command: F) -> F:
             on_progress=ReadingProgress(),
         )
         options = FetchOptions(folder=data, reading=reading)
+        if replace(reading, on_progress=None) != Reading() and options.own is None:
+            raise UsageError(
+                "--image-size, --channels, --labels and --skip-broken tell how to read images of "
+                "your own: name them with --data"
+            )
         return command(*arguments, data=options, **others)
 
     decorated: Any = with_data

@@ -34,7 +34,7 @@ from hemline.dataset import (
     read_file,
 )
 from hemline.debian_packages import unpack_packages
-from hemline.errors import BusyError, DataError, FetchError, HemlineError, UsageError
+from hemline.errors import BusyError, DataError, FetchError, HemlineError
 from hemline.own_data.loading import load_own
 from hemline.own_data.reading import Reading
 
@@ -106,18 +106,12 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """Return a data set's arrays from the first source that has it.
 
     Where the user names images of their own, they are returned, whatever the name. Raises
-    FetchError listing what each source said, DataError for a damaged folder of the user, UsageError
-    for a reading where nothing of the user's own is read.
+    FetchError listing what each source said, DataError for a damaged folder of the user.
     """
     options = options or FetchOptions()
     if options.own is not None:
         return load_own(options.own, options.reading, cache=_decoded(options))
     dataset = find_dataset(name)
-    if options.reading.is_given:
-        raise UsageError(
-            "--image-size, --channels, --labels and --skip-broken tell how to read images of your "
-            "own: name them with --data"
-        )
     if options.folder is not None:
         return _from_user(dataset, options.folder)
     reasons = []

@@ -32,11 +32,6 @@ class Reading:
     skip_broken: bool = False
     on_progress: Callable[[int, int], None] | None = None
 
-    @property
-    def is_given(self) -> bool:
-        """Tell whether the user said anything of how to read."""
-        return self.skip_broken or (self.size, self.channels, self.labels) != (None, None, None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
