@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from types import TracebackType
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from hemline.closing import Closing
 from hemline.errors import HemlineError
 from hemline.export.embedding import with_embedding
 from hemline.export.folding import fold_rescaling
 
 
-class ModelSource:
+class ModelSource(Closing):
     """A Keras model ready to convert, with its SavedModel made when the first scheme asks.
 
-    A context manager: the SavedModel lives in a temporary folder until the end of the block.
+    The SavedModel lives in a temporary folder until the source is closed.
     """
 
     def __init__(self, model: keras.Model, *, embedding: bool = False) -> None:
@@ -47,13 +47,6 @@ class ModelSource:
 
         return to_onnx(self.model)
 
-    def __enter__(self) -> ModelSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove the SavedModel."""
         self._folder.cleanup()

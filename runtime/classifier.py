@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
@@ -183,15 +182,11 @@ class Classifier:
             # from now on a call ends in the clear error of _open
             self._run_one = lambda tensor: self._lane.session(1).run(tensor)
 
+    # these two by hand: Closing is a module more to import before the first label
     def __enter__(self) -> Classifier:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _outputs(self, images: Pixels, output: Output) -> Tensor:

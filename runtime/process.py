@@ -9,9 +9,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import IO, TYPE_CHECKING
 
+from hemline.closing import Closing
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
 from hemline.job import Job, JobResult
@@ -32,7 +32,7 @@ def local_command() -> tuple[str, ...]:
     return (*module_command("hemline.runtime"), "jobs")
 
 
-class JobProcess:
+class JobProcess(Closing):
     """A job runner in a child process that stays open; one job at a time."""
 
     def __init__(self, command: Sequence[str] | None = None) -> None:
@@ -95,18 +95,10 @@ class JobProcess:
             self._child.wait()
         self._end_pump()
 
-    def __enter__(self) -> JobProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None:
             self._child.kill()
-        self.close()
+        super().__exit__(kind, *rest)
 
     def _end_pump(self) -> None:
         """Take what the child still said, so that the pump comes to its end."""
@@ -133,7 +125,7 @@ def how_it_ended(code: int, errors: str) -> str:
     return f"({how}): {said[-1]}" if said else f"({how})"
 
 
-class JobPool:
+class JobPool(Closing):
     """Job processes that are handed from one piece of work to the next, several at a time.
 
     Each target has processes of its own, so that no two runtimes share one.
@@ -173,17 +165,6 @@ class JobPool:
                 return None
             self._idle.remove(fitting[-1])
             return fitting[-1][1]
-
-    def __enter__(self) -> JobPool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:

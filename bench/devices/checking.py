@@ -15,6 +15,7 @@ from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices import HERE_BUSY, Device, Runner
 from hemline.bench.devices.equality import Equality, equality_of
 from hemline.bench.devices.micro_jobs import MICRO
+from hemline.closing import Closing
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.evaluation_set import EvaluationSplit, load_split
 from hemline.job import Job, JobCell, JobResult
@@ -234,7 +235,7 @@ def _run(runner: Runner, job: Job) -> tuple[JobResult, _Logits]:
     return result, logits
 
 
-class _Reference:
+class _Reference(Closing):
     """A runner of this machine that a device's answers are compared with; started when needed."""
 
     def __init__(self, device: Device, runtime: str) -> None:
@@ -263,10 +264,8 @@ class _Reference:
         else:
             self._runner = JobProcess()
 
-    def __enter__(self) -> _Reference:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End the runner."""
         if self._runner is not None:
             self._runner.close()
 

@@ -61,9 +61,6 @@ class EmulatedRunner(JobProcess):
         guest = replace(job, artifact=artifact, images=images)
         return super().run(guest, timeout_seconds=timeout_seconds)
 
-    def __enter__(self) -> EmulatedRunner:
-        return self
-
     def close(self) -> None:
         """End the emulator."""
         super().close()

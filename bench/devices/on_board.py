@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 PARTIAL = ".partial"
+WORK = "work"  # folder of the arrays
 _CHUNK_BYTES = 1 << 18
 _STALE_SECONDS = 86400.0  # after a day nobody works on it any more
 _KILL = 9

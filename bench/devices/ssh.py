@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -35,6 +34,7 @@ from hemline.bench.devices.untrusted import (
     read_logits,
     require_answer,
 )
+from hemline.closing import Closing
 from hemline.console import quiet, say
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
@@ -125,7 +125,7 @@ class SshDevice:
             runtime_file, launcher = self._runtime_file(), self._file(Path(on_board.__file__))
             environment = self._environment(wheels, find_backend(runtime).module)
             self.push(runtime_file, launcher)
-            arrays = f"{self.store.known.folder}/work/{secrets.token_hex(8)}"
+            arrays = f"{self.store.known.folder}/{on_board.WORK}/{secrets.token_hex(8)}"
             there = self.store.path_of
             words = (self.python, "-I", there(launcher), "jobs", environment, there(runtime_file))
             return JobProcess(self.connection.command((*words, arrays))), arrays
@@ -234,7 +234,7 @@ class SshDevice:
         return pushable(path, self._hashes[key])
 
 
-class SshRunner:
+class SshRunner(Closing):
     """A job runner on a board; when the connection was cut, the next job starts another one."""
 
     def __init__(self, device: SshDevice, runtime: str, version: str) -> None:
@@ -286,17 +286,6 @@ class SshRunner:
         if self._process is not None:
             self._process.close()
         self._process = None
-
-    def __enter__(self) -> SshRunner:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _checked(self, job: Job, remote: Job, result: JobResult) -> JobResult:
         """Return a result that answers the job, with its logits in files here."""

@@ -201,7 +201,7 @@ def test_nothing_stays_behind(board: Board, device: SshDevice, job: Job) -> None
     device.close()
     assert eventually(lambda: not board.sessions())
     assert eventually(lambda: not board_processes(board))
-    assert list((board.cache / "work").iterdir()) == []
+    assert list((board.cache / on_board.WORK).iterdir()) == []
     assert not [each for each in (board.cache / "store").iterdir() if each.name[0] == "."]
 
 
@@ -307,7 +307,7 @@ def test_a_runner_that_dies_is_no_lost_board(board: Board, device: SshDevice, jo
 def kill_runner(board: Board) -> None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if f"{board.home}/.cache/hemline/work/".encode() in path.read_bytes():
+            if f"{board.cache}/{on_board.WORK}/".encode() in path.read_bytes():
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
