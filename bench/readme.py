@@ -102,8 +102,8 @@ def _models(root: Path) -> str:
             f"| {_accuracies([run['test'] for run in runs])} | {_accuracies(int8[:1])} |"
         )
     return "\n".join(lines) + (
-        "\n\nMean of the seeds (least – most); int8.tflite of seed 1 in the first runtime that runs "
-        f"it. {'; '.join(sorted({model['host'] for model in models}))}; times on a busy machine.\n"
+        "\n\nMean of the seeds (least – most); int8.tflite of seed 1 in the first runtime that "
+        f"runs it. {'; '.join(sorted({model['host'] for model in models}))}; on a busy machine.\n"
     )
 
 
