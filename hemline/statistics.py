@@ -56,6 +56,23 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     return (centre - margin) / scale, (centre + margin) / scale
 
 
+def ratio_of_shares(
+    count: float, total: int, other_count: float, other_total: int
+) -> tuple[float, float, float]:
+    """Return the ratio of a share to another one of independent images, and its 95 % interval.
+
+    Log method: the logarithm of the ratio is taken as normal, with variance 1/count − 1/total for
+    each share (Katz et al., Obtaining Confidence Intervals for the Risk Ratio in Cohort Studies,
+    1978). Raises ValueError when a count is 0, which has no logarithm.
+    """
+    if not (0 < count <= total and 0 < other_count <= other_total):
+        raise ValueError(f"{count} of {total} and {other_count} of {other_total} have no ratio")
+    ratio = (count / total) / (other_count / other_total)
+    variance = 1 / count - 1 / total + 1 / other_count - 1 / other_total
+    factor = math.exp(Z95 * math.sqrt(variance))
+    return ratio, ratio / factor, ratio * factor
+
+
 def paired_drop(
     reference_right: npt.NDArray[np.bool_], other_right: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:

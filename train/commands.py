@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,8 @@ from hemline.train.own_data import named_after, parts_line, spared
 from hemline.train.recipe import RECIPES, Recipe
 from hemline.train.recipe_file import named_recipe, recipe_toml
 from hemline.train.request import TrainRequest
+
+log = logging.getLogger(__name__)
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -121,7 +124,7 @@ def train(
         teachers=teachers,
         weights=file,
     )
-    with _resumable(restart):
+    with resumable(restart):
         images = load_images(dataset, data)
         if "validation" not in changes:
             request = replace(request, recipe=spared(request.recipe, images))
@@ -156,6 +159,12 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
+    if request.recipe.flip and not images.dataset.may_flip:
+        log.warning(
+            "the recipe flips images, and one of %s flipped left to right is another one: use "
+            "--no-flip",
+            images.dataset.title,
+        )
     from hemline.train.tensorboard import EpochLog
     from hemline.train.training import train as train_model
 
@@ -184,7 +193,7 @@ def _weights(model: ModelRow, choice: str | None) -> Path | None:
 
 
 @contextlib.contextmanager
-def _resumable(restart: bool) -> Iterator[None]:
+def resumable(restart: bool) -> Iterator[None]:
     """Say how to go on when the user interrupts."""
     try:
         yield
