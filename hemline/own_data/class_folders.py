@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hemline.errors import DataError
 from hemline.files import reason_of
-from hemline.own_data.reading import few, require_labels
+from hemline.own_data.reading import counted, few, require_labels
 from hemline.pictures.images import ENDINGS
 
 log = logging.getLogger(__name__)
@@ -189,4 +189,7 @@ def _misplaced(folder: Path) -> list[str]:
 
 def _tell_of_others(folder: Path, others: list[str]) -> None:
     if others:
-        log.warning("%s: %d other files are left out: %s", folder, len(others), few(others, 3))
+        count = counted(len(others), "file")
+        log.warning(
+            "%s: left out, no images by their names: %s, such as %s", folder, count, others[0]
+        )

@@ -16,7 +16,7 @@ import numpy as np
 from hemline.dataset import Pixels
 from hemline.errors import DataError
 from hemline.own_data.class_folders import ImageFile, Listing
-from hemline.own_data.reading import LARGEST_SIDE, Found, Reading, few, require_room
+from hemline.own_data.reading import LARGEST_SIDE, Found, Reading, counted, few, require_room
 from hemline.pictures.images import read_image, read_size
 from hemline.pixels import NO_MEMORY
 from hemline.specs import InputSpec
@@ -77,7 +77,7 @@ def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
     counts = collections.Counter(sizes).most_common()
     (height, width), _ = counts[0]
     if len(counts) > 1:
-        told = ", ".join(f"{h}x{w} ({n:,} images)" for (h, w), n in counts[:_SIZES_TOLD])
+        told = ", ".join(f"{h}x{w} ({counted(n, 'image')})" for (h, w), n in counts[:_SIZES_TOLD])
         more = " …" if len(counts) > _SIZES_TOLD else ""
         raise DataError(
             f"{where} has images of {len(counts):,} sizes (height x width), most often "
@@ -161,7 +161,7 @@ def _without_broken(listing: Listing, faults: list[str], reading: Reading) -> li
     if not broken:
         return [True] * len(faults)
     told = few([_told(listing.files[at], faults[at]) for at in broken], 3)
-    count = f"{len(broken):,} of {len(faults):,} files cannot be read"
+    count = f"{len(broken):,} of {counted(len(faults), 'file')} cannot be read"
     if not reading.skip_broken or len(broken) == len(faults):
         raise DataError(
             f"{listing.folder}: {count}: {told}: mend or remove them, or leave them out with "

@@ -18,14 +18,14 @@ import numpy as np
 
 from hemline.dataset import Dataset, Images, Pixels, image_hashes
 from hemline.errors import DataError
-from hemline.own_data.reading import Found, few
+from hemline.own_data.reading import Found, counted, few
 
 log = logging.getLogger(__name__)
 
 TEST_SHARE = 0.15  # of each class, where the data has no test part of its own
-_CROSSING = "lie in more than one class"
-_STRADDLING = "lie in the training and in the test part, which flatters the test accuracy"
-_REPEATED = "are there more than once"
+_CROSSING = "in several classes"
+_STRADDLING = "in the training and in the test part, which flatters the test accuracy"
+_REPEATED = "there several times"
 _FEWEST = 3  # different images of a class: one for training, validation and test each
 
 
@@ -108,7 +108,8 @@ def _tell_of_copies(found: Found, digests: list[bytes], until: int, source: str)
     for what, groups in kinds.items():
         if groups:
             names = " = ".join(found.names[at] for at in groups[0][:2])
-            log.warning("%s: %s images %s, such as %s", source, f"{len(groups):,}", what, names)
+            count = counted(len(groups), "image")
+            log.warning("%s: %s: %s, such as %s", source, what, count, names)
 
 
 def _sha256(images: Pixels, classes: Pixels) -> str:

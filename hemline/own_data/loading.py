@@ -13,7 +13,7 @@ from hemline.own_data.array_file import read_arrays
 from hemline.own_data.class_folders import list_folder
 from hemline.own_data.decoding import decode
 from hemline.own_data.drawing import as_images
-from hemline.own_data.reading import Found, Reading, few
+from hemline.own_data.reading import Found, Reading, counted, few
 from hemline.pixels import NO_MEMORY
 
 log = logging.getLogger(__name__)
@@ -67,5 +67,6 @@ def _from_folder(folder: Path, reading: Reading, cache: Path | None) -> Found:
             decoded_cache.keep(cache, listing, reading, found)
     elif found.broken:
         told = few(found.broken, 3)
-        log.warning("%s: %d broken files are left out: %s", folder, len(found.broken), told)
+        count = counted(len(found.broken), "broken file")
+        log.warning("%s: left out: %s: %s", folder, count, told)
     return found

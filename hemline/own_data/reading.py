@@ -74,6 +74,11 @@ def require_labels(labels: tuple[str, ...], *, where: str) -> None:
         raise DataError(f"{where} has {len(labels):,} classes, the most are {MOST_CLASSES}")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names and how many more there are."""
     rest = f" and {len(names) - most:,} more" if len(names) > most else ""

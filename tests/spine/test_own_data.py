@@ -1,0 +1,694 @@
+"""The user's own images: read as a device reads them, parted by content, refused in one line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from hemline import memory
+from hemline.cli import cli
+from hemline.dataset import DATASETS, Images
+from hemline.errors import DataError, HemlineError, UsageError
+from hemline.fetch import FetchOptions, load_images
+from hemline.own_data import reading as reading_module
+from hemline.own_data.array_file import as_bytes
+from hemline.own_data.loading import load_own, name_of
+from hemline.own_data.reading import Reading
+from hemline.pictures.images import read_image, read_picture, read_size
+from hemline.specs import InputSpec
+
+Pixels = npt.NDArray[np.uint8]
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
+
+
+def picture(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (12, 10)) -> Pixels:
+    """Return uint8 (height, width, 3): a colour with noise, so that all pictures differ."""
+    noise = np.random.default_rng(seed).integers(-30, 30, (*size, 3))
+    return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+
+
+def write_classes(folder: Path, *, each: int = 10, seed: int = 0) -> Path:
+    """Write a folder for each colour, with `each` PNG files in it."""
+    for at, (name, colour) in enumerate(COLOURS.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(each):
+            pixels = picture(colour, seed + 1000 * at + number)
+            Image.fromarray(pixels).save(folder / name / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of 30 images in three classes."""
+    return write_classes(tmp_path / "colours")
+
+
+def load(path: Path, cache: Path | None = None, **reading: Any) -> Images:
+    return load_own(path, Reading(**reading), cache=cache)
+
+
+def arrays_of(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return x and y of the files of a folder."""
+    files = sorted(folder.glob("*/*.png"))
+    return {
+        "x": np.stack([read_picture(path) for path in files]),
+        "y": np.array([sorted(COLOURS).index(path.parent.name) for path in files]),
+    }
+
+
+def test_a_folder_becomes_a_data_set_named_after_it(folder: Path) -> None:
+    images = load(folder)
+    assert images.dataset.is_own
+    assert (images.dataset.name, images.dataset.labels) == ("colours", ("blue", "green", "red"))
+    assert images.dataset.preprocessing == "stretch"
+    assert images.train_images.shape == (24, 12, 10, 3)
+    assert images.test_images.shape == (6, 12, 10, 3)
+    assert not images.verified
+
+
+def test_training_sees_what_a_device_sees(tmp_path: Path) -> None:
+    """Every kind of file, in a size that is not the model's, against the runtime's own reader."""
+    folder = write_classes(tmp_path / "kinds")
+    pixels = picture(COLOURS["red"], 99, (40, 30))
+    colour, gray = Image.fromarray(pixels), Image.fromarray(pixels[..., 0])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    clear = Image.merge("RGBA", (*colour.split(), gray))
+    place = folder / "red"
+    gray.save(place / "gray.png")
+    clear.save(place / "clear.png")
+    colour.convert("P").save(place / "palette.gif")
+    Image.fromarray(pixels[..., 1].astype(np.uint16) << 8).save(place / "bits16.png")
+    colour.convert("CMYK").save(place / "cmyk.jpg", quality=95)
+    colour.save(place / "turned.jpg", exif=turned)
+    np.save(place / "array.npy", pixels)
+    for channels in (1, 3):
+        images = load(folder, size=(16, 20), channels=channels)
+        spec = InputSpec(height=16, width=20, channels=channels, dtype="float32")
+        parts = ((images.train_names, images.train_images), (images.test_names, images.test_images))
+        seen = {n: image for names, part in parts for n, image in zip(names, part, strict=True)}
+        assert len(seen) == 37
+        for name, image in seen.items():
+            np.testing.assert_array_equal(image, read_image(folder / name, spec, "stretch"), name)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_in_a_header_is_the_size_that_is_read(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = picture(COLOURS["blue"], 1, (20, 30))
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "a.ppm")
+    np.save(tmp_path / "a.npy", pixels)
+    for path in tmp_path.iterdir():
+        assert read_size(path) == read_picture(path).shape[:2]
+
+
+def test_images_are_gray_when_every_one_is(folder: Path) -> None:
+    for path in folder.glob("*/*.png"):  # stored in colour, but gray to look at
+        gray = Image.open(path).convert("L")
+        gray.convert("RGB").save(path)
+    images = load(folder)
+    assert images.train_images.shape[3] == 1
+    np.testing.assert_array_equal(images.train_images, load(folder, channels=1).train_images)
+    assert load(folder, channels=3).train_images.shape[3] == 3
+    Image.fromarray(picture(COLOURS["red"], 5)).save(folder / "red" / "one.png")
+    assert load(folder).train_images.shape[3] == 3
+
+
+def test_the_test_part_has_its_share_of_each_class(tmp_path: Path) -> None:
+    images = load(write_classes(tmp_path / "many", each=20))
+    assert np.bincount(images.test_labels).tolist() == [3, 3, 3]
+    assert np.bincount(images.train_labels).tolist() == [17, 17, 17]
+    assert len(images.test_indices) == 9
+    assert not set(images.train_names) & set(images.test_names)
+
+
+def test_the_same_images_are_the_same_data_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    images = load(folder)
+    other = tmp_path / "moved"
+    for at, path in enumerate(sorted(folder.glob("*/*.png"), reverse=True)):
+        target = other / path.parent.name / "deep" / f"other-{at}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    moved = load(other)
+    np.savez(tmp_path / "arrays.npz", **arrays_of_deep(other))
+    for same in (moved, load(tmp_path / "arrays.npz")):
+        assert same.sha256 == images.sha256
+        assert same.test_indices == images.test_indices
+        np.testing.assert_array_equal(same.train_images, images.train_images)
+
+
+def arrays_of_deep(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    files = sorted(folder.glob("*/deep/*.png"))
+    return {
+        "x": np.stack([read_picture(path) for path in files]),
+        "y": np.array([sorted(COLOURS).index(path.parts[-3]) for path in files]),
+    }
+
+
+def test_one_changed_pixel_makes_other_data(folder: Path) -> None:
+    before = load(folder).sha256
+    path = folder / "red" / "003.png"
+    pixels = np.array(Image.open(path))
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path)
+    assert load(folder).sha256 != before
+
+
+def test_images_that_come_later_leave_nearly_all_of_the_test_part(tmp_path: Path) -> None:
+    folder = write_classes(tmp_path / "growing", each=40)
+    before = set(load(folder).test_names)
+    write_classes(tmp_path / "more", each=4, seed=500)
+    for path in (tmp_path / "more").glob("*/*.png"):
+        path.rename(folder / path.parent.name / f"more-{path.name}")
+    after = load(folder)
+    # of 18, as many leave as come in front of them: a tenth more images, so about two
+    assert len(before & set(after.test_names)) >= 14
+
+
+def test_the_first_images_are_of_every_class(tmp_path: Path) -> None:
+    images = load(write_classes(tmp_path / "many", each=40))
+    assert set(images.train_labels[:20].tolist()) == {0, 1, 2}
+
+
+def test_a_test_part_of_the_datas_own_is_kept(tmp_path: Path) -> None:
+    write_classes(tmp_path / "parted" / "train")
+    write_classes(tmp_path / "parted" / "test", each=2, seed=77)
+    shutil.rmtree(tmp_path / "parted" / "test" / "green")  # a class may lack test images
+    images = load(tmp_path / "parted")
+    assert (len(images.train_images), len(images.test_images)) == (30, 4)
+    assert images.test_indices == ()
+    assert sorted(set(images.test_labels.tolist())) == [0, 2]
+    assert all(name.startswith("test/") for name in images.test_names)
+
+
+def test_a_class_may_be_called_train(folder: Path) -> None:
+    (folder / "red").rename(folder / "train")
+    assert load(folder).dataset.labels == ("blue", "green", "train")
+
+
+def test_an_npz_is_read_as_keras_writes_it(folder: Path, tmp_path: Path) -> None:
+    arrays = arrays_of(folder)
+    x, y = arrays["x"], arrays["y"].reshape(-1, 1)
+    path = tmp_path / "keras.npz"
+    np.savez_compressed(path, x_train=x[::2], y_train=y[::2], x_test=x[1::2], y_test=y[1::2])
+    images = load(path, labels=("b", "g", "r"))
+    assert (len(images.train_images), len(images.test_images)) == (15, 15)
+    assert images.dataset.labels == ("b", "g", "r")
+    assert images.dataset.name == "keras"
+    assert load(path).dataset.labels == ("0", "1", "2")
+
+
+def test_an_npz_may_name_its_classes(folder: Path, tmp_path: Path) -> None:
+    arrays = arrays_of(folder)
+    labels = np.array(sorted(COLOURS))
+    np.savez(tmp_path / "beside.npz", **arrays, labels=labels)
+    np.savez(tmp_path / "inside.npz", x=arrays["x"], y=labels[arrays["y"]])
+    for name in ("beside", "inside"):
+        images = load(tmp_path / f"{name}.npz")
+        assert images.dataset.labels == ("blue", "green", "red")
+        assert images.sha256 == load(folder).sha256
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_float_array_is_taken_when_nothing_is_lost(dtype: type) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 8, 8)
+    np.testing.assert_array_equal(as_bytes(pixels.astype(dtype) / dtype(255), where="x"), pixels)
+    np.testing.assert_array_equal(as_bytes(pixels.astype(dtype), where="x"), pixels)
+    np.testing.assert_array_equal(as_bytes(pixels.astype(np.int64), where="x"), pixels)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.linspace(0, 1, 999).reshape(1, 27, 37), r"float64 from 0 to 1 .*\* 255\)\.round"),
+        (np.linspace(-1, 1, 999).reshape(1, 27, 37), "float64 from -1 to 1 that are no 8-bit"),
+        (np.full((1, 2, 2), np.nan), "float64 from nan to nan"),
+        (np.full((1, 2, 2), 256), "int64 from 256 to 256"),
+        (np.ones((1, 2, 2), bool), "holds bool: save pixels as uint8"),
+        (np.ones((1, 2, 2), complex), "holds complex128: save pixels as uint8"),
+    ],
+)
+def test_other_numbers_are_refused(values: npt.NDArray[Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        as_bytes(values, where="x")
+
+
+X, Y = np.zeros((9, 8, 8, 3), np.uint8), np.arange(9) % 3
+BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "no y": ({"x": X}, "bad.npz has x: it needs x and y"),
+    "nothing": ({}, "has no arrays: it needs x and y"),
+    "half a test part": ({"x_train": X, "y_train": Y, "x_test": X}, "it needs x and y"),
+    "both ways": ({"x": X, "y": Y, "x_test": X, "y_test": Y}, "it needs x and y"),
+    "flat": ({"x": X.reshape(9, -1), "y": Y}, "images are (n, height, width)"),
+    "channels first": ({"x": np.moveaxis(X, -1, 1), "y": Y}, "numpy.moveaxis(x, 1, -1)"),
+    "many channels": ({"x": np.zeros((9, 8, 8, 7), np.uint8), "y": Y}, "1, 3 or 4 channels"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, "holds no images"),
+    "lengths": ({"x": X, "y": Y[:5]}, "there must be one class for each image"),
+    "one-hot": ({"x": X, "y": np.eye(3)[Y]}, "y.argmax(axis=1)"),
+    "negative": ({"x": X, "y": Y - 1}, "classes from -1 to 1"),
+    "large": ({"x": X, "y": Y + 1000}, "classes from 1000 to 1002"),
+    "from one": ({"x": X, "y": Y + 1}, "no image of class 0"),
+    "gap": ({"x": X, "y": Y * 2}, "no image of class 1, 3"),
+    "real classes": ({"x": X, "y": Y.astype(float)}, "y holds float64: classes are whole numbers"),
+    "objects": ({"x": X, "y": Y.astype(object)}, "y holds Python objects, which are never loaded"),
+    "one class": ({"x": X, "y": Y * 0}, "a classifier needs at least 2 classes"),
+    "few labels": ({"x": X, "y": Y, "labels": np.array(["a", "b"])}, "there are 2 labels"),
+    "twice": ({"x": X, "y": Y, "labels": np.array(["a", "b", "a"])}, "different texts"),
+    "large images": ({"x": np.zeros((9, 300, 8), np.uint8), "y": Y}, "300x8 (height x width)"),
+    "another test size": (
+        {"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y},
+        "images of 2 sizes (height x width)",
+    ),
+    "another test class": (
+        {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
+        "y_test has class 3",
+    ),
+    "copies only": ({"x": X, "y": Y}, "at least 3 different images"),
+}
+
+
+@pytest.mark.parametrize("arrays", BAD_ARRAYS.values(), ids=BAD_ARRAYS)
+def test_arrays_that_are_no_data_are_refused_in_one_line(
+    tmp_path: Path, arrays: tuple[dict[str, Any], str]
+) -> None:
+    content, message = arrays
+    np.savez(tmp_path / "bad.npz", **content)
+    with pytest.raises(DataError) as caught:
+        load(tmp_path / "bad.npz")
+    assert message in str(caught.value)
+    assert "bad.npz" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"bad\.npz is no \.npz of numpy"):
+        load(tmp_path / "bad.npz")
+
+
+def test_a_damaged_npz_is_refused(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    np.savez(path, **arrays_of(folder))
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot read x in .*bad\.npz"):
+        load(path)
+
+
+def test_an_array_that_promises_more_than_the_memory_is_not_read(tmp_path: Path) -> None:
+    import zipfile
+
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, shape in (("x", (1 << 40, 8, 8)), ("y", (1 << 40,))):
+            with archive.open(f"{name}.npy", "w") as stream:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+    with pytest.raises(DataError, match="of memory are free"):
+        load(path)
+
+
+def spoil(folder: Path) -> None:
+    """Break three files of a folder, each in another way."""
+    path = folder / "blue" / "002.png"
+    path.write_bytes(path.read_bytes()[:60])
+    (folder / "green" / "001.png").write_text("no image")
+    (folder / "red" / "link.png").symlink_to("link.png")
+
+
+def test_broken_files_are_listed_together(folder: Path) -> None:
+    spoil(folder)
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    message = str(caught.value)
+    assert "3 of 31 files cannot be read" in message
+    for name in ("blue/002.png (", "green/001.png (is not an image", "red/link.png (too many"):
+        assert name in message
+    assert message.endswith("mend or remove them, or leave them out with --skip-broken")
+
+
+@pytest.mark.parametrize("size", [None, (6, 6)])
+def test_broken_files_are_skipped_on_request(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, size: tuple[int, int] | None
+) -> None:
+    spoil(folder)
+    for _ in ("decoded", "from the cache"):
+        caplog.clear()
+        images = load(folder, tmp_path / "cache", skip_broken=True, size=size)
+        assert len(images.train_images) + len(images.test_images) == 28
+        assert "blue/002.png" not in {*images.train_names, *images.test_names}
+        assert "left out" in caplog.text
+
+
+def test_a_pipe_among_the_images_is_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "red" / "pipe.png")
+    with pytest.raises(DataError, match=r"1 of 31 files .*red/pipe\.png \(not a file\)"):
+        load(folder)
+
+
+def test_when_no_file_can_be_read_they_are_listed_even_on_request(folder: Path) -> None:
+    for path in folder.glob("*/*.png"):
+        path.write_text("no image")
+    with pytest.raises(DataError, match="30 of 30 files cannot be read.* and 27 more"):
+        load(folder, skip_broken=True)
+
+
+def test_mixed_sizes_are_listed_and_the_option_is_named(folder: Path) -> None:
+    for number, size in enumerate([(20, 30), (20, 30), (7, 9)]):
+        pixels = picture(COLOURS["red"], number, size)
+        Image.fromarray(pixels).save(folder / "red" / f"large-{number}.png")
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    assert (
+        "3 sizes (height x width), most often 12x10 (30 images), 20x30 (2 images), 7x9 (1 image)"
+        in str(caught.value)
+    )
+    assert "--image-size HxW" in str(caught.value)
+    assert load(folder, size=(12, 10)).train_images.shape[1:] == (12, 10, 3)
+
+
+def test_photographs_are_not_taken_in_their_own_size(tmp_path: Path) -> None:
+    for name in COLOURS:
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for at in range(3):
+            pixels = picture(COLOURS[name], at, (400, 300))
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{at}.jpg")
+    with pytest.raises(DataError, match="400x300 .height x width.: say which size .*--image-size"):
+        load(tmp_path / "photos")
+    assert load(tmp_path / "photos", size=(40, 30)).train_images.shape == (6, 40, 30, 3)
+
+
+def no_classes(folder: Path) -> None:
+    for path in folder.glob("*/*.png"):
+        path.rename(folder / f"{path.parent.name}-{path.name}")
+    for name in COLOURS:
+        (folder / name).rmdir()
+
+
+def one_class(folder: Path) -> None:
+    shutil.rmtree(folder / "blue")
+    shutil.rmtree(folder / "red")
+
+
+def empty_class(folder: Path) -> None:
+    (folder / "yellow").mkdir()
+    (folder / "yellow" / "notes.txt").write_text("to do")
+
+
+def few_images(folder: Path) -> None:
+    for path in sorted((folder / "red").iterdir())[2:]:
+        path.unlink()
+
+
+def few_different_images(folder: Path) -> None:
+    paths = sorted((folder / "red").iterdir())
+    for path in paths[2:]:
+        path.write_bytes(paths[0].read_bytes())
+
+
+def control_name(folder: Path) -> None:
+    (folder / "red").rename(folder / "re\x1b[31md")
+
+
+def undecodable_name(folder: Path) -> None:
+    (folder / "red").rename(os.fsdecode(os.fsencode(folder) + b"/r\xff"))
+
+
+def many_classes(folder: Path) -> None:
+    for at in range(254):
+        (folder / f"class {at}").mkdir()
+
+
+def validation_folder(folder: Path) -> None:
+    (folder / "train").mkdir()
+    for name in COLOURS:
+        (folder / name).rename(folder / "train" / name)
+    (folder / "val").mkdir()
+
+
+def foreign_test_class(folder: Path) -> None:
+    validation_folder(folder)
+    (folder / "val").rename(folder / "test")
+    (folder / "test" / "pink").mkdir()
+
+
+def empty_test_part(folder: Path) -> None:
+    validation_folder(folder)
+    (folder / "val").rename(folder / "test")
+
+
+BAD_FOLDERS: dict[Callable[[Path], None], str] = {
+    no_classes: "has no folder for each class",
+    one_class: "needs at least 2 classes, here is only one, 'green'",
+    empty_class: "has no images in yellow",
+    few_images: "each class needs at least 3 different images .* red (2)",
+    few_different_images: "each class needs at least 3 different images .* red (2)",
+    control_name: r"class 're\x1b[31md' has no name that can be printed",
+    undecodable_name: r"class 'r\udcff' has no name that can be printed",
+    many_classes: "has 257 classes, the most are 256",
+    validation_folder: "and val/: beside train/ only test/ may stand",
+    foreign_test_class: "has classes that",
+    empty_test_part: "test has no images",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD_FOLDERS, ids=lambda spoil: spoil.__name__)
+def test_a_folder_that_is_no_data_is_refused_in_one_line(
+    folder: Path, spoil: Callable[[Path], None]
+) -> None:
+    spoil(folder)
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    for part in BAD_FOLDERS[spoil].split(" .* "):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_images_for_the_memory_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 30 * 12 * 10 * 3
+    monkeypatch.setattr(reading_module, "free_bytes", lambda: 4 * needed - 1)
+    with pytest.raises(DataError, match="30 images of 12 × 10 × 3 values .* smaller --image-size"):
+        load(folder)
+    monkeypatch.setattr(reading_module, "free_bytes", lambda: 4 * needed)
+    load(folder)
+
+
+def test_the_free_memory_is_what_the_machine_tells() -> None:
+    free = memory.free_bytes()
+    assert free is not None
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 0 < free <= total
+
+
+def test_links_that_lead_back_end(folder: Path) -> None:
+    (folder / "red" / "again").symlink_to(folder / "red")
+    (folder / "red" / "all").symlink_to(folder)
+    assert len(load(folder).train_names) == 24
+
+
+def test_images_are_found_through_links(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    for name in COLOURS:
+        (tmp_path / "linked" / name).symlink_to(folder / name)
+    assert load(tmp_path / "linked").sha256 == load(folder).sha256
+
+
+def test_what_is_no_image_by_its_name_is_left_out_and_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = load(folder).sha256
+    assert not caplog.text
+    (folder / "red" / "notes.txt").write_text("to do")
+    for name in (".DS_Store", "Thumbs.db"):
+        (folder / "red" / name).write_text("of no interest")
+    (folder / ".git").mkdir()
+    assert load(folder).sha256 == before
+    assert [record.message for record in caplog.records] == [
+        f"{folder}: left out, no images by their names: 1 file, such as red/notes.txt"
+    ]
+
+
+def test_copies_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shutil.copy(folder / "red" / "001.png", folder / "blue" / "copy.png")
+    shutil.copy(folder / "green" / "001.png", folder / "green" / "copy.png")
+    images = load(folder)
+    assert "in several classes: 1 image, such as blue/copy.png = red/001.png" in caplog.text
+    assert "there several times: 1 image, such as green/001.png = green/copy" in caplog.text
+    for names in (images.train_names, images.test_names):
+        assert len({"blue/copy.png", "red/001.png"} & set(names)) != 1
+        assert len({"green/copy.png", "green/001.png"} & set(names)) != 1
+
+
+def test_test_images_that_were_trained_on_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_classes(tmp_path / "train")
+    write_classes(tmp_path / "test", each=3)
+    load(tmp_path)
+    assert "in the training and in the test part, which flatters" in caplog.text
+    assert ": 9 images, such as train/blue/000.png = test/blue/000.png" in caplog.text
+
+
+def read_counter() -> tuple[list[int], Callable[[int, int], None]]:
+    counted: list[int] = []
+    return counted, lambda done, _: counted.append(done)
+
+
+def test_the_second_training_decodes_nothing(folder: Path, tmp_path: Path) -> None:
+    counted, count = read_counter()
+    cache = tmp_path / "cache"
+    first = load(folder, cache, on_progress=count)
+    assert counted == [30]
+    moved = folder.rename(tmp_path / "moved")
+    for reading in ({}, {"size": (12, 10)}, {"channels": 3}, {"skip_broken": True}):
+        again = load(moved, cache, on_progress=count, **reading)
+        assert again.sha256 == first.sha256
+        assert again.train_names == first.train_names
+    assert counted == [30]
+    assert load(moved, cache, on_progress=count, size=(6, 5)).train_images.shape[1:] == (6, 5, 3)
+    assert counted == [30, 30]
+
+
+def change_a_file(folder: Path, cache: Path) -> None:
+    path = folder / "red" / "000.png"
+    Image.fromarray(picture(COLOURS["red"], 12345)).save(path)
+
+
+def add_a_file(folder: Path, cache: Path) -> None:
+    Image.fromarray(picture(COLOURS["red"], 12345)).save(folder / "red" / "new.png")
+
+
+def harm_the_cache(folder: Path, cache: Path) -> None:
+    (path,) = cache.glob("*/images.npy")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut_the_cache(folder: Path, cache: Path) -> None:
+    (path,) = cache.glob("*/facts.json")
+    path.write_text(path.read_text()[:50])
+
+
+@pytest.mark.parametrize("change", [change_a_file, add_a_file, harm_the_cache, cut_the_cache])
+def test_what_changed_is_decoded_again(
+    folder: Path, tmp_path: Path, change: Callable[[Path, Path], None]
+) -> None:
+    counted, count = read_counter()
+    load(folder, tmp_path / "cache")
+    change(folder, tmp_path / "cache")
+    images = load(folder, tmp_path / "cache", on_progress=count)
+    assert len(counted) == 1
+    assert images.sha256 == load(folder).sha256
+    load(folder, tmp_path / "cache", on_progress=count)
+    assert len(counted) == 1
+
+
+def test_the_cache_keeps_four(folder: Path, tmp_path: Path) -> None:
+    for side in range(4, 11):
+        load(folder, tmp_path / "cache", size=(side, side))
+    assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 4
+    counted, count = read_counter()
+    load(folder, tmp_path / "cache", size=(10, 10), on_progress=count)
+    assert not counted
+
+
+def test_a_cache_that_cannot_be_written_costs_only_the_cache(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    assert len(load(folder, tmp_path / "cache").train_images) == 24
+    assert "not kept for the next time" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("flowers 2024", "flowers-2024"),
+        ("Blüten/", "Bl-ten"),
+        ("mnist", "own-mnist"),
+        ("....", "images"),
+        ("x" * 99, "x" * 60),
+    ],
+)
+def test_a_data_set_gets_a_name_that_is_safe_in_a_path(
+    tmp_path: Path, given: str, name: str
+) -> None:
+    (tmp_path / given).mkdir(exist_ok=True)
+    assert name_of(tmp_path / given) == name
+    assert name not in DATASETS
+
+
+def test_a_folder_with_idx_files_is_what_it_was(data_folder: Path, tmp_path: Path) -> None:
+    assert FetchOptions(folder=data_folder).own is None
+    assert load_images("fashion-mnist", FetchOptions(folder=data_folder)).dataset.files
+    with pytest.raises(DataError, match="no train-images-idx3-ubyte"):
+        load_images("fashion-mnist", FetchOptions(folder=tmp_path))
+
+
+def test_own_images_are_found_by_any_name(folder: Path, tmp_path: Path) -> None:
+    options = FetchOptions(folder=folder, cache=tmp_path / "cache")
+    for name in ("fashion-mnist", "what a card says"):
+        assert load_images(name, options).dataset.name == "colours"
+    assert options.own == folder
+    assert replace(options, folder=None).own is None
+
+
+def invoke(*words: object) -> tuple[str, HemlineError | None]:
+    result = CliRunner().invoke(cli, [str(word) for word in words])
+    if not isinstance(result.exception, HemlineError):
+        assert result.exception is None or result.exit_code == 2, result.output
+        return result.output, None
+    return result.output, result.exception
+
+
+def test_data_check_tells_of_own_images(folder: Path) -> None:
+    output, _ = invoke("data", "check", "--data", folder, "--channels", "1")
+    assert "reading 30 images\n" in output
+    assert "colours: 24 + 6 images, 3 classes, 12 × 10 gray, test part drawn, from " in output
+    output, _ = invoke("data", "check", "--data", folder, "--channels", "1")
+    assert "reading" not in output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("mnist", "--data", "{folder}"), "is not MNIST, it has images of your own"),
+        (("--image-size", "8"), "tell how to read images of your own: name them with --data"),
+        (("--data", "{folder}", "--labels", "a,b,c"), "--labels names the classes of an .npz"),
+    ],
+)
+def test_options_that_do_not_fit_the_data_are_wrong_usage(
+    folder: Path, words: tuple[str, ...], message: str
+) -> None:
+    _, error = invoke("data", "check", *(word.format(folder=folder) for word in words))
+    assert isinstance(error, UsageError)
+    assert message in str(error)
+
+
+@pytest.mark.parametrize("size", ["0", "axb", "1x2x3", "-4", "4x", "9999", ""])
+def test_a_size_that_is_none_is_wrong_usage(folder: Path, size: str) -> None:
+    output, _ = invoke("data", "check", "--data", folder, "--image-size", size)
+    assert "Invalid value for '--image-size'" in output
+
+
+@pytest.mark.parametrize("size", ["6x8", "6X8", "6×8"])
+def test_a_size_is_height_and_width(folder: Path, size: str) -> None:
+    output, _ = invoke("data", "check", "--data", folder, "--image-size", size)
+    assert "6 × 8 colour" in output
