@@ -10,6 +10,7 @@ from hemline.dataset import Images
 from hemline.files import replacing
 
 _PER_CLASS = 14
+_TALLEST_INCHES = 60  # with very many classes the pictures become smaller
 
 
 def contact_sheet(images: Images, path: Path) -> None:
@@ -27,17 +28,20 @@ def contact_sheet(images: Images, path: Path) -> None:
         for column, at in enumerate(chosen):
             y, x = row * (height + 2) + 1, column * (width + 2) + 1
             sheet[y : y + height, x : x + width] = images.train_images[at]
-    figure, axes = plt.subplots(figsize=(9, 6.4), dpi=130, layout="constrained")
+    inches = 0.8 + 7.8 * sheet.shape[0] / sheet.shape[1]
+    size = (9, min(inches, _TALLEST_INCHES))
+    figure, axes = plt.subplots(figsize=size, dpi=130, layout="constrained")
     try:
         axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_xticks([])
         axes.set_yticks([(row + 0.5) * (height + 2) for row in range(len(labels))], labels)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        verified = "verified" if images.verified else "unverified files"
+        files = ", verified" if images.verified else ", unverified files"
+        verified = "" if images.dataset.is_own else files
         axes.set_title(
             f"{images.dataset.title}: {len(images.train_images):,} training and "
-            f"{len(images.test_images):,} test images of {height} × {width}, {verified}",
+            f"{len(images.test_images):,} test images of {height} × {width}{verified}",
             loc="left",
             fontsize=10,
         )
