@@ -1,0 +1,175 @@
+"""The user's own images on the whole way: train, export, verify, classify."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from hemline.card import Card
+from hemline.cli import cli
+from hemline.dataset import Images
+from hemline.errors import DataError, HemlineError, UsageError
+from hemline.evaluation_set import load_split
+from hemline.export.calibration import calibration_images
+from hemline.fetch import FetchOptions, load_images
+from hemline.manifest import read_manifest
+from hemline.own_data.reading import Reading
+from hemline.pictures.images import read_image
+from hemline.stamp import read_stamped
+from hemline.train.checkpoint import read_card
+from hemline.train.own_data import spared
+from hemline.train.recipe import RECIPES, Recipe
+from hemline.train.split import split_images
+from hemline.trained_data import require_trained_on, trained_images
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 120 images of three sizes in three classes."""
+    random = np.random.default_rng(1)
+    root = tmp_path_factory.mktemp("own") / "colours"
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for at in range(40):
+            size = (16 + 4 * (at % 3), 20)
+            pixels = np.clip(np.array(colour) + random.integers(-50, 50, (*size, 3)), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{at}.png")
+    return root
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a checkpoint that was trained on the folder of images."""
+    place = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+        options = ("--image-size", "16x20", "--epochs", "4", "--batch", "16")
+        result = invoke("train", "--data", folder, *options, "--precision", "float32")
+        assert result.exit_code == 0, result.output
+        assert (
+            "3 classes, 16 × 20 colour: 82 images to train on, 20 for validation, 18 for test "
+            "(drawn)" in result.output
+        )
+    return place / "checkpoints" / "hem-50k-colours"
+
+
+@pytest.fixture(scope="module")
+def card(trained: Path) -> Card:
+    return read_card(trained)
+
+
+def test_the_card_tells_of_the_data(card: Card, trained: Path, folder: Path) -> None:
+    assert (card.dataset, card.labels) == ("colours", ("blue", "green", "red"))
+    assert (card.shape, card.preprocessing) == ((16, 20, 3), "stretch")
+    assert (card.score("validation").images, card.score("test").images) == (20, 18)
+    assert set(card.data_sha256) == {"train", "test"}
+    assert str(folder.parent) not in (trained / "card.json").read_text()
+
+
+def test_the_split_of_the_card_is_that_of_the_data(card: Card, folder: Path) -> None:
+    options = FetchOptions(folder=folder, reading=Reading(size=(16, 20)))
+    images = load_images(card.dataset, options)
+    assert card.split == split_images(images, validation=20).split
+    assert card.split.test_indices == images.test_indices
+    classes = [images.train_labels[at] for at in card.split.validation_indices]
+    assert max(np.bincount(classes)) - min(np.bincount(classes)) <= 1
+
+
+def test_at_most_a_fifth_is_kept_for_validation(images: Images) -> None:
+    assert len(images.train_images) == 800
+    assert spared(RECIPES["fast"], images).validation == 160
+    assert spared(Recipe(validation=100), images).validation == 100
+    assert spared(Recipe(limit=200), images).validation == 40
+    assert spared(Recipe(limit=3), images).validation == 1
+
+
+def test_a_number_that_is_given_counts(folder: Path, tmp_path: Path) -> None:
+    result = invoke(
+        "train", "--data", folder, "--image-size", "8", "--validation", "102", "-o", tmp_path / "c"
+    )
+    assert isinstance(result.exception, DataError)
+    assert "102 validation images cannot be taken from 102" in str(result.exception)
+
+
+def test_the_data_is_found_again_for_a_checkpoint(
+    card: Card, trained: Path, folder: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    (moved / "red" / "broken.png").write_text("no image")
+    for place in (folder, moved):
+        images = trained_images(card, FetchOptions(folder=place), checkpoint=trained)
+        require_trained_on(card, images, checkpoint=trained)
+        assert images.dataset.labels == card.labels
+    chosen = calibration_images(images, card.split, count=80)
+    assert chosen.images.shape == (80, 16, 20, 3)
+
+
+def test_other_data_is_told_in_one_line(
+    card: Card, trained: Path, folder: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(folder, tmp_path / "other")
+    (other / "red" / "7.png").unlink()
+    images = trained_images(card, FetchOptions(folder=other), checkpoint=trained)
+    with pytest.raises(DataError, match="was trained on other images than those in .*colours with"):
+        require_trained_on(card, images, checkpoint=trained)
+    shutil.rmtree(other / "red")
+    images = trained_images(card, FetchOptions(folder=other), checkpoint=trained)
+    with pytest.raises(DataError, match="was trained on other images"):
+        require_trained_on(card, images, checkpoint=trained)
+
+
+def test_a_checkpoint_of_own_images_needs_them(trained: Path, data_folder: Path) -> None:
+    for words in ((), ("--data", data_folder)):
+        result = invoke("export", "--checkpoint", trained, *words)
+        assert isinstance(result.exception, UsageError)
+        assert "was trained on images of your own, colours: name" in str(result.exception)
+
+
+def test_a_size_that_is_not_the_checkpoints_is_refused(trained: Path, folder: Path) -> None:
+    result = invoke("export", "--checkpoint", trained, "--data", folder, "--image-size", "8")
+    assert isinstance(result.exception, UsageError)
+    assert "takes images of 16x20 with 3 channels" in str(result.exception)
+
+
+def test_a_checkpoint_of_a_known_data_set_takes_no_others(checkpoint: Path, folder: Path) -> None:
+    result = invoke("export", "--checkpoint", checkpoint, "--data", folder)
+    assert isinstance(result.exception, HemlineError)
+    assert "was trained on other fashion-mnist files than those in" in str(result.exception)
+
+
+def test_own_images_go_the_whole_way(
+    trained: Path, folder: Path, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    schemes = ("--scheme", "fp32.tflite", "--scheme", "int8.onnx")
+    options = ("--calibration", "40", "--data", folder)
+    result = invoke("export", "--checkpoint", trained, *schemes, *options)
+    assert result.exit_code == 0, (result.output, result.exception)
+    bundle = tmp_path / "artifacts" / "hem-50k-colours"
+    manifest = read_manifest(bundle)
+    assert (manifest.dataset, manifest.labels) == ("colours", card.labels)
+    stamp = read_stamped(bundle / "int8.onnx").stamp
+    assert (stamp.input.shape, stamp.preprocessing) == ((16, 20, 3), "stretch")
+    assert invoke("verify", bundle).exit_code == 0
+    test = load_split(bundle, "test", manifest.evaluation_sha256)
+    images = trained_images(card, FetchOptions(folder=folder), checkpoint=trained)
+    for at, name in enumerate(images.test_names):  # a device sees what was evaluated
+        seen = read_image(folder / name, stamp.input, stamp.preprocessing)
+        np.testing.assert_array_equal(seen, test.images[at])
+    files = [str(folder / name) for name in images.test_names]
+    answers = invoke("classify", bundle / "fp32.tflite", *files, "--json").stdout.splitlines()
+    indices = [json.loads(line)["index"] for line in answers]
+    assert indices == test.logits.argmax(axis=1).tolist()
