@@ -83,7 +83,9 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
         distance = -tf.reduce_sum(theirs * log_soft, axis=-1) * self._temperature**2
         if sample_weight is not None:
             distance *= sample_weight
-        return (1 - self._share) * own + self._share * tf.reduce_mean(distance)
+        # over several devices gradients are added up; Keras has divided `own` by their number
+        mean = tf.reduce_mean(distance) / tf.distribute.get_strategy().num_replicas_in_sync
+        return (1 - self._share) * own + self._share * mean
 
 
 def _few(labels: tuple[str, ...]) -> str:

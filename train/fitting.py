@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import time
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.card import Epoch
-from hemline.errors import DivergenceError
+from hemline.errors import DivergenceError, HemlineError
 from hemline.train.design import Design
 from hemline.train.distillation import Student, open_teachers
 from hemline.train.evaluation import Predictor
@@ -67,8 +68,17 @@ class Trained:
 
 
 def fit(run: Run, data: TrainingData, *, started: float, on_epoch: OnEpoch) -> Trained:
-    """Train to the last epoch, from fresh or restored weights; started is a perf_counter."""
-    return _Fitting(run, data, started, on_epoch).fit()
+    """Train to the last epoch, from fresh or restored weights; started is a perf_counter.
+
+    Raises HemlineError when the loss stops being a number, or the memory is not enough.
+    """
+    try:
+        return _Fitting(run, data, started, on_epoch).fit()
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise HemlineError(
+            f"the memory is not enough for {run.model.name} and {run.recipe.batch} images in a "
+            "step: use a smaller --batch, --width or --resize"
+        ) from error
 
 
 class _Fitting:
@@ -129,6 +139,8 @@ class _Fitting:
         last = next(phase for phase in phases(self._run.recipe) if done <= phase.end)
         last.prepare(model, self._run.recipe, self._steps)
         self._kept = restore_weights(self._run.folder, state, model)
+        if done == last.end:  # where Keras ends a phase: a next one begins with the averages
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         self._history, self._before = state.history, state.seconds
         log.info("resuming after epoch %d", done)
 
@@ -180,7 +192,9 @@ class _Fitting:
         return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
 
     def _over(self, phase: Phase) -> bool:
-        return is_over(self._run.recipe, self._history[phase.first :])
+        # only the last phase stops early: a top that stands still is what the next one begins with
+        recipe = self._run.recipe
+        return phase.end == recipe.epochs and is_over(recipe, self._history[phase.first :])
 
     def _keep(self, model: keras.Model) -> None:
         """Keep the weights of the last epoch, or of the best one where a recipe stops early."""
@@ -228,8 +242,11 @@ class _Fitting:
 
 
 def _strategy(recipe: Recipe) -> tf.distribute.Strategy:
-    if recipe.strategy == "none":
-        return tf.distribute.get_strategy()
+    return tf.distribute.get_strategy() if recipe.strategy == "none" else _mirrored()
+
+
+@functools.cache  # the sums over devices of a second one would be taken for those of the first
+def _mirrored() -> tf.distribute.Strategy:
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import keras
+import tensorflow as tf
 
 from hemline.train.optimizers import build_optimizer
 from hemline.train.recipe import Recipe
@@ -48,7 +49,8 @@ class Phase:
                 from_logits=True, label_smoothing=recipe.label_smoothing
             ),
             metrics=["accuracy"],
-            steps_per_execution=steps,  # a whole epoch without returning to Python
+            # a whole epoch without returning to Python, which Keras cannot on several devices
+            steps_per_execution=steps if _replicas() == 1 else 1,
             jit_compile=False,  # XLA's convolutions are slower than oneDNN's on CPUs
         )
         return peak
@@ -64,6 +66,10 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
         first=border, end=end, frozen=free > 0, free_layers=free, rate=recipe.fine_tuning_rate
     )
     return Phase(first=0, end=border, frozen=True), later
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def _kernels(model: keras.Model) -> list[keras.Variable]:
