@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from hemline.dataset import Images
 from hemline.errors import UsageError
 from hemline.provenance import utc_now, versions
 from hemline.runtime.host import host_facts
-from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME, read_card
+from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.distillation import read_teachers
 from hemline.train.evaluation import Predictor
@@ -41,22 +42,44 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
     recipe = request.recipe
     if recipe.frozen_epochs and request.model.transfer_recipe is None:
         raise UsageError(f"{request.model.name} has no pretrained layers: use frozen_epochs 0")
+    if request.folder.resolve() in [teacher.resolve() for teacher in request.teachers]:
+        raise UsageError(f"{request.folder} is a teacher: name another --output")
     with files.locked(request.folder):
         if request.restart:
             clear_progress(request.folder)
         data = split_images(images, validation=recipe.validation, limit=recipe.limit or None)
-        run = _run(request, images, data)
+        origins = _origins(request, images, data)
+        run = _run(request, images, origins)
         trained = fit(run, data, started=started, on_epoch=on_epoch)
-        card = _write_checkpoint(request, images, data, run, trained)
+        card = _write_checkpoint(request, images, data, run, origins, trained)
         clear_progress(request.folder)
         return card
 
 
-def _run(request: TrainRequest, images: Images, data: TrainingData) -> Run:
-    labels, (_, height, width, channels) = images.dataset.labels, data.train_images.shape
-    teachers = read_teachers(
-        request.teachers, labels=labels, shape=(height, width, channels), split=data.split
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Origins:
+    """SHA-256 of what a run learns from beside the images, read before it can be written over."""
+
+    teachers: tuple[str, ...]
+    weights: str
+
+
+def _origins(request: TrainRequest, images: Images, data: TrainingData) -> _Origins:
+    _, height, width, channels = data.train_images.shape
+    cards = read_teachers(
+        request.teachers,
+        labels=images.dataset.labels,
+        shape=(height, width, channels),
+        split=data.split,
     )
+    return _Origins(
+        teachers=tuple(card.checkpoint_sha256 for card in cards),
+        weights="" if request.weights is None else files.sha256_of(request.weights),
+    )
+
+
+def _run(request: TrainRequest, images: Images, origins: _Origins) -> Run:
+    classes = len(images.dataset.labels)
     precision = resolve_precision(request.recipe.precision)
     identity = {
         "model": request.model.name,
@@ -64,16 +87,16 @@ def _run(request: TrainRequest, images: Images, data: TrainingData) -> Run:
         "seed": request.seed,
         "precision": precision,
         "data": images.sha256,
-        "classes": len(labels),
-        "teachers": [card.checkpoint_sha256 for card in teachers],
-        "weights": _weights_sha256(request),
+        "classes": classes,
+        "teachers": list(origins.teachers),
+        "weights": origins.weights,
     }
     return Run(
         model=request.model,
         recipe=request.recipe,
         seed=request.seed,
         precision=precision,
-        classes=len(labels),
+        classes=classes,
         teachers=request.teachers,
         weights=request.weights,
         folder=request.folder,
@@ -81,12 +104,13 @@ def _run(request: TrainRequest, images: Images, data: TrainingData) -> Run:
     )
 
 
-def _weights_sha256(request: TrainRequest) -> str:
-    return "" if request.weights is None else files.sha256_of(request.weights)
-
-
 def _write_checkpoint(
-    request: TrainRequest, images: Images, data: TrainingData, run: Run, trained: Trained
+    request: TrainRequest,
+    images: Images,
+    data: TrainingData,
+    run: Run,
+    origins: _Origins,
+    trained: Trained,
 ) -> Card:
     model, folder = trained.model, request.folder
     predictor = Predictor(model)
@@ -128,8 +152,8 @@ def _write_checkpoint(
         host=f"{host.processor}, {host.cores} cores",
         created=utc_now(),
         preprocessing=images.dataset.preprocessing,
-        teachers=tuple(read_card(folder).checkpoint_sha256 for folder in request.teachers),
-        pretrained_sha256=_weights_sha256(request),
+        teachers=origins.teachers,
+        pretrained_sha256=origins.weights,
         kept_epoch=trained.kept_epoch,
     )
     schema.save(folder / CARD_NAME, card)
