@@ -23,8 +23,8 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     Every image is rotated and zoomed about its middle (bilinear), shifted by up to `recipe.shift`
     pixels with black in the gap, flipped left to right with probability one half, and loses a
     square of side `recipe.cutout` (DeVries & Taylor 2017) to black, centred anywhere so that part
-    of it may lie outside. In a share `recipe.erasing` of them a rectangle becomes noise (Zhong et
-    al., 2020).
+    of it may lie outside. In a share `recipe.erasing` of them a rectangle, all of it inside,
+    becomes noise (Zhong et al., 2020).
     """
     batch, height, width, channels = (
         tf.shape(images)[0],
@@ -109,8 +109,8 @@ def _erased(images: tf.Tensor, share: float, *, seed: tf.Tensor) -> tf.Tensor:
     area = height * width * _between(random[:, 0:1], *_ERASED_AREA)
     aspect = tf.exp(_between(random[:, 1:2], *(math.log(each) for each in _ERASED_ASPECT)))
     inside = (
-        _near(random[:, 2:3], height, tf.sqrt(area * aspect))[:, :, None]
-        & _near(random[:, 3:4], width, tf.sqrt(area / aspect))[:, None, :]
+        _within(random[:, 2:3], height, tf.sqrt(area * aspect))[:, :, None]
+        & _within(random[:, 3:4], width, tf.sqrt(area / aspect))[:, None, :]
         & (random[:, 4:5, None] < share)
     )
     noise = tf.random.stateless_uniform(
@@ -130,6 +130,14 @@ def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Ten
     return tf.clip_by_value(positions, 0, size - 1), (positions >= 0) & (positions < size)
 
 
-def _near(random: tf.Tensor, size: int, side: int | tf.Tensor) -> tf.Tensor:
+def _within(random: tf.Tensor, size: int, side: tf.Tensor) -> tf.Tensor:
+    """Tell which positions lie in a range of length `side` that `random`, 0 … 1, puts in `size`."""
+    side = tf.minimum(side, float(size))
+    start = random * (size - side)
+    centres = tf.cast(tf.range(size), tf.float32)[None] + 0.5
+    return (centres >= start) & (centres < start + side)
+
+
+def _near(random: tf.Tensor, size: int, side: int) -> tf.Tensor:
     centres = tf.cast(tf.range(size), tf.float32)[None] + 0.5
     return tf.abs(centres - size * random) < side / 2

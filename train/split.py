@@ -31,11 +31,18 @@ class TrainingData:
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
     """Keep `validation` of the first `limit` training images apart, stratified by class.
 
-    Raises DataError when there are too few images for that.
+    Raises DataError when there are too few images for that, or none of a class.
     """
     total = len(images.train_images) if limit is None else min(limit, len(images.train_images))
-    if not len(images.dataset.labels) <= validation < total:
+    labels = images.dataset.labels
+    if not len(labels) <= validation < total:
         raise DataError(f"{validation} validation images cannot be taken from {total}")
+    counts = np.bincount(images.train_labels[:total], minlength=len(labels))
+    if without := [label for label, count in zip(labels, counts, strict=True) if not count]:
+        raise DataError(
+            f"{images.source}: no class {without[0]!r} among the {total} training images: a model "
+            "cannot learn it"
+        )
     positions = np.arange(total)
     try:
         _, kept_apart = train_test_split(
