@@ -18,27 +18,20 @@ from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions, load_images
 from hemline.train.checkpoint import is_checkpoint
-from hemline.train.models import ModelRow, find_model
+from hemline.train.models import MODELS, ModelRow, find_model
 from hemline.train.own_data import named_after, parts_line, spared
-from hemline.train.recipe import RECIPES, Recipe
+from hemline.train.recipe import RECIPES
 from hemline.train.recipe_file import named_recipe, recipe_toml
+from hemline.train.recipe_options import RecipeCommand, recipe_options
 from hemline.train.request import TrainRequest
 
 log = logging.getLogger(__name__)
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for each field of Recipe; those not given stay None."""
-    for name, (kind, default, text) in reversed(Recipe.options().items()):
-        flag = f"--{name.replace('_', '-')}"
-        flag = f"{flag}/--no-{name.replace('_', '-')}" if kind is bool else flag
-        shown = "the model's own" if default is None else default
-        text = f"{text[0].upper()}{text[1:]} (fast: {shown})."
-        command = click.option(flag, name, type=kind, default=None, help=text)(command)
-    return command
+_MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.values())
 
 
-@click.command()
+@click.command(cls=RecipeCommand, epilog=f"\b\nModels:\n{_MODEL_LINES}")
 @click.argument("model", default="hem-50k")
 @click.option(
     "--recipe",

@@ -11,7 +11,7 @@ from typing import Any
 from hemline.card import Scalar
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.optimizers import OPTIMIZERS, find_optimizer
-from hemline.train.schedules import find_schedule
+from hemline.train.schedules import SCHEDULES, find_schedule
 
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, ARM
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -22,61 +22,81 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def _field(default: Any, text: str, kind: type | None = None) -> Any:
-    """Return a field with its help; `kind` is that of the values when the default is None."""
-    return field(default=default, metadata={"help": text, "kind": kind or type(default)})
+def _field(default: Any, text: str, kind: type | None = None, *, section: str = "") -> Any:
+    """Return a field with its help; `kind` is that of the values when the default is None.
+
+    `section` is the heading that it and the fields after it stand under.
+    """
+    found = {"help": text, "kind": kind or type(default), "section": section}
+    return field(default=default, metadata=found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How to train; what a field is stands in its help. RECIPES has the reasons of each recipe."""
 
-    epochs: int = _field(24, "passes over the training images")
+    epochs: int = _field(24, "passes over the training images", section="Length and data")
     batch: int = _field(250, "images in a step")
-    optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}")
-    learning_rate: float = _field(0.03, "at its highest; sphere-muon: of a kernel's norm")
-    other_learning_rate: float = _field(0.1, "sphere-muon: of everything else (stem, norms, dense)")
+    limit: int = _field(0, "use only the first so many training images; 0 for all")
+    validation: int = _field(5000, "images kept apart for validation")
+    optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}", section="Optimizer")
+    learning_rate: float = _field(
+        0.03, "at its highest (of sphere-muon: as a share of a kernel's norm)"
+    )
+    other_learning_rate: float = _field(
+        0.1, "that of all but kernels in sphere-muon (stem, norms, dense)"
+    )
     momentum: float = _field(0.9, "of sgd and sphere-muon (Nesterov)")
     weight_decay: float = _field(5e-4, "of adamw and sgd (decoupled), sphere-muon (stem, dense)")
-    schedule: str = _field("one-cycle", "constant, cosine, one-cycle or reduce-on-plateau")
+    schedule: str = _field("one-cycle", f"one of {', '.join(SCHEDULES)}", section="Schedule")
     warmup: float = _field(0.15, "share of all steps until the rate is at its highest, 0 … 1")
-    plateau_patience: int = _field(3, "reduce-on-plateau: epochs without improvement")
-    plateau_factor: float = _field(0.3, "reduce-on-plateau: then multiplies the rate")
+    plateau_patience: int = _field(3, "epochs without improvement until reduce-on-plateau acts")
+    plateau_factor: float = _field(0.3, "what reduce-on-plateau multiplies the rate by")
     early_stopping: int = _field(
         0, "stop after so many epochs without improvement and keep the best weights; 0 for never"
     )
     monitor: str = _field("loss", "what improves: loss or accuracy, of validation")
     ema: float = _field(0.0, "decay a step of the weights' moving average, which is kept; 0: none")
-    dropout: float | None = _field(None, "share of units dropped, instead of the model's", float)
+    dropout: float | None = _field(
+        None, "share of units dropped, instead of the model's", float, section="Model"
+    )
     batch_normalization: bool | None = _field(
         None, "normalize after convolutions, instead of what the model does", bool
     )
     width: float = _field(1.0, "multiplies the model's channels and units")
     resize: int = _field(0, "side that a transfer model resizes to, pixels; 0 for its own")
+    label_smoothing: float = _field(
+        0.05, "share of each target spread over all classes, 0 … 1", section="Loss"
+    )
     l2: float = _field(0.0, "penalty of all kernels in the loss")
-    label_smoothing: float = _field(0.05, "share of each target spread over all classes, 0 … 1")
-    class_weights: str = _field("none", "none, or balanced: rare classes weigh more")
-    shift: int = _field(2, "largest random shift, pixels")
+    class_weights: str = _field("none", "in the loss: none, or balanced (rare classes weigh more)")
+    shift: int = _field(2, "largest random shift, pixels", section="Augmentation")
     flip: bool = _field(True, "flip half of the images left to right")
     rotation: float = _field(0.0, "largest random rotation, degrees")
     zoom: float = _field(0.0, "largest random change of size, as a share")
     cutout: int = _field(0, "side of the erased square, pixels; 0 for none")
     erasing: float = _field(0.0, "share of images in which a rectangle becomes noise")
     mixup: float = _field(0.0, "alpha of mixup: pairs of images and targets are blended; 0: none")
-    distillation: float = _field(0.7, "with --teacher: share of the loss that is theirs")
-    distillation_temperature: float = _field(4.0, "with --teacher: softens all logits for that")
-    frozen_epochs: int = _field(0, "transfer: first epochs, which train the new top only")
-    fine_tuned_layers: int = _field(0, "transfer: last layers below it to train after that; 0: all")
-    fine_tuning_rate: float = _field(0.1, "transfer: multiplies the learning rate then")
-    limit: int = _field(0, "use only the first so many training images; 0 for all")
-    validation: int = _field(5000, "images kept apart for validation")
-    precision: str = _field("auto", "auto, float32 or mixed_bfloat16")
-    strategy: str = _field("none", "none, or mirrored: on all GPUs of this machine")
+    distillation: float = _field(
+        0.7, "share of the loss that is the teachers' (with --teacher)", section="Distillation"
+    )
+    distillation_temperature: float = _field(4.0, "softens all logits for that (with --teacher)")
+    frozen_epochs: int = _field(
+        0, "first epochs, in which a transfer model trains its new top only", section="Transfer"
+    )
+    fine_tuned_layers: int = _field(0, "last layers below that top to train afterwards; 0: all")
+    fine_tuning_rate: float = _field(0.1, "multiplies the learning rate then")
+    precision: str = _field(
+        "auto", "of what is computed: auto, float32 or mixed_bfloat16", section="Machine"
+    )
+    strategy: str = _field(
+        "none", "of several devices: none, or mirrored (all GPUs of this machine)"
+    )
 
     def __post_init__(self) -> None:
         for each in fields(self):
             _require_kind(each.name, getattr(self, each.name), each.metadata["kind"], each.default)
-        for name in ("epochs", "batch", "validation", "plateau_patience"):
+        for name in _AT_LEAST_1:
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1")
         for name in _NOT_NEGATIVE:
@@ -92,7 +112,8 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise UnknownNameError(name, getattr(self, name), choices)
         find_schedule(self.schedule)
-        if self.weight_decay and not find_optimizer(self.optimizer).decays:
+        row = find_optimizer(self.optimizer)
+        if self.weight_decay and not row.decays:
             raise UsageError(f"{self.optimizer} has no weight_decay: use adamw, or l2")
         if self.frozen_epochs >= self.epochs:
             raise UsageError("frozen_epochs must leave epochs for fine-tuning: use fewer")
@@ -108,8 +129,12 @@ class Recipe:
 
         Another optimizer or schedule brings what is usual with it, unless that is given too.
         """
-        if unknown := next((name for name in changes if name not in Recipe.options()), None):
-            raise UnknownNameError("recipe field", unknown, Recipe.options())
+        options = Recipe.options()
+        for name, value in changes.items():
+            if name not in options:
+                raise UnknownNameError("recipe field", name, options)
+            kind, default, _ = options[name]
+            _require_kind(name, value, kind, default)
         usual: dict[str, Any] = {}
         if changes.get("optimizer", self.optimizer) != self.optimizer:
             row = find_optimizer(changes["optimizer"])
@@ -134,12 +159,25 @@ class Recipe:
             for each in fields(cls)
         }
 
+    @classmethod
+    def sections(cls) -> dict[str, tuple[str, ...]]:
+        """Return heading to the names of the fields under it, in their order."""
+        found: dict[str, tuple[str, ...]] = {}
+        heading = ""
+        for each in fields(cls):
+            heading = each.metadata["section"] or heading
+            found[heading] = (*found.get(heading, ()), each.name)
+        return found
 
+
+_AT_LEAST_1 = ("epochs", "batch", "validation", "plateau_patience")
 _NOT_NEGATIVE = (
     "shift", "cutout", "limit", "weight_decay", "early_stopping", "l2", "rotation", "mixup",
     "resize", "frozen_epochs", "fine_tuned_layers", "distillation",
 )  # fmt: skip
-_SHARES = ("warmup", "label_smoothing", "momentum", "ema", "dropout", "zoom", "erasing")
+_SHARES = (
+    "warmup", "label_smoothing", "momentum", "ema", "dropout", "zoom", "erasing", "plateau_factor",
+)  # fmt: skip
 _POSITIVE = (
     "learning_rate", "other_learning_rate", "plateau_factor", "width", "distillation_temperature",
     "fine_tuning_rate",
@@ -151,11 +189,16 @@ def _require_kind(name: str, value: object, kind: type, default: object) -> None
         return
     right = isinstance(value, (int, float) if kind is float else kind)
     if not right or (isinstance(value, bool) and kind is not bool):
-        raise UsageError(f"{name} must be {_KINDS[kind]}, not {value!r}")
+        shown = repr(value)
+        shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
+        raise UsageError(f"{name} must be {_KINDS[kind]}, not {shown}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{name} must be finite")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise UsageError(f"{name} must be at most {_LARGEST}")
 
 
+_LARGEST = 2**31 - 1  # what steps, positions and sizes are counted in
 _KINDS: dict[type, str] = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false"
 }  # fmt: skip
@@ -171,7 +214,7 @@ RECIPES: dict[str, Recipe] = {
     # to see that everything works: the accuracy is poor and meant to be
     "quick": Recipe(epochs=2, limit=6000, validation=600),
     "plain": replace(_PLAIN, epochs=10),
-    # A rate that falls when validation stands still, and the best weights. Averaged weights, because
+    # A rate that falls when validation stands still, and the best weights. Averaged ones, because
     # the others jump about at this rate: it would fall after a few epochs already. Flips are free.
     "plateau": replace(
         _PLAIN, epochs=40, schedule="reduce-on-plateau", plateau_patience=3, early_stopping=8,

@@ -69,9 +69,15 @@ def read_recipe(path: Path) -> Recipe:
 
 def recipe_toml(recipe: Recipe) -> str:
     """Return a recipe as the text of a TOML file, each field with what it is."""
-    lines = []
-    for name, (_, _, text) in Recipe.options().items():
+    sections = Recipe.sections().items()
+    return "\n".join(_section(recipe, heading, names) for heading, names in sections)
+
+
+def _section(recipe: Recipe, heading: str, names: tuple[str, ...]) -> str:
+    lines = [f"# {heading}"]
+    for name in names:
         value: Scalar = getattr(recipe, name)
+        text = Recipe.options()[name][2]
         # TOML has no word for "the model's own": such a field is left out
         lines.append(f"# {name}: {text}" if value is None else f"{name} = {_toml(value)}  # {text}")
     return "\n".join(lines) + "\n"
@@ -80,7 +86,7 @@ def recipe_toml(recipe: Recipe) -> str:
 def _checked(fields: dict[str, Scalar], base: Recipe, where: str) -> Recipe:
     try:
         return base.with_changes(fields)
-    except (HemlineError, TypeError) as error:
+    except HemlineError as error:
         raise FileFormatError(f"{where}: {error}") from error
 
 
