@@ -58,14 +58,14 @@ class ExportRequest:
     checkpoint: folder of the checkpoint.
     bundle: folder to write.
     schemes: rows of the SCHEMES table.
-    calibration_count: images that the ranges of calibrated schemes come from.
+    calibration_count: images that the ranges of calibrated schemes come from; None for the usual.
     embedding: whether the files give the embedding as a second output.
     """
 
     checkpoint: Path
     bundle: Path
     schemes: tuple[Scheme, ...]
-    calibration_count: int = 500
+    calibration_count: int | None = None
     embedding: bool = False
 
 

@@ -13,6 +13,7 @@ from hemline.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 _SEED = 20_170_831  # any fixed one: the day the data set got its final form
+_USUAL = 500  # images, or fewer where there are not so many
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,22 +24,23 @@ class Calibration:
     sha256: str
 
 
-def calibration_images(images: Images, split: Split, *, count: int) -> Calibration:
+def calibration_images(images: Images, split: Split, *, count: int | None) -> Calibration:
     """Draw `count` training images that are neither by index nor by content in another split.
 
-    Raises DataError when there are too few.
+    None stands for 500, or all where there are fewer. Raises DataError when there are too few.
     """
     training = training_indices(len(images.train_images), split)
-    drawn = np.random.default_rng(_SEED).permutation(training)[: 2 * count]
+    wanted = _USUAL if count is None else count
+    drawn = np.random.default_rng(_SEED).permutation(training)[: 2 * wanted]
     validation = images.train_images[list(split.validation_indices)]
     if array_sha256(validation) != split.validation_sha256:
         raise DataError("the card's validation images are others than those here: train again")
     fresh = without_copies(images.train_images[drawn], (validation, images.test_images))
-    if len(fresh) < count:
+    if len(fresh) < (count or 1):
         raise DataError(
-            f"{count} calibration images asked for, {len(fresh)} are there: ask for less"
+            f"{wanted} calibration images asked for, {len(fresh)} are there: ask for less"
         )
-    chosen = np.sort(drawn[fresh[:count]])
+    chosen = np.sort(drawn[fresh[:wanted]])
     pixels = images.train_images[chosen]
     return Calibration(images=pixels, sha256=array_sha256(pixels))
 

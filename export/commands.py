@@ -38,7 +38,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Folder of the bundle (default: artifacts/ and the checkpoint's name).",
 )
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
-@click.option("--calibration", default=500, show_default=True, help="Images for int8 ranges.")
+@click.option(
+    "--calibration",
+    type=int,
+    help="Images for int8 ranges (default: 500, or all where there are fewer).",
+)
 @click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
 @click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
 @click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
@@ -48,7 +52,7 @@ def export(
     checkpoint: Path | None,
     output: Path | None,
     schemes: tuple[str, ...],
-    calibration: int,
+    calibration: int | None,
     with_embedding: bool,
     train_anew: bool,
     quick: bool,
@@ -61,7 +65,7 @@ def export(
     """
     rows = find_schemes(schemes)
     row = find_model(model)
-    if calibration < 1:
+    if calibration is not None and calibration < 1:
         raise UsageError("--calibration must be at least 1")
     if checkpoint is not None and train_anew:
         raise UsageError("--checkpoint and --train exclude each other")

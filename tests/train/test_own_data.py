@@ -113,8 +113,9 @@ def test_the_data_is_found_again_for_a_checkpoint(
         images = trained_images(card, FetchOptions(folder=place), checkpoint=trained)
         require_trained_on(card, images, checkpoint=trained)
         assert images.dataset.labels == card.labels
-    chosen = calibration_images(images, card.split, count=80)
-    assert chosen.images.shape == (80, 16, 20, 3)
+    assert calibration_images(images, card.split, count=80).images.shape == (80, 16, 20, 3)
+    # all that were trained on, fewer than the usual 500
+    assert calibration_images(images, card.split, count=None).images.shape == (82, 16, 20, 3)
 
 
 def test_other_data_is_told_in_one_line(
@@ -155,8 +156,7 @@ def test_own_images_go_the_whole_way(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     schemes = ("--scheme", "fp32.tflite", "--scheme", "int8.onnx")
-    options = ("--calibration", "40", "--data", folder)
-    result = invoke("export", "--checkpoint", trained, *schemes, *options)
+    result = invoke("export", "--checkpoint", trained, *schemes, "--data", folder)
     assert result.exit_code == 0, (result.output, result.exception)
     bundle = tmp_path / "artifacts" / "hem-50k-colours"
     manifest = read_manifest(bundle)
