@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from hemline import dataset_table
 from hemline.baseline_result import conditions_lines, read_results, results_table
 from hemline.bench.comparison import compare
 from hemline.bench.devices.instruction_count import instruction_table
@@ -13,6 +14,7 @@ from hemline.bench.table import bundle_table, conditions_line
 from hemline.bench.verdict import recommend, summarize_choice
 from hemline.budget import Budget
 from hemline.card import Card
+from hemline.dataset_comparison import DatasetComparison
 from hemline.errors import GateError, UsageError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.manifest import Verdict
@@ -48,6 +50,7 @@ def render(root: Path, name: str) -> str:
         "training": _training,
         "baselines": _baselines,
         "models": _models,
+        "datasets": _datasets,
         "performance": _performance,
         "runtimes": _verdicts,
         "instructions": _instructions,
@@ -81,6 +84,13 @@ def _training(root: Path) -> str:
         f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
         f"mean on test {100 * mean:.2f} %.\n"
     )
+
+
+def _datasets(root: Path) -> str:
+    found = load(DatasetComparison, root / "results" / "datasets.json")
+    said = (*dataset_table.finding_lines(found), *dataset_table.conditions_lines(found))
+    lines = "\n".join(f"- {line}" for line in said)
+    return f"{as_markdown(dataset_table.comparison_table(found))}\n\n{lines}\n"
 
 
 def _models(root: Path) -> str:

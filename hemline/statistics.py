@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,17 @@ def ratio_of_shares(
     variance = 1 / count - 1 / total + 1 / other_count - 1 / other_total
     factor = math.exp(Z95 * math.sqrt(variance))
     return ratio, ratio / factor, ratio * factor
+
+
+def commonest_mistakes(confusion: npt.NDArray[Any], most: int) -> list[tuple[int, int, float]]:
+    """Return up to `most` (true class, answer, images), commonest first, that are no right answers.
+
+    confusion: images of a class (row) that were answered with a class (column).
+    """
+    mistakes = confusion - np.diag(np.diag(confusion))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(at), len(confusion)) for at in order]
+    return [(*pair, float(mistakes[pair])) for pair in pairs if mistakes[pair]]
 
 
 def paired_drop(
