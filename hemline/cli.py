@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "data": "hemline.data_commands",
     "train": "hemline.train.commands",
     "recipe": "hemline.train.commands",
+    "tune": "hemline.train.tuning.commands",
     "baseline": "hemline.train.baselines.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",

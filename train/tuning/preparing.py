@@ -1,0 +1,92 @@
+"""Make a search of what was asked for and of the images that are there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from hemline.dataset import Images
+from hemline.errors import UsageError
+from hemline.files import sha256_of
+from hemline.train.models import ModelRow
+from hemline.train.own_data import spared
+from hemline.train.recipe import Recipe, resolve_precision
+from hemline.train.tuning.search import Search
+from hemline.train.tuning.space import (
+    Space,
+    named_space,
+    read_space,
+    require_possible,
+    usual_space,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneRequest:
+    """What to search for.
+
+    model: row of the MODELS table.
+    recipe: that the search begins from and changes.
+    seed: of weights, order, augmentation and of what is tried.
+    epochs, limit, validation: of a trial, in place of the recipe's; None for those.
+    over: words that name what to search; empty for the usual space.
+    space: TOML file that says it, in place of words.
+    weights: file of pretrained weights.
+    """
+
+    model: ModelRow
+    recipe: Recipe
+    seed: int = 1
+    epochs: int | None = None
+    limit: int | None = None
+    validation: int | None = None
+    over: tuple[str, ...] = ()
+    space: Path | None = None
+    weights: Path | None = None
+
+
+def prepare(request: TuneRequest, images: Images) -> Search:
+    """Return the search; raises UsageError for one that cannot work."""
+    space, trial = space_of(request, images), _trial_recipe(request, images)
+    require_possible(space, trial)
+    return Search(
+        model=request.model.name,
+        dataset=images.dataset.name,
+        data_sha256=images.sha256,
+        weights_sha256="" if request.weights is None else sha256_of(request.weights),
+        recipe=request.recipe.as_fields(),
+        epochs=trial.epochs,
+        limit=trial.limit,
+        validation=trial.validation,
+        space=space,
+        seed=request.seed,
+        precision=resolve_precision(request.recipe.precision),
+    )
+
+
+def space_of(request: TuneRequest, images: Images) -> Space:
+    """Return what is searched; raises UsageError, FileFormatError."""
+    if request.over and request.space is not None:
+        raise UsageError("--over and --space both say what is searched: use one of them")
+    if request.space is not None:
+        return read_space(request.space)
+    side = min(images.train_images.shape[1:3])
+    if request.over:
+        return named_space(request.over, request.recipe, side=side)
+    pretrained = request.weights is not None
+    return usual_space(request.model, request.recipe, side=side, pretrained=pretrained)
+
+
+def deadline_after(minutes: float | None) -> float | None:
+    """Return the time.monotonic() at which so many minutes are over."""
+    return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def _trial_recipe(request: TuneRequest, images: Images) -> Recipe:
+    given = {name: getattr(request, name) for name in ("epochs", "limit", "validation")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    recipe = request.recipe.with_changes(changes)
+    if recipe.frozen_epochs and request.model.transfer_recipe is None:
+        raise UsageError(f"{request.model.name} has no pretrained layers: use frozen_epochs 0")
+    return recipe if request.validation is not None else spared(recipe, images)

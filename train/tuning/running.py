@@ -1,0 +1,183 @@
+"""Train trials of a study, one after the other; only validation images are ever looked at."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import keras
+import optuna
+
+from hemline import files
+from hemline.card import Epoch
+from hemline.errors import DivergenceError, UsageError
+from hemline.train.fitting import Run, Trained, fit
+from hemline.train.models import ModelRow
+from hemline.train.pipeline import TrainingData
+from hemline.train.progress import Progress, read_progress
+from hemline.train.tuning.dimensions import Value
+from hemline.train.tuning.results import best_recipe_toml, results_of
+from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study, Taken
+
+BEST_NAME = "best.toml"
+
+
+class Listener(Protocol):
+    """Is told how a search goes on."""
+
+    def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
+        """Hear that a trial begins, or goes on after so many epochs."""
+
+    def epoch(self, epoch: Epoch, epochs: int) -> None:
+        """Hear of a finished epoch of the trial."""
+
+    def end(self, number: int) -> None:
+        """Hear that the trial is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What all trials of this process share.
+
+    model: row of the MODELS table.
+    data: training and validation images; no test images.
+    classes: how many.
+    weights: file of pretrained weights; None for random ones.
+    trials: how many finished ones the study shall have.
+    deadline: time.monotonic() at which to stop after an epoch; None for never.
+    """
+
+    model: ModelRow
+    data: TrainingData
+    classes: int
+    weights: Path | None
+    trials: int
+    deadline: float | None = None
+
+
+class TimeUpError(Exception):
+    """The time for the search is over; the trial goes on another time."""
+
+
+def run_trials(study: Study, work: Work, listener: Listener) -> bool:
+    """Train trials until there are enough or the time is up; tell whether there are enough.
+
+    Raises UsageError for a recipe that the model cannot follow.
+    """
+    while work.deadline is None or time.monotonic() < work.deadline:
+        with study.next_trial(work.trials) as taken:
+            if taken is None:
+                return True
+            try:
+                _Running(study, work, taken, listener).run()
+            except TimeUpError:
+                return False
+            finally:
+                keras.backend.clear_session()  # the graphs of a trial are of no use to the next one
+    return False
+
+
+def write_best(study: Study) -> Path | None:
+    """Write the best recipe so far into the study's folder; None before there is one."""
+    path = study.folder / BEST_NAME
+    with study.alone():
+        text = best_recipe_toml(results_of(study.search, study.trials()))
+        if text is None:
+            return None
+        if not path.exists() or path.read_text() != text:
+            files.write_bytes(path, text.encode())
+    return path
+
+
+class _Running:
+    def __init__(self, study: Study, work: Work, taken: Taken, listener: Listener) -> None:
+        self._study, self._work, self._taken, self._listener = study, work, taken, listener
+        self._trial = taken.trial
+        self._recipe = study.search.trial_recipe(self._trial.params)
+        self._run = self._describe()
+        self._started, self._before = time.perf_counter(), 0.0
+
+    def run(self) -> None:
+        """Train the trial and tell its study what came of it."""
+        study, taken = self._study, self._taken
+        try:
+            trained = self._fit()
+        except optuna.TrialPruned as error:
+            self._note()
+            study.finish(taken, accuracy=None, reason=str(error))
+        except DivergenceError as error:
+            self._note()
+            study.finish(taken, accuracy=None, reason=f"broke down in epoch {error.epoch}")
+        except UsageError as error:  # of the search: no trial will do better
+            study.give_up(self._trial.number, str(error), self._trial)
+            raise
+        except (KeyboardInterrupt, TimeUpError):
+            self._trial.set_user_attr(ATTEMPTS, 0)  # its end was no fault of the trial
+            raise
+        else:
+            self._note(trained)
+            study.finish(taken, accuracy=_kept(trained).validation_accuracy)
+        write_best(study)
+        self._listener.end(self._trial.number)
+
+    def _fit(self) -> Trained:
+        state = read_progress(self._run.folder, run_sha256=self._run.run_sha256)
+        history = state.history if state else ()
+        values = self._study.search.rounded(self._trial.params)
+        self._listener.begin(self._trial.number, values, len(history))
+        if state is not None:
+            self._report_again(state)
+        return fit(self._run, self._work.data, started=self._started, on_epoch=self._on_epoch)
+
+    def _report_again(self, state: Progress) -> None:
+        """Report what an ended process may have saved and not yet reported."""
+        self._before = state.seconds
+        known = {each.number: each for each in self._study.trials()}[self._trial.number]
+        for epoch in state.history:
+            if epoch.epoch not in known.intermediate_values:
+                self._trial.report(epoch.validation_accuracy, epoch.epoch)
+        self._prune(state.history[-1])
+
+    def _on_epoch(self, epoch: Epoch, epochs: int) -> None:
+        self._trial.report(epoch.validation_accuracy, epoch.epoch)
+        if self._trial.user_attrs.get(ATTEMPTS):
+            self._trial.set_user_attr(ATTEMPTS, 0)
+        self._listener.epoch(epoch, epochs)
+        self._prune(epoch)
+        if self._work.deadline is not None and time.monotonic() > self._work.deadline:
+            raise TimeUpError
+
+    def _prune(self, epoch: Epoch) -> None:
+        # one that is trained to its end anyway is worth its real figure
+        if epoch.epoch < self._recipe.epochs and self._trial.should_prune():
+            raise optuna.TrialPruned(f"pruned after epoch {epoch.epoch}")
+
+    def _note(self, trained: Trained | None = None) -> None:
+        """Keep what a trial cost, and what tells equal accuracies apart."""
+        seconds = self._before + time.perf_counter() - self._started
+        self._trial.set_user_attr(SECONDS, round(seconds, 1))
+        if trained is not None:
+            self._trial.set_user_attr(PARAMETERS, int(trained.model.count_params()))
+            self._trial.set_user_attr(LOSS, _kept(trained).validation_loss)
+
+    def _describe(self) -> Run:
+        search, recipe, work = self._study.search, self._recipe, self._work
+        identity = {"recipe": recipe.as_fields(), "seed": search.seed, "model": search.model}
+        return Run(
+            model=work.model,
+            recipe=recipe,
+            seed=search.seed,
+            precision=search.precision,
+            classes=work.classes,
+            teachers=(),
+            weights=work.weights,
+            folder=self._taken.folder,
+            run_sha256=files.fingerprint(identity),  # the data is the same in all of the study
+        )
+
+
+def _kept(trained: Trained) -> Epoch:
+    """Return the epoch whose weights would become the checkpoint."""
+    return trained.history[trained.kept_epoch - 1]  # 0 for the last one

@@ -1,0 +1,209 @@
+"""A study: the trials of one search in a folder that several processes share.
+
+A trial belongs to the process that holds the lock of its folder, in which its progress lies. A
+process that is killed lets go of the lock; the next one that looks for work goes on with the trial.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hemline.errors import BusyError, FileFormatError, UsageError
+from hemline.files import locked
+from hemline.schema import from_document, to_document
+from hemline.train.tuning.pruning import Pruning
+from hemline.train.tuning.sampling import SeededSampler
+from hemline.train.tuning.search import Search
+from hemline.train.tuning.storage import opened
+
+FILE_NAME = "study.db"
+# attributes of a trial
+ATTEMPTS = "attempts"  # starts since its last whole epoch
+REASON = "reason"  # why it has no accuracy
+PARAMETERS = "parameters"  # of the model
+SECONDS = "seconds"  # of training
+LOSS = "loss"  # of validation, which tells equal accuracies apart
+_NAME = "hemline"  # of the one study in the file
+_SEARCH = "search"  # attribute of the study
+_MOST_ATTEMPTS = 3  # a trial that ends its process so often does so by itself
+_LEAST_FOR_IMPORTANCES = 10  # trials: of fewer, the forest sees chance
+_LOCK_SECONDS = 60.0  # nobody holds the folder for longer than its pictures take
+_LOCK_AGAIN_SECONDS = 0.05
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A trial that this process works on, and the folder of its progress."""
+
+    trial: optuna.trial.Trial
+    folder: Path
+
+
+class Study:
+    """The trials of a search; made by `opened_study`."""
+
+    def __init__(self, folder: Path, search: Search, study: optuna.Study) -> None:
+        self.folder, self.search = folder, search
+        self._study = study
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return all trials so far, by number."""
+        return self._study.get_trials(deepcopy=False)
+
+    def importances(self) -> dict[str, float]:
+        """Return the share of each field in how accuracies differ (fANOVA), the largest first.
+
+        Empty where too few trials are complete to say.
+        """
+        complete = [each for each in self.trials() if each.state == TrialState.COMPLETE]
+        if len(complete) < _LEAST_FOR_IMPORTANCES or len({each.value for each in complete}) < 2:
+            return {}
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self.search.seed)
+        return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+
+    @contextlib.contextmanager
+    def next_trial(self, wanted: int) -> Iterator[Taken | None]:
+        """Yield a trial to work on, held by this process in the block.
+
+        None when `wanted` trials are finished or in other processes' hands.
+        """
+        with contextlib.ExitStack() as held:
+            with self.alone():
+                taken = self._abandoned(held) or self._new(held, wanted)
+            yield taken
+
+    def finish(self, taken: Taken, *, accuracy: float | None, reason: str = "") -> None:
+        """Tell what came of a trial: an accuracy, or the reason why there is none."""
+        if reason:
+            taken.trial.set_user_attr(REASON, reason)
+        state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
+        self._study.tell(taken.trial, accuracy, state)
+        shutil.rmtree(taken.folder, ignore_errors=True)
+
+    def give_up(self, number: int, reason: str, trial: optuna.trial.Trial) -> None:
+        """Say that a trial failed, which counts as if it had not been."""
+        trial.set_user_attr(REASON, reason)
+        self._study.tell(number, state=TrialState.FAIL)
+        shutil.rmtree(self._folder_of(number), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder in the block; the others wait for it."""
+        with _alone(self.folder):
+            yield
+
+    def _abandoned(self, held: contextlib.ExitStack) -> Taken | None:
+        """Return a trial whose process has ended; one that ended several of them is given up."""
+        for each in self.trials():
+            if each.state != TrialState.RUNNING:
+                continue
+            trial_held = contextlib.ExitStack()
+            try:
+                trial_held.enter_context(locked(self._folder_of(each.number)))
+            except BusyError:
+                continue
+            # Optuna has no other way back to a trial that runs
+            trial = optuna.trial.Trial(self._study, each._trial_id)
+            if each.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
+                self.give_up(each.number, f"ended its process {_MOST_ATTEMPTS} times", trial)
+                trial_held.close()
+                continue
+            held.push(trial_held)
+            return self._started(trial)
+        return None
+
+    def _new(self, held: contextlib.ExitStack, wanted: int) -> Taken | None:
+        begun = sum(each.state in (*FINISHED, TrialState.RUNNING) for each in self.trials())
+        if begun >= wanted:
+            return None
+        trial = self._study.ask()
+        held.enter_context(locked(self._folder_of(trial.number)))
+        return self._started(trial)
+
+    def _started(self, trial: optuna.trial.Trial) -> Taken:
+        for each in self.search.space:
+            each.suggest(trial)
+        trial.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 0) + 1)
+        return Taken(trial=trial, folder=self._folder_of(trial.number))
+
+    def _folder_of(self, number: int) -> Path:
+        return self.folder / "trials" / str(number)
+
+
+@contextlib.contextmanager
+def opened_study(
+    folder: Path, search: Search, pruning: Pruning, *, restart: bool = False
+) -> Iterator[Study]:
+    """Yield the study in a folder, made where there is none.
+
+    restart: forget the trials that are there. Raises UsageError for a study of another search,
+    BusyError while its file is locked by others, FileFormatError for a file that is no study.
+    """
+    path = folder / FILE_NAME
+    with contextlib.ExitStack() as stack:
+        with _alone(folder):
+            if restart:
+                _forget(folder)
+            storage = stack.enter_context(opened(path))
+            study = optuna.create_study(
+                storage=storage,
+                study_name=_NAME,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=SeededSampler(search.seed),
+                pruner=pruning.pruner(search.epochs),
+            )
+            _require_same(study, search, path)
+        yield Study(folder, search, study)
+
+
+def _require_same(study: optuna.Study, search: Search, path: Path) -> None:
+    document = study.user_attrs.get(_SEARCH)
+    if document is None:
+        if study.get_trials(deepcopy=False):
+            raise FileFormatError(f"{path} is a study of another program: use another --output")
+        study.enqueue_trial(search.own_values())  # the recipe itself: what is to be improved
+        study.set_user_attr(_SEARCH, to_document(search))
+        return
+    known = from_document(Search, document, where=str(path))
+    if (difference := known.difference(search)) is not None:
+        raise UsageError(
+            f"{path} is a study of another search ({difference}): give the same options, another "
+            "--output, or --restart to forget it"
+        )
+
+
+def _forget(folder: Path) -> None:
+    """Remove the trials of a study; raises BusyError while a process works on one of them."""
+    trials = folder / "trials"
+    for each in sorted(trials.glob("*")):
+        with locked(each):
+            pass
+    shutil.rmtree(trials, ignore_errors=True)
+    for suffix in ("", "-journal"):
+        (folder / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder as soon as nobody else does."""
+    deadline = time.monotonic() + _LOCK_SECONDS
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder))
+                break
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOCK_AGAIN_SECONDS)
+        yield
