@@ -38,6 +38,7 @@ CHEAP = (
     r"hemline bench .*--quick",
     r"hemline export .*--scheme",
     r"hemline runtimes list",
+    r"hemline compare-datasets .*# exit code",
     r"hemline baseline( *#| smv| .*--limit)",
 )
 # What no page may count on to be there: a version of a runtime that must be fetched first.
@@ -50,7 +51,8 @@ def place(
 ) -> Path:
     """Return a folder that looks like the one in which the pages' commands are typed."""
     folder = tmp_path_factory.mktemp("docs")
-    shutil.copytree(bundle, folder / "artifacts" / "hem-50k")
+    for name in ("hem-50k", "hem-50k-flowers"):
+        shutil.copytree(bundle, folder / "artifacts" / name)
     shutil.copytree(embedding_bundle, folder / "artifacts" / "with-embedding")
     shutil.copytree(checkpoint, folder / "checkpoints" / "hem-50k")
     (folder / "empty").mkdir()
@@ -68,7 +70,22 @@ def place(
     (folder / "labels.txt").write_text("\n".join(read_manifest(bundle).labels))
     np.save(folder / "images.npy", split.images)
     np.save(folder / "classes.npy", split.labels)
+    write_own_images(folder, split.images.squeeze())
     return folder
+
+
+def write_own_images(folder: Path, images: np.ndarray) -> None:
+    """Write flowers, a folder of 120 images, and two that something is wrong with."""
+    for name, each in (("flowers", 40), ("spoilt", 3), ("mixed", 3)):
+        for at, kind in enumerate(("daisy", "rose", "tulip")):
+            (folder / name / kind).mkdir(parents=True)
+            for number in range(each):
+                pixels = images[at * each + number]
+                Image.fromarray(pixels).save(folder / name / kind / f"{number}.png")
+    whole = (folder / "spoilt" / "daisy" / "0.png").read_bytes()
+    (folder / "spoilt" / "daisy" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "spoilt" / "rose" / "text.png").write_text("no image")
+    Image.fromarray(images[0]).resize((48, 32)).save(folder / "mixed" / "tulip" / "large.png")
 
 
 @pytest.mark.parametrize(("page", "line"), LINES, ids=lambda value: getattr(value, "stem", value))
