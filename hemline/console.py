@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -34,24 +34,21 @@ def quiet() -> bool:
     return context is not None and bool((context.find_root().obj or {}).get("quiet"))
 
 
-class ImageSize(click.ParamType):
-    """HEIGHTxWIDTH in pixels, or one number for both."""
-
-    name = "HxW"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Return (height, width)."""
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).lower().replace("×", "x").split("x")
-        sides = [int(part) for part in parts if part.isdecimal()]
-        if len(sides) != len(parts) or len(sides) > 2:
-            self.fail(f"{value!r} is no size: 64x96 (height x width), or 64 for both", param, ctx)
-        if not 1 <= min(sides) <= max(sides) <= _LARGEST_SIDE:
-            self.fail(f"{value!r}: a side has from 1 to {_LARGEST_SIDE} pixels", param, ctx)
-        return sides[0], sides[-1]
+def _image_size(
+    context: click.Context, option: click.Parameter, given: str | None
+) -> tuple[int, int] | None:
+    """Return (height, width) of HEIGHTxWIDTH in pixels, or of one number for both."""
+    if given is None:
+        return None
+    parts = given.lower().replace("×", "x").split("x")
+    sides = [int(part) for part in parts if part.isdecimal()]
+    if len(sides) != len(parts) or len(sides) > 2:
+        what = "is no size: 64x96 (height x width), or 64 for both"
+        raise click.BadParameter(f"{given!r} {what}", context, option)
+    if not 1 <= min(sides) <= max(sides) <= _LARGEST_SIDE:
+        what = f"a side has from 1 to {_LARGEST_SIDE} pixels"
+        raise click.BadParameter(f"{given!r}: {what}", context, option)
+    return sides[0], sides[-1]
 
 
 _DATA_OPTIONS = (
@@ -65,7 +62,8 @@ _DATA_OPTIONS = (
     ),
     click.option(
         "--image-size",
-        type=ImageSize(),
+        metavar="HxW",
+        callback=_image_size,
         help="Bring your own images to this size (default: the one that all have).",
     ),
     click.option(
@@ -109,10 +107,9 @@ def data_option(command: F) -> F:
             )
         return command(*arguments, data=options, **others)
 
-    decorated: Any = with_data
     for option in reversed(_DATA_OPTIONS):
-        decorated = option(decorated)
-    return decorated
+        option(with_data)
+    return cast("F", with_data)
 
 
 def fetch_options(data: FetchOptions, *, offline: bool = False) -> FetchOptions:

@@ -19,7 +19,9 @@ from hemline.pictures.npy import npy_errors, read_npy_header
 Array = npt.NDArray[Any]
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and dtype
 # what a damaged, an encrypted or a crafted zip lets out
-_DAMAGED = (*npy_errors(), OSError, RuntimeError, NotImplementedError, zlib.error)
+_DAMAGED: tuple[type[Exception], ...] = (
+    *npy_errors(), OSError, RuntimeError, NotImplementedError, zlib.error
+)  # fmt: skip
 
 
 class Archive:

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _KEPT = 4  # decoded folders; the one that was not used for longest goes first
 _WAY = 1  # counts up when the same files are to become other pixels
+_HARMED: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
 
 
@@ -91,7 +92,7 @@ def _load(folder: Path) -> Found | None:
         facts = schema.load(Facts, folder / _FACTS)
         images = np.load(folder / _IMAGES, allow_pickle=False)
         classes = np.load(folder / _CLASSES, allow_pickle=False)
-    except (OSError, HemlineError, *npy_errors()):
+    except _HARMED:
         return None
     harmed = array_sha256(images) != facts.images_sha256
     if harmed or array_sha256(classes) != facts.classes_sha256:

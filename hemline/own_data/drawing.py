@@ -101,10 +101,10 @@ def _tell_of_copies(found: Found, digests: list[bytes], until: int, source: str)
     for at, digest in enumerate(digests):
         places[digest].append(at)
     kinds: dict[str, list[list[int]]] = {_CROSSING: [], _STRADDLING: [], _REPEATED: []}
-    for at in (each for each in places.values() if len(each) > 1):
-        crosses = len({int(found.classes[each]) for each in at}) > 1
-        straddles = at[0] < until <= at[-1]
-        kinds[_CROSSING if crosses else _STRADDLING if straddles else _REPEATED].append(at)
+    for group in (each for each in places.values() if len(each) > 1):
+        crosses = len({int(found.classes[each]) for each in group}) > 1
+        straddles = group[0] < until <= group[-1]
+        kinds[_CROSSING if crosses else _STRADDLING if straddles else _REPEATED].append(group)
     for what, groups in kinds.items():
         if groups:
             names = " = ".join(found.names[at] for at in groups[0][:2])
@@ -115,6 +115,6 @@ def _tell_of_copies(found: Found, digests: list[bytes], until: int, source: str)
 def _sha256(images: Pixels, classes: Pixels) -> str:
     """Return the SHA-256 of shape, pixels and classes."""
     digest = hashlib.sha256(f"{images.shape}\n".encode())
-    digest.update(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(classes))
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(classes).data)
     return digest.hexdigest()
