@@ -101,7 +101,7 @@ def train(
     The same command goes on where an interrupted one stopped.
     """
     row = find_model(model)
-    file = _weights(row, weights)
+    file = weights_file(row, weights)
     name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))
     changes = {key: value for key, value in given.items() if value is not None}
     folder = output or Path("checkpoints") / named_after(row, data)
@@ -174,7 +174,7 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
         return train_model(request, images, on_epoch=tell)
 
 
-def _weights(model: ModelRow, choice: str | None) -> Path | None:
+def weights_file(model: ModelRow, choice: str | None) -> Path | None:
     """Return the file of pretrained weights that was asked for; None for random ones."""
     if model.transfer_recipe is None:
         if choice is not None:

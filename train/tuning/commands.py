@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from hemline.card import Epoch
-from hemline.console import data_option, quiet, require_matplotlib, say
+from hemline.console import data_option, require_matplotlib, say
 from hemline.dataset import DATASETS, Images
-from hemline.errors import HemlineError, UsageError
+from hemline.errors import HemlineError
 from hemline.fetch import FetchOptions, load_images
-from hemline.tables import as_text
-from hemline.train.commands import own_recipe
-from hemline.train.models import ModelRow, find_model
+from hemline.train.commands import own_recipe, weights_file
+from hemline.train.models import find_model
 from hemline.train.own_data import named_after
 from hemline.train.recipe import RECIPES
 from hemline.train.recipe_file import named_recipe
@@ -24,12 +19,6 @@ from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare,
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
 from hemline.train.tuning.storage import require_optuna
-
-if TYPE_CHECKING:
-    from hemline.train.tuning.dimensions import Value
-    from hemline.train.tuning.results import Results, TrialResult
-    from hemline.train.tuning.running import Work
-    from hemline.train.tuning.study import Study
 
 _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
 
@@ -146,7 +135,7 @@ def tune(
     pruning, deadline, row = find_pruning(pruning_given), deadline_after(timeout), find_model(model)
     require_optuna()
     require_matplotlib()
-    file = _weights(row, weights)
+    file = weights_file(row, weights)
     request = TuneRequest(
         model=row,
         recipe=named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))[1],
@@ -168,8 +157,9 @@ def tune(
 
     quiet_keras()
     from hemline.train.split import split_images
-    from hemline.train.tuning.running import Work
+    from hemline.train.tuning.running import Work, run_trials
     from hemline.train.tuning.study import opened_study
+    from hemline.train.tuning.telling import TrialPrinter, outcome
 
     work = Work(
         model=row,
@@ -182,8 +172,11 @@ def tune(
     del images  # with its test images, which nothing here may look at
     try:
         with opened_study(folder, search, pruning, restart=restart) as study:
-            _search(study, work)
-            click.echo(_outcome(study, most=best, as_lines=as_lines))
+            with TrialPrinter(study, work.trials) as printer:
+                enough = run_trials(study, work, printer)
+            if not enough:
+                say("the time is over: the same command goes on")
+            click.echo(outcome(study, most=best, as_lines=as_lines))
     except KeyboardInterrupt as error:
         again = "the same command without --restart" if restart else "the same command"
         raise HemlineError(
@@ -191,127 +184,6 @@ def tune(
         ) from error
 
 
-def _weights(model: ModelRow, choice: str | None) -> Path | None:
-    """Return the file of pretrained weights that was asked for; None for random ones."""
-    if model.transfer_recipe is None:
-        if choice is not None:
-            raise UsageError(f"{model.name} has no pretrained weights: leave --weights out")
-        return None
-    from hemline.train.pretrained import pretrained_weights
-
-    return pretrained_weights(model, choice or "imagenet")
-
-
 def _say_hello(request: TuneRequest, images: Images, folder: Path) -> None:
     model = request.model
     say(f"tuning {model.name} ({model.summary}) on {images.dataset.title}, in {folder}")
-
-
-def _search(study: Study, work: Work) -> None:
-    from hemline.train.tuning.running import run_trials
-
-    with _Printer(study, work.trials) as printer:
-        enough = run_trials(study, work, printer)
-    if not enough:
-        say("the time is over: the same command goes on")
-
-
-def _outcome(study: Study, *, most: int, as_lines: bool) -> str:
-    """Draw the pictures, and return what to tell of the study."""
-    from hemline.train.tuning.pictures import draw
-    from hemline.train.tuning.results import as_json, results_of
-    from hemline.train.tuning.running import write_best
-
-    path = write_best(study)
-    results = results_of(study.search, study.trials())
-    with study.alone():
-        pictures = draw(results, study.importances(), study.folder)
-    if pictures:
-        names = ", ".join(picture.name for picture in pictures)
-        say(f"pictures in {study.folder}: {names}")
-    if as_lines:
-        return "\n".join(json.dumps(as_json(each)) for each in results.trials)
-    return "\n".join(_lines(results, path, most))
-
-
-def _lines(results: Results, recipe: Path | None, most: int) -> list[str]:
-    from hemline.train.tuning.results import table
-
-    lines = [as_text(table(results, most=most)), ""] if results.best else []
-    seconds = sum(each.seconds or 0.0 for each in results.trials)
-    others = [f"{results.count(state)} {state}" for state in ("pruned", "running", "failed")]
-    states = [f"{results.count('complete')} complete", *(o for o in others if o[0] != "0")]
-    lines.append(f"{len(results.trials)} trials: {', '.join(states)}; {seconds / 60:.1f} minutes")
-    error = results.standard_error
-    if error is not None:
-        lines.append(
-            f"one standard error on {results.search.validation:,} validation images is "
-            f"{100 * error:.2f} points: the best of many trials looks better than it is"
-        )
-    own = next((each for each in results.ranked() if each.number == 0), None)
-    if own is not None and own.accuracy is not None:
-        lines.append(f"the recipe itself (trial 0): {100 * own.accuracy:.2f} %")
-    if recipe is not None:
-        lines.append(f"best recipe: hemline train {results.search.model} --recipe {recipe}")
-    return lines
-
-
-class _Printer:
-    """A line for each trial; on a terminal also one that is written over with each epoch."""
-
-    def __init__(self, study: Study, wanted: int) -> None:
-        self._study, self._wanted = study, wanted
-        self._terminal = sys.stderr.isatty() and not quiet()
-        self._number = 0
-
-    def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
-        """Say that a trial begins, or goes on."""
-        self._number = number
-        if epochs_done:
-            self._print(f"trial {number:>3}  goes on after epoch {epochs_done}")
-        self._show(" ".join(f"{field} {value}" for field, value in values.items()))
-
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Show an epoch."""
-        accuracy = 100 * epoch.validation_accuracy
-        self._show(f"epoch {epoch.epoch}/{epochs}, validation {accuracy:.2f} %")
-
-    def end(self, number: int) -> None:
-        """Say what came of a trial."""
-        from hemline.train.tuning.results import results_of
-
-        results = results_of(self._study.search, self._study.trials())
-        done = results.count("complete") + results.count("pruned")
-        result = next(each for each in results.trials if each.number == number)
-        best = "  best so far" if result == results.best else ""
-        self._print(f"trial {number:>3}  {_told(result)}{best}  ({done} of {self._wanted})")
-
-    def _print(self, text: str) -> None:
-        self._clear()
-        say(text)
-
-    def _show(self, text: str) -> None:
-        if self._terminal:
-            click.echo(f"\r\x1b[Ktrial {self._number:>3}  {text}"[: _columns()], nl=False, err=True)
-
-    def _clear(self) -> None:
-        if self._terminal:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def __enter__(self) -> _Printer:
-        return self
-
-    def __exit__(self, *problem: Any) -> None:
-        self._clear()
-
-
-def _told(result: TrialResult) -> str:
-    figure = f"{100 * (result.last or 0.0):.2f} %"
-    how = result.reason or f"{len(result.epochs)} epochs"
-    return f"{figure}  {how}, {result.seconds or 0.0:.1f} s"
-
-
-def _columns() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns

@@ -20,7 +20,9 @@ from hemline.train.tuning.results import Results, TrialResult
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
 _GRAY, _DARK = "#999999", "#444444"
 _MARKS = {"o": ("trained to the end", _BLUE), "x": ("pruned", _GRAY), "v": ("far below", _GRAY)}
-_ROWS_OF = 4  # panels of fields beside each other
+_MOST_COLUMNS = 4  # panels of fields beside each other
+_ROOM_FOR_NAMES = 20  # letters below a panel
+_JITTER = 0.5  # how far the dots of one choice are spread, of its room
 _SHOWN_SPREADS = 2.0  # how far below the lower quartile is shown, as a multiple of what is above it
 
 
@@ -66,9 +68,9 @@ class _View:
     high: float
 
     @staticmethod
-    def of(accuracies: Sequence[float]) -> _View:
+    def of(accuracies: Sequence[float], *, highest: float = 0.0) -> _View:
         values = 100 * np.asarray(accuracies)
-        top, quartile = float(values.max()), float(np.percentile(values, 25))
+        top, quartile = 100 * max(highest, *accuracies), float(np.percentile(values, 25))
         low = max(float(values.min()), quartile - _SHOWN_SPREADS * (top - quartile))
         room = max(top - low, 0.5)
         return _View(low=low - 0.08 * room, high=top + 0.08 * room)
@@ -112,7 +114,8 @@ def _history(plt: Any, results: Results) -> None:
 def _epochs(plt: Any, results: Results) -> None:
     _, axes = plt.subplots(figsize=(9, 5), dpi=130, layout="constrained")
     seen, best = _seen(results), results.best
-    view = _View.of([each.last or 0.0 for each in seen])
+    highest = max(accuracy for each in seen for accuracy in each.epochs.values())
+    view = _View.of([each.last or 0.0 for each in seen], highest=highest)
     for each in seen:
         complete = each.state == "complete"
         _curve(axes, each, _BLUE if complete else _GRAY, 1.0, 0.45 if complete else 0.6)
@@ -126,6 +129,7 @@ def _epochs(plt: Any, results: Results) -> None:
         _curve(axes, best, _ORANGE, 2.2, 1.0)
     view.apply(axes)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.margins(x=0.02)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy, %")
     _frame(axes, results, "the trials by epoch")
@@ -138,8 +142,8 @@ def _epochs(plt: Any, results: Results) -> None:
 
 def _fields(plt: Any, results: Results) -> None:
     space = results.search.space
-    columns = min(_ROWS_OF, len(space))
-    rows = math.ceil(len(space) / columns)
+    rows = math.ceil(len(space) / _MOST_COLUMNS)
+    columns = math.ceil(len(space) / rows)
     figure, panels = plt.subplots(
         rows, columns, figsize=(2.6 + 2.5 * columns, 1.2 + 2.5 * rows), dpi=130,
         layout="constrained", sharey=True, squeeze=False,
@@ -158,7 +162,7 @@ def _fields(plt: Any, results: Results) -> None:
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=4, frameon=False, fontsize=8)
+    figure.legend(handles, labels, loc="outside lower left", ncols=5, frameon=False, fontsize=8)
 
 
 def _panel(
@@ -167,8 +171,9 @@ def _panel(
     field, best = dimension.field, results.best
     if isinstance(dimension, Choices):
         names = [shown(value) for value in dimension.values]
-        places = [dimension.values.index(each.values[field]) for each in seen]
-        axes.set_xticks(range(len(names)), names)
+        places = [dimension.values.index(each.values[field]) + _jitter(each) for each in seen]
+        crowded = sum(map(len, names)) > _ROOM_FOR_NAMES
+        axes.set_xticks(range(len(names)), names, rotation=30 if crowded else 0)
         axes.set_xlim(-0.5, len(names) - 0.5)
     else:
         places = [each.values[field] for each in seen]  # type: ignore[misc]
@@ -187,6 +192,11 @@ def _panel(
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def _jitter(each: TrialResult) -> float:
+    """Return where beside its choice a trial stands: even steps of the golden ratio."""
+    return _JITTER * (each.number * 0.618 % 1 - 0.5)
 
 
 def _importances(plt: Any, results: Results, importances: Mapping[str, float]) -> None:
@@ -250,7 +260,7 @@ def _entry(axes: Any, colour: str, label: str, style: str = "-", marker: str = "
 
 
 def _legend(axes: Any) -> None:
-    axes.figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize=8)
+    axes.figure.legend(loc="outside lower left", ncols=5, frameon=False, fontsize=8)
 
 
 def _frame(axes: Any, results: Results, title: str) -> None:

@@ -111,7 +111,7 @@ class _Running:
             self._note()
             study.finish(taken, accuracy=None, reason=f"broke down in epoch {error.epoch}")
         except UsageError as error:  # of the search: no trial will do better
-            study.give_up(self._trial.number, str(error), self._trial)
+            study.give_up(self._trial, str(error))
             raise
         except (KeyboardInterrupt, TimeUpError):
             self._trial.set_user_attr(ATTEMPTS, 0)  # its end was no fault of the trial

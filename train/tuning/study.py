@@ -7,6 +7,7 @@ process that is killed lets go of the lock; the next one that looks for work goe
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from hemline.train.tuning.pruning import Pruning
 from hemline.train.tuning.sampling import SeededSampler
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.storage import opened
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "study.db"
 # attributes of a trial
@@ -89,11 +92,11 @@ class Study:
         self._study.tell(taken.trial, accuracy, state)
         shutil.rmtree(taken.folder, ignore_errors=True)
 
-    def give_up(self, number: int, reason: str, trial: optuna.trial.Trial) -> None:
+    def give_up(self, trial: optuna.trial.Trial, reason: str) -> None:
         """Say that a trial failed, which counts as if it had not been."""
         trial.set_user_attr(REASON, reason)
-        self._study.tell(number, state=TrialState.FAIL)
-        shutil.rmtree(self._folder_of(number), ignore_errors=True)
+        self._study.tell(trial, state=TrialState.FAIL)
+        shutil.rmtree(self._folder_of(trial.number), ignore_errors=True)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -114,7 +117,9 @@ class Study:
             # Optuna has no other way back to a trial that runs
             trial = optuna.trial.Trial(self._study, each._trial_id)
             if each.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
-                self.give_up(each.number, f"ended its process {_MOST_ATTEMPTS} times", trial)
+                reason = f"ended its process {_MOST_ATTEMPTS} times"
+                log.warning("trial %d %s: it is given up", trial.number, reason)
+                self.give_up(trial, reason)
                 trial_held.close()
                 continue
             held.push(trial_held)
