@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hemline.errors import UsageError
 from hemline.train.models import ModelRow
 from hemline.train.recipe import Recipe
 
@@ -30,3 +31,10 @@ class TrainRequest:
     restart: bool = False
     teachers: tuple[Path, ...] = ()
     weights: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for what no training can do."""
+        if self.recipe.frozen_epochs and self.model.transfer_recipe is None:
+            raise UsageError(f"{self.model.name} has no pretrained layers: use --frozen-epochs 0")
+        if self.folder.resolve() in [teacher.resolve() for teacher in self.teachers]:
+            raise UsageError(f"{self.folder} is a teacher: name another --output")

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from hemline import files, schema
 from hemline.card import Card, Epoch, Score
 from hemline.dataset import Images
-from hemline.errors import UsageError
 from hemline.provenance import utc_now, versions
 from hemline.runtime.host import host_facts
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
@@ -40,10 +39,6 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
     """
     started = time.perf_counter()
     recipe = request.recipe
-    if recipe.frozen_epochs and request.model.transfer_recipe is None:
-        raise UsageError(f"{request.model.name} has no pretrained layers: use frozen_epochs 0")
-    if request.folder.resolve() in [teacher.resolve() for teacher in request.teachers]:
-        raise UsageError(f"{request.folder} is a teacher: name another --output")
     with files.locked(request.folder):
         if request.restart:
             clear_progress(request.folder)
