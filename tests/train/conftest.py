@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hemline.card import Split
+from hemline.card import Epoch, Split
 from hemline.train.design import Design
 from hemline.train.models import ModelRow
 from hemline.train.recipe import Recipe
@@ -58,6 +58,12 @@ def barred_images(
     return images, labels
 
 
+@pytest.fixture(scope="session")
+def tiny_row() -> ModelRow:
+    """Return the row of the tiny net."""
+    return TINY
+
+
 @pytest.fixture
 def tiny_model() -> Any:
     """Return an untrained tiny net, the same each time."""
@@ -84,8 +90,8 @@ def small_data() -> TrainingData:
 def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Return a function that fits the tiny net by a plain recipe with changes.
 
-    It takes fields of Recipe, and: folder, model, data, teachers, seed, and stop_after, the epoch
-    after which it is interrupted.
+    It takes fields of Recipe, and: folder, model, data, teachers, seed, look (called after each
+    epoch with it), and stop_after, the epoch after which it is interrupted.
     """
 
     def fit_it(
@@ -95,6 +101,7 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
         data: TrainingData = small_data,
         teachers: tuple[Path, ...] = (),
         seed: int = 1,
+        look: Callable[[Epoch], None] | None = None,
         stop_after: int | None = None,
         **changes: Any,
     ) -> Any:
@@ -116,7 +123,9 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
             run_sha256="0" * 64,
         )
 
-        def on_epoch(epoch: Any, _: int) -> None:
+        def on_epoch(epoch: Epoch, _: int) -> None:
+            if look is not None:
+                look(epoch)
             if epoch.epoch == stop_after:
                 raise KeyboardInterrupt
 
