@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hemline.errors import DataError
 from hemline.files import reason_of
-from hemline.own_data.reading import counted, few, require_labels
+from hemline.own_data.reading import counted, few, require_labels, shown
 from hemline.pictures.images import ENDINGS
 
 log = logging.getLogger(__name__)
@@ -191,5 +191,8 @@ def _tell_of_others(folder: Path, others: list[str]) -> None:
     if others:
         count = counted(len(others), "file")
         log.warning(
-            "%s: left out, no images by their names: %s, such as %s", folder, count, others[0]
+            "%s: left out, no images by their names: %s, such as %s",
+            folder,
+            count,
+            shown(others[0]),
         )

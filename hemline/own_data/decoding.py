@@ -16,7 +16,7 @@ import numpy as np
 from hemline.dataset import Pixels
 from hemline.errors import DataError
 from hemline.own_data.class_folders import ImageFile, Listing
-from hemline.own_data.reading import LARGEST_SIDE, Found, Reading, counted, few, require_room
+from hemline.own_data.reading import LARGEST_SIDE, Found, Reading, counted, few, require_room, shown
 from hemline.pictures.images import read_image, read_size
 from hemline.pixels import NO_MEMORY
 from hemline.specs import InputSpec
@@ -176,4 +176,4 @@ def _told(file: ImageFile, fault: str) -> str:
     path = str(file.path)
     for before in (f"cannot read {path}: ", f"{path}: ", f"{path} "):
         fault = fault.removeprefix(before)
-    return f"{file.name} ({fault})"
+    return f"{shown(file.name)} ({shown(fault)})"

@@ -18,7 +18,7 @@ import numpy as np
 
 from hemline.dataset import Dataset, Images, Pixels, image_hashes
 from hemline.errors import DataError
-from hemline.own_data.reading import Found, counted, few
+from hemline.own_data.reading import Found, counted, few, shown
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def _tell_of_copies(found: Found, digests: list[bytes], until: int, source: str)
         kinds[_CROSSING if crosses else _STRADDLING if straddles else _REPEATED].append(group)
     for what, groups in kinds.items():
         if groups:
-            names = " = ".join(found.names[at] for at in groups[0][:2])
+            names = " = ".join(shown(found.names[at]) for at in groups[0][:2])
             count = counted(len(groups), "image")
             log.warning("%s: %s: %s, such as %s", source, what, count, names)
 

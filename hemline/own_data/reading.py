@@ -82,4 +82,9 @@ def counted(count: int, noun: str) -> str:
 def few(names: Sequence[str], most: int = 5) -> str:
     """Return the first names and how many more there are."""
     rest = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{rest}"
+    return f"{', '.join(map(shown, names[:most]))}{rest}"
+
+
+def shown(name: str) -> str:
+    """Return a name as it may stand in a message: in one line, without control characters."""
+    return name if name.isprintable() else ascii(name)

@@ -275,6 +275,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
         {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
         "y_test has class 3",
     ),
+    "another name": ({"x\nx": X, "y": Y}, "'x\\nx', y: it needs x and y"),
     "copies only": ({"x": X, "y": Y}, "at least 3 different images"),
 }
 
@@ -352,6 +353,15 @@ def test_broken_files_are_skipped_on_request(
         assert len(images.train_images) + len(images.test_images) == 28
         assert "blue/002.png" not in {*images.train_names, *images.test_names}
         assert "left out" in caplog.text
+
+
+def test_names_stay_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "red" / "a\nb.png").write_text("no image")
+    (folder / "red" / "a\nb.txt").write_text("no image either")
+    with pytest.raises(DataError, match=r"red/a\\nb\.png' \(is not an image") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+    assert "\n" not in caplog.records[0].message
 
 
 def test_a_pipe_among_the_images_is_not_waited_for(folder: Path) -> None:
