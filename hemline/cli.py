@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "recipe": "hemline.train.commands",
     "tune": "hemline.train.tuning.commands",
     "baseline": "hemline.train.baselines.commands",
+    "evaluate": "hemline.train.evaluating.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",
     "runtimes": "hemline.runtime_commands",

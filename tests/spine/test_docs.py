@@ -38,6 +38,7 @@ CHEAP = (
     r"hemline bench .*--quick",
     r"hemline export .*--scheme",
     r"hemline runtimes list",
+    r"hemline evaluate (?!.*--(ensemble|layer))",
     r"hemline compare-datasets .*# exit code",
     r"hemline baseline( *#| smv| .*--limit)",
 )

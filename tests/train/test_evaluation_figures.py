@@ -1,0 +1,237 @@
+"""The figures of an evaluation: scikit-learn's, the literature's, and by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.metrics import classification_report
+from sklearn.metrics import confusion_matrix as confusion_of
+
+from hemline.schema import from_document, to_document
+from hemline.statistics import wilson
+from hemline.train.evaluating.drawing import fitted, short_labels
+from hemline.train.evaluating.galleries import sample, worst
+from hemline.train.evaluating.measures import Answers, answers_of, averaged, result_of
+from hemline.train.evaluating.reliability import BINS, bins_of, calibration_of
+from hemline.train.evaluating.result import Evaluation, Origin, Result
+from hemline.train.evaluating.text import as_report, confusion_table, scores_table, verdict
+
+RANDOM = np.random.default_rng(7)
+NAMES = ("ant", "bee", "accuracy", "dog")
+LABELS = RANDOM.integers(0, 4, 500).astype(np.uint8)
+LOGITS = (RANDOM.normal(0, 1.5, (500, 4)) + 2 * np.eye(4)[LABELS]).astype(np.float32)
+ORIGIN = Origin(
+    name="a",
+    kind="checkpoint",
+    model="tiny",
+    sha256="0" * 64,
+    parameters=10,
+    macs=20,
+    size_bytes=3000,
+    runtime="keras",
+    runtime_version="3",
+    members=(),
+    layers=(),
+)
+
+
+def result(logits: np.ndarray = LOGITS, labels: np.ndarray = LABELS, **more: object) -> Result:
+    names = NAMES[: logits.shape[1]]
+    return result_of(ORIGIN, answers_of(logits, 1.5), labels, names, **more)  # type: ignore[arg-type]
+
+
+def evaluation(*results: Result) -> Evaluation:
+    return Evaluation(
+        split="test",
+        dataset="zoo",
+        title="Zoo",
+        source="here",
+        images_sha256="0" * 64,
+        labels=NAMES,
+        results=results,
+        notes=("something else",),
+        versions={},
+        created="now",
+    )
+
+
+def test_the_figures_are_those_of_scikit_learn() -> None:
+    found, predicted = result(), LOGITS.argmax(axis=1)
+    # the third class has the name of a line, which is why its line is not read here
+    report = classification_report(
+        LABELS, predicted, target_names=("0", "1", "2", "3"), output_dict=True
+    )
+    for at, scores in enumerate(found.classes):
+        line = report[str(at)]
+        figures = (scores.precision, scores.recall, scores.f1_score, scores.support)
+        assert figures == (line["precision"], line["recall"], line["f1-score"], line["support"])
+    for name, mean in (("macro avg", found.macro), ("weighted avg", found.weighted)):
+        line = report[name]
+        figures = (mean.precision, mean.recall, mean.f1_score)
+        assert figures == (line["precision"], line["recall"], line["f1-score"])
+    assert found.accuracy == report["accuracy"]
+    assert found.confusion == tuple(map(tuple, confusion_of(LABELS, predicted).tolist()))
+    assert (found.accuracy_low, found.accuracy_high) == wilson(found.correct, 500)
+
+
+def test_a_class_called_accuracy_keeps_its_line() -> None:
+    rows = scores_table(result()).rows
+    assert [row[0] for row in rows] == [*NAMES, "accuracy", "macro avg", "weighted avg"]
+    assert rows[2][4] == str((LABELS == 2).sum())
+    assert rows[4][3] == f"{result().accuracy:.4f}"
+
+
+def test_a_class_without_images_and_one_that_is_never_answered_count_as_0() -> None:
+    labels = np.array([0, 0, 1], np.uint8)
+    found = result(np.eye(3, dtype=np.float32)[[0, 0, 0]], labels)
+    assert [each.support for each in found.classes] == [2, 1, 0]
+    assert [each.recall for each in found.classes] == [1, 0, 0]
+    assert [each.precision for each in found.classes] == [2 / 3, 0, 0]
+    assert found.macro.recall == pytest.approx(1 / 3)
+
+
+def test_the_most_confused_pairs_come_first_and_no_right_answer_is_among_them() -> None:
+    labels = np.array([0] * 5 + [1] * 9 + [2], np.uint8)
+    answered = [1, 1, 1, 0, 0, *[0] * 4, *[1] * 5, 2]
+    pairs = result(np.eye(3, dtype=np.float32)[answered], labels).most_confused
+    assert [(p.true, p.predicted, p.images) for p in pairs] == [
+        ("bee", "ant", 4),
+        ("ant", "bee", 3),
+    ]
+
+
+def test_the_calibration_error_is_as_by_hand() -> None:
+    """Two bins: 3 answers of 0.9 with 2 right, and 1 of 0.6 that is right."""
+    likely = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
+    labels = np.array([0, 0, 0, 1], np.uint8)
+    found = calibration_of(likely, labels, 1.0)
+    expected = (3 * abs(2 / 3 - 0.9) + 1 * abs(1 - 0.6)) / 4
+    assert found.expected_calibration_error == pytest.approx(expected)
+    assert found.cross_entropy == pytest.approx(-np.log([0.9, 0.9, 0.1, 0.6]).mean())
+
+
+def test_bins_are_open_below_and_closed_above() -> None:
+    """A confidence on a border belongs to the lower bin, as in eq. 2 of Guo et al."""
+    border = 8 / BINS
+    bins = bins_of(np.array([border, np.nextafter(border, 1), 1.0]), np.array([True, False, True]))
+    assert [(b.images, b.accuracy) for b in bins if b.images] == [(1, 1), (1, 0), (1, 1)]
+    assert bins[7].images == bins[8].images == bins[14].images == 1
+    assert sum(b.images for b in bins) == 3
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_right_temperature_leaves_next_to_no_calibration_error(temperature: float) -> None:
+    """Labels drawn from the probabilities: what is left is the noise of 15 shares of 20,000."""
+    logits = RANDOM.normal(0, 2, (20_000, 10)).astype(np.float32)
+    chance = answers_of(logits, temperature).scaled
+    labels = (chance.cumsum(axis=1) > RANDOM.random((20_000, 1))).argmax(axis=1).astype(np.uint8)
+    found = calibration_of(chance, labels, temperature)
+    # a share of k answers is off by about 0.4/√k; weighted over the bins at most 0.4·√(15/20,000)
+    assert found.expected_calibration_error < 0.4 * (15 / 20_000) ** 0.5
+    if temperature != 1:
+        wrong = calibration_of(answers_of(logits, 1.0).scaled, labels, 1.0)
+        assert wrong.expected_calibration_error > 0.1
+
+
+def test_the_cross_entropy_without_temperature_is_that_of_the_logits() -> None:
+    by_hand = -log_softmax(LOGITS.astype(np.float64), axis=1)[np.arange(500), LABELS].mean()
+    plain, scaled = result().calibration
+    assert plain.cross_entropy == pytest.approx(by_hand, rel=1e-12)
+    assert (plain.temperature, scaled.temperature) == (1.0, 1.5)
+
+
+def test_an_ensemble_is_the_mean_of_probabilities_each_with_its_own_temperature() -> None:
+    one, other = answers_of(LOGITS, 0.5), answers_of(LOGITS[::-1], 4.0)
+    together = averaged([one, other])
+    np.testing.assert_allclose(together.scaled, (one.scaled + other.scaled) / 2)
+    np.testing.assert_allclose(together.plain, (one.plain + other.plain) / 2)
+    assert together.temperature is None
+
+
+def test_a_better_one_has_a_difference_above_0() -> None:
+    perfect = 9 * np.eye(4, dtype=np.float32)[LABELS]
+    better = result(perfect, first=answers_of(LOGITS, 1.0))
+    assert better.difference is not None
+    assert better.difference.points == pytest.approx(100 * (1 - result().accuracy))
+    worse = result(first=answers_of(perfect, 1.0))
+    assert worse.difference is not None
+    assert worse.difference.points == -better.difference.points
+    assert worse.difference.half_width == better.difference.half_width > 0
+
+
+def test_the_document_can_be_read_again() -> None:
+    document = to_document(evaluation(result()))
+    assert (document["kind"], document["schema"]) == ("evaluation", 1)
+    assert from_document(Evaluation, document, where="it") == evaluation(result())
+
+
+def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:
+    first = result()
+    flipped = LOGITS.copy()
+    right = np.flatnonzero(LOGITS.argmax(axis=1) == LABELS)
+    flipped[right[0]] = -LOGITS[right[0]]  # one answer becomes wrong
+    perfect = 9 * np.eye(4, dtype=np.float32)[LABELS]
+    answers = answers_of(LOGITS, 1.0)
+    near = replace(result(flipped, first=answers), origin=replace(ORIGIN, name="b"))
+    best = replace(result(perfect, first=answers), origin=replace(ORIGIN, name="c"))
+    assert verdict(evaluation(first, near)).startswith("best of 2: a: ")
+    assert verdict(evaluation(first, near)).endswith("no other one is worse by more than chance")
+    assert verdict(evaluation(first, best)).startswith("best of 2: c: 100.00 % of 500 test images")
+    assert verdict(evaluation(first, best)).endswith(" points against a")
+    backwards = replace(first, difference=replace(near.difference, points=0.2))  # type: ignore[type-var, arg-type]
+    assert verdict(evaluation(near, backwards)).endswith("against b, which may be chance")
+
+
+def test_the_text_begins_with_the_verdict_and_tells_the_notes() -> None:
+    lines = as_report(evaluation(result())).splitlines()
+    assert lines[0] == verdict(evaluation(result()))
+    assert lines[1] == "note: something else"
+    assert "confusion matrix" in lines
+
+
+def test_a_confusion_matrix_that_no_terminal_holds_is_left_to_json_and_pictures() -> None:
+    many = result_of(
+        ORIGIN,
+        answers_of(np.eye(30, dtype=np.float32), 1.0),
+        np.arange(30, dtype=np.uint8),
+        tuple(map(str, range(30))),
+    )
+    assert "confusion matrix" not in as_report(evaluation(many))
+    assert len(confusion_table(many).rows) == 30
+
+
+def test_a_sample_has_as_many_images_of_each_class() -> None:
+    labels = np.array([0] * 90 + [1] * 5 + [2] * 5, np.uint8)
+    assert np.bincount(labels[sample(labels, 3, 12)]).tolist() == [4, 4, 4]
+    assert np.bincount(labels[sample(labels, 3, 30)]).tolist() == [20, 5, 5]
+    assert len(sample(labels[:2], 3, 12)) == 2
+    assert np.array_equal(sample(labels, 3, 12), sample(labels, 3, 12))
+
+
+def test_the_worst_mistakes_are_wrong_and_the_surest_first() -> None:
+    answers = answers_of(LOGITS, 1.0)
+    places = worst(LABELS, answers)
+    assert np.array_equal(np.sort(places), np.flatnonzero(LOGITS.argmax(axis=1) != LABELS))
+    assert (np.diff(answers.scaled[places].max(axis=1)) <= 0).all()
+    all_right = Answers(plain=np.eye(4), scaled=np.eye(4), temperature=1.0)
+    assert len(worst(np.arange(4, dtype=np.uint8), all_right)) == 0
+
+
+def test_labels_that_begin_alike_are_numbered_in_pictures() -> None:
+    assert short_labels(["cat", "dog"]) == ("cat", "dog")
+    long = [f"the same beginning of a name, number {at}" for at in range(12)]
+    short = short_labels(long, most=20)
+    assert len(set(short)) == 12
+    assert short[11] == "11 the same beginni…"
+    assert short_labels(["a\nb"]) == ("a b",)
+
+
+def test_a_text_is_cut_to_the_width_that_is_there() -> None:
+    assert fitted("short", 7, 2) == "short"
+    cut = fitted("W" * 100, 7, 1)
+    assert cut.endswith("…")
+    # a W of 7 points is about 0.1 inches wide
+    assert 6 <= len(cut) <= 12

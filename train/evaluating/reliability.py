@@ -1,0 +1,55 @@
+"""How far probabilities can be believed: bins of confidence and the expected calibration error.
+
+Naeini, Cooper, Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning (2015),
+in the form of Guo et al., On Calibration of Modern Neural Networks (2017), eq. 2 to 5: the
+confidence of an answer is its probability, answers are put into bins (low, high] of equal width,
+and the error is the mean of |accuracy − confidence| over the bins, weighted by their images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.train.evaluating.result import Bin, Calibration
+
+BINS = 15  # as in both papers' tables
+_LEAST = 1e-12  # what stands for a probability of 0 under the logarithm
+
+
+def calibration_of(
+    probabilities: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.uint8],
+    temperature: float | None,
+) -> Calibration:
+    """Hold probabilities (n, classes) to labels (n,); `temperature` is what made them so."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bins = bins_of(confidence, right)
+    apart = sum(each.images * abs(each.accuracy - each.confidence) for each in bins)
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return Calibration(
+        temperature=temperature,
+        expected_calibration_error=apart / len(labels),
+        cross_entropy=float(-np.log(np.maximum(of_truth, _LEAST)).mean()),
+        bins=bins,
+    )
+
+
+def bins_of(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Return the bins of answers, each given by its confidence 0 … 1 and whether it is right."""
+    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    sure = np.bincount(place, weights=confidence, minlength=BINS)
+    hits = np.bincount(place, weights=right, minlength=BINS)
+    share = np.maximum(counts, 1)
+    return tuple(
+        Bin(
+            low=at / BINS,
+            high=(at + 1) / BINS,
+            images=int(counts[at]),
+            confidence=float(sure[at] / share[at]),
+            accuracy=float(hits[at] / share[at]),
+        )
+        for at in range(BINS)
+    )

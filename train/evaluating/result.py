@@ -1,0 +1,211 @@
+"""What an evaluation found: the one document behind the text, the JSON and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Kind = Literal["checkpoint", "artifact", "ensemble"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScores:
+    """How one class came out; the names are those of scikit-learn's classification report.
+
+    label: of the class.
+    precision: share of the answers with this label that are right; 0 when there are none.
+    recall: share of the images of this class that are answered right; 0 when there are none.
+    f1_score: harmonic mean of the two; 0 when both are.
+    support: images of this class.
+    """
+
+    label: str
+    precision: float
+    recall: float
+    f1_score: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Averages:
+    """Means over the classes.
+
+    precision, recall, f1_score: as in ClassScores.
+    """
+
+    precision: float
+    recall: float
+    f1_score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """How often one class is taken for another.
+
+    true: label of the images.
+    predicted: label of the answers.
+    images: that are answered so.
+    """
+
+    true: str
+    predicted: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """The answers whose confidence (the highest probability) lies in (low, high].
+
+    low, high: bounds, 0 … 1.
+    images: in the bin.
+    confidence: mean of theirs; 0 for an empty bin.
+    accuracy: share of right answers among them; 0 for an empty bin.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How far probabilities can be believed.
+
+    temperature: that divided the logits, 1 for none; None where each member had its own.
+    expected_calibration_error: see hemline.train.evaluating.reliability, 0 … 1.
+    cross_entropy: mean of −ln(probability of the true class), nats.
+    bins: of equal width, from 0 to 1.
+    """
+
+    temperature: float | None
+    expected_calibration_error: float
+    cross_entropy: float
+    bins: tuple[Bin, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One line of a model summary.
+
+    name: of the layer in the model.
+    kind: its Keras class.
+    output: shape of its output for one image.
+    parameters: number of scalars.
+    macs: multiply-accumulates of one inference.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Accuracy against the first one that was named, from the same images (paired).
+
+    points: percentage points, above 0 when this one is better.
+    half_width: of the 95 % interval.
+    """
+
+    points: float
+    half_width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What was evaluated, and what ran it.
+
+    name: path as the user wrote it; what an ensemble is made of.
+    kind: checkpoint, artifact or ensemble.
+    model: name in the MODELS table; empty for an ensemble of several.
+    sha256: of the checkpoint or the file; empty for an ensemble.
+    parameters, macs: of the model, number of scalars and multiply-accumulates of one inference;
+        None where only the file is known.
+    size_bytes: of the file; None for an ensemble.
+    runtime: that ran it, keras or a name in the BACKENDS table; empty for an ensemble.
+    runtime_version: of its package.
+    members: names of what an ensemble averages; empty for everything else.
+    layers: the model summary; empty where there is no Keras model.
+    """
+
+    name: str
+    kind: Kind
+    model: str
+    sha256: str
+    parameters: int | None
+    macs: int | None
+    size_bytes: int | None
+    runtime: str
+    runtime_version: str
+    members: tuple[str, ...]
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What one checkpoint, artifact or ensemble did with the images.
+
+    origin: what was evaluated.
+    images: number of images.
+    correct: number answered right.
+    accuracy: correct ÷ images.
+    accuracy_low, accuracy_high: 95 % Wilson interval.
+    classes: one for each label, in the order of the logits.
+    macro: means over the classes.
+    weighted: means weighted by support.
+    confusion: images of true class (row) answered with a class (column).
+    most_confused: the commonest mistakes, commonest first.
+    calibration: without and with temperature, in this order.
+    keras_agreement: answers that are those of the Keras model; None where they are not known.
+    difference: to the first one that was named; None for that one.
+    """
+
+    origin: Origin
+    images: int
+    correct: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    classes: tuple[ClassScores, ...]
+    macro: Averages
+    weighted: Averages
+    confusion: tuple[tuple[int, ...], ...]
+    most_confused: tuple[Mistake, ...]
+    calibration: tuple[Calibration, ...]
+    keras_agreement: int | None
+    difference: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One call of `hemline evaluate`.
+
+    split: validation or test.
+    dataset: name of the data set.
+    title: of the data set, as it is written in texts.
+    source: where its images were read.
+    images_sha256: of the pixels that were answered.
+    labels: class names in the order of the logits.
+    results: in the order in which they were named; an ensemble stands last.
+    notes: what a reader must know of the data, one line each.
+    versions: package name to version.
+    created: UTC time, ISO 8601.
+    """
+
+    KIND: ClassVar[str] = "evaluation"
+    SCHEMA: ClassVar[int] = 1
+
+    split: str
+    dataset: str
+    title: str
+    source: str
+    images_sha256: str
+    labels: tuple[str, ...]
+    results: tuple[Result, ...]
+    notes: tuple[str, ...]
+    versions: dict[str, str]
+    created: str

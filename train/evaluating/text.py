@@ -1,0 +1,278 @@
+"""An evaluation as text and tables."""
+
+from __future__ import annotations
+
+from hemline.tables import Table, as_text
+from hemline.train.evaluating.result import Calibration, Evaluation, Layer, Result
+
+_LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
+_MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any terminal
+
+
+def as_report(evaluation: Evaluation) -> str:
+    """Return the whole evaluation, the verdict first."""
+    parts = [verdict(evaluation), *(f"note: {note}" for note in evaluation.notes)]
+    if len(evaluation.results) > 1:
+        parts += ["", as_text(comparison_table(evaluation)), comparison_note(evaluation)]
+    for result in evaluation.results:
+        parts += ["", *_sections(evaluation, result)]
+    return "\n".join(parts)
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """Return the result in one line: of several, the best one or the ensemble."""
+    if len(evaluation.results) == 1:
+        return _alone(evaluation.results[0], evaluation)
+    first, last = evaluation.results[0], evaluation.results[-1]
+    if last.origin.kind == "ensemble":
+        return f"{_alone(last, evaluation)}; {_against(last, first)}"
+    best = max(evaluation.results, key=lambda result: result.correct)
+    line = f"best of {len(evaluation.results)}: {_alone(best, evaluation)}"
+    if best is not first:
+        return f"{line}; {_against(best, first)}"
+    certain = any(_certain(result) for result in evaluation.results)
+    return line if certain else f"{line}; no other one is worse by more than chance"
+
+
+def accuracy_text(result: Result) -> str:
+    """Return the share of right answers, with its interval."""
+    low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
+    return f"{100 * result.accuracy:.2f} % ({low:.2f} … {high:.2f} %)"
+
+
+def difference_text(result: Result) -> str:
+    """Return the difference to the first one in points, empty for the first one."""
+    if result.difference is None:
+        return ""
+    return f"{result.difference.points:+.2f} ± {result.difference.half_width:.2f}"
+
+
+def title_of(result: Result) -> str:
+    """Return what was evaluated, in words."""
+    origin = result.origin
+    if origin.kind == "ensemble":
+        return f"ensemble of {len(origin.members)}"
+    ran = f"{origin.runtime} {origin.runtime_version}"
+    return f"{origin.name} ({origin.model}, {ran})"
+
+
+def comparison_table(evaluation: Evaluation) -> Table:
+    """Return one row for each result."""
+    return Table(
+        columns=(
+            "evaluated",
+            "accuracy (95 %)",
+            "difference",
+            "macro F1",
+            "ECE",
+            "parameters",
+            "MACs",
+            "size",
+            "ran in",
+        ),
+        numeric=(False, True, True, True, True, True, True, True, False),
+        rows=tuple(
+            (
+                name_of(result),
+                accuracy_text(result),
+                difference_text(result),
+                f"{result.macro.f1_score:.4f}",
+                _percent(result.calibration[1].expected_calibration_error),
+                _count(result.origin.parameters),
+                _count(result.origin.macs),
+                "" if result.origin.size_bytes is None else _kilobytes(result.origin.size_bytes),
+                f"{result.origin.runtime} {result.origin.runtime_version}".strip(),
+            )
+            for result in evaluation.results
+        ),
+    )
+
+
+def comparison_note(evaluation: Evaluation) -> str:
+    """Return what the columns of the comparison mean."""
+    return (
+        f"difference: to {evaluation.results[0].origin.name}, in points, from the same images, "
+        "with its 95 % interval; ECE: expected calibration error, with temperature"
+    )
+
+
+def scores_table(result: Result) -> Table:
+    """Return the classification report."""
+    rows = [
+        (
+            each.label,
+            f"{each.precision:.4f}",
+            f"{each.recall:.4f}",
+            f"{each.f1_score:.4f}",
+            f"{each.support:,}",
+        )
+        for each in result.classes
+    ]
+    total = f"{result.images:,}"
+    rows.append(("accuracy", "", "", f"{result.accuracy:.4f}", total))
+    for name, mean in (("macro avg", result.macro), ("weighted avg", result.weighted)):
+        rows.append(
+            (name, f"{mean.precision:.4f}", f"{mean.recall:.4f}", f"{mean.f1_score:.4f}", total)
+        )
+    return Table(
+        columns=("", "precision", "recall", "f1-score", "support"),
+        numeric=(False, True, True, True, True),
+        rows=tuple(rows),
+    )
+
+
+def confusion_table(result: Result) -> Table:
+    """Return the confusion matrix: a row for each true class, a numbered column for each answer."""
+    labels = [each.label for each in result.classes]
+    return Table(
+        columns=("true class", *(str(at) for at in range(len(labels)))),
+        numeric=(False, *(True for _ in labels)),
+        rows=tuple(
+            (f"{at} {label}", *(str(count) if count else "·" for count in row))
+            for at, (label, row) in enumerate(zip(labels, result.confusion, strict=True))
+        ),
+    )
+
+
+def confused_table(result: Result) -> Table:
+    """Return the commonest mistakes."""
+    support = {each.label: each.support for each in result.classes}
+    return Table(
+        columns=("true class", "taken for", "images", "of the class"),
+        numeric=(False, False, True, True),
+        rows=tuple(
+            (
+                each.true,
+                each.predicted,
+                f"{each.images:,}",
+                _percent(each.images / support[each.true]),
+            )
+            for each in result.most_confused
+        ),
+    )
+
+
+def calibration_table(result: Result) -> Table:
+    """Return the expected calibration error and the cross-entropy, without and with temperature."""
+    return Table(
+        columns=("temperature", "expected calibration error", "cross-entropy"),
+        numeric=(False, True, True),
+        rows=tuple(
+            (
+                _temperature(each, plain=at == 0),
+                _percent(each.expected_calibration_error),
+                f"{each.cross_entropy:.4f}",
+            )
+            for at, each in enumerate(result.calibration)
+        ),
+    )
+
+
+def summary_table(layers: tuple[Layer, ...], *, computing_only: bool = False) -> Table:
+    """Return the model summary; the sums are over all layers, whichever are listed."""
+    rows = [
+        (
+            layer.name,
+            layer.kind,
+            " × ".join(map(str, layer.output)),
+            f"{layer.parameters:,}",
+            f"{layer.macs:,}",
+        )
+        for layer in layers
+        if layer.macs or not computing_only
+    ]
+    parameters, macs = (sum(getattr(x, name) for x in layers) for name in ("parameters", "macs"))
+    return Table(
+        columns=("layer", "kind", "output", "parameters", "MACs"),
+        numeric=(False, False, True, True, True),
+        rows=(*rows, ("in all", "", "", f"{parameters:,}", f"{macs:,}")),
+    )
+
+
+def _sections(evaluation: Evaluation, result: Result) -> list[str]:
+    parts = [f"── {title_of(result)} ──"]
+    if result.origin.layers:
+        parts += ["", *_summary(result.origin.layers)]
+    parts += ["", f"accuracy {accuracy_line(result, evaluation)}"]
+    parts += ["", as_text(scores_table(result)), ""]
+    if len(result.classes) <= _MOST_COLUMNS:
+        parts += ["confusion matrix", as_text(confusion_table(result)), ""]
+    if result.most_confused:
+        parts += ["most confused", as_text(confused_table(result)), ""]
+    parts += ["calibration", as_text(calibration_table(result))]
+    return parts
+
+
+def _summary(layers: tuple[Layer, ...]) -> list[str]:
+    long = len(layers) > _LONG_SUMMARY
+    lines = ["model", as_text(summary_table(layers, computing_only=long))]
+    if long:
+        idle = [layer for layer in layers if not layer.macs]
+        lines.append(f"{len(idle)} layers that multiply nothing are not listed, but counted")
+    return lines
+
+
+def accuracy_line(result: Result, evaluation: Evaluation) -> str:
+    """Return the accuracy with the counts behind it and its interval."""
+    low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
+    line = (
+        f"{100 * result.accuracy:.2f} %: {result.correct:,} of {result.images:,} "
+        f"{evaluation.split} images right, 95 % interval {low:.2f} … {high:.2f} % (Wilson)"
+    )
+    if result.keras_agreement is not None:
+        share = result.keras_agreement / result.images
+        line += f"; {_percent(share)} of the answers are those of the Keras model"
+    return line
+
+
+def _alone(result: Result, evaluation: Evaluation) -> str:
+    worst = min(result.classes, key=lambda each: each.f1_score)
+    line = (
+        f"{name_of(result)}: {100 * result.accuracy:.2f} % of {result.images:,} {evaluation.split} "
+        f"images of {evaluation.title} right "
+        f"({100 * result.accuracy_low:.2f} … {100 * result.accuracy_high:.2f} %), "
+        f"macro F1 {result.macro.f1_score:.4f}, weakest class {worst.label} "
+        f"(F1 {worst.f1_score:.4f})"
+    )
+    if result.most_confused:
+        pair = result.most_confused[0]
+        line += f", commonest mistake {pair.true} as {pair.predicted} ({pair.images:,})"
+    return line
+
+
+def _against(result: Result, first: Result) -> str:
+    doubt = "" if _certain(result) else ", which may be chance"
+    return f"{difference_text(result)} points against {first.origin.name}{doubt}"
+
+
+def _certain(result: Result) -> bool:
+    return result.difference is not None and (
+        abs(result.difference.points) > result.difference.half_width
+    )
+
+
+def name_of(result: Result) -> str:
+    """Return what was evaluated, in short."""
+    if result.origin.kind == "ensemble":
+        return f"ensemble of {len(result.origin.members)}"
+    return result.origin.name
+
+
+def _temperature(calibration: Calibration, *, plain: bool) -> str:
+    if plain:
+        return "none"
+    return (
+        "each member's own" if calibration.temperature is None else f"{calibration.temperature:g}"
+    )
+
+
+def _count(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def _kilobytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1000:,.0f} kB"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
