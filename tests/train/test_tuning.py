@@ -286,6 +286,25 @@ def test_a_trial_whose_process_ended_goes_on(search: Search, tmp_path: Path) -> 
                 assert other.trial.number == 1
 
 
+def test_a_trial_that_was_finished_in_between_is_not_taken(
+    search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path, search) as one, opened(tmp_path, search) as other:
+        with one.next_trial(5) as taken:
+            assert taken is not None
+            seen = other.trials()
+            one.finish(taken, accuracy=0.5)
+        answers = [seen]  # what it saw before the other one had finished
+        real = Study.trials
+        monkeypatch.setattr(
+            Study, "trials", lambda study: answers.pop() if answers else real(study)
+        )
+        with other.next_trial(5) as taken:
+            assert taken is not None
+            assert taken.trial.number == 1
+            assert taken.folder.is_dir()
+
+
 def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
     search: Search, tmp_path: Path
 ) -> None:

@@ -106,25 +106,27 @@ class Study:
 
     def _abandoned(self, held: contextlib.ExitStack) -> Taken | None:
         """Return a trial whose process has ended; one that ended several of them is given up."""
-        for each in self.trials():
-            if each.state != TrialState.RUNNING:
-                continue
-            trial_held = contextlib.ExitStack()
-            try:
-                trial_held.enter_context(locked(self._folder_of(each.number)))
-            except BusyError:
-                continue
-            # Optuna has no other way back to a trial that runs
-            trial = optuna.trial.Trial(self._study, each._trial_id)
-            if each.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
-                reason = f"ended its process {_MOST_ATTEMPTS} times"
-                log.warning("trial %d %s: it is given up", trial.number, reason)
-                self.give_up(trial, reason)
-                trial_held.close()
-                continue
-            held.push(trial_held)
-            return self._started(trial)
+        for each in self._running():
+            with contextlib.ExitStack() as claim:
+                try:
+                    claim.enter_context(locked(self._folder_of(each.number)))
+                except BusyError:
+                    continue
+                if each.number not in {other.number for other in self._running()}:
+                    continue  # it was finished and let go in between
+                # Optuna has no other way back to a trial that runs
+                trial = optuna.trial.Trial(self._study, each._trial_id)
+                if trial.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
+                    reason = f"ended its process {_MOST_ATTEMPTS} times"
+                    log.warning("trial %d %s: it is given up", trial.number, reason)
+                    self.give_up(trial, reason)
+                    continue
+                held.push(claim.pop_all())
+                return self._started(trial)
         return None
+
+    def _running(self) -> list[FrozenTrial]:
+        return [each for each in self.trials() if each.state == TrialState.RUNNING]
 
     def _new(self, held: contextlib.ExitStack, wanted: int) -> Taken | None:
         begun = sum(each.state in (*FINISHED, TrialState.RUNNING) for each in self.trials())
