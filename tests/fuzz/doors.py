@@ -22,6 +22,8 @@ from hemline.errors import HemlineError
 from hemline.files import parse_json
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import MANIFEST_NAME, Manifest
+from hemline.own_data.loading import load_own
+from hemline.own_data.reading import Reading
 from hemline.pictures.images import read_image
 from hemline.runtime.input.streams import from_bytes
 from hemline.runtime.job import JobRunner
@@ -92,6 +94,13 @@ def array(content: bytes) -> None:
     read_image(_as_file(content, "a.npy"), GRAY)
 
 
+def own_arrays(content: bytes) -> None:
+    """Read a user's .npz of images and classes."""
+    images = load_own(_as_file(content, "a.npz"), Reading(), cache=None)
+    assert images.train_images.dtype == np.uint8
+    assert images.train_images.shape[3] in (1, 3)
+
+
 def stream(content: bytes) -> None:
     """Read a stream of images, one behind the other; each frame is pixels or an error."""
     source = io.BytesIO(content)
@@ -101,7 +110,7 @@ def stream(content: bytes) -> None:
 
 DOORS: dict[str, Callable[[bytes], None]] = {
     door.__name__: door
-    for door in (tflite, onnx, stamp, manifest, job, result, image, array, stream)
+    for door in (tflite, onnx, stamp, manifest, job, result, image, array, own_arrays, stream)
 }
 
 
@@ -185,6 +194,8 @@ def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
         )
         document = sample if name == "job" else JobRunner().run(sample)
         yield json.dumps(to_document(document)).encode()
+    elif name == "own_arrays":
+        yield from _archives()
     elif name == "stream":
         pictures = [*_pictures("array"), *_pictures("image")]
         yield b"".join(
@@ -192,6 +203,21 @@ def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
         )
     else:
         yield from _pictures(name)
+
+
+def _archives() -> Iterator[bytes]:
+    x = np.random.default_rng(1).integers(0, 256, (12, 5, 4, 3), np.uint8)
+    y = np.arange(12) % 3
+    names = np.array(["one", "two", "three"])
+    for save in (np.savez, np.savez_compressed):
+        for arrays in (
+            {"x": x, "y": y, "labels": names},
+            {"x": (x[..., 0] / 255).astype(np.float32), "y": names[y]},
+            {"x_train": x, "y_train": y, "x_test": x[:3].astype(np.int64), "y_test": y[:3]},
+        ):
+            stream = io.BytesIO()
+            save(stream, **arrays)
+            yield stream.getvalue()
 
 
 def _pictures(name: str) -> Iterator[bytes]:
