@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "tune": "hemline.train.tuning.commands",
     "baseline": "hemline.train.baselines.commands",
     "evaluate": "hemline.train.evaluating.commands",
+    "compare-datasets": "hemline.train.comparison.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",
     "runtimes": "hemline.runtime_commands",
@@ -51,7 +52,8 @@ class LazyGroup(click.Group):
             if ctx.resilient_parsing:
                 return None  # a shell completes a line with a mistake in it: nothing to say there
             raise click.UsageError(str(UnknownNameError("command", cmd_name, COMMANDS)), ctx)
-        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        module = importlib.import_module(COMMANDS[cmd_name])
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
 

@@ -77,7 +77,7 @@ def _row(comparison: DatasetComparison, outcome: Outcome, several: bool) -> tupl
         f"{100 * outcome.low:.2f} … {100 * outcome.high:.2f} %",
         *((seeds,) if several else ()),
         f"{100 * validation:.2f} %",
-        *(f"{each.label} {100 * each.accuracy:.2f} %" for each in (outcome.best, outcome.worst)),
+        *(f"{each.label} ({100 * each.accuracy:.2f} %)" for each in (outcome.best, outcome.worst)),
         f"{outcome.spread_points:.2f} points",
         _span([run.epochs for run in runs]),
         _span([math.ceil(run.training_seconds / 60) for run in runs]),

@@ -1,0 +1,163 @@
+"""`hemline compare-datasets`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hemline import schema
+from hemline.console import require_matplotlib, say
+from hemline.dataset import DATASETS, Images
+from hemline.dataset_comparison import DatasetComparison
+from hemline.dataset_outcomes import as_json
+from hemline.dataset_table import comparison_table, conditions_lines, finding_lines
+from hemline.errors import UnknownNameError, UsageError
+from hemline.fetch import FetchOptions, load_images
+from hemline.tables import as_text
+from hemline.train.commands import own_recipe, resumable
+from hemline.train.comparison.running import ComparisonRequest, for_all
+from hemline.train.comparison.running import compare_datasets as compare
+from hemline.train.models import find_model
+from hemline.train.recipe import RECIPES
+from hemline.train.recipe_file import named_recipe
+from hemline.train.recipe_options import recipe_options
+
+COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
+DOCUMENT_NAME = "datasets.json"
+PICTURE_NAME = "datasets.png"
+_MOST_SEEDS = 100
+
+
+def _folders(
+    context: click.Context, option: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    """Return name to folder of each NAME=FOLDER; raises UsageError."""
+    del context, option
+    found: dict[str, Path] = {}
+    for value in values:
+        name, separator, folder = value.partition("=")
+        if not separator or not folder:
+            raise UsageError(f"--data {value} is no NAME=FOLDER, as in --data {COMPARED[0]}=folder")
+        if name not in COMPARED:
+            raise UnknownNameError("data set", name, COMPARED)
+        if name in found:
+            raise UsageError(f"--data names the folder of {name} twice")
+        if not Path(folder).is_dir():
+            raise UsageError(f"--data {value}: {folder} is no folder")
+        found[name] = Path(folder)
+    return found
+
+
+@click.command()
+@click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
+@click.option(
+    "--recipe",
+    "recipe_given",
+    metavar="RECIPE",
+    help=f"One of {', '.join(RECIPES)}; a TOML file; or a checkpoint (default: the model's own).",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, _MOST_SEEDS),
+    default=1,
+    show_default=True,
+    help="Trainings on each data set.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets).",
+)
+@click.option("--force", is_flag=True, help="Replace checkpoints of anything else in the folder.")
+@click.option("--restart", is_flag=True, help="Forget unfinished runs in the folder.")
+@click.option("--json", "as_document", is_flag=True, help="One JSON document instead of a table.")
+@click.option(
+    "--data",
+    multiple=True,
+    callback=_folders,
+    metavar="NAME=FOLDER",
+    help="Folder with the four IDX files of a data set, as in mnist=FOLDER; repeat for more. "
+    "Nothing is downloaded for that one.",
+)
+@recipe_options
+def compare_datasets(
+    model: str,
+    recipe_given: str | None,
+    seeds: int,
+    output: Path | None,
+    force: bool,
+    restart: bool,
+    as_document: bool,
+    data: dict[str, Path],
+    **given: Any,
+) -> None:
+    """Train a model alike on MNIST and Fashion-MNIST and show how much harder the one is.
+
+    The same command goes on where an interrupted one stopped; checkpoints that are there are kept.
+    """
+    require_matplotlib()
+    row = find_model(model)
+    name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=False))
+    changes = {key: value for key, value in given.items() if value is not None}
+    datasets = {name: _load(name, data.get(name)) for name in COMPARED}
+    recipe, without_flips = for_all(
+        recipe.with_changes(changes), list(datasets.values()), spare="validation" not in changes
+    )
+    _tell_of_flips(datasets, without_flips, asked=bool(changes.get("flip")))
+    folder = output or Path("checkpoints") / f"{row.name}-datasets"
+    request = ComparisonRequest(
+        model=row,
+        recipe=recipe,
+        recipe_name=f"{name}, changed" if changes else name,
+        without_flips=without_flips,
+        seeds=seeds,
+        folder=folder,
+        force=force,
+        restart=restart,
+    )
+    with resumable(restart):
+        found = compare(request, datasets)
+    _write(folder, found)
+    click.echo(json.dumps(as_json(found)) if as_document else _text(found))
+
+
+def _load(name: str, folder: Path | None) -> Images:
+    """Return a data set's images; raises UsageError where the user's folder has others."""
+    options = FetchOptions(folder=folder, named_with=f"--data {name}=FOLDER")
+    if options.own is not None:
+        raise UsageError(f"{folder} holds images of your own, and not {DATASETS[name].title}")
+    return load_images(name, options)
+
+
+def _tell_of_flips(datasets: dict[str, Images], without_flips: bool, *, asked: bool) -> None:
+    if not without_flips:
+        return
+    titles = [each.dataset.title for each in datasets.values() if not each.dataset.may_flip]
+    if asked:
+        raise UsageError(f"an image of {' and '.join(titles)} flipped is another: leave --flip out")
+    say(
+        f"no flips on any data set: an image of {' and '.join(titles)} flipped left to right is "
+        "another one"
+    )
+
+
+def _write(folder: Path, comparison: DatasetComparison) -> None:
+    from hemline.train.comparison.picture import draw
+
+    schema.save(folder / DOCUMENT_NAME, comparison)
+    draw(comparison, folder / PICTURE_NAME)
+    say(f"written: {folder / DOCUMENT_NAME}, {folder / PICTURE_NAME}")
+
+
+def _text(comparison: DatasetComparison) -> str:
+    return "\n".join(
+        (
+            as_text(comparison_table(comparison)),
+            *finding_lines(comparison),
+            *conditions_lines(comparison),
+        )
+    )

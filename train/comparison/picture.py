@@ -1,0 +1,126 @@
+"""Draw the accuracy of each class on each data set, and the overall one as a line.
+
+The axis is logarithmic in the error, as the classes of an easy data set would lie upon each other
+otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from hemline.dataset_comparison import DatasetComparison
+from hemline.dataset_outcomes import Outcome, error_ratios, outcomes
+from hemline.dataset_table import conditions_lines
+from hemline.files import replacing
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito's palette
+_TICKS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # percent
+_LEAST_ERROR = 5e-4  # a class without mistakes stands here: half an image of 1,000
+_ROW_INCHES = 0.27
+_LINE_LETTERS = 150
+_GRAY = "#666666"
+
+
+def draw(comparison: DatasetComparison, path: Path) -> None:
+    """Write a PNG: a panel for each data set, its classes from best to worst."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    found = outcomes(comparison)
+    rows = [len(each.classes) for each in found]
+    figure, panels = plt.subplots(
+        len(found),
+        figsize=(9, 1.9 + sum(rows) * _ROW_INCHES + 0.5 * len(rows)),
+        dpi=150,
+        layout="constrained",
+        sharex=True,
+        height_ratios=rows,
+    )
+    try:
+        for axes, each, colour in zip(panels, found, _COLOURS, strict=False):
+            _panel(axes, each, colour)
+        _scale(panels[-1], found)
+        _texts(figure, comparison, found)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png")
+    finally:
+        plt.close(figure)
+
+
+def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
+    classes = sorted(outcome.classes, key=lambda each: each.accuracy)
+    for row, each in enumerate(classes):
+        axes.plot([_x(each.low), _x(each.high)], [row, row], color=colour, alpha=0.35, linewidth=2)
+        if len(each.seeds) > 1:
+            marks = [_x(share) for share in each.seeds]
+            axes.scatter(
+                marks, [row] * len(marks), s=14, color="white", edgecolor=colour, zorder=2.5
+            )
+        axes.scatter([_x(each.accuracy)], [row], s=34, color=colour, zorder=3)
+        axes.annotate(
+            f"{100 * each.accuracy:.2f} %",
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=_GRAY,
+            annotation_clip=False,
+        )
+    axes.axvline(_x(outcome.accuracy), color=colour, linestyle=":", linewidth=1.2, zorder=1)
+    axes.set_yticks(range(len(classes)), [each.label for each in classes], fontsize=9)
+    axes.set_ylim(-0.7, len(classes) - 0.3)
+    axes.set_title(
+        f"{outcome.title}: {100 * outcome.accuracy:.2f} % "
+        f"({100 * outcome.low:.2f} … {100 * outcome.high:.2f}), "
+        f"classes spread by {outcome.spread_points:.2f} points",
+        loc="left",
+        fontsize=10,
+        color=colour,
+    )
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _scale(axes: Any, found: tuple[Outcome, ...]) -> None:
+    lowest = min(_x(min(each.low, *each.seeds)) for one in found for each in one.classes)
+    axes.set_xlim(lowest - 0.05, _x(1) + 0.05)
+    ticks = [share for share in _TICKS if _x(share / 100) >= lowest - 0.05]
+    axes.set_xticks([_x(share / 100) for share in ticks], [f"{share:g}" for share in ticks])
+    axes.set_xlabel("test accuracy of a class, % (log scale of the error)  better →")
+
+
+def _texts(figure: Any, comparison: DatasetComparison, found: tuple[Outcome, ...]) -> None:
+    titles = {each.name: each.title for each in found}
+    ratios = [
+        f"{each.ratio:.1f} × as many errors on {titles[each.name]} as on "
+        f"{titles[each.reference]} ({each.low:.1f} … {each.high:.1f})"
+        for each in error_ratios(comparison)
+    ]
+    heading = f"{comparison.model}: {', '.join(ratios) or ' and '.join(titles.values())}"
+    figure.suptitle(heading, x=0.02, ha="left", fontsize=12)
+    several = len(found[0].seeds) > 1
+    marks = "filled: mean of the seeds, hollow: each seed" if several else "dot: accuracy"
+    legend = f"{marks}; bar: 95 % Wilson interval; dotted: all classes"
+    lines = [legend, *conditions_lines(comparison)]
+    figure.supxlabel(
+        "\n".join(textwrap.fill(line, _LINE_LETTERS) for line in lines),
+        x=0.02,
+        ha="left",
+        fontsize=7.5,
+        color=_GRAY,
+    )
+
+
+def _x(share: float) -> float:
+    """Return the place of an accuracy 0 … 1 on the axis."""
+    return -math.log10(max(1 - share, _LEAST_ERROR))
