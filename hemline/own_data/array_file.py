@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -111,8 +110,8 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
         raise DataError(f"{where} holds {values.dtype}: save pixels as uint8, 0 … 255")
     low, high = values.min(), values.max()
     factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
-    # half a step of the dtype at 1: how far k/255 may lie from what was stored
-    slack = 255 * float(np.finfo(values.dtype).eps) / 2 if values.dtype.kind == "f" else 0.0
+    # in pixels: a step of float16 below 1; far more than others lose, far less than half a pixel
+    slack = 255 / 2048 if values.dtype == np.float16 else 0.001
     if low >= 0 and high <= 255:  # false for NaN
         pixels = np.empty(values.shape, np.uint8)
         step = max(1, _BLOCK * len(values) // values.size)
@@ -194,7 +193,7 @@ def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
     return np.searchsorted(np.array(labels), names).astype(np.uint8)
 
 
-def _whole(numbers: Array, where: str) -> Any:
+def _whole(numbers: Array, where: str) -> Pixels:
     if numbers.dtype.kind not in "iu":
         raise DataError(
             f"{where} holds {numbers.dtype}: classes are whole numbers from 0, or names"

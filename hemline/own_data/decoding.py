@@ -41,7 +41,7 @@ def decode(listing: Listing, reading: Reading) -> Found:
     if size is None:
         measured = each(_measured, files)
         files = tuple(file for file, _ in measured)
-        sizes = [each for _, each in measured if each is not None]
+        sizes = [found for _, found in measured if found is not None]
         if not sizes:
             _without_broken(listing, [file.fault for file in files], reading)
         size = common_size(sizes, where=where)

@@ -227,6 +227,9 @@ def test_a_float_array_is_taken_when_nothing_is_lost(dtype: type) -> None:
     np.testing.assert_array_equal(as_bytes(pixels.astype(dtype) / dtype(255), where="x"), pixels)
     np.testing.assert_array_equal(as_bytes(pixels.astype(dtype), where="x"), pixels)
     np.testing.assert_array_equal(as_bytes(pixels.astype(np.int64), where="x"), pixels)
+    widened = (pixels.astype(dtype) * dtype(1 / 255)).astype(np.float64)
+    if dtype != np.float16:
+        np.testing.assert_array_equal(as_bytes(widened, where="x"), pixels)
 
 
 @pytest.mark.parametrize(
