@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -631,14 +632,19 @@ def test_a_search_that_the_model_cannot_follow_ends_at_once(images: Images, tmp_
 
 
 def test_when_the_time_is_over_the_trial_waits_for_the_next_command(
-    search: Search, images: Images, tmp_path: Path
+    search: Search, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listener = Silent(lambda _: time.sleep(1.0))
-    deadline = time.monotonic() + 1.0  # over by the end of the first epoch, however fast
-    enough, results = run(tmp_path, search, images, trials=1, listener=listener, deadline=deadline)
+    from hemline.train.tuning import running
+
+    clock = [0.0]
+    own_time = SimpleNamespace(monotonic=lambda: clock[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(running, "time", own_time)
+    listener = Silent(lambda _: clock.append(clock.pop() + 60))  # an epoch takes a minute
+    enough, results = run(tmp_path, search, images, trials=1, listener=listener, deadline=50.0)
     assert not enough
-    assert [each.state for each in results.trials] == ["running"]
-    assert listener.epochs <= 1
+    assert [(each.state, len(each.epochs)) for each in results.trials] == [("running", 1)]
+    enough, results = run(tmp_path, search, images, trials=1, deadline=50.0)
+    assert not enough  # the time was over before it began
     enough, results = run(tmp_path, search, images, trials=1)
     assert enough
     assert [each.state for each in results.trials] == ["complete"]
