@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-_BATCH = 500  # measured: larger ones are not faster on two cores
+_BATCH = 250  # measured: larger ones are not faster on two cores
+_VALUES = 1 << 21  # of a batch at most: 250 images of 28 × 28, or 13 of 224 × 224 × 3
+_IN_FLIGHT = 2  # batches: while one waits for a core, the other works
 
 
 class Predictor:
@@ -20,7 +23,7 @@ class Predictor:
         """Take a model; `fixed` promises that its weights do not change any more.
 
         They are constants of the graph then, which folds batch normalization into the
-        convolutions: the logits differ by rounding, and 10,000 images take about half the time.
+        convolutions: the logits differ by rounding, and it takes a quarter less time.
         """
         call = _with_constants(model) if fixed else functools.partial(model, training=False)
         self._forward = tf.function(
@@ -30,10 +33,15 @@ class Predictor:
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width, channels)."""
-        parts = range(0, len(images), _BATCH)
-        rows = [np.asarray(self._forward(images[at : at + _BATCH])) for at in parts]
-        joined: npt.NDArray[np.float32] = np.concatenate(rows)
-        return joined
+        step = max(1, min(_BATCH, _VALUES // max(1, images[:1].size)))
+
+        def part(at: int) -> npt.NDArray[np.float32]:
+            return np.asarray(self._forward(images[at : at + step]))
+
+        first = part(0)  # in this thread, which is the one that knows a distribution strategy
+        with ThreadPoolExecutor(_IN_FLIGHT) as pool:
+            rest = pool.map(part, range(step, len(images), step))
+            return np.concatenate([first, *rest])
 
 
 def _with_constants(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
