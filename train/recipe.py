@@ -38,7 +38,7 @@ class Recipe:
     epochs: int = _field(24, "passes over the training images", section="Length and data")
     batch: int = _field(250, "images in a step")
     limit: int = _field(0, "use only the first so many training images; 0 for all")
-    validation: int = _field(5000, "images kept apart for validation")
+    validation: int = _field(5000, "images kept apart for validation, by default at most a fifth")
     optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}", section="Optimizer")
     learning_rate: float = _field(
         0.03, "at its highest (of sphere-muon: as a share of a kernel's norm)"
