@@ -127,8 +127,8 @@ class _Fitting:
         if not self._run.teachers:
             return model
         return Student(
-            inputs=model.inputs,
-            outputs=model.outputs[0],
+            inputs=model.input,
+            outputs=model.output,
             teach=open_teachers(self._run.teachers, recipe.distillation_temperature),
             share=recipe.distillation,
             temperature=recipe.distillation_temperature,

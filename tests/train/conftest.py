@@ -90,8 +90,8 @@ def small_data() -> TrainingData:
 def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Return a function that fits the tiny net by a plain recipe with changes.
 
-    It takes fields of Recipe, and: folder, model, data, teachers, seed, look (called after each
-    epoch with it), and stop_after, the epoch after which it is interrupted.
+    It takes fields of Recipe, and: folder, model, data, teachers, weights, seed, look (called after
+    each epoch with it), and stop_after, the epoch after which it is interrupted.
     """
 
     def fit_it(
@@ -100,6 +100,7 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
         model: ModelRow = TINY,
         data: TrainingData = small_data,
         teachers: tuple[Path, ...] = (),
+        weights: Path | None = None,
         seed: int = 1,
         look: Callable[[Epoch], None] | None = None,
         stop_after: int | None = None,
@@ -118,7 +119,7 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
             precision=recipe.precision,
             classes=CLASSES,
             teachers=teachers,
-            weights=None,
+            weights=weights,
             folder=folder or tmp_path_factory.mktemp("fit"),
             run_sha256="0" * 64,
         )
@@ -132,6 +133,35 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
         return fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
 
     return fit_it
+
+
+def _figures(trained: Any) -> list[tuple[float, ...]]:
+    return [
+        (e.epoch, e.learning_rate, e.loss, e.accuracy, e.validation_loss, e.validation_accuracy)
+        for e in trained.history
+    ]
+
+
+@pytest.fixture
+def require_alike(fit_small: Callable, tmp_path: Path) -> Callable:
+    """Return a function that stops a run after each of its epochs, and another one never.
+
+    It takes what `fit_small` takes, asserts that both end alike, and returns the whole one.
+    """
+
+    def compare(**fields: Any) -> Any:
+        whole = fit_small(**fields)
+        for epoch in whole.history:
+            with pytest.raises(KeyboardInterrupt):
+                fit_small(tmp_path / "stopped", stop_after=epoch.epoch, **fields)
+        resumed = fit_small(tmp_path / "stopped", **fields)
+        assert _figures(resumed) == _figures(whole)
+        assert resumed.kept_epoch == whole.kept_epoch
+        for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+        return whole
+
+    return compare
 
 
 # the simplest recipe: nothing but Adam

@@ -33,7 +33,7 @@ STATES: dict[str, dict[str, Any]] = {
 # All of them in two runs, for every day: early stopping and phases exclude each other's border.
 TOGETHER: dict[str, dict[str, Any]] = {
     "one phase": {
-        "epochs": 4, "optimizer": "sgd", "learning_rate": 0.3, "schedule": "reduce-on-plateau",
+        "epochs": 4, "optimizer": "rmsprop", "learning_rate": 0.1, "schedule": "reduce-on-plateau",
         "plateau_patience": 1, "early_stopping": 2, "ema": 0.5, "mixup": 0.4, "dropout": 0.5,
         "shift": 1, "class_weights": "balanced",
     },
@@ -42,13 +42,6 @@ TOGETHER: dict[str, dict[str, Any]] = {
         "warmup": 0.2, "ema": 0.9, "l2": 1e-3, "frozen_epochs": 1, "fine_tuned_layers": 1,
     },
 }  # fmt: skip
-
-
-def figures(trained: Any) -> list[tuple[float, ...]]:
-    return [
-        (e.epoch, e.learning_rate, e.loss, e.accuracy, e.validation_loss, e.validation_accuracy)
-        for e in trained.history
-    ]
 
 
 def arrays_of(path: Path) -> list[np.ndarray]:
@@ -62,35 +55,19 @@ def validation_loss(model: Any, data: TrainingData) -> float:
     return float(-log_softmax(logits, axis=1)[rows, data.validation_labels].mean())
 
 
-def require_alike(
-    fit_small: Fit, folder: Path, teachers: tuple[Path, ...] = (), **fields: Any
-) -> Any:
-    """Stop a run after each of its epochs, and compare it with one that was not stopped."""
-    whole = fit_small(teachers=teachers, **fields)
-    for epoch in whole.history:
-        with pytest.raises(KeyboardInterrupt):
-            fit_small(folder, stop_after=epoch.epoch, teachers=teachers, **fields)
-    resumed = fit_small(folder, teachers=teachers, **fields)
-    assert figures(resumed) == figures(whole)
-    assert resumed.kept_epoch == whole.kept_epoch
-    for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    return whole
-
-
 @pytest.mark.parametrize("fields", TOGETHER.values(), ids=TOGETHER)
 def test_a_run_stopped_after_every_epoch_ends_like_one_that_was_not(
-    fields: dict[str, Any], fit_small: Fit, tmp_path: Path
+    fields: dict[str, Any], require_alike: Fit
 ) -> None:
-    require_alike(fit_small, tmp_path, **fields)
+    whole = require_alike(**fields)
+    if "plateau_patience" in fields:
+        assert whole.history[-1].learning_rate < fields["learning_rate"], "it was to fall"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", STATES.values(), ids=STATES)
-def test_every_state_of_a_run_comes_back(
-    fields: dict[str, Any], fit_small: Fit, tmp_path: Path
-) -> None:
-    whole = require_alike(fit_small, tmp_path, **{"epochs": 5, **fields})
+def test_every_state_of_a_run_comes_back(fields: dict[str, Any], require_alike: Fit) -> None:
+    whole = require_alike(**{"epochs": 5, **fields})
     if "early_stopping" in fields:
         assert len(whole.history) < fields["epochs"], "it was to stop early"
     if "plateau_patience" in fields:
@@ -99,9 +76,10 @@ def test_every_state_of_a_run_comes_back(
 
 def test_the_seed_decides_everything(fit_small: Fit) -> None:
     fields = {"shift": 1, "mixup": 0.2}
-    one, again, other = (fit_small(seed=seed, **fields) for seed in (3, 3, 4))
-    assert figures(one) == figures(again)
-    assert figures(one) != figures(other)
+    runs = (fit_small(seed=seed, **fields) for seed in (3, 3, 4))
+    one, again, other = ([epoch.validation_loss for epoch in run.history] for run in runs)
+    assert one == again
+    assert not set(one) & set(other)
 
 
 def test_the_weights_of_the_best_epoch_are_kept(fit_small: Fit, small_data: TrainingData) -> None:
@@ -221,7 +199,7 @@ def test_class_weights_raise_the_recall_of_a_rare_class(
         trained = fit_small(data=rare(small_data), **fields)
         images = small_data.validation_images[of_it].astype(np.float32)
         recalls[choice] = float((np.asarray(trained.model(images)).argmax(axis=1) == 0).mean())
-    assert recalls["balanced"] > recalls["none"]
+    assert recalls["balanced"] > recalls["none"] + 0.1, "measured: 0.2 and 0.6"
 
 
 def test_a_model_too_large_for_the_memory_is_told_in_one_line(fit_small: Fit) -> None:
