@@ -27,7 +27,7 @@ def model() -> keras.Model:
     x = layers.MaxPooling2D(2, name="pool")(x)
     x = layers.Conv2D(5, 1, name="second")(x)
     x = layers.ReLU(name="active")(layers.BatchNormalization(name="norm")(x))
-    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.GlobalAveragePooling2D(name="mean")(layers.Dropout(0.5, name="drop")(x))
     made = keras.Model(pixels, layers.Dense(7, name="logits")(x))
     norm = made.get_layer("norm")
     norm.set_weights([RANDOM.normal(1, 0.2, 5) for _ in range(3)] + [RANDOM.uniform(1, 2, 5)])

@@ -64,7 +64,9 @@ def last_maps(model: keras.Model) -> keras.Layer | None:
     behind = [
         each
         for each in model.layers[places[-1] :]
-        if _has_maps(each) and each.output.shape[1:3] == same
+        if _has_maps(each)
+        and each.output.shape[1:3] == same
+        and not isinstance(each, keras.layers.Dropout)  # it does nothing but in training
     ]
     return behind[-1]
 

@@ -21,7 +21,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e4e4; --page: #16181b; --soft: #9aa0a6; --line: #3a3d42; --mark: #1f2a36; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1rem; color: var(--ink); background: var(--page);
+body { margin: 0 auto; max-width: 66rem; padding: 1rem; color: var(--ink); background: var(--page);
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.5rem; margin: 0.5rem 0; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; border-top: 1px solid var(--line);
@@ -32,7 +32,7 @@ h3 { font-size: 1.05rem; margin: 1.75rem 0 0.5rem; }
 .soft, figcaption { color: var(--soft); font-size: 0.9rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; border-bottom: 1px solid var(--line); text-align: left;
+th, td { padding: 0.2rem 0.5rem; border-bottom: 1px solid var(--line); text-align: left;
   white-space: nowrap; }
 th { font-weight: 600; }
 .number { text-align: right; }

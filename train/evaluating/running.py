@@ -16,7 +16,7 @@ from hemline.train.evaluating.checkpoint_subject import CheckpointSubject
 from hemline.train.evaluating.images import DataSource, SplitImages
 from hemline.train.evaluating.measures import Answers, answers_of, averaged, result_of
 from hemline.train.evaluating.pictures import Look
-from hemline.train.evaluating.result import Evaluation, Origin, Result
+from hemline.train.evaluating.result import Evaluation, Origin
 from hemline.train.evaluating.subject import Subject, find_subject
 
 _PACKAGES = ("numpy", "scikit-learn")
@@ -64,30 +64,16 @@ def evaluate(
     if any(isinstance(subject, CheckpointSubject) for subject in subjects):
         say("loading TensorFlow")
     layers = [_maps_layer(subject, request.layer) for subject in subjects]
-    answers = []
-    for subject, split in zip(subjects, splits, strict=True):
+    looks: list[Look] = []
+    for subject, split, layer, folder in zip(
+        subjects, splits, layers, _folders(subjects), strict=True
+    ):
         say(f"{subject.name}: {len(split.labels):,} {split.name} images from {split.source}")
-        logits = _finite(subject, subject.logits(split))
-        answers.append(answers_of(logits, subject.temperature))
-    results = [
-        result_of(
-            subject.origin(),
-            own,
-            split.labels,
-            subject.labels,
-            keras_logits=split.keras_logits,
-            first=None if at == 0 else answers[0],
-        )
-        for at, (subject, own, split) in enumerate(zip(subjects, answers, splits, strict=True))
-    ]
-    looks = [
-        _look(subject, result, own, split, layer, folder)
-        for subject, result, own, split, layer, folder in zip(
-            subjects, results, answers, splits, layers, _folders(subjects), strict=True
-        )
-    ]
+        answers = answers_of(_finite(subject, subject.logits(split)), subject.temperature)
+        first = looks[0].answers if looks else None
+        looks.append(_look(subject, answers, split, layer, folder, first))
     if request.ensemble:
-        looks.append(_ensemble(results, answers, splits[0], subjects[0].labels))
+        looks.append(_ensemble(looks, subjects[0].labels))
     return _evaluation(looks, splits, subjects[0]), tuple(looks)
 
 
@@ -149,12 +135,20 @@ def _finite(subject: Subject, logits: npt.NDArray[np.float32]) -> npt.NDArray[np
 
 def _look(
     subject: Subject,
-    result: Result,
     answers: Answers,
     split: SplitImages,
     layer: object,
     folder: str,
+    first: Answers | None,
 ) -> Look:
+    result = result_of(
+        subject.origin(),
+        answers,
+        split.labels,
+        subject.labels,
+        keras_logits=split.keras_logits,
+        first=first,
+    )
     checkpoint = subject if isinstance(subject, CheckpointSubject) else None
     return Look(
         result=result,
@@ -168,14 +162,9 @@ def _look(
     )
 
 
-def _ensemble(
-    results: Sequence[Result],
-    answers: Sequence[Answers],
-    split: SplitImages,
-    names: tuple[str, ...],
-) -> Look:
+def _ensemble(looks: Sequence[Look], names: tuple[str, ...]) -> Look:
     """Return the mean of the probabilities, each with its own temperature."""
-    origins = [result.origin for result in results]
+    origins = [look.result.origin for look in looks]
     models = {origin.model for origin in origins}
     origin = Origin(
         name="ensemble",
@@ -190,13 +179,12 @@ def _ensemble(
         members=tuple(each.name for each in origins),
         layers=(),
     )
-    together = averaged(answers)
-    result = result_of(origin, together, split.labels, names, first=answers[0])
+    first, together = looks[0], averaged([look.answers for look in looks])
     return Look(
-        result=result,
+        result=result_of(origin, together, first.split.labels, names, first=first.answers),
         folder="ensemble",
         answers=together,
-        split=split,
+        split=first.split,
         history=(),
         kept_epoch=0,
         model=None,

@@ -66,6 +66,8 @@ def find_subject(path: Path, runtime: str | None) -> Subject:
 def _in_bundle(path: Path, runtime: str | None) -> Path:
     if not path.is_dir():
         return path
+    from hemline.environments import Requirement
     from hemline.runtime.choosing import pick_artifact
 
-    return pick_artifact(path, None if runtime is None else runtime.partition("==")[0])[0]
+    named = None if runtime is None else Requirement.parse(runtime).runtime
+    return pick_artifact(path, named)[0]
