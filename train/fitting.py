@@ -221,7 +221,7 @@ class _Fitting:
         return Epoch(
             epoch=len(self._history) + 1,
             seconds=round(seconds, 2),
-            learning_rate=float(model.optimizer.learning_rate),
+            learning_rate=float(model.optimizer.learning_rate.numpy()),
             loss=float(logs["loss"]),
             accuracy=float(logs["accuracy"]),
             validation_loss=loss,

@@ -1,0 +1,90 @@
+"""Train on so many logical CPU devices: a process of its own, since TensorFlow makes them once.
+
+Reads a JSON list of trainings on standard input and writes one of histories. A training has fields
+of Recipe, and: model, stop_after (it is then resumed), teacher (a folder).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hemline.card import Epoch, Split
+from hemline.train.tensorflow import quiet_keras
+
+
+def require_devices(count: int) -> None:
+    """Divide the processor into logical devices."""
+    import tensorflow as tf
+
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        processor, [tf.config.LogicalDeviceConfiguration()] * count
+    )
+
+
+def histories(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Fit each training, all in this process."""
+    return [history(dict(training)) for training in trainings]
+
+
+def history(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the losses of each epoch and the sum of all weights."""
+    from hemline.train.fitting import Run, fit
+    from hemline.train.models import MODELS
+    from hemline.train.recipe import Recipe
+    from hemline.train.split import TrainingData
+
+    model, stop_after = fields.pop("model"), fields.pop("stop_after", None)
+    teachers = tuple(Path(each) for each in fields.pop("teachers", ()))
+    random = np.random.default_rng(1)
+    labels = (np.arange(96) % 4).astype(np.uint8)
+    images = random.integers(0, 200, (96, 28, 28, 1), np.uint8)
+    images[np.arange(96), 4 + 4 * labels, 4:24] += np.uint8(55)
+    data = TrainingData(
+        train_images=images[:64],
+        train_labels=labels[:64],
+        validation_images=images[64:],
+        validation_labels=labels[64:],
+        split=Split(seed=1, limit=None, validation_indices=(), validation_sha256="0" * 64),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(
+            model=MODELS[model],
+            recipe=Recipe(**fields),
+            seed=1,
+            precision="float32",
+            classes=4,
+            teachers=teachers,
+            weights=None,
+            folder=Path(folder),
+            run_sha256="0" * 64,
+        )
+
+        def on_epoch(epoch: Epoch, _: int) -> None:
+            if epoch.epoch == stop_after:
+                raise KeyboardInterrupt
+
+        if stop_after:
+            with contextlib.suppress(KeyboardInterrupt):
+                fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
+            stop_after = None
+        trained = fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
+    return {
+        "loss": [epoch.loss for epoch in trained.history],
+        "validation_loss": [epoch.validation_loss for epoch in trained.history],
+        "weights": [float(np.abs(array).sum()) for array in trained.model.get_weights()],
+    }
+
+
+if __name__ == "__main__":
+    quiet_keras()
+    require_devices(int(sys.argv[1]))
+    json.dump(histories(json.load(sys.stdin)), sys.stdout)
