@@ -12,6 +12,8 @@ from hemline.train.recipe import Recipe
 from hemline.train.schedules import build_schedule
 from hemline.train.transfer import freeze
 
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 10, 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
@@ -32,7 +34,7 @@ class Phase:
     def prepare(self, model: keras.Model, recipe: Recipe, steps: int) -> float:
         """Compile a model for this phase and return the highest learning rate of it.
 
-        `steps` make an epoch, run as one call.
+        `steps` make an epoch.
         """
         if self.frozen:
             freeze(model, but_last=self.free_layers)
@@ -49,11 +51,21 @@ class Phase:
                 from_logits=True, label_smoothing=recipe.label_smoothing
             ),
             metrics=["accuracy"],
-            # a whole epoch without returning to Python, which Keras cannot on several devices
-            steps_per_execution=steps if _replicas() == 1 else 1,
+            steps_per_execution=_steps_at_once(steps),
             jit_compile=False,  # XLA's convolutions are slower than oneDNN's on CPUs
         )
         return peak
+
+
+def _steps_at_once(steps: int) -> int:
+    """Return how many steps run without returning to Python: an equal part of the epoch.
+
+    Only there does control-C end a training, so that it should not be minutes away.
+    """
+    if _replicas() > 1:
+        return 1  # Keras cannot do more on several devices
+    part = next(size for size in range(_MOST_AT_ONCE, 0, -1) if steps % size == 0)
+    return part if part >= _FEWEST_AT_ONCE else steps  # returning costs as much as a short step
 
 
 def phases(recipe: Recipe) -> tuple[Phase, ...]:
