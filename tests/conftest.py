@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hemline.card import Card
 from hemline.dataset import DATASETS, Images
@@ -17,6 +18,10 @@ from hemline.manifest import Manifest
 
 Pixels = npt.NDArray[np.uint8]
 TRAIN, TEST = 800, 200
+
+# a test that fails because the machine was busy for a moment tells nothing
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def idx_bytes(array: Pixels) -> bytes:

@@ -21,7 +21,8 @@ from hemline.debian_packages import unpack_packages
 from hemline.errors import HemlineError
 from hemline.folders import made
 
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0  # a machine that tests everything at once is slow
+_MOST_PORTS = 5  # tried one after the other
 _UNPACKED_BYTES = 150 << 20  # the package with all that it depends on, while it is unpacked
 SYSTEM_SSHD = Path("/usr/sbin/sshd")
 
@@ -123,27 +124,49 @@ def running_board(folder: Path, cache: Path) -> Iterator[Board]:
     for key in ("host", "user"):
         path = str(folder / "keys" / key)
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
-    port = free_port()
-    (folder / "sshd.conf").write_text(_configuration(folder, port))
     (folder / "ssh.conf").write_text(_client(folder))
     trust(folder, folder / "keys" / "host.pub")
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
-    with (folder / "sshd.log").open("wb") as log:
-        process = subprocess.Popen(
-            _command(program, folder), stdin=subprocess.DEVNULL, stderr=log, env=environment
-        )
+    board = _started(folder, program, libraries)
     try:
-        _await_port(port, process, folder / "sshd.log")
-        board = Board(folder=folder, port=port, process=process)
         board.set_python(own_python())
         yield board
     finally:
-        sessions = Board(folder=folder, port=port, process=process).sessions()
-        process.terminate()
-        process.wait()
+        sessions = board.sessions()
+        board.process.terminate()
+        board.process.wait()
         for pid in sessions:
             with contextlib.suppress(OSError):
                 os.kill(pid, 15)
+
+
+def _started(folder: Path, program: Path, libraries: Path | None) -> Board:
+    """Start sshd; on another port where somebody else took the free one meanwhile."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(libraries)} if libraries else None
+    log = folder / "sshd.log"
+    for _ in range(_MOST_PORTS):
+        port = free_port()
+        (folder / "sshd.conf").write_text(_configuration(folder, port))
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                _command(program, folder), stdin=subprocess.DEVNULL, stderr=stream, env=environment
+            )
+        if _listens(process, log):
+            return Board(folder=folder, port=port, process=process)
+        process.kill()
+        process.wait()
+        if b"Address already in use" not in log.read_bytes():
+            break
+    raise NoSshdError(f"sshd does not start here: {log.read_text(errors='replace').strip()[-300:]}")
+
+
+def _listens(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """Wait until sshd says so: to knock would make a session, or meet whoever took the port."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if b"Server listening on " in log.read_bytes():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def free_port() -> int:
@@ -212,15 +235,6 @@ def _command(program: Path, folder: Path) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", script]
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return
-        time.sleep(0.02)
-    raise NoSshdError(f"sshd does not start here: {log.read_text(errors='replace').strip()[-300:]}")
-
-
 class Cable:
     """A loopback port that leads to another one, and can be cut.
 
@@ -258,9 +272,15 @@ class Cable:
                 near, _ = self._listener.accept()
                 far = socket.create_connection(("127.0.0.1", self._to))
                 self._pairs.append((near, far))
-                for source, target, towards in ((near, far, True), (far, near, False)):
-                    arguments = (source, target, towards)
-                    threading.Thread(target=self._forward, args=arguments, daemon=True).start()
+                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        """Carry both ways until one of the ends is closed."""
+        back = threading.Thread(target=self._forward, args=(far, near, False), daemon=True)
+        with near, far:  # closed when nobody reads them any more
+            back.start()
+            self._forward(near, far, True)
+            back.join()
 
     def _forward(self, source: socket.socket, target: socket.socket, towards: bool) -> None:
         with contextlib.suppress(OSError):
@@ -273,9 +293,6 @@ class Cable:
                     self.cut_after -= len(chunk)
                     if self.cut_after <= 0:
                         self.cut()
-        # both ends first: a socket that the other thread still reads is not closed by close()
-        for end in (source, target):
+        for end in (source, target):  # so that the other thread comes to its end, too
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        for end in (source, target):
-            end.close()

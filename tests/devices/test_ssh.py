@@ -6,6 +6,7 @@ What is fetched for it goes into the user's own cache, so that a second run star
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shlex
@@ -158,13 +159,45 @@ def board_processes(board: Board) -> list[str]:
     return found
 
 
-def eventually(condition: Callable[[], object], seconds: float = 10.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
     return True
+
+
+def is_open(partial: Path) -> bool:
+    """Tell whether the board still writes to a partial file, which it locks meanwhile."""
+    with partial.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def ticks(board: Board) -> int:
+    """Return the processor time of what works on the board, in hundredths of a second."""
+    spent = 0
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if is_runner(board, path.read_bytes()):
+                user, system = (path.parent / "stat").read_text().rpartition(")")[2].split()[11:13]
+                spent += int(user) + int(system)
+    return spent
+
+
+def once_it_computes(board: Board, act: Callable[[], object]) -> None:
+    """Do something, in a thread, when the next job is well under way on the board."""
+    enough = ticks(board) + 20
+
+    def wait() -> None:
+        eventually(lambda: ticks(board) >= enough)
+        act()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
@@ -198,9 +231,9 @@ def test_nothing_stays_behind(board: Board, device: SshDevice, job: Job) -> None
         runner.run(job)
         assert board.sessions()
         assert board_processes(board)
+    assert eventually(lambda: not board_processes(board))
     device.close()
     assert eventually(lambda: not board.sessions())
-    assert eventually(lambda: not board_processes(board))
     assert list((board.cache / on_board.WORK).iterdir()) == []
     assert not [each for each in (board.cache / "store").iterdir() if each.name[0] == "."]
 
@@ -242,6 +275,7 @@ def test_a_push_that_was_cut_is_continued(
     assert "\n" not in str(caught.value)
     assert eventually(lambda: not board.sessions())
     (partial,) = (board.cache / "store").glob(f"*{on_board.PARTIAL}")
+    assert eventually(lambda: not is_open(partial))
     held = partial.stat().st_size
     assert 0 < held < size
     before = far_device.pushed_bytes
@@ -270,7 +304,7 @@ def test_a_job_that_was_cut_is_one_line_and_the_next_one_connects_again(
     with far_device.open("litert", VERSION) as runner:
         runner.run(job)
         assert len(board_processes(board)) == 1
-        threading.Timer(0.5, cable.cut).start()
+        once_it_computes(board, cable.cut)
         with pytest.raises(DeviceError, match="was cut") as caught:
             runner.run(endless(job))
         assert "\n" not in str(caught.value)
@@ -295,7 +329,7 @@ def test_a_board_that_is_gone_says_so(
 def test_a_runner_that_dies_is_no_lost_board(board: Board, device: SshDevice, job: Job) -> None:
     with device.open("litert", VERSION) as runner:
         runner.run(job)
-        threading.Timer(0.3, kill_runner, [board]).start()
+        once_it_computes(board, lambda: kill_runner(board))
         with pytest.raises(JobError, match="ended the job runner") as caught:
             runner.run(endless(job))
         assert not isinstance(caught.value, DeviceError)
@@ -304,10 +338,14 @@ def test_a_runner_that_dies_is_no_lost_board(board: Board, device: SshDevice, jo
         assert runner.run(job).failure is None
 
 
+def is_runner(board: Board, command: bytes) -> bool:
+    return f"{board.cache}/{on_board.WORK}/".encode() in command
+
+
 def kill_runner(board: Board) -> None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if f"{board.cache}/{on_board.WORK}/".encode() in path.read_bytes():
+            if is_runner(board, path.read_bytes()):
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
@@ -315,6 +353,7 @@ def test_a_job_that_takes_too_long_is_ended_on_the_board(
     board: Board, device: SshDevice, job: Job
 ) -> None:
     with device.open("litert", VERSION) as runner:
+        runner.run(job)
         with pytest.raises(JobError, match=r"gave no result in 0\.5 s"):
             runner.run(endless(job), timeout_seconds=0.5)
         assert eventually(lambda: not board_processes(board))
