@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import runpy
+import select
 import shutil
 import struct
 import sys
@@ -285,6 +286,10 @@ def _end_with_the_connection() -> None:
 
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, _KILL, 0, 0, 0)
+    jobs_come = select.poll()
+    jobs_come.register(sys.stdin, 0)
+    if jobs_come.poll(0):  # hung up: it ended before this process could ask for the signal
+        sys.exit(1)
 
 
 _COMMANDS: dict[str, Any] = {each.__name__: each for each in (survey, receive, unpack, facts, jobs)}

@@ -360,6 +360,22 @@ def test_a_job_that_takes_too_long_is_ended_on_the_board(
         assert runner.run(job).failure is None
 
 
+def test_a_runner_that_was_given_up_before_it_ran_ends_too(
+    board: Board, device: SshDevice, job: Job, tmp_path: Path
+) -> None:
+    """No signal ends it: what would have sent one had gone before Python started."""
+    go_on = tmp_path / "go on"
+    wait = f"timeout 60 sh -c 'until [ -e \"$0\" ]; do sleep 0.05; done' '{go_on}'"
+    board.set_python(f'case "$3" in jobs) {wait};; esac\n{own_python()}')
+    with device.open("litert", VERSION) as runner:
+        with pytest.raises(JobError, match=r"gave no result in 0\.1 s"):
+            runner.run(endless(job), timeout_seconds=0.1)
+        assert eventually(lambda: not board.sessions())
+        assert board_processes(board)
+        go_on.touch()
+        assert eventually(lambda: not board_processes(board))
+
+
 def test_a_failure_inside_a_job_names_the_file_that_is_here(
     device: SshDevice, job: Job, tmp_path: Path
 ) -> None:
