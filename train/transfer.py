@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from keras import layers
 
 from hemline.errors import FileFormatError, UsageError
@@ -26,43 +25,43 @@ _HEAD = "head"  # the names of the layers on top begin so
 def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build MobileNetV2 (Sandler et al., 2018) with 0.35 of its channels, at 56 × 56."""
 
-    def backbone(x: keras.KerasTensor) -> keras.Model:
-        body = keras.applications.MobileNetV2(
-            input_tensor=layers.Rescaling(1 / 127.5, offset=-1.0)(x),
+    def body(pixels: keras.KerasTensor) -> keras.Model:
+        model = keras.applications.MobileNetV2(
+            input_tensor=_from_minus_one_to_one(pixels),
             alpha=ALPHA * design.width,
             include_top=False,
             weights=None,
         )
-        for layer in body.layers:
+        for layer in model.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = _BN_MOMENTUM
-        return body
+        return model
 
-    return _build("mobilenetv2", backbone, shape, classes, design, side=56, reverse=False)
+    return _build("mobilenetv2", body, shape, classes, design, side=56)
 
 
 def build_vgg16(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build VGG16 (Simonyan and Zisserman, 2015) at 48 × 48."""
     design.require_default("vgg16", "width")
 
-    def backbone(x: keras.KerasTensor) -> keras.Model:
+    def body(pixels: keras.KerasTensor) -> keras.Model:
         return keras.applications.VGG16(
-            input_tensor=_without_means(x), include_top=False, weights=None
+            input_tensor=_without_means(pixels), include_top=False, weights=None
         )
 
-    return _build("vgg16", backbone, shape, classes, design, side=48, reverse=True)
+    return _build("vgg16", body, shape, classes, design, side=48)
 
 
 def build_resnet50(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build ResNet50 (He et al., 2016) at 64 × 64."""
     design.require_default("resnet50", "width")
 
-    def backbone(x: keras.KerasTensor) -> keras.Model:
+    def body(pixels: keras.KerasTensor) -> keras.Model:
         return keras.applications.ResNet50(
-            input_tensor=_without_means(x), include_top=False, weights=None
+            input_tensor=_without_means(pixels), include_top=False, weights=None
         )
 
-    return _build("resnet50", backbone, shape, classes, design, side=64, reverse=True)
+    return _build("resnet50", body, shape, classes, design, side=64)
 
 
 def below_the_head(model: keras.Model) -> list[keras.Layer]:
@@ -84,13 +83,12 @@ def freeze(model: keras.Model, *, but_last: int) -> None:
 
 def _build(
     name: str,
-    backbone: Callable[[keras.KerasTensor], keras.Model],
+    body_of: Callable[[keras.KerasTensor], keras.Model],
     shape: tuple[int, int, int],
     classes: int,
     design: Design,
     *,
     side: int,
-    reverse: bool,
 ) -> keras.Model:
     design.require_default(name, "batch_normalization")
     side = design.resize or side
@@ -99,9 +97,9 @@ def _build(
     pixels = keras.Input(shape, name="image")
     x: Any = pixels
     if shape[:2] != (side, side):
-        x = layers.Resizing(side, side, name="resize")(x)
-    x = _colour(x, shape[2], reverse=reverse)
-    body = backbone(x)
+        # Its default is True, which would have all that follows train whenever nobody says not to.
+        x = layers.Resizing(side, side, name="resize")(x, training=False)
+    body = body_of(x)
     if design.weights is not None:
         _load_weights(name, body, design.weights)
     x = layers.GlobalAveragePooling2D(name=f"{_HEAD}_pool")(body.output)
@@ -135,14 +133,22 @@ def _misfit(error: Exception) -> str:
     return text.rstrip(".")
 
 
-def _colour(x: keras.KerasTensor, channels: int, *, reverse: bool) -> keras.KerasTensor:
-    """Return three channels: copies of gray, or the colours, blue first where that is asked."""
-    if channels == 1:
-        return layers.Concatenate(name="copies")([x, x, x])
-    if not reverse:
-        return x
-    return layers.Concatenate(name="blue_first")([x[..., at : at + 1] for at in (2, 1, 0)])
+def _from_minus_one_to_one(pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return three channels of −1 … 1: the colours, or copies of gray."""
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    return x if x.shape[-1] == 3 else layers.Concatenate(name="copies")([x, x, x])
 
 
-def _without_means(x: keras.KerasTensor) -> keras.KerasTensor:
-    return layers.Rescaling(1.0, offset=-np.asarray(_CAFFE_MEANS, np.float32))(x)
+def _without_means(pixels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return blue, green and red, or copies of gray, less the mean of each.
+
+    Channel by channel: from one subtraction for all of them TensorFlow's converter makes an 8-bit
+    input that is no pixel, its range being joined with that of the means.
+    """
+    gray = pixels.shape[-1] == 1
+    planes = [pixels if gray else pixels[..., at : at + 1] for at in (2, 1, 0)]
+    centred = [
+        layers.Rescaling(1.0, offset=-mean)(plane)
+        for plane, mean in zip(planes, _CAFFE_MEANS, strict=True)
+    ]
+    return layers.Concatenate(name="blue_green_red")(centred)
