@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hemline.card import Card
-from hemline.train.checkpoint import read_card
+from hemline.dataset import Images
+from hemline.errors import HemlineError
+from hemline.train.checkpoint import is_checkpoint, read_card
+from hemline.train.models import MODELS
+from hemline.train.recipe import Recipe
+from hemline.train.request import TrainRequest
 
 pytestmark = pytest.mark.slow
 
@@ -143,7 +150,7 @@ def test_two_trainings_in_one_folder_do_not_mix(
 def test_a_full_disk_ends_a_training_with_one_line(
     hemline, data_folder: Path, small_disk, uninterrupted: Card
 ) -> None:
-    disk = small_disk(500)  # the weights of one epoch have 380 kB, two are there for a moment
+    disk = small_disk(700)  # an epoch has 570 kB, and two are there for a moment
     ended = hemline.run("-q", *arguments(data_folder), "-o", disk)
     assert "no space left on device" in ended.error
     assert "cannot write" in ended.error
@@ -152,3 +159,32 @@ def test_a_full_disk_ends_a_training_with_one_line(
     subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
     assert hemline.run(*arguments(data_folder), "-o", disk).code == 0
     assert figures(read_card(disk)) == figures(uninterrupted)
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_no_half_checkpoint(
+    images: Images, small_disk: Callable[[int], Path]
+) -> None:
+    from hemline.train.training import train
+
+    disk = small_disk(2000)
+    filling, folder = disk / "filling", disk / "new"
+    request = TrainRequest(
+        model=MODELS["hem-50k"],
+        recipe=Recipe(epochs=1, batch=50, validation=100, precision="float32"),
+        recipe_name="test",
+        seed=1,
+        folder=folder,
+    )
+
+    def fill(*_: object) -> None:
+        with contextlib.suppress(OSError), filling.open("wb", buffering=0) as stream:
+            while stream.write(bytes(4096)):
+                pass
+
+    with pytest.raises(HemlineError, match="cannot write .*checkpoint.keras: no space left"):
+        train(request, images, on_epoch=fill)
+    assert not is_checkpoint(folder)
+    assert {path.name for path in folder.iterdir()} == {".lock", "progress"}
+    filling.unlink()
+    card = train(request, images, on_epoch=lambda *_: pytest.fail("the epoch was kept"))
+    assert read_card(folder) == card
