@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hemline.dataset import Images
 from hemline.errors import DataError
+from hemline.fetch import FetchOptions, load_images
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()
@@ -138,3 +142,23 @@ def test_a_limit_uses_the_first_images_only(images: Images) -> None:
 def test_an_impossible_split_is_refused(images: Images, validation: int) -> None:
     with pytest.raises(DataError, match=f"{validation} validation images cannot be taken from 800"):
         split_images(images, validation=validation)
+
+
+def test_a_class_without_images_is_told(images: Images) -> None:
+    without = replace(
+        images, train_labels=np.where(images.train_labels == 8, 3, images.train_labels)
+    )
+    with pytest.raises(DataError, match="no class 'Bag' among the 800 training images"):
+        split_images(without, validation=100)
+    first = replace(images, train_labels=np.sort(images.train_labels))
+    with pytest.raises(DataError, match="no class 'Dress' among the 200 training images"):
+        split_images(first, validation=50, limit=200)
+
+
+def test_a_label_out_of_range_is_told(data_folder: Path, tmp_path: Path) -> None:
+    for path in data_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    labels = tmp_path / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-1] + b"\x0a")
+    with pytest.raises(DataError, match=r"the train files have labels outside 0 … 9"):
+        load_images("fashion-mnist", FetchOptions(folder=tmp_path))
