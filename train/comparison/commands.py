@@ -23,7 +23,7 @@ from hemline.train.comparison.running import compare_datasets as compare
 from hemline.train.models import find_model
 from hemline.train.recipe import RECIPES
 from hemline.train.recipe_file import named_recipe
-from hemline.train.recipe_options import recipe_options
+from hemline.train.recipe_options import RecipeCommand, recipe_options
 
 COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
 DOCUMENT_NAME = "datasets.json"
@@ -51,7 +51,7 @@ def _folders(
     return found
 
 
-@click.command()
+@click.command(cls=RecipeCommand)
 @click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
 @click.option(
     "--recipe",
