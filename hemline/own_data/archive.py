@@ -6,12 +6,12 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hemline.closing import Closing
 from hemline.errors import DataError
 from hemline.memory import free_bytes
 from hemline.pictures.npy import npy_errors, read_npy_header
@@ -24,7 +24,7 @@ _DAMAGED: tuple[type[Exception], ...] = (
 )  # fmt: skip
 
 
-class Archive:
+class Archive(Closing):
     """The arrays of an .npz; a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -76,15 +76,8 @@ class Archive:
     def _unreadable(self, name: str, error: Exception) -> DataError:
         return DataError(f"cannot read {name} in {self.path} ({_reason(error)}): save it again")
 
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._zip.close()
 
 
