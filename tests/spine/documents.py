@@ -33,6 +33,12 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
+def redirected(line: str) -> tuple[str, str | None]:
+    """Return a command without `> FILE`, and the file."""
+    command, _, file = line.split("#")[0].partition(" > ")
+    return command.strip(), file.strip() or None
+
+
 def runtime_parser(name: str) -> argparse.ArgumentParser:
     """Return the runtime's parser of one of its commands."""
     return parser_of(name, "hemline")
@@ -40,7 +46,7 @@ def runtime_parser(name: str) -> argparse.ArgumentParser:
 
 def require_understood(line: str) -> None:
     """Parse a `hemline …` line as click would, without running it; files need not exist."""
-    words = shlex.split(line)[1:]
+    words = shlex.split(redirected(line)[0])[1:]
     command: click.Command = cli
     context = click.Context(cli)
     while words and words[0] in ("-q", "-v", "--quiet", "--verbose"):

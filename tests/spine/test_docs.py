@@ -16,6 +16,7 @@ from documents import (
     HANDED_OVER,
     ROOT,
     python_blocks,
+    redirected,
     require_target,
     require_understood,
     runtime_parser,
@@ -38,6 +39,7 @@ CHEAP = (
     r"hemline bench .*--quick",
     r"hemline export .*--scheme",
     r"hemline runtimes list",
+    r"hemline recipe ",
     r"hemline evaluate (?!.*--(ensemble|layer))",
     r"hemline compare-datasets .*# exit code",
     r"hemline baseline( *#| smv| .*--limit)",
@@ -108,12 +110,15 @@ def test_the_cheap_commands_of_a_page_end_as_it_says(
     for line in re.findall(r"^hemline .*$", text, re.MULTILINE):
         if not any(re.match(cheap, line) for cheap in CHEAP) or re.match(FETCHED, line):
             continue
-        words = shlex.split(line, comments=True)[1:]
+        command, file = redirected(line)
+        words = shlex.split(command)[1:]
         expected = re.search(r"# exit code (\d)", line)
         result = CliRunner().invoke(cli, words)
         error = result.exception
         code = error.exit_code if isinstance(error, HemlineError) else result.exit_code
         assert code == (int(expected[1]) if expected else 0), (line, result.output, error)
+        if file is not None:
+            Path(file).write_text(result.stdout)
         if isinstance(error, HemlineError):
             assert f"error: {str(error).partition(': ')[0]}" in text, line
 
