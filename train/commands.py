@@ -110,7 +110,7 @@ def train(
     request = TrainRequest(
         model=row,
         recipe=recipe.with_changes(changes),
-        recipe_name=f"{name}, changed" if changes else name,
+        recipe_name=f"{name.removesuffix(', changed')}, changed" if changes else name,
         seed=seed,
         folder=folder,
         restart=restart,

@@ -40,6 +40,7 @@ CHEAP = (
     r"hemline export .*--scheme",
     r"hemline runtimes list",
     r"hemline recipe ",
+    r"hemline train .*# exit code",
     r"hemline evaluate (?!.*--(ensemble|layer))",
     r"hemline compare-datasets .*# exit code",
     r"hemline baseline( *#| smv| .*--limit)",

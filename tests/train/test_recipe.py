@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
+from hemline.tables import Table, as_markdown
 from hemline.train.checkpoint import CARD_NAME, ZOO
 from hemline.train.models import MODELS
 from hemline.train.optimizers import OPTIMIZERS
@@ -261,3 +263,38 @@ def test_a_recipe_is_printed_as_the_file_that_it_is(tmp_path: Path) -> None:
         assert f"# {heading}\n" in printed
     result = CliRunner().invoke(cli, ["recipe", "platoe"])
     assert isinstance(result.exception, HemlineError)
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "the model's own" if value is None else str(value)
+
+
+def recipes_table() -> str:
+    """Return the fields in which recipes differ, a column for each recipe."""
+    values = {name: recipe.as_fields() for name, recipe in RECIPES.items()}
+    rows = []
+    for name, plain in values["fast"].items():
+        others = [fields[name] for fields in values.values()]
+        if set(others) != {plain}:
+            same = ["" if value == plain else shown(value) for value in others[1:]]
+            rows.append((f"`{name}`", shown(plain), *same))
+    columns = ("field", *(f"`{name}`" for name in RECIPES))
+    return as_markdown(Table(columns=columns, numeric=(False,) * len(columns), rows=tuple(rows)))
+
+
+def fields_table() -> str:
+    """Return every field with its value in the recipe fast and its help, section by section."""
+    options, rows = Recipe.options(), []
+    for section, names in Recipe.sections().items():
+        rows.append((f"**{section}**", " ", " "))
+        rows += [(f"`{name}`", shown(options[name][1]), options[name][2]) for name in names]
+    columns = ("field", "`fast`", "what it is")
+    return as_markdown(Table(columns=columns, numeric=(False,) * 3, rows=tuple(rows)))
+
+
+@pytest.mark.parametrize("table", [recipes_table, fields_table])
+def test_the_tables_of_the_page_are_those_of_the_code(table: Callable[[], str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    assert table() in page, f"put this into it:\n{table()}"
