@@ -213,7 +213,7 @@ RECIPES: dict[str, Recipe] = {
     "fast": Recipe(),
     # to see that everything works: the accuracy is poor and meant to be
     "quick": Recipe(epochs=2, limit=6000, validation=600),
-    "plain": replace(_PLAIN, epochs=10, batch=32),
+    "plain": replace(_PLAIN, epochs=10, batch=32, schedule="cosine"),
     # A rate that falls when validation stands still, and the best weights. Averaged ones, because
     # the others jump about at this rate: it would fall after a few epochs already. Flips are free.
     "plateau": replace(
