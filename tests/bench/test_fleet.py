@@ -108,6 +108,7 @@ def wanted(manifest: Manifest, board: Board) -> int:
     return len(cells_of(manifest, replace(PLAN, runtimes=board.runtimes())))
 
 
+@pytest.mark.slow
 def test_every_device_gets_its_own_records(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b")
     assert [outcome.error for outcome in run(copy, manifest, one, two)] == [None, None]
@@ -182,6 +183,7 @@ def test_a_device_that_is_lost_while_it_is_checked_keeps_what_it_answered_before
     assert list(outcome.records) == records_of(copy, board)
 
 
+@pytest.mark.slow
 def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one", breaks="dynamic.tflite")
     (outcome,) = run(copy, manifest, board)
@@ -232,6 +234,7 @@ def test_what_is_wrong_matters_more_than_what_was_not_measured(
     assert {record.cell.artifact for record in outcome.records} == {"int8.tflite"}
 
 
+@pytest.mark.slow
 def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
     copy: Path, manifest: Manifest
 ) -> None:

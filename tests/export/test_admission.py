@@ -146,6 +146,7 @@ def test_an_artifact_without_its_stamp_comes_out_as_it_was(
         assert check(found)["right"]
 
 
+@pytest.mark.slow
 def test_a_model_of_channels_first_is_turned(tmp_path: Path) -> None:
     nodes = (
         node("Conv", "x K", "c"),
@@ -164,6 +165,7 @@ def test_a_model_of_channels_first_is_turned(tmp_path: Path) -> None:
         np.testing.assert_allclose(classifier.logits(images), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_made_for_one_image_takes_them_one_by_one(tmp_path: Path) -> None:
     nodes = (node("Reshape", "x one_row", "f"), MULTIPLY)
     path = made(tmp_path / "m.onnx", *nodes, takes=(1, 8, 8, 3), gives=(1, 4))

@@ -102,6 +102,7 @@ def test_an_altered_artifact_alone_is_made_again(
     assert len((copy / "fp16.tflite").read_bytes()) == len(original)
 
 
+@pytest.mark.slow
 def test_another_calibration_touches_calibrated_schemes_only(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
@@ -111,6 +112,7 @@ def test_another_calibration_touches_calibrated_schemes_only(
     assert {line.split(":")[0] for line in said} == {"export int8.tflite", "export int8.onnx"}
 
 
+@pytest.mark.slow
 def test_a_damaged_manifest_only_costs_time(checkpoint: Path, copy: Path, images: Images) -> None:
     (copy / MANIFEST_NAME).write_text('{"kind": "manifest", "schema": 1')
     manifest = export_bundle(request(checkpoint, copy, "fp32.tflite"), images)

@@ -196,6 +196,7 @@ def test_json_has_what_was_counted_and_what_follows_from_it(
     assert derived["outcomes"][0]["title"] == "MNIST"
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
     result: Result,
     command: list[str],

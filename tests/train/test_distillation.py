@@ -95,6 +95,7 @@ def test_a_teacher_is_neither_trained_nor_counted_nor_saved(
     assert [sha256_of(folder / MODEL_NAME) for folder in teachers] == before
 
 
+@pytest.mark.slow
 def test_a_good_teacher_makes_up_for_bad_labels(
     teachers: tuple[Path, ...], fit_small: Fit, small_data: TrainingData
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_good_teacher_makes_up_for_bad_labels(
     assert ended[1] > ended[0] + 0.15
 
 
+@pytest.mark.slow
 def test_a_stopped_student_in_bfloat16_ends_like_one_that_was_not(
     teachers: tuple[Path, ...], require_alike: Fit
 ) -> None:

@@ -424,6 +424,7 @@ def test_labels_are_escaped_on_the_page_and_drawn_as_they_are(
     assert "a &amp; b" in page
 
 
+@pytest.mark.slow
 def test_several_have_their_pictures_in_folders_and_one_page(
     other: Path, bundle: Path, data_folder: Path, tmp_path: Path
 ) -> None:

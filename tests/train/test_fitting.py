@@ -202,6 +202,7 @@ def test_class_weights_raise_the_recall_of_a_rare_class(
     assert recalls["balanced"] > recalls["none"] + 0.1, "measured: 0.2 and 0.6"
 
 
+@pytest.mark.slow
 def test_a_model_too_large_for_the_memory_is_told_in_one_line(fit_small: Fit) -> None:
     with pytest.raises(HemlineError, match="memory is not enough for mlp.*smaller --batch"):
         fit_small(model=MODELS["mlp"], width=1e9)

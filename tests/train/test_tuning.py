@@ -443,6 +443,7 @@ def test_pruning_ends_what_is_behind(search: Search, tmp_path: Path) -> None:
         find_pruning("medain")
 
 
+@pytest.mark.slow
 def test_importances_need_ten_complete_trials(search: Search, tmp_path: Path) -> None:
     draws(tmp_path, search, 9)
     with opened(tmp_path, search) as study:
@@ -590,6 +591,7 @@ def interrupt_at(epoch: int) -> Callable[[int], None]:
     return on_epoch
 
 
+@pytest.mark.slow
 def test_a_study_that_was_interrupted_ends_like_one_that_was_not(
     search: Search, images: Images, tmp_path: Path
 ) -> None:
@@ -631,6 +633,7 @@ def test_a_search_that_the_model_cannot_follow_ends_at_once(images: Images, tmp_
     assert trial.state == "failed"
 
 
+@pytest.mark.slow
 def test_when_the_time_is_over_the_trial_waits_for_the_next_command(
     search: Search, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
