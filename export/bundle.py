@@ -48,7 +48,9 @@ CONVERTER_PACKAGES = (
     "numpy",
 )
 _EMBEDDED = 100  # validation images that a file must embed as the Keras model does
-_SOURCES = ("folding.py", "embedding.py", "source.py", "converted.py", "tolerance.py")
+_SOURCES = (
+    "folding.py", "flattening.py", "embedding.py", "source.py", "converted.py", "tolerance.py"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

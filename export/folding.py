@@ -14,13 +14,16 @@ _RELATIVE_TOLERANCE = 1e-4
 def fold_rescaling(model: keras.Model) -> keras.Model:
     """Return an equal model whose Rescaling(scale, offset=0) went into the next kernel.
 
-    The model is returned as it is when its first layer is no such Rescaling, or is not followed by
-    exactly one Conv2D or Dense layer (an offset cannot be folded: padding adds zeros after it).
+    The model is returned as it is when it has no such Rescaling by one number, or that is not
+    followed by exactly one Conv2D or Dense layer, with or without a Flatten between them (an offset
+    cannot be folded: padding adds zeros after it).
     """
     rescaling = next((x for x in model.layers if isinstance(x, keras.layers.Rescaling)), None)
-    following = None if rescaling is None else _only_consumer(model, rescaling)
-    if rescaling is None or following is None or np.any(np.asarray(rescaling.offset) != 0):
+    if rescaling is None or np.any(np.asarray(rescaling.offset) != 0) or np.ndim(rescaling.scale):
         return model
+    following = _only_consumer(model, rescaling)
+    if isinstance(following, keras.layers.Flatten):
+        following = _only_consumer(model, following)
     if not isinstance(following, keras.layers.Conv2D | keras.layers.Dense):
         return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -89,35 +91,50 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         return {name: tf.identity(value) for name, value in named.items()}
 
     # tf2onnx calls the outputs by the keys of the dictionary
-    proto, _ = tf2onnx.convert.from_function(
-        tf.function(answer, input_signature=signature), input_signature=signature, opset=_OPSET
-    )
+    with _collecting():
+        proto, _ = tf2onnx.convert.from_function(
+            tf.function(answer, input_signature=signature), input_signature=signature, opset=_OPSET
+        )
     for value in (proto.graph.input[0], *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(proto)
     return proto
 
 
-def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Let uint8 pixels in where the graph quantized float pixels first.
+@contextlib.contextmanager
+def _collecting() -> Iterator[None]:
+    """Collect garbage early in the block, among the objects that are made there.
 
-    Requires that only layout changes stand before that step, and that its scale is 1 and its zero
-    point 0, so that it changed nothing.
+    tf2onnx copies the graph with all weights for each of its passes, in cycles of references:
+    ResNet50 took 8 GB until Python came to look for them, and takes 3 so.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.collect()  # of nothing: the next one waits until there is a quarter more than this one left
+    gc.set_threshold(before[0], before[1], 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Let uint8 pixels in where the graph took float pixels.
+
+    Where it quantized them first, after layout changes only, that step goes: its scale must be 1
+    and its zero point 0, so that it changed nothing. Where it works on them before that, as by
+    resizing, they become float there.
     """
     graph = proto.graph
-    values = {value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer}
     name, passed = _INPUT, [_INPUT]
-    while (node := _only_consumer(graph, name)).op_type in _LAYOUT:
+    while (node := _only_consumer(graph, name)) is not None and node.op_type in _LAYOUT:
         name = node.output[0]
         passed.append(name)
-    if node.op_type != "QuantizeLinear":
-        raise HemlineError(f"the input feeds {node.op_type} before it is quantized: report this")
-    scale, zero_point = float(values[node.input[1]]), int(values[node.input[2]])
-    if (scale, zero_point) != (1.0, 0):
-        raise HemlineError(f"input came out as scale {scale}, zero point {zero_point}: report this")
-    graph.node.remove(node)
-    for other in graph.node:
-        other.input[:] = [name if each == node.output[0] else each for each in other.input]
+    if node is not None and node.op_type == "QuantizeLinear":
+        _drop_quantization(graph, node, name)
+    else:
+        _dequantize(graph, name)
     for value in [value for value in graph.value_info if value.name in passed]:
         graph.value_info.remove(value)  # it said float
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
@@ -125,11 +142,39 @@ def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto:
+def _drop_quantization(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) -> None:
+    """Have what reads the output of a QuantizeLinear read `name` instead, which it read."""
+    values = {value.name: onnx.numpy_helper.to_array(value) for value in graph.initializer}
+    scale, zero_point = float(values[node.input[1]]), int(values[node.input[2]])
+    if (scale, zero_point) != (1.0, 0):
+        raise HemlineError(f"input came out as scale {scale}, zero point {zero_point}: report this")
+    graph.node.remove(node)
+    _rename(graph, node.output[0], name)
+
+
+def _dequantize(graph: onnx.GraphProto, name: str) -> None:
+    """Have what reads `name`, now uint8, read its value as float32."""
+    scale, zero_point, pixels = (f"{_INPUT}_{part}" for part in ("scale", "zero_point", "pixels"))
+    _rename(graph, name, pixels)
+    graph.initializer.extend(
+        [
+            onnx.numpy_helper.from_array(np.float32(1), scale),
+            onnx.numpy_helper.from_array(np.uint8(0), zero_point),
+        ]
+    )
+    node = onnx.helper.make_node("DequantizeLinear", [name, scale, zero_point], [pixels])
+    made = [at for at, other in enumerate(graph.node) if name in other.output]
+    graph.node.insert(made[0] + 1 if made else 0, node)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for node in graph.node:
+        node.input[:] = [new if each == old else each for each in node.input]
+
+
+def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     consumers = [node for node in graph.node if name in node.input]
-    if len(consumers) != 1:
-        raise HemlineError(f"{name} feeds {len(consumers)} operators, not one: report this")
-    return consumers[0]
+    return consumers[0] if len(consumers) == 1 else None
 
 
 def _described(proto: onnx.ModelProto) -> Converted:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from hemline.closing import Closing
 from hemline.errors import HemlineError
 from hemline.export.embedding import with_embedding
+from hemline.export.flattening import with_constant_flatten
 from hemline.export.folding import fold_rescaling
 
 
@@ -23,16 +24,24 @@ class ModelSource(Closing):
 
     def __init__(self, model: keras.Model, *, embedding: bool = False) -> None:
         """Take a model from pixels to logits; `embedding` gives it that as a second output."""
-        folded = fold_rescaling(model)
-        self.model = with_embedding(folded) if embedding else folded
+        prepared = with_constant_flatten(fold_rescaling(model))
+        self.model = with_embedding(prepared) if embedding else prepared
         self._folder = tempfile.TemporaryDirectory(prefix="hemline-")
 
     @functools.cached_property
     def saved_model(self) -> str:
         """Return the folder of the SavedModel, whose signature the converters need."""
         path = f"{self._folder.name}/saved_model"
+        archive = keras.export.ExportArchive()
+        archive.track(self.model)
+        # model.export leaves it to the layers whether they train, and some do
+        archive.add_endpoint(
+            "serve",
+            lambda images: self.model(images, training=False),
+            input_signature=[tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)],
+        )
         try:
-            self.model.export(path, verbose=False)
+            archive.write_out(path, verbose=False)
         except tf.errors.OpError as error:
             raise HemlineError(
                 f"cannot write the model into {path} ({type(error).__name__}): "

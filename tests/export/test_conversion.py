@@ -14,9 +14,15 @@ from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
+import tensorflow as tf  # noqa: E402 — after its noise was turned off
+from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
+
 from hemline.errors import ClaimError  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.export import onnx_converter, tflite_converter  # noqa: E402
 from hemline.export.converted import with_extremes  # noqa: E402
 from hemline.export.folding import fold_rescaling  # noqa: E402
+from hemline.export.source import ModelSource  # noqa: E402
+from hemline.export.tolerance import tolerance_of  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.backends import BACKENDS, installed  # noqa: E402
 from hemline.specs import Claim  # noqa: E402
@@ -36,10 +42,16 @@ def kinds(model: object) -> list[str]:
     return [type(layer).__name__ for layer in model.layers]  # type: ignore[attr-defined]
 
 
-def test_a_rescaling_goes_into_the_next_kernel() -> None:
-    model = model_of(
-        layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)
-    )
+@pytest.mark.parametrize(
+    "stack",
+    [
+        (layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3)),
+        (layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(3)),
+    ],
+    ids=["a convolution", "a dense layer behind a Flatten"],
+)
+def test_a_rescaling_goes_into_the_next_kernel(stack: tuple[object, ...]) -> None:
+    model = model_of(*stack)
     folded = fold_rescaling(model)
     assert "Rescaling" not in kinds(folded)
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
@@ -52,13 +64,84 @@ def test_a_rescaling_goes_into_the_next_kernel() -> None:
     [
         (layers.Rescaling(1 / 255, offset=-0.5), layers.Conv2D(4, 3, padding="same")),
         (layers.Rescaling(1 / 255), layers.MaxPooling2D(2), layers.Conv2D(4, 3)),
+        (layers.Rescaling(1 / 255), layers.Flatten(), layers.ReLU(), layers.Dense(3)),
+        (layers.Rescaling([1 / 255]), layers.Conv2D(4, 3)),
         (layers.Conv2D(4, 3),),
     ],
-    ids=["an offset", "another layer between", "no rescaling"],
+    ids=[
+        "an offset",
+        "another layer between",
+        "another layer behind a Flatten",
+        "a number for each channel",
+        "no rescaling",
+    ],
 )
 def test_what_cannot_be_folded_exactly_is_left(stack: tuple[object, ...]) -> None:
     model = model_of(*stack)
     assert fold_rescaling(model) is model
+
+
+def test_a_flatten_is_one_operator_in_every_format() -> None:
+    model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
+    images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
+    with ModelSource(model) as source:
+        np.testing.assert_array_equal(source.model(images), model(images))  # type: ignore[operator]
+        content = tflite_converter.convert_fp32(source, None).content
+        graph = source.onnx.graph
+    # without delegates, which hide operators
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    operators = [operator["op_name"] for operator in interpreter._get_ops_details()]
+    assert operators == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED"]
+    assert "Shape" not in {node.op_type for node in graph.node}
+
+
+def test_a_model_whose_layers_train_by_default_is_exported_as_it_predicts() -> None:
+    """keras.layers.Resizing does, and has all that follows it train too."""
+    model = model_of(layers.Resizing(6, 6), layers.Conv2D(4, 3), layers.BatchNormalization())
+    images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
+    with ModelSource(model) as source:
+        loaded = tf.saved_model.load(source.saved_model).signatures["serving_default"]
+        (exported,) = loaded(tf.constant(images)).values()
+    np.testing.assert_allclose(exported, model(images, training=False), rtol=1e-4, atol=1e-3)  # type: ignore[operator]
+    assert model.layers[-1].moving_mean.numpy().tolist() == [0, 0, 0, 0], "nothing has trained"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        (layers.Conv2D(4, 3),),
+        (layers.Resizing(6, 6), layers.Conv2D(4, 3)),
+        (layers.Resizing(6, 6), layers.Rescaling(1 / 127.5, offset=-1.0), layers.Conv2D(4, 3)),
+        (layers.Rescaling(1.0, offset=-100.0), layers.ZeroPadding2D(1), layers.Conv2D(4, 3)),
+    ],
+    ids=["a convolution", "resized", "resized and rescaled", "less a mean, then padded"],
+)
+def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...]) -> None:
+    from onnxruntime import InferenceSession
+
+    model = model_of(*stack, layers.Flatten(), layers.Dense(3))
+    images = np.random.default_rng(1).integers(0, 256, (50, 8, 8, 1), np.uint8)
+    expected = np.asarray(model(images.astype(np.float32), training=False))  # type: ignore[operator]
+    with ModelSource(model) as source:
+        lite = tflite_converter.convert_int8(source, images)
+        onnx = onnx_converter.convert_int8(source, images)
+    assert (lite.input.dtype, lite.input.scale, lite.input.zero_point) == ("int8", 1.0, -128)
+    assert (onnx.input.dtype, onnx.input.scale, onnx.input.zero_point) == ("uint8", 1.0, 0)
+    (found,) = InferenceSession(onnx.content).run(None, {"image": images})
+    interpreter = Interpreter(model_content=lite.content)
+    taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    interpreter.resize_tensor_input(taken["index"], images.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(taken["index"], (images.astype(np.int16) - 128).astype(np.int8))
+    interpreter.invoke()
+    scale, zero_point = given["quantization"]
+    steps = interpreter.get_tensor(given["index"]).astype(np.float32) - zero_point
+    share = tolerance_of("int8", 2).share
+    for each in (found, scale * steps):
+        assert np.abs(each - expected).max() <= share * np.abs(expected).max()
 
 
 def test_the_extremes_stretch_dark_images_to_the_whole_range() -> None:
@@ -70,8 +153,6 @@ def test_the_extremes_stretch_dark_images_to_the_whole_range() -> None:
 @pytest.fixture(scope="module")
 def per_channel_dynamic(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return a dynamic-range model with per-channel dense weights: FULLY_CONNECTED version 12."""
-    import tensorflow as tf
-
     folder = str(tmp_path_factory.mktemp("saved"))
     model_of(layers.Flatten(), layers.Dense(64), layers.Dense(10)).export(folder, verbose=False)  # type: ignore[attr-defined]
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
