@@ -13,13 +13,12 @@ from hemline.bench.devices.instruction_count import instruction_table
 from hemline.bench.table import bundle_table, conditions_line
 from hemline.bench.verdict import recommend, summarize_choice
 from hemline.budget import Budget
-from hemline.card import Card
 from hemline.dataset_comparison import DatasetComparison
 from hemline.errors import GateError, UsageError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.manifest import Verdict
 from hemline.record import read_records
-from hemline.schema import from_document, load
+from hemline.schema import from_document
 from hemline.tables import as_markdown
 from hemline.verdict_table import verdict_tables
 
@@ -47,7 +46,6 @@ def render(root: Path, name: str) -> str:
     """Return the Markdown of one table by name; raises UsageError for an unknown one."""
     makers: dict[str, Callable[[Path], str]] = {
         "artifacts": _artifacts,
-        "training": _training,
         "baselines": _baselines,
         "models": _models,
         "datasets": _datasets,
@@ -66,23 +64,6 @@ def _artifacts(root: Path) -> str:
     return (
         f"**{headline}** {' '.join(others)}\n\n"
         f"{as_markdown(bundle_table(comparison))}\n\n{conditions_line(comparison)}.\n"
-    )
-
-
-def _training(root: Path) -> str:
-    cards = [load(Card, path) for path in sorted((root / "results" / "training").glob("*.json"))]
-    lines = ["| seed | validation | test | time |", "| ---: | ---: | ---: | ---: |"]
-    lines += [
-        f"| {card.seed} | {_percent(card, 'validation')} | {_percent(card, 'test')} "
-        f"| {card.training_seconds:.0f} s |"
-        for card in cards
-    ]
-    mean = sum(card.score("test").accuracy for card in cards) / len(cards)
-    first = cards[0]
-    return "\n".join(lines) + (
-        f"\n\n{first.model}, recipe {first.recipe}, {first.parameters:,} parameters, "
-        f"{first.macs / 1e6:.1f} M MAC, {first.host}, {first.precision}; "
-        f"mean on test {100 * mean:.2f} %.\n"
     )
 
 
@@ -170,7 +151,3 @@ def _verdicts(root: Path) -> str:
 def _instructions(root: Path) -> str:
     records = read_records(root / "results" / "hem-50k" / "instructions.jsonl")
     return f"{as_markdown(instruction_table(records))}\n"
-
-
-def _percent(card: Card, split: str) -> str:
-    return f"{100 * card.score(split).accuracy:.2f} %"
