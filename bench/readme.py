@@ -18,7 +18,7 @@ from hemline.errors import GateError, UsageError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.manifest import Verdict
 from hemline.record import read_records
-from hemline.schema import from_document
+from hemline.schema import from_document, load
 from hemline.tables import as_markdown
 from hemline.verdict_table import verdict_tables
 
