@@ -26,6 +26,9 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 
+_LONGEST_NAME = 80  # of what a user gave, in a message
+
+
 class HemlineError(Exception):
     """The work could not be done; the message is one line for the user."""
 
@@ -47,7 +50,8 @@ class UnknownNameError(UsageError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
-        super().__init__(f"unknown {kind} {name!r}: {hint}")
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        super().__init__(f"unknown {kind} {shown!r}: {hint}")
 
 
 class DataError(HemlineError):

@@ -187,15 +187,16 @@ _POSITIVE = (
 def _require_kind(name: str, value: object, kind: type, default: object) -> None:
     if value is None and default is None:
         return
+    # first, because Python refuses to write down very long numbers
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise UsageError(f"{name} must be at most {_LARGEST}")
     right = isinstance(value, (int, float) if kind is float else kind)
     if not right or (isinstance(value, bool) and kind is not bool):
-        shown = repr(value)
+        shown = repr(value) if isinstance(value, str | int | float) else type(value).__name__
         shown = shown if len(shown) <= 40 else f"{shown[:37]}..."
         raise UsageError(f"{name} must be {_KINDS[kind]}, not {shown}")
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{name} must be finite")
-    if isinstance(value, int) and abs(value) > _LARGEST:
-        raise UsageError(f"{name} must be at most {_LARGEST}")
 
 
 _LARGEST = 2**31 - 1  # what steps, positions and sizes are counted in
