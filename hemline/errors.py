@@ -25,7 +25,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-
 _LONGEST_NAME = 80  # of what a user gave, in a message
 
 
