@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 _PATH = Path(__file__).resolve().parents[1] / "fuzz" / "doors.py"
 JSON_DOORS = ("stamp", "manifest", "job", "result")
-BYTE_DOORS = ("tflite", "onnx", "image", "array", "own_arrays", "stream")
+BYTE_DOORS = ("tflite", "onnx", "image", "array", "own_arrays", "stream", "recipe")
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

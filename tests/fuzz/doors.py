@@ -31,6 +31,8 @@ from hemline.runtime.pixels import PixelEncoder
 from hemline.schema import from_document, to_document
 from hemline.specs import InputSpec
 from hemline.stamp import Stamp, read_stamped
+from hemline.train.recipe import RECIPES
+from hemline.train.recipe_file import read_recipe, recipe_toml
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=32, width=24, channels=3, dtype="uint8")
@@ -108,9 +110,27 @@ def stream(content: bytes) -> None:
         assert (frame.pixels is None) != (frame.error is None)
 
 
+def recipe(content: bytes) -> None:
+    """Read a recipe, which can then be written down and is still the same."""
+    read = read_recipe(_as_file(content, "a.toml"))
+    assert read_recipe(_as_file(recipe_toml(read).encode(), "b.toml")) == read
+
+
 DOORS: dict[str, Callable[[bytes], None]] = {
     door.__name__: door
-    for door in (tflite, onnx, stamp, manifest, job, result, image, array, own_arrays, stream)
+    for door in (
+        tflite,
+        onnx,
+        stamp,
+        manifest,
+        job,
+        result,
+        image,
+        array,
+        own_arrays,
+        stream,
+        recipe,
+    )
 }
 
 
@@ -196,6 +216,9 @@ def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
         yield json.dumps(to_document(document)).encode()
     elif name == "own_arrays":
         yield from _archives()
+    elif name == "recipe":
+        yield b'base = "plateau"\nmixup = 0.2\n'
+        yield from (recipe_toml(each).encode() for each in RECIPES.values())
     elif name == "stream":
         pictures = [*_pictures("array"), *_pictures("image")]
         yield b"".join(
