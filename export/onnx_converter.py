@@ -145,7 +145,7 @@ def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
 def _with_own_dequantization(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Give each read of a value by one node a DequantizeLinear of its own.
 
-    ONNX Runtime 1.12 breaks down where a node reads one twice, as where gray becomes three channels.
+    ONNX Runtime 1.12 breaks down where a node reads one twice, as where gray becomes 3 channels.
     """
     graph = proto.graph
     made_by = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnxruntime import InferenceSession
 
@@ -104,8 +105,10 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     expected = np.asarray(model(images.astype(np.float32), training=False))
     with ModelSource(model) as source:
         lite = tflite_converter.convert_int8(source, images)  # raises unless pixels go in
-        onnx = onnx_converter.convert_int8(source, images)
-    assert (lite.input.dtype, onnx.input.dtype) == ("int8", "uint8")
-    (found,) = InferenceSession(onnx.content).run(None, {"image": images})
+        file = onnx_converter.convert_int8(source, images)
+    assert (lite.input.dtype, file.input.dtype) == ("int8", "uint8")
+    for node in onnx.load_from_string(file.content).graph.node:
+        assert len(set(node.input)) == len(node.input), "ONNX Runtime 1.12 breaks down there"
+    (found,) = InferenceSession(file.content).run(None, {"image": images})
     bound = tolerance_of("int8", 2).share * np.abs(expected).max()
     assert np.abs(found - expected).max() <= bound
