@@ -62,7 +62,8 @@ def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        return _described(_with_pixel_input(onnx.load(quantized)))
+        proto = _with_pixel_input(onnx.load(quantized))
+        return _described(_with_own_dequantization(proto))
 
 
 class _Images:
@@ -138,6 +139,24 @@ def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
     for value in [value for value in graph.value_info if value.name in passed]:
         graph.value_info.remove(value)  # it said float
     graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    return proto
+
+
+def _with_own_dequantization(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Give each read of a value by one node a DequantizeLinear of its own.
+
+    ONNX Runtime 1.12 breaks down where a node reads one twice, as where gray becomes 3 channels.
+    """
+    graph = proto.graph
+    made_by = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    for node in list(graph.node):
+        for at, name in enumerate(node.input):
+            if name in made_by and name in node.input[:at]:
+                own = f"{name}_{at}"
+                copy = onnx.helper.make_node("DequantizeLinear", made_by[name].input, [own])
+                copy.attribute.extend(made_by[name].attribute)  # the axis, where it has one
+                graph.node.insert(list(graph.node).index(node), copy)
+                node.input[at] = own
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
