@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hemline.errors import UsageError
+
+if TYPE_CHECKING:
+    from hemline.train.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,17 @@ class Design:
     batch_normalization: bool | None = None
     resize: int = 0
     weights: Path | None = None
+
+    @classmethod
+    def of(cls, recipe: Recipe, *, weights: Path | None = None) -> Design:
+        """Return what a recipe says about it."""
+        return cls(
+            width=recipe.width,
+            dropout=recipe.dropout,
+            batch_normalization=recipe.batch_normalization,
+            resize=recipe.resize,
+            weights=weights,
+        )
 
     def units(self, count: int) -> int:
         """Return how many channels or units there are in place of `count`."""

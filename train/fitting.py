@@ -22,6 +22,7 @@ from hemline.train.design import Design
 from hemline.train.distillation import Student, open_teachers
 from hemline.train.evaluation import Predictor
 from hemline.train.models import ModelRow, build_model
+from hemline.train.normalization import with_fused_normalization
 from hemline.train.phases import Phase, phases
 from hemline.train.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
 from hemline.train.progress import Kept, Progress, read_progress, restore_weights, save_progress
@@ -94,7 +95,9 @@ class _Fitting:
         state = read_progress(run.folder, run_sha256=run.run_sha256)
         keras.utils.set_random_seed(run.seed)
         with _strategy(run.recipe).scope():
-            model = self._build(run.precision, weights=None if state else run.weights)
+            model = with_fused_normalization(
+                self._build(run.precision, weights=None if state else run.weights)
+            )
             trained = self._with_teachers(model)
             if state is not None:
                 self._restore(trained, state)
@@ -108,14 +111,7 @@ class _Fitting:
         return Trained(model=plain, history=self._history, kept_epoch=kept, seconds=self._seconds)
 
     def _build(self, precision: str, *, weights: Path | None) -> keras.Model:
-        recipe = self._run.recipe
-        design = Design(
-            width=recipe.width,
-            dropout=recipe.dropout,
-            batch_normalization=recipe.batch_normalization,
-            resize=recipe.resize,
-            weights=weights,
-        )
+        design = Design.of(self._run.recipe, weights=weights)
         _, height, width, channels = self._data.train_images.shape
         shape = (height, width, channels)
         return build_model(

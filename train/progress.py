@@ -118,6 +118,14 @@ def read_progress(folder: Path, *, run_sha256: str) -> Progress | None:
     return state
 
 
+def unfinished_run(folder: Path) -> str | None:
+    """Return what `run_sha256` the unfinished run in a folder has; None where there is none."""
+    try:
+        return schema.load(Progress, folder / FOLDER / _STATE).run_sha256
+    except (OSError, HemlineError):
+        return None  # `read_progress` says what is wrong with it
+
+
 def restore_weights(folder: Path, state: Progress, model: keras.Model) -> Kept:
     """Load weights and optimizer state into a compiled model; return the weights to keep.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 from hemline.card import Scalar
@@ -13,7 +12,6 @@ from hemline.errors import UnknownNameError, UsageError
 from hemline.train.optimizers import OPTIMIZERS, find_optimizer
 from hemline.train.schedules import SCHEDULES, find_schedule
 
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 twice, ARM
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "monitor": ("loss", "accuracy"),
@@ -87,7 +85,9 @@ class Recipe:
     fine_tuned_layers: int = _field(0, "last layers below that top to train afterwards; 0: all")
     fine_tuning_rate: float = _field(0.1, "multiplies the learning rate then")
     precision: str = _field(
-        "auto", "of what is computed: auto, float32 or mixed_bfloat16", section="Machine"
+        "auto",
+        "of what is computed: float32, mixed_bfloat16, or auto (the faster one)",
+        section="Machine",
     )
     strategy: str = _field(
         "none", "of several devices: none, or mirrored (all GPUs of this machine)"
@@ -239,14 +239,3 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     return RECIPES[name]
-
-
-def resolve_precision(precision: str) -> str:
-    """Return float32 or mixed_bfloat16: for "auto" the latter where the processor has it."""
-    if precision != "auto":
-        return precision
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(errors="replace").split())
-    except OSError:
-        return "float32"
-    return "mixed_bfloat16" if flags & _BFLOAT16_FLAGS else "float32"

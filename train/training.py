@@ -22,8 +22,8 @@ from hemline.train.evaluation import Predictor
 from hemline.train.fitting import OnEpoch, Run, Trained, fit
 from hemline.train.models import count_macs
 from hemline.train.pipeline import TrainingData, split_images
-from hemline.train.progress import clear_progress
-from hemline.train.recipe import resolve_precision
+from hemline.train.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
+from hemline.train.progress import clear_progress, unfinished_run
 from hemline.train.request import TrainRequest
 from hemline.vector import TestVector
 
@@ -44,7 +44,7 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
             clear_progress(request.folder)
         data = split_images(images, validation=recipe.validation, limit=recipe.limit or None)
         origins = _origins(request, images, data)
-        run = _run(request, images, origins)
+        run = _run(request, images, data, origins)
         trained = fit(run, data, started=started, on_epoch=on_epoch)
         card = _write_checkpoint(request, images, data, run, origins, trained)
         clear_progress(request.folder)
@@ -73,19 +73,28 @@ def _origins(request: TrainRequest, images: Images, data: TrainingData) -> _Orig
     )
 
 
-def _run(request: TrainRequest, images: Images, origins: _Origins) -> Run:
+def _run(request: TrainRequest, images: Images, data: TrainingData, origins: _Origins) -> Run:
     classes = len(images.dataset.labels)
-    precision = resolve_precision(request.recipe.precision)
-    identity = {
-        "model": request.model.name,
-        "recipe": request.recipe.as_fields(),
-        "seed": request.seed,
-        "precision": precision,
-        "data": images.sha256,
-        "classes": classes,
-        "teachers": list(origins.teachers),
-        "weights": origins.weights,
-    }
+
+    def sha256_in(precision: str) -> str:
+        identity = {
+            "model": request.model.name,
+            "recipe": request.recipe.as_fields(),
+            "seed": request.seed,
+            "precision": precision,
+            "data": images.sha256,
+            "classes": classes,
+            "teachers": list(origins.teachers),
+            "weights": origins.weights,
+        }
+        return files.fingerprint(identity)
+
+    begun = {sha256_in(precision): precision for precision in (FLOAT32, BFLOAT16)}
+    unfinished = unfinished_run(request.folder)
+    if request.recipe.precision == "auto" and unfinished in begun:
+        precision = begun[unfinished]  # measured again it might be the other one
+    else:
+        precision = resolve_precision(_workload(request, data, classes))
     return Run(
         model=request.model,
         recipe=request.recipe,
@@ -95,7 +104,18 @@ def _run(request: TrainRequest, images: Images, origins: _Origins) -> Run:
         teachers=request.teachers,
         weights=request.weights,
         folder=request.folder,
-        run_sha256=files.fingerprint(identity),
+        run_sha256=sha256_in(precision),
+    )
+
+
+def _workload(request: TrainRequest, data: TrainingData, classes: int) -> Workload:
+    count, height, width, channels = data.train_images.shape
+    return Workload(
+        model=request.model,
+        recipe=request.recipe,
+        shape=(height, width, channels),
+        classes=classes,
+        images=count,
     )
 
 

@@ -18,7 +18,7 @@ from hemline.tables import Table, as_markdown
 from hemline.train.checkpoint import CARD_NAME, ZOO
 from hemline.train.models import MODELS
 from hemline.train.optimizers import OPTIMIZERS
-from hemline.train.recipe import RECIPES, Recipe, find_recipe, resolve_precision
+from hemline.train.recipe import RECIPES, Recipe, find_recipe
 from hemline.train.recipe_file import named_recipe, read_recipe, recipe_toml
 from hemline.train.recipe_options import RecipeCommand, recipe_options
 from hemline.train.schedules import SCHEDULES
@@ -199,11 +199,6 @@ def test_every_field_has_its_help_and_its_section() -> None:
     for kind, default, text in Recipe.options().values():
         assert text
         assert default is None or isinstance(default, kind)
-
-
-def test_the_precision_is_one_that_keras_has() -> None:
-    assert resolve_precision("float32") == "float32"
-    assert resolve_precision("auto") in ("float32", "mixed_bfloat16")
 
 
 def test_every_field_is_an_option_that_tells_zero_from_nothing() -> None:

@@ -356,6 +356,16 @@ def test_a_study_of_another_search_is_refused(
         pass
 
 
+def test_a_study_stays_in_the_precision_that_was_faster_where_it_began(
+    search: Search, tmp_path: Path
+) -> None:
+    auto = replace(search, recipe={**search.recipe, "precision": "auto"})
+    with opened(tmp_path, replace(auto, precision="mixed_bfloat16")):
+        pass
+    with opened(tmp_path, replace(auto, precision="float32")) as study:
+        assert study.search.precision == "mixed_bfloat16"
+
+
 def test_restart_forgets_trials_that_nobody_works_on(search: Search, tmp_path: Path) -> None:
     draws(tmp_path, search, 2)
     other = replace(search, seed=5)

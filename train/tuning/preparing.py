@@ -11,7 +11,7 @@ from hemline.errors import UsageError
 from hemline.files import sha256_of
 from hemline.train.models import ModelRow
 from hemline.train.own_data import spared
-from hemline.train.recipe import Recipe, resolve_precision
+from hemline.train.recipe import Recipe
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.space import (
     Space,
@@ -61,7 +61,7 @@ def prepare(request: TuneRequest, images: Images) -> Search:
         validation=trial.validation,
         space=space,
         seed=request.seed,
-        precision=resolve_precision(request.recipe.precision),
+        precision=_precision(request, trial, images),
     )
 
 
@@ -81,6 +81,23 @@ def space_of(request: TuneRequest, images: Images) -> Space:
 def deadline_after(minutes: float | None) -> float | None:
     """Return the time.monotonic() at which so many minutes are over."""
     return None if minutes is None else time.monotonic() + 60 * minutes
+
+
+def _precision(request: TuneRequest, trial: Recipe, images: Images) -> str:
+    from hemline.train.tensorflow import quiet_keras
+
+    quiet_keras()
+    from hemline.train.precision import Workload, resolve_precision
+
+    count, height, width, channels = images.train_images.shape
+    workload = Workload(
+        model=request.model,
+        recipe=trial,
+        shape=(height, width, channels),
+        classes=len(images.dataset.labels),
+        images=min(count, trial.limit or count) - trial.validation,
+    )
+    return resolve_precision(workload)
 
 
 def _trial_recipe(request: TuneRequest, images: Images) -> Recipe:

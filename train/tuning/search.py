@@ -22,7 +22,7 @@ class Search:
     epochs, limit, validation: of a trial, in place of the recipe's.
     space: what is tried.
     seed: of weights, order, augmentation and of what is tried.
-    precision: float32 or mixed_bfloat16.
+    precision: float32 or mixed_bfloat16; of a recipe that leaves it open, what the study began in.
     """
 
     KIND: ClassVar[str] = "search"

@@ -11,7 +11,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -169,24 +169,28 @@ def opened_study(
                 sampler=SeededSampler(search.seed),
                 pruner=pruning.pruner(search.epochs),
             )
-            _require_same(study, search, path)
+            search = _same(study, search, path)
         yield Study(folder, search, study)
 
 
-def _require_same(study: optuna.Study, search: Search, path: Path) -> None:
+def _same(study: optuna.Study, search: Search, path: Path) -> Search:
+    """Return the search of a study, after it was found to be the same one."""
     document = study.user_attrs.get(_SEARCH)
     if document is None:
         if study.get_trials(deepcopy=False):
             raise FileFormatError(f"{path} is a study of another program: use another --output")
         study.enqueue_trial(search.own_values())  # the recipe itself: what is to be improved
         study.set_user_attr(_SEARCH, to_document(search))
-        return
+        return search
     known = from_document(Search, document, where=str(path))
+    if search.recipe["precision"] == "auto":  # what was faster here when the study began
+        search = replace(search, precision=known.precision)
     if (difference := known.difference(search)) is not None:
         raise UsageError(
             f"{path} is a study of another search ({difference}): give the same options, another "
             "--output, or --restart to forget it"
         )
+    return search
 
 
 def _forget(folder: Path) -> None:
