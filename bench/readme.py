@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hemline import dataset_table
 from hemline.baseline_result import conditions_lines, read_results, results_table
@@ -119,17 +120,24 @@ def _baselines(root: Path) -> str:
 
 
 def _performance(root: Path) -> str:
-    lines = ["| claim | measured | |", "| --- | ---: | --- |"]
-    texts = read_bytes(root / "results" / "performance.jsonl").decode().splitlines()
-    results = [parse_json(text, where="results/performance.jsonl") for text in texts]
+    """Return a table for each host: a figure is worth nothing without it."""
+    where = "results/performance.jsonl"
+    results = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
+    hosts: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        host = f"{result['processor']}, {result['cores']} cores"
+        hosts.setdefault(host, []).append(result)
+    return "\n".join(_performance_of(host, hosts[host]) for host in sorted(hosts))
+
+
+def _performance_of(host: str, results: list[dict[str, Any]]) -> str:
+    days = sorted({result["date"][:10] for result in results})
+    lines = [f"On {host}, {' to '.join(dict.fromkeys((days[0], days[-1])))}:", ""]
+    lines += ["| claim | measured | |", "| --- | ---: | --- |"]
     for result in results:
         state = "met" if result["met"] else "**missed**"
         figure = f"{result['value']:.2f} {result['unit']}".strip()
         lines.append(f"| {result['claim']} | {figure} ({result['detail']}) | {state} |")
-    days = sorted({result["date"][:10] for result in results})
-    where = {f"{result['processor']}, {result['cores']} cores" for result in results}
-    lines += ["", f"{'; '.join(sorted(where))}; {' to '.join(dict.fromkeys((days[0], days[-1])))}."]
-    lines[-1] += " Ratios are medians of the rounds' ratios."
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,17 @@ from pathlib import Path
 from hemline.job import HostFacts
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+_BOARD = Path("/proc/device-tree/model")
+_CPUINFO = Path("/proc/cpuinfo")
+# by flag, the fastest first
+_EXTENSIONS = {
+    "amx_int8": "AMX",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx_vnni": "AVX-VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "avx": "AVX",
+}
 _FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
@@ -58,14 +69,32 @@ def running_threads() -> int | None:
 
 def _processor() -> str:
     # boards name themselves in the device tree, PCs in cpuinfo
-    board = _text(Path("/proc/device-tree/model"))
+    board = _text(_BOARD)
     if board:
         return board.rstrip("\0")
-    for line in (_text(Path("/proc/cpuinfo")) or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("model name", "Model", "Hardware"):
-            return value.strip()
-    return platform.processor() or "unknown"
+    facts = _cpuinfo()
+    name = next((facts[key] for key in ("model name", "Model", "Hardware") if key in facts), "")
+    widest = _vector_extension(set(facts.get("flags", "").split()))
+    named = name or platform.processor() or "unknown"
+    return f"{named} ({widest})" if widest else named
+
+
+def _vector_extension(flags: set[str]) -> str | None:
+    """Return the extension of x86 that decides how fast 8-bit files are.
+
+    Virtual machines with and without VNNI call themselves alike, "AMD EPYC" for one.
+    """
+    return next((name for flag, name in _EXTENSIONS.items() if flag in flags), None)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """Return what is said of the first processor."""
+    facts: dict[str, str] = {}
+    for line in (_text(_CPUINFO) or "").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            facts.setdefault(key.strip(), value.strip())
+    return facts
 
 
 def _cores() -> int:

@@ -93,12 +93,15 @@ def process_cost(code: str, *arguments: str, path: Path) -> tuple[float, int]:
 
 
 def report(script: str, results: Sequence[Result]) -> None:
-    """Print the results and replace this script's lines in results/performance.jsonl."""
+    """Print the results and replace those of this script and host in results/performance.jsonl."""
     facts = host_facts()
+    here = (script, facts.processor, facts.cores)
     kept = []
     if RESULTS.exists():
         lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
-        kept = [line for line in lines if line["script"] != script]
+        kept = [
+            line for line in lines if (line["script"], line["processor"], line["cores"]) != here
+        ]
     for result in results:
         print(
             f"{'met   ' if result.met else 'MISSED'} {result.value:8.3f} {result.unit:<6} ", end=""
@@ -115,5 +118,5 @@ def report(script: str, results: Sequence[Result]) -> None:
                 "date": utc_now(),
             }
         )
-    kept.sort(key=lambda line: (line["script"], line["claim"]))
+    kept.sort(key=lambda line: (line["processor"], line["script"], line["claim"]))
     RESULTS.write_text("".join(json.dumps(line) + "\n" for line in kept))

@@ -19,7 +19,7 @@ from hemline.provenance import commit, utc_now
 from hemline.train.checkpoint import is_checkpoint, read_card
 
 RESULTS = ROOT / "results" / "models.jsonl"
-_SEEDS = {"hem-50k": 3, "mlp": 3, "cnn": 1, "deep-cnn": 3}
+_SEEDS = {"hem-50k": 3, "mlp": 3, "cnn": 1, "deep-cnn": 3, "mobilenetv2": 1}
 _OPTIONS = {"mobilenetv2": ["--weights", "random"]}
 _HEMLINE = [sys.executable, "-c", "from hemline.cli import main; main()"]
 

@@ -16,7 +16,7 @@ from hemline.errors import JobError
 from hemline.evaluation_set import load_split
 from hemline.job import Job, JobCell, JobResult
 from hemline.manifest import Manifest
-from hemline.runtime import Classifier
+from hemline.runtime import Classifier, host
 from hemline.runtime.complaints import Complaints
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess, local_command
@@ -194,3 +194,27 @@ def test_a_job_that_is_no_job_ends_the_runner_with_one_line() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: the job: kind must be 'job'")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "processor"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx avx2 sha_ni\n", "AMD EPYC (AVX2)"),
+        (
+            "model name\t: AMD EPYC\nflags\t\t: avx avx2 avx512f avx512_vnni\n\n"
+            "model name\t: another\nflags\t\t: amx_int8\n",
+            "AMD EPYC (AVX-512 VNNI)",
+        ),
+        ("model name\t: Old\nflags\t\t: sse2\n", "Old"),
+        ("Features\t: fp asimd\n\nModel\t\t: Raspberry Pi 4\n", "Raspberry Pi 4"),
+    ],
+)
+def test_a_processor_is_told_with_what_decides_its_speed(
+    cpuinfo: str, processor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Virtual machines with and without fast 8-bit instructions call themselves alike."""
+    path = tmp_path / "cpuinfo"
+    path.write_text(cpuinfo)
+    monkeypatch.setattr(host, "_CPUINFO", path)
+    monkeypatch.setattr(host, "_BOARD", tmp_path / "none")
+    assert host.host_facts().processor == processor
