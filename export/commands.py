@@ -15,7 +15,7 @@ from hemline.export.schemes import find_schemes
 from hemline.fetch import FetchOptions, load_images
 from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
-from hemline.train.models import ModelRow, find_model
+from hemline.train.nets.models import ModelRow, find_model
 from hemline.train.own_data import named_after
 from hemline.trained_data import trained_images
 from hemline.verdict_table import Judged, reasons, verdict_tables
@@ -191,7 +191,7 @@ def _checkpoint(
                 return known
     from hemline.train.commands import run_training, summary
     from hemline.train.own_data import spared
-    from hemline.train.recipe import find_recipe
+    from hemline.train.recipes.recipe import find_recipe
     from hemline.train.request import TrainRequest
 
     recipe = "quick" if quick else model.recipe

@@ -74,8 +74,8 @@ def train_checkpoint(images: Images) -> Callable[..., Card]:
         from hemline.train.tensorflow import quiet_keras
 
         quiet_keras()
-        from hemline.train.models import MODELS
-        from hemline.train.recipe import Recipe
+        from hemline.train.nets.models import MODELS
+        from hemline.train.recipes.recipe import Recipe
         from hemline.train.request import TrainRequest
         from hemline.train.training import train
 

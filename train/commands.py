@@ -18,11 +18,11 @@ from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions, load_images
 from hemline.train.checkpoint import is_checkpoint
-from hemline.train.models import MODELS, ModelRow, find_model
+from hemline.train.nets.models import MODELS, ModelRow, find_model
 from hemline.train.own_data import named_after, parts_line, spared
-from hemline.train.recipe import RECIPES
-from hemline.train.recipe_file import named_recipe, recipe_toml
-from hemline.train.recipe_options import RecipeCommand, recipe_options
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
+from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 from hemline.train.request import TrainRequest
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def weights_file(model: ModelRow, choice: str | None) -> Path | None:
         if choice is not None:
             raise UsageError(f"{model.name} has no pretrained weights: leave --weights out")
         return None
-    from hemline.train.pretrained import pretrained_weights
+    from hemline.train.nets.pretrained import pretrained_weights
 
     return pretrained_weights(model, choice or "imagenet")
 

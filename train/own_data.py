@@ -7,8 +7,8 @@ from dataclasses import replace
 from hemline.dataset import Images
 from hemline.fetch import FetchOptions
 from hemline.own_data.loading import name_of
-from hemline.train.models import ModelRow
-from hemline.train.recipe import Recipe
+from hemline.train.nets.models import ModelRow
+from hemline.train.recipes.recipe import Recipe
 
 _PARTS = 5  # at most one of so many is kept apart for validation
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.errors import UsageError
-from hemline.train.models import ModelRow
-from hemline.train.recipe import Recipe
+from hemline.train.nets.models import ModelRow
+from hemline.train.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,13 @@ from hemline.provenance import utc_now, versions
 from hemline.runtime.host import host_facts
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
-from hemline.train.distillation import read_teachers
 from hemline.train.evaluation import Predictor
-from hemline.train.fitting import OnEpoch, Run, Trained, fit
-from hemline.train.models import count_macs
-from hemline.train.pipeline import TrainingData, split_images
-from hemline.train.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
-from hemline.train.progress import clear_progress, unfinished_run
+from hemline.train.fitting.distillation import read_teachers
+from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit
+from hemline.train.fitting.pipeline import TrainingData, split_images
+from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
+from hemline.train.fitting.progress import clear_progress, unfinished_run
+from hemline.train.nets.models import count_macs
 from hemline.train.request import TrainRequest
 from hemline.vector import TestVector
 

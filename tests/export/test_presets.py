@@ -16,8 +16,8 @@ from hemline.export.schemes import SCHEMES
 from hemline.export.tolerance import tolerance_of
 from hemline.export.verification import verify_bundle
 from hemline.runtime.backends import BACKENDS, installed
-from hemline.train.models import MODELS
-from hemline.train.recipe import Recipe, find_recipe
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.recipe import Recipe, find_recipe
 from hemline.train.tensorflow import quiet_keras
 
 # Enough to know the bars: between logits that are all alike 8 bits would decide by chance. The
@@ -92,7 +92,7 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     keras = quiet_keras()
     from hemline.export import onnx_converter, tflite_converter
     from hemline.export.source import ModelSource
-    from hemline.train import transfer
+    from hemline.train.nets import transfer
 
     x = pixels = keras.Input((12, 12, channels))
     if side != 12:

@@ -17,8 +17,8 @@ from hemline.card import Card
 from hemline.dataset import Images
 from hemline.errors import HemlineError
 from hemline.train.checkpoint import is_checkpoint, read_card
-from hemline.train.models import MODELS
-from hemline.train.recipe import Recipe
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 
 pytestmark = pytest.mark.slow

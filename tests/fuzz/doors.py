@@ -31,8 +31,8 @@ from hemline.runtime.pixels import PixelEncoder
 from hemline.schema import from_document, to_document
 from hemline.specs import InputSpec
 from hemline.stamp import Stamp, read_stamped
-from hemline.train.recipe import RECIPES
-from hemline.train.recipe_file import read_recipe, recipe_toml
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.recipes.recipe_file import read_recipe, recipe_toml
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=32, width=24, channels=3, dtype="uint8")

@@ -9,22 +9,22 @@ from dataclasses import replace
 from measurement import Result, interleaved, median_ratio, report
 
 from hemline.fetch import load_images
-from hemline.train.models import MODELS, build_model
+from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
-from hemline.train.normalization import with_fused_normalization  # noqa: E402
-from hemline.train.phases import phases  # noqa: E402
-from hemline.train.pipeline import (  # noqa: E402
+from hemline.train.fitting.phases import phases  # noqa: E402
+from hemline.train.fitting.pipeline import (  # noqa: E402
     Epochs,
     TrainingData,
     split_images,
     training_batches,
 )
-from hemline.train.recipe import RECIPES, Recipe  # noqa: E402
+from hemline.train.nets.normalization import with_fused_normalization  # noqa: E402
+from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
 _RECIPE = replace(RECIPES["fast"], epochs=1_000)
 _ROUNDS = 7

@@ -12,18 +12,18 @@ from measurement import Result, installed_package, interleaved, median_ratio, pr
 from pipeline import drain, ours, train_seconds
 
 from hemline.fetch import load_images
-from hemline.train.models import MODELS, build_model
+from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
-from hemline.train.normalization import with_fused_normalization  # noqa: E402
-from hemline.train.phases import phases  # noqa: E402
-from hemline.train.pipeline import TrainingData, split_images  # noqa: E402
-from hemline.train.precision import has_bfloat16  # noqa: E402
-from hemline.train.recipe import RECIPES, Recipe  # noqa: E402
+from hemline.train.fitting.phases import phases  # noqa: E402
+from hemline.train.fitting.pipeline import TrainingData, split_images  # noqa: E402
+from hemline.train.fitting.precision import has_bfloat16  # noqa: E402
+from hemline.train.nets.normalization import with_fused_normalization  # noqa: E402
+from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
 _ALL = replace(
     RECIPES["fast"], epochs=1_000, shift=2, flip=True, rotation=10.0, zoom=0.1, cutout=6,

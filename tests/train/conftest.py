@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pytest
 
 from hemline.card import Epoch, Split
-from hemline.train.design import Design
-from hemline.train.models import ModelRow
-from hemline.train.recipe import Recipe
-from hemline.train.split import TrainingData
+from hemline.train.fitting.split import TrainingData
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import ModelRow
+from hemline.train.recipes.recipe import Recipe
 
 CLASSES = 4
 
@@ -109,7 +109,7 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
         from hemline.train.tensorflow import quiet_keras
 
         quiet_keras()
-        from hemline.train.fitting import Run, fit
+        from hemline.train.fitting.fitting import Run, fit
 
         recipe = replace(PLAIN, **changes)
         run = Run(

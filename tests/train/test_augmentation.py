@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from hemline.train.recipe import Recipe
-from hemline.train.split import TrainingData
+from hemline.train.fitting.split import TrainingData
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
-from hemline.train.augmentation import augment, mix  # noqa: E402
-from hemline.train.pipeline import Epochs, training_batches  # noqa: E402
+from hemline.train.fitting.augmentation import augment, mix  # noqa: E402
+from hemline.train.fitting.pipeline import Epochs, training_batches  # noqa: E402
 
 SEED = tf.constant([5, 7], tf.int64)
 NONE = Recipe(shift=0, flip=False)

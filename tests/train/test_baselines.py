@@ -29,7 +29,7 @@ from hemline.train.baselines.fitting import fit_and_score
 from hemline.train.baselines.process import Fit, Progress, write_request
 from hemline.train.baselines.running import BaselineRequest, cached_path, run_baseline, split_part
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
-from hemline.train.split import TrainingData
+from hemline.train.fitting.split import TrainingData
 
 # 1,000 trees for ten classes take most of a minute whatever the images
 NAMES = [

@@ -38,7 +38,7 @@ from hemline.train.checkpoint import read_card
 from hemline.train.comparison import checkpoints
 from hemline.train.comparison.picture import draw
 from hemline.train.comparison.running import for_all
-from hemline.train.recipe import RECIPES, Recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()

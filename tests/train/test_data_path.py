@@ -17,14 +17,14 @@ quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
-from hemline.train.augmentation import augment  # noqa: E402
-from hemline.train.pipeline import (  # noqa: E402
+from hemline.train.fitting.augmentation import augment  # noqa: E402
+from hemline.train.fitting.pipeline import (  # noqa: E402
     Epochs,
     split_images,
     steps_per_epoch,
     training_batches,
 )
-from hemline.train.recipe import Recipe  # noqa: E402
+from hemline.train.recipes.recipe import Recipe  # noqa: E402
 
 PLAIN = Recipe(epochs=3, batch=50, shift=0, flip=False, cutout=0)
 

@@ -16,7 +16,7 @@ from hemline.cli import cli
 from hemline.errors import FileFormatError, UsageError
 from hemline.files import sha256_of
 from hemline.train.checkpoint import MODEL_NAME, ZOO, read_card
-from hemline.train.split import TrainingData
+from hemline.train.fitting.split import TrainingData
 
 Fit = Callable[..., Any]
 TEMPERATURE, SHARE = 3.0, 0.6
@@ -36,7 +36,7 @@ def teachers(fit_small: Fit, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def student_of(folders: tuple[Path, ...], model: Any, smoothing: float) -> Any:
     import keras
 
-    from hemline.train.distillation import Student, open_teachers
+    from hemline.train.fitting.distillation import Student, open_teachers
 
     student = Student(
         inputs=model.input,
@@ -123,7 +123,7 @@ def test_a_stopped_student_in_bfloat16_ends_like_one_that_was_not(
 
 
 def test_a_teacher_that_fits_is_taken() -> None:
-    from hemline.train.distillation import read_teachers
+    from hemline.train.fitting.distillation import read_teachers
 
     card = read_card(KNOWING)
     found = read_teachers([KNOWING], labels=card.labels, shape=card.shape, split=card.split)
@@ -144,7 +144,7 @@ def test_a_teacher_that_fits_is_taken() -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_a_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], message: str) -> None:
-    from hemline.train.distillation import read_teachers
+    from hemline.train.fitting.distillation import read_teachers
 
     card = read_card(KNOWING)
     fitting = {"labels": card.labels, "shape": card.shape, "split": card.split}

@@ -12,11 +12,11 @@ import pytest
 from scipy.special import log_softmax
 
 from hemline.errors import HemlineError
-from hemline.train.models import MODELS
-from hemline.train.pipeline import class_weights
-from hemline.train.recipe import Recipe
-from hemline.train.schedules import best_epoch
-from hemline.train.split import TrainingData
+from hemline.train.fitting.pipeline import class_weights
+from hemline.train.fitting.split import TrainingData
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.schedules import best_epoch
 
 Fit = Callable[..., Any]
 # Each one has a state that must come back: rates, counts of epochs, averages, random generators.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hemline.train.models import MODELS, build_model, count_macs
+from hemline.train.nets.models import MODELS, build_model, count_macs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemline.train.design import Design
-from hemline.train.models import MODELS, build_model
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
@@ -16,7 +16,7 @@ keras = quiet_keras()
 
 def both(dtype: str = "float32", **options: Any) -> tuple[Any, Any]:
     """Return Keras' layer and the fused one with the same random weights."""
-    from hemline.train.normalization import FusedBatchNormalization
+    from hemline.train.nets.normalization import FusedBatchNormalization
 
     random = np.random.default_rng(3)
     weights = [random.uniform(0.5, 2, 6).astype(np.float32) for _ in range(4)]
@@ -89,7 +89,7 @@ def test_bfloat16_is_averaged_in_float32() -> None:
 
 @pytest.mark.parametrize("name", ["hem-50k", "deep-cnn", "mobilenetv2", "resnet50"])
 def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
-    from hemline.train.normalization import FusedBatchNormalization, with_fused_normalization
+    from hemline.train.nets.normalization import FusedBatchNormalization, with_fused_normalization
 
     plain = build_model(
         MODELS[name],
@@ -115,14 +115,14 @@ def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
 
 
 def test_a_model_without_normalization_is_left_as_it_is() -> None:
-    from hemline.train.normalization import with_fused_normalization
+    from hemline.train.nets.normalization import with_fused_normalization
 
     model = build_model(MODELS["mlp"], (28, 28, 1), 10, policy="float32")
     assert with_fused_normalization(model) is model
 
 
 def test_what_the_kernel_cannot_do_is_left_to_keras() -> None:
-    from hemline.train.normalization import FusedBatchNormalization, with_fused_normalization
+    from hemline.train.nets.normalization import FusedBatchNormalization, with_fused_normalization
 
     pixels = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization(axis=1)(pixels)

@@ -23,9 +23,9 @@ from hemline.own_data.reading import Reading
 from hemline.pictures.images import read_image
 from hemline.stamp import read_stamped
 from hemline.train.checkpoint import read_card
+from hemline.train.fitting.split import split_images
 from hemline.train.own_data import spared
-from hemline.train.recipe import RECIPES, Recipe
-from hemline.train.split import split_images
+from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.trained_data import require_trained_on, trained_images
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}

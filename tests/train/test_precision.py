@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from hemline.dataset import Images
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()
 
-from hemline.train import precision, training  # noqa: E402 — after TensorFlow's noise
-from hemline.train.precision import Workload, faster_precision, resolve_precision  # noqa: E402
+from hemline.train import training  # noqa: E402 — after TensorFlow's noise
+from hemline.train.fitting import precision  # noqa: E402
+from hemline.train.fitting.precision import Workload, faster_precision, resolve_precision  # noqa: E402
 
 
 def timers(**step_seconds: float) -> tuple[Callable[[str], Callable[[int], float]], list[str]]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from hemline.errors import UsageError
-from hemline.train.design import Design
-from hemline.train.models import MODELS, build_model
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import MODELS, build_model
 
 OWN = ("hem-50k", "mlp", "cnn", "deep-cnn")  # the others are tested with their weights
 

@@ -16,12 +16,12 @@ from hemline.cli import cli
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.tables import Table, as_markdown
 from hemline.train.checkpoint import CARD_NAME, ZOO
-from hemline.train.models import MODELS
-from hemline.train.optimizers import OPTIMIZERS
-from hemline.train.recipe import RECIPES, Recipe, find_recipe
-from hemline.train.recipe_file import named_recipe, read_recipe, recipe_toml
-from hemline.train.recipe_options import RecipeCommand, recipe_options
-from hemline.train.schedules import SCHEDULES
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.optimizers import OPTIMIZERS
+from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.recipes.recipe_file import named_recipe, read_recipe, recipe_toml
+from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
+from hemline.train.recipes.schedules import SCHEDULES
 
 
 def written(folder: Path, text: str | bytes) -> Path:

@@ -7,8 +7,8 @@ import pytest
 
 from hemline.card import Epoch
 from hemline.errors import UnknownNameError
-from hemline.train.recipe import Recipe
-from hemline.train.schedules import (
+from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.schedules import (
     SCHEDULES,
     best_epoch,
     build_schedule,

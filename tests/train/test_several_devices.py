@@ -38,8 +38,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, list[float]]]:
     """Return the history of each training: on one device, on two, and resumed on two."""
-    from hemline.train.design import Design
-    from hemline.train.models import MODELS, build_model
+    from hemline.train.nets.design import Design
+    from hemline.train.nets.models import MODELS, build_model
 
     teacher = tmp_path_factory.mktemp("teacher")
     model = build_model(MODELS["mlp"], (28, 28, 1), 4, policy="float32", design=Design(width=0.5))

@@ -16,8 +16,8 @@ from hemline.dataset import Images, array_sha256
 from hemline.errors import BusyError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.files import locked
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
-from hemline.train.models import MODELS, build_model, count_macs, find_model
-from hemline.train.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.nets.models import MODELS, build_model, count_macs, find_model
+from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 
 Train = Callable[..., Card]
 

@@ -16,15 +16,15 @@ import pytest
 from hemline import fetch
 from hemline.card import Card
 from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
-from hemline.train.design import Design
-from hemline.train.models import MODELS, build_model
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
-from hemline.train import pretrained  # noqa: E402 — after TensorFlow's noise was turned off
-from hemline.train.pretrained import Published, pretrained_weights, published  # noqa: E402
-from hemline.train.transfer import ALPHA, below_the_head, freeze  # noqa: E402
+from hemline.train.nets import pretrained  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.train.nets.pretrained import Published, pretrained_weights, published  # noqa: E402
+from hemline.train.nets.transfer import ALPHA, below_the_head, freeze  # noqa: E402
 
 Fit = Callable[..., Any]
 SIDE = 32  # the smallest that the architectures take

@@ -33,10 +33,10 @@ from hemline.errors import (
 )
 from hemline.fetch import load_images
 from hemline.safe_path import code_command
-from hemline.train.design import Design
-from hemline.train.models import MODELS, build_model
-from hemline.train.recipe import RECIPES, Recipe
-from hemline.train.recipe_file import read_recipe
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import MODELS, build_model
+from hemline.train.recipes.recipe import RECIPES, Recipe
+from hemline.train.recipes.recipe_file import read_recipe
 from hemline.train.tuning import commands, storage
 from hemline.train.tuning.dimensions import Choices, Range
 from hemline.train.tuning.pictures import draw
@@ -573,7 +573,7 @@ def run(
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    from hemline.train.split import split_images
+    from hemline.train.fitting.split import split_images
     from hemline.train.tuning.running import Work, run_trials
 
     work = Work(

@@ -37,10 +37,10 @@ def histories(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def history(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the losses of each epoch and the sum of all weights."""
-    from hemline.train.fitting import Run, fit
-    from hemline.train.models import MODELS
-    from hemline.train.recipe import Recipe
-    from hemline.train.split import TrainingData
+    from hemline.train.fitting.fitting import Run, fit
+    from hemline.train.fitting.split import TrainingData
+    from hemline.train.nets.models import MODELS
+    from hemline.train.recipes.recipe import Recipe
 
     model, stop_after = fields.pop("model"), fields.pop("stop_after", None)
     teachers = tuple(Path(each) for each in fields.pop("teachers", ()))

@@ -23,7 +23,7 @@ from hemline.runtime.complaints import Complaints
 from hemline.runtime.process import how_it_ended
 from hemline.safe_path import module_command
 from hemline.train.baselines.table import Baseline
-from hemline.train.split import TrainingData
+from hemline.train.fitting.split import TrainingData
 
 _TICK_SECONDS = 1.0  # how often the time that has passed is told
 _STOP_SECONDS = 5.0

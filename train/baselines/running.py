@@ -19,7 +19,7 @@ from hemline.provenance import commit, utc_now, versions
 from hemline.runtime.host import host_facts
 from hemline.train.baselines.process import Fit, Progress, fit_in_child
 from hemline.train.baselines.table import Baseline
-from hemline.train.split import TrainingData, split_images
+from hemline.train.fitting.split import TrainingData, split_images
 
 log = logging.getLogger(__name__)
 

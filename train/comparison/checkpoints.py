@@ -8,7 +8,7 @@ from hemline.dataset import Images
 from hemline.errors import HemlineError, UsageError
 from hemline.train.checkpoint import is_checkpoint, read_card
 from hemline.train.commands import run_training, summary
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 
 

@@ -20,10 +20,10 @@ from hemline.tables import as_text
 from hemline.train.commands import own_recipe, resumable
 from hemline.train.comparison.running import ComparisonRequest, for_all
 from hemline.train.comparison.running import compare_datasets as compare
-from hemline.train.models import find_model
-from hemline.train.recipe import RECIPES
-from hemline.train.recipe_file import named_recipe
-from hemline.train.recipe_options import RecipeCommand, recipe_options
+from hemline.train.nets.models import find_model
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.recipes.recipe_file import named_recipe
+from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 
 COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
 DOCUMENT_NAME = "datasets.json"

@@ -12,9 +12,9 @@ from hemline.dataset import Images
 from hemline.dataset_comparison import DatasetComparison, DatasetRun
 from hemline.provenance import commit, utc_now
 from hemline.train.comparison.checkpoints import trained
-from hemline.train.models import ModelRow
+from hemline.train.nets.models import ModelRow
 from hemline.train.own_data import spared
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 
 

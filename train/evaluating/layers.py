@@ -8,7 +8,7 @@ import keras
 
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.evaluating.result import Layer
-from hemline.train.models import count_macs
+from hemline.train.nets.models import count_macs
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,

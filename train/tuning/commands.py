@@ -11,10 +11,10 @@ from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError
 from hemline.fetch import FetchOptions, load_images
 from hemline.train.commands import own_recipe, weights_file
-from hemline.train.models import find_model
+from hemline.train.nets.models import find_model
 from hemline.train.own_data import named_after
-from hemline.train.recipe import RECIPES
-from hemline.train.recipe_file import named_recipe
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.recipes.recipe_file import named_recipe
 from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
@@ -156,7 +156,7 @@ def tune(
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    from hemline.train.split import split_images
+    from hemline.train.fitting.split import split_images
     from hemline.train.tuning.running import Work, run_trials
     from hemline.train.tuning.study import opened_study
     from hemline.train.tuning.telling import TrialPrinter, outcome

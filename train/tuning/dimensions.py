@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hemline.errors import UsageError
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     import optuna

@@ -9,9 +9,9 @@ from pathlib import Path
 from hemline.dataset import Images
 from hemline.errors import UsageError
 from hemline.files import sha256_of
-from hemline.train.models import ModelRow
+from hemline.train.nets.models import ModelRow
 from hemline.train.own_data import spared
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.space import (
     Space,
@@ -87,7 +87,7 @@ def _precision(request: TuneRequest, trial: Recipe, images: Images) -> str:
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    from hemline.train.precision import Workload, resolve_precision
+    from hemline.train.fitting.precision import Workload, resolve_precision
 
     count, height, width, channels = images.train_images.shape
     workload = Workload(

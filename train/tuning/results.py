@@ -10,7 +10,7 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from hemline.tables import Table
-from hemline.train.recipe_file import recipe_toml
+from hemline.train.recipes.recipe_file import recipe_toml
 from hemline.train.tuning.dimensions import Value, shown
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.study import LOSS, PARAMETERS, REASON, SECONDS

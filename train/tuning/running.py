@@ -13,10 +13,10 @@ import optuna
 from hemline import files
 from hemline.card import Epoch
 from hemline.errors import DivergenceError, UsageError
-from hemline.train.fitting import Run, Trained, fit
-from hemline.train.models import ModelRow
-from hemline.train.pipeline import TrainingData
-from hemline.train.progress import Progress, read_progress
+from hemline.train.fitting.fitting import Run, Trained, fit
+from hemline.train.fitting.pipeline import TrainingData
+from hemline.train.fitting.progress import Progress, read_progress
+from hemline.train.nets.models import ModelRow
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
 from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study, Taken

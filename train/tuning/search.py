@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from hemline.card import Scalar
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.dimensions import Choices, Dimension, Range, Value
 
 

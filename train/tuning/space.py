@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from hemline.errors import FileFormatError, HemlineError, UsageError
 from hemline.files import read_bytes
-from hemline.train.models import ModelRow
-from hemline.train.optimizers import find_optimizer
-from hemline.train.recipe import Recipe
+from hemline.train.nets.models import ModelRow
+from hemline.train.recipes.optimizers import find_optimizer
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.dimensions import Choices, Dimension, Range, Scale, Value, parsed
 
 if sys.version_info >= (3, 11):

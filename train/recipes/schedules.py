@@ -14,7 +14,7 @@ from hemline.card import Epoch
 from hemline.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from hemline.train.recipe import Recipe
+    from hemline.train.recipes.recipe import Recipe
 
 _PLATEAU = "reduce-on-plateau"
 _SMALLEST_FACTOR = 1e-3  # a rate lower than that changes nothing any more
@@ -34,9 +34,9 @@ class ScheduleRow:
 
 
 SCHEDULES: dict[str, ScheduleRow] = {
-    "constant": ScheduleRow(build="hemline.train.optimizer:Constant"),
-    "cosine": ScheduleRow(build="hemline.train.optimizer:Cosine"),
-    "one-cycle": ScheduleRow(warmup=0.15, build="hemline.train.optimizer:OneCycle"),
+    "constant": ScheduleRow(build="hemline.train.recipes.optimizer:Constant"),
+    "cosine": ScheduleRow(build="hemline.train.recipes.optimizer:Cosine"),
+    "one-cycle": ScheduleRow(warmup=0.15, build="hemline.train.recipes.optimizer:OneCycle"),
     _PLATEAU: ScheduleRow(),
 }
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hemline.train.design import Design
-from hemline.train.models import ModelRow, build_model
-from hemline.train.normalization import with_fused_normalization
-from hemline.train.phases import phases
-from hemline.train.pipeline import steps_per_epoch
-from hemline.train.recipe import Recipe
+from hemline.train.fitting.phases import phases
+from hemline.train.fitting.pipeline import steps_per_epoch
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import ModelRow, build_model
+from hemline.train.nets.normalization import with_fused_normalization
+from hemline.train.recipes.recipe import Recipe
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # in /proc/cpuinfo: x86 twice, ARM

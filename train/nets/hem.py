@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from hemline.train.design import Design
+from hemline.train.nets.design import Design
 
 _BN_MOMENTUM = 0.98  # averages over about 50 steps: the last ones have a rate near 0
 

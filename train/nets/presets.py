@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from hemline.train.design import Design
+from hemline.train.nets.design import Design
 
 _SCALE = 1 / 255  # no offset, so that it can be folded into the first kernel
 

@@ -11,7 +11,7 @@ from hemline.errors import UnknownNameError
 if TYPE_CHECKING:
     import keras
 
-    from hemline.train.recipe import Recipe
+    from hemline.train.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ def _row(name: str, learning_rate: float, weight_decay: float, *, decays: bool) 
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         decays=decays,
-        build=f"hemline.train.optimizer:{name}",
+        build=f"hemline.train.recipes.optimizer:{name}",
     )
 
 

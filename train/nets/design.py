@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hemline.errors import UsageError
 
 if TYPE_CHECKING:
-    from hemline.train.recipe import Recipe
+    from hemline.train.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 
 # Zhong et al., Random Erasing Data Augmentation (2020), table 1: share of the area, aspect ratio
 _ERASED_AREA = (0.02, 0.4)

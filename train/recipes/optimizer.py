@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 if TYPE_CHECKING:
-    from hemline.train.recipe import Recipe
+    from hemline.train.recipes.recipe import Recipe
 
 # Quintic Newton-Schulz coefficients of Jordan et al., Muon (2024): they pull singular values of
 # 0 … 1 into about 0.7 … 1.2 in few steps, which is as good as 1 for a direction.

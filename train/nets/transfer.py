@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from hemline.errors import FileFormatError, UsageError
-from hemline.train.design import Design
+from hemline.train.nets.design import Design
 
 ALPHA = 0.35  # of MobileNetV2's channels: the smallest that has published weights
 _SMALLEST = 32  # pixels a side, of all three

@@ -9,8 +9,8 @@ from typing import Any
 
 from hemline.card import Scalar
 from hemline.errors import UnknownNameError, UsageError
-from hemline.train.optimizers import OPTIMIZERS, find_optimizer
-from hemline.train.schedules import SCHEDULES, find_schedule
+from hemline.train.recipes.optimizers import OPTIMIZERS, find_optimizer
+from hemline.train.recipes.schedules import SCHEDULES, find_schedule
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "mixed_bfloat16"),

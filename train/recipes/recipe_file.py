@@ -13,7 +13,7 @@ from hemline.card import Card, Scalar
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
 from hemline.schema import load
 from hemline.train.checkpoint import CARD_NAME, is_checkpoint
-from hemline.train.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hemline.errors import UnknownNameError, UsageError
-from hemline.train.design import Design
+from hemline.train.nets.design import Design
 
 if TYPE_CHECKING:
     import keras
@@ -42,38 +42,38 @@ MODELS: dict[str, ModelRow] = _rows(
     ModelRow(
         name="hem-50k",
         summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
-        build="hemline.train.hem:build_hem_50k",
+        build="hemline.train.nets.hem:build_hem_50k",
         recipe="fast",
     ),
     ModelRow(
         name="mlp",
         summary="one hidden layer of 32 units",
-        build="hemline.train.presets:build_mlp",
+        build="hemline.train.nets.presets:build_mlp",
         recipe="plain",
     ),
     ModelRow(
         name="cnn",
         summary="three convolutions with max pooling and dropout, a hidden layer",
-        build="hemline.train.presets:build_cnn",
+        build="hemline.train.nets.presets:build_cnn",
         recipe="plateau",
     ),
     ModelRow(
         name="deep-cnn",
         summary="five convolutions with batch normalization and dropout, two hidden layers",
-        build="hemline.train.presets:build_deep_cnn",
+        build="hemline.train.nets.presets:build_deep_cnn",
         recipe="plateau",
     ),
     ModelRow(
         name="mobilenetv2",
         summary="MobileNetV2 with 0.35 of its channels",
-        build="hemline.train.transfer:build_mobilenetv2",
+        build="hemline.train.nets.transfer:build_mobilenetv2",
         recipe="scratch",
         transfer_recipe="transfer",
     ),
     ModelRow(
         name="vgg16",
         summary="VGG16 with a new top",
-        build="hemline.train.transfer:build_vgg16",
+        build="hemline.train.nets.transfer:build_vgg16",
         recipe="scratch",
         transfer_recipe="transfer",
         widens=False,
@@ -81,7 +81,7 @@ MODELS: dict[str, ModelRow] = _rows(
     ModelRow(
         name="resnet50",
         summary="ResNet50 with a new top",
-        build="hemline.train.transfer:build_resnet50",
+        build="hemline.train.nets.transfer:build_resnet50",
         recipe="scratch",
         transfer_recipe="transfer",
         widens=False,

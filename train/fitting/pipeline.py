@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hemline.train.augmentation import augment, mix
-from hemline.train.recipe import Recipe
-from hemline.train.split import Pixels, TrainingData, split_images
+from hemline.train.fitting.augmentation import augment, mix
+from hemline.train.fitting.split import Pixels, TrainingData, split_images
+from hemline.train.recipes.recipe import Recipe
 
 __all__ = [
     "Epochs",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hemline.train.recipe import Recipe
+from hemline.train.recipes.recipe import Recipe
 
 _OWN = "Options"
 

@@ -18,16 +18,22 @@ import tensorflow as tf
 
 from hemline.card import Epoch
 from hemline.errors import DivergenceError, HemlineError
-from hemline.train.design import Design
-from hemline.train.distillation import Student, open_teachers
 from hemline.train.evaluation import Predictor
-from hemline.train.models import ModelRow, build_model
-from hemline.train.normalization import with_fused_normalization
-from hemline.train.phases import Phase, phases
-from hemline.train.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
-from hemline.train.progress import Kept, Progress, read_progress, restore_weights, save_progress
-from hemline.train.recipe import Recipe
-from hemline.train.schedules import best_epoch, is_over, plateau_factor
+from hemline.train.fitting.distillation import Student, open_teachers
+from hemline.train.fitting.phases import Phase, phases
+from hemline.train.fitting.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
+from hemline.train.fitting.progress import (
+    Kept,
+    Progress,
+    read_progress,
+    restore_weights,
+    save_progress,
+)
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import ModelRow, build_model
+from hemline.train.nets.normalization import with_fused_normalization
+from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.schedules import best_epoch, is_over, plateau_factor
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from hemline.console import quiet
 from hemline.errors import DataError, FetchError, FileFormatError, UnknownNameError, UsageError
 from hemline.fetch import STALL_SECONDS, reach
 from hemline.train.checkpoint import MODEL_NAME, is_checkpoint
-from hemline.train.models import ModelRow
+from hemline.train.nets.models import ModelRow
 from hemline.train.tensorflow import quiet_keras
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def published(model: ModelRow) -> Published:
 
 
 def _mobilenetv2(applications: ModuleType) -> Published:
-    from hemline.train.transfer import ALPHA
+    from hemline.train.nets.transfer import ALPHA
 
     base = sys.modules[applications.MobileNetV2.__module__].BASE_WEIGHT_PATH
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{ALPHA}_224_no_top.h5"

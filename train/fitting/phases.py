@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import keras
 import tensorflow as tf
 
-from hemline.train.optimizers import build_optimizer
-from hemline.train.recipe import Recipe
-from hemline.train.schedules import build_schedule
-from hemline.train.transfer import freeze
+from hemline.train.nets.transfer import freeze
+from hemline.train.recipes.optimizers import build_optimizer
+from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.schedules import build_schedule
 
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 10, 64
 
