@@ -15,14 +15,9 @@ import numpy.typing as npt
 from hemline.files import replacing
 
 # Okabe & Ito's palette, told apart by colour-blind readers
-BLUE, ORANGE, GREEN, PURPLE, SKY, RED = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-)
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
+# the palette's own, vermilion, is taken for orange; what is red has a mark of its own too
+RED = "#C62828"
 GRAY = "#666666"
 _DPI = 150
 _HEADING, _FOOT = 0.5, 0.06  # inches above and below every picture

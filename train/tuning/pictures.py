@@ -178,6 +178,8 @@ def _panel(
     else:
         places = [each.values[field] for each in seen]  # type: ignore[misc]
         axes.set_xscale(dimension.scale)
+        if dimension.scale == "linear" and all(isinstance(place, int) for place in places):
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.margins(x=0.06)
     _dots(axes, seen, view, places)
     if best is not None:
