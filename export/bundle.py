@@ -175,7 +175,7 @@ class _Maker:
             claims=scheme.claims,
             temperature=self._card.temperature,
             unknown_threshold=self._card.unknown_threshold,
-            tolerance=bound.share * float(np.abs(logits).max()),
+            tolerance=bound.bound(float(np.abs(logits).max())),
             test_vectors=self._card.test_vectors,
             parent_sha256=self._card.checkpoint_sha256,
             calibration_sha256=self._calibration.sha256 if scheme.calibrated else None,

@@ -18,6 +18,9 @@ fp16   Weights are rounded to 11 significant bits: each by at most 2⁻¹¹. A l
        This cannot prove a file right, but a corrupt one is off by R itself, and agreement bounds
        the rest.
 
+Where a barely trained net's logits are small, R says little of the values that cancelled in them:
+the 8-bit bound is never below 0.25. Such an error moves a probability by 0.125 at most (as below).
+
 An embedding is held to the same share, of its own largest value: it lies one layer before the
 logits.
 """
@@ -29,6 +32,7 @@ from dataclasses import dataclass
 
 _EIGHT_BIT_RMS = 8 / (255 * math.sqrt(12))
 _LARGEST_OF_MANY = 4.4
+_LEAST = 0.25  # see above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +41,16 @@ class Tolerance:
 
     share: largest difference of a logit, as a share of the largest |logit|.
     agreement: least share of test images with the same label as the Keras model, 0 … 1.
+    least: what a difference may be in any case, where all logits are small.
     """
 
     share: float
     agreement: float
+    least: float = 0.0
+
+    def bound(self, largest_logit: float) -> float:
+        """Return the largest difference of a logit that is right, by the largest |logit|."""
+        return max(self.share * largest_logit, self.least)
 
 
 def tolerance_of(scheme: str, weighted_layers: int) -> Tolerance:
@@ -53,7 +63,7 @@ def tolerance_of(scheme: str, weighted_layers: int) -> Tolerance:
     # Labels change where two logits lie within the error; a well-trained model decides nearly all
     # images by more. Under 90 % the file answers another question than the model.
     eight_bit = 2 * _LARGEST_OF_MANY * _EIGHT_BIT_RMS * math.sqrt(2 * layers)
-    return Tolerance(share=min(eight_bit, 0.5), agreement=0.90)
+    return Tolerance(share=min(eight_bit, 0.5), agreement=0.90, least=_LEAST)
 
 
 def share_between_runtimes(weighted_layers: int, *, eight_bit: bool) -> float:

@@ -16,6 +16,7 @@ from hemline.errors import BusyError, FileFormatError, HemlineError
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = ".hemline-partial-"  # in the name of a file that is being written
+_LOCK = ".lock"
 _NUMBERS = r"\[\s[-+.,\seE\d]+\]"
 _UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads
 os.umask(_UMASK)
@@ -110,26 +111,57 @@ def fingerprint(document: Any) -> str:
 def locked(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process alone; raise BusyError when another one holds it.
 
-    What a killed process left half-written in there is removed.
+    What a killed process left half-written in there is removed, and a folder that was made for
+    nothing, because the block failed before it wrote anything.
     """
+    made = not folder.exists()
+    with _lock(folder):
+        _remove_partial(folder)
+        try:
+            yield
+        finally:
+            if made:
+                _remove_unused(folder)
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
     import fcntl  # here, because a device that only classifies need not have it
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / ".lock").open("a")
-    except OSError as error:
-        raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
-    with stream:
+    path = folder / _LOCK
+    while True:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a")
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise HemlineError(f"cannot lock {folder}: {reason_of(error)}") from error
-            raise BusyError(
-                f"another hemline command works in {folder}: wait for it, or name another folder"
-            ) from error
-        _remove_partial(folder)
-        yield
+            raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise HemlineError(f"cannot lock {folder}: {reason_of(error)}") from error
+                raise BusyError(
+                    f"another hemline command works in {folder}: wait for it, or name another "
+                    "folder"
+                ) from error
+            if _is_at(path, stream.fileno()):  # else its folder was removed since it was opened
+                yield
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except OSError:
+        return False
+
+
+def _remove_unused(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # somebody else has put something there
+        if [each.name for each in folder.iterdir()] == [_LOCK]:
+            (folder / _LOCK).unlink()
+            folder.rmdir()
 
 
 def _remove_partial(folder: Path) -> None:

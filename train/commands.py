@@ -17,9 +17,10 @@ from hemline.console import data_option, quiet, say
 from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions, load_images
+from hemline.own_data.reading import counted
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.nets.models import MODELS, ModelRow, find_model
-from hemline.train.own_data import named_after, parts_line, spared
+from hemline.train.own_data import in_steps, named_after, parts_line, spared
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
@@ -28,6 +29,7 @@ from hemline.train.request import TrainRequest
 log = logging.getLogger(__name__)
 
 
+_FOR_TEACHERS = {"distillation", "distillation_temperature"}
 _MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.values())
 
 
@@ -104,6 +106,8 @@ def train(
     file = weights_file(row, weights)
     name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))
     changes = {key: value for key, value in given.items() if value is not None}
+    if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
+        raise UsageError(f"{useless[0]} is for --teacher, and there is none: leave it out")
     folder = output or Path("checkpoints") / named_after(row, data)
     if is_checkpoint(folder) and not force:
         raise UsageError(f"{folder} holds a finished checkpoint: use --force or another --output")
@@ -121,6 +125,8 @@ def train(
         images = load_images(dataset, data)
         if "validation" not in changes:
             request = replace(request, recipe=spared(request.recipe, images))
+        if "batch" not in changes:
+            request = replace(request, recipe=in_steps(request.recipe, images))
         card = run_training(request, images, tensorboard=tensorboard)
     click.echo(summary(card, folder))
 
@@ -142,17 +148,20 @@ def own_recipe(model: ModelRow, *, pretrained: bool) -> str:
 
 def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | None = None) -> Card:
     """Train with progress on stderr, and return the card."""
-    model = request.model
+    model, recipe = request.model, request.recipe
+    from hemline.train.fitting.split import require_room
+
+    require_room(images, validation=recipe.validation, limit=recipe.limit or None)
     say(
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
         f"{request.recipe_name}, seed {request.seed}"
     )
     if images.dataset.is_own:
-        say(parts_line(images, request.recipe))
+        say(parts_line(images, recipe))
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    if request.recipe.flip and not images.dataset.may_flip:
+    if recipe.flip and not images.dataset.may_flip:
         log.warning(
             "the recipe flips images, and one of %s flipped left to right is another one: use "
             "--no-flip",
@@ -162,7 +171,7 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
     from hemline.train.training import train as train_model
 
     with contextlib.ExitStack() as stack:
-        printer = stack.enter_context(_EpochPrinter(request.recipe.epochs))
+        printer = stack.enter_context(_EpochPrinter(recipe.epochs))
         listeners: list[Callable[[Epoch, int], None]] = [printer]
         if tensorboard is not None:
             listeners.append(stack.enter_context(contextlib.closing(EpochLog(tensorboard))))
@@ -199,10 +208,16 @@ def summary(card: Card, folder: Path) -> str:
     """Return one line on a finished training."""
     validation, test = card.score("validation"), card.score("test")
     return (
-        f"{folder}: {card.model}, {card.parameters:,} parameters, {card.macs / 1e6:.1f} M MAC, "
+        f"{folder}: {card.model}, {card.parameters:,} parameters, {card.macs / 1e6:.2g} M MAC, "
         f"validation {100 * validation.accuracy:.2f} %, test {100 * test.accuracy:.2f} %, "
-        f"{len(card.history)} epochs, {card.training_seconds:.0f} s ({card.precision})"
+        f"{counted(len(card.history), 'epoch')}{_kept(card)}, {card.training_seconds:.0f} s "
+        f"({card.precision})"
     )
+
+
+def _kept(card: Card) -> str:
+    """Return which epoch's weights a run with early stopping kept."""
+    return f" (kept: epoch {card.kept_epoch})" if card.kept_epoch else ""
 
 
 class _EpochPrinter:

@@ -11,6 +11,8 @@ from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 
 _PARTS = 5  # at most one of so many is kept apart for validation
+_STEPS = 20  # of an epoch, that few images are parted into: a rate is made for many small steps
+_SMALLEST_BATCH = 8  # what batch normalization can bear
 
 
 def named_after(model: ModelRow, data: FetchOptions) -> str:
@@ -24,6 +26,17 @@ def spared(recipe: Recipe, images: Images) -> Recipe:
     return replace(recipe, validation=max(1, min(recipe.validation, spare)))
 
 
+def in_steps(recipe: Recipe, images: Images) -> Recipe:
+    """Return a recipe whose batches are small enough for few images of the user's own.
+
+    A hundred images in one batch are one step an epoch, and nothing is learned in 24 of them.
+    """
+    if not images.dataset.is_own:
+        return recipe
+    count = _used(recipe, images) - recipe.validation
+    return replace(recipe, batch=min(recipe.batch, max(_SMALLEST_BATCH, count // _STEPS)))
+
+
 def parts_line(images: Images, recipe: Recipe) -> str:
     """Return one line on the user's own images: how many, of what, and how they are parted."""
     _, height, width, channels = images.train_images.shape
@@ -32,7 +45,8 @@ def parts_line(images: Images, recipe: Recipe) -> str:
     return (
         f"{len(images.dataset.labels)} classes, {height} × {width} {colour}: "
         f"{_used(recipe, images) - recipe.validation:,} images to train on, {recipe.validation:,} "
-        f"for validation, {len(images.test_images):,} for test ({drawn})"
+        f"for validation, {len(images.test_images):,} for test ({drawn}), in batches of "
+        f"{recipe.batch}"
     )
 
 

@@ -236,7 +236,7 @@ class TestOnABoard:
             monkeypatch.setenv(name, "http://127.0.0.1:9")  # the port that discards
         with pytest.raises(HemlineError, match=r"apt-get failed \(Failed to fetch .*refused"):
             EmulatedDevice("pi4").open("litert", "2.3.0")
-        assert [path.name for path in (tmp_path / "hemline" / "emulated").iterdir()] == [".lock"]
+        assert not (tmp_path / "hemline" / "emulated").exists()
 
 
 def test_an_unknown_board_gets_the_nearest_name() -> None:

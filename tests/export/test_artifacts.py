@@ -244,3 +244,11 @@ def test_tolerances_grow_with_depth_and_coarseness() -> None:
 def test_a_manifest_survives_the_disk(bundle: Path, manifest: Manifest, tmp_path: Path) -> None:
     schema.save(tmp_path / "m.json", manifest)
     assert schema.load(Manifest, tmp_path / "m.json") == manifest
+
+
+def test_small_logits_do_not_make_the_8_bit_bound_smaller_than_harmless() -> None:
+    """A net that has hardly learned has logits of 0.5 that terms of several cancelled to."""
+    int8, fp32 = tolerance_of("int8", 2), tolerance_of("fp32", 2)
+    assert int8.bound(0.5) == 0.25
+    assert int8.bound(20.0) == int8.share * 20.0 > 1
+    assert fp32.bound(0.5) == fp32.share * 0.5

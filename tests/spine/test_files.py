@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,40 @@ def test_a_folder_held_by_another_process_is_refused(tmp_path: Path) -> None:
         child.communicate("")
     with files.locked(tmp_path):
         pass  # free again
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path: Path) -> None:
+    def work(folder: Path, *names: str) -> None:
+        with files.locked(folder):
+            for name in names:
+                (folder / name).touch()
+            raise OSError("the work failed")
+
+    for folder, names in ((tmp_path / "new", ()), (tmp_path / "kept", ("a",)), (tmp_path, ())):
+        with pytest.raises(OSError, match="the work failed"):
+            work(folder, *names)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".lock"}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"a", ".lock"}
+
+
+def test_a_lock_whose_folder_was_removed_meanwhile_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    folder, real, seen = tmp_path / "folder", fcntl.flock, []
+
+    def flock(stream: Any, operation: int) -> None:
+        if not seen:  # as another process would do on its way out
+            (folder / ".lock").unlink()
+            folder.rmdir()
+        seen.append(stream)
+        real(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with files.locked(folder):
+        assert os.path.samestat(os.fstat(seen[-1].fileno()), (folder / ".lock").stat())
+    assert len(seen) == 2
 
 
 def test_equal_values_have_equal_fingerprints_in_any_order() -> None:

@@ -59,7 +59,10 @@ def test_the_loss_is_the_one_of_the_paper(
     tiny_model: Any,
     small_data: TrainingData,
 ) -> None:
-    """Hinton et al. (2015), section 2; several teachers are averaged (their section 5)."""
+    """Hinton et al. (2015), section 2, less what the teachers' answers alone amount to.
+
+    Several teachers are averaged (their section 5).
+    """
     import keras
 
     images = small_data.train_images[:20].astype(np.float32)
@@ -71,11 +74,27 @@ def test_the_loss_is_the_one_of_the_paper(
 
     models = [keras.models.load_model(folder / MODEL_NAME) for folder in teachers[:count]]
     soft = [softmax(np.asarray(model(images)) / TEMPERATURE, axis=1) for model in models]
-    theirs = -(np.mean(soft, axis=0) * log_softmax(logits / TEMPERATURE, axis=1)).sum(axis=1)
+    soft_mean = np.mean(soft, axis=0)
+    theirs = (soft_mean * (np.log(soft_mean) - log_softmax(logits / TEMPERATURE, axis=1))).sum(1)
     own = -((0.9 * targets + 0.1 / 4) * log_softmax(logits, axis=1)).sum(axis=1)
     blended = (1 - SHARE) * own + SHARE * TEMPERATURE**2 * theirs
     expected = (blended * (1 if weights is None else weights)).mean()
-    assert found == pytest.approx(expected, rel=1e-5)
+    # the difference of two sums of about 1, times 16: 16 · 2^-23 · 10
+    assert found == pytest.approx(expected, rel=1e-5, abs=2e-5)
+
+
+def test_a_student_that_answers_as_its_teacher_has_no_distance(
+    teachers: tuple[Path, ...], tiny_model: Any, small_data: TrainingData
+) -> None:
+    import keras
+
+    images = small_data.train_images[:20].astype(np.float32)
+    targets = np.eye(4, dtype=np.float32)[small_data.train_labels[:20]]
+    student = student_of(teachers[:1], tiny_model, smoothing=0.0)
+    logits = np.asarray(keras.models.load_model(teachers[0] / MODEL_NAME)(images))
+    own = -(targets * log_softmax(logits, axis=1)).sum(axis=1).mean()
+    found = float(student.compute_loss(images, targets, logits))
+    assert found == pytest.approx((1 - SHARE) * own, abs=2e-5)
 
 
 def test_a_teacher_is_neither_trained_nor_counted_nor_saved(
@@ -177,6 +196,6 @@ def test_a_command_trains_with_a_teacher_and_tells_it_in_the_card(
         train("-o", "teacher", "--teacher", "./teacher", "--force")
     with pytest.raises(UsageError, match="trained on another split"):
         train("-o", "other", "--teacher", "teacher", "--limit", "700")
-    with pytest.raises(FileFormatError, match="nowhere is no checkpoint"):
+    with pytest.raises(FileFormatError, match="nowhere does not exist: name a folder"):
         train("-o", "other", "--teacher", "nowhere")
     assert read_card(Path("teacher")) == teacher

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ from hemline.own_data.reading import Reading
 from hemline.pictures.images import read_image
 from hemline.stamp import read_stamped
 from hemline.train.checkpoint import read_card
+from hemline.train.evaluating.images import DataSource
 from hemline.train.fitting.split import split_images
-from hemline.train.own_data import spared
+from hemline.train.own_data import in_steps, spared
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.trained_data import require_trained_on, trained_images
 
@@ -94,6 +96,43 @@ def test_at_most_a_fifth_is_kept_for_validation(images: Images) -> None:
     assert spared(Recipe(validation=100), images).validation == 100
     assert spared(Recipe(limit=200), images).validation == 40
     assert spared(Recipe(limit=3), images).validation == 1
+
+
+def test_few_own_images_go_in_small_batches(images: Images) -> None:
+    own = replace(images, dataset=replace(images.dataset, files=()))  # 800 of them
+    recipe = RECIPES["fast"]
+    assert in_steps(replace(recipe, validation=160), own).batch == 32
+    assert in_steps(replace(recipe, validation=40, limit=200), own).batch == 8
+    assert in_steps(replace(recipe, validation=20, limit=60), own).batch == 8, "no smaller ones"
+    assert in_steps(Recipe(batch=4, validation=160), own).batch == 4, "a smaller one stays"
+    assert in_steps(recipe, images) == recipe, "published data: the recipe was made for it"
+
+
+def test_an_option_for_teachers_needs_one(folder: Path) -> None:
+    result = invoke("train", "mlp", "--data", folder, "--distillation", "0.5")
+    assert isinstance(result.exception, UsageError)
+    assert "distillation is for --teacher, and there is none" in str(result.exception)
+
+
+def test_a_checkpoint_is_evaluated_on_own_images_as_they_were_read_for_training(
+    trained: Path, folder: Path, tmp_path: Path
+) -> None:
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    (moved / "red" / "broken.png").write_text("no image")
+    result = invoke("evaluate", trained, "--data", moved, "--json")
+    assert result.exit_code == 0, result.output
+    assert "was trained on other" not in result.output
+
+
+def test_numbered_classes_have_the_names_of_the_checkpoint(images: Images, tmp_path: Path) -> None:
+    """The names were given for training; the array itself still has none."""
+    path = tmp_path / "numbered.npz"
+    labels = images.train_labels[:200] % 3
+    np.savez(path, x=images.train_images[:200], y=labels)
+    source = DataSource(FetchOptions(folder=path))
+    assert source.load("numbered", (28, 28, 1), ("a", "b", "c")).dataset.labels == ("a", "b", "c")
+    four = source.load("numbered", (28, 28, 1), ("a", "b", "c", "d"))
+    assert four.dataset.labels == ("0", "1", "2"), "what does not fit is told by the caller"
 
 
 def test_a_number_that_is_given_counts(folder: Path, tmp_path: Path) -> None:

@@ -68,7 +68,9 @@ class ArtifactSubject:
         known = self._manifest
         if known is not None and data.options.folder is None:
             return self._split_of_bundle(known, name)
-        images = data.load(self._dataset(data) if known is None else known.dataset, self.shape)
+        images = data.load(
+            self._dataset(data) if known is None else known.dataset, self.shape, self.labels
+        )
         if known is not None and images.sha256 == known.data_sha256:
             return self._split_of_bundle(known, name)
         if name != "test":

@@ -58,7 +58,7 @@ class CheckpointSubject:
         Raises DataError when the classes or sizes are others, and when the validation images of the
         training are not in the data.
         """
-        images = data.load(self.card.dataset, self.shape)
+        images = data.load(self.card.dataset, self.shape, self.labels)
         self._require_fitting(images)
         notes: tuple[str, ...] = ()
         if images.sha256 != self.card.data_sha256:

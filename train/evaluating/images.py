@@ -58,10 +58,12 @@ class DataSource:
         self.options = options
         self.load = functools.cache(self._load)
 
-    def _load(self, name: str, shape: tuple[int, int, int]) -> Images:
-        """Return a data set's arrays; own images are brought to `shape` (height, width, channels).
+    def _load(self, name: str, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
+        """Return a data set's arrays, own images as they were read for training.
 
-        Raises DataError when they are not to be had.
+        They are brought to `shape` (height, width, channels); an array's numbered classes have the
+        names `labels`, and broken files that were left out then are so again. Raises DataError when
+        they are not to be had.
         """
         if self.options.folder is None and name not in DATASETS:
             raise UsageError(
@@ -69,7 +71,16 @@ class DataSource:
                 "with --data"
             )
         asked = self.options.reading
-        reading = replace(asked, size=asked.size or shape[:2], channels=asked.channels or shape[2])
+        reading = replace(
+            asked,
+            size=asked.size or shape[:2],
+            channels=asked.channels or shape[2],
+            skip_broken=True,  # others than those then are another hash, which is told
+        )
         # where the user's folder holds own images, the name does not matter
         known = name if name in DATASETS else next(iter(DATASETS))
-        return load_images(known, replace(self.options, reading=reading))
+        images = load_images(known, replace(self.options, reading=reading))
+        numbers = tuple(map(str, range(len(labels))))
+        if images.dataset.is_own and asked.labels is None and images.dataset.labels == numbers:
+            return replace(images, dataset=replace(images.dataset, labels=labels))
+        return images

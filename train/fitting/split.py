@@ -28,15 +28,23 @@ class TrainingData:
     split: Split
 
 
+def require_room(images: Images, *, validation: int, limit: int | None = None) -> int:
+    """Return how many of the training images are used; raise DataError for too few to part."""
+    total = min(limit or len(images.train_images), len(images.train_images))
+    classes = len(images.dataset.labels)
+    if not classes <= validation < total:
+        why = "none are left to train on" if validation >= total else f"there are {classes} classes"
+        raise DataError(f"{validation} validation images cannot be taken from {total}: {why}")
+    return total
+
+
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
     """Keep `validation` of the first `limit` training images apart, stratified by class.
 
     Raises DataError when there are too few images for that, or none of a class.
     """
-    total = len(images.train_images) if limit is None else min(limit, len(images.train_images))
+    total = require_room(images, validation=validation, limit=limit)
     labels = images.dataset.labels
-    if not len(labels) <= validation < total:
-        raise DataError(f"{validation} validation images cannot be taken from {total}")
     counts = np.bincount(images.train_labels[:total], minlength=len(labels))
     if without := [label for label, count in zip(labels, counts, strict=True) if not count]:
         raise DataError(

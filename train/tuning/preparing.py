@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hemline.dataset import Images
 from hemline.errors import UsageError
 from hemline.files import sha256_of
 from hemline.train.nets.models import ModelRow
-from hemline.train.own_data import spared
+from hemline.train.own_data import in_steps, spared
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.space import (
@@ -48,6 +48,7 @@ class TuneRequest:
 
 def prepare(request: TuneRequest, images: Images) -> Search:
     """Return the search; raises UsageError for one that cannot work."""
+    request = replace(request, recipe=in_steps(request.recipe, images))
     space, trial = space_of(request, images), _trial_recipe(request, images)
     require_possible(space, trial)
     return Search(
