@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hemline.statistics import paired_drop
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
+_LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
 _LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
 
 
@@ -112,11 +114,10 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     values = [tuple(point) for line in bars for point in line.get_xydata()]
     values += [_xy(row) for row in rows]
     fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
-    lowest, highest = min(keras, *(y for _, y in values)), max(keras, *(y for _, y in values))
-    room = max(highest - lowest, 0.1)
     axes.set_xscale("log")
     axes.set_xlim(fastest / 1.8, slowest * 1.6)  # room for the Keras label on the left
-    axes.set_ylim(lowest - 0.15 * room, highest + 0.15 * room)
+    shown = [keras, *(y for _, y in values)]
+    axes.set_ylim(*accuracy_limits(shown, comparison.keras_test.images))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -128,13 +129,24 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
         axes.spines[side].set_visible(False)
 
 
+def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
+    """Return the lower and upper end of an axis for accuracies of so many images, in percent."""
+    lowest, highest = min(values), max(values)
+    least = max(_LEAST_SPAN, 100 / images)  # one image is the least that can differ
+    missing = max(0.0, least - (highest - lowest)) / 2
+    room = missing + 0.15 * max(least, highest - lowest)
+    return lowest - room, highest + room
+
+
 def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
 
     host = comparison.host
-    machine = f"{host.processor}, {host.cores} cores" if host else ""
+    machine = f"{host.processor}, {host.cores} cores, " if host else ""
+    images = f"{comparison.keras_test.images:,} test images"
     figure.suptitle(f"{comparison.model}: accuracy against latency", x=0.02, ha="left", fontsize=13)
-    axes.set_title(f"{machine}, {comparison.dates[1]}", loc="left", fontsize=9, color="#666666")
+    told = f"{machine}{comparison.dates[1]}, {images}"
+    axes.set_title(told, loc="left", fontsize=9, color="#666666")
     handles = [
         Line2D(
             [],

@@ -8,7 +8,7 @@ from hemline.bench.comparison import Comparison, Row, drop_points
 from hemline.manifest import Manifest
 from hemline.specs import version_key
 from hemline.statistics import wilson
-from hemline.tables import Table
+from hemline.tables import Table, signed
 
 
 def bundle_table(comparison: Comparison) -> Table:
@@ -30,7 +30,7 @@ def bundle_table(comparison: Comparison) -> Table:
                 artifact,
                 f"{rows[0].cell.size_bytes / 1000:.1f} kB",
                 _span([_accuracy(r, keras.images) for r in rows]),
-                _span([f"{drop_points(r.test):+.2f}" for r in rows]),
+                _span([signed(drop_points(r.test)) for r in rows]),
                 _span([_percent(r.test.agreement, r.test.images) for r in rows]),
                 *(_latency_in(rows, *version) for version in versions),
             )
@@ -97,7 +97,7 @@ def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -
         f"{cell.runtime} {cell.runtime_version}",
         f"{cell.size_bytes / 1000:.1f} kB",
         f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
-        f"{drop_points(row.test):+.2f}",
+        signed(drop_points(row.test)),
         _percent(row.test.agreement, row.test.images),
         *(
             _microseconds(getattr(latency, name, None))

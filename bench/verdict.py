@@ -8,6 +8,7 @@ import numpy.typing as npt
 from hemline.bench.comparison import Comparison, Row, candidates, right
 from hemline.budget import Budget, Candidate, choose, over_budget
 from hemline.statistics import paired_drop
+from hemline.tables import signed
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Candidate:
@@ -29,8 +30,8 @@ def explain(
     )
     reasons = [
         headline,
-        f"It changes accuracy by {-drop:+.2f} ± {margin:.2f} points on test (paired, 95 %) and by "
-        f"{-chosen.drop_points:+.2f} on validation, where it was chosen.",
+        f"It changes accuracy by {signed(-drop)} ± {margin:.2f} points on test (paired, 95 %) "
+        f"and by {signed(-chosen.drop_points)} on validation, where it was chosen.",
     ]
     reasons += against
     for other in candidates(comparison):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from hemline.class_names import parse_labels
 from hemline.errors import HemlineError, UsageError
@@ -51,9 +52,21 @@ def _image_size(
     return sides[0], sides[-1]
 
 
+class _DataOption(click.Option):
+    """An option that names its variable in an error only where the value came from there."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return how an error names the option."""
+        source = None if ctx is None else ctx.get_parameter_source(self.name or "")
+        if source is ParameterSource.ENVIRONMENT:
+            return super().get_error_hint(ctx)
+        return click.Parameter.get_error_hint(self, ctx)
+
+
 _DATA_OPTIONS = (
     click.option(
         "--data",
+        cls=_DataOption,
         type=click.Path(path_type=Path, exists=True),
         envvar="HEMLINE_DATA",
         show_envvar=True,

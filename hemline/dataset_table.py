@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hemline.dataset import find_dataset
 from hemline.dataset_comparison import DatasetComparison
 from hemline.dataset_outcomes import Outcome, error_ratios, outcomes
-from hemline.tables import Table
+from hemline.tables import Table, macs_text
 
 
 def comparison_table(comparison: DatasetComparison) -> Table:
@@ -29,7 +29,7 @@ def finding_lines(comparison: DatasetComparison) -> list[str]:
     found = {each.name: each for each in outcomes(comparison)}
     ratios = [
         f"{each.ratio:.1f} × as many errors on {found[each.name].title} as on "
-        f"{found[each.reference].title} (95 % interval of the log ratio: {each.low:.1f} … "
+        f"{found[each.reference].title} (95 % interval by the log ratio: {each.low:.1f} … "
         f"{each.high:.1f})"
         for each in error_ratios(comparison)
     ]
@@ -48,8 +48,8 @@ def conditions_lines(comparison: DatasetComparison) -> list[str]:
     images = dict.fromkeys(f"{run.train_images:,}" for run in runs)
     flips = ", without flips" if comparison.without_flips else ""
     lines = [
-        f"{comparison.model}, {comparison.parameters:,} parameters, {comparison.macs / 1e6:.1f} M "
-        f"MAC; recipe {comparison.recipe}{flips}; seed{'s' if len(seeds) > 1 else ''} "
+        f"{comparison.model}, {comparison.parameters:,} parameters, {macs_text(comparison.macs)}; "
+        f"recipe {comparison.recipe}{flips}; seed{'s' if len(seeds) > 1 else ''} "
         f"{', '.join(map(str, seeds))}; {' and '.join(images)} training images; "
         f"{' and '.join(dict.fromkeys(run.precision for run in runs))}; "
         f"{' and '.join(dict.fromkeys(run.host for run in runs))}; {comparison.created[:10]}"

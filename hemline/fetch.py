@@ -141,16 +141,28 @@ def _decoded(options: FetchOptions) -> Path | None:
 
 def _from_user(dataset: Dataset, folder: Path) -> Images:
     contents = _read_folder(dataset, folder)
-    verified = True
-    for file in dataset.files:
-        digest = hashlib.sha256(contents[file.role]).hexdigest()
-        known = _known_as(digest)
-        if known not in (None, f"{dataset.title} {file.name}"):
-            raise DataError(f"{folder}/{file.name} is really {known}: put the right file there")
-        verified = verified and digest == file.sha256
+    digests = {file: hashlib.sha256(contents[file.role]).hexdigest() for file in dataset.files}
+    _require_no_others(dataset, folder, digests)
+    verified = all(digest == file.sha256 for file, digest in digests.items())
     if not verified:
         log.warning("%s holds unverified files: not the official %s", folder, dataset.title)
     return assemble(dataset, contents, source=str(folder), verified=verified)
+
+
+def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, str]) -> None:
+    """Raise DataError for official files of another data set, or in each other's place."""
+    found = {file: _known(digest) for file, digest in digests.items()}
+    others = {known[0].name: known[0] for known in found.values() if known is not None}
+    if len(others) == 1 and dataset.name not in others:
+        (other,) = others.values()
+        raise DataError(
+            f"{folder} holds {other.title}, not {dataset.title}: name another folder, or ask for "
+            f"{other.title} (--dataset {other.name}, where a command has that option)"
+        )
+    for file, known in found.items():
+        if known is not None and (known[0].name, known[1].name) != (dataset.name, file.name):
+            what = f"{known[0].title} {known[1].name}"
+            raise DataError(f"{folder}/{file.name} is really {what}: put the right file there")
 
 
 def _from_verified(dataset: Dataset, contents: dict[Role, bytes], title: str) -> Images:
@@ -163,16 +175,21 @@ def _require_hash(file: DataFile, content: bytes, where: str) -> None:
     digest = hashlib.sha256(content).hexdigest()
     if digest == file.sha256:
         return
-    known = _known_as(digest)
-    what = f"is {known}" if known else f"has SHA-256 {digest[:12]}… instead of {file.sha256[:12]}…"
+    known = _known(digest)
+    what = (
+        f"is {known[0].title} {known[1].name}"
+        if known
+        else f"has SHA-256 {digest[:12]}… instead of {file.sha256[:12]}…"
+    )
     raise DataError(f"{file.name} from {where} {what}")
 
 
-def _known_as(digest: str) -> str | None:
+def _known(digest: str) -> tuple[Dataset, DataFile] | None:
+    """Return the official file with this SHA-256, and its data set."""
     for dataset in DATASETS.values():
         for file in dataset.files:
             if file.sha256 == digest:
-                return f"{dataset.title} {file.name}"
+                return dataset, file
     return None
 
 

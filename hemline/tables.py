@@ -1,4 +1,4 @@
-"""Tables: one list of rows, written as plain text or Markdown."""
+"""Tables: one list of rows, written as plain text or Markdown, and figures as they stand there."""
 
 from __future__ import annotations
 
@@ -33,3 +33,15 @@ def as_markdown(table: Table) -> str:
     rule = tuple("---:" if right else "---" for right in table.numeric)
     lines = (table.columns, rule, *table.rows)
     return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
+
+
+def macs_text(macs: int) -> str:
+    """Return multiply-accumulates in the unit that leaves a figure before the point."""
+    if macs < 1_000:
+        return f"{macs} MAC"
+    return f"{macs / 1e3:.0f} k MAC" if macs < 999_500 else f"{macs / 1e6:.1f} M MAC"
+
+
+def signed(points: float) -> str:
+    """Return points with their sign and two digits; what rounds to zero is +0.00."""
+    return f"{round(points, 2) + 0.0:+.2f}"  # the sum makes 0.0 of -0.0

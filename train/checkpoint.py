@@ -25,6 +25,8 @@ def read_card(folder: Path) -> Card:
 
     Raises FileFormatError when the folder is no checkpoint, or the model was altered.
     """
+    if not folder.exists():
+        raise FileFormatError(f"{folder} does not exist: name a folder that holds a checkpoint")
     if not is_checkpoint(folder):
         raise FileFormatError(f"{folder} is no checkpoint: it has no {CARD_NAME}; train one first")
     card = load(Card, folder / CARD_NAME)

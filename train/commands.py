@@ -18,6 +18,7 @@ from hemline.dataset import DATASETS, Images
 from hemline.errors import HemlineError, UsageError
 from hemline.fetch import FetchOptions, load_images
 from hemline.own_data.reading import counted
+from hemline.tables import macs_text
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.nets.models import MODELS, ModelRow, find_model
 from hemline.train.own_data import in_steps, named_after, parts_line, spared
@@ -208,7 +209,7 @@ def summary(card: Card, folder: Path) -> str:
     """Return one line on a finished training."""
     validation, test = card.score("validation"), card.score("test")
     return (
-        f"{folder}: {card.model}, {card.parameters:,} parameters, {card.macs / 1e6:.2g} M MAC, "
+        f"{folder}: {card.model}, {card.parameters:,} parameters, {macs_text(card.macs)}, "
         f"validation {100 * validation.accuracy:.2f} %, test {100 * test.accuracy:.2f} %, "
         f"{counted(len(card.history), 'epoch')}{_kept(card)}, {card.training_seconds:.0f} s "
         f"({card.precision})"

@@ -19,7 +19,7 @@ from hemline.bench.comparison import Comparison, compare, pareto_front
 from hemline.bench.devices import open_device
 from hemline.bench.measuring import Plan, measure
 from hemline.bench.placement import Box, place
-from hemline.bench.plot import draw
+from hemline.bench.plot import accuracy_limits, draw
 from hemline.bench.table import bundle_table, comparison_table
 from hemline.bench.verdict import explain, recommend
 from hemline.budget import Budget
@@ -123,6 +123,15 @@ def test_the_picture_is_a_png_with_something_on_it(
         assert image.width >= 1000
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
     assert list(tmp_path.iterdir()) == [tmp_path / "a.png"]
+
+
+def test_equal_accuracies_are_not_drawn_far_apart() -> None:
+    low, high = accuracy_limits([93.1, 93.1], 10_000)
+    assert low < 93 < 93.2 < high
+    low, high = accuracy_limits([50.0], 25)  # one image is 4 points
+    assert high - low > 4
+    low, high = accuracy_limits([80.0, 90.0], 10_000)
+    assert (low, high) == pytest.approx((78.5, 91.5))
 
 
 def test_unlike_hosts_share_no_table(records: tuple[Record, ...]) -> None:

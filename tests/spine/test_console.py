@@ -133,6 +133,18 @@ def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -
     assert failed.stderr.count("\n") == 1
 
 
+def test_a_variable_is_blamed_only_for_a_value_that_came_from_it(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    assert "HEMLINE_DATA" not in in_shell("data", "check", "--data", nowhere).stderr
+    told = in_shell("data", "check", HEMLINE_DATA=nowhere).stderr
+    assert "(env var: 'HEMLINE_DATA')" in told
+
+
+def test_bench_tells_where_its_records_are(measured: Path) -> None:
+    last = invoke("bench", measured, "--rounds", "1").stderr.splitlines()[-1]
+    assert last == (f"records: {measured / 'records.jsonl'}; hemline table {measured} shows them")
+
+
 def test_verbose_tells_the_sources_that_were_tried() -> None:
     told = in_shell("-v", "data", "check", "mnist").stderr.splitlines()
     assert told[0].startswith("INFO: cache: no train-images-idx3-ubyte (or .gz) in ")

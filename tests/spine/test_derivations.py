@@ -12,6 +12,7 @@ from hemline.errors import GateError, UsageError
 from hemline.record import Latency
 from hemline.specs import Claim
 from hemline.statistics import paired_drop, summarize, wilson
+from hemline.tables import macs_text, signed
 
 
 def test_percentiles_come_from_all_rounds_and_the_spread_from_their_medians() -> None:
@@ -32,6 +33,28 @@ def test_the_wilson_interval_holds_the_share(total: int, data: st.DataObject) ->
     low, high = wilson(correct, total)
     assert -1e-9 <= low <= correct / total + 1e-9
     assert correct / total - 1e-9 <= high <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("macs", "text"),
+    [
+        (999, "999 MAC"),
+        (25_408, "25 k MAC"),
+        (999_499, "999 k MAC"),
+        (999_500, "1.0 M MAC"),
+        (704_700_000, "704.7 M MAC"),
+    ],
+)
+def test_multiply_accumulates_of_no_model_are_shown_as_zero(macs: int, text: str) -> None:
+    assert macs_text(macs) == text
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [(0.0, "+0.00"), (-0.0, "+0.00"), (-0.004, "+0.00"), (-0.006, "-0.01"), (1.0, "+1.00")],
+)
+def test_points_are_never_a_negative_zero(points: float, text: str) -> None:
+    assert signed(points) == text
 
 
 def test_a_paired_drop_needs_the_same_images() -> None:

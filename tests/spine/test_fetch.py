@@ -202,6 +202,15 @@ def test_swapped_official_files_are_recognised(
         load_images("small", FetchOptions(folder=tmp_path))
 
 
+@pytest.mark.usefixtures("small")
+def test_a_folder_with_another_data_set_is_told_as_such(data_folder: Path) -> None:
+    with pytest.raises(
+        DataError, match="holds Small, not Fashion-MNIST: .*--dataset small"
+    ) as told:
+        load_images("fashion-mnist", FetchOptions(folder=data_folder))
+    assert str(told.value).startswith(str(data_folder))
+
+
 def test_images_against_labels_are_told_apart(data_folder: Path, tmp_path: Path) -> None:
     names = [file.name for file in DATASETS["fashion-mnist"].files]
     for name, other in zip(names, (names[1], names[0], *names[2:]), strict=True):

@@ -307,6 +307,7 @@ def test_the_command_prints_a_table(data_folder: Path) -> None:
     assert run.stdout.count("knn") == 1  # named twice, run once
     assert "85.4 %" in run.stdout
     assert "unverified files" in run.stdout
+    assert "knn: predicting test 100 %" in run.stderr.splitlines()[-1]
 
 
 def test_json_holds_every_field(

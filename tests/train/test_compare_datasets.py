@@ -36,7 +36,7 @@ from hemline.tables import as_text
 from hemline.train import commands as train_commands
 from hemline.train.checkpoint import read_card
 from hemline.train.comparison import checkpoints
-from hemline.train.comparison.picture import draw
+from hemline.train.comparison.picture import draw, ticks_around
 from hemline.train.comparison.running import for_all
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.tensorflow import quiet_keras
@@ -443,3 +443,10 @@ def test_nothing_of_the_picture_is_cut_off(seeds: int, tmp_path: Path) -> None:
     assert border.min() == 255
     assert pixels[:, -3:].min() == 255
     assert (pixels < 128).mean() > 0.005, "something is drawn"
+
+
+def test_the_axis_ends_at_ticks_around_the_classes() -> None:
+    assert ticks_around(0.31, 0.94) == [30, 50, 70, 80, 90, 95]
+    assert ticks_around(0.995, 0.9955) == [99.5, 99.8]
+    assert ticks_around(0, 0.2) == [0, 30]
+    assert ticks_around(0.9995, 1)[-1] == 99.9  # the scale has no tick for none wrong

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from hemline.evaluation_set import load_split
 from hemline.manifest import Manifest, read_manifest
 from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.train.evaluating.commands import REPORT_NAME
+from hemline.train.evaluating.curve_caption import curve_caption
 from hemline.train.evaluating.pictures import PICTURES
-from hemline.train.evaluating.result import Evaluation
+from hemline.train.evaluating.result import Evaluation, Layer
 
 Train = Callable[..., Card]
 
@@ -376,11 +378,55 @@ def test_the_page_is_well_formed_and_begins_with_the_verdict(
     _, page = report
     assert unclosed(page) == []
     verdict = invoke(other, "--data", data_folder).stdout.splitlines()[0]
-    assert f'<p class="verdict">{verdict}.</p>' in page
+    on_one_line = verdict.replace(" %", "\N{NO-BREAK SPACE}%")
+    assert f'<p class="verdict">{on_one_line}.</p>' in page
+    assert not re.search(r"\d %", page)
     before, _, _ = page.partition('class="verdict"')
     assert "<table" not in before
     for label in read_card(other).labels:
         assert f"<td>{label}</td>" in page
+
+
+PLAIN = {"shift": 0, "flip": False, "rotation": 0.0, "zoom": 0.0, "cutout": 0, "erasing": 0.0}
+PLAIN |= {"mixup": 0.0, "label_smoothing": 0.0, "l2": 0.0, "class_weights": "none", "dropout": 0.0}
+DURING = "Training figures are taken during the epoch, while the weights still change"
+LOWER = ": the training accuracy may lie below the validation one"
+
+
+@pytest.mark.parametrize(
+    ("fields", "caption"),
+    [
+        ({}, f"{DURING}."),
+        ({"flip": True}, f"{DURING}, on augmented images{LOWER}, and the training loss above it."),
+        ({"dropout": 0.2}, f"{DURING}, with dropout{LOWER}, and the training loss above it."),
+        (
+            {"label_smoothing": 0.1, "l2": 1e-4},
+            f"{DURING}. The training loss is raised by label smoothing and the penalty of the "
+            "kernels.",
+        ),
+    ],
+)
+def test_the_caption_of_the_curves_says_what_is_true_of_the_recipe(
+    checkpoint: Path, fields: dict[str, Any], caption: str
+) -> None:
+    card = replace(read_card(checkpoint), recipe_fields=PLAIN | fields)
+    assert curve_caption(card, ()) == caption
+
+
+def test_the_dropout_of_the_model_counts_where_the_recipe_leaves_it_open(checkpoint: Path) -> None:
+    card = replace(read_card(checkpoint), recipe_fields=PLAIN | {"dropout": None})
+    layer = Layer(name="drop", kind="Dropout", output=(5,), parameters=0, macs=0)
+    assert "with dropout" in curve_caption(card, (layer,))
+    assert "with dropout" not in curve_caption(card, ())
+
+
+def test_the_loss_of_a_taught_model_is_not_compared(checkpoint: Path) -> None:
+    fields = PLAIN | {"shift": 2, "label_smoothing": 0.1}
+    card = replace(read_card(checkpoint), recipe_fields=fields, teachers=("0" * 64,))
+    caption = curve_caption(card, ())
+    assert f"on augmented images{LOWER}. The training loss also holds" in caption
+    assert "above it" not in caption
+    assert "label smoothing" not in caption
 
 
 def unclosed(page: str) -> list[str]:

@@ -12,7 +12,14 @@ from sklearn.metrics import confusion_matrix as confusion_of
 
 from hemline.schema import from_document, to_document
 from hemline.statistics import wilson
-from hemline.train.evaluating.drawing import fitted, short_labels
+from hemline.train.evaluating.charts import epoch_ticks
+from hemline.train.evaluating.drawing import (
+    Heading,
+    fitted,
+    heading_width,
+    short_labels,
+    text_width,
+)
 from hemline.train.evaluating.galleries import sample, worst
 from hemline.train.evaluating.measures import Answers, answers_of, averaged, result_of
 from hemline.train.evaluating.reliability import BINS, bins_of, calibration_of
@@ -235,3 +242,26 @@ def test_a_text_is_cut_to_the_width_that_is_there() -> None:
     assert cut.endswith("…")
     # a W of 7 points is about 0.1 inches wide
     assert 6 <= len(cut) <= 12
+
+
+def test_a_score_behind_a_name_is_never_cut() -> None:
+    cut = fitted("true: a rather long class name", 7, 1.3, end=" 12 %")
+    assert cut.startswith("true: a r")
+    assert cut.endswith("… 12 %")
+    assert text_width(cut, 7) <= 1.3
+    assert fitted("true: cat", 7, 1.3, end=" 12 %") == "true: cat 12 %"
+    assert fitted("true: cat", 7, 0.1, end=" 12 %") == "12 %"
+
+
+def test_a_heading_is_not_cut_at_the_width_it_asks_for() -> None:
+    heading = Heading(title="Feature maps", subtitle="a long subtitle " * 6)
+    assert fitted(heading.subtitle, 8, heading_width(heading) - 0.16) == heading.subtitle
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 9, 10, 11, 12, 24, 50, 51, 100, 300, 3000])
+def test_the_numbered_epochs_are_real_ones(epochs: int) -> None:
+    ticks = epoch_ticks(1, epochs)
+    assert ticks[0] == 1
+    assert ticks == sorted(set(ticks))
+    assert epochs / 2 <= ticks[-1] <= epochs
+    assert len(ticks) <= 11

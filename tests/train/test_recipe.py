@@ -125,7 +125,7 @@ def test_a_card_with_a_field_of_a_newer_hemline_is_refused(tmp_path: Path) -> No
         ("ema = 1.0", "ema must be from 0 to under 1"),
         ("mixup = -0.1", "mixup must not be negative"),
         ("distillation = 1.5", "distillation is a share: at most 1"),
-        ("epochs = 3\nfrozen_epochs = 3", "frozen_epochs must leave epochs for fine-tuning"),
+        ("epochs = 3\nfrozen_epochs = 3", "frozen_epochs is 3 and epochs 3: no epoch is left"),
         ("base = 'plain'\nweight_decay = 0.1", "adam has no weight_decay: use adamw, or l2"),
         ("shift = [" + "1," * 9000 + "]", "shift must be a whole number, not list"),
         ("base = 'fats'", "unknown recipe 'fats': did you mean 'fast'?"),
@@ -262,6 +262,18 @@ def test_a_recipe_is_printed_as_the_file_that_it_is(tmp_path: Path) -> None:
         assert f"# {heading}\n" in printed
     result = CliRunner().invoke(cli, ["recipe", "platoe"])
     assert isinstance(result.exception, HemlineError)
+
+
+def test_the_lines_that_are_commented_out_are_valid_without_the_sign(tmp_path: Path) -> None:
+    printed = recipe_toml(RECIPES["fast"])
+    assert read_recipe(written(tmp_path, printed)) == RECIPES["fast"]
+    uncommented, count = re.subn(r"^# (?=\w+ = )", "", printed, flags=re.MULTILINE)
+    unset = [name for name, value in RECIPES["fast"].as_fields().items() if value is None]
+    assert count == len(unset)
+    changed = read_recipe(written(tmp_path, uncommented)).as_fields()
+    assert {name for name in unset if changed[name] is None} == set()
+    given = {name: changed[name] for name in unset}
+    assert RECIPES["fast"].with_changes(given).as_fields() == changed
 
 
 def shown(value: Any) -> str:

@@ -89,6 +89,8 @@ def test_a_swapped_model_is_noticed(checkpoint: Path, tmp_path: Path) -> None:
 def test_a_folder_without_a_card_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"is no checkpoint: it has no card\.json"):
         read_card(tmp_path)
+    with pytest.raises(FileFormatError, match="none does not exist: name a folder that holds a"):
+        read_card(tmp_path / "none")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -39,7 +39,7 @@ from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import read_recipe
 from hemline.train.tuning import commands, storage
 from hemline.train.tuning.dimensions import Choices, Range
-from hemline.train.tuning.pictures import draw
+from hemline.train.tuning.pictures import conditions, draw
 from hemline.train.tuning.preparing import TuneRequest, prepare
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.results import Results, TrialResult, results_of, table
@@ -329,7 +329,7 @@ def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
         ({"data_sha256": {}}, "other images"),
         ({"weights_sha256": "0"}, "other pretrained weights"),
         ({"recipe": {**BASE.as_fields(), "batch": 60}}, "recipe with batch 50, not batch 60"),
-        ({"epochs": 3}, "2 epochs, not 3"),
+        ({"epochs": 3}, "epochs 2, not 3"),
         ({"limit": 300}, "limit 0, not 300"),
         ({"validation": 150}, "160 validation images, not 150"),
         ({"seed": 2}, "seed 1, not 2"),
@@ -507,6 +507,15 @@ def test_pictures_show_trials_fields_epochs_and_importances(search: Search, tmp_
         assert min(pixels.shape[:2]) > 200
         coloured = np.ptp(pixels.astype(int), axis=2) > 40  # dots, lines or bars
         assert coloured.mean() > 1e-3, path
+
+
+def test_pictures_tell_the_data_and_how_little_of_it_was_used(search: Search) -> None:
+    few = made_up(replace(search, dataset="fashion-mnist", limit=6000, validation=1200, epochs=1))
+    told = "Fashion-MNIST, limit 6,000 images, 1,200 validation images, 1 epoch, seed"
+    assert conditions(few).startswith(told)
+    own = made_up(replace(search, dataset="mine", limit=0))
+    assert conditions(own).startswith("mine, ")
+    assert "limit" not in conditions(own)
 
 
 def test_pictures_need_trials_and_one_epoch_makes_no_curve(search: Search, tmp_path: Path) -> None:

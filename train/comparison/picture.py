@@ -17,10 +17,12 @@ from hemline.dataset_table import conditions_lines
 from hemline.files import replacing
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito's palette
-_TICKS = (0, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # percent
+_TICKS = (0, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # percent
 _LEAST_ERROR = 5e-4  # a class without mistakes stands here: half an image of 1,000
 _ROW_INCHES = 0.27
+_ROOM = 0.03  # of the axis beside the outermost ticks, powers of ten
 _LINE_LETTERS = 150
+_ABOVE = 0.1  # inches above the heading
 _GRAY = "#666666"
 
 
@@ -30,6 +32,7 @@ def draw(comparison: DatasetComparison, path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     found = outcomes(comparison)
     rows = [len(each.classes) for each in found]
@@ -37,7 +40,7 @@ def draw(comparison: DatasetComparison, path: Path) -> None:
         len(found),
         figsize=(9, 1.9 + sum(rows) * _ROW_INCHES + 0.5 * len(rows)),
         dpi=150,
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(h_pad=_ABOVE),
         sharex=True,
         height_ratios=rows,
     )
@@ -92,11 +95,21 @@ def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
 
 
 def _scale(axes: Any, found: tuple[Outcome, ...]) -> None:
-    lowest = min(_x(min(each.low, *each.seeds)) for one in found for each in one.classes)
-    axes.set_xlim(lowest - 0.05, _x(1) + 0.05)
-    ticks = [share for share in _TICKS if _x(share / 100) >= lowest - 0.05]
+    classes = [each for one in found for each in one.classes]
+    lowest = min(min(each.low, *each.seeds) for each in classes)
+    highest = max(max(each.high, *each.seeds) for each in classes)
+    ticks = ticks_around(lowest, highest)
+    last = max(_x(ticks[-1] / 100), _x(highest))  # no tick is above the best of classes
+    axes.set_xlim(_x(ticks[0] / 100) - _ROOM, last + _ROOM)
     axes.set_xticks([_x(share / 100) for share in ticks], [f"{share:g}" for share in ticks])
     axes.set_xlabel("test accuracy of a class, % (log scale of the error)  better →")
+
+
+def ticks_around(lowest: float, highest: float) -> list[float]:
+    """Return the ticks, in percent, from the last below `lowest` to the first above `highest`."""
+    first = max(tick for tick in _TICKS if tick <= 100 * lowest)
+    last = min((tick for tick in _TICKS if tick >= 100 * highest), default=_TICKS[-1])
+    return [tick for tick in _TICKS if first <= tick <= last]
 
 
 def _texts(figure: Any, comparison: DatasetComparison, found: tuple[Outcome, ...]) -> None:

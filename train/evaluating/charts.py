@@ -23,13 +23,19 @@ from hemline.train.evaluating.drawing import (
 from hemline.train.evaluating.result import Calibration, Result
 
 _MOST_NUMBERED = 16  # classes: in a larger matrix the counts are too small to read
+_TAUGHT = "training: with the teachers' part, not shown"
+_MOST_EPOCHS = 10  # numbers below the curves
+_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # from one of them to the next
 _LOG_ABOVE = 20  # times the fewest images: fewer ones could not be seen beside the most
 
 
-def draw_curves(path: Path, heading: Heading, history: Sequence[Epoch], kept_epoch: int) -> None:
+def draw_curves(
+    path: Path, heading: Heading, history: Sequence[Epoch], kept_epoch: int, *, taught: bool
+) -> None:
     """Draw loss and accuracy over the epochs, training and validation.
 
-    `kept_epoch` is the one whose weights were kept; 0 for the last one.
+    `kept_epoch` is the one whose weights were kept; 0 for the last one. The training loss of a
+    model that was `taught` by others is left out: beside it, the other one would be a flat line.
     """
     epochs = [each.epoch for each in history]
     marker = "o" if len(epochs) < 12 else ""  # a single epoch is a point, not a line
@@ -40,6 +46,8 @@ def draw_curves(path: Path, heading: Heading, history: Sequence[Epoch], kept_epo
                 ("training", "", BLUE),
                 ("validation", "validation_", ORANGE),
             ):
+                if taught and (which, name) == ("training", "loss"):
+                    continue
                 values = [scale * getattr(each, f"{prefix}{name}") for each in history]
                 axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=which)
             if kept_epoch:
@@ -48,8 +56,10 @@ def draw_curves(path: Path, heading: Heading, history: Sequence[Epoch], kept_epo
                 )
             _over_epochs(axes, epochs)
         left.set_title("loss", loc="left")
+        if taught:
+            left.set_title(_TAUGHT, loc="right", fontsize=7.5, color=GRAY)
         right.set_title("accuracy, %", loc="left")
-        handles = left.get_legend_handles_labels()
+        handles = right.get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
 
 
@@ -86,12 +96,13 @@ def draw_confusion(path: Path, heading: Heading, result: Result) -> None:
 def draw_reliability(path: Path, heading: Heading, result: Result) -> None:
     """Draw accuracy over confidence and where the answers lie, without and with temperature."""
     with drawn(path, heading, width=8, height=4.6) as figure:
+        figure.get_layout_engine().set(wspace=0.06)  # between the 100 of one and the 0 of the other
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
         for column, each in enumerate(result.calibration):
             _diagram(grid[0, column], each)
             _confidences(grid[1, column], each)
             grid[0, column].set_title(_heading(each, column), loc="left", fontsize=9)
-        grid[0, 0].set_ylabel("accuracy")
+        grid[0, 0].set_ylabel("accuracy, %")
         grid[1, 0].set_ylabel("images")
         handles = grid[0, 0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower left", ncols=2, frameon=False, fontsize=8)
@@ -127,7 +138,9 @@ def draw_classes(
                     frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=7.5
                 )
             axes.set_xlabel(f"{part}: {sum(images):,} images")
-            axes.set_xlim(0, 1.05 * max(*images, *(answers if part == split else (1,)), 1))
+            most = max(*images, *(answers if part == split else (1,)), 1)
+            axes.set_xlim(-0.03 * most, 1.05 * most)  # a class without answers has a mark at 0
+            axes.spines["left"].set_visible(False)
             axes.locator_params(axis="x", nbins=4, integer=True)
             axes.xaxis.set_major_formatter(FuncFormatter(_number))
             axes.tick_params(axis="y", length=0, labelsize=7.5)
@@ -137,11 +150,19 @@ def draw_classes(
 
 def _over_epochs(axes: Any, epochs: Sequence[int]) -> None:
     axes.set_xlabel("epoch")
-    axes.locator_params(axis="x", integer=True)
+    first, last = epochs[0], epochs[-1]
+    room = 0.03 * max(last - first, 1)  # for half a point, not for an epoch
+    axes.set_xlim(first - room, last + room)
+    axes.set_xticks(epoch_ticks(first, last))
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    if len(epochs) == 1:
-        axes.set_xticks(epochs)
+
+
+def epoch_ticks(first: int, last: int) -> list[int]:
+    """Return the epochs that are numbered: the first one, then round ones up to the last."""
+    step = next((each for each in _STEPS if (last - first) / each < _MOST_EPOCHS), _STEPS[-1])
+    round_ones = range(step, last + 1, step)
+    return [first, *(each for each in round_ones if each >= first + max(1, step / 2))]
 
 
 def _write_counts(axes: Any, counts: Any, shares: Any) -> None:
@@ -165,13 +186,13 @@ def _heading(calibration: Calibration, column: int) -> str:
 
 def _diagram(axes: Any, calibration: Calibration) -> None:
     filled = [each for each in calibration.bins if each.images]
-    width = 1 / len(calibration.bins)
-    middles = [(each.low + each.high) / 2 for each in filled]
-    accuracies = [each.accuracy for each in filled]
+    width = 100 / len(calibration.bins)
+    middles = [50 * (each.low + each.high) for each in filled]
+    accuracies = [100 * each.accuracy for each in filled]
     axes.bar(middles, accuracies, width=0.94 * width, color=SKY, label="accuracy")
     axes.bar(
         middles,
-        [each.confidence - each.accuracy for each in filled],
+        [100 * (each.confidence - each.accuracy) for each in filled],
         bottom=accuracies,
         width=0.94 * width,
         color="none",
@@ -180,17 +201,17 @@ def _diagram(axes: Any, calibration: Calibration) -> None:
         linewidth=0.8,
         label="gap to confidence",
     )
-    axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1.2, zorder=3)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
+    axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=1.2, zorder=3)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
 
 
 def _confidences(axes: Any, calibration: Calibration) -> None:
-    width = 1 / len(calibration.bins)
-    middles = [(each.low + each.high) / 2 for each in calibration.bins]
+    width = 100 / len(calibration.bins)
+    middles = [50 * (each.low + each.high) for each in calibration.bins]
     counts = [each.images for each in calibration.bins]
     axes.bar(middles, counts, width=0.94 * width, color=GREEN)
-    axes.set_xlabel("confidence")
+    axes.set_xlabel("confidence, %")
 
 
 def _scale(axes: Any, counts: Sequence[int]) -> None:

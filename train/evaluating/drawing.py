@@ -21,8 +21,10 @@ RED = "#C62828"
 GRAY = "#666666"
 _DPI = 150
 _HEADING, _FOOT = 0.5, 0.06  # inches above and below every picture
+_TITLE_SIZE, _SUBTITLE_SIZE = 11.0, 8.0  # points
 _SMALL = 7.0  # points, of the letters below an image
 _LINE, _GAP = 0.13, 0.09  # inches from one of their lines to the next, and between images
+_NOTE = 0.2  # inches that a note below them takes
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.titlesize": 10.0,
@@ -61,8 +63,8 @@ def drawn(path: Path, heading: Heading, *, width: float, height: float) -> Itera
 
 def _write(figure: Any, heading: Heading, width: float, height: float) -> None:
     for text, size, colour, below in (
-        (heading.title, 11.0, "black", 0.22),
-        (heading.subtitle, 8.0, GRAY, 0.4),
+        (heading.title, _TITLE_SIZE, "black", 0.22),
+        (heading.subtitle, _SUBTITLE_SIZE, GRAY, 0.4),
     ):
         figure.text(
             0.08 / width,
@@ -73,20 +75,37 @@ def _write(figure: Any, heading: Heading, width: float, height: float) -> None:
         )
 
 
-def fitted(text: str, size: float, inches: float) -> str:
-    """Return a text on one line, cut to the width that letters of `size` points may take."""
+def heading_width(heading: Heading) -> float:
+    """Return the inches that a picture must be wide for its heading not to be cut."""
+    return 0.2 + max(
+        text_width(heading.title, _TITLE_SIZE), text_width(heading.subtitle, _SUBTITLE_SIZE)
+    )
+
+
+def fitted(text: str, size: float, inches: float, *, end: str = "") -> str:
+    """Return a text on one line, cut to the width that letters of `size` points may take.
+
+    `end` follows it, and is never cut.
+    """
+    line = plain(text, most=200)
+    for kept in range(len(line), 0, -1):
+        shown = line if kept == len(line) else f"{line[:kept].rstrip()}…"
+        if text_width(shown + end, size) <= inches:
+            return shown + end
+    return end.lstrip()
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the inches that a line takes in letters of `size` points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
-    line, font = plain(text, most=200), FontProperties(size=size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as above
-        for kept in range(len(line), 0, -1):
-            shown = line if kept == len(line) else f"{line[:kept].rstrip()}…"
-            points, _, _ = text_to_path.get_text_width_height_descent(shown, font, ismath=False)
-            if points <= 72 * inches:
-                return shown
-    return ""
+        points, _, _ = text_to_path.get_text_width_height_descent(
+            text, FontProperties(size=size), ismath=False
+        )
+    return float(points) / 72
 
 
 def plain(text: str, *, most: int) -> str:
@@ -104,30 +123,52 @@ def short_labels(labels: Sequence[str], *, most: int = 24) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line below an image.
+
+    text: cut where it is too long.
+    end: follows the text, and is never cut.
+    """
+
+    text: str
+    end: str = ""
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """An image with lines of text below it.
 
     image: uint8 or float32 0 … 1, (height, width) or (height, width, 3).
-    lines: text and colour of each.
+    lines: from top to bottom.
     heat: laid over it, float32 0 … 1 (rows, columns); None for nothing.
     """
 
     image: npt.NDArray[Any]
-    lines: tuple[tuple[str, str], ...]
+    lines: tuple[Line, ...]
     heat: npt.NDArray[np.float32] | None = None
 
 
 def draw_tiles(
-    path: Path, heading: Heading, tiles: Sequence[Tile], *, columns: int = 6, side: float = 1.3
+    path: Path,
+    heading: Heading,
+    tiles: Sequence[Tile],
+    *,
+    columns: int = 6,
+    side: float = 1.3,
+    note: str = "",
 ) -> None:
-    """Draw images in rows of `columns`, each `side` inches wide."""
+    """Draw images in rows of `columns`, each `side` inches wide, and a note below them all."""
     rows = -(-len(tiles) // columns)
     lines = max(len(tile.lines) for tile in tiles)
     tall = min(2.0, tiles[0].image.shape[0] / tiles[0].image.shape[1]) * side
     across, down = side + _GAP, tall + _LINE * lines + _GAP + 0.05
-    width, height = columns * across + _GAP, rows * down + _GAP
+    below = _NOTE if note else 0.0
+    width, height = columns * across + _GAP, rows * down + _GAP + below
     with drawn(path, heading, width=width, height=height) as figure:
         whole = figure.get_figheight()
+        shown = fitted(note, _SUBTITLE_SIZE, width - 2 * _GAP)
+        figure.text(_GAP / width, _GAP / whole, shown, fontsize=_SUBTITLE_SIZE, color=GRAY)
         for at, tile in enumerate(tiles):
             left, top = _GAP + at % columns * across, height - at // columns * down
             # by hand: a layout that makes room for the letters makes the images smaller
@@ -137,15 +178,15 @@ def draw_tiles(
             show_image(axes, tile.image)
             if tile.heat is not None:
                 _lay_over(axes, tile)
-            for number, (text, colour) in enumerate(tile.lines):
+            for number, line in enumerate(tile.lines):
                 figure.text(
                     (left + side / 2) / width,
                     (top - tall - 0.04 - _LINE * number) / whole,
-                    fitted(text, _SMALL, side + _GAP / 2),
+                    fitted(line.text, _SMALL, side + _GAP / 2, end=line.end),
                     ha="center",
                     va="top",
                     fontsize=_SMALL,
-                    color=colour,
+                    color=line.colour,
                 )
 
 

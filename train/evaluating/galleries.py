@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,9 @@ from hemline.train.evaluating.drawing import (
     GREEN,
     RED,
     Heading,
+    Line,
     Tile,
     draw_tiles,
-    drawn,
-    show_image,
 )
 from hemline.train.evaluating.images import SplitImages
 from hemline.train.evaluating.measures import Answers
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 _TILES = 30  # of a gallery: five rows
 _EXPLAINED = 6  # images of each kind under Grad-CAM
 _MAPS = 36  # channels that are shown of a layer
+_BRIGHT = "bright (yellow): speaks for the answer below; dark (violet to black): does not"
 _SEED = 1  # of the samples, so that two evaluations show the same images
 Chosen = npt.NDArray[np.intp]
 
@@ -55,40 +55,13 @@ def draw_feature_maps(
 ) -> None:
     """Draw the output channels of a layer for one image, all on one scale."""
     from hemline.train.evaluating.activations import feature_maps
+    from hemline.train.evaluating.channels import draw_channels
 
     at = sample(split.labels, int(split.labels.max()) + 1, 1)[0]
     maps = feature_maps(model, layer, split.pixels[at : at + 1])[0]
     shown = min(maps.shape[-1], _MAPS)
-    columns = min(8, shown)
-    rows = -(-shown // columns)
-    below, above = (float(each) for each in np.percentile(maps, (0.5, 99.5)))
-    limit = max(abs(below), abs(above), 1e-12)
-    signed = below < 0
-    told = f"{heading.title}: {layer.name}, {shown} of {maps.shape[-1]} channels"
-    heading = replace(heading, title=told)
-    with drawn(
-        path, heading, width=columns * 0.85 + 2.4, height=max(2.4, rows * 0.9 + 0.5)
-    ) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=(1.5, columns * 0.85 + 0.9))
-        axes = left.subplots()
-        axes.set_axis_off()
-        show_image(axes, split.pixels[at])
-        axes.set_title("image", fontsize=8)
-        grid = right.subplots(rows, columns, squeeze=False)
-        drawing: Any = None
-        for place in grid.flat:
-            place.set_axis_off()
-        for channel, place in enumerate(grid.flat[:shown]):
-            drawing = place.imshow(
-                maps[..., channel],
-                cmap="RdBu_r" if signed else "viridis",
-                vmin=-limit if signed else 0,
-                vmax=limit,
-                interpolation="nearest",
-            )
-        bar = right.colorbar(drawing, ax=grid, shrink=0.8, pad=0.02)
-        bar.ax.tick_params(labelsize=7)
-        bar.outline.set_visible(False)
+    title = f"{heading.title}: {layer.name}, {shown} of {maps.shape[-1]} channels"
+    draw_channels(path, replace(heading, title=title), split.pixels[at], maps[..., :shown])
 
 
 def draw_grad_cam(
@@ -112,7 +85,8 @@ def draw_grad_cam(
         tile = _tile(at, split, answers, names)
         tiles.append(Tile(image=tile.image, lines=()))
         tiles.append(Tile(image=tile.image, lines=tile.lines, heat=heat))
-    draw_tiles(path, replace(heading, title=f"{heading.title}: {layer.name}"), tiles)
+    title = f"{heading.title}: last convolution block ({layer.name})"
+    draw_tiles(path, replace(heading, title=title), tiles, note=_BRIGHT)
 
 
 def sample(labels: npt.NDArray[np.uint8], classes: int, count: int) -> Chosen:
@@ -137,11 +111,12 @@ def worst(labels: npt.NDArray[np.uint8], answers: Answers) -> Chosen:
 
 def _tile(at: int, split: SplitImages, answers: Answers, names: tuple[str, ...]) -> Tile:
     answer, true = int(answers.predicted[at]), int(split.labels[at])
-    score = _score(answers.scaled[at, answer])
+    told = f"{_score(answers.scaled[at, answer])} {names[answer]}"
     if answer == true:
-        return Tile(image=split.pixels[at], lines=((f"✓ {score} {names[answer]}", GREEN),))
-    truth = f"true: {names[true]} {_score(answers.scaled[at, true])}"
-    return Tile(image=split.pixels[at], lines=((f"✗ {score} {names[answer]}", RED), (truth, GRAY)))
+        return Tile(image=split.pixels[at], lines=(Line(text=f"✓ {told}", colour=GREEN),))
+    score = f" {_score(answers.scaled[at, true])}"
+    truth = Line(text=f"true: {names[true]}", end=score, colour=GRAY)
+    return Tile(image=split.pixels[at], lines=(Line(text=f"✗ {told}", colour=RED), truth))
 
 
 def _score(probability: float) -> str:

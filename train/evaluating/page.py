@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from collections.abc import Sequence
 from html import escape
@@ -14,6 +15,7 @@ from hemline.train.evaluating import text
 from hemline.train.evaluating.pictures import Drawn
 from hemline.train.evaluating.result import Evaluation, Result
 
+_BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
 _DENSITY = 1.5  # pixels of a picture for one of the page: sharp on most screens, and legible
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c1c1c; --page: #fff; --soft: #666; --line: #ddd;
@@ -40,6 +42,8 @@ figure { margin: 2rem 0 0; }
 img { display: block; height: auto; max-width: max(100%, 34rem); border-radius: 0.4rem; }
 figcaption { margin-top: 0.4rem; max-width: 45rem; }
 summary { cursor: pointer; }
+details { margin-top: 0.5rem; }
+:not(details) + details { margin-top: 2.5rem; }
 @media (prefers-color-scheme: dark) { img { filter: brightness(0.92); } }
 @media print { img { max-width: 100%; } }
 """
@@ -52,8 +56,8 @@ def write_report(path: Path, evaluation: Evaluation, pictures: Sequence[Sequence
         _section(evaluation, result, drawn, single=single)
         for result, drawn in zip(evaluation.results, pictures, strict=True)
     ]
-    title = escape(_title(evaluation))
-    notes = "".join(f"<p><strong>Note:</strong> {escape(note)}.</p>" for note in evaluation.notes)
+    title = _escaped(_title(evaluation))
+    notes = "".join(f"<p><strong>Note:</strong> {_escaped(note)}.</p>" for note in evaluation.notes)
     versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
     page = f"""<!DOCTYPE html>
 <html lang="en">
@@ -67,15 +71,20 @@ def write_report(path: Path, evaluation: Evaluation, pictures: Sequence[Sequence
 <body>
 <main>
 <h1>{title}</h1>
-<p class="verdict">{escape(text.verdict(evaluation))}.</p>
-{notes}<p class="soft">{escape(_conditions(evaluation))}.</p>
+<p class="verdict">{_escaped(text.verdict(evaluation))}.</p>
+{notes}<p class="soft">{_escaped(_conditions(evaluation))}.</p>
 {_comparison(evaluation)}{"".join(sections)}
 </main>
-<footer><p class="soft">{escape(evaluation.created)}, {escape(versions)}</p></footer>
+<footer><p class="soft">{_escaped(evaluation.created)}, {_escaped(versions)}</p></footer>
 </body>
 </html>
 """
     write_bytes(path, page.encode(errors="replace"))
+
+
+def _escaped(text: str) -> str:
+    """Return a text as HTML, in which no line ends between a number and its %."""
+    return escape(_BEFORE_PERCENT.sub("\N{NO-BREAK SPACE}", text))
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -94,7 +103,7 @@ def _conditions(evaluation: Evaluation) -> str:
 def _comparison(evaluation: Evaluation) -> str:
     if len(evaluation.results) == 1:
         return ""
-    note = escape(text.comparison_note(evaluation))
+    note = _escaped(text.comparison_note(evaluation))
     return (
         f"<h2>Comparison</h2>\n{_table(text.comparison_table(evaluation))}"
         f'<p class="soft">{note}.</p>\n'
@@ -104,10 +113,10 @@ def _comparison(evaluation: Evaluation) -> str:
 def _section(
     evaluation: Evaluation, result: Result, drawn: Sequence[Drawn], *, single: bool
 ) -> str:
-    name = escape(text.title_of(result))
+    name = _escaped(text.title_of(result))
     parts = [
         f"<h2>{name}</h2>" if not single else f'<p class="soft">{name}</p>',
-        f"<p>Accuracy {escape(text.accuracy_line(result, evaluation))}.</p>",
+        f"<p>Accuracy {_escaped(text.accuracy_line(result, evaluation))}.</p>",
         "<h3>Classes</h3>",
         _table(text.scores_table(result)),
     ]
@@ -123,7 +132,7 @@ def _figure(drawn: Drawn) -> str:
     assert drawn.path is not None  # noqa: S101 — the caller chose those that have one
     content = read_bytes(drawn.path)
     width, height = (round(pixels / _DENSITY) for pixels in struct.unpack(">2I", content[16:24]))
-    title, caption = escape(drawn.picture.title), escape(drawn.picture.caption)
+    title, caption = _escaped(drawn.picture.title), _escaped(drawn.caption)
     source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     return (
         f'<figure><div class="wide"><img alt="{title}" width="{width}" height="{height}" '
@@ -135,7 +144,7 @@ def _left_out(drawn: Sequence[Drawn]) -> str:
     missing = [f"{each.picture.title}: {each.reason}" for each in drawn if each.path is None]
     if not missing:
         return ""
-    items = "".join(f"<li>{escape(line)}</li>" for line in missing)
+    items = "".join(f"<li>{_escaped(line)}</li>" for line in missing)
     return f'<h3>Left out</h3>\n<ul class="soft">{items}</ul>'
 
 
@@ -153,7 +162,7 @@ def _details(result: Result) -> str:
 def _table(table: Table) -> str:
     def row(cells: tuple[str, ...], tag: str) -> str:
         marked = (
-            f"<{tag}{' class=number' if right else ''}>{escape(cell)}</{tag}>"
+            f"<{tag}{' class=number' if right else ''}>{_escaped(cell)}</{tag}>"
             for cell, right in zip(cells, table.numeric, strict=True)
         )
         return f"<tr>{''.join(marked)}</tr>\n"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemline.card import Epoch
+from hemline.card import Card
+from hemline.train.evaluating.curve_caption import curve_caption
 from hemline.train.evaluating.drawing import Heading, short_labels
 from hemline.train.evaluating.images import SplitImages
 from hemline.train.evaluating.measures import Answers
@@ -25,8 +26,7 @@ class Look:
     result: the figures.
     folder: below the output, where its pictures lie; "." where there is one result only.
     answers, split: what was answered, and the images.
-    history: of the training; empty where it is not known.
-    kept_epoch: of the history, whose weights these are; 0 for the last one.
+    card: of the training; None for everything but a checkpoint.
     model: the Keras model; None for everything but a checkpoint.
     maps_layer: whose feature maps are shown; None for a model without convolutions.
     """
@@ -35,8 +35,7 @@ class Look:
     folder: str
     answers: Answers
     split: SplitImages
-    history: tuple[Epoch, ...]
-    kept_epoch: int
+    card: Card | None
     model: keras.Model | None
     maps_layer: keras.Layer | None
 
@@ -63,12 +62,14 @@ class Picture:
     title: on the picture and in the report.
     caption: what the reader sees.
     draw: writes the file, or returns why there is no such picture.
+    remark: what the caption says of this one besides; empty for nothing.
     """
 
     name: str
     title: str
     caption: str
     draw: Callable[[Look, Path, Heading], str | None]
+    remark: Callable[[Look], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,7 @@ class Drawn:
     """A picture that was drawn, or why it was not: exactly one of path and reason is given."""
 
     picture: Picture
+    caption: str
     path: Path | None
     reason: str | None
 
@@ -91,17 +93,24 @@ def _drawn(picture: Picture, look: Look, output: Path) -> Drawn:
     reason = picture.draw(look, path, heading)
     if reason is not None:
         path.unlink(missing_ok=True)
-        return Drawn(picture=picture, path=None, reason=reason)
-    return Drawn(picture=picture, path=path, reason=None)
+        return Drawn(picture=picture, caption=picture.caption, path=None, reason=reason)
+    caption = f"{picture.caption} {picture.remark(look)}".strip()
+    return Drawn(picture=picture, caption=caption, path=path, reason=None)
 
 
 def _curves(look: Look, path: Path, heading: Heading) -> str | None:
     from hemline.train.evaluating.charts import draw_curves
 
-    if not look.history:
+    card = look.card
+    if card is None or not card.history:
         return _needs_checkpoint(look)
-    draw_curves(path, heading, look.history, look.kept_epoch)
+    draw_curves(path, heading, card.history, card.kept_epoch, taught=bool(card.teachers))
     return None
+
+
+def _of_the_curves(look: Look) -> str:
+    card = look.card
+    return "" if card is None else curve_caption(card, look.result.origin.layers)
 
 
 def _confusion(look: Look, path: Path, heading: Heading) -> str | None:
@@ -172,9 +181,9 @@ PICTURES: tuple[Picture, ...] = (
     Picture(
         name="curves",
         title="Training and validation",
-        caption="Loss and accuracy after each epoch. Training figures are taken during the epoch, "
-        "on augmented images and with label smoothing, so they may lie below the validation ones.",
+        caption="Loss and accuracy after each epoch.",
         draw=_curves,
+        remark=_of_the_curves,
     ),
     Picture(
         name="confusion",
@@ -221,7 +230,7 @@ PICTURES: tuple[Picture, ...] = (
         name="grad-cam",
         title="Grad-CAM",
         caption="Bright is what speaks for the answer (Selvaraju et al., 2017), at the last "
-        "convolution: first right answers, then the worst mistakes.",
+        "convolution block: first right answers, then the worst mistakes.",
         draw=_grad_cam,
     ),
 )

@@ -155,8 +155,7 @@ def _look(
         folder=folder,
         answers=answers,
         split=split,
-        history=() if checkpoint is None else checkpoint.card.history,
-        kept_epoch=0 if checkpoint is None else checkpoint.card.kept_epoch,
+        card=None if checkpoint is None else checkpoint.card,
         model=None if checkpoint is None else checkpoint.model,
         maps_layer=layer,
     )
@@ -185,8 +184,7 @@ def _ensemble(looks: Sequence[Look], names: tuple[str, ...]) -> Look:
         folder="ensemble",
         answers=together,
         split=first.split,
-        history=(),
-        kept_epoch=0,
+        card=None,
         model=None,
         maps_layer=None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hemline.tables import Table, as_text
+from hemline.tables import Table, as_text, signed
 from hemline.train.evaluating.result import Calibration, Evaluation, Layer, Result
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
@@ -44,7 +44,7 @@ def difference_text(result: Result) -> str:
     """Return the difference to the first one in points, empty for the first one."""
     if result.difference is None:
         return ""
-    return f"{result.difference.points:+.2f} ± {result.difference.half_width:.2f}"
+    return f"{signed(result.difference.points)} ± {result.difference.half_width:.2f}"
 
 
 def title_of(result: Result) -> str:

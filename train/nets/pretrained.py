@@ -7,6 +7,7 @@ import hashlib
 import io
 import logging
 import os
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 IMAGENET, RANDOM = "imagenet", "random"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+# what Keras writes before a reason that is no answer of a server
+_NO_ANSWER = re.compile(r"^None -- (\[Errno -?\d+\] )?")
 _SIGNATURES = {".h5": _HDF5, ".hdf5": _HDF5, ".keras": _ZIP}
 
 
@@ -143,7 +146,8 @@ def _download(wanted: Published, path: Path) -> None:
     except Exception as error:
         # get_file raises plain exceptions, in several lines and with the address in them
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise DataError(reason.replace(f"URL fetch failure on {wanted.url}: ", "")) from error
+        reason = reason.replace(f"URL fetch failure on {wanted.url}: ", "")
+        raise DataError(_NO_ANSWER.sub("", reason)) from error
 
 
 @contextlib.contextmanager

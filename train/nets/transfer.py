@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -20,6 +21,29 @@ _SMALLEST = 32  # pixels a side, of all three
 _CAFFE_MEANS = (103.939, 116.779, 123.68)
 _BN_MOMENTUM = 0.99  # 0.999 of the original averages over more steps than two epochs have here
 _HEAD = "head"  # the names of the layers on top begin so
+# What Keras says of weights that do not fit, in files of Keras 3 and of 1 and 2.
+_MISFITS = (
+    (
+        r"name=([^,>]+).*?variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))",
+        "layer {0} has shape {2} in the file, not {1}",
+    ),
+    (
+        r"named ([^)]+)\).*?expects shape (\([^)]*\)).*?with shape (\([^)]*\))",
+        "layer {0} has shape {2} in the file, not {1}",
+    ),
+    (
+        r"Layer '([^']+)' expected (\d+) variables, but received (\d+)",
+        "layer {0} counts {2} arrays in the file, not {1}",
+    ),
+    (
+        r"named ([^ )]+).*?expects (\d+) weight\(s\)\. Received (\d+)",
+        "layer {0} counts {2} arrays in the file, not {1}",
+    ),
+    (
+        r"expected (\d+) layers, found (\d+)",
+        "it has {0} layers with weights, the file {1}",
+    ),
+)
 
 
 def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
@@ -119,15 +143,19 @@ def _load_weights(name: str, body: keras.Model, path: Path) -> None:
             body.load_weights(path)
     except (ValueError, KeyError) as error:
         raise UsageError(
-            f"{path} does not have the weights of {name} below its top: {_misfit(error)}"
+            f"{path} does not have the weights of {name} below its top: {_misfit(error)}; "
+            "name other weights"
         ) from error
     except (OSError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"{path} is damaged ({error}): fetch or save it again") from error
 
 
 def _misfit(error: Exception) -> str:
-    """Return what Keras says of the first layer that does not fit, without the values in it."""
+    """Return which layer is the first that does not fit, else what Keras says, without values."""
     text = " ".join(str(error).split())
+    for pattern, sentence in _MISFITS:
+        if found := re.search(pattern, text):
+            return sentence.format(*found.groups())
     for more in (" Target variable", " List of objects"):
         text = text.partition(more)[0]
     return text.rstrip(".")

@@ -116,7 +116,10 @@ class Recipe:
         if self.weight_decay and not row.decays:
             raise UsageError(f"{self.optimizer} has no weight_decay: use adamw, or l2")
         if self.frozen_epochs >= self.epochs:
-            raise UsageError("frozen_epochs must leave epochs for fine-tuning: use fewer")
+            raise UsageError(
+                f"frozen_epochs is {self.frozen_epochs} and epochs {self.epochs}: no epoch is left "
+                "for fine-tuning; lower frozen_epochs, or raise epochs"
+            )
         if self.distillation > 1:
             raise UsageError("distillation is a share: at most 1")
 

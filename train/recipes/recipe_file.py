@@ -22,6 +22,8 @@ else:
 
 _BASE = "base"
 _LARGEST_BYTES = 1 << 16
+# what stands in the line of a field that the model has its own value of
+_EXAMPLES: dict[type, Scalar] = {float: 0.3, bool: True}
 
 
 def named_recipe(name: str) -> tuple[str, Recipe]:
@@ -77,9 +79,13 @@ def _section(recipe: Recipe, heading: str, names: tuple[str, ...]) -> str:
     lines = [f"# {heading}"]
     for name in names:
         value: Scalar = getattr(recipe, name)
-        text = Recipe.options()[name][2]
+        kind, _, text = Recipe.options()[name]
+        if value is not None:
+            lines.append(f"{name} = {_toml(value)}  # {text}")
+            continue
         # TOML has no word for "the model's own": such a field is left out
-        lines.append(f"# {name}: {text}" if value is None else f"{name} = {_toml(value)}  # {text}")
+        line = f"{name} = {_toml(_EXAMPLES[kind])}  # {text}"
+        lines.append(f"# {line}; the model's own without this line")
     return "\n".join(lines) + "\n"
 
 

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from hemline.dataset import DATASETS
 from hemline.files import replacing
 from hemline.train.tuning.dimensions import Choices, Dimension, shown
 from hemline.train.tuning.results import Results, TrialResult
 
 # Okabe & Ito's palette, told apart by colour-blind readers
 _BLUE, _ORANGE, _GREEN = "#0072B2", "#D55E00", "#009E73"
-_GRAY, _DARK = "#999999", "#444444"
+_GRAY, _DARK, _SOFT = "#999999", "#444444", "#666666"
 _MARKS = {"o": ("trained to the end", _BLUE), "x": ("pruned", _GRAY), "v": ("far below", _GRAY)}
 _MOST_COLUMNS = 4  # panels of fields beside each other
 _ROOM_FOR_NAMES = 20  # letters below a panel
@@ -68,9 +69,9 @@ class _View:
     high: float
 
     @staticmethod
-    def of(accuracies: Sequence[float], *, highest: float = 0.0) -> _View:
+    def of(accuracies: Sequence[float]) -> _View:
         values = 100 * np.asarray(accuracies)
-        top, quartile = 100 * max(highest, *accuracies), float(np.percentile(values, 25))
+        top, quartile = 100 * max(accuracies), float(np.percentile(values, 25))
         low = max(float(values.min()), quartile - _SHOWN_SPREADS * (top - quartile))
         room = max(top - low, 0.5)
         return _View(low=low - 0.08 * room, high=top + 0.08 * room)
@@ -114,8 +115,7 @@ def _history(plt: Any, results: Results) -> None:
 def _epochs(plt: Any, results: Results) -> None:
     _, axes = plt.subplots(figsize=(9, 5), dpi=130, layout="constrained")
     seen, best = _seen(results), results.best
-    highest = max(accuracy for each in seen for accuracy in each.epochs.values())
-    view = _View.of([each.last or 0.0 for each in seen], highest=highest)
+    view = _View.of([accuracy for each in seen for accuracy in each.epochs.values()])
     for each in seen:
         complete = each.state == "complete"
         _curve(axes, each, _BLUE if complete else _GRAY, 1.0, 0.45 if complete else 0.6)
@@ -158,9 +158,14 @@ def _fields(plt: Any, results: Results) -> None:
         row[0].set_ylabel("validation, %")
     view.apply(panels[0][0])
     figure.suptitle(
-        f"{results.search.model}: what was tried and what came of it",
+        f"{results.search.model}: what was tried and what came of it\n",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
+    below = panels[0][0].annotate(
+        conditions(results), (0.01, 1), xycoords="figure fraction", xytext=(0, -28),
+        textcoords="offset points", annotation_clip=False, fontsize=8, color=_SOFT,
+    )  # fmt: skip
+    below.set_in_layout(False)  # its room is the empty line of the title
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=5, frameon=False, fontsize=8)
 
@@ -175,6 +180,7 @@ def _panel(
         crowded = sum(map(len, names)) > _ROOM_FOR_NAMES
         axes.set_xticks(range(len(names)), names, rotation=30 if crowded else 0)
         axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_xlabel("dots of one choice stand beside each other", fontsize=6.5, color=_SOFT)
     else:
         places = [each.values[field] for each in seen]  # type: ignore[misc]
         axes.set_xscale(dimension.scale)
@@ -212,7 +218,8 @@ def _importances(plt: Any, results: Results, importances: Mapping[str, float]) -
             fontsize=9, color=_DARK,
         )  # fmt: skip
     axes.set_xlim(0, 1.12 * max(*shares, 1.0))
-    axes.set_xlabel(f"share in how the {results.count('complete')} complete trials differ (fANOVA)")
+    trials = f"{results.count('complete')} complete trials"
+    axes.set_xlabel(f"share in how the {trials} differ (fANOVA), %")
     _frame(axes, results, "what mattered")
     axes.grid(visible=False, axis="y")
 
@@ -242,7 +249,7 @@ def _own_line(axes: Any, results: Results, view: _View) -> None:
     own = next((each for each in results.ranked() if each.number == 0), None)
     if own is not None and own.accuracy is not None and not view.hides(own.accuracy):
         axes.axhline(
-            100 * own.accuracy, color=_DARK, linestyle=":", linewidth=1.2, zorder=1,
+            100 * own.accuracy, color=_DARK, linestyle="--", linewidth=1.0, zorder=2.5,
             label="the recipe itself: trial 0",
         )  # fmt: skip
 
@@ -265,16 +272,28 @@ def _legend(axes: Any) -> None:
     axes.figure.legend(loc="outside lower left", ncols=5, frameon=False, fontsize=8)
 
 
+def conditions(results: Results) -> str:
+    """Return under what all trials of a study were trained."""
+    search = results.search
+    known = DATASETS.get(search.dataset)
+    parts = [
+        known.title if known else search.dataset,
+        f"limit {search.limit:,} images" if search.limit else "",
+        f"{search.validation:,} validation images",
+        f"{search.epochs:,} epoch{'s' * (search.epochs != 1)}",
+        f"seed {search.seed}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _frame(axes: Any, results: Results, title: str) -> None:
     search = results.search
     axes.set_title(
         f"{search.model}: {title}\n", loc="left", fontsize=11,
     )  # fmt: skip
     axes.annotate(
-        f"{search.dataset}, {search.validation:,} validation images, {search.epochs} epochs, "
-        f"seed {search.seed}",
-        (0, 1), xycoords="axes fraction", xytext=(0, 5), textcoords="offset points",
-        fontsize=8, color="#666666",
+        conditions(results), (0, 1), xycoords="axes fraction", xytext=(0, 5),
+        textcoords="offset points", fontsize=8, color=_SOFT,
     )  # fmt: skip
     axes.grid(which="major", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)

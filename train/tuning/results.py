@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from hemline.own_data.reading import counted
 from hemline.tables import Table
 from hemline.train.recipes.recipe_file import recipe_toml
 from hemline.train.tuning.dimensions import Value, shown
@@ -115,10 +116,11 @@ def best_recipe_toml(results: Results) -> str | None:
     if best is None or best.accuracy is None:
         return None
     images = f"the first {search.limit:,} images" if search.limit else "all images"
+    trained = counted(len(best.epochs), "epoch")
     return (
         f"# Found by hemline tune {search.model}: trial {best.number}, validation "
         f"{100 * best.accuracy:.2f} %\n"
-        f"# after {len(best.epochs)} epochs on {images}; epochs and images here are those of the "
+        f"# after {trained} on {images}; epochs and images here are those of the "
         f"recipe.\n{recipe_toml(search.found_recipe(best.values))}"
     )
 

@@ -74,7 +74,7 @@ _PARTS = {
     "data_sha256": "other images",
     "weights_sha256": "other pretrained weights",
     "recipe": "recipe with {}, not {}",
-    "epochs": "{} epochs, not {}",
+    "epochs": "epochs {}, not {}",
     "limit": "limit {}, not {}",
     "validation": "{} validation images, not {}",
     "space": "space with {}, not {}",
