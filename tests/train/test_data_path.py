@@ -162,3 +162,18 @@ def test_a_label_out_of_range_is_told(data_folder: Path, tmp_path: Path) -> None
     labels.write_bytes(labels.read_bytes()[:-1] + b"\x0a")
     with pytest.raises(DataError, match=r"the train files have labels outside 0 … 9"):
         load_images("fashion-mnist", FetchOptions(folder=tmp_path))
+
+
+def test_nothing_is_left_to_a_tuner_that_closing_the_iterator_would_wait_for(
+    images: Images,
+) -> None:
+    """Its thread sleeps for ever longer times; training ended up to a minute after its work."""
+    batches = training_batches(
+        images.train_images,
+        images.train_labels,
+        PLAIN,
+        seed=1,
+        epochs=Epochs(first=0, end=1),
+        classes=10,
+    )
+    assert batches.options().autotune.enabled is False
