@@ -88,8 +88,8 @@ def training_batches(
         # one thread is enough: the other core is training
         return numbers.flat_map(one_epoch).map(prepare, num_parallel_calls=1, deterministic=True)
 
-    # Nothing here is left to tf.data to tune, and its tuner sleeps for 10 ms, 20 ms, … 60 s: whoever
-    # closes the iterator waits for it, up to as long as the training took.
+    # Nothing here is left to tf.data to tune, and its tuner sleeps for 10 ms, 20 ms, … 60 s:
+    # whoever closes the iterator waits for it, up to as long as the training took.
     options = tf.data.Options()
     options.autotune.enabled = False
     return cached.flat_map(every_step).prefetch(_PREFETCHED_BATCHES).with_options(options)
