@@ -63,7 +63,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme(
             name="int8",
             format="onnx",
-            summary="int8 weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
+            summary="7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
             converter=f"{_ONNX}:convert_int8",
             calibrated=True,
             claims=(_ONNXRUNTIME,),

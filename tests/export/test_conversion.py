@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from hemline.train.tensorflow import quiet_keras
@@ -142,6 +143,19 @@ def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...])
     share = tolerance_of("int8", 2).share
     for each in (found, scale * steps):
         assert np.abs(each - expected).max() <= share * np.abs(expected).max()
+
+
+def test_weights_of_8_bit_onnx_leave_room_for_sums_of_16_bits() -> None:
+    """x86 without VNNI adds two products of uint8 and int8 in int16 and cuts off what is more."""
+    model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
+    images = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), np.uint8)
+    with ModelSource(model) as source:
+        file = onnx_converter.convert_int8(source, images)
+    graph = onnx.load_from_string(file.content).graph
+    arrays = [onnx.numpy_helper.to_array(each) for each in graph.initializer]
+    weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]
+    assert len(weights) == 2
+    assert all(2 * 255 * np.abs(each.astype(int)).max() < 2**15 for each in weights)
 
 
 def test_the_extremes_stretch_dark_images_to_the_whole_range() -> None:
