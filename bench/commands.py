@@ -102,7 +102,8 @@ def bench(
             ended = bench_fleet(devices, bundle, manifest, work, say=_progress(), tell=click.echo)
             outcomes = (*ended, *unopened)
             _report_fleet(outcomes)
-            _tell_records(bundle, local=local)
+            if local:
+                say(f"records: {bundle / RECORDS_NAME}; hemline table {bundle} shows them")
     finally:
         for each in devices:
             each.close()
@@ -261,12 +262,6 @@ def _report_fleet(outcomes: Sequence[Outcome]) -> None:
     if errors:
         gates = [outcome for outcome in errors if isinstance(outcome.error, GateError)]
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
-
-
-def _tell_records(bundle: Path, *, local: bool) -> None:
-    """Tell where the records are, and how to see them where a table shows them."""
-    shown = f"; hemline table {bundle} shows them" if local else ""
-    say(f"records: {bundle / RECORDS_NAME}{shown}")
 
 
 def _manifest(bundle: Path) -> Manifest:
