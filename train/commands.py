@@ -22,7 +22,7 @@ from hemline.tables import macs_text
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.nets.models import MODELS, ModelRow, find_model
 from hemline.train.own_data import in_steps, named_after, parts_line, spared
-from hemline.train.recipes.recipe import RECIPES
+from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 from hemline.train.request import TrainRequest
@@ -30,7 +30,7 @@ from hemline.train.request import TrainRequest
 log = logging.getLogger(__name__)
 
 
-_FOR_TEACHERS = {"distillation", "distillation_temperature"}
+_FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 _MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.values())
 
 

@@ -79,9 +79,9 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
         )
         theirs = self._teach(x)
         log_soft = tf.nn.log_softmax(tf.cast(y_pred, tf.float32) / self._temperature)
-        # squared: soft targets have gradients that are so much smaller (section 2 of the paper)
         # the divergence and not the cross-entropy, so that a student as good as its teachers has 0
         apart = tf.math.xlogy(theirs, theirs) - theirs * log_soft
+        # squared: soft targets have gradients that are so much smaller (section 2 of the paper)
         distance = tf.reduce_sum(apart, axis=-1) * self._temperature**2
         if sample_weight is not None:
             distance *= sample_weight

@@ -23,9 +23,7 @@ from hemline.train.recipes.recipe import Recipe
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # in /proc/cpuinfo: x86 twice, ARM
-_GAIN = (
-    1.1  # that bfloat16 must bring, because it rounds more; measurements differ by a few percent
-)
+_GAIN = 1.1  # that bfloat16 must bring: it rounds more, and measurements differ a little
 _WORTH_SECONDS = 60.0  # of training: measuring takes some ten
 _ROUNDS = 5
 _ROUND_SECONDS = 0.4

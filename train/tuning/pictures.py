@@ -14,6 +14,7 @@ import numpy as np
 
 from hemline.dataset import DATASETS
 from hemline.files import replacing
+from hemline.own_data.reading import counted
 from hemline.train.tuning.dimensions import Choices, Dimension, shown
 from hemline.train.tuning.results import Results, TrialResult
 
@@ -280,7 +281,7 @@ def conditions(results: Results) -> str:
         known.title if known else search.dataset,
         f"limit {search.limit:,} images" if search.limit else "",
         f"{search.validation:,} validation images",
-        f"{search.epochs:,} epoch{'s' * (search.epochs != 1)}",
+        counted(search.epochs, "epoch"),
         f"seed {search.seed}",
     ]
     return ", ".join(part for part in parts if part)
