@@ -68,9 +68,8 @@ test-devices: $(READY) ## run the tests on stand-ins for devices (ssh, emulated,
 lint: $(READY) ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo 'error: run $(BIN)/ruff format .' >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
-	@rm -rf build $(TYPES)
-	@$(PIP) install --no-deps --no-build-isolation --target $(TYPES) .
-	@rm -rf build
+	@rm -rf $(TYPES) && mkdir -p $(TYPES)/hemline
+	@ln -s $(CURDIR)/hemline/* $(foreach stage,train export runtime bench,$(CURDIR)/$(stage)) $(TYPES)/hemline/
 	@MYPYPATH=$(TYPES) $(BIN)/mypy --no-error-summary -p hemline
 
 lock: ## resolve the dependencies anew into requirements.lock

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hemline import files, schema
-from hemline.budget import Budget
+from hemline import files
 from hemline.console import quiet, require_matplotlib, say
+from hemline.contract import schema
+from hemline.contract.budget import Budget
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
+from hemline.contract.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
+from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, UsageError
-from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
-from hemline.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
-from hemline.stamp import read_stamped
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
     from hemline.bench.devices import Device
-    from hemline.bench.fleet import Outcome
-    from hemline.bench.measuring import Plan
+    from hemline.bench.measuring.fleet import Outcome
+    from hemline.bench.measuring.rounds import Plan
 
 PICTURE_NAME = "compare.png"
 TABLE_NAME = "compare.jsonl"
@@ -82,9 +83,9 @@ def bench(
     Several devices work at the same time, those on this machine in turn; each fails on its own
     account, and --resume completes what is missing.
     """
-    from hemline.bench.fleet import bench_fleet, open_fleet
-    from hemline.bench.measuring import FULL, QUICK
-    from hemline.bench.one_device import Work
+    from hemline.bench.measuring.fleet import bench_fleet, open_fleet
+    from hemline.bench.measuring.one_device import Work
+    from hemline.bench.measuring.rounds import FULL, QUICK
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
@@ -115,7 +116,7 @@ def bench(
 def table(bundle: Path, as_json: bool) -> None:
     """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
     from hemline.bench.comparison import compare as join
-    from hemline.bench.table import bundle_table, conditions_line, refusals
+    from hemline.bench.report.table import bundle_table, conditions_line, refusals
 
     manifest = _manifest(bundle)
     comparison = join(_records(bundle, manifest), every_version=True)
@@ -137,10 +138,10 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
     from hemline.bench.comparison import compare as join
     from hemline.bench.devices import open_device
-    from hemline.bench.measuring import FULL, QUICK, measure
-    from hemline.bench.plot import draw
-    from hemline.bench.table import comparison_table, conditions_line, refusals
-    from hemline.evaluation_set import load_split
+    from hemline.bench.measuring.rounds import FULL, QUICK, measure
+    from hemline.bench.report.plot import draw
+    from hemline.bench.report.table import comparison_table, conditions_line, refusals
+    from hemline.contract.evaluation_set import load_split
 
     require_matplotlib()
     with files.locked(bundle):
@@ -201,8 +202,8 @@ def readme(check: bool) -> None:
 
 def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -> Any:
     """Choose, write the choice into the manifest, and return it with its reasons."""
-    from hemline.bench.verdict import explain, recommend
-    from hemline.evaluation_set import load_split
+    from hemline.bench.report.verdict import explain, recommend
+    from hemline.contract.evaluation_set import load_split
 
     right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
     rows = (r for r in comparison.rows if _identity(r.cell) in right and _claimed(bundle, r.cell))
@@ -249,7 +250,7 @@ def _progress() -> Callable[[str], None]:
 
 def _report_fleet(outcomes: Sequence[Outcome]) -> None:
     """Print a row for each of several devices and what went wrong; raise when anything did."""
-    from hemline.bench.fleet_table import fleet_table
+    from hemline.bench.report.fleet_table import fleet_table
 
     errors = [outcome for outcome in outcomes if outcome.error is not None]
     if len(outcomes) == 1:
@@ -281,7 +282,7 @@ def _records(bundle: Path, manifest: Manifest) -> list[Record]:
 
 def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool:
     """Tell whether every cell of a plan has a latency on this device, in its runtime's version."""
-    from hemline.bench.measuring import cells_of, key_of
+    from hemline.bench.measuring.rounds import cells_of, key_of
     from hemline.runtime.host import host_facts
 
     here = host_facts().processor  # a bundle that was moved here is measured anew

@@ -9,11 +9,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hemline.budget import Candidate
+from hemline.contract.budget import Candidate
+from hemline.contract.job import HostFacts
+from hemline.contract.record import Accuracy, Cell, Latency, Memory, Payload, Record
+from hemline.contract.specs import version_key
 from hemline.errors import HemlineError
-from hemline.job import HostFacts
-from hemline.record import Accuracy, Cell, Latency, Memory, Payload, Record
-from hemline.specs import version_key
 from hemline.statistics import LatencySummary, summarize
 
 P = TypeVar("P", Latency, Accuracy, Memory)

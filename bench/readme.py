@@ -7,21 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hemline import dataset_table
-from hemline.baseline_result import conditions_lines, read_results, results_table
 from hemline.bench.comparison import compare
-from hemline.bench.devices.instruction_count import instruction_table
-from hemline.bench.table import bundle_table, conditions_line
-from hemline.bench.verdict import recommend, summarize_choice
-from hemline.budget import Budget
-from hemline.dataset_comparison import DatasetComparison
+from hemline.bench.devices.emulation.instruction_count import instruction_table
+from hemline.bench.report.table import bundle_table, conditions_line
+from hemline.bench.report.verdict import recommend, summarize_choice
+from hemline.contract.budget import Budget
+from hemline.contract.manifest import Verdict
+from hemline.contract.record import read_records
+from hemline.contract.schema import from_document, load
 from hemline.errors import GateError, UsageError
+from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
-from hemline.manifest import Verdict
-from hemline.record import read_records
-from hemline.schema import from_document, load
 from hemline.tables import as_markdown
-from hemline.verdict_table import verdict_tables
+from hemline.train.baselines.result import conditions_lines, read_results, results_table
+from hemline.train.comparison import table
+from hemline.train.comparison.comparison import DatasetComparison
 
 _MARK = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -70,9 +70,9 @@ def _artifacts(root: Path) -> str:
 
 def _datasets(root: Path) -> str:
     found = load(DatasetComparison, root / "results" / "datasets.json")
-    said = (*dataset_table.finding_lines(found), *dataset_table.conditions_lines(found))
+    said = (*table.finding_lines(found), *table.conditions_lines(found))
     lines = "\n".join(f"- {line}" for line in said)
-    return f"{as_markdown(dataset_table.comparison_table(found))}\n\n{lines}\n"
+    return f"{as_markdown(table.comparison_table(found))}\n\n{lines}\n"
 
 
 def _models(root: Path) -> str:

@@ -6,7 +6,7 @@ Only what changed is made again: each artifact carries the fingerprint of all it
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,26 +15,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hemline import evaluation_set, files, schema, stamp
-from hemline.card import Card
-from hemline.dataset import Images
+from hemline import files
+from hemline.contract import evaluation_set, schema, stamp
+from hemline.contract.card import Card
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
+from hemline.contract.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
+from hemline.data.datasets import Images
 from hemline.errors import HemlineError, NewerSchemaError
-from hemline.export.calibration import Calibration, calibration_images
+from hemline.export.quantization.calibration import Calibration, calibration_images
+from hemline.export.scheme import Scheme
 from hemline.export.tolerance import tolerance_of
-from hemline.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
+from hemline.export.trained_data import require_trained_on
 from hemline.provenance import utc_now, versions
-from hemline.scheme import Scheme
 from hemline.silence import silenced
-from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.train.checkpoint import MODEL_NAME, read_card
-from hemline.trained_data import require_trained_on
 from hemline.version import VERSION
 
 if TYPE_CHECKING:
     import keras
 
-    from hemline.export.embedding import EmbeddingCheck
-    from hemline.export.source import ModelSource
+    from hemline.export.sources.embedding import EmbeddingCheck
+    from hemline.export.sources.keras import ModelSource
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,7 @@ CONVERTER_PACKAGES = (
     "numpy",
 )
 _EMBEDDED = 100  # validation images that a file must embed as the Keras model does
-_SOURCES = (
-    "folding.py", "flattening.py", "embedding.py", "source.py", "converted.py", "tolerance.py"
-)  # fmt: skip
+_SOURCES = ("sources", "quantization", "writers")  # folders here whose code makes a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +128,7 @@ class _Maker:
 
     def write_evaluation(self) -> dict[str, str]:
         """Write images, labels and Keras logits of validation and test; return their hashes."""
-        from hemline.train.evaluation import Predictor
+        from hemline.train.predictor import Predictor
 
         predictor = Predictor(self._model)
         images, split = self._images, list(self._card.split.validation_indices)
@@ -150,7 +149,7 @@ class _Maker:
 
     def make_all(self, schemes: list[Scheme], evaluation: dict[str, str]) -> dict[str, Artifact]:
         """Convert, stamp and write the artifacts of some schemes, by name."""
-        from hemline.export.source import ModelSource
+        from hemline.export.sources.keras import ModelSource
 
         with ModelSource(self._model, embedding=self._request.embedding) as source:
             return {scheme.file_name: self._make(source, scheme, evaluation) for scheme in schemes}
@@ -210,7 +209,7 @@ class _Maker:
 
     @functools.cached_property
     def _embedding_check(self) -> EmbeddingCheck:
-        from hemline.export.embedding import EmbeddingCheck
+        from hemline.export.sources.embedding import EmbeddingCheck
 
         some = list(self._card.split.validation_indices[:_EMBEDDED])
         return EmbeddingCheck(self._model, self._images.train_images[some])
@@ -261,8 +260,11 @@ def _in_table(name: str) -> tuple[int, str]:
 def _recipe(scheme: Scheme, request: ExportRequest, card: Card, calibration: Calibration) -> str:
     """Return the fingerprint of all that an artifact is made from."""
     here = Path(__file__).resolve().parent
-    converter = Path(scheme.converter.partition(":")[0].rpartition(".")[2]).with_suffix(".py")
-    sources = [*(here / name for name in (*_SOURCES, converter)), Path(stamp.__file__)]
+    converter = importlib.util.find_spec(scheme.converter.partition(":")[0])
+    if converter is None or converter.origin is None:
+        raise HemlineError(f"scheme {scheme.name} has no converter {scheme.converter}: report this")
+    made_by = {path for name in _SOURCES for path in (here / name).glob("*.py")}
+    made_by |= {here / "tolerance.py", Path(converter.origin), Path(stamp.__file__)}
     return files.fingerprint(
         {
             "scheme": schema.to_document(scheme),
@@ -277,7 +279,7 @@ def _recipe(scheme: Scheme, request: ExportRequest, card: Card, calibration: Cal
             "calibration": calibration.sha256 if scheme.calibrated else None,
             "embedding": request.embedding,
             "versions": versions(CONVERTER_PACKAGES),
-            "sources": [files.sha256_of(path) for path in sources],
+            "sources": [files.sha256_of(path) for path in sorted(made_by)],
         }
     )
 

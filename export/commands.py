@@ -8,17 +8,18 @@ from typing import Literal
 
 import click
 
-from hemline import files, schema
+from hemline import files
 from hemline.console import data_option, say
+from hemline.contract import schema
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
-from hemline.fetch import FetchOptions, load_images
+from hemline.export.trained_data import trained_images
+from hemline.export.verdict_table import Judged, reasons, verdict_tables
 from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
+from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
-from hemline.train.own_data import named_after
-from hemline.trained_data import trained_images
-from hemline.verdict_table import Judged, reasons, verdict_tables
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -129,7 +130,7 @@ def verify(
     A bundle also in versions that were added (`hemline runtimes add`), with --runtime.
     A file that was made elsewhere is admitted: tried in processes of its own, then stamped.
     """
-    from hemline.export.foreign.verifying import ForeignOptions, verify_file
+    from hemline.export.admission.verifying import ForeignOptions, verify_file
 
     options = ForeignOptions(
         labels=labels,
@@ -152,8 +153,8 @@ def verify(
 
 
 def _verify_bundle(bundle: Path, runtimes: tuple[str, ...], as_json: bool) -> None:
+    from hemline.contract.manifest import read_manifest
     from hemline.export.verification import verify_bundle
-    from hemline.manifest import read_manifest
     from hemline.runtime.targets import find_targets
 
     targets = find_targets(runtimes) if runtimes else None
@@ -190,7 +191,7 @@ def _checkpoint(
                 say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
                 return known
     from hemline.train.commands import run_training, summary
-    from hemline.train.own_data import spared
+    from hemline.train.custom_data import spared
     from hemline.train.recipes.recipe import find_recipe
     from hemline.train.request import TrainRequest
 

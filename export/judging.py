@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline import files
-from hemline.attribution import cell_of, conditions_of
-from hemline.card import Score
-from hemline.environments import RuntimeTarget
+from hemline.contract.card import Score
+from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.evaluation_set import EvaluationSplit
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import Artifact, Manifest, Status, Verdict
+from hemline.contract.record import Accuracy, Cell, Conditions, Record
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, JobError
-from hemline.evaluation_set import EvaluationSplit
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import Artifact, Manifest, Status, Verdict
 from hemline.provenance import commit
-from hemline.record import Accuracy, Cell, Conditions, Record
 from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool, JobProcess
 

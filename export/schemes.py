@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from hemline.contract.specs import Claim
 from hemline.errors import UnknownNameError
-from hemline.scheme import Scheme
-from hemline.specs import Claim
+from hemline.export.scheme import Scheme
 
 # The oldest versions from which on every minor version was run and found right, on all test images,
 # with these schemes (docs/runtimes.md has the table). litert 1.0 was right too, but 1.1.0 opens no
@@ -13,8 +13,8 @@ _LITERT = Claim(runtime="litert", minimum="1.1.1")
 _TFLITE_RUNTIME = Claim(runtime="tflite-runtime", minimum="2.13.0")
 _ONNXRUNTIME = Claim(runtime="onnxruntime", minimum="1.12.0")
 
-_TFLITE = "hemline.export.tflite_converter"
-_ONNX = "hemline.export.onnx_converter"
+_TFLITE = "hemline.export.writers.tflite"
+_ONNX = "hemline.export.writers.onnx"
 
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {

@@ -10,25 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from hemline import schema
-from hemline.environments import RuntimeTarget
+from hemline.contract import schema
+from hemline.contract.evaluation_set import SPLITS, load_split
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, Verdict, require_artifacts
+from hemline.contract.record import RECORDS_NAME, merge_into
+from hemline.contract.specs import version_key
+from hemline.contract.stamp import read_stamped
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import GateError, HemlineError, UsageError
-from hemline.evaluation_set import SPLITS, load_split
 from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
-from hemline.manifest import (
-    MANIFEST_NAME,
-    Artifact,
-    Manifest,
-    Verdict,
-    require_artifacts,
-)
-from hemline.record import RECORDS_NAME, merge_into
+from hemline.export.verdict_table import title_of
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import installed_targets
-from hemline.specs import version_key
-from hemline.stamp import read_stamped
-from hemline.verdict_table import title_of
 
 log = logging.getLogger(__name__)
 

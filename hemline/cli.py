@@ -16,7 +16,7 @@ from hemline.version import VERSION
 
 # name: module that defines it. No module here imports TensorFlow or a backend at its top.
 COMMANDS: dict[str, str] = {
-    "data": "hemline.data_commands",
+    "data": "hemline.data.commands",
     "train": "hemline.train.commands",
     "recipe": "hemline.train.commands",
     "tune": "hemline.train.tuning.commands",
@@ -25,7 +25,7 @@ COMMANDS: dict[str, str] = {
     "compare-datasets": "hemline.train.comparison.commands",
     "export": "hemline.export.commands",
     "verify": "hemline.export.commands",
-    "runtimes": "hemline.runtime_commands",
+    "runtimes": "hemline.environments.commands",
     "inspect": "hemline.runtime.commands",
     "classify": "hemline.runtime.commands",
     "selftest": "hemline.runtime.commands",
@@ -33,7 +33,7 @@ COMMANDS: dict[str, str] = {
     "table": "hemline.bench.commands",
     "compare": "hemline.bench.commands",
     "choose": "hemline.bench.commands",
-    "device": "hemline.bench.device_commands",
+    "device": "hemline.bench.devices.commands",
     "readme": "hemline.bench.commands",
 }
 

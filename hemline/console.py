@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from hemline.class_names import parse_labels
+from hemline.data.class_names import parse_labels
+from hemline.data.custom.reading import Reading
+from hemline.data.fetch import FetchOptions
 from hemline.errors import HemlineError, UsageError
-from hemline.fetch import FetchOptions
-from hemline.own_data.reading import Reading
 
 # Two test images travel in the stamp of every artifact, which has at most 1 MiB.
 _LARGEST_SIDE = 320

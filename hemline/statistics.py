@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.record import Latency
+from hemline.contract.record import Latency
 
 Z95 = 1.959964  # two-sided 95 % point of the normal distribution
 

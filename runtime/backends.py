@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hemline.errors import BackendError, FileFormatError, UnknownNameError
-from hemline.specs import (
+from hemline.contract.specs import (
     Accelerator,
     EmbeddingSpec,
     Format,
@@ -20,6 +19,7 @@ from hemline.specs import (
     OutputSpec,
     version_key,
 )
+from hemline.errors import BackendError, FileFormatError, UnknownNameError
 
 # Half a cold start goes into importing: what only type checkers read, only they load.
 if TYPE_CHECKING:

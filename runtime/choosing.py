@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hemline.contract.specs import Format
+from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import BackendError, ClaimError
 from hemline.runtime.backends import (
     BACKENDS,
@@ -15,11 +17,9 @@ from hemline.runtime.backends import (
     require_working,
     version_of,
 )
-from hemline.specs import Format
-from hemline.stamp import Stamp, read_stamped
 
 if TYPE_CHECKING:
-    from hemline.manifest import Artifact, Manifest
+    from hemline.contract.manifest import Artifact, Manifest
 
 
 def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
@@ -50,7 +50,9 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
     was seen to fail in it; else the smallest that was proven right in this version of a runtime
     here. Raises BackendError or ClaimError when there is none.
     """
-    from hemline.manifest import read_manifest  # here, because a device may have single files only
+    from hemline.contract.manifest import (
+        read_manifest,  # here, because a device may have single files only
+    )
 
     manifest = read_manifest(bundle)
     named = None if runtime is None else find_backend(runtime)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
 
 import numpy as np
 
+from hemline.contract.specs import Preprocessing
+from hemline.contract.stamp import Stamp, StampedFile, read_stamped
 from hemline.errors import DataError, UnknownNameError, UsageError
-from hemline.pixels import Pixels
+from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
+from hemline.runtime.batch_sessions import BATCHES, Lane
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction
-from hemline.runtime.lane import BATCHES, Lane
 from hemline.runtime.pixels import PixelEncoder
-from hemline.specs import Preprocessing
-from hemline.stamp import Stamp, StampedFile, read_stamped
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

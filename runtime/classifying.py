@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hemline.errors import DataError, HemlineError, UsageError
-from hemline.pixels import NO_MEMORY
+from hemline.pictures.pixels import NO_MEMORY
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
 
 if TYPE_CHECKING:
-    from hemline.pixels import Pixels
+    from hemline.pictures.pixels import Pixels
     from hemline.runtime.input.streams import Frame
 
 STREAM = "-"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hemline.contract.specs import OutputSpec
 from hemline.runtime.backends import Tensor
-from hemline.specs import OutputSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt

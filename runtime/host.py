@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from hemline.job import HostFacts
+from hemline.contract.job import HostFacts
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _BOARD = Path("/proc/device-tree/model")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from hemline.contract.schema import to_document
+from hemline.contract.specs import InputSpec
+from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import HemlineError
 from hemline.runtime.backends import BACKENDS, Backend, installed, require_working, version_of
 from hemline.runtime.choosing import pick_artifact
 from hemline.runtime.host import host_facts
-from hemline.schema import to_document
-from hemline.specs import InputSpec
-from hemline.stamp import Stamp, read_stamped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

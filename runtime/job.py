@@ -23,10 +23,12 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
+from hemline.contract.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
+from hemline.contract.schema import from_document, to_document
+from hemline.contract.stamp import StampedFile, read_stamped
 from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
 from hemline.files import parse_json, reason_of
-from hemline.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
-from hemline.pixels import Pixels
+from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,
     Session,
@@ -46,8 +48,6 @@ from hemline.runtime.host import (
     steady_memory_bytes,
 )
 from hemline.runtime.pixels import PixelEncoder
-from hemline.schema import from_document, to_document
-from hemline.stamp import StampedFile, read_stamped
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hemline.contract.specs import InputSpec
 from hemline.errors import DataError
-from hemline.pixels import Pixels, require_uint8
+from hemline.pictures.pixels import Pixels, require_uint8
 from hemline.runtime.backends import Tensor
-from hemline.specs import InputSpec
 
 
 class PixelEncoder:

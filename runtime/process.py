@@ -12,15 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
 from hemline.closing import Closing
+from hemline.contract.job import Job, JobResult
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
-from hemline.job import Job, JobResult
-from hemline.runtime.complaints import Complaints
+from hemline.runtime.stderr_tail import Complaints
 from hemline.safe_path import module_command
-from hemline.schema import from_document, to_document
 
 if TYPE_CHECKING:
-    from hemline.environments import RuntimeTarget
+    from hemline.environments.environment import RuntimeTarget
 
 _STOP_SECONDS = 5.0
 _MOST_IDLE = 6  # two for each of three runtimes, at 60 MB each

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, ClaimError, GateError
 from hemline.runtime.backends import version_of
 from hemline.runtime.choosing import pick_backend
@@ -20,7 +21,6 @@ from hemline.runtime.classifier import Classifier
 from hemline.runtime.classifying import add_runtime
 from hemline.runtime.decoder import largest_difference
 from hemline.silence import silenced
-from hemline.stamp import read_stamped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +102,6 @@ def _line(result: dict[str, Any]) -> str:
 def _artifacts(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    from hemline.manifest import read_manifest
+    from hemline.contract.manifest import read_manifest
 
     return [path / artifact.name for artifact in read_manifest(path).artifacts]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hemline.environments import (
+from hemline.environments.environment import (
     Requirement,
     RuntimeTarget,
     environments,

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hemline.card import Card
-from hemline.dataset import DATASETS, Images
-from hemline.fetch import FetchOptions, load_images
-from hemline.manifest import Manifest
+from hemline.contract.card import Card
+from hemline.contract.manifest import Manifest
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 
 Pixels = npt.NDArray[np.uint8]
 TRAIN, TEST = 800, 200
@@ -127,7 +127,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: I
 @pytest.fixture(scope="session")
 def manifest(bundle: Path) -> Manifest:
     """Return the bundle's manifest."""
-    from hemline.manifest import read_manifest
+    from hemline.contract.manifest import read_manifest
 
     return read_manifest(bundle)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hemline.card import Card
+from hemline.contract.card import Card
+from hemline.contract.schema import load
 from hemline.errors import FileFormatError
 from hemline.files import sha256_of
-from hemline.schema import load
 
 MODEL_NAME = "checkpoint.keras"
 CARD_NAME = "card.json"

@@ -12,16 +12,16 @@ from typing import Any
 
 import click
 
-from hemline.card import Card, Epoch
 from hemline.console import data_option, quiet, say
-from hemline.dataset import DATASETS, Images
+from hemline.contract.card import Card, Epoch
+from hemline.data.custom.reading import counted
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError, UsageError
-from hemline.fetch import FetchOptions, load_images
-from hemline.own_data.reading import counted
 from hemline.tables import macs_text
 from hemline.train.checkpoint import is_checkpoint
+from hemline.train.custom_data import in_steps, named_after, parts_line, spared
 from hemline.train.nets.models import MODELS, ModelRow, find_model
-from hemline.train.own_data import in_steps, named_after, parts_line, spared
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
@@ -150,7 +150,7 @@ def own_recipe(model: ModelRow, *, pretrained: bool) -> str:
 def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | None = None) -> Card:
     """Train with progress on stderr, and return the card."""
     model, recipe = request.model, request.recipe
-    from hemline.train.fitting.split import require_room
+    from hemline.data.splits import require_room
 
     require_room(images, validation=recipe.validation, limit=recipe.limit or None)
     say(

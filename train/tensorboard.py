@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.errors import HemlineError
 from hemline.files import reason_of
 

@@ -10,22 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hemline import files, schema
-from hemline.card import Card, Epoch, Score
-from hemline.dataset import Images
+from hemline import files
+from hemline.contract import schema
+from hemline.contract.card import Card, Epoch, Score
+from hemline.contract.test_vector import TestVector
+from hemline.data.datasets import Images
 from hemline.provenance import utc_now, versions
 from hemline.runtime.host import host_facts
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
-from hemline.train.evaluation import Predictor
 from hemline.train.fitting.distillation import read_teachers
 from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit
 from hemline.train.fitting.pipeline import TrainingData, split_images
 from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
 from hemline.train.fitting.progress import clear_progress, unfinished_run
 from hemline.train.nets.models import count_macs
+from hemline.train.predictor import Predictor
 from hemline.train.request import TrainRequest
-from hemline.vector import TestVector
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "scipy")
 _VECTORS = 2  # enough to see a wrong build on a device; each costs 0.6 kB in every artifact

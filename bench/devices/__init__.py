@@ -11,8 +11,8 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
+from hemline.contract.job import Job, JobResult
 from hemline.errors import UnknownNameError, UsageError
-from hemline.job import Job, JobResult
 
 HERE = "this machine"
 # held by whoever keeps this machine's processor busy: timed rounds, and answers to compare with
@@ -89,23 +89,23 @@ DEVICES: dict[str, Kind] = {
         Kind(
             name="emulated",
             summary="a Raspberry Pi in qemu: emulated:pi3, pi4, pi5 or pi-32bit",
-            open="hemline.bench.devices.emulated:EmulatedDevice",
+            open="hemline.bench.devices.emulation.device:EmulatedDevice",
         ),
         Kind(
             name="gpu",
             summary="this machine's GPU; gpu:software for a program in its place",
-            open="hemline.bench.devices.gpu:GpuDevice",
+            open="hemline.bench.devices.gpu.device:GpuDevice",
             falls_back=True,
         ),
         Kind(
             name="tflm",
             summary="tflite-micro, for the class of microcontrollers",
-            open="hemline.bench.devices.tflm:TflmDevice",
+            open="hemline.bench.devices.micro.device:TflmDevice",
         ),
         Kind(
             name="ssh",
             summary="a Raspberry Pi or any Linux board: ssh:user@host[:port]",
-            open="hemline.bench.devices.ssh:open_ssh",
+            open="hemline.bench.devices.ssh.device:open_ssh",
         ),
     )
 }
@@ -131,7 +131,7 @@ def open_device(name: str, *, fallback: bool = False) -> Device:
 
 def _named(name: str) -> Device:
     from hemline.bench.devices.registry import read_registry, registry_path
-    from hemline.bench.devices.ssh import open_entry
+    from hemline.bench.devices.ssh.device import open_entry
 
     entries = read_registry(registry_path())
     if name not in entries:

@@ -11,16 +11,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from hemline.attribution import cell_of, conditions_of
 from hemline.bench.devices import HERE_BUSY, Device, Runner
 from hemline.bench.devices.equality import Equality, equality_of
-from hemline.bench.devices.micro_jobs import MICRO
+from hemline.bench.devices.micro.micro_jobs import MICRO
 from hemline.closing import Closing
+from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.evaluation_set import EvaluationSplit, load_split
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import Artifact, Manifest, Status
+from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
-from hemline.evaluation_set import EvaluationSplit, load_split
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import Artifact, Manifest, Status
-from hemline.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
 

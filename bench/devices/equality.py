@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hemline.contract.job import JobResult
+from hemline.contract.manifest import Artifact
 from hemline.errors import JobError
-from hemline.job import JobResult
-from hemline.manifest import Artifact
 
 _SECONDS = 600.0  # 100 images of a model of 100 million MACs take a few minutes in an emulator
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hemline.bench.devices import HERE
-from hemline.environments import RuntimeTarget
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import UsageError
 from hemline.runtime.backends import BACKENDS, installed, version_of
 from hemline.runtime.process import JobProcess

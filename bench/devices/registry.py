@@ -12,7 +12,7 @@ from typing import Any
 
 from hemline import files
 from hemline.bench.devices import DEVICES
-from hemline.bench.devices.address import parse_address
+from hemline.bench.devices.ssh.address import parse_address
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
 
 if sys.version_info >= (3, 11):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from hemline.contract.specs import InputSpec
 from hemline.errors import BackendError, DataError
 from hemline.pictures import netpbm
 from hemline.pictures.npy import npy_errors
+from hemline.pictures.pixels import Pixels
 from hemline.pictures.preprocessing import Preprocess, as_picture, model_pixels
 from hemline.pictures.scaling import LARGEST_SIDE
-from hemline.pixels import Pixels
-from hemline.specs import InputSpec
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.pixels import Pixels
+from hemline.pictures.pixels import Pixels
 
 MAGICS = (b"P5", b"P6")
 _MOST_DIGITS = 9

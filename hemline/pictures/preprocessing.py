@@ -21,10 +21,10 @@ from typing import Literal
 
 import numpy as np
 
+from hemline.contract.specs import InputSpec, Preprocessing
 from hemline.errors import DataError
+from hemline.pictures.pixels import Pixels, require_uint8
 from hemline.pictures.scaling import LARGEST_SIDE, Values, area, lanczos, scaled
-from hemline.pixels import Pixels, require_uint8
-from hemline.specs import InputSpec, Preprocessing
 
 Preprocess = Preprocessing | Literal["none"]  # none: an image of another size is an error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hemline.pixels import Pixels
+from hemline.pictures.pixels import Pixels
 
 Weights = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float32]

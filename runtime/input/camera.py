@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError, DataError
-from hemline.pixels import Pixels
+from hemline.pictures.pixels import Pixels
 from hemline.runtime.input.streams import Frame
 from hemline.silence import silenced
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from hemline import files
 from hemline.errors import BackendError
+from hemline.pictures.pixels import Pixels
 from hemline.pictures.preprocessing import as_picture, laid_on
-from hemline.pixels import Pixels
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from hemline.contract.specs import InputSpec
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.files import reason_of
 from hemline.pictures.images import read_array, read_stream
-from hemline.pixels import NO_MEMORY, Pixels
+from hemline.pictures.pixels import NO_MEMORY, Pixels
 from hemline.runtime.input.frames import LARGEST_BYTES, Read, image_frames, raw_frames
-from hemline.specs import InputSpec
 
 _RAW = re.compile(r"(\d{1,5})x(\d{1,5})(?:x([134])|:(yuv420))?")
 

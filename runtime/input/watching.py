@@ -9,7 +9,7 @@ from pathlib import Path
 from hemline.errors import DataError
 from hemline.files import reason_of
 from hemline.pictures.images import ENDINGS, read_picture
-from hemline.pixels import NO_MEMORY
+from hemline.pictures.pixels import NO_MEMORY
 from hemline.runtime.input.streams import Frame
 
 SECONDS = 0.2  # between two looks

@@ -17,18 +17,18 @@ from PIL import Image
 from hemline.bench.commands import RECORDS_NAME
 from hemline.bench.comparison import Comparison, compare, pareto_front
 from hemline.bench.devices import open_device
-from hemline.bench.measuring import Plan, measure
-from hemline.bench.placement import Box, place
-from hemline.bench.plot import accuracy_limits, draw
-from hemline.bench.table import bundle_table, comparison_table
-from hemline.bench.verdict import explain, recommend
-from hemline.budget import Budget
+from hemline.bench.measuring.rounds import Plan, measure
+from hemline.bench.report.placement import Box, place
+from hemline.bench.report.plot import accuracy_limits, draw
+from hemline.bench.report.table import bundle_table, comparison_table
+from hemline.bench.report.verdict import explain, recommend
 from hemline.cli import cli
+from hemline.contract.budget import Budget
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import Manifest
+from hemline.contract.record import Latency, Memory, Record, merge_into, read_records
 from hemline.errors import HemlineError
-from hemline.evaluation_set import load_split
 from hemline.export.schemes import SCHEMES
-from hemline.manifest import Manifest
-from hemline.record import Latency, Memory, Record, merge_into, read_records
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.tables import as_markdown, as_text
 

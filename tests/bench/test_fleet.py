@@ -12,15 +12,22 @@ import pytest
 from click.testing import CliRunner
 
 from hemline.bench.devices.local import LocalDevice
-from hemline.bench.fleet import Outcome, bench_fleet, open_fleet
-from hemline.bench.fleet_table import fleet_table
-from hemline.bench.measuring import Plan, cells_of
-from hemline.bench.one_device import Work
+from hemline.bench.measuring.fleet import Outcome, bench_fleet, open_fleet
+from hemline.bench.measuring.one_device import Work
+from hemline.bench.measuring.rounds import Plan, cells_of
+from hemline.bench.report.fleet_table import fleet_table
 from hemline.cli import cli
+from hemline.contract.job import Job, JobResult
+from hemline.contract.manifest import Manifest
+from hemline.contract.record import (
+    RECORDS_NAME,
+    Accuracy,
+    Latency,
+    Record,
+    read_records,
+    write_records,
+)
 from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, UsageError
-from hemline.job import Job, JobResult
-from hemline.manifest import Manifest
-from hemline.record import RECORDS_NAME, Accuracy, Latency, Record, read_records, write_records
 from hemline.runtime.process import JobProcess
 from hemline.tables import as_text
 
@@ -137,7 +144,7 @@ def test_devices_at_one_place_take_turns_and_others_do_not(
         time.sleep(0.1)  # for whoever does not wait for its turn
         seen.append(f"{device.name} ends")
 
-    monkeypatch.setattr("hemline.bench.fleet.bench_device", work)
+    monkeypatch.setattr("hemline.bench.measuring.fleet.bench_device", work)
     run(
         copy,
         manifest,
@@ -260,7 +267,7 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
 def test_an_interrupt_ends_all_devices_after_the_job_under_way(
     copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hemline.bench.fleet.as_completed", interrupted)
+    monkeypatch.setattr("hemline.bench.measuring.fleet.as_completed", interrupted)
     boards = [Board(name="one", place="a"), Board(name="two", place="b")]
     work = Work(plan=replace(PLAN, rounds=10_000))
     with pytest.raises(KeyboardInterrupt):

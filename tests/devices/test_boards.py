@@ -20,11 +20,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.bench.devices import DEVICES, on_board, open_device
-from hemline.bench.devices.address import parse_address
-from hemline.bench.devices.board_wheels import board_wheels
-from hemline.bench.devices.connection import Connection
-from hemline.bench.devices.connection_failures import failure
+from hemline.bench.devices import DEVICES, open_device
 from hemline.bench.devices.equality import equality_of
 from hemline.bench.devices.registry import (
     Entry,
@@ -33,10 +29,15 @@ from hemline.bench.devices.registry import (
     registry_path,
     remove_entry,
 )
-from hemline.bench.devices.ssh import open_ssh
-from hemline.bench.devices.store import Store, pushable
-from hemline.bench.devices.survey import Survey, read_survey
-from hemline.bench.devices.untrusted import npy_bytes, plain, read_logits
+from hemline.bench.devices.ssh import on_board
+from hemline.bench.devices.ssh.address import parse_address
+from hemline.bench.devices.ssh.board_wheels import board_wheels
+from hemline.bench.devices.ssh.connection import Connection
+from hemline.bench.devices.ssh.connection_failures import failure
+from hemline.bench.devices.ssh.device import open_ssh
+from hemline.bench.devices.ssh.store import Store, pushable
+from hemline.bench.devices.ssh.survey import Survey, read_survey
+from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_logits
 from hemline.cli import cli
 from hemline.errors import (
     BackendError,

@@ -15,24 +15,24 @@ import pytest
 from click.testing import CliRunner
 from required import missing
 
-from hemline import schema
 from hemline.bench.devices import open_device
 from hemline.bench.devices.checking import IMAGES, Check
-from hemline.bench.devices.emulated import EmulatedDevice
-from hemline.bench.devices.emulator import emulator
-from hemline.bench.devices.equality import Equality, validation_images
-from hemline.bench.devices.examination import examine
-from hemline.bench.devices.instruction_count import (
+from hemline.bench.devices.emulation.device import EmulatedDevice
+from hemline.bench.devices.emulation.emulator import emulator
+from hemline.bench.devices.emulation.examination import examine
+from hemline.bench.devices.emulation.instruction_count import (
     count_instructions,
     instruction_table,
     require_unchanged,
 )
-from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS
+from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
+from hemline.bench.devices.equality import Equality, validation_images
 from hemline.cli import cli
+from hemline.contract import schema
+from hemline.contract.job import Job, JobCell
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.record import Instructions, Record, read_records, write_records
 from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
-from hemline.job import Job, JobCell
-from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
-from hemline.record import Instructions, Record, read_records, write_records
 from hemline.tables import as_markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -261,7 +261,7 @@ def test_a_machine_without_apt_is_told_what_emulation_needs(
 def test_a_full_disk_is_told_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("hemline.bench.devices.emulator._LARGEST_BYTES", 1 << 60)
+    monkeypatch.setattr("hemline.bench.devices.emulation.emulator._LARGEST_BYTES", 1 << 60)
     with pytest.raises(HemlineError, match=r"make room, or set XDG_CACHE_HOME to another folder"):
         emulator()
 

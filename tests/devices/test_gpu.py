@@ -18,16 +18,16 @@ from required import missing
 
 from hemline.bench.devices import open_device
 from hemline.bench.devices.checking import IMAGES, Check, check, only_right, require_right
-from hemline.bench.devices.gpu import GpuDevice
-from hemline.bench.devices.software_gpu import software_gpu
+from hemline.bench.devices.gpu.device import GpuDevice
+from hemline.bench.devices.gpu.software_gpu import software_gpu
 from hemline.cli import cli
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import Manifest, read_manifest
+from hemline.contract.record import Accuracy, read_records
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import GateError, HemlineError, UsageError
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import Manifest, read_manifest
-from hemline.record import Accuracy, read_records
 from hemline.runtime.process import JobProcess
 from hemline.runtime.sessions.gpu_failures import why
-from hemline.schema import from_document, to_document
 
 CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
 

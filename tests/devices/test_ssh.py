@@ -29,20 +29,21 @@ from loopback_sshd import Board, Cable, NoSshdError, own_python, running_board, 
 from numpy.testing import assert_array_equal
 from required import missing
 
-from hemline.bench.devices import on_board, open_device
-from hemline.bench.devices.address import parse_address
-from hemline.bench.devices.board_wheels import board_wheels
-from hemline.bench.devices.connection import Connection
-from hemline.bench.devices.emulator import PROGRAMS, emulator
-from hemline.bench.devices.guest_root import guest_root
-from hemline.bench.devices.raspberry_pis import RASPBERRY_PIS
-from hemline.bench.devices.ssh import SshDevice, open_ssh
-from hemline.bench.devices.store import pushable
+from hemline.bench.devices import open_device
+from hemline.bench.devices.emulation.emulator import PROGRAMS, emulator
+from hemline.bench.devices.emulation.guest_root import guest_root
+from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
+from hemline.bench.devices.ssh import on_board
+from hemline.bench.devices.ssh.address import parse_address
+from hemline.bench.devices.ssh.board_wheels import board_wheels
+from hemline.bench.devices.ssh.connection import Connection
+from hemline.bench.devices.ssh.device import SshDevice, open_ssh
+from hemline.bench.devices.ssh.store import pushable
 from hemline.cli import cli
+from hemline.contract.job import Job, JobCell
+from hemline.data.fetch import cache_folder
+from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, FetchError, HemlineError, JobError
-from hemline.fetch import cache_folder
-from hemline.job import Job, JobCell
-from hemline.probe_artifact import probe_artifact
 from hemline.runtime.backends import BACKENDS, version_of
 
 pytestmark = pytest.mark.devices
@@ -240,7 +241,7 @@ def test_nothing_stays_behind(board: Board, device: SshDevice, job: Job) -> None
 
 def test_a_killed_hemline_leaves_no_connection(board: Board) -> None:
     code = (
-        "import sys, time; from hemline.bench.devices.ssh import open_ssh; "
+        "import sys, time; from hemline.bench.devices.ssh.device import open_ssh; "
         f"open_ssh({board.address!r}).survey(); print('connected', flush=True); time.sleep(600)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)

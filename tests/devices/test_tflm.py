@@ -17,12 +17,12 @@ from click.testing import CliRunner
 from required import missing
 
 from hemline.bench.devices.checking import Check, check
-from hemline.bench.devices.micro_session import _reason
-from hemline.bench.devices.tflm import TflmDevice
+from hemline.bench.devices.micro.device import TflmDevice
+from hemline.bench.devices.micro.micro_session import _reason
 from hemline.cli import cli
+from hemline.contract.manifest import Manifest, read_manifest
+from hemline.contract.record import Accuracy, Arena, read_records
 from hemline.errors import BackendError, UsageError
-from hemline.manifest import Manifest, read_manifest
-from hemline.record import Accuracy, Arena, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 _SECONDS = 120.0

@@ -18,8 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
-from hemline.class_names import parse_labels
 from hemline.cli import cli
+from hemline.contract.evaluation_set import EvaluationSplit, load_split
+from hemline.contract.manifest import Manifest
+from hemline.contract.specs import InputSpec, OutputSpec
+from hemline.contract.stamp import read_stamped, stamp_tflite
+from hemline.contract.test_vector import TestVector
+from hemline.data.class_names import parse_labels
 from hemline.errors import (
     DataError,
     FileFormatError,
@@ -29,12 +34,10 @@ from hemline.errors import (
     UnstampedError,
     UsageError,
 )
-from hemline.evaluation_set import EvaluationSplit, load_split
-from hemline.export.foreign import confined, trial
-from hemline.export.foreign.admission import Admission, AdmissionRequest, admit, require_agreement
-from hemline.export.foreign.confined import Description, TensorFacts
-from hemline.export.foreign.evidence import read_evidence
-from hemline.export.foreign.specs import (
+from hemline.export.admission import confined, trial
+from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_agreement
+from hemline.export.admission.confined import Description, TensorFacts
+from hemline.export.admission.specs import (
     PixelScale,
     gives,
     input_spec,
@@ -42,16 +45,13 @@ from hemline.export.foreign.specs import (
     parse_pixels,
     takes_channels_first,
 )
-from hemline.export.foreign.structure import structure_of
-from hemline.export.foreign.trial import Trial, generated_images
-from hemline.manifest import Manifest
+from hemline.export.admission.structure import structure_of
+from hemline.export.admission.trial import Trial, generated_images
+from hemline.export.admission.user_samples import read_evidence
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module
 from hemline.runtime.pixels import pixel_table
 from hemline.runtime.selftest import check
-from hemline.specs import InputSpec, OutputSpec
-from hemline.stamp import read_stamped, stamp_tflite
-from hemline.vector import TestVector
 
 FOUR = ("a", "b", "c", "d")
 WHERE = Path("model.onnx")

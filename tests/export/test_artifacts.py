@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline import files, schema
-from hemline.dataset import Images, without_copies
+from hemline import files
+from hemline.contract import schema
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
+from hemline.contract.record import Accuracy, read_records
+from hemline.contract.stamp import read_stamped
+from hemline.data.datasets import Images, without_copies
 from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
-from hemline.evaluation_set import load_split
 from hemline.export import judging
 from hemline.export.bundle import ExportRequest, export_bundle
-from hemline.export.calibration import calibration_images, training_indices
 from hemline.export.judging import judge
+from hemline.export.quantization.calibration import calibration_images, training_indices
 from hemline.export.schemes import SCHEMES, find_schemes
 from hemline.export.tolerance import tolerance_of
 from hemline.export.verification import RECORDS_NAME, require_claims, verify_bundle
-from hemline.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
-from hemline.record import Accuracy, read_records
 from hemline.runtime.backends import BACKENDS, installed
-from hemline.stamp import read_stamped
 from hemline.train.checkpoint import read_card
 
 # DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
@@ -213,7 +214,7 @@ def test_a_slow_cell_is_judged_on_the_first_images_and_marked(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hemline.bench.comparison import compare, drop_points
-    from hemline.bench.table import bundle_table
+    from hemline.bench.report.table import bundle_table
 
     monkeypatch.setattr(judging, "SLOW_NS", 0)  # then every cell is slow
     monkeypatch.setattr(judging, "SLOW_IMAGES", 60)

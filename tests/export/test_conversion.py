@@ -18,16 +18,17 @@ keras = quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
 
+from hemline.contract.specs import Claim  # noqa: E402
+from hemline.contract.stamp import read_stamped, stamp_tflite  # noqa: E402
 from hemline.errors import ClaimError  # noqa: E402 — after TensorFlow's noise was turned off
-from hemline.export import onnx_converter, tflite_converter  # noqa: E402
-from hemline.export.converted import with_extremes  # noqa: E402
-from hemline.export.folding import fold_rescaling  # noqa: E402
-from hemline.export.source import ModelSource  # noqa: E402
+from hemline.export.sources.folding import fold_rescaling  # noqa: E402
+from hemline.export.sources.keras import ModelSource  # noqa: E402
 from hemline.export.tolerance import tolerance_of  # noqa: E402
+from hemline.export.writers import onnx as onnx_writer  # noqa: E402
+from hemline.export.writers import tflite as tflite_writer  # noqa: E402
+from hemline.export.writers.converted import with_extremes  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.backends import BACKENDS, installed  # noqa: E402
-from hemline.specs import Claim  # noqa: E402
-from hemline.stamp import read_stamped, stamp_tflite  # noqa: E402
 
 layers = keras.layers
 
@@ -87,7 +88,7 @@ def test_a_flatten_is_one_operator_in_every_format() -> None:
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
     with ModelSource(model) as source:
         np.testing.assert_array_equal(source.model(images), model(images))  # type: ignore[operator]
-        content = tflite_converter.convert_fp32(source, None).content
+        content = tflite_writer.convert_fp32(source, None).content
         graph = source.onnx.graph
     # without delegates, which hide operators
     interpreter = Interpreter(
@@ -127,11 +128,11 @@ def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...])
     images = np.random.default_rng(1).integers(0, 256, (50, 8, 8, 1), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False))  # type: ignore[operator]
     with ModelSource(model) as source:
-        lite = tflite_converter.convert_int8(source, images)
-        onnx = onnx_converter.convert_int8(source, images)
+        lite = tflite_writer.convert_int8(source, images)
+        written = onnx_writer.convert_int8(source, images)
     assert (lite.input.dtype, lite.input.scale, lite.input.zero_point) == ("int8", 1.0, -128)
-    assert (onnx.input.dtype, onnx.input.scale, onnx.input.zero_point) == ("uint8", 1.0, 0)
-    (found,) = InferenceSession(onnx.content).run(None, {"image": images})
+    assert (written.input.dtype, written.input.scale, written.input.zero_point) == ("uint8", 1.0, 0)
+    (found,) = InferenceSession(written.content).run(None, {"image": images})
     interpreter = Interpreter(model_content=lite.content)
     taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     interpreter.resize_tensor_input(taken["index"], images.shape)
@@ -150,7 +151,7 @@ def test_weights_of_8_bit_onnx_leave_room_for_sums_of_16_bits() -> None:
     model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), np.uint8)
     with ModelSource(model) as source:
-        file = onnx_converter.convert_int8(source, images)
+        file = onnx_writer.convert_int8(source, images)
     graph = onnx.load_from_string(file.content).graph
     arrays = [onnx.numpy_helper.to_array(each) for each in graph.initializer]
     weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]

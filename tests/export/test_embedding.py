@@ -13,16 +13,16 @@ from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
-from hemline.dataset import Images  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.contract.manifest import Manifest, read_manifest  # noqa: E402
+from hemline.contract.stamp import StampedFile, read_stamped, stamp_onnx  # noqa: E402
+from hemline.data.datasets import Images  # noqa: E402 — after TensorFlow's noise was turned off
 from hemline.errors import FileFormatError, HemlineError  # noqa: E402
 from hemline.export.bundle import ExportRequest, export_bundle  # noqa: E402
-from hemline.export.embedding import EmbeddingCheck, embedder, with_embedding  # noqa: E402
 from hemline.export.schemes import SCHEMES, find_schemes  # noqa: E402
+from hemline.export.sources.embedding import EmbeddingCheck, embedder, with_embedding  # noqa: E402
 from hemline.export.verification import verify_bundle  # noqa: E402
-from hemline.manifest import Manifest, read_manifest  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.command_line import main  # noqa: E402
-from hemline.stamp import StampedFile, read_stamped, stamp_onnx  # noqa: E402
 from hemline.train.checkpoint import MODEL_NAME  # noqa: E402
 
 layers = keras.layers

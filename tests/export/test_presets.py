@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnxruntime import InferenceSession
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.schemes import SCHEMES
 from hemline.export.tolerance import tolerance_of
@@ -90,8 +89,11 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
 ) -> None:
     """The entrances of the transfer models, with a small net behind them."""
     keras = quiet_keras()
-    from hemline.export import onnx_converter, tflite_converter
-    from hemline.export.source import ModelSource
+    import onnx
+
+    from hemline.export.sources.keras import ModelSource
+    from hemline.export.writers import onnx as onnx_writer
+    from hemline.export.writers import tflite as tflite_writer
     from hemline.train.nets import transfer
 
     x = pixels = keras.Input((12, 12, channels))
@@ -104,8 +106,8 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     images = np.random.default_rng(1).integers(0, 256, (20, 12, 12, channels), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False))
     with ModelSource(model) as source:
-        lite = tflite_converter.convert_int8(source, images)  # raises unless pixels go in
-        file = onnx_converter.convert_int8(source, images)
+        lite = tflite_writer.convert_int8(source, images)  # raises unless pixels go in
+        file = onnx_writer.convert_int8(source, images)
     assert (lite.input.dtype, file.input.dtype) == ("int8", "uint8")
     nodes = onnx.load_from_string(file.content).graph.node
     dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}

@@ -13,19 +13,20 @@ import pytest
 from click.testing import CliRunner
 from required import missing
 
-from hemline import files, schema
+from hemline import files
 from hemline.cli import cli
-from hemline.environments import RuntimeTarget
+from hemline.contract import schema
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
+from hemline.contract.record import RECORDS_NAME, Latency, read_records
+from hemline.contract.specs import Claim
+from hemline.contract.stamp import read_stamped, stamp_tflite
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, FetchError, GateError, HemlineError, UsageError
 from hemline.export.judging import inputs_of
 from hemline.export.verification import verify_bundle
-from hemline.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
-from hemline.record import RECORDS_NAME, Latency, read_records
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.process import local_command
 from hemline.runtime.targets import find_targets, installed_targets
-from hemline.specs import Claim
-from hemline.stamp import read_stamped, stamp_tflite
 
 _QUANTIZE = """
 import sys

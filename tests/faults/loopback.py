@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from hemline.cli import main
-from hemline.dataset import DATASETS
+from hemline.data.datasets import DATASETS
 
 mirror, folder = sys.argv[1], Path(sys.argv[2])
 real = DATASETS["fashion-mnist"]

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.record import Latency, read_records
+from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError
 from hemline.files import sha256_of
-from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
-from hemline.record import Latency, read_records
-from hemline.stamp import read_stamped
 
 pytestmark = pytest.mark.slow
 

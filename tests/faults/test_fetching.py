@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from hemline.dataset import DATASETS
+from hemline.data.datasets import DATASETS
 
 NAMES = [file.name for file in DATASETS["fashion-mnist"].files]
 slow = pytest.mark.slow

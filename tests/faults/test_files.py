@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hemline.manifest import MANIFEST_NAME
+from hemline.contract.manifest import MANIFEST_NAME
 from hemline.train.checkpoint import CARD_NAME, MODEL_NAME
 
 Damage = Callable[[Path], None]

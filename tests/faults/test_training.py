@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hemline.card import Card
-from hemline.dataset import Images
+from hemline.contract.card import Card
+from hemline.data.datasets import Images
 from hemline.errors import HemlineError
 from hemline.train.checkpoint import is_checkpoint, read_card
 from hemline.train.nets.models import MODELS

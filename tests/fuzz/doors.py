@@ -18,19 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.schema import from_document, to_document
+from hemline.contract.specs import InputSpec
+from hemline.contract.stamp import Stamp, read_stamped
+from hemline.data.custom.loading import load_own
+from hemline.data.custom.reading import Reading
 from hemline.errors import HemlineError
 from hemline.files import parse_json
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.own_data.loading import load_own
-from hemline.own_data.reading import Reading
 from hemline.pictures.images import read_image
 from hemline.runtime.input.streams import from_bytes
 from hemline.runtime.job import JobRunner
 from hemline.runtime.pixels import PixelEncoder
-from hemline.schema import from_document, to_document
-from hemline.specs import InputSpec
-from hemline.stamp import Stamp, read_stamped
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.recipes.recipe_file import read_recipe, recipe_toml
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hemline.evaluation_set import load_split
-from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.schema import load
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.schema import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / "build" / "try"

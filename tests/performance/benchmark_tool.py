@@ -11,9 +11,9 @@ from pathlib import Path
 
 from measurement import BUNDLE, Result, interleaved, median_ratio, report
 
-from hemline.job import Job, JobCell
+from hemline.contract.job import Job, JobCell
+from hemline.contract.stamp import read_stamped
 from hemline.runtime.process import JobProcess
-from hemline.stamp import read_stamped
 
 _ROUNDS, _INVOCATIONS, _WARMUP = 21, 2000, 200
 _LIMIT = 0.05

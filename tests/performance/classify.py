@@ -10,9 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from measurement import BUNDLE, Result, interleaved, report
 
+from hemline.contract.stamp import read_stamped
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS
-from hemline.stamp import read_stamped
 
 _ROUNDS, _CALLS = 41, 400
 _PAIRS = (

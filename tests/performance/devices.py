@@ -18,12 +18,12 @@ from measurement import BUNDLE, ROOT, Result, interleaved, median_ratio, report
 sys.path.insert(0, str(ROOT / "tests" / "devices"))
 from loopback_sshd import running_board, write_ssh
 
-from hemline.bench.devices.emulated import EmulatedDevice
-from hemline.bench.devices.examination import examine
-from hemline.bench.devices.ssh import SshDevice, open_ssh
-from hemline.fetch import cache_folder
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import read_manifest
+from hemline.bench.devices.emulation.device import EmulatedDevice
+from hemline.bench.devices.emulation.examination import examine
+from hemline.bench.devices.ssh.device import SshDevice, open_ssh
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import read_manifest
+from hemline.data.fetch import cache_folder
 from hemline.runtime.backends import BACKENDS, version_of
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess

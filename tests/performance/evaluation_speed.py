@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 from measurement import Result, interleaved, median_ratio, report
 
-from hemline.fetch import load_images
+from hemline.data.fetch import load_images
 from hemline.train.checkpoint import MODEL_NAME, ZOO
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
-from hemline.train.evaluation import Predictor  # noqa: E402 — after TensorFlow's noise was off
+from hemline.train.predictor import Predictor  # noqa: E402 — after TensorFlow's noise was off
 
 _ROUNDS = 9
 _LEAST = 3.0

@@ -13,8 +13,8 @@ import sys
 
 from measurement import ROOT
 
-from hemline.card import Card
-from hemline.manifest import Manifest, read_manifest
+from hemline.contract.card import Card
+from hemline.contract.manifest import Manifest, read_manifest
 from hemline.provenance import commit, utc_now
 from hemline.train.checkpoint import is_checkpoint, read_card
 

@@ -12,8 +12,8 @@ import numpy as np
 from measurement import BUNDLE, Result, report
 from PIL import Image
 
-from hemline.evaluation_set import load_split
-from hemline.manifest import read_manifest
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import read_manifest
 from hemline.runtime import Classifier
 
 _COUNT, _WIDTH, _HEIGHT = 500, 762, 1000

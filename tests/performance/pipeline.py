@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from measurement import Result, interleaved, median_ratio, report
 
-from hemline.fetch import load_images
+from hemline.data.fetch import load_images
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from measurement import Result, installed_package, interleaved, median_ratio, process_cost, report
 from pipeline import drain, ours, train_seconds
 
-from hemline.fetch import load_images
+from hemline.data.fetch import load_images
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 

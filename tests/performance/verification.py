@@ -12,12 +12,12 @@ from pathlib import Path
 
 from measurement import BUNDLE, Result, report
 
-from hemline import schema
 from hemline.bench.devices import open_device
-from hemline.bench.measuring import QUICK, measure
+from hemline.bench.measuring.rounds import QUICK, measure
+from hemline.contract import schema
+from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.record import Latency, Record
 from hemline.export.verification import verify_bundle
-from hemline.manifest import MANIFEST_NAME, Manifest
-from hemline.record import Latency, Record
 from hemline.statistics import summarize
 
 _ROUNDS = 3

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hemline import schema
+from hemline.contract import schema
+from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, ClaimError, FileFormatError, GateError
-from hemline.manifest import MANIFEST_NAME, Manifest
 from hemline.runtime import Classifier, choosing, targets
 from hemline.runtime.backends import BACKENDS, Backend, load_module, version_of
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.command_line import main, parser_of
 from hemline.runtime.selftest import run as selftest
-from hemline.stamp import read_stamped, stamp_tflite
 
 Change = Callable[..., None]
 

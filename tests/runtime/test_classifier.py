@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
 from hemline.errors import (
     BackendError,
     ClaimError,

@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from hemline.dataset import Images
-from hemline.evaluation_set import EvaluationSplit, load_split
+from hemline.contract.evaluation_set import EvaluationSplit, load_split
+from hemline.contract.job import Job, JobCell
+from hemline.contract.manifest import Artifact, Manifest, read_manifest
+from hemline.contract.specs import EmbeddingSpec
+from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
+from hemline.data.datasets import Images
 from hemline.export.schemes import SCHEMES
-from hemline.job import Job, JobCell
-from hemline.manifest import Artifact, Manifest, read_manifest
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
-from hemline.specs import EmbeddingSpec
-from hemline.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 
 PAIRS = [
     (name, claim.runtime)
@@ -262,8 +262,8 @@ def keras_embeddings(checkpoint: Path, images: Images) -> np.ndarray:
     from hemline.train.tensorflow import quiet_keras
 
     model = quiet_keras().models.load_model(checkpoint / MODEL_NAME, compile=False)
-    from hemline.export.embedding import embedder
-    from hemline.train.evaluation import Predictor
+    from hemline.export.sources.embedding import embedder
+    from hemline.train.predictor import Predictor
 
     return Predictor(embedder(model)).logits(images.test_images[:IMAGES])
 

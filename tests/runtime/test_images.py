@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hemline.dataset import Images
+from hemline.contract.specs import InputSpec
+from hemline.data.datasets import Images
 from hemline.errors import BackendError, DataError, UnknownNameError
-from hemline.export.foreign.evidence import read_evidence
+from hemline.export.admission.user_samples import read_evidence
 from hemline.pictures import images as images_module
 from hemline.pictures import preprocessing
 from hemline.pictures.images import read_image, read_picture
@@ -21,7 +22,6 @@ from hemline.runtime import Classifier
 from hemline.runtime.command_line import main
 from hemline.runtime.input.frames import image_frames
 from hemline.runtime.pixels import PixelEncoder
-from hemline.specs import InputSpec
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=28, width=28, channels=3, dtype="uint8")

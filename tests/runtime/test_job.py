@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import Manifest
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import JobError
-from hemline.evaluation_set import load_split
-from hemline.job import Job, JobCell, JobResult
-from hemline.manifest import Manifest
 from hemline.runtime import Classifier, host
-from hemline.runtime.complaints import Complaints
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess, local_command
-from hemline.schema import from_document, to_document
+from hemline.runtime.stderr_tail import Complaints
 
 
 @pytest.fixture

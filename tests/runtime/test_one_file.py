@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.dataset import Images
+from hemline.contract.manifest import read_manifest
+from hemline.contract.stamp import read_stamped
+from hemline.data.datasets import Images
 from hemline.errors import HemlineError
-from hemline.manifest import read_manifest
 from hemline.runtime.one_file import NAME, reached_modules, write_runtime_file
-from hemline.stamp import read_stamped
 
 LARGEST_BYTES = 100_000
 

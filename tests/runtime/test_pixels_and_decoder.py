@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.errors import DataError
 from hemline.runtime.decoder import UNKNOWN, Decoder
 from hemline.runtime.pixels import PixelEncoder, pixel_table
-from hemline.specs import InputSpec, OutputSpec
 
 PIXELS = np.arange(256, dtype=np.float64)
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hemline.contract.specs import InputSpec
 from hemline.errors import DataError
 from hemline.pictures.images import read_image, read_picture
 from hemline.pictures.preprocessing import as_picture, model_pixels
 from hemline.pictures.scaling import area, lanczos, scaled
 from hemline.runtime.input.showing import Album
-from hemline.specs import InputSpec
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=28, width=28, channels=3, dtype="uint8")

@@ -22,7 +22,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from hemline.dataset import Images
+from hemline.contract.specs import InputSpec
+from hemline.data.datasets import Images
 from hemline.errors import BackendError, DataError, UsageError
 from hemline.pictures.netpbm import read_netpbm
 from hemline.runtime.commands import classify
@@ -30,7 +31,6 @@ from hemline.runtime.input import frames as frames_module
 from hemline.runtime.input.frames import image_frames, raw_frames
 from hemline.runtime.input.streams import from_bytes, raw_format
 from hemline.runtime.input.watching import watched
-from hemline.specs import InputSpec
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=20, width=30, channels=3, dtype="uint8")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.budget import Budget, Candidate, choose, over_budget
+from hemline.contract.budget import Budget, Candidate, choose, over_budget
+from hemline.contract.record import Latency
+from hemline.contract.specs import Claim
 from hemline.errors import GateError, UsageError
-from hemline.record import Latency
-from hemline.specs import Claim
 from hemline.statistics import paired_drop, summarize, wilson
 from hemline.tables import macs_text, signed
 

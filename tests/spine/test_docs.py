@@ -25,10 +25,10 @@ from documents import (
 from PIL import Image
 
 from hemline.cli import COMMANDS, cli
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import read_manifest
+from hemline.contract.stamp import read_stamped
 from hemline.errors import HemlineError
-from hemline.evaluation_set import load_split
-from hemline.manifest import read_manifest
-from hemline.stamp import read_stamped
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 LINES = [(page, line) for page in PAGES for line in shell_lines(page.read_text())]

@@ -18,9 +18,11 @@ import pytest
 from click.testing import CliRunner
 from package_index import BROKEN, CRASHING, add_runtime, add_wheel, make_index, use_index
 
-from hemline import folders, schema
+from hemline import folders
 from hemline.cli import cli
-from hemline.environments import (
+from hemline.contract import schema
+from hemline.data.fetch import cache_folder
+from hemline.environments.environment import (
     RECORD_NAME,
     RUNTIME_NAME,
     Environment,
@@ -32,6 +34,8 @@ from hemline.environments import (
     find_interpreter,
     target_of,
 )
+from hemline.environments.probe_artifact import probe_artifact
+from hemline.environments.wheels import MACHINES, PACKAGES, WheelRequest, wheel_set, wheel_sets
 from hemline.errors import (
     BackendError,
     BusyError,
@@ -40,12 +44,9 @@ from hemline.errors import (
     UnknownNameError,
     UsageError,
 )
-from hemline.fetch import cache_folder
 from hemline.files import locked
-from hemline.probe_artifact import probe_artifact
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.targets import find_targets, installed_targets, runtime_file
-from hemline.wheels import MACHINES, PACKAGES, WheelRequest, wheel_set, wheel_sets
 
 HERE = ".".join(map(str, sys.version_info[:2]))
 

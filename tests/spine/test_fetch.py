@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline import fetch
-from hemline.dataset import DATASETS, Dataset
+from hemline.data import fetch
+from hemline.data.datasets import DATASETS, Dataset
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, FetchError, UnknownNameError
-from hemline.fetch import FetchOptions, load_images
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler, bytes], None]
 

@@ -89,7 +89,7 @@ def test_the_command_modules_load_without_tensorflow() -> None:
 
 def test_a_stage_is_one_module_object() -> None:
     """The folders have bare names too: nobody may import hemline.train a second time as train."""
-    code = "import hemline.train.recipes.recipe, hemline.export.schemes, hemline.bench.table"
+    code = "import hemline.train.recipes.recipe, hemline.export.schemes, hemline.bench.report.table"
     assert not loaded_by(code) & set(STAGES)
 
 

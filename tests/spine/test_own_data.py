@@ -15,17 +15,17 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from hemline import memory
 from hemline.cli import cli
-from hemline.dataset import DATASETS, Images
+from hemline.contract.specs import InputSpec
+from hemline.data import memory
+from hemline.data.custom import reading as reading_module
+from hemline.data.custom.array_file import as_bytes
+from hemline.data.custom.loading import load_own, name_of
+from hemline.data.custom.reading import Reading
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, HemlineError, UsageError
-from hemline.fetch import FetchOptions, load_images
-from hemline.own_data import reading as reading_module
-from hemline.own_data.array_file import as_bytes
-from hemline.own_data.loading import load_own, name_of
-from hemline.own_data.reading import Reading
 from hemline.pictures.images import read_image, read_picture, read_size
-from hemline.specs import InputSpec
 
 Pixels = npt.NDArray[np.uint8]
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}

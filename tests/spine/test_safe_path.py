@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hemline.export.foreign.confined import COMMAND
+from hemline.export.admission.confined import COMMAND
 from hemline.runtime.process import local_command
 from hemline.safe_path import code_command, module_command
 

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline import card, job, manifest, record, scheme, specs, stamp, vector
+from hemline.contract import card, job, manifest, record, specs, stamp, test_vector
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import FileFormatError, NewerSchemaError, SchemaError
+from hemline.export import scheme
 from hemline.files import parse_json
-from hemline.schema import from_document, to_document
 
-MODULES = (specs, scheme, vector, card, manifest, stamp, job, record)
+MODULES = (specs, scheme, test_vector, card, manifest, stamp, job, record)
 BORDER_TYPES = [
     cls
     for module in MODULES
@@ -55,7 +56,7 @@ def build(cls: Any) -> Any:
         special["labels"] = ("one", "two", "three")
     if cls is stamp.Stamp:
         special["payload_sha256"] = "0" * 64
-        special["test_vectors"] = (vector.TestVector(pixels="", logits=(0.5, 0.5, 0.5)),)
+        special["test_vectors"] = (test_vector.TestVector(pixels="", logits=(0.5, 0.5, 0.5)),)
     if cls is specs.EmbeddingSpec:
         special["position"] = 1
     if cls is card.Split:

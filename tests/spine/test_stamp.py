@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hemline.contract.schema import from_document, to_document
+from hemline.contract.specs import Claim, InputSpec, OutputSpec
+from hemline.contract.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
+from hemline.contract.test_vector import TestVector
 from hemline.errors import ClaimError, FileFormatError, SchemaError, UnstampedError
-from hemline.schema import from_document, to_document
-from hemline.specs import Claim, InputSpec, OutputSpec
-from hemline.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
-from hemline.vector import TestVector
 
 MODEL = {"tflite": b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20, "onnx": b"\x08\x08\x12\x02me" * 50}
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hemline.card import Epoch, Split
-from hemline.train.fitting.split import TrainingData
+from hemline.contract.card import Epoch, Split
+from hemline.data.splits import TrainingData
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from hemline.train.fitting.split import TrainingData
+from hemline.data.splits import TrainingData
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.tensorflow import quiet_keras
 

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hemline.baseline_result import BaselineResult, as_json, conditions_lines, read_results
-from hemline.baseline_result import results_table as table_of
 from hemline.cli import cli
-from hemline.dataset import Images
+from hemline.data.datasets import Images
+from hemline.data.splits import TrainingData
 from hemline.errors import HemlineError, UnknownNameError, UsageError
 from hemline.safe_path import code_command
 from hemline.statistics import wilson
@@ -27,9 +26,10 @@ from hemline.train.baselines import process, running
 from hemline.train.baselines.estimators import make_estimator, one_vs_rest_logistic
 from hemline.train.baselines.fitting import fit_and_score
 from hemline.train.baselines.process import Fit, Progress, write_request
+from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, read_results
+from hemline.train.baselines.result import results_table as table_of
 from hemline.train.baselines.running import BaselineRequest, cached_path, run_baseline, split_part
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
-from hemline.train.fitting.split import TrainingData
 
 # 1,000 trees for ten classes take most of a minute whatever the images
 NAMES = [

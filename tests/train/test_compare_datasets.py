@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from hemline import fetch
-from hemline.card import Card
 from hemline.cli import cli
-from hemline.dataset import DATASETS, Images
-from hemline.dataset_comparison import DatasetComparison, DatasetRun
-from hemline.dataset_outcomes import as_json, error_ratios, outcomes
-from hemline.dataset_table import comparison_table, conditions_lines, finding_lines
+from hemline.contract.card import Card
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import read_manifest
+from hemline.contract.schema import from_document, load
+from hemline.data import fetch
+from hemline.data.datasets import DATASETS, Images
 from hemline.errors import (
     DataError,
     FetchError,
@@ -28,16 +28,16 @@ from hemline.errors import (
     SchemaError,
     UsageError,
 )
-from hemline.evaluation_set import load_split
-from hemline.manifest import read_manifest
-from hemline.schema import from_document, load
 from hemline.statistics import ratio_of_shares, wilson
 from hemline.tables import as_text
 from hemline.train import commands as train_commands
 from hemline.train.checkpoint import read_card
 from hemline.train.comparison import checkpoints
+from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
+from hemline.train.comparison.outcomes import as_json, error_ratios, outcomes
 from hemline.train.comparison.picture import draw, ticks_around
 from hemline.train.comparison.running import for_all
+from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.tensorflow import quiet_keras
 

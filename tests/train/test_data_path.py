@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError
-from hemline.fetch import FetchOptions, load_images
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()

@@ -19,13 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy.special import softmax
 
-from hemline import schema
-from hemline.card import Card
 from hemline.cli import cli
-from hemline.dataset import DATASETS, Images
+from hemline.contract import schema
+from hemline.contract.card import Card
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import Manifest, read_manifest
+from hemline.data.datasets import DATASETS, Images
 from hemline.errors import HemlineError
-from hemline.evaluation_set import load_split
-from hemline.manifest import Manifest, read_manifest
 from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.train.evaluating.commands import REPORT_NAME
 from hemline.train.evaluating.curve_caption import curve_caption

@@ -10,7 +10,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import classification_report
 from sklearn.metrics import confusion_matrix as confusion_of
 
-from hemline.schema import from_document, to_document
+from hemline.contract.schema import from_document, to_document
 from hemline.statistics import wilson
 from hemline.train.evaluating.charts import epoch_ticks
 from hemline.train.evaluating.drawing import (

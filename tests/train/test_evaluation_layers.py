@@ -12,7 +12,7 @@ keras = quiet_keras()
 
 from hemline.train.evaluating.activations import feature_maps, grad_cam  # noqa: E402 — likewise
 from hemline.train.evaluating.layers import last_maps, layer_with_maps, summary_of  # noqa: E402
-from hemline.train.evaluation import Predictor  # noqa: E402
+from hemline.train.predictor import Predictor  # noqa: E402
 
 RANDOM = np.random.default_rng(5)
 PIXELS = RANDOM.integers(0, 256, (6, 8, 10, 3), np.uint8)

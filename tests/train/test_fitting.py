@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from hemline.data.splits import TrainingData
 from hemline.errors import HemlineError
 from hemline.train.fitting.pipeline import class_weights
-from hemline.train.fitting.split import TrainingData
 from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.schedules import best_epoch

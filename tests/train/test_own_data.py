@@ -12,23 +12,23 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from hemline.card import Card
 from hemline.cli import cli
-from hemline.dataset import Images
+from hemline.contract.card import Card
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import read_manifest
+from hemline.contract.stamp import read_stamped
+from hemline.data.custom.reading import Reading
+from hemline.data.datasets import Images
+from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.splits import split_images
 from hemline.errors import DataError, HemlineError, UsageError
-from hemline.evaluation_set import load_split
-from hemline.export.calibration import calibration_images
-from hemline.fetch import FetchOptions, load_images
-from hemline.manifest import read_manifest
-from hemline.own_data.reading import Reading
+from hemline.export.quantization.calibration import calibration_images
+from hemline.export.trained_data import require_trained_on, trained_images
 from hemline.pictures.images import read_image
-from hemline.stamp import read_stamped
 from hemline.train.checkpoint import read_card
+from hemline.train.custom_data import in_steps, spared
 from hemline.train.evaluating.images import DataSource
-from hemline.train.fitting.split import split_images
-from hemline.train.own_data import in_steps, spared
 from hemline.train.recipes.recipe import RECIPES, Recipe
-from hemline.trained_data import require_trained_on, trained_images
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 from hemline.train.tensorflow import quiet_keras

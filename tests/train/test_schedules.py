@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.errors import UnknownNameError
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.schedules import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hemline.card import Epoch
 from hemline.cli import cli
+from hemline.contract.card import Epoch
 from hemline.errors import HemlineError
 from hemline.train.checkpoint import read_card
 from hemline.train.tensorflow import quiet_keras

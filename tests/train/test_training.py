@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.card import Card
-from hemline.dataset import Images, array_sha256
+from hemline.contract.card import Card
+from hemline.data.datasets import Images, array_sha256
 from hemline.errors import BusyError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.files import locked
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hemline import fetch
-from hemline.card import Card
+from hemline.contract.card import Card
+from hemline.data import fetch
 from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model

@@ -21,9 +21,10 @@ import sqlalchemy
 from click.testing import CliRunner
 from PIL import Image
 
-from hemline.card import Epoch
 from hemline.cli import cli
-from hemline.dataset import Images
+from hemline.contract.card import Epoch
+from hemline.data.datasets import Images
+from hemline.data.fetch import load_images
 from hemline.errors import (
     BusyError,
     FileFormatError,
@@ -31,7 +32,6 @@ from hemline.errors import (
     UnknownNameError,
     UsageError,
 )
-from hemline.fetch import load_images
 from hemline.safe_path import code_command
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model
@@ -582,7 +582,7 @@ def run(
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    from hemline.train.fitting.split import split_images
+    from hemline.data.splits import split_images
     from hemline.train.tuning.running import Work, run_trials
 
     work = Work(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.card import Epoch, Split
+from hemline.contract.card import Epoch, Split
 from hemline.train.tensorflow import quiet_keras
 
 
@@ -37,8 +37,8 @@ def histories(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def history(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the losses of each epoch and the sum of all weights."""
+    from hemline.data.splits import TrainingData
     from hemline.train.fitting.fitting import Run, fit
-    from hemline.train.fitting.split import TrainingData
     from hemline.train.nets.models import MODELS
     from hemline.train.recipes.recipe import Recipe
 

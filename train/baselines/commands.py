@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hemline.baseline_result import BaselineResult, as_json, conditions_lines, results_table
 from hemline.console import data_option, quiet, say
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError
-from hemline.fetch import FetchOptions, load_images
 from hemline.runtime.host import host_facts
 from hemline.tables import Table, as_text
+from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, results_table
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
 
 if TYPE_CHECKING:

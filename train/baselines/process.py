@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
+from hemline.data.splits import TrainingData
 from hemline.errors import HemlineError
 from hemline.files import parse_json, write_json
-from hemline.runtime.complaints import Complaints
 from hemline.runtime.process import how_it_ended
+from hemline.runtime.stderr_tail import Complaints
 from hemline.safe_path import module_command
 from hemline.train.baselines.table import Baseline
-from hemline.train.fitting.split import TrainingData
 
 _TICK_SECONDS = 1.0  # how often the time that has passed is told
 _STOP_SECONDS = 5.0

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline import schema
-from hemline.baseline_result import BaselineResult
-from hemline.card import Score
-from hemline.dataset import Images
+from hemline.contract import schema
+from hemline.contract.card import Score
+from hemline.data.datasets import Images
+from hemline.data.fetch import cache_folder
+from hemline.data.splits import TrainingData, split_images
 from hemline.errors import HemlineError, UsageError
-from hemline.fetch import cache_folder
 from hemline.files import fingerprint
 from hemline.provenance import commit, utc_now, versions
 from hemline.runtime.host import host_facts
 from hemline.train.baselines.process import Fit, Progress, fit_in_child
+from hemline.train.baselines.result import BaselineResult
 from hemline.train.baselines.table import Baseline
-from hemline.train.fitting.split import TrainingData, split_images
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hemline.card import Scalar
+from hemline.contract.card import Scalar
 from hemline.errors import UnknownNameError
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hemline.card import Card
 from hemline.console import say
-from hemline.dataset import Images
+from hemline.contract.card import Card
+from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError
 from hemline.train.checkpoint import is_checkpoint, read_card
 from hemline.train.commands import run_training, summary

@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from hemline import schema
 from hemline.console import require_matplotlib, say
-from hemline.dataset import DATASETS, Images
-from hemline.dataset_comparison import DatasetComparison
-from hemline.dataset_outcomes import as_json
-from hemline.dataset_table import comparison_table, conditions_lines, finding_lines
+from hemline.contract import schema
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UnknownNameError, UsageError
-from hemline.fetch import FetchOptions, load_images
 from hemline.tables import as_text
 from hemline.train.commands import own_recipe, resumable
+from hemline.train.comparison.comparison import DatasetComparison
+from hemline.train.comparison.outcomes import as_json
 from hemline.train.comparison.running import ComparisonRequest, for_all
 from hemline.train.comparison.running import compare_datasets as compare
+from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.recipes.recipe_file import named_recipe

@@ -11,10 +11,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from hemline.dataset_comparison import DatasetComparison
-from hemline.dataset_outcomes import Outcome, error_ratios, outcomes
-from hemline.dataset_table import conditions_lines
 from hemline.files import replacing
+from hemline.train.comparison.comparison import DatasetComparison
+from hemline.train.comparison.outcomes import Outcome, error_ratios, outcomes
+from hemline.train.comparison.table import conditions_lines
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito's palette
 _TICKS = (0, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # percent

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.card import Card
 from hemline.console import say
-from hemline.dataset import Images
-from hemline.dataset_comparison import DatasetComparison, DatasetRun
+from hemline.contract.card import Card
+from hemline.data.datasets import Images
 from hemline.provenance import commit, utc_now
 from hemline.train.comparison.checkpoints import trained
+from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
+from hemline.train.custom_data import spared
 from hemline.train.nets.models import ModelRow
-from hemline.train.own_data import spared
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 
@@ -121,7 +121,7 @@ def _confusion(card: Card, images: Images, folder: Path) -> tuple[tuple[int, ...
     from hemline.train.evaluating.checkpoint_subject import CheckpointSubject
 
     model = CheckpointSubject(folder, card).model  # loads TensorFlow, quietly
-    from hemline.train.evaluation import Predictor
+    from hemline.train.predictor import Predictor
 
     answers = Predictor(model, fixed=True).logits(images.test_images).argmax(axis=1)
     table = confusion_matrix(images.test_labels, answers, labels=range(len(card.labels)))

@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemline.dataset import DATASETS, Images
-from hemline.environments import RuntimeTarget
+from hemline.contract.evaluation_set import SPLITS, load_split
+from hemline.contract.job import FailureKind, Job, JobCell
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.stamp import Stamp, read_stamped
+from hemline.data.datasets import DATASETS, Images
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import (
     BackendError,
     ClaimError,
@@ -22,15 +26,11 @@ from hemline.errors import (
     JobError,
     UsageError,
 )
-from hemline.evaluation_set import SPLITS, load_split
 from hemline.files import sha256_of, write_bytes
-from hemline.job import FailureKind, Job, JobCell
-from hemline.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import find_targets, installed_targets
-from hemline.stamp import Stamp, read_stamped
 from hemline.train.evaluating.images import DataSource, SplitImages, counted
 from hemline.train.evaluating.result import Origin
 

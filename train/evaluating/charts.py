@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.train.evaluating.drawing import (
     BLUE,
     GRAY,

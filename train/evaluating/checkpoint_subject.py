@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from hemline.card import Card
-from hemline.dataset import Images, array_sha256
+from hemline.contract.card import Card
+from hemline.data.datasets import Images, array_sha256
 from hemline.errors import DataError, FileFormatError
 from hemline.train.checkpoint import MODEL_NAME
 from hemline.train.evaluating.images import DataSource, SplitImages, counted
@@ -90,7 +90,7 @@ class CheckpointSubject:
     def logits(self, split: SplitImages) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes)."""
         model = self.model  # loads TensorFlow, quietly
-        from hemline.train.evaluation import Predictor
+        from hemline.train.predictor import Predictor
 
         return Predictor(model, fixed=True).logits(split.pixels)
 

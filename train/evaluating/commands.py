@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hemline import files, schema
+from hemline import files
 from hemline.console import data_option, require_matplotlib, say
+from hemline.contract import schema
+from hemline.contract.evaluation_set import SPLITS
+from hemline.data.fetch import FetchOptions
 from hemline.errors import HemlineError, UnknownNameError, UsageError
-from hemline.evaluation_set import SPLITS
-from hemline.fetch import FetchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hemline.card import Card
+from hemline.contract.card import Card
 from hemline.train.evaluating.result import Layer
 
 _CHANGES_IMAGES = ("shift", "flip", "rotation", "zoom", "cutout", "erasing", "mixup")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemline.dataset import DATASETS, Images, array_sha256
+from hemline.data.datasets import DATASETS, Images, array_sha256
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
-from hemline.fetch import FetchOptions, load_images
 
 Pixels = npt.NDArray[np.uint8]
 

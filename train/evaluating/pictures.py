@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemline.card import Card
+from hemline.contract.card import Card
 from hemline.train.evaluating.curve_caption import curve_caption
 from hemline.train.evaluating.drawing import Heading, short_labels
 from hemline.train.evaluating.images import SplitImages

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hemline.data.fetch import FetchOptions
 from hemline.errors import DataError, JobError, UsageError
-from hemline.fetch import FetchOptions
 from hemline.provenance import utc_now, versions
 from hemline.train.evaluating.checkpoint_subject import CheckpointSubject
 from hemline.train.evaluating.images import DataSource, SplitImages

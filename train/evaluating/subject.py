@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from hemline.contract.manifest import MANIFEST_NAME
 from hemline.errors import FileFormatError
-from hemline.manifest import MANIFEST_NAME
 from hemline.train.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.train.evaluating.images import DataSource, SplitImages
 from hemline.train.evaluating.result import Origin
@@ -66,7 +66,7 @@ def find_subject(path: Path, runtime: str | None) -> Subject:
 def _in_bundle(path: Path, runtime: str | None) -> Path:
     if not path.is_dir():
         return path
-    from hemline.environments import Requirement
+    from hemline.environments.environment import Requirement
     from hemline.runtime.choosing import pick_artifact
 
     named = None if runtime is None else Requirement.parse(runtime).runtime

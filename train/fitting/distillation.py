@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from hemline.card import Card, Split
+from hemline.contract.card import Card, Split
 from hemline.errors import UsageError
 from hemline.train.checkpoint import MODEL_NAME, read_card
 

@@ -16,9 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.errors import DivergenceError, HemlineError
-from hemline.train.evaluation import Predictor
 from hemline.train.fitting.distillation import Student, open_teachers
 from hemline.train.fitting.phases import Phase, phases
 from hemline.train.fitting.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
@@ -32,6 +31,7 @@ from hemline.train.fitting.progress import (
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.nets.normalization import with_fused_normalization
+from hemline.train.predictor import Predictor
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.schedules import best_epoch, is_over, plateau_factor
 

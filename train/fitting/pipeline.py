@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from hemline.data.splits import Pixels, TrainingData, split_images
 from hemline.train.fitting.augmentation import augment, mix
-from hemline.train.fitting.split import Pixels, TrainingData, split_images
 from hemline.train.recipes.recipe import Recipe
 
 __all__ = [

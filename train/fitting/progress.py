@@ -14,8 +14,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from hemline import schema
-from hemline.card import Epoch
+from hemline.contract import schema
+from hemline.contract.card import Epoch
 from hemline.errors import FileFormatError, HemlineError, NewerSchemaError
 from hemline.files import sha256_of, write_bytes
 

@@ -17,8 +17,8 @@ from types import ModuleType
 
 from hemline import files
 from hemline.console import quiet
+from hemline.data.fetch import STALL_SECONDS, reach
 from hemline.errors import DataError, FetchError, FileFormatError, UnknownNameError, UsageError
-from hemline.fetch import STALL_SECONDS, reach
 from hemline.train.checkpoint import MODEL_NAME, is_checkpoint
 from hemline.train.nets.models import ModelRow
 from hemline.train.tensorflow import quiet_keras

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from hemline.card import Scalar
+from hemline.contract.card import Scalar
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.recipes.optimizers import OPTIMIZERS, find_optimizer
 from hemline.train.recipes.schedules import SCHEDULES, find_schedule

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from hemline.card import Card, Scalar
+from hemline.contract.card import Card, Scalar
+from hemline.contract.schema import load
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
-from hemline.schema import load
 from hemline.train.checkpoint import CARD_NAME, is_checkpoint
 from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.errors import UnknownNameError
 
 if TYPE_CHECKING:

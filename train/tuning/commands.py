@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from hemline.console import data_option, require_matplotlib, say
-from hemline.dataset import DATASETS, Images
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError
-from hemline.fetch import FetchOptions, load_images
 from hemline.train.commands import own_recipe, weights_file
+from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
-from hemline.train.own_data import named_after
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.recipes.recipe_file import named_recipe
 from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare, space_of
@@ -156,10 +156,10 @@ def tune(
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
-    from hemline.train.fitting.split import split_images
+    from hemline.data.splits import split_images
+    from hemline.train.tuning.reporting import TrialPrinter, outcome
     from hemline.train.tuning.running import Work, run_trials
     from hemline.train.tuning.study import opened_study
-    from hemline.train.tuning.telling import TrialPrinter, outcome
 
     work = Work(
         model=row,

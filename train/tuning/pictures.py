@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from hemline.dataset import DATASETS
+from hemline.data.custom.reading import counted
+from hemline.data.datasets import DATASETS
 from hemline.files import replacing
-from hemline.own_data.reading import counted
 from hemline.train.tuning.dimensions import Choices, Dimension, shown
 from hemline.train.tuning.results import Results, TrialResult
 

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.dataset import Images
+from hemline.data.datasets import Images
 from hemline.errors import UsageError
 from hemline.files import sha256_of
+from hemline.train.custom_data import in_steps, spared
 from hemline.train.nets.models import ModelRow
-from hemline.train.own_data import in_steps, spared
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.space import (

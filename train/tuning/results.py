@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hemline.own_data.reading import counted
+from hemline.data.custom.reading import counted
 from hemline.tables import Table
 from hemline.train.recipes.recipe_file import recipe_toml
 from hemline.train.tuning.dimensions import Value, shown

@@ -11,7 +11,7 @@ import keras
 import optuna
 
 from hemline import files
-from hemline.card import Epoch
+from hemline.contract.card import Epoch
 from hemline.errors import DivergenceError, UsageError
 from hemline.train.fitting.fitting import Run, Trained, fit
 from hemline.train.fitting.pipeline import TrainingData

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hemline.card import Scalar
+from hemline.contract.card import Scalar
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.tuning.dimensions import Choices, Dimension, Range, Value
 

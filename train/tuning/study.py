@@ -17,9 +17,9 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import BusyError, FileFormatError, UsageError
 from hemline.files import locked
-from hemline.schema import from_document, to_document
 from hemline.train.tuning.pruning import Pruning
 from hemline.train.tuning.sampling import SeededSampler
 from hemline.train.tuning.search import Search

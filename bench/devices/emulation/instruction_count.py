@@ -1,0 +1,112 @@
+"""Count the machine instructions of one inference: a cost that no neighbour and no load changes.
+
+It tells kernels and models apart on one processor model. It is no latency: a processor runs several
+instructions in one cycle or waits for memory, and two processors differ in both.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from hemline.bench.devices import Runner
+from hemline.bench.devices.emulation.device import EmulatedDevice
+from hemline.bench.devices.equality import require, validation_images
+from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.job import Job, JobCell
+from hemline.contract.manifest import Artifact, Manifest
+from hemline.contract.record import Instructions, Record
+from hemline.errors import GateError
+from hemline.tables import Table
+
+# The first ones fill caches and grow tables; after that, counts differ by 1 in 3,000 at most.
+_WARMUP = 20
+_INVOCATIONS = 9  # an odd number: the median is then one of the counts
+_LARGEST_CHANGE = 0.01
+
+
+def count_instructions(
+    runner: Runner,
+    device: EmulatedDevice,
+    bundle: Path,
+    manifest: Manifest,
+    artifact: Artifact,
+    runtime: str,
+) -> Record:
+    """Count one artifact with one thread at batch 1: set the input, invoke, get the output.
+
+    A runner that has run nothing before gives the same count every time. Raises JobError when the
+    artifact does not run there.
+    """
+    job = Job(
+        id="count",
+        artifact=str(bundle / artifact.name),
+        runtime=runtime,
+        images=validation_images(bundle),
+        count=_INVOCATIONS,
+        cells=(JobCell(warmup=_WARMUP, invocations=_INVOCATIONS),),
+        want=("latencies",),
+    )
+    result = require(runner.run(job), f"{artifact.name} in {runtime} on {device.name}")
+    conditions = conditions_of(result)
+    return Record(
+        cell=cell_of(manifest, artifact, result, device=device.name),
+        conditions=replace(conditions, versions={**conditions.versions, **device.versions}),
+        payload=Instructions(
+            # the emulated clock counts instructions
+            per_inference=statistics.median_high(result.cells[0].latencies_ns),
+            processor=device.pi.processor,
+        ),
+    )
+
+
+def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> int:
+    """Return how many counts have a committed one of the same artifact, runtime and device.
+
+    Raises GateError when one of them is off by more than 1 %.
+    """
+    before, now = _by_cell(committed), _by_cell(fresh)
+    both = [key for key in now if key in before]
+    changes = {key: now[key] / before[key] - 1 for key in both}
+    off = [
+        f"{artifact} in {runtime} on {device} takes {changes[artifact, runtime, device]:+.1%}"
+        for artifact, runtime, device in both
+        if abs(changes[artifact, runtime, device]) > _LARGEST_CHANGE
+    ]
+    if off:
+        raise GateError(
+            f"instructions per inference changed by more than {_LARGEST_CHANGE:.0%} against the "
+            f"committed ones: {'; '.join(off)}; find out why, or commit the new ones"
+        )
+    return len(both)
+
+
+def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
+    return {
+        (r.cell.artifact, f"{r.cell.runtime} {r.cell.runtime_version}", r.cell.device): (
+            r.payload.per_inference
+        )
+        for r in records
+        if isinstance(r.payload, Instructions)
+    }
+
+
+def instruction_table(records: Iterable[Record]) -> Table:
+    """Return one row for each artifact and runtime: millions of instructions, by device."""
+    counts = _by_cell(records)
+    devices = list(dict.fromkeys(device for _, _, device in counts))
+    cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
+    return Table(
+        columns=("artifact", "runtime", *(name.partition(":")[2] for name in devices)),
+        numeric=(False, False, *(True for _ in devices)),
+        rows=tuple(
+            (*cell, *(_millions(counts.get((*cell, device))) for device in devices))
+            for cell in cells
+        ),
+    )
+
+
+def _millions(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.3f}"

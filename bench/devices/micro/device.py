@@ -1,0 +1,80 @@
+"""The class of microcontrollers: tflite-micro on this machine.
+
+It answers whether a file loads there, how large its tensor arena is, and whether it gives the bits
+of the reference kernels. Its wall times tell nothing of a microcontroller.
+"""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from pathlib import Path
+
+from hemline.bench.devices import HERE
+from hemline.bench.devices.micro.micro_jobs import MICRO, REFERENCE
+from hemline.errors import BackendError, UsageError
+from hemline.runtime.process import JobProcess
+from hemline.safe_path import code_command, module_command
+
+_JOBS = "hemline.bench.devices.micro.micro_jobs"
+_VERSION = """
+import sys
+sys.path += sys.argv[1:]
+import tflite_micro
+print(tflite_micro.__version__)
+"""
+_SECONDS = 60.0
+
+
+class TflmDevice:
+    """tflite-micro in this Python, or with an address in the folder that it was installed into."""
+
+    name = "tflm"
+    real_time = False
+    place = HERE
+
+    def __init__(self, address: str) -> None:
+        """Take tflite-micro from the folder `address`; raises UsageError when it is none."""
+        if address and not Path(address).is_dir():
+            raise UsageError(
+                f"tflm:{address} names no folder: make it with pip install --target {address} "
+                "tflite-micro, or write --device tflm"
+            )
+        self._folder = (str(Path(address).resolve()),) if address else ()
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Return tflite-micro alone; raises BackendError when it is not installed."""
+        return ((MICRO.name, _version(self._folder)),)
+
+    def open(self, runtime: str, version: str) -> JobProcess:
+        """Start a child process that has tflite-micro."""
+        del runtime, version
+        return JobProcess((*module_command(_JOBS), *self._folder))
+
+    def reference(self, runtime: str) -> tuple[JobProcess, str]:
+        """Start a child process with LiteRT's reference kernels, and return their name too."""
+        del runtime
+        return JobProcess(module_command(_JOBS)), REFERENCE.name
+
+    def close(self) -> None:
+        """There is nothing to give up."""
+
+
+@functools.cache
+def _version(folder: tuple[str, ...]) -> str:
+    """Return the version, asked in a child: importing it loads native code."""
+    try:
+        done = subprocess.run(
+            [*code_command(_VERSION), *folder],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_SECONDS,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1]
+        raise BackendError(
+            f"tflite-micro cannot be used ({said}): pip install 'hemline[{MICRO.extra}]'; "
+            "it has wheels for Linux on x86-64 only"
+        ) from error
+    return done.stdout.strip()

@@ -1,0 +1,40 @@
+"""The job runner with two runtimes more: tflite-micro, and LiteRT's reference kernels.
+
+python -m hemline.bench.devices.micro.micro_jobs [FOLDER]
+
+They stand in no other table, because nothing is classified or chosen with them. FOLDER has
+tflite-micro and what it needs, where this Python's own packages have not.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hemline.runtime.backends import BACKENDS, Backend
+from hemline.runtime.job import serve_standard_streams
+
+MICRO = Backend(
+    name="tflite-micro",
+    format="tflite",
+    module="tflite_micro.python.tflite_micro.runtime",
+    session="hemline.bench.devices.micro.micro_session:MicroSession",
+    extra="tflm",
+)
+REFERENCE = Backend(
+    name="litert-reference",
+    format="tflite",
+    module="ai_edge_litert.interpreter",
+    session="hemline.bench.devices.micro.reference_session:ReferenceSession",
+    extra="litert",
+)
+
+
+def main() -> None:
+    """Answer jobs on the standard streams."""
+    sys.path += sys.argv[1:]  # behind this Python's own: one numpy is enough
+    BACKENDS.update({backend.name: backend for backend in (MICRO, REFERENCE)})
+    serve_standard_streams()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""What ssh prints when it fails, turned into one line that says what to do."""
+
+from __future__ import annotations
+
+import re
+
+from hemline.bench.devices.ssh.address import SshAddress
+from hemline.bench.devices.ssh.untrusted import plain
+from hemline.errors import DeviceError
+
+# first match wins: (what ssh prints, what to tell)
+_KNOWN: tuple[tuple[str, str], ...] = (
+    (
+        r"HOST IDENTIFICATION HAS CHANGED",
+        "the host key of {host} is not the one that is known: if the board was set up anew, run "
+        "`ssh-keygen -R '{known_as}'` and `{by_hand}` once; if not, another machine answers there",
+    ),
+    (
+        r"host key is known for|Host key verification failed",
+        "the host key of {host} is not known yet: run `{by_hand}` once, compare the fingerprint "
+        "that it shows with the board's own, and answer yes",
+    ),
+    (
+        r"Permission denied",
+        "{host} does not let this user in without a password: put your key there once with "
+        "`{copy_id}`, and have a key with a passphrase opened by ssh-agent",
+    ),
+    (
+        r"Could not resolve hostname",
+        "the name {host} does not resolve: check its spelling, and whether the board is on",
+    ),
+    (
+        r"Connection refused",
+        "{host} answers, but no ssh server does: turn ssh on there, and check the port",
+    ),
+    (
+        r"timed out|No route to host|Network is unreachable|Host is down",
+        "{host} does not answer: check whether the board is on and in this network",
+    ),
+)
+
+
+def failure(said: str, address: SshAddress) -> DeviceError:
+    """Return the error for what ssh printed while it connected."""
+    for pattern, text in _KNOWN:
+        if re.search(pattern, said):
+            by_hand = address.by_hand
+            return DeviceError(
+                text.format(
+                    host=address.host,
+                    known_as=address.known_as,
+                    by_hand=by_hand,
+                    copy_id=by_hand.replace("ssh", "ssh-copy-id", 1),
+                )
+            )
+    return DeviceError(
+        f"ssh cannot connect to {address} ({last_line(said)}): try `{address.by_hand}`"
+    )
+
+
+def last_line(said: str) -> str:
+    """Return the last line that was printed, made plain."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return plain(lines[-1], 300) if lines else "it said nothing"

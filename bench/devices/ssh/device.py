@@ -1,0 +1,338 @@
+"""A board over ssh: a Raspberry Pi, or any Linux machine with Python 3.10 or newer.
+
+This side fetches the wheels and pushes them, the runtime and the artifacts, each once; the board
+needs no network. Nothing that comes back is trusted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hemline import files
+from hemline.bench.devices.registry import KIND, Entry
+from hemline.bench.devices.ssh import on_board
+from hemline.bench.devices.ssh.address import SshAddress, parse_address
+from hemline.bench.devices.ssh.board_wheels import board_wheels
+from hemline.bench.devices.ssh.connection import Connection
+from hemline.bench.devices.ssh.store import Pushable, Store, pushable
+from hemline.bench.devices.ssh.survey import Survey
+from hemline.bench.devices.ssh.untrusted import (
+    cleaned,
+    npy_bytes,
+    plain,
+    read_logits,
+    require_answer,
+)
+from hemline.closing import Closing
+from hemline.console import quiet, say
+from hemline.contract.job import HostFacts, Job, JobResult
+from hemline.contract.schema import from_document
+from hemline.contract.stamp import read_stamped
+from hemline.errors import BackendError, DataError, JobError
+from hemline.files import parse_json
+from hemline.runtime.backends import BACKENDS, find_backend, installed, version_of
+from hemline.runtime.one_file import NAME, write_runtime_file
+from hemline.runtime.process import JobProcess
+
+_PULL_SECONDS = 300.0
+_LOUD_BYTES = 1 << 20  # a push of more than that is worth a line
+
+
+class SshDevice:
+    """A board at an address; connected when it is first used, and again after a cut."""
+
+    real_time = True
+
+    def __init__(
+        self, name: str, address: SshAddress, *, folder: str = "", python: str = "python3"
+    ) -> None:
+        """Say where it is: `folder` is for our files there, by default ~/.cache/hemline."""
+        self.name = name
+        self.address = address
+        self.place = address.known_as
+        self.python = python
+        self.connection = Connection(address)
+        self.store = Store(self.connection, name, folder=folder, python=python)
+        self._ours: tempfile.TemporaryDirectory[str] | None = None
+        self._hashes: dict[tuple[Path, int, int], str] = {}
+        self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
+        self._lock = threading.RLock()
+        self._quiet = quiet()  # click knows it in the thread of the command only
+
+    @property
+    def pushed_bytes(self) -> int:
+        """Return how many bytes of files were sent so far."""
+        return self.store.pushed_bytes
+
+    def survey(self) -> Survey:
+        """Return what the board is, asked anew; raises DeviceError."""
+        with self._lock:
+            self._connect()
+            return self.store.survey()
+
+    def facts(self) -> HostFacts:
+        """Return model name, governor, temperature and throttling, as the board tells them."""
+        with self._lock:
+            self._connect()
+            answer = self.store.facts(self._runtime_file()).strip().rpartition(b"\n")[2]
+        where = f"the answer of {self.name}"
+        return cleaned(from_document(HostFacts, parse_json(answer, where=where), where=where))
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Return those of the runtimes installed here that also run there, in the same version.
+
+        Raises BackendError with the reasons when none does.
+        """
+        found = self.fitting()
+        fit = tuple((runtime, version) for runtime, version, reason in found if reason is None)
+        if not fit:
+            reasons = "; ".join(f"{runtime} ({reason})" for runtime, _, reason in found) or "none"
+            raise BackendError(f"{self.name} can run no runtime that is installed here: {reasons}")
+        return fit
+
+    def fitting(self) -> tuple[tuple[str, str, str | None], ...]:
+        """Return each runtime that is installed here, its version, and why it cannot run there."""
+        here = [backend for backend in BACKENDS.values() if installed(backend)]
+        pairs = [(backend.name, version_of(backend)) for backend in here]
+        return tuple((*pair, self._reason_against(*pair)) for pair in pairs)
+
+    def open(self, runtime: str, version: str) -> SshRunner:
+        """Open a runner; wheels and runtime are pushed unless they are there.
+
+        Raises BackendError when the runtime cannot run there, DeviceError when the board cannot be
+        reached.
+        """
+        runner = SshRunner(self, runtime, version)
+        runner.start()
+        return runner
+
+    def start(self, runtime: str, version: str) -> tuple[JobProcess, str]:
+        """Start a job runner on the board; return it and its folder for arrays there."""
+        with self._lock:
+            self._connect()
+            wheels = self._wheels(runtime, version)
+            runtime_file, launcher = self._runtime_file(), self._file(Path(on_board.__file__))
+            environment = self._environment(wheels, find_backend(runtime).module)
+            self.push(runtime_file, launcher)
+            arrays = f"{self.store.known.folder}/{on_board.WORK}/{secrets.token_hex(8)}"
+            there = self.store.path_of
+            words = (self.python, "-I", there(launcher), "jobs", environment, there(runtime_file))
+            return JobProcess(self.connection.command((*words, arrays))), arrays
+
+    def push(self, *wanted: Pushable) -> None:
+        """Push files that are not there."""
+        with self._lock:
+            self._connect()
+            size = sum(file.size_bytes for file in self.store.missing(wanted))
+            if size > _LOUD_BYTES:
+                self._say(f"pushing {size / 1e6:.1f} MB")
+            self.store.push(wanted)
+
+    def there(self, path: Path) -> str:
+        """Push a file unless it is there, and return its path on the board."""
+        file = self._file(path)
+        self.push(file)
+        return self.store.path_of(file)
+
+    def pull(self, path: str, most_bytes: int) -> bytes:
+        """Return a file of the board and remove it there; raises JobError for one too large."""
+        script = 'head -c "$2" "$1" && rm -f "$1"'
+        code, content, said = self.connection.call(
+            ("sh", "-c", script, "pull", path, str(most_bytes + 1)),
+            most_bytes=most_bytes,
+            timeout_seconds=_PULL_SECONDS,
+        )
+        if code:
+            raise JobError(f"{self.name} gave no logits: {said}")
+        return content
+
+    @contextlib.contextmanager
+    def ended_after(self, seconds: float) -> Iterator[None]:
+        """Give up the connection when the block fails after so long: what hangs there ends with it.
+
+        It would disturb the measurements that follow.
+        """
+        started = time.monotonic()
+        try:
+            yield
+        except JobError:
+            if time.monotonic() - started >= seconds:
+                self.connection.close()
+            raise
+
+    def require_alive(self) -> None:
+        """Raise DeviceError when the connection was cut; the next use connects again."""
+        self.connection.require_alive()
+
+    def close(self) -> None:
+        """Give up the connection."""
+        self.connection.close()
+        if self._ours is not None:
+            self._ours.cleanup()
+            self._ours = None
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            say(f"{self.name}: {line}")
+
+    def _connect(self) -> None:
+        if not self.connection.alive:
+            self.store.forget()
+            self.connection.open()
+
+    def _reason_against(self, runtime: str, version: str) -> str | None:
+        try:
+            self._wheels(runtime, version)
+        except BackendError as error:
+            return str(error)
+        return None
+
+    def _wheels(self, runtime: str, version: str) -> tuple[Pushable, ...]:
+        """Return the wheels that a runtime needs there, looked for once; raises BackendError."""
+        pair = (runtime, version)
+        with self._lock:
+            if pair not in self._wheels_of:
+                self._connect()
+                found = board_wheels(runtime, version, self.store.known)
+                self._wheels_of[pair] = tuple(pushable(path, w.sha256) for path, w in found)
+            return self._wheels_of[pair]
+
+    def _environment(self, wheels: tuple[Pushable, ...], module: str) -> str:
+        names = [self.store.known.python_minor, *(wheel.name for wheel in wheels)]
+        key = hashlib.sha256(" ".join(names).encode()).hexdigest()
+        if key not in self.store.known.environments:
+            self.push(*wheels)
+            self._say(f"unpacking {', '.join(wheel.path.name for wheel in wheels)}")
+        return self.store.environment(wheels, key, module)
+
+    def _runtime_file(self) -> Pushable:
+        self._ours = self._ours or tempfile.TemporaryDirectory(prefix="hemline-")
+        path = Path(self._ours.name) / NAME
+        if not path.exists():
+            write_runtime_file(path)
+        return self._file(path)
+
+    def _file(self, path: Path) -> Pushable:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {files.reason_of(error)}") from error
+        key = (path, state.st_mtime_ns, state.st_size)
+        if key not in self._hashes:
+            self._hashes[key] = files.sha256_of(path)
+        return pushable(path, self._hashes[key])
+
+
+class SshRunner(Closing):
+    """A job runner on a board; when the connection was cut, the next job starts another one."""
+
+    def __init__(self, device: SshDevice, runtime: str, version: str) -> None:
+        self._device = device
+        self._runtime = runtime
+        self._version = version
+        self._process: JobProcess | None = None
+        self._opened = 0
+        self._arrays = ""
+
+    def start(self) -> JobProcess:
+        """Return the runner on the board, started anew when it or the connection has ended."""
+        connection = self._device.connection
+        if self._process is None or not connection.alive or self._opened != connection.opened:
+            self.close()
+            self._process, self._arrays = self._device.start(self._runtime, self._version)
+            self._opened = connection.opened
+        return self._process
+
+    def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Run a job whose paths are of this machine; logits come back into job.arrays here.
+
+        Raises DeviceError when the board was lost, JobError when the job runner died there or what
+        it answered does not fit the job.
+        """
+        process = self.start()
+        remote = replace(
+            job,
+            id="job",
+            artifact=self._device.there(Path(job.artifact)),
+            images=self._device.there(Path(job.images)),
+            arrays=self._arrays,
+        )
+        try:
+            with self._device.ended_after(timeout_seconds):
+                answer = process.run(remote, timeout_seconds=timeout_seconds)
+            result = self._checked(job, remote, cleaned(answer))
+        except JobError as error:
+            self.close()
+            self._device.require_alive()
+            raise type(error)(self._local(str(error), job, remote)) from error
+        failure = result.failure
+        if failure is not None:
+            failure = replace(failure, message=self._local(failure.message, job, remote))
+        return replace(result, id=job.id, failure=failure)
+
+    def close(self) -> None:
+        """End the runner."""
+        if self._process is not None:
+            self._process.close()
+        self._process = None
+
+    def _checked(self, job: Job, remote: Job, result: JobResult) -> JobResult:
+        """Return a result that answers the job, with its logits in files here."""
+        require_answer(remote, result)
+        if result.failure is not None or "logits" not in job.want:
+            return result
+        classes = read_stamped(Path(job.artifact)).stamp.output.classes
+        shape = (_count_images(job), classes)
+        names = [f"{cell.threads}x{cell.batch}.npy" for cell in job.cells]
+        paths = [self._pull_logits(job, name, shape) for name in names]
+        cells = zip(result.cells, paths, strict=True)
+        return replace(result, cells=tuple(replace(cell, logits=path) for cell, path in cells))
+
+    def _pull_logits(self, job: Job, name: str, shape: tuple[int, int]) -> str:
+        """Pull logits into a file whose name this side chooses, and return its path."""
+        if job.arrays is None:
+            raise DataError("the job wants logits but names no folder for arrays")
+        content = self._device.pull(f"{self._arrays}/job-{name}", npy_bytes(shape))
+        packed = io.BytesIO()
+        np.save(packed, read_logits(content, shape, self._device.name))
+        path = Path(job.arrays) / f"{job.id}-{name}"
+        files.write_bytes(path, packed.getvalue())
+        return str(path)
+
+    def _local(self, message: str, job: Job, remote: Job) -> str:
+        """Return a message of the board as one plain line, with the names that files have here."""
+        line = plain(message)
+        for there, here in ((remote.artifact, job.artifact), (remote.images, job.images)):
+            line = line.replace(there, here)
+        return f"{self._device.name}: {line}"
+
+
+def _count_images(job: Job) -> int:
+    """Return how many images a job uses."""
+    try:
+        images = np.load(job.images, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot read the images {job.images}: {error}") from error
+    return len(images[job.first :][: job.count])
+
+
+def open_ssh(address: str) -> SshDevice:
+    """Return the board at `[user@]host[:port]`."""
+    return SshDevice(f"ssh:{address}", parse_address(address))
+
+
+def open_entry(entry: Entry) -> SshDevice:
+    """Return a board that has a name in devices.toml."""
+    address = parse_address(entry.address.removeprefix(KIND))
+    return SshDevice(entry.name, address, folder=entry.folder, python=entry.python)

@@ -1,0 +1,298 @@
+"""What runs on a board: this file's source is sent there, so it needs the standard library only.
+
+    survey FOLDER                      tell what the board is, and what the folder holds
+    receive FOLDER                     take files from standard input into the store
+    unpack FOLDER KEY MODULE WHEEL…    make an environment out of wheels in the store
+    facts RUNTIME                      tell what the runtime file's host facts are
+    jobs ENVIRONMENT RUNTIME ARRAYS    answer jobs on the standard streams
+
+The folder holds store/ (files by their SHA-256), environments/ (unpacked wheels) and work/ (arrays
+of running jobs). Answers are JSON, one document a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib
+import json
+import os
+import platform
+import runpy
+import select
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+PARTIAL = ".partial"
+WORK = "work"  # folder of the arrays
+_CHUNK_BYTES = 1 << 18
+_STALE_SECONDS = 86400.0  # after a day nobody works on it any more
+_KILL = 9
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+def survey(folder: str) -> None:
+    """Print what the board is; nothing is written."""
+    root = _root(folder)
+    existing = next(each for each in (root, *root.parents) if each.exists())
+    store = root / "store"
+    files = [each for each in _entries(store) if each.is_file()]
+    facts = {
+        "machine": platform.machine(),
+        "pointer_bits": struct.calcsize("P") * 8,
+        "python": platform.python_version(),
+        "libc": _libc(),
+        "numpy": _numpy(),
+        "folder": str(root),
+        "writable": os.access(existing, os.W_OK | os.X_OK),
+        "free_bytes": shutil.disk_usage(existing).free,
+        "files": {each.name: each.stat().st_size for each in files},
+        "environments": [
+            each.name for each in _entries(root / "environments") if each.name[0] != "."
+        ],
+    }
+    print(json.dumps(facts))
+
+
+def receive(folder: str) -> None:
+    """Take files: a JSON header with name, size and offset, then the bytes from there to the end.
+
+    A file that was cut off stays as a partial one, to be continued; one whose hash is not its name
+    is removed. Prints one document for each file.
+    """
+    store = _root(folder) / "store"
+    _make(store)
+    source = sys.stdin.buffer
+    while header := source.readline(4096):
+        if not header.endswith(b"\n"):
+            return  # cut off
+        wanted = json.loads(header)
+        try:
+            state = _take(store, source, wanted["name"], wanted["size"], wanted["offset"])
+        except OSError as error:
+            print(json.dumps({"name": wanted["name"], "error": error.strerror or str(error)}))
+            sys.exit(1)
+        print(json.dumps({"name": wanted["name"], "state": state}), flush=True)
+        if state in ("busy", "cut"):
+            return
+
+
+def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
+    """Make the environment `key` out of wheels in the store; whole, or not at all.
+
+    `module` is what will be imported from it.
+    """
+    root = _root(folder)
+    environments = root / "environments"
+    _make(environments)
+    _remove_stale(environments, hidden_only=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=environments))
+    try:
+        for wheel in wheels:
+            with zipfile.ZipFile(root / "store" / wheel) as archive:
+                archive.extractall(building)
+        for data in [*building.glob("*.data/purelib"), *building.glob("*.data/platlib")]:
+            shutil.copytree(data, building, dirs_exist_ok=True)
+        _import_once(building, module)
+        os.sync()  # a power cut must not leave a whole name with empty files
+        building.chmod(0o755)
+        with contextlib.suppress(OSError):  # another connection was faster
+            building.rename(environments / key)
+    except (OSError, zipfile.BadZipFile) as error:
+        print(json.dumps({"error": getattr(error, "strerror", None) or str(error)}))
+        sys.exit(1)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    print(json.dumps({"environment": key}))
+
+
+def facts(runtime: str) -> None:
+    """Print the host facts that jobs give, without numpy."""
+    import types
+
+    # the package's own __init__ imports the classifier, which needs numpy
+    package = types.ModuleType("hemline.runtime")
+    package.__path__ = [f"{runtime}/hemline/runtime"]
+    sys.path.insert(0, runtime)
+    sys.modules["hemline.runtime"] = package
+    from hemline.contract.schema import to_document
+    from hemline.runtime.host import host_facts
+
+    print(json.dumps(to_document(host_facts())))
+
+
+def jobs(environment: str, runtime: str, arrays: str) -> None:
+    """Run the job runner of the runtime file with the packages of an environment."""
+    _end_with_the_connection()
+    _make(Path(arrays).parent)
+    _remove_stale(Path(arrays).parent)
+    Path(arrays).mkdir(mode=0o700, exist_ok=True)
+    if environment:
+        sys.path.insert(0, environment)
+    sys.argv = [runtime, "jobs"]
+    try:
+        runpy.run_path(runtime, run_name="__main__")
+    finally:
+        shutil.rmtree(arrays, ignore_errors=True)
+
+
+def _take(store: Path, source: BinaryIO, name: str, size: int, offset: int) -> str:
+    with _partial(store, name) as (partial, stream):
+        if offset and partial.name != f"{name}{PARTIAL}":
+            return "busy"
+        try:
+            whole = _copy(source, stream, size, offset)
+        except OSError:
+            partial.unlink()  # a full disk is not to stay full
+            raise
+        if not whole:
+            return "cut"
+        if _sha256(stream) != name.partition(".")[0]:
+            partial.unlink()
+            return "damaged"
+        os.fsync(stream.fileno())
+        partial.replace(store / name)
+    return "stored"
+
+
+@contextlib.contextmanager
+def _partial(store: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield the partial file, or another one while another connection writes to it."""
+    path = store / f"{name}{PARTIAL}"
+    with path.open("ab+") as stream:
+        if _locked(stream, path):
+            yield path, stream
+            return
+    descriptor, other = tempfile.mkstemp(prefix=f".{name}-", dir=store)
+    try:
+        with os.fdopen(descriptor, "wb+") as stream:
+            yield Path(other), stream
+    finally:
+        Path(other).unlink(missing_ok=True)
+
+
+def _locked(stream: BinaryIO, path: Path) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # it may have become the whole file since it was opened
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except OSError:
+        return False
+
+
+def _copy(source: BinaryIO, target: BinaryIO, size: int, offset: int) -> bool:
+    """Copy from the offset to the end; return whether all of it came."""
+    target.truncate(offset)
+    target.seek(offset)
+    left = size - offset
+    while left:
+        chunk = source.read1(min(left, _CHUNK_BYTES))  # type: ignore[attr-defined]
+        if not chunk:
+            break
+        target.write(chunk)
+        left -= len(chunk)
+    target.flush()
+    return not left
+
+
+def _sha256(stream: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    stream.seek(0)
+    while chunk := stream.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _import_once(packages: Path, module: str) -> None:
+    """Have the modules that an import reads compiled, so that the first one takes no longer.
+
+    All that is in the wheels would take minutes on a small board. What fails here fails again in
+    the first job, and is told there.
+    """
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    try:
+        os.dup2(2, 1)
+        sys.path.insert(0, str(packages))
+        importlib.import_module(module)
+    finally:
+        os._exit(0)
+
+
+def _root(folder: str) -> Path:
+    if folder:
+        return Path(folder).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    cache = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+    return cache / "hemline"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(json.dumps({"error": f"cannot make {folder}: {error.strerror}"}))
+        sys.exit(1)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _remove_stale(folder: Path, *, hidden_only: bool = False) -> None:
+    for each in _entries(folder):
+        if hidden_only and each.name[0] != ".":
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - each.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(each, ignore_errors=True)
+
+
+def _libc() -> str:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return os.confstr("CS_GNU_LIBC_VERSION") or ""
+    return ""
+
+
+def _numpy() -> str | None:
+    """Return the version of the system's numpy, without importing it."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("numpy")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _end_with_the_connection() -> None:
+    """Have the kernel end this process with the one that started it.
+
+    A job that outlives its connection would disturb the measurements after it.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, _KILL, 0, 0, 0)
+    jobs_come = select.poll()
+    jobs_come.register(sys.stdin, 0)
+    if jobs_come.poll(0):  # hung up: it ended before this process could ask for the signal
+        sys.exit(1)
+
+
+_COMMANDS: dict[str, Any] = {each.__name__: each for each in (survey, receive, unpack, facts, jobs)}
+
+if __name__ == "__main__":
+    _COMMANDS[sys.argv[1]](*sys.argv[2:])

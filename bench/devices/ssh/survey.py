@@ -1,0 +1,82 @@
+"""What a board is, as it tells itself, and what of ours it has already."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from hemline.bench.devices.ssh.untrusted import cleaned
+from hemline.contract.schema import from_document
+from hemline.errors import DeviceError, HemlineError
+from hemline.files import parse_json
+
+# kernel's name of the machine, and bits of a pointer in its Python: the platform of its wheels
+_PLATFORMS = {
+    ("x86_64", 64): "x86_64",
+    ("aarch64", 64): "aarch64",
+    ("armv7l", 32): "armv7l",
+    ("aarch64", 32): "armv7l",  # Raspberry Pi OS, 32 bits, has a kernel of 64 bits
+    ("armv8l", 32): "armv7l",
+}
+_PYTHON = re.compile(r"3\.[0-9]{1,3}[0-9a-z.+]{0,20}")
+_NUMPY = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6}){1,3}[0-9A-Za-z.+-]{0,40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A board.
+
+    machine: name of the architecture that its kernel gives.
+    pointer_bits: of its Python; a kernel of 64 bits may run a system of 32.
+    python: version of its python3.
+    libc: name and version of its C library; empty where it is not glibc.
+    numpy: version of the system's numpy; None without one.
+    folder: where Hemline's files are on it.
+    writable: whether they can be written there.
+    free_bytes: on that disk.
+    files: name to size of what the store holds, partial files included.
+    environments: keys of the environments that are made.
+    """
+
+    machine: str
+    pointer_bits: int
+    python: str
+    libc: str
+    numpy: str | None
+    folder: str
+    writable: bool
+    free_bytes: int
+    files: dict[str, int]
+    environments: tuple[str, ...]
+
+    @property
+    def platform(self) -> str | None:
+        """Return the platform of its wheels (x86_64, aarch64 …); None for another one."""
+        return _PLATFORMS.get((self.machine, self.pointer_bits))
+
+    @property
+    def python_minor(self) -> str:
+        """Return the Python version as wheels know it (3.11)."""
+        return ".".join(self.python.split(".")[:2])
+
+
+def read_survey(answer: bytes, name: str) -> Survey:
+    """Return the survey in what the board printed; raises DeviceError when it is none."""
+    # start-up files of the board's shell may print something before
+    last = answer.strip().rpartition(b"\n")[2]
+    try:
+        document = parse_json(last, where="the last line")
+        found = from_document(Survey, document, where="the last line")
+    except HemlineError as error:
+        raise DeviceError(f"{name} gave no valid answer about itself ({error})") from error
+    if not found.folder.startswith("/") or any(size < 0 for size in found.files.values()):
+        raise DeviceError(f"{name} gave no valid answer about itself")
+    if not _PYTHON.fullmatch(found.python):
+        raise DeviceError(f"{name} gave no valid answer about itself: its Python has no version")
+    if found.numpy is not None and not _NUMPY.fullmatch(found.numpy):
+        raise DeviceError(f"{name} gave no valid answer about itself: its numpy has no version")
+    folder = found.folder
+    clean = cleaned(found)
+    if clean.folder != folder:
+        raise DeviceError(f"{name} has a folder with control characters: choose one with --folder")
+    return clean

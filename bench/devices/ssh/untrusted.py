@@ -1,0 +1,94 @@
+"""What a device says is not trusted: texts are made plain, answers must fit what was asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import unicodedata
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.job import CellResult, Job, JobResult
+from hemline.errors import JobError
+
+T = TypeVar("T")
+_LONGEST_TEXT = 1000  # characters; an error message with two paths has 300
+
+
+def plain(text: str, longest: int = _LONGEST_TEXT) -> str:
+    """Return one line of visible characters: no control, no formatting, not too long.
+
+    Escape sequences and marks that turn the direction of writing would let a device write over what
+    a terminal shows.
+    """
+    kept = "".join(
+        each if unicodedata.category(each)[0] != "C" else " " for each in text[: 4 * longest]
+    )
+    line = " ".join(kept.split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def cleaned(value: T) -> T:
+    """Return a dataclass, tuple or text with every text in it made plain."""
+    result: T = _cleaned(value)
+    return result
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, tuple):
+        return tuple(map(_cleaned, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value) if field.init]
+        return dataclasses.replace(value, **{n: _cleaned(getattr(value, n)) for n in names})
+    return value
+
+
+def require_answer(job: Job, result: JobResult) -> None:
+    """Raise JobError unless a result answers the job: its id, its runtime, all of its cells."""
+    if (result.id, result.runtime) != (job.id, job.runtime):
+        raise JobError(f"the device answered another job than {job.id}: its runner is broken")
+    if result.failure is not None:
+        return
+    if len(result.cells) != len(job.cells):
+        raise JobError(f"the device ran {len(result.cells)} of {len(job.cells)} cells")
+    for asked, cell in zip(job.cells, result.cells, strict=True):
+        if (cell.threads, cell.batch) != (asked.threads, asked.batch):
+            raise JobError("the device ran other cells than those it was asked for")
+        _require_latencies(job, asked.invocations, cell)
+        if ("logits" in job.want) != (cell.logits is not None):
+            raise JobError("the device gave no logits, or some that were not asked for")
+
+
+def _require_latencies(job: Job, invocations: int, cell: CellResult) -> None:
+    count = len(cell.latencies_ns)
+    wanted = "latencies" in job.want
+    if bool(count) != wanted or (wanted and invocations not in (0, count)):
+        raise JobError(f"the device gave {count} latencies, not the {invocations} asked for")
+    if any(latency <= 0 for latency in cell.latencies_ns):
+        raise JobError("the device gave a latency that is not positive")
+
+
+def npy_bytes(shape: tuple[int, int]) -> int:
+    """Return the largest size of an .npy file of float32 in this shape."""
+    return 4096 + 4 * shape[0] * shape[1]  # numpy's header has 128 bytes, and may be padded
+
+
+def read_logits(content: bytes, shape: tuple[int, int], where: str) -> npt.NDArray[np.float32]:
+    """Return the float32 array in .npy bytes that came from a device.
+
+    Raises JobError unless it has exactly this shape and type.
+    """
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # whatever a crafted header does to numpy's parser
+        raise JobError(
+            f"{where} gave logits that are no array ({plain(str(error), 80)})"
+        ) from error
+    if not isinstance(array, np.ndarray) or (array.dtype, array.shape) != (np.float32, shape):
+        what = f"{getattr(array, 'dtype', '?')} {getattr(array, 'shape', '?')}"
+        raise JobError(f"{where} gave logits of {what}, not float32 {shape}")
+    return array

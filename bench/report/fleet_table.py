@@ -1,0 +1,116 @@
+"""One table with a row for each device: the artifact that is cheapest there, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hemline.bench.measuring.fleet import Outcome
+from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
+from hemline.statistics import summarize
+from hemline.tables import Table
+
+_COLUMNS = (
+    "device",
+    "processor",
+    "cheapest",
+    "runtime",
+    "runs on",
+    "median",
+    "instructions",
+    "arena",
+    "memory",
+    "agreement",
+    "cells",
+    "state",
+)
+_NUMERIC = {"median", "instructions", "arena", "memory", "agreement", "cells"}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Seen:
+    """All that is known of one cell of a device."""
+
+    cell: Cell
+    processor: str
+    delegate: str
+    latency_us: float | None = None
+    instructions: int | None = None
+    arena_bytes: int | None = None
+    peak_bytes: int | None = None
+    agreement: Accuracy | None = None
+
+    @property
+    def cost(self) -> tuple[float, float, float]:
+        """Return what the cheapest has least of: time, else instructions, else arena."""
+        unknown = float("inf")
+        return (
+            unknown if self.latency_us is None else self.latency_us,
+            unknown if self.instructions is None else self.instructions,
+            unknown if self.arena_bytes is None else self.arena_bytes,
+        )
+
+
+def fleet_table(outcomes: Iterable[Outcome]) -> Table:
+    """Return the rows of devices in the order of the outcomes.
+
+    Only what is right there competes. Time stands only where it is a latency of a real device; a
+    column that says nothing is left out.
+    """
+    rows = []
+    for outcome in outcomes:
+        seen = _seen(outcome.records)
+        state = "done" if outcome.error is None else "failed"
+        rows.append((outcome.device, *_figures(seen), state))
+    used = [at for at, _ in enumerate(_COLUMNS) if any(row[at] for row in rows)]
+    return Table(
+        columns=tuple(_COLUMNS[at] for at in used),
+        numeric=tuple(_COLUMNS[at] in _NUMERIC for at in used),
+        rows=tuple(tuple(row[at] for at in used) for row in rows),
+    )
+
+
+def _seen(records: Iterable[Record]) -> list[_Seen]:
+    """Join the records of each cell at batch 1 and one thread."""
+    found: dict[tuple[str, str, str], _Seen] = {}
+    for record in records:
+        cell, payload = record.cell, record.payload
+        if cell.threads != 1 or cell.batch != 1 or cell.runtime == "keras":
+            continue
+        key = (cell.artifact, cell.runtime, cell.runtime_version)
+        host, delegate = record.conditions.host, record.conditions.delegate
+        seen = found.setdefault(key, _Seen(cell=cell, processor=host.processor, delegate=delegate))
+        if isinstance(payload, Latency):
+            seen.latency_us, seen.delegate = summarize(payload).median_us, delegate
+        elif isinstance(payload, Instructions):
+            seen.instructions = payload.per_inference
+            seen.processor = payload.processor
+        elif isinstance(payload, Arena):
+            seen.arena_bytes = payload.bytes
+        elif isinstance(payload, Memory):
+            seen.peak_bytes = payload.peak_bytes
+        else:
+            seen.agreement = payload
+    return list(found.values())
+
+
+def _figures(seen: list[_Seen]) -> tuple[str, ...]:
+    costed = [each for each in seen if min(each.cost) < float("inf")]
+    if not costed:
+        answered = f"{len(seen)}" if seen else ""
+        processor = seen[0].processor if seen else ""
+        return (processor, *("" for _ in range(8)), answered)
+    best = min(costed, key=lambda each: each.cost)
+    accuracy = best.agreement
+    return (
+        best.processor,
+        best.cell.artifact,
+        f"{best.cell.runtime} {best.cell.runtime_version}",
+        best.delegate.replace("ExecutionProvider", ""),
+        "" if best.latency_us is None else f"{best.latency_us:.0f} µs",
+        "" if best.instructions is None else f"{best.instructions / 1e6:.2f} M",
+        "" if best.arena_bytes is None else f"{best.arena_bytes / 1000:.1f} kB",
+        "" if best.peak_bytes is None else f"{best.peak_bytes / 1e6:.0f} MB",
+        "" if accuracy is None else f"{accuracy.agreement} of {accuracy.images:,}",
+        str(len(seen)),
+    )

@@ -1,0 +1,262 @@
+"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as a line."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.bench.comparison import Comparison, Row, pareto_front, right
+from hemline.bench.report.placement import Box, place
+from hemline.errors import HemlineError
+from hemline.files import replacing
+from hemline.statistics import paired_drop
+
+# Okabe & Ito's palette, told apart by colour-blind readers
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
+_LABEL_POINTS = 9.0
+_LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
+_LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
+
+
+def draw(
+    comparison: Comparison,
+    path: Path,
+    *,
+    labels: npt.NDArray[np.uint8],
+    chosen: tuple[str, str] | None = None,
+) -> None:
+    """Write a PNG; `chosen` is the (artifact, runtime) to point out.
+
+    `labels` are those of the test images, uint8 (n,): a bar at each point shows how far its
+    accuracy can be told from the Keras model's, answer by answer. Raises HemlineError.
+    """
+    rows = [row for row in comparison.rows if row.latency is not None]
+    if not rows:
+        raise HemlineError("no latency was measured: nothing to draw")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 6.2), dpi=150, layout="constrained")
+    try:
+        _points(axes, rows)
+        _bars(axes, comparison, rows, labels)
+        _front(axes, rows)
+        _frame(axes, comparison, rows)
+        _legend(figure, axes, comparison, rows)
+        figure.canvas.draw()  # fixes the layout, so that labels can be placed in pixels
+        _labels(axes, rows, chosen)
+        with replacing(path) as partial:
+            figure.savefig(partial, format="png")
+    finally:
+        plt.close(figure)
+
+
+def _points(axes: Any, rows: list[Row]) -> None:
+    # large ones first, so that none hides a small one
+    for row in sorted(rows, key=lambda r: -r.cell.size_bytes):
+        axes.scatter(
+            *_xy(row),
+            s=_area(row),
+            color=_colour(row, rows),
+            alpha=0.75,
+            edgecolor="white",
+            linewidth=0.8,
+            zorder=3,
+        )
+
+
+def _bars(
+    axes: Any, comparison: Comparison, rows: list[Row], labels: npt.NDArray[np.uint8]
+) -> None:
+    reference = right(comparison.keras_test, labels)
+    for row in rows:
+        _, margin = paired_drop(reference[: row.test.images], right(row.test, labels))
+        x, y = _xy(row)
+        axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
+
+
+def _front(axes: Any, rows: list[Row]) -> None:
+    front = pareto_front(rows)
+    axes.plot(
+        [_xy(row)[0] for row in front],
+        [_xy(row)[1] for row in front],
+        color="#444444",
+        linewidth=1.2,
+        linestyle="-",
+        zorder=2,
+    )
+
+
+def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    keras = 100 * comparison.keras_test.correct / comparison.keras_test.images
+    axes.axhline(keras, color="#999999", linestyle=":", linewidth=1, zorder=1)
+    axes.annotate(
+        f"Keras model {keras:.2f} %",
+        (0, keras),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 3),
+        textcoords="offset points",
+        ha="left",
+        fontsize=8,
+        color="#666666",
+    )
+    bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
+    values = [tuple(point) for line in bars for point in line.get_xydata()]
+    values += [_xy(row) for row in rows]
+    fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
+    axes.set_xscale("log")
+    axes.set_xlim(fastest / 1.8, slowest * 1.6)  # room for the Keras label on the left
+    shown = [keras, *(y for _, y in values)]
+    axes.set_ylim(*accuracy_limits(shown, comparison.keras_test.images))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("latency of one image, µs (median, one thread, log scale)  ← faster")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(which="major", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
+    """Return the lower and upper end of an axis for accuracies of so many images, in percent."""
+    lowest, highest = min(values), max(values)
+    least = max(_LEAST_SPAN, 100 / images)  # one image is the least that can differ
+    missing = max(0.0, least - (highest - lowest)) / 2
+    room = missing + 0.15 * max(least, highest - lowest)
+    return lowest - room, highest + room
+
+
+def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    host = comparison.host
+    machine = f"{host.processor}, {host.cores} cores, " if host else ""
+    images = f"{comparison.keras_test.images:,} test images"
+    figure.suptitle(f"{comparison.model}: accuracy against latency", x=0.02, ha="left", fontsize=13)
+    told = f"{machine}{comparison.dates[1]}, {images}"
+    axes.set_title(told, loc="left", fontsize=9, color="#666666")
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            linestyle="",
+            color=_COLOURS[at % len(_COLOURS)],
+            markersize=8,
+            label=f"{name} {comparison.versions[name]}",
+        )
+        for at, name in enumerate(_runtimes(rows))
+    ]
+    sizes = sorted({row.cell.size_bytes for row in rows})
+    for size in dict.fromkeys((sizes[0], sizes[-1])):
+        diameter = (_AREA_PER_KB * size / 1000) ** 0.5
+        handles.append(
+            Line2D(
+                [],
+                [],
+                marker="o",
+                linestyle="",
+                color="#bbbbbb",
+                markersize=diameter,
+                label=f"{size / 1000:.0f} kB",
+            )
+        )
+    handles.append(Line2D([], [], color="#444444", linewidth=1.2, label="Pareto front"))
+    handles.append(
+        Line2D(
+            [], [], color="#999999", alpha=0.6, label="95 % interval of the difference from Keras"
+        )
+    )
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=4,
+        frameon=False,
+        fontsize=8,
+        handletextpad=1.1,
+        labelspacing=1.0,
+        columnspacing=1.4,
+    )
+
+
+def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
+    renderer = axes.figure.canvas.get_renderer()
+    scale = axes.figure.dpi / 72
+    frame = axes.get_window_extent(renderer)
+    bounds = Box(frame.x0, frame.y0, frame.x1, frame.y1)
+    texts, sizes, discs = [], [], []
+    for row in rows:
+        best = (row.cell.artifact, row.cell.runtime) == chosen
+        text = axes.annotate(
+            f"{row.cell.artifact}{'  ← ship this' if best else ''}",
+            _xy(row),
+            fontsize=_LABEL_POINTS,
+            fontweight="bold" if best else "normal",
+            color=_colour(row, rows),
+            zorder=4,
+        )
+        extent = text.get_window_extent(renderer)
+        x, y = axes.transData.transform(_xy(row))
+        radius = (_area(row) ** 0.5) / 2 * scale
+        texts.append((text, x, y))
+        sizes.append((extent.width, extent.height))
+        discs.append(Box(x - radius, y - radius, x + radius, y + radius))
+    placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=_obstacles(axes, renderer))
+    for (text, x, y), box in zip(texts, placed, strict=True):
+        text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
+        text.set_anncoords("offset points")
+        text.set_verticalalignment("bottom")
+        centre = ((box.x0 + box.x1) / 2 - x, (box.y0 + box.y1) / 2 - y)
+        if (centre[0] ** 2 + centre[1] ** 2) ** 0.5 > box.width * 0.5 + 30 * scale:
+            target = ((box.x0 + box.x1) / 2, box.y0 if centre[1] > 0 else box.y1)
+            end = axes.transData.inverted().transform(target)
+            point = text.xy
+            axes.plot(
+                [point[0], end[0]], [point[1], end[1]], color="#aaaaaa", linewidth=0.6, zorder=2
+            )
+
+
+def _obstacles(axes: Any, renderer: Any) -> list[Box]:
+    """Return boxes along the drawn lines and the texts that were there before the labels."""
+    boxes = []
+    for line in axes.get_lines():
+        points = line.get_transform().transform(line.get_xydata())
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
+            steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0)) / _LINE_STEP_PIXELS))
+            for step in range(steps + 1):
+                x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
+                boxes.append(Box(x - 1, y - 1, x + 1, y + 1))
+    for text in axes.texts:
+        if text.get_text().startswith("Keras"):
+            extent = text.get_window_extent(renderer)
+            boxes.append(Box(extent.x0, extent.y0, extent.x1, extent.y1))
+    return boxes
+
+
+def _runtimes(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row.cell.runtime for row in rows))
+
+
+def _colour(row: Row, rows: list[Row]) -> str:
+    return _COLOURS[_runtimes(rows).index(row.cell.runtime) % len(_COLOURS)]
+
+
+def _area(row: Row) -> float:
+    return _AREA_PER_KB * row.cell.size_bytes / 1000
+
+
+def _xy(row: Row) -> tuple[float, float]:
+    median = row.latency.median_us if row.latency else float("nan")
+    return median, 100 * row.test.correct / row.test.images

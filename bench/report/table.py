@@ -1,0 +1,145 @@
+"""The tables of a bundle: what each artifact is worth in each runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hemline.bench.comparison import Comparison, Row, drop_points
+from hemline.contract.manifest import Manifest
+from hemline.contract.specs import version_key
+from hemline.statistics import wilson
+from hemline.tables import Table, signed
+
+
+def bundle_table(comparison: Comparison) -> Table:
+    """Return one row for each artifact: size, accuracy, agreement, latency per runtime.
+
+    A version that was not timed has no column, unless it is the newest of its runtime.
+    """
+    versions = _timed_versions(comparison)
+    by_artifact: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        by_artifact.setdefault(row.cell.artifact, []).append(row)
+    columns = ("artifact", "size", "accuracy", "drop", "agreement")
+    latencies = tuple(f"{runtime} {version}" for runtime, version in versions)
+    keras = comparison.keras_test
+    lines = [("keras", "", _percent(keras.correct, keras.images), "", "", *("" for _ in versions))]
+    for artifact, rows in by_artifact.items():
+        lines.append(
+            (
+                artifact,
+                f"{rows[0].cell.size_bytes / 1000:.1f} kB",
+                _span([_accuracy(r, keras.images) for r in rows]),
+                _span([signed(drop_points(r.test)) for r in rows]),
+                _span([_percent(r.test.agreement, r.test.images) for r in rows]),
+                *(_latency_in(rows, *version) for version in versions),
+            )
+        )
+    return Table(
+        columns=(*columns, *latencies),
+        numeric=(False, *(True for _ in (*columns[1:], *latencies))),
+        rows=tuple(lines),
+    )
+
+
+def comparison_table(comparison: Comparison, recommended: str | None) -> Table:
+    """Return one row for each artifact and runtime, fastest first."""
+    rows = sorted(comparison.rows, key=lambda r: r.latency.median_us if r.latency else float("inf"))
+    return Table(
+        columns=(
+            "artifact",
+            "runtime",
+            "size",
+            "accuracy (95 %)",
+            "drop",
+            "agreement",
+            "median",
+            "p90",
+            "p99",
+            "memory",
+            "runs on",
+        ),
+        numeric=(False, False, *(True for _ in range(8)), False),
+        rows=tuple(_comparison_row(comparison, row, recommended) for row in rows),
+    )
+
+
+def conditions_line(comparison: Comparison) -> str:
+    """Return the conditions of the latencies in one line."""
+    if comparison.host is None:
+        return "no latency was measured yet"
+    host, (first, last) = comparison.host, comparison.dates
+    when = first if first == last else f"{first} to {last}"
+    return (
+        f"{host.processor}, {host.cores} cores, {host.system}; one thread, batch 1, median of "
+        "set input, invoke, get output; "
+        f"accuracy on {comparison.keras_test.images:,} test images; {when}"
+    )
+
+
+def refusals(manifest: Manifest) -> list[str]:
+    """Return one line for each runtime that an artifact was refused by or is wrong in."""
+    return [
+        f"{artifact.name} in {verdict.runtime} {verdict.version}: "
+        f"{verdict.status}, {verdict.reason}"
+        for artifact in manifest.artifacts
+        for verdict in artifact.verdicts
+        if verdict.status != "right"
+    ]
+
+
+def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -> tuple[str, ...]:
+    latency, cell = row.latency, row.cell
+    low, high = wilson(row.test.correct, row.test.images)
+    mark = " ←" if f"{cell.artifact} {cell.runtime}" == recommended else ""
+    return (
+        f"{cell.artifact}{mark}",
+        f"{cell.runtime} {cell.runtime_version}",
+        f"{cell.size_bytes / 1000:.1f} kB",
+        f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
+        signed(drop_points(row.test)),
+        _percent(row.test.agreement, row.test.images),
+        *(
+            _microseconds(getattr(latency, name, None))
+            for name in ("median_us", "p90_us", "p99_us")
+        ),
+        f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
+        row.delegate.replace("ExecutionProvider", ""),
+    )
+
+
+def _timed_versions(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return (runtime, version) of each column, the newest version of a runtime first."""
+    timed = {(r.cell.runtime, r.cell.runtime_version) for r in comparison.rows if r.latency}
+    timed |= set(comparison.versions.items())
+    order = list(comparison.versions)
+    newest_first = sorted(timed, key=lambda pair: version_key(pair[1]), reverse=True)
+    return sorted(newest_first, key=lambda pair: order.index(pair[0]))
+
+
+def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
+    for row in rows:
+        here = (row.cell.runtime, row.cell.runtime_version) == (runtime, version)
+        if here and row.latency is not None:
+            return _microseconds(row.latency.median_us)
+    return ""
+
+
+def _accuracy(row: Row, all_images: int) -> str:
+    """Return the test accuracy, marked where only the first images were run."""
+    text = _percent(row.test.correct, row.test.images)
+    return text if row.test.images == all_images else f"{text} of {row.test.images:,}"
+
+
+def _microseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} µs"
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.2f} %"
+
+
+def _span(texts: Sequence[str]) -> str:
+    """Return the one text, or the smallest and the largest where runtimes differ."""
+    different = sorted(set(texts))
+    return different[0] if len(different) == 1 else f"{different[0]} – {different[-1]}"

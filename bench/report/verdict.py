@@ -1,0 +1,74 @@
+"""Say which file to ship and why, in sentences that follow from the records."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.bench.comparison import Comparison, Row, candidates, right
+from hemline.contract.budget import Budget, Candidate, choose, over_budget
+from hemline.statistics import paired_drop
+from hemline.tables import signed
+
+
+def recommend(comparison: Comparison, budget: Budget) -> Candidate:
+    """Return the candidate to ship within a budget; raises GateError when none fits."""
+    return choose(candidates(comparison), budget)
+
+
+def explain(
+    comparison: Comparison,
+    budget: Budget,
+    chosen: Candidate,
+    test_labels: npt.NDArray[np.uint8],
+) -> tuple[str, ...]:
+    """Return the reasons: speed and size against fp32, the drop with its interval, who was left."""
+    row = _find(comparison, chosen)
+    headline, *against = summarize_choice(comparison, chosen)
+    drop, margin = paired_drop(
+        right(comparison.keras_test, test_labels)[: row.test.images], right(row.test, test_labels)
+    )
+    reasons = [
+        headline,
+        f"It changes accuracy by {signed(-drop)} ± {margin:.2f} points on test (paired, 95 %) "
+        f"and by {signed(-chosen.drop_points)} on validation, where it was chosen.",
+    ]
+    reasons += against
+    for other in candidates(comparison):
+        reason = over_budget(other, budget)
+        if reason is not None:
+            reasons.append(f"Left out: {other.artifact} in {other.runtime} {reason}.")
+    return tuple(reasons)
+
+
+def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
+    """Return what to ship in a sentence, and one that compares it with the best float file."""
+    row = _find(comparison, chosen)
+    headline = (
+        f"Ship {chosen.artifact} with {chosen.runtime} {row.cell.runtime_version}: "
+        f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
+        f"{100 * row.test.correct / row.test.images:.2f} % on test."
+    )
+    return [headline, *_against_fp32(comparison, chosen)]
+
+
+def _against_fp32(comparison: Comparison, chosen: Candidate) -> list[str]:
+    floats = [
+        row for row in comparison.rows if row.cell.artifact.startswith("fp32.") and row.latency
+    ]
+    if not floats or chosen.artifact.startswith("fp32."):
+        return []
+    best = min(floats, key=lambda row: row.latency.median_us if row.latency else 0.0)
+    median = best.latency.median_us if best.latency else 0.0
+    ratio = median / chosen.median_us
+    speed = f"{ratio:.1f} × as fast as" if ratio >= 1.05 else f"{1 / ratio:.1f} × the time of"
+    size = best.cell.size_bytes / chosen.size_bytes
+    return [f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."]
+
+
+def _find(comparison: Comparison, chosen: Candidate) -> Row:
+    return next(
+        row
+        for row in comparison.rows
+        if (row.cell.artifact, row.cell.runtime) == (chosen.artifact, chosen.runtime)
+    )

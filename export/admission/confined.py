@@ -1,0 +1,234 @@
+"""Open a model that nobody vouches for in a process of limited means, and read what it says.
+
+    python -m hemline.export.admission.confined describe RUNTIME MODEL
+    python -m hemline.export.admission.confined channels-last MODEL OUTPUT
+    python -m hemline.export.admission.confined jobs
+
+The first two answer with a Description, the last one is the job runner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hemline.contract.schema import from_document, to_document
+from hemline.errors import BackendError, FileFormatError, HemlineError, JobError
+from hemline.files import parse_json, read_bytes, write_bytes
+from hemline.runtime.backends import Backend, find_backend, load_module, require_working, version_of
+from hemline.runtime.job import serve_standard_streams
+from hemline.runtime.process import how_it_ended
+from hemline.safe_path import module_command
+
+COMMAND = module_command("hemline.export.admission.confined")
+MEMORY_BYTES = 4 << 30  # of addresses, beyond what the process has before it opens a model
+OPENING_SECONDS = 60.0
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorFacts:
+    """What a runtime says of an input or output.
+
+    name: of the tensor.
+    shape: sizes; −1 where one is free. None where the runtime does not know the number of axes.
+    dtype: numpy's name, or the runtime's own where numpy has none.
+    scale: value of one stored step; 0.0 where the file does not say.
+    zero_point: stored value of 0.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What a runtime says of a model.
+
+    version: of the runtime's package.
+    refused: why it does not open the model, one line; empty when it does.
+    inputs, outputs: in the model's order; empty when refused.
+    """
+
+    version: str
+    refused: str = ""
+    inputs: tuple[TensorFacts, ...] = ()
+    outputs: tuple[TensorFacts, ...] = ()
+
+
+def describe(backend: Backend, model: Path, *, shown: Path) -> Description:
+    """Let a runtime open a model in a child process; errors call the model `shown`.
+
+    Raises JobError when the child dies or hangs, BackendError when the runtime does not work here.
+    """
+    return _ask(("describe", backend.name, str(model)), f"{shown} in {backend.name}")
+
+
+def to_channels_last(model: Path, output: Path, *, shown: Path) -> None:
+    """Write an ONNX model of (n, channels, height, width) as one of (n, height, width, channels).
+
+    Done in a child process; errors call the model `shown`. Raises JobError or BackendError.
+    """
+    _ask(("channels-last", str(model), str(output)), str(shown))
+
+
+def _ask(arguments: tuple[str, ...], what: str) -> Description:
+    try:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=OPENING_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise JobError(f"not admitted: {what} did not open in {OPENING_SECONDS:g} s") from error
+    except OSError as error:
+        raise JobError(f"cannot start the process that opens {what}: {error}") from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace")
+        how = in_one_line(how_it_ended(done.returncode, said))
+        raise JobError(f"not admitted: {what} ended the process that opened it {how}")
+    answer: Any = parse_json(done.stdout, where=f"the answer about {what}")
+    if "error" in answer:
+        raise BackendError(str(answer["error"]))
+    return from_document(Description, answer, where=f"the answer about {what}")
+
+
+def in_one_line(text: str) -> str:
+    """Return what a runtime said as one line of at most 300 characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 1]}…"
+
+
+def main(arguments: list[str]) -> None:
+    """Answer one question, or jobs, on the standard streams."""
+    command, *rest = arguments
+    if command == "jobs":
+        _limit()
+        serve_standard_streams()
+        return
+    # Runtimes print to descriptor 1: keep the real one to ourselves and send theirs to stderr.
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        try:
+            found = _describe(*rest) if command == "describe" else _channels_last(*rest)
+            document = to_document(found)
+        except HemlineError as error:
+            document = {"error": str(error)}
+        answers.write(json.dumps(document))
+
+
+def _limit() -> None:
+    """Let this process take no more than MEMORY_BYTES from now on, and leave no core behind."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not every system has limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + MEMORY_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _describe(runtime: str, path: str) -> Description:
+    backend = find_backend(runtime)
+    require_working(backend)
+    module, version = load_module(backend), version_of(backend)
+    model = read_bytes(Path(path))
+    _limit()
+    read = _tflite_facts if backend.format == "tflite" else _onnx_facts
+    try:
+        inputs, outputs = read(module, model)
+    # what a runtime raises shares no base class
+    except Exception as error:  # noqa: BLE001
+        return Description(version=version, refused=in_one_line(str(error) or repr(error)))
+    return Description(version=version, inputs=inputs, outputs=outputs)
+
+
+_Facts = tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]
+
+
+def _tflite_facts(module: Any, model: bytes) -> _Facts:
+    interpreter = module.Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    return tuple(map(_tflite_tensor, inputs)), tuple(map(_tflite_tensor, outputs))
+
+
+def _tflite_tensor(detail: Any) -> TensorFacts:
+    free = detail["shape_signature"]
+    shape = free if len(free) == len(detail["shape"]) else detail["shape"]
+    scale, zero_point = detail["quantization"]
+    return TensorFacts(
+        name=detail["name"],
+        shape=tuple(int(size) for size in shape),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=float(scale) if np.isfinite(scale) else 0.0,
+        zero_point=int(zero_point),
+    )
+
+
+def _onnx_facts(module: Any, model: bytes) -> _Facts:
+    options = module.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors only
+    session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return tuple(map(_onnx_tensor, inputs)), tuple(map(_onnx_tensor, outputs))
+
+
+def _onnx_tensor(value: Any) -> TensorFacts:
+    name = value.type.removeprefix("tensor(").removesuffix(")")
+    sizes = tuple(size if isinstance(size, int) else -1 for size in value.shape)
+    return TensorFacts(
+        name=value.name,
+        # an unknown number of axes and none at all look alike here
+        shape=sizes or None,
+        dtype={"float": "float32", "double": "float64"}.get(name, name),
+    )
+
+
+def _channels_last(path: str, output: str) -> Description:
+    """Put a transposition in front of an ONNX model's first operator."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise BackendError(
+            f"{path} takes channels first: turning that needs onnx (pip install 'hemline[train]')"
+        ) from error
+    content = read_bytes(Path(path))
+    _limit()
+    proto = onnx.load_from_string(content)
+    graph = proto.graph
+    stored = {value.name for value in graph.initializer}
+    source = next(value for value in graph.input if value.name not in stored)
+    name = source.name
+    taken = {each for node in graph.node for each in (*node.input, *node.output)}
+    source.name = next(new for n in range(len(taken) + 1) if (new := f"pixels_{n}") not in taken)
+    sizes = source.type.tensor_type.shape.dim
+    channels, height, width = (sizes[at].dim_value for at in (1, 2, 3))
+    for at, size in enumerate((height, width, channels), start=1):
+        sizes[at].dim_value = size
+    turn = onnx.helper.make_node("Transpose", [source.name], [name], perm=[0, 3, 1, 2])
+    graph.node.insert(0, turn)
+    onnx.checker.check_model(proto)
+    try:
+        write_bytes(Path(output), proto.SerializeToString())
+    except HemlineError as error:
+        raise FileFormatError(str(error)) from error
+    return Description(version=onnx.__version__)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

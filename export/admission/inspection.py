@@ -1,0 +1,62 @@
+"""Let every runtime open a model that nobody vouches for, each in a confined process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hemline import files
+from hemline.errors import BackendError, FileFormatError
+from hemline.export.admission.confined import Description, describe, to_channels_last
+from hemline.export.admission.specs import takes_channels_first
+from hemline.export.admission.structure import Structure
+from hemline.runtime.backends import BACKENDS, Backend, installed
+
+Opened = dict[Backend, Description]
+
+
+def open_in_all(
+    folder: Path, shown: Path, structure: Structure, say: Callable[[str], None]
+) -> tuple[bytes, Opened]:
+    """Return a model for (n, height, width, channels) and what each runtime says of it.
+
+    `shown` is the file in errors. Raises FileFormatError for a model that no runtime opens, or that
+    is no classifier of images; BackendError when there is no runtime.
+    """
+    model = folder / f"model.{structure.format}"
+    files.write_bytes(model, structure.model)
+    opened = _opened(model, shown, say)
+    if not takes_channels_first(next(iter(opened.values())), shown):
+        return structure.model, opened
+    if structure.format != "onnx":
+        raise FileFormatError(
+            f"{shown} takes channels before height and width: convert it again for "
+            "(1, height, width, channels)"
+        )
+    turned = folder / "turned.onnx"
+    to_channels_last(model, turned, shown=shown)
+    say("takes channels first: the copy transposes what goes in")
+    return files.read_bytes(turned), _opened(turned, shown, say)
+
+
+def _opened(model: Path, shown: Path, say: Callable[[str], None]) -> Opened:
+    fitting = [b for b in BACKENDS.values() if model.suffix == f".{b.format}"]
+    opened, reasons = Opened(), []
+    for backend in filter(installed, fitting):
+        try:
+            found = describe(backend, model, shown=shown)
+        except BackendError as error:
+            say(f"not tried in {backend.name}: {error}")
+            continue
+        if found.refused:
+            reasons.append(f"{backend.name} {found.version}: {found.refused}")
+        else:
+            opened[backend] = found
+    if reasons and not opened:
+        raise FileFormatError(f"{shown} is refused by {'; '.join(reasons)}")
+    if not opened:
+        extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
+        raise BackendError(f"no runtime for {shown} works here: pip install {extras}")
+    for reason in reasons:
+        say(f"refused by {reason}")
+    return opened

@@ -1,0 +1,108 @@
+"""Hold a stamped file to its own test images, in each installed runtime in a confined process."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.manifest import Status
+from hemline.contract.stamp import Stamp, read_stamped
+from hemline.errors import BackendError, FileFormatError, JobError
+from hemline.export.admission.confined import COMMAND
+from hemline.runtime.backends import BACKENDS, Backend, installed
+from hemline.runtime.decoder import largest_difference
+from hemline.runtime.process import JobProcess
+
+_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileVerdict:
+    """What a stamped file did in one runtime.
+
+    artifact: path of the file, as the user gave it.
+    runtime: name in the BACKENDS table.
+    version: of the runtime's package; empty when it could not be told.
+    status: right, refused (not opened, or outside its claim) or wrong.
+    claimed: whether the file claims this runtime.
+    reason: one line; empty when right.
+    """
+
+    artifact: str
+    runtime: str
+    version: str
+    status: Status
+    claimed: bool
+    reason: str
+
+
+def check_file(path: Path) -> tuple[FileVerdict, ...]:
+    """Run a stamped file's test images in every installed runtime of its format.
+
+    Raises FileFormatError for a file that is unstamped, altered or without test images,
+    BackendError when no runtime is installed.
+    """
+    stamp = read_stamped(path).stamp
+    fitting = [b for b in BACKENDS.values() if b.format == stamp.format]
+    here = [backend for backend in fitting if installed(backend)]
+    if not here:
+        extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
+        raise BackendError(f"no runtime for {path} is installed: pip install {extras}")
+    if not stamp.test_vectors:
+        raise FileFormatError(f"{path} has no test images inside: export it again")
+    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+        images = np.stack([vector.image(stamp.input.shape) for vector in stamp.test_vectors])
+        np.save(Path(folder) / "images.npy", images)
+        return tuple(_check_in(backend, path, stamp, Path(folder)) for backend in here)
+
+
+def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileVerdict:
+    job = Job(
+        id="check",
+        artifact=str(path),
+        runtime=backend.name,
+        images=str(folder / "images.npy"),
+        cells=(JobCell(threads=1, batch=1),),
+        want=("logits",),
+        arrays=str(folder),
+    )
+    version = ""
+    try:
+        with JobProcess((*COMMAND, "jobs")) as process:
+            result = process.run(job, timeout_seconds=_SECONDS)
+        version = result.runtime_version
+        status, reason = _judged(result, stamp)
+    except JobError as error:
+        status, reason = "wrong", str(error)
+    return FileVerdict(
+        artifact=str(path),
+        runtime=backend.name,
+        version=version,
+        status=status,
+        # a process that died names no version: then any version that is claimed counts
+        claimed=any(
+            claim.runtime == backend.name and claim.admits(backend.name, version or claim.minimum)
+            for claim in stamp.claims
+        ),
+        reason=reason,
+    )
+
+
+def _judged(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
+    if result.failure is not None:
+        status: Status = "refused" if result.failure.kind in ("claim", "backend") else "wrong"
+        return status, result.failure.message
+    answers: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits), allow_pickle=False)
+    expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
+    if answers.shape != expected.shape:
+        return "wrong", f"answers of shape {answers.shape} to images with {expected.shape}"
+    difference = largest_difference(stamp.output, answers, expected)
+    if difference <= stamp.tolerance:
+        return "right", ""
+    what = stamp.output.gives
+    return "wrong", f"{what} differ by {difference:.3g} (tolerance {stamp.tolerance:.3g})"

@@ -1,0 +1,242 @@
+"""From what a runtime and a user say of a foreign model to its labels, input and output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.specs import Format, InputSpec, OutputSpec
+from hemline.errors import FileFormatError, UsageError
+from hemline.export.admission.confined import Description, TensorFacts
+
+S = TypeVar("S")
+Gives = Literal["logits", "probabilities"]
+_EIGHT_BIT = ("int8", "uint8")
+_FEEDABLE = {"tflite": ("float32", "int8", "uint8", "int16"), "onnx": ("float32", "int8", "uint8")}
+_CHANNELS = (1, 3)  # gray and red-green-blue: what image files become
+# What 8-bit inputs hold as a rule; the last one is a pixel less 128.
+_USUAL_RANGES = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
+_STEPS_OFF = 2  # of 256, at either end: how far makers of quantized files round such a range
+_SUM_ERROR = 1e-3  # of probabilities in float16
+_LARGEST_SUM_ERROR = 0.1  # with many classes the steps would allow sums that are none of 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelScale:
+    """How pixels 0 … 255 become what a model was trained on: (pixel − mean) ÷ std."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> PixelScale:
+        """Return the scale that makes 0 … 255 into low … high."""
+        std = 255 / (high - low)
+        return cls(mean=0.0 - low * std, std=std)
+
+    @property
+    def low(self) -> float:
+        """Return what a black pixel becomes."""
+        return -self.mean / self.std
+
+    @property
+    def high(self) -> float:
+        """Return what a white pixel becomes."""
+        return (255 - self.mean) / self.std
+
+
+def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> PixelScale | None:
+    """Return what --pixels LOW..HIGH or --mean and --std ask for, None for neither.
+
+    Raises UsageError.
+    """
+    if pixels is None:
+        if (mean is None) != (std is None):
+            raise UsageError("--mean and --std go together, both in pixels 0 … 255")
+        if mean is None or std is None:
+            return None
+        if not (std > 0 and math.isfinite(std) and math.isfinite(mean)):
+            raise UsageError(f"--std must be above 0, not {std:g}")
+        return PixelScale(mean=mean, std=std)
+    if mean is not None or std is not None:
+        raise UsageError("--pixels and --mean with --std say the same: give one of them")
+    try:
+        low, high = (float(end) for end in pixels.split(".."))
+    except ValueError as error:
+        raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"--pixels must rise, {pixels!r} does not")
+    return PixelScale.of_range(low, high)
+
+
+def takes_channels_first(found: Description, path: Path) -> bool:
+    """Tell whether a model takes (n, channels, height, width).
+
+    Raises FileFormatError for anything but one input of images and one output.
+    """
+    for what, tensors in (("input", found.inputs), ("output", found.outputs)):
+        if len(tensors) != 1:
+            names = ", ".join(tensor.name for tensor in tensors) or "none"
+            raise FileFormatError(
+                f"{path} has {len(tensors)} {what}s ({names}): a classifier has one"
+            )
+    shape = found.inputs[0].shape
+    if shape is None or len(shape) != 4:
+        raise FileFormatError(
+            f"{path} takes {_shown(shape)}: a classifier of images takes "
+            "(1, height, width, channels); add the axis that is missing and convert it again"
+        )
+    if shape[0] not in (1, -1):
+        raise FileFormatError(
+            f"{path} takes {shape[0]} images at once: convert it again for 1, or any number"
+        )
+    first = shape[1] in _CHANNELS and shape[3] not in _CHANNELS
+    sizes = (*shape[2:], shape[1]) if first else shape[1:]
+    if sizes[2] not in _CHANNELS or min(sizes) < 1:
+        raise FileFormatError(
+            f"{path} takes {_shown(shape)}: height and width must be numbers, and channels 1 or 3"
+        )
+    return first
+
+
+def input_spec(
+    tensor: TensorFacts, pixels: PixelScale | None, file_format: Format, path: Path
+) -> InputSpec:
+    """Return how pixels become an input of (n, height, width, channels).
+
+    Raises FileFormatError for an input that takes no pixels, UsageError where it must be told what
+    they become.
+    """
+    if tensor.dtype not in _FEEDABLE[file_format]:
+        raise FileFormatError(
+            f"{path} takes {tensor.dtype}: images go into {', '.join(_FEEDABLE[file_format])}"
+        )
+    dtype: Any = tensor.dtype
+    scale = tensor.scale if tensor.scale > 0 and dtype != "float32" else 1.0
+    zero_point = tensor.zero_point if scale == tensor.scale else 0
+    if dtype != "float32":
+        limits = np.iinfo(dtype)
+        held = ((limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
+        pixels = pixels or (_usual(held, scale) if dtype in _EIGHT_BIT else None)
+        _require_room(pixels, held, path)
+    if pixels is None:
+        holds = "" if dtype == "float32" else f", which holds {held[0]:.4g} … {held[1]:.4g}"
+        raise UsageError(
+            f"{path} takes {dtype}{holds}: say what pixels become, with --pixels 0..255, 0..1 or "
+            "-1..1, or --mean and --std"
+        )
+    _, height, width, channels = tensor.shape or ()
+    return _checked(
+        lambda: InputSpec(
+            height=height,
+            width=width,
+            channels=channels,
+            dtype=dtype,
+            scale=scale,
+            zero_point=zero_point,
+            mean=pixels.mean,
+            std=pixels.std,
+        ),
+        path,
+    )
+
+
+def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Path) -> OutputSpec:
+    """Return an output of `classes` logits; whether it gives these is seen when it runs.
+
+    Raises FileFormatError for an output that is none of a classifier, UsageError when it has
+    another number of classes.
+    """
+    shape = tensor.shape
+    if shape is None and file_format == "tflite":
+        shape = ()
+    if shape is not None and len(shape) != 2:
+        raise FileFormatError(
+            f"{path} gives {_shown(shape)}: a classifier gives (1, classes), one row an image"
+        )
+    quantized = tensor.dtype in (*_EIGHT_BIT, "int16")
+    if tensor.dtype != "float32" and not (quantized and tensor.scale > 0):
+        raise FileFormatError(
+            f"{path} gives {tensor.dtype}"
+            f"{' without saying what a step is worth' if quantized else ''}: a classifier gives "
+            "float32 or quantized logits or probabilities"
+        )
+    if shape is not None and shape[1] == 1:
+        raise FileFormatError(
+            f"{path} gives one value an image: a classifier gives one for each of 2 classes or more"
+        )
+    if shape is not None and shape[1] not in (-1, classes):
+        raise UsageError(f"{path} has {shape[1]} classes, --labels names {classes}")
+    dtype: Any = tensor.dtype
+    return _checked(
+        lambda: OutputSpec(
+            classes=classes,
+            dtype=dtype,
+            scale=tensor.scale if quantized else 1.0,
+            zero_point=tensor.zero_point if quantized else 0,
+        ),
+        path,
+    )
+
+
+def gives(answers: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> Gives:
+    """Return what answers, float32 (n, classes), look like.
+
+    Probabilities lie in 0 … 1 and sum to 1. Raises UsageError where only the first is so.
+    """
+    step = output.scale if output.dtype != "float32" else 0.0
+    # rounded to steps, each probability may be off by half a step
+    allowed = min(max(_SUM_ERROR, output.classes * step / 2), _LARGEST_SUM_ERROR)
+    if answers.min() < -_SUM_ERROR or answers.max() > 1 + allowed:
+        return "logits"
+    sums = answers.sum(axis=1)
+    if np.abs(sums - 1).max() <= allowed:
+        return "probabilities"
+    raise UsageError(
+        f"{path} gives numbers from 0 to 1 that sum to {sums.min():.3g} … {sums.max():.3g}: "
+        "say --output logits or --output probabilities"
+    )
+
+
+def _usual(held: tuple[float, float], scale: float) -> PixelScale | None:
+    """Return the usual range that an 8-bit input holds, None where it holds another one."""
+    for low, high in _USUAL_RANGES:
+        if max(abs(held[0] - low), abs(held[1] - high)) <= _STEPS_OFF * scale:
+            return PixelScale.of_range(low, high)
+    return None
+
+
+def _require_room(pixels: PixelScale | None, held: tuple[float, float], path: Path) -> None:
+    if pixels is None:
+        return
+    # a tenth beyond is what calibration on images without black or white leaves out
+    room = (held[1] - held[0]) / 10
+    if pixels.low < held[0] - room or pixels.high > held[1] + room:
+        raise UsageError(
+            f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
+            f"{pixels.high:.4g} would be cut off; give another --pixels"
+        )
+    if pixels.high - pixels.low < (held[1] - held[0]) / 4:
+        raise UsageError(
+            f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
+            f"{pixels.high:.4g} would hardly differ in it; give another --pixels"
+        )
+
+
+def _checked(make: Callable[[], S], path: Path) -> S:
+    try:
+        return make()
+    except ValueError as error:
+        raise FileFormatError(f"{path} cannot be used: {error}") from error
+
+
+def _shown(shape: tuple[int, ...] | None) -> str:
+    if shape is None:
+        return "an unknown number of axes"
+    return f"({', '.join('any' if size < 0 else str(size) for size in shape)})"

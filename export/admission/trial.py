@@ -1,0 +1,209 @@
+"""Run a model that nobody vouches for in its runtimes, and hold their answers against each other.
+
+Every run is a job in a confined process. The same file runs in all of them, so only the kernels
+differ; how far their answers may lie apart is in tolerance.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.job import Job, JobCell
+from hemline.errors import FileFormatError, GateError, JobError
+from hemline.export.admission.confined import COMMAND, Description, in_one_line
+from hemline.runtime.backends import Backend
+from hemline.runtime.process import JobProcess
+
+Pixels = npt.NDArray[np.uint8]
+Answers = npt.NDArray[np.float32]
+
+TRIAL_SECONDS = 120.0  # for 16 images; what takes longer is no model for a small device
+_ALL_SECONDS = 3600.0  # for the images of the user, however many
+_BATCH = 8
+NO_NOISE = 12  # of the generated images, the first ones: they pack well
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a model answered in one runtime.
+
+    runtime: name in the BACKENDS table.
+    version: of the runtime's package.
+    generated: float32 (16, classes), of the generated images.
+    given: float32 (n, classes), of the user's images; None where there are none.
+    takes_batches: whether several images at once get the answers of single ones.
+    """
+
+    runtime: str
+    version: str
+    generated: Answers
+    given: Answers | None
+    takes_batches: bool
+
+    @property
+    def answers(self) -> Answers:
+        """Return the answers to all images, float32 (n, classes)."""
+        parts = [self.generated] if self.given is None else [self.generated, self.given]
+        return np.concatenate(parts)
+
+    @property
+    def name(self) -> str:
+        """Return runtime and version."""
+        return f"{self.runtime} {self.version}"
+
+
+class Refused(Exception):  # noqa: N818 — a finding of a trial, not a mistake
+    """A runtime opens the model but does not run it; the text is its reason, one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A model on trial.
+
+    artifact: the file with a stamp for the trial only.
+    shown: the file that the user named, for errors.
+    generated: path of the generated images.
+    given: path of the user's images, or None.
+    arrays: folder for the answers.
+    share: how far answers may lie apart, as a share of the largest (tolerance.py).
+    """
+
+    artifact: Path
+    shown: Path
+    generated: Path
+    given: Path | None
+    arrays: Path
+    share: float
+
+
+def try_in_all(
+    opened: dict[Backend, Description], subject: Subject, say: Callable[[str], None]
+) -> tuple[Trial, ...]:
+    """Return what came of each runtime that runs the model.
+
+    Raises FileFormatError when none does, otherwise as try_in.
+    """
+    trials, reasons = [], []
+    for backend, found in opened.items():
+        try:
+            trials.append(try_in(backend, found.version, subject))
+        except Refused as error:  # noqa: PERF203 — a trial takes seconds
+            reasons.append(f"{backend.name} {found.version}: {error}")
+    if not trials:
+        raise FileFormatError(f"{subject.shown} is refused by {'; '.join(reasons)}")
+    for reason in reasons:
+        say(f"refused by {reason}")
+    return tuple(trials)
+
+
+def try_in(backend: Backend, version: str, subject: Subject) -> Trial:
+    """Run a model twice on the generated images and once on the user's, then in batches.
+
+    Raises Refused, JobError when the process dies or hangs, and GateError for a model whose answers
+    are not finite or not the same both times.
+    """
+    where = f"{subject.shown} in {backend.name} {version}"
+    with _process(subject) as process:
+        first = _run(process, backend, subject, subject.generated, TRIAL_SECONDS)
+        second = _run(process, backend, subject, subject.generated, TRIAL_SECONDS)
+        given = subject.given
+        answers = None if given is None else _run(process, backend, subject, given, _ALL_SECONDS)
+    for found in (first, answers):
+        if found is not None and not np.isfinite(found).all():
+            raise GateError(f"not admitted: {where} gives answers that are no finite numbers")
+    if not np.array_equal(first, second):
+        raise GateError(f"not admitted: {where} answers the same images differently each time")
+    return Trial(
+        runtime=backend.name,
+        version=version,
+        generated=first,
+        given=answers,
+        takes_batches=_takes_batches(backend, subject, first),
+    )
+
+
+def _run(
+    process: JobProcess,
+    backend: Backend,
+    subject: Subject,
+    images: Path,
+    seconds: float,
+    batch: int = 1,
+) -> Answers:
+    """Return float32 answers (n, …) to a file of images; raises Refused or JobError."""
+    job = Job(
+        id="trial",
+        artifact=str(subject.artifact),
+        runtime=backend.name,
+        images=str(images),
+        cells=(JobCell(threads=1, batch=batch),),
+        want=("logits",),
+        arrays=str(subject.arrays),
+    )
+    result = process.run(job, timeout_seconds=seconds)
+    if result.failure is not None:
+        said = result.failure.message.replace(str(subject.artifact), str(subject.shown))
+        raise Refused(in_one_line(said))
+    answers: Answers = np.load(str(result.cells[0].logits), allow_pickle=False)
+    return answers
+
+
+@contextmanager
+def _process(subject: Subject) -> Iterator[JobProcess]:
+    """Lend a confined job runner; its errors name the user's file."""
+    try:
+        with JobProcess((*COMMAND, "jobs")) as process:
+            yield process
+    except JobError as error:
+        said = str(error).replace(str(subject.artifact), str(subject.shown))
+        raise JobError(f"not admitted: {said}") from error
+
+
+def _takes_batches(backend: Backend, subject: Subject, singles: Answers) -> bool:
+    """Tell whether images in a batch get their own answers; a model made for one may even crash."""
+    try:
+        with _process(subject) as process:
+            found = _run(process, backend, subject, subject.generated, TRIAL_SECONDS, _BATCH)
+    except (Refused, JobError):
+        return False
+    # a batch is summed in another order, and with 8 bits its ranges may be those of all its images
+    bound = subject.share * float(np.abs(singles).max())
+    return found.shape == singles.shape and bool(np.abs(found - singles).max() <= bound)
+
+
+def generated_images(shape: tuple[int, int, int]) -> Pixels:
+    """Return uint8 (16, height, width, channels): ramps, shapes, flat areas, noise.
+
+    They are always the same. With smooth, sharp, dark and bright parts they move most of a model's
+    values; the first NO_NOISE pack well.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(16)
+    y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
+    away = np.hypot(y - 0.5, x - 0.5)
+    planes = [
+        x,
+        y,
+        (x + y) / 2,
+        away < 0.3,
+        np.abs(x - 0.5) < 0.15,
+        np.abs(y - 0.5) < 0.15,
+        (np.floor(8 * x) + np.floor(8 * y)) % 2,
+        0.5 + 0.5 * np.cos(20 * away),
+        np.zeros_like(x),
+        np.ones_like(x),
+        np.full_like(x, 0.5),
+        (away < 0.4) & (away > 0.25),
+    ]
+    # colours fade by the channel, so that a model of colours sees some
+    fade = np.linspace(1, 0.5, channels)
+    drawn = np.stack([np.asarray(plane, float)[..., None] * fade for plane in planes])
+    noise = random.random((16 - NO_NOISE, *shape))
+    images: Pixels = np.round(255 * np.concatenate([drawn, noise])).astype(np.uint8)
+    return images

@@ -1,0 +1,68 @@
+"""The user's images for an admission, and the classes that they are known to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.specs import InputSpec
+from hemline.errors import DataError, UsageError
+from hemline.pictures.npy import npy_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Images of the user; all None without any.
+
+    path: of the .npy file.
+    images: uint8 (n, height, width[, channels]), read from the disk as they are needed.
+    expected: their classes, integers (n,).
+    """
+
+    path: Path | None = None
+    images: npt.NDArray[np.uint8] | None = None
+    expected: npt.NDArray[np.int64] | None = None
+
+
+def read_evidence(
+    images: Path | None, expected: Path | None, spec: InputSpec, classes: int
+) -> Evidence:
+    """Read and check images and classes; raises UsageError or DataError that names the file."""
+    if images is None:
+        if expected is not None:
+            raise UsageError("--expected tells the classes of --images: give both")
+        return Evidence()
+    pixels = _array(images)
+    shapes = (spec.shape, spec.shape[:2]) if spec.channels == 1 else (spec.shape,)
+    if pixels.dtype != np.uint8 or pixels.shape[1:] not in shapes or len(pixels) == 0:
+        size = " × ".join(map(str, spec.shape))
+        raise DataError(
+            f"{images} holds {pixels.dtype} {pixels.shape}: the model needs uint8 images of {size}"
+        )
+    if expected is None:
+        return Evidence(path=images, images=pixels)
+    known = _array(expected)
+    if known.dtype.kind not in "iu" or known.shape != (len(pixels),):
+        raise DataError(
+            f"{expected} holds {known.dtype} {known.shape}: one integer for each of the "
+            f"{len(pixels):,} images is needed"
+        )
+    if known.min() < 0 or known.max() >= classes:
+        raise DataError(f"{expected} has classes from {known.min()} to {known.max()}, of {classes}")
+    return Evidence(path=images, images=pixels, expected=known.astype(np.int64))
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    errors: tuple[type[Exception], ...] = (OSError, *npy_errors())
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except errors as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
+    if not isinstance(array, np.ndarray) or array.ndim == 0:
+        raise DataError(f"{path} is no array of several images: save it with numpy.save")
+    return array

@@ -1,0 +1,63 @@
+"""Verdicts as tables: runtimes and versions down, artifacts across, one table for each format."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+
+from hemline.contract.manifest import Verdict
+from hemline.tables import Table
+
+Judged = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
+Place = tuple[str, str, str, str]  # runtime, version, Python, numpy
+
+
+def verdict_tables(judged: Sequence[Judged]) -> list[Table]:
+    """Return the tables of verdicts, in the order in which artifacts and runtimes come."""
+    formats = dict.fromkeys(_format(name) for name, _ in judged)
+    return [_table([pair for pair in judged if _format(pair[0]) == each]) for each in formats]
+
+
+def reasons(judged: Sequence[Judged]) -> list[str]:
+    """Return a line for each verdict that is not right, or right with something to say."""
+    return [
+        f"{name} in {title_of(verdict)}: {verdict.status}, {verdict.reason}"
+        for name, verdict in judged
+        if verdict.reason
+    ]
+
+
+def title_of(verdict: Verdict) -> str:
+    """Return runtime and version, and the Python where it is not the one that runs this."""
+    here = ".".join(platform.python_version_tuple()[:2])
+    other = verdict.python_version not in ("", here)
+    where = f"{verdict.runtime} {verdict.version}"
+    return f"{where} (Python {verdict.python_version})" if other else where
+
+
+def _table(judged: Sequence[Judged]) -> Table:
+    names = list(dict.fromkeys(name for name, _ in judged))
+    status = {(name, _place(verdict)): verdict.status for name, verdict in judged}
+    places = list(dict.fromkeys(_place(verdict) for _, verdict in judged))
+    return Table(
+        columns=("runtime", "python", "numpy", *names),
+        numeric=(False,) * (3 + len(names)),
+        rows=tuple(
+            (f"{runtime} {version}", python, numpy, *(_cell(status, n, place) for n in names))
+            for place in places
+            for runtime, version, python, numpy in [place]
+        ),
+    )
+
+
+def _cell(status: Mapping[tuple[str, Place], str], name: str, place: Place) -> str:
+    found = status.get((name, place), "")
+    return found.upper() if found == "wrong" else found
+
+
+def _place(verdict: Verdict) -> Place:
+    return (verdict.runtime, verdict.version, verdict.python_version, verdict.numpy_version)
+
+
+def _format(name: str) -> str:
+    return name.rpartition(".")[2]

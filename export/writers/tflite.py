@@ -1,0 +1,118 @@
+"""Write TFLite files with TensorFlow's converter, from a SavedModel with a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from hemline.contract.specs import EmbeddingSpec, InputSpec, OutputSpec
+from hemline.errors import HemlineError
+from hemline.export.sources.embedding import EMBEDDING, LOGITS
+from hemline.export.sources.keras import ModelSource
+from hemline.export.writers.converted import Converted, with_extremes
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
+    """Convert without quantization."""
+    del calibration
+    return _convert(source, lambda _: None)
+
+
+def convert_fp16(source: ModelSource, calibration: Pixels | None) -> Converted:
+    """Store the weights as float16."""
+    del calibration
+
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return _convert(source, configure)
+
+
+def convert_dynamic(source: ModelSource, calibration: Pixels | None) -> Converted:
+    """Store the weights as int8, quantize activations while running."""
+    del calibration
+
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+
+    return _convert(source, configure)
+
+
+def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
+    """Quantize everything to int8, ranges from calibration images uint8 (n, h, w, c).
+
+    The input takes pixel − 128: raises HemlineError when the ranges did not come out so.
+    """
+    if calibration is None:
+        raise HemlineError("int8 needs calibration images")
+
+    def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
+        for image in with_extremes(calibration):
+            yield [image[np.newaxis].astype(np.float32)]
+
+    def configure(converter: tf.lite.TFLiteConverter) -> None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+
+    converted = _convert(source, configure)
+    if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
+        raise HemlineError(
+            f"int8 input came out as {converted.input}, not pixel − 128: report this"
+        )
+    return converted
+
+
+Configure = Callable[[tf.lite.TFLiteConverter], None]
+
+
+def _convert(source: ModelSource, configure: Configure) -> Converted:
+    converter = tf.lite.TFLiteConverter.from_saved_model(source.saved_model)
+    configure(converter)
+    content: bytes = converter.convert()
+    return _described(content)
+
+
+def _described(content: bytes) -> Converted:
+    """Read the specs back from the file: what it really takes and gives, not what was asked for."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    outputs = interpreter.get_output_details()
+    named = interpreter.get_signature_runner().get_output_details()
+    source, target = interpreter.get_input_details()[0], named.get(LOGITS, outputs[0])
+    _, height, width, channels = (int(size) for size in source["shape"])
+    return Converted(
+        content=content,
+        input=InputSpec(height=height, width=width, channels=channels, **_stored(source)),
+        output=OutputSpec(classes=int(target["shape"][1]), **_stored(target)),
+        embedding=_embedding(outputs, named[EMBEDDING]) if EMBEDDING in named else None,
+    )
+
+
+def _embedding(outputs: list[dict[str, Any]], detail: dict[str, Any]) -> EmbeddingSpec:
+    # the signature knows outputs by name, the sessions on the device by position only
+    position = [output["index"] for output in outputs].index(detail["index"])
+    return EmbeddingSpec(size=int(detail["shape"][1]), position=position, **_stored(detail))
+
+
+def _stored(detail: dict[str, Any]) -> dict[str, Any]:
+    """Return how a tensor holds real values: dtype, scale and zero point."""
+    scale, zero_point = detail["quantization"]
+    return {
+        "dtype": np.dtype(detail["dtype"]).name,
+        "scale": float(scale) or 1.0,
+        "zero_point": int(zero_point),
+    }

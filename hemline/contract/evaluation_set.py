@@ -1,0 +1,79 @@
+"""The images that every artifact is judged on, written into the bundle so that it can travel."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.record import Accuracy, pack_predictions
+from hemline.errors import FileFormatError
+from hemline.files import sha256_of, write_bytes
+
+FOLDER = "evaluation"
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationSplit:
+    """One split: images uint8 (n, h, w, c) on disk, labels uint8 (n,), logits float32 (n, classes).
+
+    logits are the Keras model's.
+    """
+
+    name: str
+    images_path: Path
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
+    logits: npt.NDArray[np.float32]
+
+    def answers(self, logits: npt.NDArray[np.float32]) -> Accuracy:
+        """Hold logits of the first n images, float32 (n, classes), to labels and Keras' answers."""
+        classes, count = logits.argmax(axis=1), len(logits)
+        labels, keras = self.labels[:count], self.logits[:count].argmax(axis=1)
+        return Accuracy(
+            split=self.name,
+            images=count,
+            correct=int((classes == labels).sum()),
+            agreement=int((classes == keras).sum()),
+            keras_correct=int((keras == labels).sum()),
+            predictions=pack_predictions(classes),
+        )
+
+
+def save_split(
+    bundle: Path,
+    name: str,
+    *,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8],
+    logits: npt.NDArray[np.float32],
+) -> dict[str, str]:
+    """Write one split's arrays; return file name (inside the bundle) to SHA-256."""
+    hashes = {}
+    for part, array in (("images", images), ("labels", labels), ("logits", logits)):
+        path = _path(bundle, name, part)
+        packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
+        np.save(packed, np.ascontiguousarray(array))
+        write_bytes(path, packed.getvalue())
+        hashes[f"{FOLDER}/{path.name}"] = sha256_of(path)
+    return hashes
+
+
+def load_split(bundle: Path, name: str, hashes: dict[str, str]) -> EvaluationSplit:
+    """Read one split; raises FileFormatError when a file is missing or was altered."""
+    arrays: dict[str, Any] = {}
+    for part in ("images", "labels", "logits"):
+        path = _path(bundle, name, part)
+        if sha256_of(path) != hashes.get(f"{FOLDER}/{path.name}"):
+            raise FileFormatError(f"{path} was altered: run `hemline export` again")
+        arrays[part] = np.load(path, mmap_mode="r" if part == "images" else None)
+    return EvaluationSplit(name=name, images_path=_path(bundle, name, "images"), **arrays)
+
+
+def _path(bundle: Path, name: str, part: str) -> Path:
+    return bundle / FOLDER / f"{name}-{part}.npy"

@@ -1,0 +1,177 @@
+"""The one way anything is ever run: a job goes to a child process, a job result comes back.
+
+One JSON document a line in each direction; large arrays travel as .npy files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from hemline.contract.schema import added
+from hemline.contract.specs import Accelerator
+
+Want = Literal["logits", "latencies"]
+FailureKind = Literal["claim", "backend", "file", "data", "crash"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobCell:
+    """One setting to run an artifact in.
+
+    threads: that the runtime may use.
+    batch: images per invocation.
+    warmup: invocations before the clock starts.
+    invocations: timed ones, cycling over the images; 0 for each image once.
+    """
+
+    threads: int = 1
+    batch: int = 1
+    warmup: int = 0
+    invocations: int = 0
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or self.batch < 1 or self.warmup < 0 or self.invocations < 0:
+            raise ValueError("threads and batch start at 1, warmup and invocations at 0")
+        if self.threads > 256 or self.batch > 65536:
+            raise ValueError("threads end at 256, batch at 65536: more only exhausts the machine")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to run.
+
+    id: given back in the result.
+    artifact: path of a stamped file.
+    runtime: name in the BACKENDS table.
+    images: path of a uint8 .npy of shape (n, height, width, channels).
+    first: index of the first image to use.
+    count: number of images to use; None for all that follow.
+    cells: settings, run one after the other.
+    want: what to return (logits as float32 .npy (images, classes); latencies in nanoseconds).
+    arrays: folder for the arrays of the result.
+    outside_claim: whether to run it in a runtime that the file does not claim, as verification does
+        to find out what happens there.
+    accelerator: what must run it; a job that asks for the gpu and would be given the cpu fails.
+    fallback: whether the cpu may run all or part of it where the gpu cannot.
+    """
+
+    KIND: ClassVar[str] = "job"
+    SCHEMA: ClassVar[int] = 2
+
+    id: str
+    artifact: str
+    runtime: str
+    images: str
+    first: int = 0
+    count: int | None = None
+    cells: tuple[JobCell, ...]
+    want: tuple[Want, ...]
+    arrays: str | None = None
+    outside_claim: bool = added(False)
+    accelerator: Accelerator = added("cpu")
+    fallback: bool = added(False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What was measured on: nothing here is a setting, all of it was read from the system.
+
+    machine: architecture (x86_64, aarch64, …).
+    processor: model name.
+    cores: logical cores that this process may use.
+    memory_bytes: of the machine; None where unknown.
+    system: kernel name and release.
+    governor: frequency governor; None where the system shows none.
+    frequency_khz: of the first core at the end of the job; None where the system shows none.
+    temperature_millicelsius: highest thermal zone; None where the system shows none.
+    load_average: over the last minute; None where the system shows none.
+    throttled: whether the processor is or was slowed down by heat or low voltage since it was
+        started; None where the system does not tell.
+    """
+
+    machine: str
+    processor: str
+    cores: int
+    memory_bytes: int | None
+    system: str
+    governor: str | None
+    frequency_khz: int | None
+    temperature_millicelsius: int | None
+    load_average: float | None
+    throttled: bool | None = added(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a job gave no result.
+
+    kind: claim (refused by the stamp), backend (missing or broken), file (artifact), data (images),
+        crash (anything else, the death of the child included).
+    message: one line for the user.
+    """
+
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """What came of one cell.
+
+    threads: asked for.
+    batch: images per invocation.
+    threads_used: counted in the operating system after the first invocation; None where it does
+        not tell.
+    delegate: what really runs the operators (XNNPACK, builtin, an execution provider, a GPU).
+    load_ns: from model bytes to a session ready to run; 0 when the session was open already.
+    first_ns: first invocation after loading; 0 likewise.
+    latencies_ns: one per timed invocation: set input, invoke, get output; empty unless wanted.
+    logits: path of the float32 .npy (images, classes); None unless wanted.
+    software: whether a program in place of a GPU ran it, so that its times are no latencies.
+    arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
+    """
+
+    threads: int
+    batch: int
+    threads_used: int | None
+    delegate: str
+    load_ns: int
+    first_ns: int
+    latencies_ns: tuple[int, ...]
+    logits: str | None
+    software: bool = added(False)
+    arena_bytes: int | None = added(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """What came of a job.
+
+    id: of the job.
+    failure: None when all cells were run.
+    runtime: name in the BACKENDS table.
+    runtime_version: of its package; empty when it could not be imported.
+    numpy_version: in the child.
+    python_version: of the child.
+    import_ns: time to import the runtime in this child.
+    cells: one for each cell of the job, in order; empty after a failure.
+    peak_memory_bytes: largest resident memory of the child so far.
+    steady_memory_bytes: resident memory at the end of the job; None where unknown.
+    host: facts of the machine, read at the end of the job.
+    """
+
+    KIND: ClassVar[str] = "job result"
+    SCHEMA: ClassVar[int] = 2
+
+    id: str
+    failure: Failure | None
+    runtime: str
+    runtime_version: str
+    numpy_version: str
+    python_version: str
+    import_ns: int
+    cells: tuple[CellResult, ...]
+    peak_memory_bytes: int
+    steady_memory_bytes: int | None
+    host: HostFacts

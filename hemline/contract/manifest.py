@@ -1,0 +1,166 @@
+"""The manifest of a bundle: every artifact, and where it was seen right, refused or wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from hemline.contract import schema
+from hemline.contract.card import Score
+from hemline.contract.schema import added
+from hemline.contract.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
+from hemline.errors import FileFormatError, UnknownNameError
+from hemline.files import sha256_of
+
+Status = Literal["right", "refused", "wrong"]
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one artifact did in one version of one runtime.
+
+    runtime: name in the BACKENDS table.
+    version: of the runtime's package.
+    status: right (within tolerance), wrong (ran, but outside it), refused (not opened or not run).
+    reason: one line; empty when right.
+    scores: accuracy counts per split; empty when refused.
+    agreement: test images with the same label as the Keras model; 0 when refused.
+    largest_difference: between logits of the artifact and of the Keras model, over the test split.
+    numpy_version: that the runtime ran with.
+    inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
+    python_version: that the runtime ran in, major.minor; empty where an older Hemline judged.
+    """
+
+    runtime: str
+    version: str
+    status: Status
+    reason: str
+    scores: tuple[Score, ...]
+    agreement: int
+    largest_difference: float
+    numpy_version: str
+    inputs_sha256: str
+    python_version: str = added("")
+
+    def score(self, split: str) -> Score | None:
+        """Return the counts of one split, or None."""
+        return next((score for score in self.scores if score.split == split), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One exported file.
+
+    name: file name inside the bundle, <scheme>.<format>.
+    scheme: name of the scheme.
+    format: tflite or onnx.
+    sha256: of the whole file.
+    size_bytes: of the whole file.
+    input: how pixels become its input tensor.
+    output: how its output tensor becomes logits.
+    calibration_sha256: of the calibration images; None where none were needed.
+    recipe_sha256: of all that the file was made from; the same value needs no new export.
+    tolerance: largest difference from the Keras model's logits that is still right.
+    minimum_agreement: least share of images with the Keras model's label, 0 … 1.
+    verdicts: one for each runtime, version and Python that it was tried in.
+    embedding: of its second output; None where it has logits only.
+    """
+
+    name: str
+    scheme: str
+    format: Format
+    sha256: str
+    size_bytes: int
+    input: InputSpec
+    output: OutputSpec
+    calibration_sha256: str | None
+    recipe_sha256: str
+    tolerance: float
+    minimum_agreement: float
+    verdicts: tuple[Verdict, ...]
+    embedding: EmbeddingSpec | None = added(None)
+
+    def status_in(self, runtime: str, version: str) -> Status | None:
+        """Return what it was seen to do in a version of a runtime; None where it was not tried.
+
+        Of several Pythons the worst counts.
+        """
+        found = {v.status for v in self.verdicts if (v.runtime, v.version) == (runtime, version)}
+        worst_first: tuple[Status, ...] = ("wrong", "refused", "right")
+        return next((status for status in worst_first if status in found), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What stands in a bundle as manifest.json.
+
+    model: name in the MODELS table.
+    parameters: of the model, number of scalars.
+    macs: multiply-accumulates of one inference.
+    labels: class names in the order of the logits.
+    dataset: name in the DATASETS table, or what the user's own data is called.
+    data_sha256: as in the card.
+    parent_sha256: of the checkpoint that everything was exported from.
+    validation_indices: positions in the training file kept apart from training and calibration.
+    evaluation_sha256: file of the evaluation folder to its SHA-256.
+    keras_scores: accuracy counts of the Keras model.
+    artifacts: one for each exported file.
+    recommended: name of the artifact to ship by the budget, None before a choice was made.
+    recommended_because: one line of reasons.
+    versions: package name to version at export.
+    created: UTC time, ISO 8601.
+    """
+
+    KIND: ClassVar[str] = "manifest"
+    SCHEMA: ClassVar[int] = 2
+
+    model: str
+    parameters: int
+    macs: int
+    labels: tuple[str, ...]
+    dataset: str
+    data_sha256: dict[str, str]
+    parent_sha256: str
+    validation_indices: tuple[int, ...]
+    evaluation_sha256: dict[str, str]
+    keras_scores: tuple[Score, ...]
+    artifacts: tuple[Artifact, ...]
+    recommended: str | None
+    recommended_because: str
+    versions: dict[str, str]
+    created: str
+
+    def __post_init__(self) -> None:
+        for artifact in self.artifacts:
+            name = artifact.name
+            if "/" in name or name.startswith(".") or not name.isprintable():
+                raise ValueError(f"artifact name {artifact.name!r} leaves the bundle")
+
+    def artifact(self, name: str) -> Artifact:
+        """Return the artifact called `name`; raises UnknownNameError."""
+        for artifact in self.artifacts:
+            if artifact.name == name:
+                return artifact
+        raise UnknownNameError("artifact", name, (a.name for a in self.artifacts))
+
+
+def read_manifest(bundle: Path) -> Manifest:
+    """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""
+    path = bundle / MANIFEST_NAME
+    if not path.exists():
+        raise FileFormatError(
+            f"{bundle} is no bundle: it has no {MANIFEST_NAME}; run `hemline export` first"
+        )
+    return schema.load(Manifest, path)
+
+
+def require_artifacts(bundle: Path, manifest: Manifest) -> None:
+    """Raise FileFormatError unless every artifact is the file that the manifest describes."""
+    for artifact in manifest.artifacts:
+        if sha256_of(bundle / artifact.name) != artifact.sha256:
+            raise FileFormatError(
+                f"{bundle / artifact.name} is not the file that {MANIFEST_NAME} describes: "
+                "run `hemline export` again"
+            )

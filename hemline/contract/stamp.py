@@ -1,0 +1,305 @@
+"""The stamp that makes an artifact describe itself, and the check that it was not altered.
+
+TFLite: a zip archive with one member, hemline.json, behind the flatbuffer (interpreters ignore what
+follows it); the hash covers the bytes before the archive. ONNX: the JSON is the metadata property
+"hemline"; the hash covers the whole file with its own 64 digits set to zero. It finds damage and
+accidental changes before a native parser sees a byte; it is no signature: whoever crafts a file can
+stamp it too.
+
+Formats: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (zip),
+https://protobuf.dev/programming-guides/encoding/ (the wire format), ModelProto.metadata_props = 14.
+"""
+
+import dataclasses
+import hashlib
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from hemline.contract.schema import added, from_document, to_document
+from hemline.contract.specs import (
+    Claim,
+    EmbeddingSpec,
+    Format,
+    InputSpec,
+    OutputSpec,
+    Preprocessing,
+)
+from hemline.contract.test_vector import TestVector
+from hemline.errors import ClaimError, FileFormatError, UnstampedError
+from hemline.files import parse_json, read_bytes
+
+MEMBER = "hemline.json"
+ONNX_KEY = "hemline"
+_UNHASHED = "0" * 64
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: equal files for equal input
+LARGEST_STAMP_BYTES = 1 << 20  # a stamp has a few kB; more is an attack or an accident
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What an artifact says of itself.
+
+    name: file name at export, <scheme>.<format>.
+    scheme: name of the scheme; foreign for a file made elsewhere.
+    format: tflite or onnx.
+    model: name in the MODELS table; of a foreign file, its name without the ending.
+    labels: class names in the order of the logits.
+    input: how pixels become the input tensor.
+    output: how the output tensor becomes logits.
+    claims: runtimes in which it must be right; the loader refuses others.
+    temperature: divides the logits before softmax.
+    unknown_threshold: highest score under which an answer is "unknown".
+    tolerance: largest difference from the test vectors' logits that is still right; from their
+        probabilities where the model gives these.
+    test_vectors: images with the Keras model's logits; of a foreign file, with those of the first
+        runtime it was tried in.
+    parent_sha256: of the checkpoint; of the foreign file as it came.
+    calibration_sha256: of the calibration images; None where none were needed.
+    payload_sha256: of the model bytes (see the module's text); empty until they are stamped.
+    hemline_version: that wrote the file.
+    preprocessing: how images of another size become the model's.
+    embedding: of a second output; None for a file that gives logits only.
+    takes_batches: whether several images may go in at once; False for a foreign model made for one.
+    """
+
+    KIND: ClassVar[str] = "stamp"
+    SCHEMA: ClassVar[int] = 2
+
+    name: str
+    scheme: str
+    format: Format
+    model: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    output: OutputSpec
+    claims: tuple[Claim, ...]
+    temperature: float
+    unknown_threshold: float
+    tolerance: float
+    test_vectors: tuple[TestVector, ...]
+    parent_sha256: str
+    calibration_sha256: str | None
+    payload_sha256: str
+    hemline_version: str
+    preprocessing: Preprocessing = added("stretch")
+    embedding: EmbeddingSpec | None = added(None)
+    takes_batches: bool = added(True)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != self.output.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
+        if not self.temperature > 0:
+            raise ValueError("temperature must be positive")
+        for vector in self.test_vectors:
+            if len(vector.logits) != self.output.classes:
+                raise ValueError(
+                    f"a test vector has {len(vector.logits)} logits for "
+                    f"{self.output.classes} classes"
+                )
+        digest = self.payload_sha256
+        if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
+            raise ValueError("payload_sha256 must be 64 hexadecimal digits")
+        try:
+            "".join((self.name, self.scheme, self.model, *self.labels)).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("a name or a label is no text that can be written") from error
+
+    def claimed(self, runtime: str, version: str) -> bool:
+        """Tell whether the file claims to be right in `runtime` at `version`."""
+        return any(claim.admits(runtime, version) for claim in self.claims)
+
+    def require_claim(self, runtime: str, version: str) -> None:
+        """Raise ClaimError unless the file claims to be right in `runtime` at `version`."""
+        if self.claimed(runtime, version):
+            return
+        claims = ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in self.claims)
+        raise ClaimError(
+            f"{self.name} does not claim to be right in {runtime} {version}: "
+            f"use {claims or 'another artifact'}"
+        )
+
+
+class StampedFile(NamedTuple):
+    """An artifact whose stamp and hash were checked: its stamp and the model bytes to open."""
+
+    stamp: Stamp
+    model: bytes
+
+
+def read_stamped(path: Path) -> StampedFile:
+    """Read an artifact, check its hash against its stamp.
+
+    Raises UnstampedError for a file without a stamp, FileFormatError for one that was altered.
+    """
+    content = read_bytes(path)
+    if path.suffix == ".tflite" or content[4:8] == b"TFL3":
+        return _read_tflite(path, content)
+    if path.suffix == ".onnx":
+        return _read_onnx(path, content)
+    raise FileFormatError(f"{path} is neither a .tflite nor an .onnx file: name an artifact")
+
+
+def stamp_tflite(model: bytes, stamp: Stamp) -> bytes:
+    """Return the TFLite flatbuffer `model` with `stamp` behind it."""
+    import io
+    import zipfile
+
+    stamp = dataclasses.replace(stamp, payload_sha256=hashlib.sha256(model).hexdigest())
+    stream = io.BytesIO(model)
+    stream.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr(zipfile.ZipInfo(MEMBER, _ZIP_EPOCH), _text(stamp), zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
+
+
+def stamp_onnx(model: bytes, stamp: Stamp) -> bytes:
+    """Return the serialized ONNX ModelProto `model` with `stamp` as a metadata property.
+
+    The property is appended: a repeated field may stand anywhere in a protobuf message.
+    """
+    text = _text(dataclasses.replace(stamp, payload_sha256=_UNHASHED)).encode()
+    entry = _field(1, ONNX_KEY.encode()) + _field(2, text)
+    zeroed = model + _field(14, entry)
+    at = len(zeroed) - len(text) + text.index(_UNHASHED.encode())
+    digest = hashlib.sha256(zeroed).hexdigest().encode()
+    return zeroed[:at] + digest + zeroed[at + 64 :]
+
+
+def stamp_bytes(stamp: Stamp) -> int:
+    """Return the size of a stamp's text in a file; above LARGEST_STAMP_BYTES it is not read."""
+    return len(_text(dataclasses.replace(stamp, payload_sha256=_UNHASHED)))  # JSON in ASCII
+
+
+def _text(stamp: Stamp) -> str:
+    return json.dumps(to_document(stamp), separators=(",", ":"), allow_nan=False)
+
+
+def _parse(text: bytes, path: Path) -> Stamp:
+    if len(text) > LARGEST_STAMP_BYTES:
+        raise FileFormatError(f"the stamp of {path} has {len(text)} bytes: not a Hemline stamp")
+    where = f"the stamp of {path}"
+    return from_document(Stamp, parse_json(text, where=where), where=where)
+
+
+def _unstamped(path: Path) -> UnstampedError:
+    import shlex
+
+    return UnstampedError(
+        f"{path} carries no Hemline stamp: copy it again if it was cut short; a file made "
+        f"elsewhere is admitted by `hemline verify {shlex.quote(str(path))} --labels LABELS`"
+    )
+
+
+def _altered(path: Path) -> FileFormatError:
+    return FileFormatError(
+        f"{path} was altered: its bytes differ from the stamped hash; copy it again"
+    )
+
+
+def _read_tflite(path: Path, content: bytes) -> StampedFile:
+    try:
+        model, text = _split_archive(content)
+    except (struct.error, zlib.error, ValueError) as error:
+        raise _unstamped(path) from error
+    stamp = _parse(text, path)
+    if hashlib.sha256(model).hexdigest() != stamp.payload_sha256:
+        raise _altered(path)
+    return StampedFile(stamp=stamp, model=model)
+
+
+def _split_archive(content: bytes) -> tuple[bytes, bytes]:
+    """Return the bytes before a zip archive of one member, and that member's content.
+
+    By hand, because importing zipfile takes longer than all the rest of reading an artifact.
+    Raises ValueError, struct.error or zlib.error for anything but what stamp_tflite writes.
+    """
+    end = struct.unpack("<4s4H2LH", content[-22:])
+    at = end[6]
+    entry = struct.unpack("<4s6H3L5H2L", content[at : at + 46])
+    name = content[at + 46 : at + 46 + entry[10]]
+    if end[0] != b"PK\5\6" or entry[0] != b"PK\1\2" or end[4] != 1 or name != MEMBER.encode():
+        raise ValueError("no archive of one member")
+    checksum, packed, size, start = entry[7], entry[8], entry[9], entry[16]
+    local = struct.unpack("<4s5H3L2H", content[start : start + 30])
+    body = start + 30 + local[9] + local[10]
+    if local[0] != b"PK\3\4" or size > LARGEST_STAMP_BYTES or body + packed != at:
+        raise ValueError("the member is not where the directory says")
+    text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[body:at], size + 1)
+    if len(text) != size or zlib.crc32(text) != checksum:
+        raise ValueError("the member is damaged")
+    return content[:start], text
+
+
+def _read_onnx(path: Path, content: bytes) -> StampedFile:
+    start, end = _onnx_stamp_span(content, path)
+    stamp = _parse(content[start:end], path)
+    at = content.find(stamp.payload_sha256.encode(), start, end)
+    if len(stamp.payload_sha256) != 64 or at < 0:
+        raise _altered(path)
+    zeroed = content[:at] + _UNHASHED.encode() + content[at + 64 :]
+    if hashlib.sha256(zeroed).hexdigest() != stamp.payload_sha256:
+        raise _altered(path)
+    return StampedFile(stamp=stamp, model=content)
+
+
+def _onnx_stamp_span(content: bytes, path: Path) -> tuple[int, int]:
+    try:
+        for number, start, end in message_fields(content, 0, len(content)):
+            if number != 14:
+                continue
+            entry = {n: (a, b) for n, a, b in message_fields(content, start, end)}
+            if 1 in entry and content[slice(*entry[1])] == ONNX_KEY.encode() and 2 in entry:
+                return entry[2]
+    except (IndexError, ValueError) as error:
+        raise _unstamped(path) from error
+    raise _unstamped(path)
+
+
+def message_fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (field number, start, end) of each length-delimited field of a protobuf message."""
+    while at < end:
+        tag, at = _varint(content, at)
+        wire = tag & 7
+        if wire == 0:
+            _, at = _varint(content, at)
+        elif wire == 2:
+            size, at = _varint(content, at)
+            if at + size > end:
+                raise ValueError("a field is longer than its message")
+            yield tag >> 3, at, at + size
+            at += size
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is longer than 64 bits")
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    return _as_varint(number << 3 | 2) + _as_varint(len(payload)) + payload
+
+
+def _as_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

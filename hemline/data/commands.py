@@ -1,0 +1,111 @@
+"""`hemline data`: find, check and show data sets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hemline.console import data_option, fetch_options, require_matplotlib, say
+from hemline.data.datasets import Images, find_dataset
+from hemline.data.fetch import FetchOptions, load_images
+from hemline.errors import UsageError
+
+_DEFAULT = "fashion-mnist"
+_NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
+
+
+@click.group()
+def data() -> None:
+    """Fetch, check and show data sets."""
+
+
+@data.command()
+@_NAMES
+@data_option
+def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
+    """Put data sets into the cache, verified (default: fashion-mnist)."""
+    for name in names or (None,):
+        images = _load(name, data)
+        say(f"{images.dataset.title}: {_summary(images)}, from {images.source}")
+
+
+@data.command()
+@_NAMES
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each data set.")
+@data_option
+def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
+    """Check data sets that are here against their SHA-256, or data of your own; no network."""
+    for name in names or (None,):
+        images = _load(name, fetch_options(data, offline=True))
+        if as_json:
+            click.echo(json.dumps(_document(images)))
+            continue
+        click.echo(
+            f"{images.dataset.title}: {_summary(images)}, {_state(images)}, from {images.source}"
+        )
+
+
+@data.command()
+@click.argument("name", required=False)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="PNG to write (default: the data set's name).",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@data_option
+def show(name: str | None, output: Path | None, force: bool, data: FetchOptions) -> None:
+    """Draw a contact sheet: a row of training images for each class (default: fashion-mnist)."""
+    require_matplotlib()
+    images = _load(name, data)
+    path = output or Path(f"{images.dataset.name}.png")
+    if path.exists() and not force:
+        raise click.UsageError(f"{path} exists: name another file or use --force")
+    from hemline.data.figures import contact_sheet
+
+    contact_sheet(images, path)
+    say(f"{path}: {len(images.dataset.labels)} classes")
+
+
+def _load(name: str | None, data: FetchOptions) -> Images:
+    """Return a data set's images; without a name the default's, or the user's own.
+
+    Raises UsageError when data of the user's own is called by the name of another.
+    """
+    images = load_images(name or _DEFAULT, data)
+    if name is not None and images.dataset.is_own:
+        raise UsageError(
+            f"{data.folder} is not {find_dataset(name).title}, it has images of your own: leave "
+            f"{name} out"
+        )
+    return images
+
+
+def _document(images: Images) -> dict[str, Any]:
+    return {
+        "name": images.dataset.name,
+        "train_images": len(images.train_images),
+        "test_images": len(images.test_images),
+        "shape": images.train_images.shape[1:],
+        "labels": images.dataset.labels,
+        "verified": images.verified,
+        "source": images.source,
+        "sha256": images.sha256,
+    }
+
+
+def _state(images: Images) -> str:
+    if images.dataset.is_own:
+        _, height, width, channels = images.train_images.shape
+        colour = "gray" if channels == 1 else "colour"
+        drawn = ", test part drawn" if images.test_indices else ""
+        return f"{len(images.dataset.labels)} classes, {height} × {width} {colour}{drawn}"
+    return "verified" if images.verified else "UNVERIFIED (not the official files)"
+
+
+def _summary(images: Images) -> str:
+    return f"{len(images.train_images):,} + {len(images.test_images):,} images"

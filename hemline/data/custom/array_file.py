@@ -1,0 +1,207 @@
+"""Read images and classes out of an .npz: x and y, or x_train, y_train, x_test and y_test."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from hemline.contract.specs import InputSpec
+from hemline.data.custom.decoding import common_size, each, gray_if_all
+from hemline.data.custom.npz_archive import Archive, Array
+from hemline.data.custom.reading import (
+    MOST_CLASSES,
+    Found,
+    Reading,
+    few,
+    require_labels,
+    require_room,
+)
+from hemline.data.datasets import Pixels
+from hemline.errors import DataError, UsageError
+from hemline.pictures.preprocessing import model_pixels
+
+_ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
+_LABELS = "labels"  # may name the classes, in the order of their numbers
+_BLOCK = 1 << 20  # values that are brought to bytes at a time
+Part = tuple[str, str]  # names of the images' and of the classes' array
+
+
+def read_arrays(path: Path, reading: Reading) -> Found:
+    """Return the images and classes of an .npz.
+
+    Raises DataError for anything but images that are 8-bit, or exactly so once they are scaled,
+    with classes that are counted from 0 or called by their names.
+    """
+    with Archive(path) as archive:
+        parts = _parts(archive)
+        shapes = [_image_shape(archive, part) for part in parts]
+        size = reading.size or common_size([shape[:2] for shape in shapes], where=str(path))
+        channels = reading.channels or (1 if all(c == 1 for *_, c in shapes) else 3)
+        counts = [archive.header(x)[0][0] for x, _ in parts]
+        require_room(sum(counts), size, channels, where=str(path))
+        labels, classes = _classes(archive, parts, reading.labels)
+        spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
+        images = np.empty((sum(counts), *spec.shape), np.uint8)
+        for at, (x, _) in zip(itertools.accumulate(counts, initial=0), parts, strict=False):
+            pixels = as_bytes(archive.read(x), where=f"{path}: {x}")
+            _bring(pixels, images[at : at + len(pixels)], spec)
+    return Found(
+        labels=labels,
+        images=gray_if_all(images) if reading.channels is None else images,
+        classes=classes,
+        names=tuple(
+            f"{x}[{at}]" for (x, _), n in zip(parts, counts, strict=True) for at in range(n)
+        ),
+        test_from=counts[0] if len(parts) > 1 else None,
+    )
+
+
+def _parts(archive: Archive) -> list[Part]:
+    """Return the training part and, where there is one, the test part."""
+    names = set(archive.names)
+    if {*_TRAIN} <= names and not names & {*_TEST}:
+        return [_TRAIN]
+    if {*_TRAIN, *_TEST} <= names:
+        return [_TRAIN, _TEST]
+    if {*_ALONE} <= names and not names & {*_TRAIN, *_TEST}:
+        return [_ALONE]
+    raise DataError(
+        f"{archive.path} has {few(sorted(names)) or 'no arrays'}: it needs x and y, or x_train, "
+        "y_train, x_test and y_test"
+    )
+
+
+def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
+    """Return (height, width, channels) of the images of a part, whose arrays fit each other."""
+    x, y = part
+    shape, _ = archive.header(x)
+    where = f"{archive.path}: {x} has shape {shape}"
+    if len(shape) not in (3, 4):
+        raise DataError(f"{where}: images are (n, height, width) or (n, height, width, channels)")
+    if 0 in shape:
+        raise DataError(f"{where}: it holds no images")
+    channels = shape[3] if len(shape) == 4 else 1
+    if channels not in (1, 3, 4):
+        last = shape[1] in (1, 3)
+        advice = f"numpy.moveaxis({x}, 1, -1) puts them last" if last else "save gray or colour"
+        raise DataError(f"{where}: images have 1, 3 or 4 channels, the last axis: {advice}")
+    classes, _ = archive.header(y)
+    if len(classes) == 2 and classes[1] > 1:
+        raise DataError(
+            f"{archive.path}: {y} has shape {classes}: save the numbers of the classes, "
+            f"{y}.argmax(axis=1) if each row marks one"
+        )
+    if classes not in ((shape[0],), (shape[0], 1)):
+        raise DataError(f"{where}, {y} has {classes}: there must be one class for each image")
+    return shape[1], shape[2], channels
+
+
+def as_bytes(values: Array, *, where: str) -> Pixels:
+    """Return the uint8 pixels that an array holds, if nothing is lost by it.
+
+    That are whole numbers 0 … 255 of any dtype, and multiples of 1/255 from 0 to 1. Raises
+    DataError for other values: how they became what they are only the user knows.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{where} holds {values.dtype}: save pixels as uint8, 0 … 255")
+    low, high = values.min(), values.max()
+    factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
+    # in pixels: a step of float16 below 1; far more than others lose, far less than half a pixel
+    slack = 255 / 2048 if values.dtype == np.float16 else 0.001
+    if low >= 0 and high <= 255:  # false for NaN
+        pixels = np.empty(values.shape, np.uint8)
+        step = max(1, _BLOCK * len(values) // values.size)
+        for at in range(0, len(values), step):
+            real = values[at : at + step].astype(np.float64) * factor
+            whole = np.rint(real)
+            if np.abs(real - whole).max() > slack:
+                break
+            pixels[at : at + step] = whole
+        else:
+            return pixels
+    scaled = "(x * 255).round().astype('uint8')" if low >= 0 and high <= 1 else "uint8"
+    raise DataError(
+        f"{where} holds {values.dtype} from {low:g} to {high:g} that are no 8-bit pixels: what a "
+        f"device gives is 0 … 255, save them so, as {scaled}"
+    )
+
+
+def _bring(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
+    """Write pixels (n, h, w[, c]) into images (n, height, width, channels), as classify would."""
+    pixels = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
+    if pixels.shape == images.shape:
+        images[...] = pixels
+        return
+
+    def one(at: int) -> None:
+        images[at] = model_pixels(pixels[at], spec, "stretch")
+
+    each(one, range(len(pixels)))
+
+
+def _classes(
+    archive: Archive, parts: list[Part], given: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], Pixels]:
+    """Return the names of the classes and the class of each image, uint8 (n,)."""
+    arrays = [archive.read(y).reshape(-1) for _, y in parts]
+    train, where = arrays[0], f"{archive.path}: {parts[0][1]}"
+    if all(array.dtype.kind == "U" for array in arrays):
+        if given is not None:
+            raise UsageError(f"{where} names its classes itself: leave --labels out")
+        labels = tuple(str(name) for name in np.unique(train))
+        require_labels(labels, where=where)
+        numbers = [_numbered(array, labels, archive.path) for array in arrays]
+    else:
+        numbers = [
+            _whole(array, f"{archive.path}: {y}")
+            for array, (_, y) in zip(arrays, parts, strict=True)
+        ]
+        labels = given or _named(archive) or tuple(map(str, range(int(numbers[0].max()) + 1)))
+    require_labels(labels, where=where)
+    for array, (_, y) in zip(numbers, parts, strict=True):
+        if array.max() >= len(labels):
+            raise DataError(
+                f"{archive.path}: {y} has class {array.max()}, there are {len(labels)} labels: "
+                f"classes are counted from 0"
+            )
+    present = np.bincount(numbers[0], minlength=len(labels))
+    if missing := [labels[at] for at in np.flatnonzero(present == 0)]:
+        raise DataError(f"{where} has no image of class {few(missing)}: count classes without gaps")
+    return labels, np.concatenate(numbers)
+
+
+def _named(archive: Archive) -> tuple[str, ...] | None:
+    """Return the names of the classes that the file has, if it has them."""
+    if _LABELS not in archive.names:
+        return None
+    names = archive.read(_LABELS)
+    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
+        raise DataError(
+            f"{archive.path}: labels must be a list of different texts, one for each class"
+        )
+    return tuple(str(name) for name in names)
+
+
+def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
+    foreign = sorted({str(name) for name in np.unique(names)} - set(labels))
+    if foreign:
+        raise DataError(f"{path}: the test part has classes of its own: {few(foreign)}")
+    return np.searchsorted(np.array(labels), names).astype(np.uint8)
+
+
+def _whole(numbers: Array, where: str) -> Pixels:
+    if numbers.dtype.kind not in "iu":
+        raise DataError(
+            f"{where} holds {numbers.dtype}: classes are whole numbers from 0, or names"
+        )
+    low, high = numbers.min(), numbers.max()
+    if low < 0 or high >= MOST_CLASSES:
+        raise DataError(
+            f"{where} has classes from {low} to {high}: they are numbers from 0 to "
+            f"{MOST_CLASSES - 1}"
+        )
+    return numbers.astype(np.uint8)

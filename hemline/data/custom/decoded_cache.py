@@ -1,0 +1,143 @@
+"""Keep what was decoded, so that the next training of the same files starts at once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from hemline import files, folders
+from hemline.contract import schema
+from hemline.data.custom.class_folders import Listing
+from hemline.data.custom.reading import Found, Reading
+from hemline.data.datasets import array_sha256
+from hemline.errors import HemlineError
+from hemline.pictures.npy import npy_errors
+
+log = logging.getLogger(__name__)
+
+_KEPT = 4  # decoded folders; the one that was not used for longest goes first
+_WAY = 1  # counts up when the same files are to become other pixels
+_HARMED: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
+_IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What stands beside decoded images.
+
+    labels, names, test_from, broken: as in Found.
+    images_sha256, classes_sha256: of the arrays' bytes.
+    """
+
+    KIND: ClassVar[str] = "decoded"
+    SCHEMA: ClassVar[int] = 1
+
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    test_from: int | None
+    broken: tuple[str, ...]
+    images_sha256: str
+    classes_sha256: str
+
+
+def key_of(listing: Listing, reading: Reading) -> str:
+    """Return what tells these files, read this way, from all others: names, sizes, times."""
+    import importlib.metadata  # here, because it is slow to load and only folders need it
+
+    try:
+        pillow = importlib.metadata.version("pillow")
+    except importlib.metadata.PackageNotFoundError:
+        pillow = ""
+    return files.fingerprint(
+        {
+            "way": _WAY,
+            "pillow": pillow,
+            "labels": listing.labels,
+            "files": [[f.name, f.size_bytes, f.modified_ns, f.fault] for f in listing.files],
+            "test_from": listing.test_from,
+            "reading": [reading.size, reading.channels, reading.skip_broken],
+        }
+    )
+
+
+def load(cache: Path, listing: Listing, reading: Reading) -> Found | None:
+    """Return what was kept of these files, or None when it is not there or was harmed.
+
+    What was asked for and what all images had anyway is the same.
+    """
+    sizes, channels = {reading.size, None}, {reading.channels, None}
+    for size, channel, skip in itertools.product(sizes, channels, {reading.skip_broken, False}):
+        other = replace(reading, size=size, channels=channel, skip_broken=skip)
+        found = _load(cache / key_of(listing, other))
+        if found is not None and _fits(found, reading):
+            return found
+    return None
+
+
+def _fits(found: Found, reading: Reading) -> bool:
+    _, height, width, channels = found.images.shape
+    return reading.size in (None, (height, width)) and reading.channels in (None, channels)
+
+
+def _load(folder: Path) -> Found | None:
+    if not folder.is_dir():
+        return None
+    try:
+        facts = schema.load(Facts, folder / _FACTS)
+        images = np.load(folder / _IMAGES, allow_pickle=False)
+        classes = np.load(folder / _CLASSES, allow_pickle=False)
+    except _HARMED:
+        return None
+    harmed = array_sha256(images) != facts.images_sha256
+    if harmed or array_sha256(classes) != facts.classes_sha256:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # it was used now
+    return Found(
+        labels=facts.labels,
+        images=images,
+        classes=classes,
+        names=facts.names,
+        test_from=facts.test_from,
+        broken=facts.broken,
+    )
+
+
+def keep(cache: Path, listing: Listing, reading: Reading, found: Found) -> None:
+    """Keep decoded images; a cache that cannot be written costs only the next decoding."""
+    folder = cache / key_of(listing, reading)
+
+    def write(place: Path) -> None:
+        np.save(place / _IMAGES, found.images)
+        np.save(place / _CLASSES, found.classes)
+        facts = Facts(
+            labels=found.labels,
+            names=found.names,
+            test_from=found.test_from,
+            broken=found.broken,
+            images_sha256=array_sha256(found.images),
+            classes_sha256=array_sha256(found.classes),
+        )
+        schema.save(place / _FACTS, facts)
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folders.remove(folder)  # it was harmed
+        folders.made(folder, write, needs_bytes=2 * found.images.nbytes)
+        for old in _by_use(folder.parent)[_KEPT:]:
+            folders.remove(old)
+    except (HemlineError, OSError) as error:
+        log.warning("decoded images are not kept for the next time: %s", error)
+
+
+def _by_use(place: Path) -> list[Path]:
+    """Return the kept folders, the one that was used last first."""
+    kept = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(kept, key=lambda path: path.stat().st_mtime_ns, reverse=True)

@@ -1,0 +1,187 @@
+"""Read the image files of a listing into arrays, exactly as `hemline classify` reads them."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from hemline.contract.specs import InputSpec
+from hemline.data.custom.class_folders import ImageFile, Listing
+from hemline.data.custom.reading import (
+    LARGEST_SIDE,
+    Found,
+    Reading,
+    counted,
+    few,
+    require_room,
+    shown,
+)
+from hemline.data.datasets import Pixels
+from hemline.errors import DataError
+from hemline.pictures.images import read_image, read_size
+from hemline.pictures.pixels import NO_MEMORY
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+R = TypeVar("R")
+_AT_ONCE = 64  # files that a thread takes at a time
+_SIZES_TOLD = 4
+
+
+def decode(listing: Listing, reading: Reading) -> Found:
+    """Return the pixels of every file.
+
+    Raises DataError when files cannot be read and may not be skipped, when sizes differ and none
+    was asked for, and when there are too many images for the memory.
+    """
+    where = str(listing.folder)
+    files = listing.files
+    size = reading.size
+    if size is None:
+        measured = each(_measured, files)
+        files = tuple(file for file, _ in measured)
+        sizes = [found for _, found in measured if found is not None]
+        if not sizes:
+            _without_broken(listing, [file.fault for file in files], reading)
+        size = common_size(sizes, where=where)
+    channels = reading.channels or 3
+    require_room(len(files), size, channels, where=where)
+    spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
+    images = np.empty((len(files), *spec.shape), np.uint8)
+
+    def read(at: int) -> str:
+        fault, pixels = _read(files[at], spec)
+        images[at] = pixels
+        return fault
+
+    faults = each(read, range(len(files)), reading.on_progress)
+    whole = _without_broken(listing, faults, reading)
+    if not all(whole):
+        images = images[whole]
+    return Found(
+        labels=listing.labels,
+        images=gray_if_all(images) if reading.channels is None else images,
+        classes=np.array([f.label for f, keep in zip(files, whole, strict=True) if keep], np.uint8),
+        names=tuple(f.name for f, keep in zip(files, whole, strict=True) if keep),
+        test_from=None if listing.test_from is None else sum(whole[: listing.test_from]),
+        broken=tuple(f.name for f, keep in zip(files, whole, strict=True) if not keep),
+    )
+
+
+def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
+    """Return the (height, width) that all images have.
+
+    Raises DataError when they differ, and when they are too large to be meant.
+    """
+    counts = collections.Counter(sizes).most_common()
+    (height, width), _ = counts[0]
+    if len(counts) > 1:
+        told = ", ".join(f"{h}x{w} ({counted(n, 'image')})" for (h, w), n in counts[:_SIZES_TOLD])
+        more = " …" if len(counts) > _SIZES_TOLD else ""
+        raise DataError(
+            f"{where} has images of {len(counts):,} sizes (height x width), most often "
+            f"{told}{more}: say which one the model is to see with --image-size HxW"
+        )
+    if max(height, width) > LARGEST_SIDE:
+        raise DataError(
+            f"{where} has images of {height}x{width} (height x width): say which size the model is "
+            "to see with --image-size HxW, or that one if it is meant"
+        )
+    return height, width
+
+
+def gray_if_all(images: Pixels) -> Pixels:
+    """Return colour images (n, height, width, 3) with 1 channel where every one is gray."""
+    for image in images:
+        if (image != image[..., :1]).any():
+            return images
+    return np.ascontiguousarray(images[..., :1])
+
+
+def each(
+    work: Callable[[T], R],
+    items: Sequence[T],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[R]:
+    """Do a piece of work for every item in threads; return the results in the order of items.
+
+    Decoders and numpy work without holding Python's lock.
+    """
+    chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
+    results: list[R] = []
+    executor = ThreadPoolExecutor(_cores())
+    # reading an image silences warnings, which is no work for several threads at once: what they
+    # leave behind is put right at the end of this block
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for part in executor.map(lambda chunk: [work(item) for item in chunk], chunks):
+                results += part
+                if on_progress is not None:
+                    on_progress(len(results), len(items))
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return results
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _measured(file: ImageFile) -> tuple[ImageFile, tuple[int, int] | None]:
+    """Return the file, with its fault where it has one, and its size."""
+    if file.fault:
+        return file, None
+    try:
+        return file, read_size(file.path)
+    except DataError as error:
+        return replace(file, fault=str(error)), None
+    except MemoryError:
+        return replace(file, fault=NO_MEMORY), None
+
+
+def _read(file: ImageFile, spec: InputSpec) -> tuple[str, Pixels | int]:
+    """Return why a file cannot be read, or an empty text, and its pixels."""
+    if file.fault:
+        return file.fault, 0
+    try:
+        return "", read_image(file.path, spec, "stretch")
+    except DataError as error:
+        return str(error), 0
+    except MemoryError:
+        return NO_MEMORY, 0
+
+
+def _without_broken(listing: Listing, faults: list[str], reading: Reading) -> list[bool]:
+    """Return which files are whole. Raises DataError when broken ones may not be skipped."""
+    broken = [at for at, fault in enumerate(faults) if fault]
+    if not broken:
+        return [True] * len(faults)
+    told = few([_told(listing.files[at], faults[at]) for at in broken], 3)
+    count = f"{len(broken):,} of {counted(len(faults), 'file')} cannot be read"
+    if not reading.skip_broken or len(broken) == len(faults):
+        raise DataError(
+            f"{listing.folder}: {count}: {told}: mend or remove them, or leave them out with "
+            "--skip-broken"
+        )
+    log.warning("%s: %s and are left out: %s", listing.folder, count, told)
+    return [not fault for fault in faults]
+
+
+def _told(file: ImageFile, fault: str) -> str:
+    """Return the name of a broken file and what is wrong with it, in brackets."""
+    path = str(file.path)
+    for before in (f"cannot read {path}: ", f"{path}: ", f"{path} "):
+        fault = fault.removeprefix(before)
+    return f"{shown(file.name)} ({shown(fault)})"

@@ -1,0 +1,86 @@
+"""Open an .npz without trusting it: headers first, sizes before memory, nothing is unpickled."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.closing import Closing
+from hemline.data.memory import free_bytes
+from hemline.errors import DataError
+from hemline.pictures.npy import npy_errors, read_npy_header
+
+Array = npt.NDArray[Any]
+Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and dtype
+# what a damaged, an encrypted or a crafted zip lets out
+_DAMAGED: tuple[type[Exception], ...] = (
+    *npy_errors(), OSError, RuntimeError, NotImplementedError, zlib.error
+)  # fmt: skip
+
+
+class Archive(Closing):
+    """The arrays of an .npz; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file. Raises DataError when it is no archive."""
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except _DAMAGED as error:
+            raise DataError(
+                f"{path} is no .npz of numpy ({_reason(error)}): name one with x and y, or a "
+                "folder with a folder for each class"
+            ) from error
+        self.names = tuple(
+            name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")
+        )
+
+    def header(self, name: str) -> Header:
+        """Return shape and dtype of an array. Raises DataError for one of Python objects."""
+        try:
+            with self._zip.open(f"{name}.npy") as stream:
+                shape, dtype = read_npy_header(stream)  # type: ignore[arg-type]
+        except _DAMAGED as error:
+            raise self._unreadable(name, error) from error
+        if dtype.hasobject:
+            raise DataError(
+                f"{self.path}: {name} holds Python objects, which are never loaded: save it as an "
+                "array of numbers"
+            )
+        return shape, dtype
+
+    def read(self, name: str) -> Array:
+        """Return an array. Raises DataError for a damaged one, and for one that does not fit."""
+        shape, dtype = self.header(name)
+        free, needed = free_bytes(), math.prod(shape) * dtype.itemsize
+        if free is not None and 2 * needed > free:
+            raise DataError(
+                f"{self.path}: {name} has {needed / 1e9:.1f} GB unpacked, and {free / 1e9:.1f} GB "
+                "of memory are free: save fewer images, as uint8"
+            )
+        try:
+            with self._zip.open(f"{name}.npy") as stream:
+                array: Array = np.lib.format.read_array(  # type: ignore[no-untyped-call]
+                    stream, allow_pickle=False
+                )
+        except _DAMAGED as error:
+            raise self._unreadable(name, error) from error
+        return array
+
+    def _unreadable(self, name: str, error: Exception) -> DataError:
+        return DataError(f"cannot read {name} in {self.path} ({_reason(error)}): save it again")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._zip.close()
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())[:120]

@@ -1,0 +1,90 @@
+"""What is said of the user's own images, and what has been read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hemline.data.datasets import Pixels
+from hemline.data.memory import free_bytes
+from hemline.errors import DataError
+
+LARGEST_SIDE = 256  # pixels that are taken without being asked for: a classifier's, no photograph's
+MOST_CLASSES = 256  # a label is one byte
+# The images, their training part and TensorFlow's copy of it are in memory at once.
+_COPIES = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How the user's own images are read.
+
+    size: (height, width) that every image is brought to; None for the one that all have.
+    channels: 1 for gray, 3 for colour; None for gray where every image is gray.
+    labels: names of the classes of an .npz, in the order of their numbers; None for its own.
+    skip_broken: leave out files that cannot be read, instead of refusing them all.
+    on_progress: called with how many files have been read, and how many there are.
+    """
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    labels: tuple[str, ...] | None = None
+    skip_broken: bool = False
+    on_progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was read: images uint8 (n, height, width, channels), classes uint8 (n,).
+
+    labels: names of the classes.
+    names: of each image, for texts: its path inside the folder, or its place in the array.
+    test_from: position of the first image of the data's own test part; None where it has none.
+    broken: names of files that were left out because they cannot be read.
+    """
+
+    labels: tuple[str, ...]
+    images: Pixels
+    classes: Pixels
+    names: tuple[str, ...]
+    test_from: int | None
+    broken: tuple[str, ...] = ()
+
+
+def require_room(count: int, size: tuple[int, int], channels: int, *, where: str) -> None:
+    """Raise DataError when so many images are too many to train on in the memory that is free."""
+    free, needed = free_bytes(), count * size[0] * size[1] * channels
+    if free is not None and _COPIES * needed > free:
+        raise DataError(
+            f"{where}: {count:,} images of {size[0]} × {size[1]} × {channels} values are "
+            f"{needed / 1e9:.1f} GB, training keeps {_COPIES} times that, and {free / 1e9:.1f} GB "
+            "of memory are free: give a smaller --image-size, or fewer images"
+        )
+
+
+def require_labels(labels: tuple[str, ...], *, where: str) -> None:
+    """Raise DataError for names of classes that are none, too few or too many."""
+    for label in labels:
+        if not label.isprintable() or not label.strip():
+            raise DataError(f"{where}: class {label!r} has no name that can be printed: rename it")
+    if len(labels) < 2:
+        only = f"only one, {labels[0]!r}" if labels else "none"
+        raise DataError(f"{where}: a classifier needs at least 2 classes, here is {only}")
+    if len(labels) > MOST_CLASSES:
+        raise DataError(f"{where} has {len(labels):,} classes, the most are {MOST_CLASSES}")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it is not 1."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names and how many more there are."""
+    rest = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return f"{', '.join(map(shown, names[:most]))}{rest}"
+
+
+def shown(name: str) -> str:
+    """Return a name as it may stand in a message: in one line, without control characters."""
+    return name if name.isprintable() else ascii(name)

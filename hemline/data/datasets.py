@@ -1,0 +1,264 @@
+"""Data sets: which files they have, how the files are read, and how images are told apart.
+
+IDX format: http://yann.lecun.com/exdb/mnist (two zero bytes, type, rank, big-endian sizes, values).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.contract.specs import Preprocessing
+from hemline.errors import DataError, UnknownNameError
+from hemline.files import reason_of
+
+Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
+Pixels = npt.NDArray[np.uint8]
+_UNSIGNED_BYTE = 0x08
+_LARGEST_FILE_BYTES = 1 << 30  # a .gz that unpacks to more is not one of these data sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """One IDX file.
+
+    role: what it holds.
+    name: file name without .gz.
+    sha256: of the decompressed bytes.
+    """
+
+    role: Role
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A row of the DATASETS table, or data of the user's own.
+
+    name: key in the table, or what the user's folder is called.
+    title: as it is written in texts.
+    labels: class names in the order of their indices.
+    files: the four IDX files; none of the user's own data.
+    system_folder: where a system package puts them; None where there is none.
+    mirrors: folders on HTTPS servers that have the files as .gz.
+    debian_package: that contains them; None where there is none.
+    preprocessing: how an image of another size becomes one like these.
+    may_flip: whether an image flipped left to right is still one of its class.
+    """
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    files: tuple[DataFile, ...]
+    system_folder: str | None
+    mirrors: tuple[str, ...]
+    debian_package: str | None
+    preprocessing: Preprocessing = "stretch"
+    may_flip: bool = True
+
+    @property
+    def is_own(self) -> bool:
+        """Tell whether this is data of the user's own, which only the user can find."""
+        return not self.files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """A data set in memory: images uint8 (n, height, width, channels), labels uint8 (n,).
+
+    sha256: file name to hash of the decompressed bytes; of the user's own data, train and test to
+        the hash of pixels and labels.
+    verified: whether every hash is the official one.
+    source: where the files were read, for texts.
+    test_indices: of the user's own data without a test part: positions among all images, in their
+        order here, that were drawn for test, ascending.
+    train_names, test_names: of each of the user's own images, for texts: its file.
+    """
+
+    dataset: Dataset
+    train_images: Pixels
+    train_labels: Pixels
+    test_images: Pixels
+    test_labels: Pixels
+    sha256: dict[str, str]
+    verified: bool
+    source: str
+    test_indices: tuple[int, ...] = ()
+    train_names: tuple[str, ...] = ()
+    test_names: tuple[str, ...] = ()
+
+
+def _files(
+    train_images: str, train_labels: str, test_images: str, test_labels: str
+) -> tuple[DataFile, ...]:
+    return (
+        DataFile(role="train_images", name="train-images-idx3-ubyte", sha256=train_images),
+        DataFile(role="train_labels", name="train-labels-idx1-ubyte", sha256=train_labels),
+        DataFile(role="test_images", name="t10k-images-idx3-ubyte", sha256=test_images),
+        DataFile(role="test_labels", name="t10k-labels-idx1-ubyte", sha256=test_labels),
+    )
+
+
+DATASETS: dict[str, Dataset] = {
+    "fashion-mnist": Dataset(
+        name="fashion-mnist",
+        title="Fashion-MNIST",
+        labels=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        # Of the corrected files of 31 August 2017; results before that day are not comparable.
+        files=_files(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        system_folder="/usr/share/datasets/fashion-mnist",
+        mirrors=(
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
+            "https://storage.googleapis.com/tensorflow/tf-keras-datasets",
+        ),
+        debian_package="dataset-fashion-mnist",
+        preprocessing="product-photo",
+    ),
+    "mnist": Dataset(
+        name="mnist",
+        title="MNIST",
+        labels=tuple("0123456789"),
+        files=_files(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        system_folder=None,
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist",
+            "https://storage.googleapis.com/cvdf-datasets/mnist",
+        ),
+        debian_package=None,
+        may_flip=False,
+    ),
+}
+
+
+def find_dataset(name: str) -> Dataset:
+    """Return a row of the DATASETS table; raises UnknownNameError with the nearest name."""
+    if name not in DATASETS:
+        raise UnknownNameError("data set", name, DATASETS)
+    return DATASETS[name]
+
+
+def decompress(content: bytes, *, where: str) -> bytes:
+    """Return the bytes inside a .gz (or the bytes themselves when they are not compressed).
+
+    Raises DataError, naming `where`, for a damaged archive or one larger than 1 GiB inside.
+    """
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            unpacked = stream.read(_LARGEST_FILE_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{where} is a damaged .gz file ({error}): fetch it again") from error
+    if len(unpacked) > _LARGEST_FILE_BYTES:
+        raise DataError(f"{where} unpacks to over 1 GiB: it is not a file of this data set")
+    return unpacked
+
+
+def parse_idx(content: bytes, *, where: str) -> Pixels:
+    """Return the uint8 array in decompressed IDX bytes; raises DataError, naming `where`."""
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
+        raise DataError(f"{where} is not an IDX file of bytes: fetch it again")
+    rank = content[3]
+    header = 4 + 4 * rank
+    if rank not in (1, 3, 4) or len(content) < header:
+        raise DataError(f"{where} has {rank} dimensions, images have 3 and labels 1")
+    shape = struct.unpack(f">{rank}I", content[4:header])
+    expected = header + math.prod(shape)
+    if len(content) != expected:
+        raise DataError(f"{where} has {len(content)} bytes instead of {expected}: it was cut short")
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+def assemble(
+    dataset: Dataset, contents: dict[Role, bytes], *, source: str, verified: bool
+) -> Images:
+    """Make arrays of the decompressed files and check that they belong together.
+
+    Raises DataError when counts differ or a label has no class.
+    """
+    names = {file.role: f"{source}/{file.name}" for file in dataset.files}
+    arrays = {role: parse_idx(content, where=names[role]) for role, content in contents.items()}
+    for part in ("train", "test"):
+        images, labels = arrays[f"{part}_images"], arrays[f"{part}_labels"]  # type: ignore[index]
+        where = f"{source}: the {part} files"
+        if images.ndim == 1 or labels.ndim != 1:
+            raise DataError(f"{where} are swapped: images have 3 dimensions, labels 1")
+        if len(images) != len(labels):
+            raise DataError(f"{where} have {len(images)} images but {len(labels)} labels")
+        if len(labels) == 0 or labels.max() >= len(dataset.labels):
+            raise DataError(f"{where} have labels outside 0 … {len(dataset.labels) - 1}")
+    if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
+        raise DataError(f"{source}: train and test images differ in size")
+    return Images(
+        dataset=dataset,
+        train_images=_with_channels(arrays["train_images"]),
+        train_labels=arrays["train_labels"],
+        test_images=_with_channels(arrays["test_images"]),
+        test_labels=arrays["test_labels"],
+        sha256={f.name: hashlib.sha256(contents[f.role]).hexdigest() for f in dataset.files},
+        verified=verified,
+        source=source,
+    )
+
+
+def image_hashes(images: Pixels) -> Iterator[bytes]:
+    """Yield a 16-byte hash of each image of uint8 (n, …), to tell images apart by content."""
+    for image in images:
+        yield hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+
+
+def array_sha256(array: Pixels) -> str:
+    """Return the SHA-256 of an array's bytes in row-major order."""
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def without_copies(images: Pixels, others: Iterable[Pixels]) -> npt.NDArray[np.intp]:
+    """Return positions of `images` (uint8 (n, …)) that occur in none of `others`, by content."""
+    elsewhere = {digest for other in others for digest in image_hashes(other)}
+    fresh = [at for at, digest in enumerate(image_hashes(images)) if digest not in elsewhere]
+    return np.asarray(fresh, np.intp)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the decompressed bytes of an IDX file, packed or not; raises DataError."""
+    try:
+        return decompress(path.read_bytes(), where=str(path))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def _with_channels(images: Pixels) -> Pixels:
+    return images[..., np.newaxis] if images.ndim == 3 else images

@@ -1,0 +1,316 @@
+"""Find a data set: the user's folder, the cache, the system's folder, HTTPS mirrors, Debian.
+
+The first source that has all files with the right SHA-256 wins. Only verified files enter the
+cache; a folder that the user names may hold others, which are then called unverified, or images of
+the user's own (hemline/own_data/).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hemline import files
+from hemline.data.custom.loading import load_own
+from hemline.data.custom.reading import Reading
+from hemline.data.datasets import (
+    DATASETS,
+    DataFile,
+    Dataset,
+    Images,
+    Role,
+    assemble,
+    decompress,
+    find_dataset,
+    read_file,
+)
+from hemline.debian_packages import unpack_packages
+from hemline.errors import BusyError, DataError, FetchError, HemlineError
+
+log = logging.getLogger(__name__)
+
+REACH_SECONDS = 8.0  # to resolve a name and connect; a filtered network lets both hang
+STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
+FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
+_LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
+_CHUNK_BYTES = 1 << 16
+_DECODED = "decoded"  # in the cache: the user's own images
+_IDX_NAMES = {file.name for dataset in DATASETS.values() for file in dataset.files}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOptions:
+    """Where to look.
+
+    folder: the user's own, or an .npz; nothing else is tried when it is given.
+    cache: folder of all data sets; None for the XDG cache.
+    offline: use no network.
+    mirrors: replace the data set's own.
+    reading: how images of the user's own are read.
+    named_with: how the user names a folder, for texts.
+    """
+
+    folder: Path | None = None
+    cache: Path | None = None
+    offline: bool = False
+    mirrors: tuple[str, ...] | None = None
+    reading: Reading = field(default_factory=Reading)
+
+    @property
+    def own(self) -> Path | None:
+        """Return the user's folder or file if it has images of their own, no IDX files.
+
+        An empty folder has none. Raises DataError for a folder that cannot be read.
+        """
+        if self.folder is None or not self.folder.is_dir():
+            return self.folder
+        try:
+            names = {path.name.removesuffix(".gz") for path in self.folder.iterdir()}
+        except OSError as error:
+            raise DataError(f"cannot read {self.folder}: {files.reason_of(error)}") from error
+        return self.folder if names and not names & _IDX_NAMES else None
+
+    named_with: str = "--data or HEMLINE_DATA"
+
+
+def cache_folder() -> Path:
+    """Return the folder for data sets: $XDG_CACHE_HOME/hemline or ~/.cache/hemline.
+
+    Raises FetchError when neither is there.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # the XDG specification says that relative paths are to be ignored
+    if Path(base).is_absolute():
+        return Path(base) / "hemline"
+    try:
+        return Path.home() / ".cache" / "hemline"
+    except RuntimeError as error:  # a container's user may have no name and no home
+        raise FetchError(
+            "this user has no home folder to keep data in: set XDG_CACHE_HOME to a folder, or name "
+            "one that has the data with --data"
+        ) from error
+
+
+def load_images(name: str, options: FetchOptions | None = None) -> Images:
+    """Return a data set's arrays from the first source that has it.
+
+    Where the user names images of their own, they are returned, whatever the name. Raises
+    FetchError listing what each source said, DataError for a damaged folder of the user.
+    """
+    options = options or FetchOptions()
+    if options.own is not None:
+        return load_own(options.own, options.reading, cache=_decoded(options))
+    dataset = find_dataset(name)
+    if options.folder is not None:
+        return _from_user(dataset, options.folder)
+    reasons = []
+    for title, source in _sources(dataset, options):
+        try:
+            images = _from_verified(dataset, source(), title)
+        except DataError as error:
+            reasons.append(f"{title}: {error}")
+            log.info("%s: %s", title, error)
+            continue
+        if title != "cache":
+            log.info("%s found in %s", dataset.title, title)
+        return images
+    raise FetchError(
+        f"{dataset.title} was found nowhere; put its four IDX files into a folder and name it with "
+        f"{options.named_with} ({'; '.join(reasons)})"
+    )
+
+
+def _decoded(options: FetchOptions) -> Path | None:
+    """Return where decoded images are kept, or None where there is no place for them."""
+    try:
+        return (options.cache or cache_folder()) / _DECODED
+    except FetchError:
+        return None
+
+
+def _from_user(dataset: Dataset, folder: Path) -> Images:
+    contents = _read_folder(dataset, folder)
+    digests = {file: hashlib.sha256(contents[file.role]).hexdigest() for file in dataset.files}
+    _require_no_others(dataset, folder, digests)
+    verified = all(digest == file.sha256 for file, digest in digests.items())
+    if not verified:
+        log.warning("%s holds unverified files: not the official %s", folder, dataset.title)
+    return assemble(dataset, contents, source=str(folder), verified=verified)
+
+
+def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, str]) -> None:
+    """Raise DataError for official files of another data set, or in each other's place."""
+    found = {file: _known(digest) for file, digest in digests.items()}
+    others = {known[0].name: known[0] for known in found.values() if known is not None}
+    if len(others) == 1 and dataset.name not in others:
+        (other,) = others.values()
+        raise DataError(
+            f"{folder} holds {other.title}, not {dataset.title}: name another folder, or ask for "
+            f"{other.title} (--dataset {other.name}, where a command has that option)"
+        )
+    for file, known in found.items():
+        if known is not None and (known[0].name, known[1].name) != (dataset.name, file.name):
+            what = f"{known[0].title} {known[1].name}"
+            raise DataError(f"{folder}/{file.name} is really {what}: put the right file there")
+
+
+def _from_verified(dataset: Dataset, contents: dict[Role, bytes], title: str) -> Images:
+    for file in dataset.files:
+        _require_hash(file, contents[file.role], title)
+    return assemble(dataset, contents, source=title, verified=True)
+
+
+def _require_hash(file: DataFile, content: bytes, where: str) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest == file.sha256:
+        return
+    known = _known(digest)
+    what = (
+        f"is {known[0].title} {known[1].name}"
+        if known
+        else f"has SHA-256 {digest[:12]}… instead of {file.sha256[:12]}…"
+    )
+    raise DataError(f"{file.name} from {where} {what}")
+
+
+def _known(digest: str) -> tuple[Dataset, DataFile] | None:
+    """Return the official file with this SHA-256, and its data set."""
+    for dataset in DATASETS.values():
+        for file in dataset.files:
+            if file.sha256 == digest:
+                return dataset, file
+    return None
+
+
+Source = Callable[[], dict[Role, bytes]]
+
+
+def _sources(dataset: Dataset, options: FetchOptions) -> list[tuple[str, Source]]:
+    cache = (options.cache or cache_folder()) / dataset.name
+    found: list[tuple[str, Source]] = [("cache", lambda: _read_folder(dataset, cache))]
+    if dataset.system_folder is not None:
+        system = Path(dataset.system_folder)
+        found.append((str(system), lambda: _kept(dataset, cache, _read_folder(dataset, system))))
+    if options.offline:
+        return found
+    mirrors = dataset.mirrors if options.mirrors is None else options.mirrors
+    found += [(mirror, _mirror(dataset, cache, mirror)) for mirror in mirrors]
+    if dataset.debian_package is not None and options.mirrors is None:
+        package = dataset.debian_package
+        found.append(
+            (f"Debian package {package}", lambda: _kept(dataset, cache, _unpack(dataset, package)))
+        )
+    return found
+
+
+def _mirror(dataset: Dataset, cache: Path, url: str) -> Source:
+    return lambda: _kept(dataset, cache, _download(dataset, url))
+
+
+def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Role, bytes]:
+    """Verify fresh files and keep them in the cache; go on without a cache that is not writable."""
+    for file in dataset.files:
+        _require_hash(file, contents[file.role], "this source")
+    try:
+        with files.locked(cache):
+            for file in dataset.files:
+                files.write_bytes(cache / file.name, contents[file.role])
+    except BusyError:
+        log.info("another process is just keeping %s", dataset.title)
+    except HemlineError as error:
+        log.warning("not kept for the next time: %s", error)
+    return contents
+
+
+def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
+    contents: dict[Role, bytes] = {}
+    for file in dataset.files:
+        candidates = [folder / file.name, folder / f"{file.name}.gz"]
+        try:
+            path = next((each for each in candidates if each.exists()), None)
+        except OSError as error:
+            raise DataError(f"cannot read {folder}: {files.reason_of(error)}") from error
+        if path is None:
+            raise DataError(f"no {file.name} (or .gz) in {folder}")
+        contents[file.role] = read_file(path)
+    return contents
+
+
+def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
+    reach(mirror)
+    contents: dict[Role, bytes] = {}
+    for file in dataset.files:
+        url = f"{mirror}/{file.name}.gz"
+        log.info("downloading %s", url)
+        contents[file.role] = decompress(_get(url), where=url)
+        _require_hash(file, contents[file.role], mirror)  # before the next one costs time
+    return contents
+
+
+def reach(url: str) -> None:
+    """Raise DataError unless the host of an address takes a connection in time.
+
+    Name resolution has no time-out of its own, and urllib's counts for each address of a host anew.
+    """
+    import socket
+
+    if urllib.request.getproxies():
+        return  # the proxy resolves names and connects
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    answer: list[str] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection((host, port), timeout=REACH_SECONDS / 2).close()
+            answer.append("")
+        except OSError as error:
+            answer.append(files.reason_of(error))
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(REACH_SECONDS)
+    if not answer:
+        raise DataError(f"{host} did not answer in {REACH_SECONDS:g} s")
+    if answer[0]:
+        raise DataError(f"{host} cannot be reached ({answer[0]})")
+
+
+def _get(url: str) -> bytes:
+    deadline = time.monotonic() + FILE_SECONDS
+    received = bytearray()
+    try:
+        # the address comes from the DATASETS table or from the caller, and what it gives is hashed
+        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:  # noqa: S310
+            while chunk := response.read1(_CHUNK_BYTES):
+                received += chunk
+                if len(received) > _LARGEST_DOWNLOAD_BYTES:
+                    raise DataError(f"{url} sends more than the data set has")
+                if time.monotonic() > deadline:
+                    raise DataError(f"{url} was not complete after {FILE_SECONDS:g} s")
+            promised = int(response.headers.get("Content-Length") or len(received))
+    except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
+        raise DataError(f"{url} failed ({getattr(error, 'reason', None) or error!r})") from error
+    if len(received) != promised:
+        raise DataError(f"{url} sent {len(received)} of {promised} bytes")
+    return bytes(received)
+
+
+def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:
+    """Take the files out of a Debian package."""
+    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+        unpack_packages([package], Path(name))
+        system = Path(dataset.system_folder or "/").relative_to("/")
+        return _read_folder(dataset, Path(name) / system)

@@ -1,0 +1,81 @@
+"""Keep some training images apart for validation, the same ones for everything that is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+
+from hemline.contract.card import Split
+from hemline.data.datasets import Images, array_sha256
+from hemline.errors import DataError
+
+Pixels = npt.NDArray[np.uint8]
+
+_SPLIT_SEED = 20_170_831  # one split for every seed of training, so that runs can be compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingData:
+    """The training and validation parts: images uint8 (n, h, w, c), labels uint8 (n,)."""
+
+    train_images: Pixels
+    train_labels: Pixels
+    validation_images: Pixels
+    validation_labels: Pixels
+    split: Split
+
+
+def require_room(images: Images, *, validation: int, limit: int | None = None) -> int:
+    """Return how many of the training images are used; raise DataError for too few to part."""
+    total = min(limit or len(images.train_images), len(images.train_images))
+    classes = len(images.dataset.labels)
+    if not classes <= validation < total:
+        why = "none are left to train on" if validation >= total else f"there are {classes} classes"
+        raise DataError(f"{validation} validation images cannot be taken from {total}: {why}")
+    return total
+
+
+def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
+    """Keep `validation` of the first `limit` training images apart, stratified by class.
+
+    Raises DataError when there are too few images for that, or none of a class.
+    """
+    total = require_room(images, validation=validation, limit=limit)
+    labels = images.dataset.labels
+    counts = np.bincount(images.train_labels[:total], minlength=len(labels))
+    if without := [label for label, count in zip(labels, counts, strict=True) if not count]:
+        raise DataError(
+            f"{images.source}: no class {without[0]!r} among the {total} training images: a model "
+            "cannot learn it"
+        )
+    positions = np.arange(total)
+    try:
+        _, kept_apart = train_test_split(
+            positions,
+            test_size=validation,
+            stratify=images.train_labels[:total],
+            random_state=_SPLIT_SEED,
+        )
+    except ValueError as error:  # a class with too few images on one side
+        raise DataError(
+            f"{validation} validation images of every class cannot be taken from {total} ({error})"
+        ) from error
+    kept_apart = np.sort(kept_apart)
+    training = np.setdiff1d(positions, kept_apart)
+    pixels = images.train_images[kept_apart]
+    return TrainingData(
+        train_images=images.train_images[training],
+        train_labels=images.train_labels[training],
+        validation_images=pixels,
+        validation_labels=images.train_labels[kept_apart],
+        split=Split(
+            seed=_SPLIT_SEED,
+            limit=None if total == len(images.train_images) else total,
+            validation_indices=tuple(int(index) for index in kept_apart),
+            validation_sha256=array_sha256(pixels),
+            test_indices=images.test_indices,
+        ),
+    )

@@ -1,0 +1,177 @@
+"""`hemline runtimes`: environments for other versions of the runtimes, and wheels for devices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hemline.console import say
+from hemline.contract import schema
+from hemline.environments.environment import (
+    Environment,
+    Requirement,
+    add_environment,
+    environments,
+    fault,
+    find_environments,
+    find_interpreter,
+    minor_of,
+    unreadable,
+)
+from hemline.environments.wheels import (
+    MACHINES,
+    WheelRequest,
+    WheelSet,
+    find_wheel_sets,
+    newest_version,
+    unreadable_sets,
+    wheel_set,
+    wheel_sets,
+)
+from hemline.errors import UsageError
+from hemline.folders import remove as remove_folder
+from hemline.tables import Table, as_text
+
+
+@click.group()
+def runtimes() -> None:
+    """Add, list and remove runtimes in other versions, here or for devices."""
+
+
+def _platform_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--platform", type=click.Choice(list(MACHINES)), help="Wheels for a device, not for here."
+    )(command)
+
+
+@runtimes.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUNTIME[==VERSION]...")
+@click.option("--python", help="Version (3.12) or path of the Python (default: this one).")
+@_platform_option
+def add(names: tuple[str, ...], python: str | None, platform: str | None) -> None:
+    """Make a small environment for each runtime, from wheels; what is there is left alone.
+
+    Without a version, the newest one.
+    """
+    for requirement in [_requirement(name, python) for name in names]:
+        if platform is None:
+            _add_environment(requirement, python)
+        else:
+            _add_wheels(requirement, python, platform)
+
+
+@runtimes.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+def list_added(as_json: bool) -> None:
+    """List the runtimes that were added."""
+    here, sets = environments(), wheel_sets()
+    for folder in unreadable():
+        say(f"{folder} is no environment that can be read: add it again, or remove the folder")
+    for folder in unreadable_sets():
+        say(f"{folder} is no wheel set that can be read: add it again, or remove the folder")
+    if as_json:
+        for folder, environment in here:
+            document = {"folder": str(folder), "fault": fault(folder)}
+            click.echo(json.dumps({**schema.to_document(environment), **document}))
+        for folder, wheels in sets:
+            click.echo(json.dumps({**schema.to_document(wheels), "folder": str(folder)}))
+        return
+    if not here and not sets:
+        say("nothing was added: `hemline runtimes add litert==1.4.0`")
+        return
+    click.echo(as_text(_table(here, sets)))
+
+
+@runtimes.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUNTIME==VERSION[@PYTHON]...")
+@_platform_option
+def remove(names: tuple[str, ...], platform: str | None) -> None:
+    """Remove environments; without @PYTHON, those of every Python."""
+    for requirement in [Requirement.parse(name) for name in names]:
+        if requirement.version is None:
+            raise UsageError(f"which version of {requirement.runtime}? See `hemline runtimes list`")
+        if platform is None:
+            for folder, environment in find_environments(requirement):
+                remove_folder(folder)
+                say(f"{environment.name}: removed")
+            continue
+        asked = (requirement.runtime, requirement.version, requirement.python)
+        for folder, wheels in find_wheel_sets(*asked, platform):
+            remove_folder(folder)
+            say(f"{wheels.name}: removed")
+
+
+def _requirement(name: str, python: str | None) -> Requirement:
+    requirement = Requirement.parse(name)
+    if requirement.python is not None and python is not None:
+        raise UsageError(f"{name} names a Python already: leave --python out")
+    return requirement
+
+
+def _add_environment(requirement: Requirement, python: str | None) -> None:
+    from hemline.runtime.targets import runtime_file
+
+    interpreter = find_interpreter(python or requirement.python)
+    _, environment, new = add_environment(requirement, interpreter, runtime_file())
+    state = "works" if new else "is there already"
+    click.echo(
+        f"{environment.name}: {state} (numpy {environment.numpy_version}, "
+        f"{environment.size_bytes / 1e6:.0f} MB)"
+    )
+
+
+def _add_wheels(requirement: Requirement, python: str | None, platform: str) -> None:
+    wanted = python or requirement.python or minor_of(find_interpreter(None).version)
+    request = WheelRequest(
+        runtime=requirement.runtime,
+        version=requirement.version,
+        python=wanted,
+        machine=platform,
+    )
+    version = requirement.version or newest_version(request)
+    folder, wheels = wheel_set(request.at(version))
+    click.echo(f"{wheels.name}: {_numpy_of(wheels)}, {_megabytes(wheels)}, in {folder}")
+
+
+def _table(here: list[tuple[Path, Environment]], sets: list[tuple[Path, WheelSet]]) -> Table:
+    rows = [
+        (
+            environment.runtime,
+            environment.version,
+            environment.python_version,
+            environment.numpy_version,
+            f"{environment.size_bytes / 1e6:.0f} MB",
+            "works" if (reason := fault(folder)) is None else f"broken: {reason}",
+        )
+        for folder, environment in here
+    ]
+    rows += [
+        (
+            wheels.runtime,
+            wheels.version,
+            wheels.python,
+            wheels.numpy_version or "the device's",
+            _megabytes(wheels),
+            f"wheels for {wheels.machine}",
+        )
+        for _, wheels in sets
+    ]
+    return Table(
+        columns=("runtime", "version", "python", "numpy", "size", "state"),
+        numeric=(False, False, False, False, True, False),
+        rows=tuple(rows),
+    )
+
+
+def _numpy_of(wheels: WheelSet) -> str:
+    if wheels.numpy_version is not None:
+        return f"numpy {wheels.numpy_version}"
+    return "numpy must be the device's own (apt-get install python3-numpy)"
+
+
+def _megabytes(wheels: WheelSet) -> str:
+    return f"{sum(wheel.size_bytes for wheel in wheels.wheels) / 1e6:.0f} MB"
