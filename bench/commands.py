@@ -206,7 +206,7 @@ def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -
     from hemline.contract.evaluation_set import load_split
 
     right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
-    rows = (r for r in comparison.rows if _identity(r.cell) in right and _claimed(bundle, r.cell))
+    rows = (r for r in comparison.rows if _identity(r.cell) in right and _supported(bundle, r.cell))
     comparison = replace(comparison, rows=tuple(rows))
     if all(row.latency is None for row in comparison.rows):
         raise UsageError(f"no latency was measured: run `hemline bench {bundle}` first")
@@ -302,14 +302,14 @@ def _right(manifest: Manifest) -> set[tuple[str, str, str]]:
         (artifact.sha256, verdict.runtime, verdict.version)
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if artifact.status_in(verdict.runtime, verdict.version) == "right"
+        if artifact.status_in(verdict.runtime, verdict.version) == "passed"
     }
 
 
-def _claimed(bundle: Path, cell: Cell) -> bool:
+def _supported(bundle: Path, cell: Cell) -> bool:
     """Tell whether the artifact may be opened in the runtime that it was measured in."""
     stamp = read_stamped(bundle / cell.artifact).stamp
-    return stamp.claimed(cell.runtime, cell.runtime_version)
+    return stamp.supports(cell.runtime, cell.runtime_version)
 
 
 def _identity(cell: Cell) -> tuple[str, str, str]:

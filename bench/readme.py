@@ -86,7 +86,9 @@ def _models(root: Path) -> str:
     for model in models:
         runs = model["runs"]
         files = {artifact["name"]: artifact["verdicts"] for artifact in model["artifacts"]}
-        int8 = [verdict["test"] for verdict in files["int8.tflite"] if verdict["status"] == "right"]
+        int8 = [
+            verdict["test"] for verdict in files["int8.tflite"] if verdict["status"] == "passed"
+        ]
         lines.append(
             f"| {model['model']} | {model['parameters']:,} | {model['macs'] / 1e6:.2f} M "
             f"| {model['recipe']} | {_span([run['epochs'] for run in runs], '.0f')} "

@@ -171,7 +171,7 @@ class _Maker:
             labels=self._card.labels,
             input=converted.input,
             output=converted.output,
-            claims=scheme.claims,
+            supported_runtimes=scheme.supported_runtimes,
             temperature=self._card.temperature,
             unknown_threshold=self._card.unknown_threshold,
             tolerance=bound.bound(float(np.abs(logits).max())),

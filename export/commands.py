@@ -90,7 +90,7 @@ def export(
     with files.locked(bundle):
         manifest = export_bundle(request, images, say=say)
         manifest = verify_bundle(bundle, manifest, say=say)
-    say(f"{bundle}: {len(manifest.artifacts)} artifacts, all right where they claim to be")
+    say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
 
 
 @click.command()

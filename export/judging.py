@@ -63,7 +63,7 @@ def judge_cell(
 ) -> Outcome:
     """Run every split in one runtime, in a process of the pool, and judge the answers.
 
-    It is run outside the artifact's claim too: only so is seen what happens there.
+    It is run in unsupported runtimes too: only so is seen what happens there.
     """
     empty = Verdict(
         runtime=target.runtime,
@@ -81,11 +81,11 @@ def judge_cell(
         with processes.process(target) as process:
             results = _run_splits(process, bundle, artifact, target, splits, arrays)
     except JobError as error:
-        broken = replace(empty, status="wrong", reason=str(error), inputs_sha256="")
+        broken = replace(empty, status="failed", reason=str(error), inputs_sha256="")
         return Outcome(artifact=artifact.name, verdict=broken, records=())
     failure = next((r.failure for r in results.values() if r.failure is not None), None)
     if failure is not None:
-        status: Status = "refused" if failure.kind in ("claim", "backend") else "wrong"
+        status: Status = "refused" if failure.kind in ("unsupported", "backend") else "failed"
         verdict = replace(empty, status=status, reason=failure.message)
         if failure.kind in ("data", "crash"):
             # a full disk or a killed process says nothing lasting of the file: try again next time
@@ -146,7 +146,7 @@ def _job(
         cells=(JobCell(threads=1, batch=1),),
         want=("logits",),
         arrays=str(arrays),
-        outside_claim=True,
+        allow_unsupported=True,
     )
 
 
@@ -211,7 +211,7 @@ def judge(
         )
     return replace(
         verdict,
-        status="wrong" if reasons else "right",
+        status="failed" if reasons else "passed",
         reason="; ".join(reasons),
         agreement=agreement,
         largest_difference=difference if np.isfinite(difference) else float(np.finfo("f4").max),

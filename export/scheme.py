@@ -1,10 +1,10 @@
-"""One way to write a model down, and where its files claim to be right."""
+"""One way to write a model down, and the runtimes that its files support."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hemline.contract.specs import Claim, Format
+from hemline.contract.specs import Format, SupportedRuntime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class Scheme:
     summary: one line for help and tables.
     converter: "module:function" that makes the file.
     calibrated: whether it needs calibration images.
-    claims: runtimes in which its files must be right.
+    supported_runtimes: runtimes in which its files must be right.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Scheme:
     summary: str
     converter: str
     calibrated: bool
-    claims: tuple[Claim, ...]
+    supported_runtimes: tuple[SupportedRuntime, ...]
 
     @property
     def file_name(self) -> str:

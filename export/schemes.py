@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from hemline.contract.specs import Claim
+from hemline.contract.specs import SupportedRuntime
 from hemline.errors import UnknownNameError
 from hemline.export.scheme import Scheme
 
 # The oldest versions from which on every minor version was run and found right, on all test images,
 # with these schemes (docs/runtimes.md has the table). litert 1.0 was right too, but 1.1.0 opens no
-# model at all, so the claim starts behind it; there is no older onnxruntime for Python 3.10.
-_LITERT = Claim(runtime="litert", minimum="1.1.1")
-_TFLITE_RUNTIME = Claim(runtime="tflite-runtime", minimum="2.13.0")
-_ONNXRUNTIME = Claim(runtime="onnxruntime", minimum="1.12.0")
+# model at all, so support starts behind it; there is no older onnxruntime for Python 3.10.
+_LITERT = SupportedRuntime(runtime="litert", minimum="1.1.1")
+_TFLITE_RUNTIME = SupportedRuntime(runtime="tflite-runtime", minimum="2.13.0")
+_ONNXRUNTIME = SupportedRuntime(runtime="onnxruntime", minimum="1.12.0")
 
 _TFLITE = "hemline.export.writers.tflite"
 _ONNX = "hemline.export.writers.onnx"
@@ -26,7 +26,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float32 weights and activations",
             converter=f"{_TFLITE}:convert_fp32",
             calibrated=False,
-            claims=(_LITERT, _TFLITE_RUNTIME),
+            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
             name="fp16",
@@ -34,7 +34,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float16 weights, float32 activations",
             converter=f"{_TFLITE}:convert_fp16",
             calibrated=False,
-            claims=(_LITERT, _TFLITE_RUNTIME),
+            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
             name="dynamic",
@@ -42,7 +42,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="int8 weights, float32 activations",
             converter=f"{_TFLITE}:convert_dynamic",
             calibrated=False,
-            claims=(_LITERT, _TFLITE_RUNTIME),
+            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
             name="int8",
@@ -50,7 +50,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="int8 weights per channel, int8 activations, int8 in and out",
             converter=f"{_TFLITE}:convert_int8",
             calibrated=True,
-            claims=(_LITERT, _TFLITE_RUNTIME),
+            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
             name="fp32",
@@ -58,7 +58,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float32 weights and activations",
             converter=f"{_ONNX}:convert_fp32",
             calibrated=False,
-            claims=(_ONNXRUNTIME,),
+            supported_runtimes=(_ONNXRUNTIME,),
         ),
         Scheme(
             name="int8",
@@ -66,7 +66,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
             converter=f"{_ONNX}:convert_int8",
             calibrated=True,
-            claims=(_ONNXRUNTIME,),
+            supported_runtimes=(_ONNXRUNTIME,),
         ),
     )
 }

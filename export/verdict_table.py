@@ -52,7 +52,7 @@ def _table(judged: Sequence[Judged]) -> Table:
 
 def _cell(status: Mapping[tuple[str, Place], str], name: str, place: Place) -> str:
     found = status.get((name, place), "")
-    return found.upper() if found == "wrong" else found
+    return found.upper() if found == "failed" else found
 
 
 def _place(verdict: Verdict) -> Place:

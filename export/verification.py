@@ -70,21 +70,21 @@ def verify_bundle(
         merge_into(bundle / RECORDS_NAME, records)
         manifest = _with_verdicts(manifest, outcomes)
         schema.save(bundle / MANIFEST_NAME, manifest)
-    require_claims(bundle, manifest)
+    require_supported_pass(bundle, manifest)
     return manifest
 
 
-def require_claims(bundle: Path, manifest: Manifest) -> None:
-    """Raise GateError naming every artifact that is not right in a runtime that it claims."""
+def require_supported_pass(bundle: Path, manifest: Manifest) -> None:
+    """Raise GateError naming every artifact that fails in a runtime that it supports."""
     broken = []
     for artifact in manifest.artifacts:
-        claims = read_stamped(bundle / artifact.name).stamp.claims
+        supported = read_stamped(bundle / artifact.name).stamp.supported_runtimes
         for verdict in artifact.verdicts:
-            claimed = any(claim.admits(verdict.runtime, verdict.version) for claim in claims)
-            if claimed and verdict.status != "right":
+            must_pass = any(each.admits(verdict.runtime, verdict.version) for each in supported)
+            if must_pass and verdict.status != "passed":
                 broken.append(f"{artifact.name} in {title_of(verdict)}: {verdict.reason}")
     if broken:
-        raise GateError(f"not right where it claims to be: {'; '.join(broken)}")
+        raise GateError(f"failed in a supported runtime: {'; '.join(broken)}")
 
 
 def _pairs(
@@ -150,8 +150,8 @@ def _line(outcome: Outcome) -> str:
     if score is None:
         return f"{where} ({verdict.reason})"
     figures = (
-        f"{100 * score.accuracy:.2f} % right, "
-        f"{100 * verdict.agreement / score.images:.2f} % agree, "
+        f"accuracy {100 * score.accuracy:.2f} %, "
+        f"agreement {100 * verdict.agreement / score.images:.2f} %, "
         f"logits within {verdict.largest_difference:.2g}"
     )
     return f"{where}, {figures}{f' ({verdict.reason})' if verdict.reason else ''}"

@@ -12,6 +12,7 @@ import click
 
 from hemline.errors import HemlineError, UnknownNameError
 from hemline.files import reason_of
+from hemline.remedies import described
 from hemline.version import VERSION
 
 # name: module that defines it. No module here imports TensorFlow or a backend at its top.
@@ -77,7 +78,7 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except HemlineError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {described(error)}", err=True)
         sys.exit(error.exit_code)
     except click.UsageError as error:
         click.echo(f"error: {error.format_message()} (see --help)", err=True)

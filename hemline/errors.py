@@ -11,27 +11,48 @@ HemlineError                 1  the work could not be done
 │   └── NewerSchemaError     1  written by a newer Hemline
 ├── DivergenceError          1  training broke down: the loss is no number any more
 ├── BackendError             1  a runtime is missing or broken
-├── ClaimError               1  a runtime outside the claim stamped into an artifact
+├── UnsupportedRuntimeError  1  a runtime that the artifact does not support
 ├── JobError                 1  a job failed in its child process
 │   └── DeviceError          1  a device cannot be reached, or was lost while it worked
 ├── BusyError                1  another process holds the folder
 └── GateError                3  a check that guards shipping said no
 
-A message says what is wrong, in which file or value, and what to do now.
+A message says what is wrong, in which file or value. What to do about it is a `Remedy`: a name and
+facts, which the command line turns into its own flags and commands (remedies.py), and a service or
+a notebook into what fits there. A message that needs no flag or command says it all by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 _LONGEST_NAME = 80  # of what a user gave, in a message
 
 
+class Remedy(NamedTuple):
+    """What may help: a name in the REMEDIES table of the command line, and what fills its text in."""
+
+    name: str
+    facts: dict[str, object]
+
+
+def remedy(name: str, **facts: object) -> Remedy:
+    """Return a remedy with its facts (a path, a name, a number) by name."""
+    return Remedy(name, facts)
+
+
 class HemlineError(Exception):
-    """The work could not be done; the message is one line for the user."""
+    """The work could not be done; the message is one line for the user.
+
+    remedy: what the user can do now, where that takes a command or an option.
+    """
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: Remedy | None = None) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class UsageError(HemlineError):
@@ -80,8 +101,8 @@ class NewerSchemaError(FileFormatError):
 class DivergenceError(HemlineError):
     """Training broke down in `epoch`: the loss is no number any more."""
 
-    def __init__(self, message: str, *, epoch: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, epoch: int, remedy: Remedy | None = None) -> None:
+        super().__init__(message, remedy=remedy)
         self.epoch = epoch
 
 
@@ -89,8 +110,8 @@ class BackendError(HemlineError):
     """A runtime is missing or broken; the message names the extra that installs it."""
 
 
-class ClaimError(HemlineError):
-    """The artifact does not claim to be right in this runtime, so it is not opened."""
+class UnsupportedRuntimeError(HemlineError):
+    """The artifact does not support this runtime, so it is not opened."""
 
 
 class JobError(HemlineError):

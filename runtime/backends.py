@@ -61,7 +61,7 @@ class Session(Protocol):
 class Backend(NamedTuple):
     """A row of the BACKENDS table.
 
-    name: key in the table, also in claims and records.
+    name: key in the table, also in stamps and records.
     format: of the files it opens.
     module: to import.
     session: "module:class" that opens a model.
@@ -83,7 +83,7 @@ class Backend(NamedTuple):
     opt_out: str | None = None
 
 
-# In order of preference: the first installed one that a file claims is used.
+# In order of preference: the first installed one that a file supports is used.
 BACKENDS: dict[str, Backend] = {
     backend.name: backend
     for backend in (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hemline.contract.specs import Format
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.errors import BackendError, ClaimError
+from hemline.errors import BackendError, UnsupportedRuntimeError
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
@@ -25,30 +25,34 @@ if TYPE_CHECKING:
 def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
     """Return the backend to open a stamped file in.
 
-    Raises ClaimError for a runtime outside the claim, BackendError when none works.
+    Raises UnsupportedRuntimeError for a runtime that the file does not support, BackendError when
+    none works.
     """
     if runtime is not None:
         backend = find_backend(runtime)
         if backend.format != stamp.format:
-            raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
-        stamp.require_claim(backend.name, version_of(backend))
+            raise UnsupportedRuntimeError(
+                f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
+            )
+        stamp.require_supported(backend.name, version_of(backend))
         return backend
     passed = []
     for backend, version in _working(stamp.name, stamp.format):
-        if stamp.claimed(backend.name, version):
+        if stamp.supports(backend.name, version):
             return backend
         passed.append((backend, version))
     backend, version = passed[0]
-    stamp.require_claim(backend.name, version)
+    stamp.require_supported(backend.name, version)
     return backend
 
 
 def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
     """Return the artifact of a bundle to open here, and the backend to open it in.
 
-    That is the one that its manifest recommends, unless it does not claim a runtime that is here or
-    was seen to fail in it; else the smallest that was proven right in this version of a runtime
-    here. Raises BackendError or ClaimError when there is none.
+    That is the one that its manifest recommends, unless it supports no runtime that is here or
+    failed in it; else the smallest that passed in this version of a runtime here.
+
+    Raises BackendError or UnsupportedRuntimeError when there is none.
     """
     from hemline.contract.manifest import (
         read_manifest,  # here, because a device may have single files only
@@ -63,14 +67,14 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
         (artifact.size_bytes, order, artifact.name, backend)
         for artifact in manifest.artifacts
         for order, (backend, version) in enumerate(here)
-        if artifact.status_in(backend.name, version) == "right"
-        # it may have been right outside its claim too, where it is not opened
-        and read_stamped(bundle / artifact.name).stamp.claimed(backend.name, version)
+        if artifact.status_in(backend.name, version) == "passed"
+        # it may have passed in an unsupported runtime too, where it is not opened
+        and read_stamped(bundle / artifact.name).stamp.supports(backend.name, version)
     ]
     if not proven:
         names = " or ".join(f"{backend.name} {version}" for backend, version in here)
-        raise ClaimError(
-            f"no artifact of {bundle} was proven right in {names}: "
+        raise UnsupportedRuntimeError(
+            f"no artifact of {bundle} passed in {names}: "
             f"run `hemline verify {bundle}` where that is installed, or name an artifact"
         )
     _, _, name, backend = min(proven, key=lambda row: row[:3])
@@ -88,7 +92,7 @@ def _recommended(
     stamp = read_stamped(bundle / artifact.name).stamp
     for backend, version in fitting:
         seen = artifact.status_in(backend.name, version)
-        if seen in (None, "right") and stamp.claimed(backend.name, version):
+        if seen in (None, "passed") and stamp.supports(backend.name, version):
             return bundle / artifact.name, backend
     return None
 

@@ -82,12 +82,12 @@ class Classifier:
         runtime: str | None = None,
         preprocess: str = "auto",
     ) -> Classifier:
-        """Open an artifact in `runtime`, or in the first installed runtime that it claims.
+        """Open an artifact in `runtime`, or in the first installed runtime that it supports.
 
         Given the folder of a bundle, it opens the artifact that the manifest recommends, else the
-        smallest that was proven right in this version of the runtime. Raises FileFormatError for an
-        unstamped or altered file, ClaimError outside its claim and BackendError when no backend for
-        it works.
+        smallest that passed in this version of the runtime. Raises FileFormatError for an unstamped
+        or altered file, UnsupportedRuntimeError for a runtime that the file does not support and
+        BackendError when no backend for it works.
 
         `preprocess` says how image files of another size become the model's: as the artifact says
         (auto), by stretch or product-photo (pictures/preprocessing.py), or not at all (none).

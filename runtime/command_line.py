@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from hemline.errors import HemlineError, UnknownNameError, UsageError
 from hemline.files import reason_of
+from hemline.remedies import described
 from hemline.version import VERSION
 
 # name: (module with `add_arguments` and `run`, one line of help)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str], *, program: str = "hemline-runtime.pyz") -> i
         sys.stdout.flush()
         return code
     except HemlineError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {described(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

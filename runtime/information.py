@@ -91,7 +91,9 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
         f"zero point {spec.zero_point}{_pixels(spec)}",
         "output": f"{stamp.output.dtype} {stamp.output.gives} of {stamp.output.classes} classes",
         "labels": ", ".join(stamp.labels),
-        "claims": ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in stamp.claims),
+        "supported runtimes": ", ".join(
+            f"{each.runtime} >= {each.minimum}" for each in stamp.supported_runtimes
+        ),
         "other sizes": stamp.preprocessing,
         "unknown under": f"{stamp.unknown_threshold:.3f} (temperature {stamp.temperature:g})",
         "checkpoint": stamp.parent_sha256,

@@ -26,7 +26,13 @@ import numpy.typing as npt
 from hemline.contract.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.stamp import StampedFile, read_stamped
-from hemline.errors import BackendError, ClaimError, DataError, FileFormatError, HemlineError
+from hemline.errors import (
+    BackendError,
+    DataError,
+    FileFormatError,
+    HemlineError,
+    UnsupportedRuntimeError,
+)
 from hemline.files import parse_json, reason_of
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
@@ -53,7 +59,7 @@ _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
 
 _KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
-    (ClaimError, "claim"),
+    (UnsupportedRuntimeError, "unsupported"),
     (BackendError, "backend"),
     (FileFormatError, "file"),
     (DataError, "data"),
@@ -91,8 +97,8 @@ class JobRunner:
         backend = find_backend(job.runtime)
         self._import(backend)
         file = read_stamped(Path(job.artifact))
-        if not job.outside_claim:
-            file.stamp.require_claim(backend.name, version_of(backend))
+        if not job.allow_unsupported:
+            file.stamp.require_supported(backend.name, version_of(backend))
         images = _read_images(job)
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
 

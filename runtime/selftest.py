@@ -1,6 +1,6 @@
 """Run the test images inside an artifact and compare the answers with the trained model's.
 
-Of a bundle, every artifact that claims a runtime here is tested. Exit code 3 when one is wrong,
+Of a bundle, every artifact that supports a runtime here is tested. Exit code 3 when one is wrong,
 1 when none could be tested.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hemline.contract.stamp import read_stamped
-from hemline.errors import BackendError, ClaimError, GateError
+from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
 from hemline.runtime.choosing import pick_backend
 from hemline.runtime.classifier import Classifier
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             with silenced():
                 file = read_stamped(path)
                 backend = pick_backend(file.stamp, options.runtime)
-        except (ClaimError, BackendError) as error:
+        except (UnsupportedRuntimeError, BackendError) as error:
             if path == options.artifact:
                 raise
             reason = str(error)
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             result = check(classifier)
         tested = True
         print(json.dumps(result) if options.json else _line(result))
-        if not result["right"]:
+        if not result["passed"]:
             wrong.append(f"{result['artifact']} in {result['runtime']} {result['version']}")
     if wrong:
         raise GateError(
@@ -82,18 +82,18 @@ def check(classifier: Classifier) -> dict[str, Any]:
         "largest_difference": largest if np.isfinite(largest) else None,
         "compared": stamp.output.gives,
         "tolerance": stamp.tolerance,
-        "right": bool(differences) and bool(largest <= stamp.tolerance),
+        "passed": bool(differences) and bool(largest <= stamp.tolerance),
     }
 
 
 def _line(result: dict[str, Any]) -> str:
     where = f"{result['artifact']} in {result['runtime']} {result['version']}"
     if not result["vectors"]:
-        return f"{where}: WRONG, it has no test images inside"
+        return f"{where}: FAILED, it has no test images inside"
     largest = result["largest_difference"]
     difference = "not finite" if largest is None else f"within {largest:.3g}"
     return (
-        f"{where}: {'right' if result['right'] else 'WRONG'}, "
+        f"{where}: {'passed' if result['passed'] else 'FAILED'}, "
         f"{result['labels_agree']} of {result['vectors']} labels agree, "
         f"{result['compared']} {difference} (tolerance {result['tolerance']:.3g})"
     )

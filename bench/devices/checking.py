@@ -124,7 +124,7 @@ def check(
 def require_right(checks: Iterable[Check], device: Device) -> None:
     """Raise GateError naming what is wrong on a device, HemlineError when nothing ran there."""
     found = tuple(checks)
-    wrong = [f"{c.artifact} in {c.runtime} ({c.reason})" for c in found if c.status == "wrong"]
+    wrong = [f"{c.artifact} in {c.runtime} ({c.reason})" for c in found if c.status == "failed"]
     if wrong:
         raise GateError(f"wrong on {device.name}: {'; '.join(wrong)}; do not use it there")
     if all(each.status == "refused" for each in found):
@@ -134,7 +134,9 @@ def require_right(checks: Iterable[Check], device: Device) -> None:
 def only_right(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
     """Return a manifest with the verdicts only that hold on a device too, where a GPU is one."""
     right = {
-        (c.artifact, c.runtime, c.version) for c in checks if c.status == "right" and not c.software
+        (c.artifact, c.runtime, c.version)
+        for c in checks
+        if c.status == "passed" and not c.software
     }
     return replace(
         manifest,
@@ -223,7 +225,7 @@ def _job(
         cells=(JobCell(),),
         want=("logits",),
         arrays=arrays,
-        outside_claim=runtime not in BACKENDS,  # no stamp knows of what is only checked
+        allow_unsupported=runtime not in BACKENDS,  # no stamp knows of what is only checked
     )
 
 
@@ -241,7 +243,7 @@ class _Reference(Closing):
     def __init__(self, device: Device, runtime: str) -> None:
         self._device, self._runtime = device, runtime
         self._runner: Runner | None = None
-        self._outside_claim = False
+        self._allow_unsupported = False
 
     def logits(self, job: Job) -> _Logits:
         """Return what a job gives here."""
@@ -252,15 +254,15 @@ class _Reference(Closing):
         if self._runner is None:
             self._start()
         job = replace(job, id="reference", runtime=self._runtime)
-        if self._outside_claim:
-            job = replace(job, outside_claim=True)
+        if self._allow_unsupported:
+            job = replace(job, allow_unsupported=True)
         assert self._runner is not None  # noqa: S101 — started above
         return _run(self._runner, job)[1]
 
     def _start(self) -> None:
         if isinstance(self._device, Referenced):
             self._runner, self._runtime = self._device.reference(self._runtime)
-            self._outside_claim = True
+            self._allow_unsupported = True
         else:
             self._runner = JobProcess()
 
@@ -280,7 +282,7 @@ def _judge(seen: Check, artifact: Artifact, split: EvaluationSplit, logits: _Log
         reasons.append(f"logits differ by {difference:.3g} (tolerance {artifact.tolerance:.3g})")
     if agreement < artifact.minimum_agreement * len(logits):
         reasons.append(f"only {agreement} of {len(logits)} labels agree with the Keras model")
-    status: Status = "wrong" if reasons else "right"
+    status: Status = "failed" if reasons else "passed"
     return replace(seen, status=status, reason="; ".join(reasons))
 
 

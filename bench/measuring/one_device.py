@@ -73,7 +73,7 @@ class Account:
     def judge(self, seen: Check) -> None:
         """Keep what was checked."""
         self.keep(seen.records)
-        if seen.status == "wrong":
+        if seen.status == "failed":
             self.wrong.add((seen.artifact, seen.runtime, seen.version))
 
 
@@ -134,7 +134,7 @@ class _Bench:
             say=account.tell,
         )
         try:
-            if device.real_time and any(each.status == "right" for each in checks):
+            if device.real_time and any(each.status == "passed" for each in checks):
                 self.measure(only_right(self.manifest, checks), plan)
         except HemlineError:
             # what is wrong there matters more than what was not measured

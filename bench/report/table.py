@@ -84,7 +84,7 @@ def refusals(manifest: Manifest) -> list[str]:
         f"{verdict.status}, {verdict.reason}"
         for artifact in manifest.artifacts
         for verdict in artifact.verdicts
-        if verdict.status != "right"
+        if verdict.status != "passed"
     ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
-from hemline.contract.specs import Claim
+from hemline.contract.specs import SupportedRuntime
 from hemline.contract.stamp import (
     LARGEST_STAMP_BYTES,
     Stamp,
@@ -79,7 +79,7 @@ class Admission:
 
     path: of the stamped copy.
     stamp: in it.
-    trials: one for each runtime that it claims.
+    trials: one for each runtime that it supports.
     differences: largest difference from the first runtime's answers, one for each trial.
     images: number of the user's images with a known class; 0 without.
     correct: of these, labelled right, one for each trial.
@@ -152,7 +152,7 @@ def _output_path(request: AdmissionRequest, structure: Structure) -> Path:
 def _first_stamp(
     request: AdmissionRequest, structure: Structure, found: Description, output: Path
 ) -> Stamp:
-    """Return the stamp for the trial: it claims whatever runs, and has no test vectors yet."""
+    """Return the stamp for the trial: it supports whatever runs, and has no test vectors yet."""
     path, file_format = request.path, structure.format
     target = output_spec(found.outputs[0], len(request.labels), file_format, path)
     return Stamp(
@@ -163,7 +163,7 @@ def _first_stamp(
         labels=request.labels,
         input=input_spec(found.inputs[0], request.pixels, file_format, path),
         output=target,
-        claims=tuple(Claim(runtime=name, minimum="0") for name in BACKENDS),
+        supported_runtimes=tuple(SupportedRuntime(runtime=name, minimum="0") for name in BACKENDS),
         temperature=1.0,
         unknown_threshold=0.0,
         tolerance=0.0,
@@ -203,7 +203,7 @@ def _stamped(model: bytes, stamp: Stamp) -> bytes:
 def _with_outcome(
     request: AdmissionRequest, stamp: Stamp, trials: tuple[Trial, ...], say: Say
 ) -> Stamp:
-    """Return the stamp with what the answers show: what they are, batches, claims."""
+    """Return the stamp with what the answers show: what they are, batches, supported runtimes."""
     answers, classes = trials[0].answers, len(stamp.labels)
     if answers.shape[1:] != (classes,):
         raise UsageError(
@@ -221,7 +221,9 @@ def _with_outcome(
     return replace(
         stamp,
         output=replace(stamp.output, gives=kind),
-        claims=tuple(Claim(runtime=trial.runtime, minimum=trial.version) for trial in trials),
+        supported_runtimes=tuple(
+            SupportedRuntime(runtime=trial.runtime, minimum=trial.version) for trial in trials
+        ),
         takes_batches=takes_batches,
     )
 

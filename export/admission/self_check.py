@@ -28,8 +28,8 @@ class FileVerdict:
     artifact: path of the file, as the user gave it.
     runtime: name in the BACKENDS table.
     version: of the runtime's package; empty when it could not be told.
-    status: right, refused (not opened, or outside its claim) or wrong.
-    claimed: whether the file claims this runtime.
+    status: passed, refused (not opened, or an unsupported runtime) or failed.
+    supported: whether the file supports this runtime.
     reason: one line; empty when right.
     """
 
@@ -37,7 +37,7 @@ class FileVerdict:
     runtime: str
     version: str
     status: Status
-    claimed: bool
+    supported: bool
     reason: str
 
 
@@ -78,16 +78,16 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
         version = result.runtime_version
         status, reason = _judged(result, stamp)
     except JobError as error:
-        status, reason = "wrong", str(error)
+        status, reason = "failed", str(error)
     return FileVerdict(
         artifact=str(path),
         runtime=backend.name,
         version=version,
         status=status,
-        # a process that died names no version: then any version that is claimed counts
-        claimed=any(
-            claim.runtime == backend.name and claim.admits(backend.name, version or claim.minimum)
-            for claim in stamp.claims
+        # a process that died names no version: then any supported version counts
+        supported=any(
+            each.runtime == backend.name and each.admits(backend.name, version or each.minimum)
+            for each in stamp.supported_runtimes
         ),
         reason=reason,
     )
@@ -95,14 +95,16 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
 
 def _judged(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
     if result.failure is not None:
-        status: Status = "refused" if result.failure.kind in ("claim", "backend") else "wrong"
+        status: Status = (
+            "refused" if result.failure.kind in ("unsupported", "backend") else "failed"
+        )
         return status, result.failure.message
     answers: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits), allow_pickle=False)
     expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
     if answers.shape != expected.shape:
-        return "wrong", f"answers of shape {answers.shape} to images with {expected.shape}"
+        return "failed", f"answers of shape {answers.shape} to images with {expected.shape}"
     difference = largest_difference(stamp.output, answers, expected)
     if difference <= stamp.tolerance:
-        return "right", ""
+        return "passed", ""
     what = stamp.output.gives
-    return "wrong", f"{what} differ by {difference:.3g} (tolerance {stamp.tolerance:.3g})"
+    return "failed", f"{what} differ by {difference:.3g} (tolerance {stamp.tolerance:.3g})"

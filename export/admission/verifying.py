@@ -51,7 +51,7 @@ class ForeignOptions:
 def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
     """Check a stamped file or admit a foreign one, and print what came of it.
 
-    Raises GateError when it is wrong in a runtime that it claims, otherwise as admit.
+    Raises GateError when it fails in a runtime that it supports, otherwise as admit.
     """
     try:
         stamp = read_stamped(path).stamp
@@ -63,9 +63,9 @@ def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
     verdicts = check_file(path)
     for verdict in verdicts:
         click.echo(json.dumps(schema.to_document(verdict)) if as_json else _verdict_line(verdict))
-    broken = [_verdict_line(v) for v in verdicts if v.claimed and v.status != "right"]
+    broken = [_verdict_line(v) for v in verdicts if v.supported and v.status != "passed"]
     if broken:
-        raise GateError(f"not right where it claims to be: {'; '.join(broken)}")
+        raise GateError(f"failed in a supported runtime: {'; '.join(broken)}")
 
 
 def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedError) -> None:

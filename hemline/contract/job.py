@@ -12,7 +12,7 @@ from hemline.contract.schema import added
 from hemline.contract.specs import Accelerator
 
 Want = Literal["logits", "latencies"]
-FailureKind = Literal["claim", "backend", "file", "data", "crash"]
+FailureKind = Literal["unsupported", "backend", "file", "data", "crash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +50,14 @@ class Job:
     cells: settings, run one after the other.
     want: what to return (logits as float32 .npy (images, classes); latencies in nanoseconds).
     arrays: folder for the arrays of the result.
-    outside_claim: whether to run it in a runtime that the file does not claim, as verification does
-        to find out what happens there.
+    allow_unsupported: whether to run it in a runtime that the file does not support, as
+        verification does to find out what happens there.
     accelerator: what must run it; a job that asks for the gpu and would be given the cpu fails.
     fallback: whether the cpu may run all or part of it where the gpu cannot.
     """
 
     KIND: ClassVar[str] = "job"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     id: str
     artifact: str
@@ -68,7 +68,7 @@ class Job:
     cells: tuple[JobCell, ...]
     want: tuple[Want, ...]
     arrays: str | None = None
-    outside_claim: bool = added(False)
+    allow_unsupported: bool = added(False)
     accelerator: Accelerator = added("cpu")
     fallback: bool = added(False)
 
@@ -106,8 +106,8 @@ class HostFacts:
 class Failure:
     """Why a job gave no result.
 
-    kind: claim (refused by the stamp), backend (missing or broken), file (artifact), data (images),
-        crash (anything else, the death of the child included).
+    kind: unsupported (refused by the stamp), backend (missing or broken), file (artifact), data
+        (images), crash (anything else, the death of the child included).
     message: one line for the user.
     """
 
@@ -162,7 +162,7 @@ class JobResult:
     """
 
     KIND: ClassVar[str] = "job result"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     id: str
     failure: Failure | None

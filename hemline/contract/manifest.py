@@ -1,19 +1,19 @@
-"""The manifest of a bundle: every artifact, and where it was seen right, refused or wrong."""
+"""The manifest of a bundle: every artifact, and in which runtimes it passed, or not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from hemline.contract import schema
 from hemline.contract.card import Score
 from hemline.contract.schema import added
 from hemline.contract.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
-from hemline.errors import FileFormatError, UnknownNameError
+from hemline.errors import FileFormatError, UnknownNameError, remedy
 from hemline.files import sha256_of
 
-Status = Literal["right", "refused", "wrong"]
+Status = Literal["passed", "refused", "failed"]
 MANIFEST_NAME = "manifest.json"
 
 
@@ -23,8 +23,9 @@ class Verdict:
 
     runtime: name in the BACKENDS table.
     version: of the runtime's package.
-    status: right (within tolerance), wrong (ran, but outside it), refused (not opened or not run).
-    reason: one line; empty when right.
+    status: passed (within tolerance), failed (ran outside it, crashed or hung),
+        refused (not opened).
+    reason: one line; empty when passed.
     scores: accuracy counts per split; empty when refused.
     agreement: test images with the same label as the Keras model; 0 when refused.
     largest_difference: between logits of the artifact and of the Keras model, over the test split.
@@ -88,7 +89,7 @@ class Artifact:
         Of several Pythons the worst counts.
         """
         found = {v.status for v in self.verdicts if (v.runtime, v.version) == (runtime, version)}
-        worst_first: tuple[Status, ...] = ("wrong", "refused", "right")
+        worst_first: tuple[Status, ...] = ("failed", "refused", "passed")
         return next((status for status in worst_first if status in found), None)
 
 
@@ -114,7 +115,7 @@ class Manifest:
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     model: str
     parameters: int
@@ -138,6 +139,16 @@ class Manifest:
             if "/" in name or name.startswith(".") or not name.isprintable():
                 raise ValueError(f"artifact name {artifact.name!r} leaves the bundle")
 
+    @staticmethod
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
+        """Bring a manifest of schema 1 or 2 to this one, which has other words for a status."""
+        if schema < 3:
+            renamed = {"right": "passed", "wrong": "failed"}
+            for artifact in document["artifacts"]:
+                for verdict in artifact["verdicts"]:
+                    verdict["status"] = renamed.get(verdict["status"], verdict["status"])
+        return document
+
     def artifact(self, name: str) -> Artifact:
         """Return the artifact called `name`; raises UnknownNameError."""
         for artifact in self.artifacts:
@@ -151,7 +162,7 @@ def read_manifest(bundle: Path) -> Manifest:
     path = bundle / MANIFEST_NAME
     if not path.exists():
         raise FileFormatError(
-            f"{bundle} is no bundle: it has no {MANIFEST_NAME}; run `hemline export` first"
+            f"{bundle} is not a bundle: it has no {MANIFEST_NAME}", remedy=remedy("export")
         )
     return schema.load(Manifest, path)
 
@@ -161,6 +172,6 @@ def require_artifacts(bundle: Path, manifest: Manifest) -> None:
     for artifact in manifest.artifacts:
         if sha256_of(bundle / artifact.name) != artifact.sha256:
             raise FileFormatError(
-                f"{bundle / artifact.name} is not the file that {MANIFEST_NAME} describes: "
-                "run `hemline export` again"
+                f"{bundle / artifact.name} is not the file that {MANIFEST_NAME} describes",
+                remedy=remedy("export again"),
             )

@@ -4,11 +4,14 @@ A dataclass that crosses a stage border names its `KIND` and `SCHEMA` (its versi
 variables; both are written into the document and checked when it is read. Understood field types:
 str, int, float, bool, None, Literal, X | None, tuple[X, ...], dict[str, X], a dataclass, and a
 union of dataclasses told apart by their KIND. A field that came with a later schema version is
-declared with `added`; a document without it is an older one and gets the default.
+declared with `added`; a document without it is an older one and gets the default. A class whose
+fields were renamed or restructured has `upgraded(document, schema)`, a static method that brings an
+older document, with all that it contains, to the fields of today.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import types
@@ -137,6 +140,8 @@ def _decode_dataclass(cls: Any, value: Any, where: str, at: str) -> Any:
     if not isinstance(value, dict):
         raise _misfit(where, at, f"an object ({cls.__name__})", value)
     _check_header(cls, value, where, at)
+    if "SCHEMA" in vars(cls) and value["schema"] < cls.SCHEMA and hasattr(cls, "upgraded"):
+        value = _upgraded(cls, value, where, at)
     names = {field.name for field in dataclasses.fields(cls)}
     given = set(value) - set(_header(cls))
     if unknown := sorted(given - names):
@@ -150,6 +155,14 @@ def _decode_dataclass(cls: Any, value: Any, where: str, at: str) -> Any:
         return cls(**fields)
     except ValueError as error:
         raise SchemaError(f"{where}: {_path(at)}: {error}") from error
+
+
+def _upgraded(cls: Any, value: dict[str, Any], where: str, at: str) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = cls.upgraded(copy.deepcopy(value), value["schema"])
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise SchemaError(f"{where}: {_path(at)} is not a valid {cls.KIND}: {error!r}") from error
+    return document
 
 
 def _check_header(cls: Any, value: dict[str, Any], where: str, at: str) -> None:

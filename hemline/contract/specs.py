@@ -1,4 +1,4 @@
-"""What goes into an artifact, what comes out, and where it claims to be right."""
+"""What goes into an artifact, what comes out, and which runtimes it supports."""
 
 import math
 from dataclasses import dataclass
@@ -105,18 +105,18 @@ class EmbeddingSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A runtime in which an artifact claims to be right.
+class SupportedRuntime:
+    """A runtime that an artifact supports: one in which it must pass verification.
 
     runtime: name in the BACKENDS table.
-    minimum: first version claimed, dotted numbers.
+    minimum: first supported version, dotted numbers.
     """
 
     runtime: str
     minimum: str
 
     def admits(self, runtime: str, version: str) -> bool:
-        """Tell whether this claim covers `runtime` at `version`."""
+        """Tell whether this entry covers `runtime` at `version`."""
         return runtime == self.runtime and version_key(version) >= version_key(self.minimum)
 
 

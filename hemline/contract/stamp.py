@@ -18,19 +18,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.specs import (
-    Claim,
     EmbeddingSpec,
     Format,
     InputSpec,
     OutputSpec,
     Preprocessing,
+    SupportedRuntime,
 )
 from hemline.contract.test_vector import TestVector
-from hemline.errors import ClaimError, FileFormatError, UnstampedError
+from hemline.errors import FileFormatError, UnstampedError, UnsupportedRuntimeError, remedy
 from hemline.files import parse_json, read_bytes
 
 MEMBER = "hemline.json"
@@ -51,7 +51,7 @@ class Stamp:
     labels: class names in the order of the logits.
     input: how pixels become the input tensor.
     output: how the output tensor becomes logits.
-    claims: runtimes in which it must be right; the loader refuses others.
+    supported_runtimes: runtimes in which it must be right; the loader refuses others.
     temperature: divides the logits before softmax.
     unknown_threshold: highest score under which an answer is "unknown".
     tolerance: largest difference from the test vectors' logits that is still right; from their
@@ -68,7 +68,7 @@ class Stamp:
     """
 
     KIND: ClassVar[str] = "stamp"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     name: str
     scheme: str
@@ -77,7 +77,7 @@ class Stamp:
     labels: tuple[str, ...]
     input: InputSpec
     output: OutputSpec
-    claims: tuple[Claim, ...]
+    supported_runtimes: tuple[SupportedRuntime, ...]
     temperature: float
     unknown_threshold: float
     tolerance: float
@@ -109,18 +109,27 @@ class Stamp:
         except UnicodeEncodeError as error:
             raise ValueError("a name or a label is no text that can be written") from error
 
-    def claimed(self, runtime: str, version: str) -> bool:
-        """Tell whether the file claims to be right in `runtime` at `version`."""
-        return any(claim.admits(runtime, version) for claim in self.claims)
+    @staticmethod
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
+        """Bring a stamp of schema 1 or 2 to this one: its supported runtimes were called claims."""
+        if schema < 3:
+            document["supported_runtimes"] = document.pop("claims")
+        return document
 
-    def require_claim(self, runtime: str, version: str) -> None:
-        """Raise ClaimError unless the file claims to be right in `runtime` at `version`."""
-        if self.claimed(runtime, version):
+    def supports(self, runtime: str, version: str) -> bool:
+        """Tell whether the file supports `runtime` at `version`."""
+        return any(each.admits(runtime, version) for each in self.supported_runtimes)
+
+    def require_supported(self, runtime: str, version: str) -> None:
+        """Raise UnsupportedRuntimeError unless the file supports `runtime` at `version`."""
+        if self.supports(runtime, version):
             return
-        claims = ", ".join(f"{claim.runtime} >= {claim.minimum}" for claim in self.claims)
-        raise ClaimError(
-            f"{self.name} does not claim to be right in {runtime} {version}: "
-            f"use {claims or 'another artifact'}"
+        supported = ", ".join(
+            f"{each.runtime} >= {each.minimum}" for each in self.supported_runtimes
+        )
+        raise UnsupportedRuntimeError(
+            f"{self.name} does not support {runtime} {version}: "
+            f"use {supported or 'another artifact'}"
         )
 
 
@@ -187,12 +196,7 @@ def _parse(text: bytes, path: Path) -> Stamp:
 
 
 def _unstamped(path: Path) -> UnstampedError:
-    import shlex
-
-    return UnstampedError(
-        f"{path} carries no Hemline stamp: copy it again if it was cut short; a file made "
-        f"elsewhere is admitted by `hemline verify {shlex.quote(str(path))} --labels LABELS`"
-    )
+    return UnstampedError(f"{path} has no Hemline stamp", remedy=remedy("admit", path=path))
 
 
 def _altered(path: Path) -> FileFormatError:

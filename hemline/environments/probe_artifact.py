@@ -12,7 +12,7 @@ import zlib
 
 import numpy as np
 
-from hemline.contract.specs import Claim, Format, InputSpec, OutputSpec
+from hemline.contract.specs import Format, InputSpec, OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp, stamp_onnx, stamp_tflite
 from hemline.contract.test_vector import TestVector
 from hemline.version import VERSION
@@ -34,7 +34,7 @@ _ONNX = (
 
 
 def probe_artifact(file_format: Format, runtime: str) -> bytes:
-    """Return the artifact in a format, with a claim for every version of one runtime."""
+    """Return the artifact in a format, that supports every version of one runtime."""
     left, right = _PIXELS
     model = zlib.decompress(base64.b64decode(_TFLITE if file_format == "tflite" else _ONNX))
     image = np.asarray(_PIXELS, np.uint8).reshape(1, 2, 1)
@@ -47,7 +47,7 @@ def probe_artifact(file_format: Format, runtime: str) -> bytes:
         labels=("left", "right"),
         input=InputSpec(height=1, width=2, channels=1, dtype="float32"),
         output=OutputSpec(classes=2, dtype="float32"),
-        claims=(Claim(runtime=runtime, minimum="0"),),
+        supported_runtimes=(SupportedRuntime(runtime=runtime, minimum="0"),),
         temperature=1.0,
         unknown_threshold=0.0,
         tolerance=1e-3,  # the values are whole numbers under 2¹⁰: float32 has them to 6e-5

@@ -34,7 +34,9 @@ from hemline.tables import as_markdown, as_text
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
 CELLS = sum(
-    installed(BACKENDS[claim.runtime]) for scheme in SCHEMES.values() for claim in scheme.claims
+    installed(BACKENDS[each.runtime])
+    for scheme in SCHEMES.values()
+    for each in scheme.supported_runtimes
 )
 
 

@@ -76,7 +76,7 @@ def examined(board: str, runtime: str, bundle: Path) -> dict[str, tuple[Equality
     )
     found = {}
     for each in checks:
-        assert each.status == "right", each.reason
+        assert each.status == "passed", each.reason
         assert each.equality is not None
         found[each.artifact.partition(".")[0]] = (each.equality, counts(each)[0])
     return found

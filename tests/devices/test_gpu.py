@@ -216,7 +216,7 @@ def a_check(**changes: object) -> Check:
         "runtime": "litert",
         "version": "2.3.0",
         "device": "gpu",
-        "status": "right",
+        "status": "passed",
         "reason": "",
         **changes,
     }
@@ -224,7 +224,7 @@ def a_check(**changes: object) -> Check:
 
 
 def test_what_is_wrong_on_a_device_ends_with_the_exit_code_of_a_gate() -> None:
-    found = (a_check(), a_check(status="wrong", reason="logits differ by 3"))
+    found = (a_check(), a_check(status="failed", reason="logits differ by 3"))
     with pytest.raises(GateError, match="wrong on local: fp32.tflite in litert"):
         require_right(found, open_device("local"))
     require_right(found[:1], open_device("local"))
@@ -290,7 +290,7 @@ class TestOnSoftware:
         )
         statuses = {c.artifact: c.status for c in found if c.runtime == "litert"}
         assert statuses
-        assert set(statuses.values()) == {"right"}
+        assert set(statuses.values()) == {"passed"}
 
     def test_a_fallback_that_is_not_needed_leaves_all_to_the_gpu(
         self, bundle: Path, tmp_path: Path, software: GpuDevice

@@ -62,7 +62,7 @@ class TestOnAMicrocontroller:
     ) -> None:
         """The last layer of an int8 file may round a half otherwise: seen in 1 of 1000 logits."""
         equality = checks[scheme].equality
-        assert checks[scheme].status == "right", str(checks[scheme])
+        assert checks[scheme].status == "passed", str(checks[scheme])
         assert equality is not None
         if most_steps is None:
             assert equality.unequal == 0
@@ -92,7 +92,7 @@ class TestOnAMicrocontroller:
         manifest = read_manifest(embedding_bundle)
         found = check(embedding_bundle, manifest, TflmDevice(str(packages)), say=lambda _: None)
         seen = next(each for each in found if each.artifact == "int8.tflite")
-        assert seen.status == "right", str(seen)
+        assert seen.status == "passed", str(seen)
 
     def test_bench_keeps_accuracy_and_arena_and_no_time(
         self, bundle: Path, packages: Path, tmp_path: Path

@@ -139,11 +139,13 @@ def test_an_artifact_without_its_stamp_comes_out_as_it_was(
     assert (stamp.input, stamp.output) == (original.input, original.output)
     assert (stamp.scheme, stamp.takes_batches) == ("foreign", True)
     assert stamp.parent_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert {claim.runtime for claim in stamp.claims} == {t.runtime for t in admission.trials}
+    assert {each.runtime for each in stamp.supported_runtimes} == {
+        t.runtime for t in admission.trials
+    }
     assert len({int(np.argmax(vector.logits)) for vector in stamp.test_vectors}) == 2
     with Classifier.load(admission.path) as found, Classifier.load(bundle / name) as expected:
         np.testing.assert_array_equal(found.logits(split.images), expected.logits(split.images))
-        assert check(found)["right"]
+        assert check(found)["passed"]
 
 
 @pytest.mark.slow
@@ -187,7 +189,7 @@ def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
     expected = session.run(None, {"x": images.astype(np.float32) / 255})[0]
     with Classifier.load(admission.path) as classifier:
         np.testing.assert_allclose(classifier.scores(images), expected, atol=1e-5)
-        assert check(classifier)["right"]
+        assert check(classifier)["passed"]
     shown = CliRunner().invoke(cli, ["inspect", str(admission.path)]).stdout
     assert "zero point 0, pixels as 0 … 1" in shown
     assert "float32 probabilities of 4 classes" in shown
@@ -628,7 +630,7 @@ def test_options_of_foreign_files_are_for_these_alone(bundle: Path) -> None:
 def test_a_stamped_file_is_held_to_its_test_images(name: str, bundle: Path, tmp_path: Path) -> None:
     result = verify(bundle / name)
     assert result.exit_code == 0, result.exception
-    assert {line.rpartition(": ")[2] for line in result.stdout.splitlines()} == {"right"}
+    assert {line.rpartition(": ")[2] for line in result.stdout.splitlines()} == {"passed"}
 
 
 def test_a_stamped_file_that_answers_otherwise_stops_with_exit_code_3(
@@ -642,5 +644,5 @@ def test_a_stamped_file_that_answers_otherwise_stops_with_exit_code_3(
     result = verify(path, "--json")
     assert isinstance(result.exception, GateError)
     verdicts = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {verdict["status"] for verdict in verdicts} == {"wrong"}
+    assert {verdict["status"] for verdict in verdicts} == {"failed"}
     assert all("logits differ by" in verdict["reason"] for verdict in verdicts)

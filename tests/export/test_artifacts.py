@@ -23,7 +23,7 @@ from hemline.export.judging import judge
 from hemline.export.quantization.calibration import calibration_images, training_indices
 from hemline.export.schemes import SCHEMES, find_schemes
 from hemline.export.tolerance import tolerance_of
-from hemline.export.verification import RECORDS_NAME, require_claims, verify_bundle
+from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.train.checkpoint import read_card
 
@@ -59,17 +59,19 @@ def test_pixels_go_in_and_logits_come_out(manifest: Manifest, bundle: Path, name
     stamp = read_stamped(bundle / name).stamp
     assert (stamp.input, stamp.output) == (artifact.input, artifact.output)
     assert stamp.labels == manifest.labels
-    assert stamp.claims == SCHEMES[name].claims
+    assert stamp.supported_runtimes == SCHEMES[name].supported_runtimes
 
 
 @pytest.mark.parametrize("name", SCHEMES)
 def test_an_artifact_is_right_in_every_runtime_it_claims(manifest: Manifest, name: str) -> None:
-    claimed = {c.runtime for c in SCHEMES[name].claims if installed(BACKENDS[c.runtime])}
+    supported = {
+        c.runtime for c in SCHEMES[name].supported_runtimes if installed(BACKENDS[c.runtime])
+    }
     verdicts = {v.runtime: v for v in manifest.artifact(name).verdicts}
-    assert claimed <= verdicts.keys()
-    for runtime in claimed:
+    assert supported <= verdicts.keys()
+    for runtime in supported:
         verdict = verdicts[runtime]
-        assert (verdict.status, verdict.reason) == ("right", "")
+        assert (verdict.status, verdict.reason) == ("passed", "")
         assert {score.split for score in verdict.scores} == {"validation", "test"}
         assert verdict.largest_difference <= manifest.artifact(name).tolerance
 
@@ -174,9 +176,9 @@ def verdict_of(manifest: Manifest, logits: np.ndarray, reference: np.ndarray) ->
 def test_a_corrupt_answer_is_wrong(bundle: Path, manifest: Manifest) -> None:
     reference = load_split(bundle, "test", manifest.evaluation_sha256).logits
     shuffled = np.roll(reference, 1, axis=1)
-    assert verdict_of(manifest, reference, reference).status == "right"
+    assert verdict_of(manifest, reference, reference).status == "passed"
     wrong = verdict_of(manifest, shuffled, reference)
-    assert wrong.status == "wrong"
+    assert wrong.status == "failed"
     assert "logits differ by" in wrong.reason
     assert "% of the labels agree" in wrong.reason
     broken = np.full_like(reference, np.nan)
@@ -192,7 +194,7 @@ def test_a_file_that_is_wrong_inside_its_claim_stops_with_exit_code_3(copy: Path
     with pytest.raises(GateError, match=r"int8\.onnx in onnxruntime .*: logits differ") as caught:
         verify_bundle(copy, dataclasses.replace(manifest, evaluation_sha256=hashes))
     assert caught.value.exit_code == 3
-    assert "wrong" in {v.status for a in read_manifest(copy).artifacts for v in a.verdicts}
+    assert "failed" in {v.status for a in read_manifest(copy).artifacts for v in a.verdicts}
 
 
 def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
@@ -201,13 +203,13 @@ def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
         dataclasses.replace(
             artifact,
             verdicts=tuple(
-                dataclasses.replace(verdict, runtime="something else", status="wrong")
+                dataclasses.replace(verdict, runtime="something else", status="failed")
                 for verdict in artifact.verdicts
             ),
         )
         for artifact in manifest.artifacts
     )
-    require_claims(copy, dataclasses.replace(manifest, artifacts=artifacts))
+    require_supported_pass(copy, dataclasses.replace(manifest, artifacts=artifacts))
 
 
 def test_a_slow_cell_is_judged_on_the_first_images_and_marked(
@@ -221,7 +223,7 @@ def test_a_slow_cell_is_judged_on_the_first_images_and_marked(
     manifest = verify_bundle(copy, read_manifest(copy))
     scores = [s for a in manifest.artifacts for v in a.verdicts for s in v.scores]
     assert {score.images for score in scores} == {60}
-    assert {v.status for a in manifest.artifacts for v in a.verdicts} == {"right"}
+    assert {v.status for a in manifest.artifacts for v in a.verdicts} == {"passed"}
     comparison = compare(read_records(copy / RECORDS_NAME))
     assert all("of 60" in row[2] for row in bundle_table(comparison).rows[1:])
     float_row = next(row for row in comparison.rows if row.cell.artifact == "fp32.onnx")

@@ -18,9 +18,9 @@ keras = quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
 
-from hemline.contract.specs import Claim  # noqa: E402
+from hemline.contract.specs import SupportedRuntime  # noqa: E402
 from hemline.contract.stamp import read_stamped, stamp_tflite  # noqa: E402
-from hemline.errors import ClaimError  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.errors import UnsupportedRuntimeError  # noqa: E402 — after TensorFlow's noise was turned off
 from hemline.export.sources.folding import fold_rescaling  # noqa: E402
 from hemline.export.sources.keras import ModelSource  # noqa: E402
 from hemline.export.tolerance import tolerance_of  # noqa: E402
@@ -195,10 +195,10 @@ def test_tflite_runtime_is_refused_by_the_loader_where_it_would_fail(
     assert "version" in native.stderr
     stamp = read_stamped(bundle / "dynamic.tflite").stamp
     taken = dataclasses.replace(stamp.input, height=8, width=8)
-    claims = (Claim(runtime="litert", minimum="2.3.0"),)
-    narrow = dataclasses.replace(stamp, input=taken, claims=claims)
+    claims = (SupportedRuntime(runtime="litert", minimum="2.3.0"),)
+    narrow = dataclasses.replace(stamp, input=taken, supported_runtimes=claims)
     path.write_bytes(stamp_tflite(per_channel_dynamic, narrow))
-    with pytest.raises(ClaimError, match="not claim to be right in tflite-runtime .*use litert"):
+    with pytest.raises(UnsupportedRuntimeError, match="not support tflite-runtime .*use litert"):
         Classifier.load(path, runtime="tflite-runtime")
     with Classifier.load(path, runtime="litert") as classifier:
         assert classifier.backend.name == "litert"

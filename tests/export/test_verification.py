@@ -18,7 +18,7 @@ from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, Verdict, read_manifest
 from hemline.contract.record import RECORDS_NAME, Latency, read_records
-from hemline.contract.specs import Claim
+from hemline.contract.specs import SupportedRuntime
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, FetchError, GateError, HemlineError, UsageError
@@ -55,10 +55,12 @@ def quantized(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "dynamic.tflite").read_bytes()
 
 
-def replace_dynamic(bundle: Path, model: bytes, claims: tuple[Claim, ...]) -> None:
+def replace_dynamic(
+    bundle: Path, model: bytes, supported_runtimes: tuple[SupportedRuntime, ...]
+) -> None:
     """Put a model with the stamp of dynamic.tflite and other claims into a bundle, unverified."""
     path = bundle / "dynamic.tflite"
-    stamp = dataclasses.replace(read_stamped(path).stamp, claims=claims)
+    stamp = dataclasses.replace(read_stamped(path).stamp, supported_runtimes=supported_runtimes)
     path.write_bytes(stamp_tflite(model, stamp))
     manifest = read_manifest(bundle)
     fresh = [
@@ -88,15 +90,15 @@ def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
 ) -> None:
     """A dynamic-range model of ai-edge-quantizer 0.10 is right in LiteRT, not in tflite-runtime."""
     everywhere = (
-        Claim(runtime="litert", minimum="1.0.0"),
-        Claim(runtime="tflite-runtime", minimum="2.14.0"),  # which is a lie
+        SupportedRuntime(runtime="litert", minimum="1.0.0"),
+        SupportedRuntime(runtime="tflite-runtime", minimum="2.14.0"),  # which is a lie
     )
     replace_dynamic(copy, quantized, everywhere)
     with pytest.raises(GateError, match="dynamic.tflite in tflite-runtime 2.14.0: logits differ"):
         CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
     right, wrong = (verdict_in(copy, "dynamic.tflite", r) for r in ("litert", "tflite-runtime"))
-    assert right.status == "right"
-    assert wrong.status == "wrong"
+    assert right.status == "passed"
+    assert wrong.status == "failed"
     score = wrong.score("test")
     assert score is not None
     # no failure of any kind: it ran on every image, and is as good as guessing among ten classes
@@ -111,21 +113,23 @@ def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
 def test_the_same_file_that_does_not_claim_it_there_is_no_failure(
     copy: Path, quantized: bytes
 ) -> None:
-    replace_dynamic(copy, quantized, (Claim(runtime="litert", minimum="1.0.0"),))
+    replace_dynamic(copy, quantized, (SupportedRuntime(runtime="litert", minimum="1.0.0"),))
     verify_bundle(copy, read_manifest(copy))
-    assert verdict_in(copy, "dynamic.tflite", "tflite-runtime").status == "wrong"
+    assert verdict_in(copy, "dynamic.tflite", "tflite-runtime").status == "failed"
     result = CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
     assert result.exit_code == 0
     assert "dynamic.tflite in tflite-runtime 2.14.0: wrong, logits differ" in result.stdout
-    assert "WRONG" in result.stdout
+    assert "FAILED" in result.stdout
 
 
 def test_a_file_is_run_outside_its_claim_too(copy: Path) -> None:
     path = copy / "fp32.tflite"
-    replace_dynamic(copy, read_stamped(path).model, (Claim(runtime="litert", minimum="999"),))
+    replace_dynamic(
+        copy, read_stamped(path).model, (SupportedRuntime(runtime="litert", minimum="999"),)
+    )
     manifest = verify_bundle(copy, read_manifest(copy), find_targets(["litert"]))
     verdict = manifest.artifact("dynamic.tflite").verdicts[-1]
-    assert (verdict.runtime, verdict.status) == ("litert", "right")
+    assert (verdict.runtime, verdict.status) == ("litert", "passed")
 
 
 def target(code: str, **changes: str) -> RuntimeTarget:
@@ -144,10 +148,10 @@ def test_a_crash_of_native_code_is_a_verdict_and_takes_nothing_with_it(
         verify_bundle(copy, manifest, [crashing, *installed_targets()])
     for artifact in read_manifest(copy).artifacts:
         if artifact.format == "tflite":
-            assert artifact.status_in("litert", "9.9.9") == "wrong"
+            assert artifact.status_in("litert", "9.9.9") == "failed"
         others = [v for v in artifact.verdicts if v.version != "9.9.9"]
         assert others
-        assert all(verdict.status == "right" for verdict in others)
+        assert all(verdict.status == "passed" for verdict in others)
 
 
 def test_a_runtime_that_is_another_version_than_it_says_is_told(
@@ -182,10 +186,10 @@ def test_a_verdict_depends_on_runtime_version_numpy_and_python(manifest: Manifes
 def test_of_several_pythons_the_worst_counts(manifest: Manifest) -> None:
     artifact = manifest.artifacts[0]
     first = artifact.verdicts[0]
-    worse = dataclasses.replace(first, status="wrong", python_version="3.99")
+    worse = dataclasses.replace(first, status="failed", python_version="3.99")
     both = dataclasses.replace(artifact, verdicts=(first, worse))
-    assert both.status_in(first.runtime, first.version) == "wrong"
-    assert artifact.status_in(first.runtime, first.version) == "right"
+    assert both.status_in(first.runtime, first.version) == "failed"
+    assert artifact.status_in(first.runtime, first.version) == "passed"
     assert artifact.status_in(first.runtime, "0") is None
 
 
@@ -209,7 +213,7 @@ def test_verify_prints_a_table_or_a_document_a_line(copy: Path) -> None:
         "dynamic.tflite",
         "int8.tflite",
     ]
-    assert row.split()[-4:] == ["right"] * 4
+    assert row.split()[-4:] == ["passed"] * 4
     result = CliRunner().invoke(cli, ["verify", str(copy), "--json"], catch_exceptions=False)
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert {document["artifact"] for document in documents} >= {"fp32.tflite", "int8.onnx"}
@@ -235,7 +239,7 @@ def test_another_version_is_added_verified_and_measured_for_real(copy: Path) -> 
     )
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     fresh = [document for document in documents if document["version"] == "2.1.0"]
-    assert [document["status"] for document in fresh] == ["right"] * 4
+    assert [document["status"] for document in fresh] == ["passed"] * 4
     bench = ["bench", str(copy), "--quick", "--rounds", "1", "--runtime", name]
     run.invoke(cli, bench, catch_exceptions=False)
     assert "nothing changed" in run.invoke(cli, bench, catch_exceptions=False).output

@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_is_not_exported(
     ("damage", "message"),
     [
         (cut, "manifest.json is not valid JSON"),
-        (remove, "is no bundle: it has no manifest.json; run `hemline export` first"),
+        (remove, "is not a bundle: it has no manifest.json; run `hemline export` first"),
         (NEWER, "manifest.json has manifest schema 99, this Hemline reads up to"),
         pytest.param(
             OTHER_KIND, "manifest.json: kind must be 'manifest', not 'recipe'", marks=slow
@@ -179,11 +179,11 @@ def test_damaged_records_are_told(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut, "carries no Hemline stamp: copy it again if it was cut short"),
+        (cut, "has no Hemline stamp; copy it again if it was cut short"),
         (alter, "was altered: its bytes differ from the stamped hash"),
-        pytest.param(empty, "carries no Hemline stamp", marks=slow),
+        pytest.param(empty, "has no Hemline stamp", marks=slow),
         (remove, "no such file"),
-        (make_a_folder, "is no bundle: it has no manifest.json"),
+        (make_a_folder, "is not a bundle: it has no manifest.json"),
     ],
 )
 def test_a_damaged_artifact_is_not_opened(
@@ -222,7 +222,7 @@ def test_an_artifact_called_by_another_format_is_told_or_opened_as_what_it_is(
     hemline, copy: Path
 ) -> None:
     (copy / "int8.onnx").rename(copy / "renamed.tflite")
-    assert "carries no Hemline stamp" in hemline.run("inspect", copy / "renamed.tflite").error
+    assert "has no Hemline stamp" in hemline.run("inspect", copy / "renamed.tflite").error
     (copy / "int8.tflite").rename(copy / "renamed.onnx")  # its first bytes say what it is
     assert hemline.run("inspect", copy / "renamed.onnx").code == 0
     (copy / "fp32.onnx").rename(copy / "renamed.bin")

@@ -13,7 +13,7 @@ import pytest
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.stamp import read_stamped, stamp_tflite
-from hemline.errors import BackendError, ClaimError, FileFormatError, GateError
+from hemline.errors import BackendError, FileFormatError, GateError, UnsupportedRuntimeError
 from hemline.runtime import Classifier, choosing, targets
 from hemline.runtime.backends import BACKENDS, Backend, load_module, version_of
 from hemline.runtime.choosing import pick_artifact, pick_backend
@@ -37,7 +37,7 @@ def change(copy: Path, manifest: Manifest) -> Change:
             dataclasses.replace(
                 artifact,
                 verdicts=tuple(
-                    dataclasses.replace(v, status=status.get(artifact.name, "wrong"))
+                    dataclasses.replace(v, status=status.get(artifact.name, "failed"))
                     for v in artifact.verdicts
                 ),
             )
@@ -58,7 +58,7 @@ def test_the_recommended_artifact_is_opened(copy: Path, change: Change) -> None:
 
 
 def test_a_recommended_one_that_was_wrong_here_is_passed_over(copy: Path, change: Change) -> None:
-    change({"fp32.tflite": "right"}, recommended="fp16.tflite")
+    change({"fp32.tflite": "passed"}, recommended="fp16.tflite")
     assert pick_artifact(copy, "litert")[0].name == "fp32.tflite"
 
 
@@ -81,7 +81,9 @@ def test_a_runtime_that_cannot_open_the_recommended_one_gets_another(
 
 def test_nothing_proven_is_told_with_what_to_do(copy: Path, change: Change) -> None:
     change({}, recommended=None)
-    with pytest.raises(ClaimError, match=r"no artifact of .* was proven right in litert .*verify"):
+    with pytest.raises(
+        UnsupportedRuntimeError, match=r"no artifact of .* was proven right in litert .*verify"
+    ):
         pick_artifact(copy, "litert")
 
 
@@ -145,7 +147,7 @@ def test_a_package_that_is_half_there_is_broken(
 
 
 def test_a_folder_that_is_no_bundle_is_told(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match="is no bundle"):
+    with pytest.raises(FileFormatError, match="is not a bundle"):
         Classifier.load(tmp_path)
 
 
@@ -162,7 +164,7 @@ def test_selftest_says_no_to_an_artifact_that_answers_otherwise(
     path.write_bytes(stamp_tflite(file.model, stamp))
     with pytest.raises(GateError, match="not what the trained model answers: int8.tflite in"):
         selftest(parser_of("selftest", "hemline").parse_args([str(path)]))
-    assert "WRONG" in capsys.readouterr().out
+    assert "FAILED" in capsys.readouterr().out
 
 
 def test_selftest_of_an_artifact_without_images_is_no_success(

@@ -14,10 +14,10 @@ import pytest
 from hemline.data.datasets import Images
 from hemline.errors import (
     BackendError,
-    ClaimError,
     DataError,
     FileFormatError,
     UnknownNameError,
+    UnsupportedRuntimeError,
     UsageError,
 )
 from hemline.runtime import Classifier
@@ -62,7 +62,9 @@ def test_an_unknown_runtime_gets_the_nearest_name(bundle: Path) -> None:
 
 
 def test_a_runtime_for_another_format_is_refused(bundle: Path) -> None:
-    with pytest.raises(ClaimError, match=r"a \.tflite file: onnxruntime cannot open it"):
+    with pytest.raises(
+        UnsupportedRuntimeError, match=r"a \.tflite file: onnxruntime cannot open it"
+    ):
         Classifier.load(bundle / "int8.tflite", runtime="onnxruntime")
 
 

@@ -1,4 +1,4 @@
-"""One contract over every scheme in every runtime that it claims, however an image goes in.
+"""One contract over every scheme in every runtime that it supports, however an image goes in.
 
 Each runtime answers in one process of its own (conforming.py), because tflite-runtime must not
 share one with TensorFlow, and once more out of the packed file.
@@ -32,10 +32,10 @@ from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
 PAIRS = [
-    (name, claim.runtime)
+    (name, each.runtime)
     for name, scheme in SCHEMES.items()
-    for claim in scheme.claims
-    if installed(BACKENDS[claim.runtime])
+    for each in scheme.supported_runtimes
+    if installed(BACKENDS[each.runtime])
 ]
 RUNTIMES = sorted({runtime for _, runtime in PAIRS})
 PACKED_CELLS = (JobCell(), JobCell(batch=8), JobCell(threads=2, batch=64))
@@ -59,10 +59,10 @@ Ask = Callable[[str], Found]
 # What is wrong with a file: the class of the error, and how its one line begins.
 BAD_FILES = {
     "altered": ("FileFormatError", "FILE was altered: its bytes differ from the stamped hash"),
-    "cut": ("UnstampedError", "FILE carries no Hemline stamp"),
+    "cut": ("UnstampedError", "FILE has no Hemline stamp"),
     "missing": ("FileFormatError", "cannot read FILE: no such file"),
     "unlabelled": ("SchemaError", "the stamp of FILE: the document: 0 labels for 10 classes"),
-    "unclaimed": ("ClaimError", "NAME does not claim to be right in RUNTIME VERSION: use another"),
+    "unclaimed": ("UnsupportedRuntimeError", "NAME does not support RUNTIME VERSION: use another"),
     "height": (
         "FileFormatError",
         "the stamp says float32 (8, 28, 1), the model takes float32 (28, 28, 1): export it again",
@@ -123,7 +123,7 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
             "cut": plain[: len(plain) // 2],
             "missing": None,
             "unlabelled": write(one.model, _unlabelled(stamp)),
-            "unclaimed": write(one.model, dataclasses.replace(stamp, claims=())),
+            "unclaimed": write(one.model, dataclasses.replace(stamp, supported_runtimes=())),
             "height": write(one.model, _changed(stamp, input=_changed(takes, height=8))),
             "input type": write(one.model, _changed(stamp, input=_changed(takes, dtype="uint8"))),
             "classes": write(

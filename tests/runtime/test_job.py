@@ -79,7 +79,7 @@ def test_invocations_cycle_over_the_images(job: Job) -> None:
         ({"first": 10_000}, "data", "has no image 10000"),
         ({"arrays": None}, "data", "names no folder"),
         ({"runtime": "litter"}, "crash", "did you mean 'litert'"),
-        ({"runtime": "onnxruntime"}, "claim", "does not claim to be right in onnxruntime"),
+        ({"runtime": "onnxruntime"}, "unsupported", "does not support onnxruntime"),
     ],
 )
 def test_what_goes_wrong_comes_back_in_the_result(

@@ -100,7 +100,7 @@ def test_selftest_runs_the_stamped_images(runtime_file: Path, bundle: Path) -> N
     done = run(runtime_file, "selftest", bundle, "--json")
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [r["artifact"] for r in results] == [a.name for a in read_manifest(bundle).artifacts]
-    assert all(r["right"] and r["vectors"] == 2 for r in results)
+    assert all(r["passed"] and r["vectors"] == 2 for r in results)
 
 
 def test_a_command_that_does_not_exist_gets_the_nearest_one(runtime_file: Path) -> None:

@@ -74,7 +74,7 @@ def test_data_check_tells_each_data_set_as_json(data_folder: Path) -> None:
 def test_verify_tells_each_verdict_as_json(measured: Path) -> None:
     rows = documents("verify", measured)
     assert {row["artifact"] for row in rows} >= {"int8.tflite", "int8.onnx"}
-    assert {row["status"] for row in rows} == {"right"}
+    assert {row["status"] for row in rows} == {"passed"}
     assert all(row["scores"] and row["version"] for row in rows)
 
 
@@ -82,7 +82,7 @@ def test_verify_tells_the_verdicts_of_a_wrong_bundle_too(spoilt: Path) -> None:
     result = invoke("verify", spoilt, "--json", check=False)
     assert isinstance(result.exception, GateError)
     rows = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {row["status"] for row in rows} == {"right", "wrong"}
+    assert {row["status"] for row in rows} == {"passed", "failed"}
 
 
 def test_choose_tells_its_choice_as_json(measured: Path) -> None:

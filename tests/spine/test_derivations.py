@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.contract.record import Latency
-from hemline.contract.specs import Claim
+from hemline.contract.specs import SupportedRuntime
 from hemline.errors import GateError, UsageError
 from hemline.statistics import paired_drop, summarize, wilson
 from hemline.tables import macs_text, signed
@@ -94,7 +94,7 @@ def test_a_limit_that_is_none_is_refused(limit: float) -> None:
     [("2.3", True), ("2.3.0", True), ("2.10.1", True), ("3.0.dev1", True), ("2.2.9", False)],
 )
 def test_a_claim_compares_the_leading_numbers(version: str, admitted: bool) -> None:
-    assert Claim(runtime="litert", minimum="2.3.0").admits("litert", version) == admitted
+    assert SupportedRuntime(runtime="litert", minimum="2.3.0").admits("litert", version) == admitted
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hemline.contract.schema import from_document, to_document
-from hemline.contract.specs import Claim, InputSpec, OutputSpec
+from hemline.contract.specs import InputSpec, OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.contract.test_vector import TestVector
-from hemline.errors import ClaimError, FileFormatError, SchemaError, UnstampedError
+from hemline.errors import FileFormatError, SchemaError, UnstampedError, UnsupportedRuntimeError
 
 MODEL = {"tflite": b"\x1c\0\0\0TFL3" + bytes(range(256)) * 20, "onnx": b"\x08\x08\x12\x02me" * 50}
 
@@ -27,7 +27,7 @@ def make_stamp(kind: str) -> Stamp:
         labels=("a", "b"),
         input=InputSpec(height=2, width=2, channels=1, dtype="int8", zero_point=-128),
         output=OutputSpec(classes=2, dtype="int8", scale=0.1),
-        claims=(Claim(runtime="litert", minimum="2.3.0"),),
+        supported_runtimes=(SupportedRuntime(runtime="litert", minimum="2.3.0"),),
         temperature=1.0,
         unknown_threshold=0.2,
         tolerance=0.5,
@@ -88,7 +88,7 @@ def test_a_truncated_file_is_refused(kind: str, tmp_path: Path) -> None:
 def test_an_unstamped_file_is_refused_with_what_to_do(kind: str, tmp_path: Path) -> None:
     path = tmp_path / f"foreign.{kind}"
     path.write_bytes(MODEL[kind])
-    said = "carries no Hemline stamp.*`hemline verify .*foreign.* --labels LABELS`"
+    said = "has no Hemline stamp.*`hemline verify .*foreign.* --labels LABELS`"
     with pytest.raises(UnstampedError, match=said):
         read_stamped(path)
 
@@ -113,13 +113,13 @@ def test_random_bytes_are_refused_and_never_break(
 
 def test_a_runtime_outside_the_claim_is_refused_with_those_inside() -> None:
     stamp = make_stamp("tflite")
-    stamp.require_claim("litert", "2.10.0")
+    stamp.require_supported("litert", "2.10.0")
     with pytest.raises(
-        ClaimError, match="not claim to be right in litert 2.2.9: use litert >= 2.3.0"
+        UnsupportedRuntimeError, match="not support litert 2.2.9: use litert >= 2.3.0"
     ):
-        stamp.require_claim("litert", "2.2.9")
-    with pytest.raises(ClaimError, match="tflite-runtime"):
-        stamp.require_claim("tflite-runtime", "9.0")
+        stamp.require_supported("litert", "2.2.9")
+    with pytest.raises(UnsupportedRuntimeError, match="tflite-runtime"):
+        stamp.require_supported("tflite-runtime", "9.0")
 
 
 @pytest.mark.parametrize(

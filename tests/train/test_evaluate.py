@@ -312,7 +312,7 @@ def test_an_altered_checkpoint_or_artifact_is_refused(
     assert "it has no card.json" in refused(tmp_path / "bare")
     cut = tmp_path / "int8.tflite"
     cut.write_bytes((bundle / "int8.tflite").read_bytes()[:5000])
-    assert "carries no Hemline stamp" in refused(cut)
+    assert "has no Hemline stamp" in refused(cut)
     (tmp_path / "text").write_text("nothing")
     assert "is neither a .tflite nor an .onnx file" in refused(tmp_path / "text")
 

@@ -19,11 +19,11 @@ from hemline.data.datasets import DATASETS, Images
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import (
     BackendError,
-    ClaimError,
     DataError,
     FileFormatError,
     HemlineError,
     JobError,
+    UnsupportedRuntimeError,
     UsageError,
 )
 from hemline.files import sha256_of, write_bytes
@@ -36,7 +36,7 @@ from hemline.train.evaluating.result import Origin
 
 _PART = 2500  # images: fewer are not worth a process more, which takes 0.2 s to start
 _ERRORS: dict[FailureKind, type[HemlineError]] = {
-    "claim": ClaimError,
+    "unsupported": UnsupportedRuntimeError,
     "backend": BackendError,
     "file": FileFormatError,
     "data": DataError,
@@ -48,7 +48,7 @@ class ArtifactSubject:
     """A stamped file, alone or in a bundle, with the runtime that is to run it."""
 
     def __init__(self, path: Path, runtime: str | None) -> None:
-        """Check the file and find its runtime: `runtime`, else the first here that it claims."""
+        """Check the file and find its runtime: `runtime`, else the first here that it supports."""
         self.name, self.path = str(path), path
         self._stamp = read_stamped(path).stamp
         self._sha256 = sha256_of(path)
@@ -199,15 +199,17 @@ def _target(stamp: Stamp, runtime: str | None) -> RuntimeTarget:
     fitting = [each for each in here if BACKENDS[each.runtime].format == stamp.format]
     if not fitting:
         if runtime is not None:
-            raise ClaimError(f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it")
+            raise UnsupportedRuntimeError(
+                f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
+            )
         extras = [b.extra for b in BACKENDS.values() if b.format == stamp.format]
         raise BackendError(
             f"no runtime for {stamp.name} is installed: pip install 'hemline[{extras[0]}]'"
         )
-    claimed = [each for each in fitting if stamp.claimed(each.runtime, each.version)]
-    if not claimed:
-        stamp.require_claim(fitting[0].runtime, fitting[0].version)
-    return claimed[0]
+    supported = [each for each in fitting if stamp.supports(each.runtime, each.version)]
+    if not supported:
+        stamp.require_supported(fitting[0].runtime, fitting[0].version)
+    return supported[0]
 
 
 def _saved(split: SplitImages, folder: Path) -> Path:

@@ -45,8 +45,8 @@ class Subject(Protocol):
 def find_subject(path: Path, runtime: str | None) -> Subject:
     """Return the checkpoint or artifact at `path`; of a bundle, the artifact to ship.
 
-    Raises FileFormatError for what is neither, or was altered; BackendError or ClaimError for an
-    artifact that no runtime here, or not `runtime`, may open.
+    Raises FileFormatError for what is neither, or was altered; BackendError or
+    UnsupportedRuntimeError for an artifact that no runtime here, or not `runtime`, may open.
     """
     if path.name == MODEL_NAME and is_checkpoint(path.parent):
         path = path.parent

@@ -34,7 +34,7 @@ def examine(
         return count_instructions(there, device, bundle, manifest, artifact, runtime)
 
     def only(artifact: Artifact, runtime: str, version: str) -> bool:
-        right = artifact.status_in(runtime, version) == "right"
+        right = artifact.status_in(runtime, version) == "passed"
         return right and (wanted is None or wanted(artifact, runtime, version))
 
     if not any(only(a, *runtime) for a in manifest.artifacts for runtime in device.runtimes()):

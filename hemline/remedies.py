@@ -1,0 +1,27 @@
+"""What the command line advises for each remedy that an error names.
+
+Library code raises errors with facts; only this table and the command modules know flags and
+commands. A template is filled in with the remedy's facts; paths are quoted for a shell.
+"""
+
+from __future__ import annotations
+
+from hemline.errors import HemlineError
+
+# name: what to do, after "error: <message>; "
+REMEDIES: dict[str, str] = {
+    "export": "run `hemline export` first",
+    "export again": "run `hemline export` again",
+    "admit": "copy it again if it was cut short; admit a file made elsewhere with "
+    "`hemline verify {path} --labels LABELS`",
+}
+
+
+def described(error: HemlineError) -> str:
+    """Return an error's message with what to do now, in one line."""
+    if error.remedy is None:
+        return str(error)
+    import shlex  # here, because few processes ever need it
+
+    facts = {key: shlex.quote(str(value)) for key, value in error.remedy.facts.items()}
+    return f"{error}; {REMEDIES[error.remedy.name].format_map(facts)}"
