@@ -31,7 +31,7 @@ _LONGEST_NAME = 80  # of what a user gave, in a message
 
 
 class Remedy(NamedTuple):
-    """What may help: a name in the REMEDIES table of the command line, and what fills its text in."""
+    """What may help: a name in the command line's REMEDIES table, and facts for its text."""
 
     name: str
     facts: dict[str, object]

@@ -8,8 +8,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from string import Formatter
 
 import pytest
+
+from hemline.remedies import REMEDIES
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("train", "export", "runtime", "bench")
@@ -122,3 +125,15 @@ def test_no_source_names_a_path_of_a_machine() -> None:
         path = ROOT / name
         if path.is_file() and path != Path(__file__).resolve():
             assert f"{os.sep}root{os.sep}" not in path.read_text(), name
+
+
+def test_every_remedy_that_an_error_names_has_a_text_for_its_facts() -> None:
+    used = 0
+    for _, path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "remedy":
+                name, facts = ast.literal_eval(node.args[0]), {k.arg for k in node.keywords}
+                fields = {field for _, field, _, _ in Formatter().parse(REMEDIES[name]) if field}
+                assert fields <= facts, f"{path}: the remedy {name!r} lacks {fields - facts}"
+                used += 1
+    assert used
