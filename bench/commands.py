@@ -191,15 +191,6 @@ def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     click.echo("\n".join(reasons))
 
 
-@click.command(hidden=True)
-@click.option("--check", is_flag=True, help="Change nothing; exit code 3 when it is out of date.")
-def readme(check: bool) -> None:
-    """Write the README's tables from results/ (in a checkout of Hemline)."""
-    from hemline.bench.readme import update
-
-    update(Path.cwd(), check=check)
-
-
 def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -> Any:
     """Choose, write the choice into the manifest, and return it with its reasons."""
     from hemline.bench.report.verdict import explain, recommend

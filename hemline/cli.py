@@ -35,7 +35,6 @@ COMMANDS: dict[str, str] = {
     "compare": "hemline.bench.commands",
     "choose": "hemline.bench.commands",
     "device": "hemline.bench.devices.commands",
-    "readme": "hemline.bench.commands",
 }
 
 

@@ -18,6 +18,9 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
 _MAIN = f"import sys\n\nfrom {_ROOT} import main\n\nsys.exit(main(sys.argv[1:]))\n"
 
+# of the spine: the stages lie in the same folder in an installed Hemline
+_SPINE_FOLDERS = ("contract", "data", "environments", "pictures")
+
 
 def write_runtime_file(path: Path) -> None:
     """Write the runtime as an executable zip of sources to `path`, whole or not at all.
@@ -65,10 +68,9 @@ def _known_modules() -> dict[str, Path]:
     import hemline.runtime
 
     modules: dict[str, Path] = {}
-    # in an installed Hemline the other stages lie in its folder too
     for package, pattern in (
         (hemline, "*.py"),
-        (hemline, "pictures/*.py"),
+        *((hemline, f"{folder}/**/*.py") for folder in _SPINE_FOLDERS),
         (hemline.runtime, "**/*.py"),
     ):
         folder = Path(str(package.__file__)).parent

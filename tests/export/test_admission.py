@@ -48,6 +48,7 @@ from hemline.export.admission.specs import (
 from hemline.export.admission.structure import structure_of
 from hemline.export.admission.trial import Trial, generated_images
 from hemline.export.admission.user_samples import read_evidence
+from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module
 from hemline.runtime.pixels import pixel_table
@@ -616,7 +617,7 @@ def test_a_foreign_file_without_labels_is_refused_with_the_command(cut: Cut) -> 
     path = cut("int8.tflite")
     result = verify(path)
     assert isinstance(result.exception, UnstampedError)
-    assert f"`hemline verify {path} --labels LABELS`" in str(result.exception)
+    assert f"`hemline verify {path} --labels LABELS`" in described(result.exception)
 
 
 def test_options_of_foreign_files_are_for_these_alone(bundle: Path) -> None:

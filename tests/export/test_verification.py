@@ -118,7 +118,7 @@ def test_the_same_file_that_does_not_claim_it_there_is_no_failure(
     assert verdict_in(copy, "dynamic.tflite", "tflite-runtime").status == "failed"
     result = CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "dynamic.tflite in tflite-runtime 2.14.0: wrong, logits differ" in result.stdout
+    assert "dynamic.tflite in tflite-runtime 2.14.0: failed, logits differ" in result.stdout
     assert "FAILED" in result.stdout
 
 

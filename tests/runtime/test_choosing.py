@@ -82,7 +82,7 @@ def test_a_runtime_that_cannot_open_the_recommended_one_gets_another(
 def test_nothing_proven_is_told_with_what_to_do(copy: Path, change: Change) -> None:
     change({}, recommended=None)
     with pytest.raises(
-        UnsupportedRuntimeError, match=r"no artifact of .* was proven right in litert .*verify"
+        UnsupportedRuntimeError, match=r"no artifact of .* passed in litert .*verify"
     ):
         pick_artifact(copy, "litert")
 
@@ -183,7 +183,7 @@ def test_selftest_of_a_bundle_passes_over_other_formats(
     assert main(["selftest", str(copy), "--runtime", "onnxruntime"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("skipped" in line for line in lines) == len(list(copy.glob("*.tflite")))
-    assert sum(": right" in line for line in lines) == len(list(copy.glob("*.onnx")))
+    assert sum(": passed" in line for line in lines) == len(list(copy.glob("*.onnx")))
 
 
 def test_selftest_of_a_bundle_passes_over_what_has_no_runtime_here(

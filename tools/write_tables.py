@@ -1,8 +1,12 @@
-"""Write the tables of README.md and docs/ from the committed measurements in results/."""
+"""Write the tables of README.md and docs/ from the committed measurements in results/.
+
+python tools/write_tables.py [--check]
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from hemline.contract.budget import Budget
 from hemline.contract.manifest import Verdict
 from hemline.contract.record import read_records
 from hemline.contract.schema import from_document, load
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, HemlineError, UsageError
 from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.tables import as_markdown
@@ -38,7 +42,7 @@ def update(root: Path, *, check: bool) -> None:
         before = read_bytes(page).decode()
         after = _MARK.sub(lambda found: found[1] + render(root, found[2]) + found[3], before)
         if check and after != before:
-            raise GateError(f"{page.name} differs from results/: run `hemline readme`")
+            raise GateError(f"{page.name} differs from results/: run `make tables`")
         if after != before:
             write_bytes(page, after.encode())
 
@@ -161,3 +165,17 @@ def _verdicts(root: Path) -> str:
 def _instructions(root: Path) -> str:
     records = read_records(root / "results" / "hem-50k" / "instructions.jsonl")
     return f"{as_markdown(instruction_table(records))}\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the tables of this checkout, or only check them with --check."""
+    try:
+        update(Path(__file__).resolve().parents[1], check="--check" in arguments)
+    except HemlineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
