@@ -9,7 +9,7 @@ product-photo: the conversion by which Fashion-MNIST was made (arXiv 1708.07747,
 edges whose colour is close to the corners' are trimmed; the long side is fitted to the model; a
 Gaussian of radius and deviation 1 sharpens; background is laid round the short side; a picture on
 a light background is negated; gray is made. Three things differ from the paper, each measured on
-photographs made of validation images (docs/runtime.md): pixels are averaged, not skipped, because
+photographs made of validation images (docs/on-device.md): pixels are averaged, not skipped, because
 a camera's picture is much larger than the paper's thumbnails; what is background is judged on a
 small copy, in which a camera's noise has been averaged away; and the background becomes quite
 black, as it is in the data set, where gray paper would stay gray.

@@ -293,5 +293,5 @@ def fields_table() -> str:
 
 
 def test_the_table_of_the_page_is_that_of_the_code() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
     assert fields_table() in page, f"put this into it:\n{fields_table()}"
