@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare runtime test test-slow test-devices lint lock performance results tables dist clean distclean
+.PHONY: help setup export compare runtime test test-slow test-devices lint lock performance results tables docs dist clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -94,6 +94,10 @@ results: $(READY) ## measure this machine and write results/ and the README's ta
 
 tables: $(READY) ## write the tables of README.md and docs/ from results/
 	@$(BIN)/python tools/write_tables.py
+
+docs: $(READY) ## build the pages as a searchable site in site/
+	@$(BIN)/mkdocs build --quiet
+	@echo 'open site/index.html'
 
 # The wheel is made from the sdist, so that it also proves the sdist complete.
 dist: $(READY) ## build sdist and wheel, try the wheel in an empty environment

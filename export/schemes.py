@@ -6,9 +6,9 @@ from hemline.contract.specs import SupportedRuntime
 from hemline.errors import UnknownNameError
 from hemline.export.scheme import Scheme
 
-# The oldest versions from which on every minor version was run and found right, on all test images,
-# with these schemes (docs/runtime-versions.md has the table). litert 1.0 was right too, but 1.1.0 opens no
-# model at all, so support starts behind it; there is no older onnxruntime for Python 3.10.
+# The oldest versions from which every minor version was run on all test images with these schemes
+# and passed (table in docs/runtime-versions.md). litert 1.0 passed too, but 1.1.0 opens no model at
+# all, so support starts after it; there is no older onnxruntime for Python 3.10.
 _LITERT = SupportedRuntime(runtime="litert", minimum="1.1.1")
 _TFLITE_RUNTIME = SupportedRuntime(runtime="tflite-runtime", minimum="2.13.0")
 _ONNXRUNTIME = SupportedRuntime(runtime="onnxruntime", minimum="1.12.0")
