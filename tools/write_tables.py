@@ -57,6 +57,7 @@ def render(root: Path, name: str) -> str:
         "performance": _performance,
         "runtimes": _verdicts,
         "instructions": _instructions,
+        "photographs": _photographs,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
@@ -134,6 +135,25 @@ def _performance(root: Path) -> str:
         host = f"{result['processor']}, {result['cores']} cores"
         hosts.setdefault(host, []).append(result)
     return "\n".join(_performance_of(host, hosts[host]) for host in sorted(hosts))
+
+
+def _photographs(root: Path) -> str:
+    """Return a line for each background that photographs were made on, newest measurement first."""
+    where = "results/performance.jsonl"
+    lines = ["| background | `stretch` | `product-photo` |", "| --- | ---: | ---: |"]
+    newest: dict[str, dict[str, Any]] = {}
+    for line in read_bytes(root / where).splitlines():
+        result = parse_json(line, where=where)
+        if (found := re.match(r"photographs on (.*): more", result["claim"])) is not None:
+            newest[found[1]] = result
+    details = set()
+    for background, result in newest.items():
+        stretch, unconverted = result["detail"].removeprefix("by stretch ").split(", unconverted ")
+        details.add(unconverted)
+        lines.append(f"| {background} | {stretch} | {result['value']:.1f} % |")
+    return (
+        "\n".join(lines) + f"\n\nWithout a photograph in between: {'; '.join(sorted(details))}.\n"
+    )
 
 
 def _performance_of(host: str, results: list[dict[str, Any]]) -> str:
