@@ -135,6 +135,7 @@ def test_the_python_of_a_page_runs(
 
 def test_every_option_in_the_docs_exists() -> None:
     known = {"--help", "--version", "--sch"}  # the last one stands where a shell completes it
+    known |= {"--codec", "--width", "--height", "--framerate", "--flush"}  # of rpicam-vid
     for name in COMMANDS:
         command = cli.get_command(click.Context(cli), name)
         group = command.commands.values() if isinstance(command, click.Group) else [command]
