@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare runtime test test-slow test-devices lint lock performance results tables docs dist clean distclean
+.PHONY: help setup export compare runtime test test-slow test-devices lint lock performance results tables docs dist release clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -101,13 +101,19 @@ docs: $(READY) ## build the pages as a searchable site in site/
 
 # The wheel is made from the sdist, so that it also proves the sdist complete.
 dist: $(READY) ## build sdist and wheel, try the wheel in an empty environment
-	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick)
-	@rm -rf build dist
+	@test -f $(BUNDLE)/manifest.json || $(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick)
+	@rm -f dist/hemline-*.tar.gz dist/hemline-*.whl
 	@mkdir -p build dist
 	@$(BIN)/python -c 'from setuptools.build_meta import build_sdist; build_sdist("dist")' > build/sdist.log
 	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist dist/hemline-*.tar.gz
 	@sed -n 's/^\([^ #].*==.*[^ ]\) *\\$$/\1/p' requirements.lock > build/constraints.txt
 	@$(BIN)/python tests/packaging/try_wheel.py dist/hemline-*.whl build/constraints.txt $(BUNDLE)
+
+release: $(READY) ## check and build a release: sdist, wheel, .pyz and SHA256SUMS in dist/
+	@$(BIN)/python tools/release.py check
+	@rm -rf dist
+	@$(MAKE) --no-print-directory dist runtime
+	@$(BIN)/python tools/release.py sums dist
 
 clean: ## remove what was made: artifacts, build folders, caches of tools
 	@rm -rf artifacts build dist $(TYPES) .pytest_cache .mypy_cache .ruff_cache *.egg-info

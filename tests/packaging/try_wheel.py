@@ -68,15 +68,15 @@ def classify(bundle: Path) -> None:
 
 
 def require_every_file(wheel: Path) -> None:
-    """Hold the wheel against the folders: nothing missing, nothing left over from another build."""
+    """Require each file of the product's folders in the wheel, and nothing of another build."""
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    folders = {"hemline": "hemline", **{stage: f"hemline/{stage}" for stage in STAGES}}
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "hemline", *STAGES]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     wanted = {
-        f"{target}/{path.relative_to(ROOT / folder)}"
-        for folder, target in folders.items()
-        for pattern in ("*.py", "py.typed", "zoo/*/*")
-        for path in (ROOT / folder).glob(pattern)
+        name if name.startswith("hemline/") else f"hemline/{name}"
+        for name in names.splitlines()
+        if (ROOT / name).is_file()
     }
     require(packed == wanted, f"{wheel} and the folders differ in {sorted(packed ^ wanted)}")
 
