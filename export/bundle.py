@@ -24,7 +24,6 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, NewerSchemaError
 from hemline.export.quantization.calibration import Calibration, calibration_images
 from hemline.export.scheme import Scheme
-from hemline.export.tolerance import tolerance_of
 from hemline.export.trained_data import require_trained_on
 from hemline.provenance import utc_now, versions
 from hemline.silence import silenced
@@ -161,7 +160,7 @@ class _Maker:
         pixels = self._calibration.images if scheme.calibrated else None
         with silenced():
             converted = convert(source, pixels)
-        bound = tolerance_of(scheme.name, _weighted_layers(self._model))
+        tolerance, layers = scheme.tolerance, _weighted_layers(self._model)
         logits = evaluation_set.load_split(self._request.bundle, "validation", evaluation).logits
         written = Stamp(
             name=scheme.file_name,
@@ -174,7 +173,7 @@ class _Maker:
             supported_runtimes=scheme.supported_runtimes,
             temperature=self._card.temperature,
             unknown_threshold=self._card.unknown_threshold,
-            tolerance=bound.bound(float(np.abs(logits).max())),
+            tolerance=tolerance.bound(float(np.abs(logits).max()), layers),
             test_vectors=self._card.test_vectors,
             parent_sha256=self._card.checkpoint_sha256,
             calibration_sha256=self._calibration.sha256 if scheme.calibrated else None,
@@ -190,7 +189,7 @@ class _Maker:
         file = read_stamped(path)  # ensures that what was written is what the loader accepts
         if self._request.embedding:
             with silenced():
-                self._embedding_check.require(file, share=bound.share)
+                self._embedding_check.require(file, share=tolerance.share_of(layers))
         return Artifact(
             name=scheme.file_name,
             scheme=scheme.name,
@@ -202,7 +201,7 @@ class _Maker:
             calibration_sha256=written.calibration_sha256,
             recipe_sha256=_recipe(scheme, self._request, self._card, self._calibration),
             tolerance=written.tolerance,
-            minimum_agreement=bound.agreement,
+            minimum_agreement=tolerance.agreement,
             verdicts=(),
             embedding=written.embedding,
         )
@@ -264,7 +263,7 @@ def _recipe(scheme: Scheme, request: ExportRequest, card: Card, calibration: Cal
     if converter is None or converter.origin is None:
         raise HemlineError(f"scheme {scheme.name} has no converter {scheme.converter}: report this")
     made_by = {path for name in _SOURCES for path in (here / name).glob("*.py")}
-    made_by |= {here / "tolerance.py", Path(converter.origin), Path(stamp.__file__)}
+    made_by |= {Path(converter.origin), Path(stamp.__file__)}
     return files.fingerprint(
         {
             "scheme": schema.to_document(scheme),

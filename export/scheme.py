@@ -1,10 +1,37 @@
-"""One way to write a model down, and the runtimes that its files support."""
+"""One way to write a model down, how exact its files are, and the runtimes that they support."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hemline.contract.specs import Format, SupportedRuntime
+
+_LARGEST_SHARE = 0.5  # of the largest |logit|: a file that is off by more is broken in any case
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """How far the logits of a file may lie from its reference's.
+
+    share: largest difference of a logit, as a share of the largest |logit|, for one layer.
+    growth: power of the number of layers with weights that the share grows with (0: not at all).
+    agreement: least share of images with the reference's label, 0 … 1.
+    least: difference that is accepted in any case, where all logits are small.
+    """
+
+    share: float
+    growth: float = 0.0
+    agreement: float
+    least: float = 0.0
+
+    def share_of(self, weighted_layers: int) -> float:
+        """Return the share for a model with so many layers with weights."""
+        return min(self.share * math.pow(max(1, weighted_layers), self.growth), _LARGEST_SHARE)
+
+    def bound(self, largest_logit: float, weighted_layers: int) -> float:
+        """Return the largest difference of a logit, by the largest |logit| of the reference."""
+        return max(self.share_of(weighted_layers) * largest_logit, self.least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +43,8 @@ class Scheme:
     summary: one line for help and tables.
     converter: "module:function" that makes the file.
     calibrated: whether it needs calibration images.
-    supported_runtimes: runtimes in which its files must be right.
+    tolerance: how far its logits may lie from the source model's.
+    supported_runtimes: runtimes in which its files must pass verification.
     """
 
     name: str
@@ -24,6 +52,7 @@ class Scheme:
     summary: str
     converter: str
     calibrated: bool
+    tolerance: Tolerance
     supported_runtimes: tuple[SupportedRuntime, ...]
 
     @property

@@ -1,10 +1,12 @@
-"""The schemes: every way to write a model down, and the runtimes in which each must be right."""
+"""The schemes: every way to write a model down, with its tolerance and its supported runtimes."""
 
 from __future__ import annotations
 
+import math
+
 from hemline.contract.specs import SupportedRuntime
 from hemline.errors import UnknownNameError
-from hemline.export.scheme import Scheme
+from hemline.export.scheme import Scheme, Tolerance
 
 # The oldest versions from which every minor version was run on all test images with these schemes
 # and passed (table in docs/runtime-versions.md). litert 1.0 passed too, but 1.1.0 opens no model at
@@ -12,6 +14,34 @@ from hemline.export.scheme import Scheme
 _LITERT = SupportedRuntime(runtime="litert", minimum="1.1.1")
 _TFLITE_RUNTIME = SupportedRuntime(runtime="tflite-runtime", minimum="2.13.0")
 _ONNXRUNTIME = SupportedRuntime(runtime="onnxruntime", minimum="1.12.0")
+
+# Every tolerance is a share of the largest |logit| R of the reference, because rounding errors
+# scale with the values. L is the number of layers with weights.
+
+# A sum of K products in float32 is off by about √K · 2⁻²⁴ of the sum of magnitudes (Higham,
+# Accuracy and Stability of Numerical Algorithms, §2.8: rounding errors grow like √K). With K ≤ 600
+# and L ≤ 20 that is 20 · √600 · 2⁻²⁴ = 3e-5 of R; times 4 for cancellation in the last layer:
+# 1.2e-4.
+FLOAT32 = Tolerance(share=1.2e-4, agreement=0.999)
+
+# Weights are rounded to 11 significant bits: each by at most 2⁻¹¹. A layer whose weights are off by
+# that share is off by at most the same share of the sum of magnitudes; over L layers L · 2⁻¹¹.
+FLOAT16 = Tolerance(share=2**-11, growth=1, agreement=0.995)
+
+# Per tensor, uniform rounding to 255 steps of a range of about 8 standard deviations has a relative
+# error of 8 ÷ (255 · √12) = 0.9 % rms. Weights and activations of L layers add up like random
+# numbers: 0.9 % · √(2L) of the logits' rms; the largest of 10⁵ normal values is 4.4 of them. For
+# L = 8 that is 16 % of R.
+EIGHT_BIT_ROUNDING = 4.4 * 8 / (255 * math.sqrt(12)) * math.sqrt(2)
+
+# On top, images whose activations leave the calibrated range are clipped: twice the random part.
+# Labels change where two logits lie within the error; a well-trained model decides nearly all
+# images by more, and under 90 % the file answers another question than the model. Where a barely
+# trained model's logits are small, R says little of the values that cancelled in them: an error of
+# 0.25 always counts as rounding, as it moves a probability by 0.125 at most (an error e of the
+# logits moves a probability by e ÷ 2 at most: the slope of a softmax is ¼ at most for each of two
+# logits).
+EIGHT_BIT = Tolerance(share=2 * EIGHT_BIT_ROUNDING, growth=0.5, agreement=0.90, least=0.25)
 
 _TFLITE = "hemline.export.writers.tflite"
 _ONNX = "hemline.export.writers.onnx"
@@ -26,6 +56,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float32 weights and activations",
             converter=f"{_TFLITE}:convert_fp32",
             calibrated=False,
+            tolerance=FLOAT32,
             supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
@@ -34,6 +65,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float16 weights, float32 activations",
             converter=f"{_TFLITE}:convert_fp16",
             calibrated=False,
+            tolerance=FLOAT16,
             supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
@@ -42,6 +74,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="int8 weights, float32 activations",
             converter=f"{_TFLITE}:convert_dynamic",
             calibrated=False,
+            tolerance=EIGHT_BIT,
             supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
@@ -50,6 +83,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="int8 weights per channel, int8 activations, int8 in and out",
             converter=f"{_TFLITE}:convert_int8",
             calibrated=True,
+            tolerance=EIGHT_BIT,
             supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
         ),
         Scheme(
@@ -58,6 +92,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="float32 weights and activations",
             converter=f"{_ONNX}:convert_fp32",
             calibrated=False,
+            tolerance=FLOAT32,
             supported_runtimes=(_ONNXRUNTIME,),
         ),
         Scheme(
@@ -66,6 +101,7 @@ SCHEMES: dict[str, Scheme] = {
             summary="7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
             converter=f"{_ONNX}:convert_int8",
             calibrated=True,
+            tolerance=EIGHT_BIT,
             supported_runtimes=(_ONNXRUNTIME,),
         ),
     )

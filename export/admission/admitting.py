@@ -34,11 +34,11 @@ from hemline.export.admission.trial import (
     Pixels,
     Subject,
     Trial,
+    between_runtimes,
     generated_images,
     try_in_all,
 )
 from hemline.export.admission.user_samples import Evidence, read_evidence
-from hemline.export.tolerance import share_between_runtimes
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
 from hemline.version import VERSION
@@ -102,7 +102,7 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     """
     path, content = request.path, files.read_bytes(request.path)
     structure = structure_of(path, content)
-    share = share_between_runtimes(structure.weighted_layers, eight_bit=structure.eight_bit)
+    share = between_runtimes(structure.eight_bit).share_of(structure.weighted_layers)
     output = _output_path(request, structure)
     with tempfile.TemporaryDirectory(prefix="hemline-") as name:
         model, opened = open_in_all(Path(name), path, structure, say)
@@ -229,7 +229,7 @@ def _with_outcome(
 
 
 def _tolerance(share: float, stamp: Stamp, trial: Trial) -> float:
-    """Return how far answers may lie from the first runtime's, see tolerance.py."""
+    """Return how far answers may lie from the first runtime's (trial.py)."""
     probabilities = stamp.output.gives == "probabilities"
     largest = 1.0 if probabilities else float(np.abs(trial.answers).max())
     step = 0.0 if stamp.output.dtype == "float32" else stamp.output.scale

@@ -1,14 +1,14 @@
 """Run a model that nobody vouches for in its runtimes, and hold their answers against each other.
 
 Every run is a job in a confined process. The same file runs in all of them, so only the kernels
-differ; how far their answers may lie apart is in tolerance.py.
+differ, and how far their answers may lie apart is derived below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from hemline.contract.job import Job, JobCell
 from hemline.errors import FileFormatError, GateError, JobError
 from hemline.export.admission.confined import COMMAND, Description, in_one_line
+from hemline.export.scheme import Tolerance
+from hemline.export.schemes import EIGHT_BIT, EIGHT_BIT_ROUNDING, FLOAT32
 from hemline.runtime.backends import Backend
 from hemline.runtime.process import JobProcess
 
@@ -27,6 +29,20 @@ TRIAL_SECONDS = 120.0  # for 16 images; what takes longer is no model for a smal
 _ALL_SECONDS = 3600.0  # for the images of the user, however many
 _BATCH = 8
 NO_NOISE = 12  # of the generated images, the first ones: they pack well
+
+# Two runtimes with the same file, as a share of the largest |output|. In float each may be off by
+# fp32's share. In 8 bit the weights are the same; a kernel may round each activation to the other
+# of two neighbouring steps: at worst one rounding of its own in each runtime. Where a model gives
+# probabilities the largest value counts as 1. An error e of the logits moves a probability by e ÷ 2
+# at most, so the share admits logits twice as far apart where the answer is open: less than for
+# logits themselves as soon as these are larger than 2.
+_FLOAT = replace(FLOAT32, share=2 * FLOAT32.share)
+_EIGHT_BIT = replace(EIGHT_BIT, share=EIGHT_BIT_ROUNDING, least=0.0)
+
+
+def between_runtimes(eight_bit: bool) -> Tolerance:
+    """Return how far the outputs of two runtimes with one file may lie apart."""
+    return _EIGHT_BIT if eight_bit else _FLOAT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +87,7 @@ class Subject:
     generated: path of the generated images.
     given: path of the user's images, or None.
     arrays: folder for the answers.
-    share: how far answers may lie apart, as a share of the largest (tolerance.py).
+    share: how far answers may lie apart, as a share of the largest.
     """
 
     artifact: Path

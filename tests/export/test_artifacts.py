@@ -21,8 +21,8 @@ from hemline.export import judging
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.judging import judge
 from hemline.export.quantization.calibration import calibration_images, training_indices
-from hemline.export.schemes import SCHEMES, find_schemes
-from hemline.export.tolerance import tolerance_of
+from hemline.export.scheme import Scheme
+from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
 from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.train.checkpoint import read_card
@@ -239,9 +239,21 @@ def test_a_scheme_name_means_every_format() -> None:
 
 
 def test_tolerances_grow_with_depth_and_coarseness() -> None:
-    fp32, fp16, int8 = (tolerance_of(name, 6).share for name in ("fp32", "fp16", "int8"))
+    fp32, fp16, int8 = (each.share_of(6) for each in (FLOAT32, FLOAT16, EIGHT_BIT))
     assert fp32 < fp16 < int8 <= 0.5
-    assert tolerance_of("int8", 3).share < tolerance_of("int8", 8).share
+    assert EIGHT_BIT.share_of(3) < EIGHT_BIT.share_of(8)
+    # 2 · 4.4 · 8 ÷ (255 · √12) · √(2 · 8): the figure in the derivation beside the value, twice
+    assert EIGHT_BIT.share_of(8) == pytest.approx(2 * 0.1594, rel=1e-3)
+
+
+def test_a_scheme_without_a_tolerance_cannot_be_made() -> None:
+    fields = {
+        field.name: getattr(SCHEMES["int8.onnx"], field.name)
+        for field in dataclasses.fields(Scheme)
+        if field.name != "tolerance"
+    }
+    with pytest.raises(TypeError, match="tolerance"):
+        Scheme(**fields)
 
 
 def test_a_manifest_survives_the_disk(bundle: Path, manifest: Manifest, tmp_path: Path) -> None:
@@ -251,7 +263,6 @@ def test_a_manifest_survives_the_disk(bundle: Path, manifest: Manifest, tmp_path
 
 def test_small_logits_do_not_make_the_8_bit_bound_smaller_than_harmless() -> None:
     """A net that has hardly learned has logits of 0.5 that terms of several cancelled to."""
-    int8, fp32 = tolerance_of("int8", 2), tolerance_of("fp32", 2)
-    assert int8.bound(0.5) == 0.25
-    assert int8.bound(20.0) == int8.share * 20.0 > 1
-    assert fp32.bound(0.5) == fp32.share * 0.5
+    assert EIGHT_BIT.bound(0.5, 2) == 0.25
+    assert EIGHT_BIT.bound(20.0, 2) == EIGHT_BIT.share_of(2) * 20.0 > 1
+    assert FLOAT32.bound(0.5, 2) == FLOAT32.share * 0.5

@@ -21,9 +21,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
 from hemline.contract.specs import SupportedRuntime  # noqa: E402
 from hemline.contract.stamp import read_stamped, stamp_tflite  # noqa: E402
 from hemline.errors import UnsupportedRuntimeError  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.export.schemes import EIGHT_BIT  # noqa: E402
 from hemline.export.sources.folding import fold_rescaling  # noqa: E402
 from hemline.export.sources.keras import ModelSource  # noqa: E402
-from hemline.export.tolerance import tolerance_of  # noqa: E402
 from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.export.writers.converted import with_extremes  # noqa: E402
@@ -141,7 +141,7 @@ def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...])
     interpreter.invoke()
     scale, zero_point = given["quantization"]
     steps = interpreter.get_tensor(given["index"]).astype(np.float32) - zero_point
-    share = tolerance_of("int8", 2).share
+    share = EIGHT_BIT.share_of(2)
     for each in (found, scale * steps):
         assert np.abs(each - expected).max() <= share * np.abs(expected).max()
 

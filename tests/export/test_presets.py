@@ -11,8 +11,7 @@ from onnxruntime import InferenceSession
 
 from hemline.data.datasets import Images
 from hemline.export.bundle import ExportRequest, export_bundle
-from hemline.export.schemes import SCHEMES
-from hemline.export.tolerance import tolerance_of
+from hemline.export.schemes import EIGHT_BIT, SCHEMES
 from hemline.export.verification import verify_bundle
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.train.nets.models import MODELS
@@ -115,5 +114,5 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
         read = [name for name in node.input if name in dequantized]
         assert len(set(read)) == len(read), "ONNX Runtime 1.12 breaks down there"
     (found,) = InferenceSession(file.content).run(None, {"image": images})
-    bound = tolerance_of("int8", 2).share * np.abs(expected).max()
+    bound = EIGHT_BIT.share_of(2) * np.abs(expected).max()
     assert np.abs(found - expected).max() <= bound

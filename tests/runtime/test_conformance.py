@@ -432,7 +432,7 @@ def test_the_embedding_is_the_keras_models(
     validation = load_split(bundle, "validation", manifest.evaluation_sha256)
     share = manifest.artifact(name).tolerance / np.abs(validation.logits).max()
     assert np.abs(found - keras_embeddings).max() <= share * np.abs(keras_embeddings).max()
-    # export/tolerance.py: the largest difference is 4.4 of the rms error ε that it bounds, and a
+    # export/schemes.py: the largest difference is 4.4 of the rms error ε that it bounds, and a
     # vector that is off by ε of its length has a cosine of 1 − ε² ÷ 2 with the right one
     least = 1 - (share / 4.4) ** 2 / 2
     assert cosines(found, keras_embeddings).mean() >= least
