@@ -10,6 +10,8 @@ READY  := $(VENV)/.hemline-ready
 TYPES  := .types
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHELL  := /bin/sh
+# a worker for each core and 3 GB; the tests of a file share what they make, so they stay together
+WORKERS := -n auto --dist loadfile
 
 # The lock was made for Python 3.11 to 3.13; tflite-runtime has no build after 3.11, so that is first.
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
@@ -55,11 +57,13 @@ runtime: $(READY) ## build dist/hemline-runtime.pyz, the one file for a device
 	@$(BIN)/python -I dist/hemline-runtime.pyz info
 	@wc -c dist/hemline-runtime.pyz
 
-test: $(READY) lint ## run the checks and the quick tests
-	@$(BIN)/pytest -q
+test: $(READY) ## run the checks and the quick tests
+	@$(MAKE) --no-print-directory lint & lint=$$!; \
+	$(BIN)/pytest -q $(WORKERS); tests=$$?; \
+	wait $$lint || { echo 'error: make lint failed' >&2; exit 1; }; exit $$tests
 
 test-slow: $(READY) ## run the tests that need minutes
-	@$(BIN)/pytest -q -m slow
+	@$(BIN)/pytest -q -m slow $(WORKERS)
 
 # HEMLINE_REQUIRE=ssh,pi4 makes a part that is missing a failure instead of a skip.
 test-devices: $(READY) ## run the tests on stand-ins for devices (ssh, emulated, GPU, tflm)

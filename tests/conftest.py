@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
+from made_once import made_once
 
 from hemline.contract.card import Card
 from hemline.contract.manifest import Manifest
@@ -22,6 +25,22 @@ TRAIN, TEST = 800, 200
 # a test that fails because the machine was busy for a moment tells nothing
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+# what one worker needs that trains a network in TensorFlow
+WORKER_BYTES = 3 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Let the children of the tests be interrupted, though a shell's & makes all ignore that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what `-n auto` starts: a worker for each core, as far as the memory goes."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
 
 
 def idx_bytes(array: Pixels) -> bytes:
@@ -101,27 +120,33 @@ def train_checkpoint(images: Images) -> Callable[..., Card]:
 
 @pytest.fixture(scope="session")
 def checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, train_checkpoint: Callable[..., Card]
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    train_checkpoint: Callable[..., Card],
 ) -> Path:
     """Return the folder of a checkpoint that knows the small data set."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    train_checkpoint(folder, epochs=8)
-    return folder
+
+    def make(folder: Path) -> None:
+        train_checkpoint(folder, epochs=8)
+
+    return made_once(pytestconfig, "checkpoint", make, tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: Images) -> Path:
+def bundle(
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint: Path,
+    images: Images,
+) -> Path:
     """Return a verified bundle of every scheme; tests that change it must copy it."""
-    from hemline.export.bundle import ExportRequest, export_bundle
-    from hemline.export.schemes import SCHEMES
-    from hemline.export.verification import verify_bundle
 
-    folder = tmp_path_factory.mktemp("bundle")
-    request = ExportRequest(
-        checkpoint=checkpoint, bundle=folder, schemes=tuple(SCHEMES.values()), calibration_count=100
-    )
-    verify_bundle(folder, export_bundle(request, images))
-    return folder
+    def make(folder: Path) -> None:
+        from hemline.export.verification import verify_bundle
+
+        verify_bundle(folder, export_every_scheme(checkpoint, folder, images))
+
+    return made_once(pytestconfig, "bundle", make, tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="session")
@@ -134,22 +159,34 @@ def manifest(bundle: Path) -> Manifest:
 
 @pytest.fixture(scope="session")
 def embedding_bundle(
-    tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, images: Images
+    pytestconfig: pytest.Config,
+    tmp_path_factory: pytest.TempPathFactory,
+    checkpoint: Path,
+    images: Images,
 ) -> Path:
     """Return a bundle of every scheme, exported with embedding; not verified."""
+
+    def make(folder: Path) -> None:
+        export_every_scheme(checkpoint, folder, images, embedding=True)
+
+    return made_once(pytestconfig, "embedding", make, tmp_path_factory.mktemp("embedding"))
+
+
+def export_every_scheme(
+    checkpoint: Path, folder: Path, images: Images, *, embedding: bool = False
+) -> Manifest:
+    """Export the small checkpoint in every scheme into a folder."""
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.schemes import SCHEMES
 
-    folder = tmp_path_factory.mktemp("embedding")
     request = ExportRequest(
         checkpoint=checkpoint,
         bundle=folder,
         schemes=tuple(SCHEMES.values()),
         calibration_count=100,
-        embedding=True,
+        embedding=embedding,
     )
-    export_bundle(request, images)
-    return folder
+    return export_bundle(request, images)
 
 
 @pytest.fixture(autouse=True)
