@@ -274,7 +274,7 @@ def _records(bundle: Path, manifest: Manifest) -> list[Record]:
 def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool:
     """Tell whether every cell of a plan has a latency on this device, in its runtime's version."""
     from hemline.bench.measuring.rounds import cells_of, key_of
-    from hemline.runtime.host import host_facts
+    from hemline.host import host_facts
 
     here = host_facts().processor  # a bundle that was moved here is measured anew
     have = {

@@ -18,8 +18,8 @@ from hemline.contract.manifest import Artifact, Manifest, Status, Verdict
 from hemline.contract.record import Accuracy, Cell, Conditions, Record
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, JobError
+from hemline.host import host_facts
 from hemline.provenance import commit
-from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool, JobProcess
 
 # A cell without fast kernels would take minutes for all images: it is judged on the first ones of

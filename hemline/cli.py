@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import warnings
+from typing import NamedTuple
 
 import click
 
@@ -15,26 +16,71 @@ from hemline.files import reason_of
 from hemline.remedies import described
 from hemline.version import VERSION
 
-# name: module that defines it. No module here imports TensorFlow or a backend at its top.
-COMMANDS: dict[str, str] = {
-    "data": "hemline.data.commands",
-    "train": "hemline.train.commands",
-    "recipe": "hemline.train.commands",
-    "tune": "hemline.train.tuning.commands",
-    "baseline": "hemline.train.baselines.commands",
-    "evaluate": "hemline.train.evaluating.commands",
-    "compare-datasets": "hemline.train.comparison.commands",
-    "export": "hemline.export.commands",
-    "verify": "hemline.export.commands",
-    "runtimes": "hemline.environments.commands",
-    "inspect": "hemline.runtime.commands",
-    "classify": "hemline.runtime.commands",
-    "selftest": "hemline.runtime.commands",
-    "bench": "hemline.bench.commands",
-    "table": "hemline.bench.commands",
-    "compare": "hemline.bench.commands",
-    "choose": "hemline.bench.commands",
-    "device": "hemline.bench.devices.commands",
+
+class Command(NamedTuple):
+    """Where a command is defined, and its line in the list of commands."""
+
+    module: str
+    summary: str
+
+
+# No module here imports TensorFlow or a backend at its top; the list of commands imports none.
+COMMANDS: dict[str, Command] = {
+    "data": Command("hemline.data.commands", "Fetch, check and show data sets."),
+    "train": Command("hemline.train.commands", "Train a model and write its checkpoint."),
+    "recipe": Command(
+        "hemline.train.commands", "Print a recipe as a TOML file, to change it and to train by it."
+    ),
+    "tune": Command(
+        "hemline.train.tuning.commands",
+        "Search for a better recipe of a model, by what validation images say.",
+    ),
+    "baseline": Command(
+        "hemline.train.baselines.commands",
+        "Train baseline classifiers of scikit-learn: NAME… or all; without a name, list them.",
+    ),
+    "evaluate": Command(
+        "hemline.train.evaluating.commands",
+        "Tell how well checkpoints or artifacts answer: accuracy, classes, confusion, calibration.",
+    ),
+    "compare-datasets": Command(
+        "hemline.train.comparison.commands",
+        "Train a model alike on MNIST and Fashion-MNIST and show how much harder the one is.",
+    ),
+    "export": Command(
+        "hemline.export.commands",
+        "Export a checkpoint in every scheme and verify each file in every runtime.",
+    ),
+    "verify": Command(
+        "hemline.export.commands",
+        "Verify a bundle or a file in every installed runtime; exit code 3 when one is wrong.",
+    ),
+    "runtimes": Command(
+        "hemline.environments.commands",
+        "Add, list and remove runtimes in other versions, here or for devices.",
+    ),
+    "inspect": Command(
+        "hemline.runtime.commands", "Show this machine, its runtimes, or an artifact."
+    ),
+    "classify": Command("hemline.runtime.commands", "Classify image files, a stream or a folder."),
+    "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),
+    "bench": Command(
+        "hemline.bench.commands",
+        "Measure latency and memory of a bundle's artifacts, in interleaved rounds.",
+    ),
+    "table": Command(
+        "hemline.bench.commands",
+        "Print one row for each artifact: size, accuracy, agreement, latency per runtime.",
+    ),
+    "compare": Command(
+        "hemline.bench.commands",
+        "Measure, then show accuracy against latency: table, JSON lines, picture and verdict.",
+    ),
+    "choose": Command(
+        "hemline.bench.commands",
+        "Choose the artifact to ship within a budget; exit code 3 when none fits.",
+    ),
+    "device": Command("hemline.bench.devices.commands", "Give boards names, list and check them."),
 }
 
 
@@ -52,9 +98,15 @@ class LazyGroup(click.Group):
             if ctx.resilient_parsing:
                 return None  # a shell completes a line with a mistake in it: nothing to say there
             raise click.UsageError(str(UnknownNameError("command", cmd_name, COMMANDS)), ctx)
-        module = importlib.import_module(COMMANDS[cmd_name])
+        module = importlib.import_module(COMMANDS[cmd_name].module)
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.summary) for name, row in COMMANDS.items()])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

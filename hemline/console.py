@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from hemline.data.class_names import parse_labels
-from hemline.data.custom.reading import ReadOptions
+from hemline.data.custom.reading import Reading
 from hemline.data.fetch import FetchOptions
 from hemline.errors import HemlineError, UsageError
 
@@ -70,30 +70,30 @@ _DATA_OPTIONS = (
         type=click.Path(path_type=Path, exists=True),
         envvar="HEMLINE_DATA",
         show_envvar=True,
-        help="Your images: a folder with a folder for each class, or an .npz with x and y; or "
+        help="Your own images: a folder with a folder for each class, or an .npz with x and y; or "
         "a folder with the four IDX files. Nothing is downloaded then.",
     ),
     click.option(
         "--image-size",
         metavar="HxW",
         callback=_image_size,
-        help="Resize your images (default: the size that all have).",
+        help="Bring your own images to this size (default: the one that all have).",
     ),
     click.option(
         "--channels",
         type=click.Choice(["1", "3"]),
-        help="Convert your images to gray (1) or colour (3) (default: gray if all are).",
+        help="Make your own images gray (1) or colour (3) (default: gray if all are).",
     ),
     click.option(
         "--labels",
-        help="Class names of your .npz: a file with one name a line, or a,b,…",
+        help="Names of the classes of your .npz: a file with one a line, or a,b,…",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
 )
 
 
 def data_option(command: F) -> F:
-    """Add --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`."""
+    """Add --data (HEMLINE_DATA), and how own images are read, given as `data: FetchOptions`."""
 
     @functools.wraps(command)
     def with_data(
@@ -105,7 +105,7 @@ def data_option(command: F) -> F:
         skip_broken: bool,
         **others: Any,
     ) -> Any:
-        reading = ReadOptions(
+        reading = Reading(
             size=image_size,
             channels=None if channels is None else int(channels),
             labels=None if labels is None else parse_labels(labels),
@@ -113,10 +113,10 @@ def data_option(command: F) -> F:
             on_progress=ReadingProgress(),
         )
         options = FetchOptions(folder=data, reading=reading)
-        if replace(reading, on_progress=None) != ReadOptions() and options.custom is None:
+        if replace(reading, on_progress=None) != Reading() and options.own is None:
             raise UsageError(
-                "--image-size, --channels, --labels and --skip-broken are for a custom data set: "
-                "name it with --data"
+                "--image-size, --channels, --labels and --skip-broken tell how to read images of "
+                "your own: name them with --data"
             )
         return command(*arguments, data=options, **others)
 
@@ -130,26 +130,84 @@ def fetch_options(data: FetchOptions, *, offline: bool = False) -> FetchOptions:
     return replace(data, offline=offline)
 
 
+class Progress:
+    """Progress on stderr: a bar with the remaining time on a terminal, plain lines elsewhere."""
+
+    def __init__(self, label: str, total: float | None = None) -> None:
+        """`total` is the amount of work; None for a bar without an end."""
+        self._label, self._total = label, total
+        self._bar: Any = None
+        self._task: Any = None
+        self.on_terminal = sys.stderr.isatty() and not quiet()
+
+    def show(self, text: str = "", *, done: float | None = None, line: str | None = None) -> None:
+        """Show `text` and how much is done on a terminal; elsewhere print `line`, if any."""
+        if not self.on_terminal:
+            if line is not None:
+                say(line)
+            return
+        if self._bar is None:
+            self._bar = _bar()
+            # what an earlier run has done tells nothing about the speed of this one
+            begun = max(0, (done or 0) - 1)
+            self._task = self._bar.add_task(
+                self._label, total=self._total, completed=begun, text=""
+            )
+            self._bar.start()
+        self._bar.update(self._task, completed=done, text=text, refresh=True)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays, above the bar."""
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.print(text)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+
+def _bar() -> Any:
+    """Return a bar of rich's that is drawn when it is updated, not by a thread of its own."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[text]}", markup=False),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True, highlight=False, markup=False)
+    return Bar(*columns, console=console, auto_refresh=False, transient=True)
+
+
 class ReadingProgress:
-    """Report how many files have been read: a bar on a terminal, one line elsewhere."""
+    """How many files have been read: a bar on a terminal, one line elsewhere."""
 
     def __init__(self) -> None:
-        self._bar: Any = None
-        self._begun = False
+        self._progress: Progress | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` files have been read."""
-        if not self._begun:
-            self._begun = True
-            if sys.stderr.isatty() and not quiet():
-                self._bar = click.progressbar(length=total, label="reading", file=sys.stderr)
-                self._bar.__enter__()
-            else:
-                say(f"reading {total:,} images")
-        if self._bar is not None:
-            self._bar.update(done - self._bar.pos)
-            if done == total:
-                self._bar.__exit__(None, None, None)
+        line = None
+        if self._progress is None:
+            line, self._progress = f"reading {total:,} images", Progress("reading", total)
+            if (context := click.get_current_context(silent=True)) is not None:
+                context.call_on_close(self._progress.close)  # a broken file ends the reading
+        self._progress.show(f"{done:,} of {total:,}", done=done, line=line)
+        if done == total:
+            self._progress.close()
 
 
 def require_matplotlib() -> None:

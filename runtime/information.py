@@ -13,9 +13,9 @@ from hemline.contract.schema import to_document
 from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import HemlineError
+from hemline.host import host_facts
 from hemline.runtime.backends import BACKENDS, Backend, installed, require_working, version_of
 from hemline.runtime.choosing import pick_artifact
-from hemline.runtime.host import host_facts
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,12 @@ from hemline.errors import (
     UnsupportedRuntimeError,
 )
 from hemline.files import parse_json, reason_of
+from hemline.host import (
+    host_facts,
+    peak_memory_bytes,
+    running_threads,
+    steady_memory_bytes,
+)
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,
@@ -47,12 +53,6 @@ from hemline.runtime.backends import (
     version_of,
 )
 from hemline.runtime.decoder import Decoder
-from hemline.runtime.host import (
-    host_facts,
-    peak_memory_bytes,
-    running_threads,
-    steady_memory_bytes,
-)
 from hemline.runtime.pixels import PixelEncoder
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread

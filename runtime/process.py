@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING
 
+from hemline.child_process import StderrTail, how_it_ended
 from hemline.closing import Closing
 from hemline.contract.job import Job, JobResult
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
-from hemline.runtime.stderr_tail import Complaints
 from hemline.safe_path import module_command
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class JobProcess(Closing):
             )
         except OSError as error:
             raise JobError(f"cannot start the job runner: {error}") from error
-        self._complaints = Complaints(self._child.stderr)
+        self._stderr = StderrTail(self._child.stderr)
         # one job, one answer: a child that says more has to wait
         self._lines: queue.Queue[str] = queue.Queue(maxsize=1)
         pumped = (self._child.stdout, self._lines)
@@ -114,15 +114,8 @@ class JobProcess(Closing):
         except subprocess.TimeoutExpired:  # it answers no more, but does not end either
             self._child.kill()
             code = self._child.wait()
-        how = how_it_ended(code, self._complaints.text())
+        how = how_it_ended(code, self._stderr.text())
         return JobError(f"{job.artifact} in {job.runtime} ended the job runner {how}")
-
-
-def how_it_ended(code: int, errors: str) -> str:
-    """Return the exit code or signal of a child, and the last line of its standard error."""
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    said = [line.strip() for line in errors.splitlines() if line.strip()]
-    return f"({how}): {said[-1]}" if said else f"({how})"
 
 
 class JobPool(Closing):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import click
 
-from hemline.console import data_option, quiet, say
+from hemline.console import Progress, data_option, say
 from hemline.contract.card import Card, Epoch
 from hemline.data.custom.reading import counted
 from hemline.data.datasets import DATASETS, Images
@@ -157,7 +156,7 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
         f"{request.recipe_name}, seed {request.seed}"
     )
-    if images.dataset.is_custom:
+    if images.dataset.is_own:
         say(parts_line(images, recipe))
     from hemline.train.tensorflow import quiet_keras
 
@@ -172,16 +171,19 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
     from hemline.train.training import train as train_model
 
     with contextlib.ExitStack() as stack:
-        printer = stack.enter_context(_EpochPrinter(recipe.epochs))
-        listeners: list[Callable[[Epoch, int], None]] = [printer]
+        progress = stack.enter_context(Progress("training", recipe.epochs))
+        listeners: list[Callable[[Epoch, int], None]] = []
         if tensorboard is not None:
             listeners.append(stack.enter_context(contextlib.closing(EpochLog(tensorboard))))
 
-        def tell(epoch: Epoch, epochs: int) -> None:
+        def on_epoch(epoch: Epoch, epochs: int) -> None:
+            figures = _figures(epoch)
+            line = f"epoch {epoch.epoch:>3}/{epochs}  {figures}  {epoch.seconds:.1f} s"
+            progress.show(figures, done=epoch.epoch, line=line)
             for listener in listeners:
                 listener(epoch, epochs)
 
-        return train_model(request, images, on_epoch=tell)
+        return train_model(request, images, on_epoch=on_epoch)
 
 
 def weights_file(model: ModelRow, choice: str | None) -> Path | None:
@@ -219,37 +221,6 @@ def summary(card: Card, folder: Path) -> str:
 def _kept(card: Card) -> str:
     """Return which epoch's weights a run with early stopping kept."""
     return f" (kept: epoch {card.kept_epoch})" if card.kept_epoch else ""
-
-
-class _EpochPrinter:
-    """A progress bar over epochs on a terminal, a plain line for each epoch elsewhere."""
-
-    def __init__(self, epochs: int) -> None:
-        self._bar: Any = None
-        if sys.stderr.isatty() and not quiet():
-            self._bar = click.progressbar(
-                length=epochs,
-                label="training",
-                file=sys.stderr,
-                item_show_func=lambda epoch: _figures(epoch) if epoch else "",
-            )
-
-    def __call__(self, epoch: Epoch, epochs: int) -> None:
-        if self._bar is None:
-            say(f"epoch {epoch.epoch:>3}/{epochs}  {_figures(epoch)}  {epoch.seconds:.1f} s")
-            return
-        if self._bar.pos == 0 and epoch.epoch > 1:
-            self._bar.update(epoch.epoch - 1)  # a resumed run starts where it stopped
-        self._bar.update(1, epoch)
-
-    def __enter__(self) -> _EpochPrinter:
-        if self._bar is not None:
-            self._bar.__enter__()
-        return self
-
-    def __exit__(self, *problem: Any) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*problem)
 
 
 def _figures(epoch: Epoch) -> str:

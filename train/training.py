@@ -15,8 +15,8 @@ from hemline.contract import schema
 from hemline.contract.card import Card, Epoch, Score
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
+from hemline.host import host_facts
 from hemline.provenance import utc_now, versions
-from hemline.runtime.host import host_facts
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers

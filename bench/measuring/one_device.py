@@ -26,7 +26,7 @@ from hemline.contract.record import (
     read_records,
 )
 from hemline.errors import HemlineError
-from hemline.runtime.host import host_facts
+from hemline.host import host_facts
 
 Say = Callable[[str], None]
 _NOTHING = "nothing is missing"

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from hemline.child_process import how_it_ended
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import BackendError, FileFormatError, HemlineError, JobError
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.runtime.backends import Backend, find_backend, load_module, require_working, version_of
 from hemline.runtime.job import serve_standard_streams
-from hemline.runtime.process import how_it_ended
 from hemline.safe_path import module_command
 
 COMMAND = module_command("hemline.export.admission.confined")

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from hemline.host import host_facts
 from hemline.provenance import commit, utc_now
-from hemline.runtime.host import host_facts
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "performance.jsonl"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline.child_process import StderrTail
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Manifest
@@ -20,7 +21,6 @@ from hemline.errors import JobError
 from hemline.runtime import Classifier, host
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess, local_command
-from hemline.runtime.stderr_tail import Complaints
 
 
 @pytest.fixture
@@ -162,9 +162,9 @@ def test_of_the_complaints_of_a_child_only_the_last_are_kept(job: Job) -> None:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as child:
-        complaints = Complaints(child.stderr)
+        stderr = StderrTail(child.stderr)
         child.wait()
-        kept = complaints.text()
+        kept = stderr.text()
     assert len(kept) == 1 << 16
     assert kept.endswith("x\nso long\n")
 

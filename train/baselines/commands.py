@@ -13,7 +13,7 @@ import click
 from hemline.console import data_option, quiet, say
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError
-from hemline.runtime.host import host_facts
+from hemline.host import host_facts
 from hemline.tables import Table, as_text
 from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, results_table
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
@@ -62,7 +62,7 @@ def baseline(
     as_lines: bool,
     data: FetchOptions,
 ) -> None:
-    """Train classifiers of scikit-learn to compare with: NAME… or all; without a name, list them.
+    """Train baseline classifiers of scikit-learn: NAME… or all; without a name, list them.
 
     A result is kept in the cache, and the next call shows it at once. Baselines cannot be exported.
     """

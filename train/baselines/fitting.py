@@ -26,7 +26,7 @@ from joblib import parallel_config
 from sklearn.exceptions import ConvergenceWarning
 
 from hemline.files import read_json
-from hemline.runtime.host import peak_memory_bytes
+from hemline.host import peak_memory_bytes
 from hemline.train.baselines.estimators import make_estimator
 from hemline.train.baselines.table import find_baseline
 

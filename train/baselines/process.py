@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from hemline.child_process import StderrTail, how_it_ended
 from hemline.data.datasets import Images
 from hemline.data.splits import TrainingData
 from hemline.errors import HemlineError
 from hemline.files import parse_json, write_json
-from hemline.runtime.process import how_it_ended
-from hemline.runtime.stderr_tail import Complaints
 from hemline.safe_path import module_command
 from hemline.train.baselines.table import Baseline
 
@@ -79,13 +78,13 @@ def fit_in_child(
         folder = Path(name)
         write_request(folder, baseline, data, images, seed=seed, threads=threads)
         with _child(folder, threads) as child:
-            complaints = Complaints(child.stderr)
+            stderr = StderrTail(child.stderr)
             for event in _events(child, on_progress):
                 if "error" in event:
                     raise HemlineError(f"{baseline.name} failed: {event['error']}")
                 if "correct" in event:
                     return Fit(**event)
-            how = how_it_ended(child.wait(_STOP_SECONDS), complaints.text())
+            how = how_it_ended(child.wait(_STOP_SECONDS), stderr.text())
     memory = "; signal 9 mostly means too little memory" if "signal 9" in how else ""
     raise HemlineError(f"{baseline.name} ended without a result {how}{memory}")
 

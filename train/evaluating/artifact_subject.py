@@ -27,8 +27,8 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import sha256_of, write_bytes
+from hemline.host import host_facts
 from hemline.runtime.backends import BACKENDS
-from hemline.runtime.host import host_facts
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import find_targets, installed_targets
 from hemline.train.evaluating.images import DataSource, SplitImages, counted

@@ -22,8 +22,8 @@ from typing import IO
 
 from hemline.bench.devices.ssh.address import SshAddress
 from hemline.bench.devices.ssh.connection_failures import failure, last_line
+from hemline.child_process import StderrTail
 from hemline.errors import DeviceError, JobError
-from hemline.runtime.stderr_tail import Complaints
 
 CONNECT_SECONDS = 10  # for TCP and the first greeting, each
 LOGIN_SECONDS = (
@@ -64,7 +64,7 @@ class Connection:
         self.opened = 0  # times; a process of an earlier time is gone
         self._master: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
-        self._complaints: Complaints | None = None
+        self._stderr: StderrTail | None = None
 
     @property
     def alive(self) -> bool:
@@ -83,7 +83,7 @@ class Connection:
             (*self._ssh(), "-oControlMaster=yes", *self.address.words, f"echo {_READY}; cat"),
             start_new_session=True,  # control-C ends it in our order, not at once
         )
-        self._complaints = Complaints(self._master.stderr)
+        self._stderr = StderrTail(self._master.stderr)
         try:
             ready = _says_ready(self._master)
         except BaseException:
@@ -109,14 +109,14 @@ class Connection:
         most_bytes: int,
         timeout_seconds: float | None = None,
     ) -> tuple[int, bytes, str]:
-        """Run a command on the board: its exit code, its output, the last line of its complaints.
+        """Run a command on the board: exit code, output, last line of standard error.
 
         `source` is written to its standard input. Raises DeviceError when the connection is cut or
         the time is over, JobError when it prints more than `most_bytes`.
         """
         child = _start(self.command(words))
         assert child.stdout is not None  # noqa: S101 — Popen was asked for a pipe
-        complaints = Complaints(child.stderr)
+        stderr = StderrTail(child.stderr)
         timer = threading.Timer(timeout_seconds or 1e6, child.kill)
         writer = threading.Thread(target=_write, args=(child.stdin, source), daemon=True)
         try:
@@ -132,7 +132,7 @@ class Connection:
             child.wait()
             writer.join(_END_SECONDS)
             child.stdout.close()
-        said = complaints.text() if code else ""
+        said = stderr.text() if code else ""
         if code < 0 and timeout_seconds is not None:
             raise DeviceError(f"{self.address} did not answer in {timeout_seconds:g} s")
         self.require_alive(code)
@@ -167,13 +167,13 @@ class Connection:
             for left in self._folder.iterdir():
                 left.unlink()
             self._folder.rmdir()
-        self._master = self._complaints = self._folder = None
+        self._master = self._stderr = self._folder = None
 
     def _ssh(self) -> tuple[str, ...]:
         return ("ssh", "-T", *_OPTIONS, f"-oControlPath={self._folder}/socket")
 
     def _said(self) -> str:
-        return "" if self._complaints is None else self._complaints.text()
+        return "" if self._stderr is None else self._stderr.text()
 
 
 def _start(command: Sequence[str], *, start_new_session: bool = False) -> subprocess.Popen[bytes]:

@@ -124,7 +124,7 @@ def facts(runtime: str) -> None:
     sys.path.insert(0, runtime)
     sys.modules["hemline.runtime"] = package
     from hemline.contract.schema import to_document
-    from hemline.runtime.host import host_facts
+    from hemline.host import host_facts
 
     print(json.dumps(to_document(host_facts())))
 

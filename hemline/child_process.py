@@ -1,4 +1,4 @@
-"""What a child process prints to its standard error: read all the time, and only the last kept."""
+"""How a child process ended, and the end of what it printed to its standard error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _KEPT_BYTES = 1 << 16
 _LAST_SECONDS = 1.0  # a grandchild may hold the pipe open
 
 
-class Complaints:
-    """The end of what a child complains of, however much it is; closes the pipe with the child."""
+class StderrTail:
+    """The last 64 kB of a child's standard error, read all the time so that it never blocks."""
 
     def __init__(self, stream: IO[Any] | None) -> None:
         """Start to read the pipe that Popen was asked for."""
@@ -29,3 +29,10 @@ class Complaints:
         with stream:
             while chunk := os.read(stream.fileno(), _KEPT_BYTES):
                 self._kept = (self._kept + chunk)[-_KEPT_BYTES:]
+
+
+def how_it_ended(code: int, errors: str) -> str:
+    """Return the exit code or signal of a child, and the last line of its standard error."""
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    said = [line.strip() for line in errors.splitlines() if line.strip()]
+    return f"({how}): {said[-1]}" if said else f"({how})"

@@ -1,0 +1,144 @@
+"""Figures: one palette, one style and one way to save for every picture that Hemline draws."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hemline.files import replacing
+
+# Okabe & Ito's palette, which colour-blind readers can distinguish
+BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
+VERMILION = "#D55E00"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILION)
+# vermilion looks like orange beside it: errors are red, and have a mark of their own too
+RED = "#C62828"
+DARK, GRAY, LIGHT = "#444444", "#666666", "#999999"  # lines, small text, what is in the background
+SUBTITLE_SIZE = 8.0  # points
+_TITLE_SIZE = 11.0
+_GRID = "#dddddd"
+_DPI = 150
+_TALLEST_INCHES = 60  # more than 9,000 pixels is more than most programs show
+_HEADING, _FOOT = 0.5, 0.06  # inches above and below every picture
+_STYLE: dict[Any, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.6,
+    "text.parse_math": False,  # a class may be called $x$
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """The title of a picture, and a line below it that says what was measured."""
+
+    title: str
+    subtitle: str = ""
+
+    @property
+    def width(self) -> float:
+        """Return the inches that a picture must be wide to show the heading in full."""
+        widths = (text_width(text, size) for text, size, _, _ in self.lines)
+        return 0.2 + max(widths)
+
+    @property
+    def lines(self) -> tuple[tuple[str, float, str, float], ...]:
+        """Return text, size in points, colour, and inches below the upper edge of each line."""
+        return (
+            (self.title, _TITLE_SIZE, "black", 0.22),
+            (self.subtitle, SUBTITLE_SIZE, GRAY, 0.4),
+        )
+
+
+@contextlib.contextmanager
+def drawn(path: Path, heading: Heading, *, width: float, height: float) -> Iterator[Any]:
+    """Yield an empty figure of so many inches below its heading; save it when the block ends.
+
+    A failed block writes nothing. Raises HemlineError when `path` cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    height = min(height, _TALLEST_INCHES)
+    whole = height + _HEADING
+    with matplotlib.rc_context(_STYLE):
+        room = (0.0, _FOOT / whole, 1.0, (height - _FOOT) / whole)  # left, bottom, width, height
+        layout = ConstrainedLayoutEngine(rect=room)
+        figure = Figure(figsize=(width, whole), dpi=_DPI, layout=layout)
+        FigureCanvasAgg(figure)
+        for text, size, colour, below in heading.lines:
+            shown = fitted(text, size, width - 0.16)
+            figure.text(0.08 / width, 1 - below / whole, shown, fontsize=size, color=colour)
+        yield figure
+        save(figure, path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all; raises HemlineError."""
+    with replacing(path) as partial, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a sign that no font has is drawn as a box
+        figure.savefig(partial, format="png")
+
+
+def legend_below(figure: Any, axes: Any, **options: Any) -> None:
+    """Put the legend of `axes` below the whole figure; `options` are matplotlib's."""
+    handles, labels = axes.get_legend_handles_labels()
+    values = {"ncols": 5, "fontsize": 8, **options}
+    figure.legend(handles, labels, loc="outside lower left", frameon=False, **values)
+
+
+def count_formatter() -> Any:
+    """Return a formatter of axis labels that writes 12000 as 12,000."""
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(lambda value, _: f"{value:,.0f}")
+
+
+def fitted(text: str, size: float, inches: float, *, end: str = "") -> str:
+    """Return a text on one line, cut to the width that letters of `size` points may take.
+
+    `end` follows it, and is never cut.
+    """
+    line = plain(text, most=200)
+    for kept in range(len(line), 0, -1):
+        shown = line if kept == len(line) else f"{line[:kept].rstrip()}…"
+        if text_width(shown + end, size) <= inches:
+            return shown + end
+    return end.lstrip()
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the inches that a line takes in letters of `size` points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        points, _, _ = text_to_path.get_text_width_height_descent(
+            text, FontProperties(size=size), ismath=False
+        )
+    return float(points) / 72
+
+
+def plain(text: str, *, most: int) -> str:
+    """Return a text on one line, cut to `most` signs."""
+    line = "".join(sign if sign.isprintable() else " " for sign in text)
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def short_labels(labels: Sequence[str], *, most: int = 24) -> tuple[str, ...]:
+    """Return class names that fit into a picture, numbered where they begin alike."""
+    short = tuple(plain(label, most=most) for label in labels)
+    if len(set(short)) == len(short):
+        return short
+    return tuple(plain(f"{at} {label}", most=most) for at, label in enumerate(labels))

@@ -1,0 +1,164 @@
+"""Pictures of images: tiles with lines of text, and galleries of images with their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.figures import GRAY, GREEN, RED, SUBTITLE_SIZE, Heading, drawn, fitted
+
+_SMALL = 7.0  # points, of the letters below an image
+_LINE, _GAP = 0.13, 0.09  # inches from one of their lines to the next, and between images
+_SIDE = 1.3  # inches, width of an image
+_NOTE = 0.2  # inches that a note below them takes
+_COLUMNS = 6
+_SEED = 1  # of the sample, so that two evaluations show the same images
+Pixels = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line below an image.
+
+    text: cut where it is too long.
+    end: follows the text, and is never cut.
+    """
+
+    text: str
+    end: str = ""
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """An image with lines of text below it.
+
+    image: uint8, (height, width, 1 or 3).
+    lines: from top to bottom.
+    heat: laid over it, float32 0 … 1 (rows, columns); None for nothing.
+    """
+
+    image: Pixels
+    lines: tuple[Line, ...]
+    heat: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gallery:
+    """Images with their labels and predictions.
+
+    pixels: uint8 (n, height, width, channels).
+    labels: true classes, uint8 (n,).
+    probabilities: of every class, float64 (n, classes).
+    names: of the classes, as pictures show them.
+    """
+
+    pixels: Pixels
+    labels: npt.NDArray[np.uint8]
+    probabilities: npt.NDArray[np.float64]
+    names: tuple[str, ...]
+
+    @property
+    def predicted(self) -> Indices:
+        """Return the index of the predicted class of each image, (n,)."""
+        indices: Indices = self.probabilities.argmax(axis=1)
+        return indices
+
+    def sample(self, count: int) -> Indices:
+        """Return `count` images at random, the same number of each class where possible."""
+        return balanced_sample(self.labels, count)
+
+    def worst(self) -> Indices:
+        """Return the misclassified images, the most confident prediction first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        confidence = self.probabilities[wrong].max(axis=1)
+        return wrong[np.argsort(-confidence, kind="stable")]
+
+    def tile(self, at: int, heat: npt.NDArray[np.float32] | None = None) -> Tile:
+        """Return one image with its prediction, and its true class where that is another."""
+        predicted, true = int(self.predicted[at]), int(self.labels[at])
+        scores = self.probabilities[at]
+        text = f"{_percent(scores[predicted])} {self.names[predicted]}"
+        if predicted == true:
+            lines: tuple[Line, ...] = (Line(text=f"✓ {text}", colour=GREEN),)
+        else:
+            end = f" {_percent(scores[true])}"
+            truth = Line(text=f"true: {self.names[true]}", end=end, colour=GRAY)
+            lines = (Line(text=f"✗ {text}", colour=RED), truth)
+        return Tile(image=self.pixels[at], lines=lines, heat=heat)
+
+
+def balanced_sample(labels: npt.NDArray[np.uint8], count: int) -> Indices:
+    """Return positions of `count` labels at random, the same number of each class if possible."""
+    shuffled = np.random.default_rng(_SEED).permutation(len(labels))
+    # the first image of each class, then the second of each, …
+    turn = np.empty(len(labels), np.intp)
+    for index in np.unique(labels):
+        own = shuffled[labels[shuffled] == index]
+        turn[own] = np.arange(len(own))
+    first_turns = sorted(shuffled, key=lambda at: turn[at])[:count]
+    return np.asarray(sorted(first_turns, key=lambda at: (labels[at], turn[at])), np.intp)
+
+
+def draw_tiles(path: Path, heading: Heading, tiles: Sequence[Tile], *, note: str = "") -> None:
+    """Draw images in rows, and a note below them all."""
+    rows = -(-len(tiles) // _COLUMNS)
+    lines = max(len(tile.lines) for tile in tiles)
+    tall = min(2.0, tiles[0].image.shape[0] / tiles[0].image.shape[1]) * _SIDE
+    across, down = _SIDE + _GAP, tall + _LINE * lines + _GAP + 0.05
+    below = _NOTE if note else 0.0
+    width, height = _COLUMNS * across + _GAP, rows * down + _GAP + below
+    with drawn(path, heading, width=width, height=height) as figure:
+        whole = figure.get_figheight()
+        shown = fitted(note, SUBTITLE_SIZE, width - 2 * _GAP)
+        figure.text(_GAP / width, _GAP / whole, shown, fontsize=SUBTITLE_SIZE, color=GRAY)
+        for at, tile in enumerate(tiles):
+            left, top = _GAP + at % _COLUMNS * across, height - at // _COLUMNS * down
+            # by hand: a layout that makes room for the letters makes the images smaller
+            axes = figure.add_axes(
+                (left / width, (top - tall) / whole, _SIDE / width, tall / whole)
+            )
+            axes.set_axis_off()
+            show_image(axes, tile.image)
+            if tile.heat is not None:
+                _overlay(axes, tile)
+            for number, line in enumerate(tile.lines):
+                figure.text(
+                    (left + _SIDE / 2) / width,
+                    (top - tall - 0.04 - _LINE * number) / whole,
+                    fitted(line.text, _SMALL, _SIDE + _GAP / 2, end=line.end),
+                    ha="center",
+                    va="top",
+                    fontsize=_SMALL,
+                    color=line.colour,
+                )
+
+
+def show_image(axes: Any, image: Pixels) -> None:
+    """Show pixels as they are, gray ones from black to white."""
+    shown = image.squeeze(-1) if image.shape[-1] == 1 else image
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+
+
+def _overlay(axes: Any, tile: Tile) -> None:
+    height, width = tile.image.shape[:2]
+    axes.imshow(
+        tile.heat,
+        cmap="inferno",
+        vmin=0,
+        vmax=1,
+        alpha=0.55,
+        interpolation="bilinear",
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+    )
+
+
+def _percent(probability: float) -> str:
+    percent = round(100 * probability)
+    return {0: "<1 %", 100: ">99 %"}.get(percent, f"{percent} %")
