@@ -14,16 +14,16 @@ from hemline.errors import DataError, UsageError
 def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Images:
     """Return the images that a checkpoint was trained on, read as they were then.
 
-    Where the user's own data lies is in no card, since checkpoints travel. Raises UsageError when
-    it is not named, and for a way to read that is not the card's; DataError as load_images does.
+    A card does not say where a custom data set is, since checkpoints travel. Raises UsageError when
+    none is named, and for options that are not the card's; DataError as load_images does.
     """
-    own = options.own is not None
-    if card.dataset not in DATASETS and not own:
+    custom = options.custom is not None
+    if card.dataset not in DATASETS and not custom:
         raise UsageError(
-            f"{checkpoint} was trained on images of your own, {card.dataset}: name their folder or "
-            "their .npz with --data"
+            f"{checkpoint} was trained on a custom data set, {card.dataset}: name its folder or "
+            "its .npz with --data"
         )
-    if not own:
+    if not custom:
         return load_images(card.dataset, options)
     size, channels = options.reading.size, options.reading.channels
     if size not in (None, card.shape[:2]) or channels not in (None, card.channels):

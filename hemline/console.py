@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from hemline.data.class_names import parse_labels
-from hemline.data.custom.reading import Reading
+from hemline.data.custom.reading import ReadOptions
 from hemline.data.fetch import FetchOptions
 from hemline.errors import HemlineError, UsageError
 
@@ -70,30 +70,30 @@ _DATA_OPTIONS = (
         type=click.Path(path_type=Path, exists=True),
         envvar="HEMLINE_DATA",
         show_envvar=True,
-        help="Your own images: a folder with a folder for each class, or an .npz with x and y; or "
+        help="Your images: a folder with a folder for each class, or an .npz with x and y; or "
         "a folder with the four IDX files. Nothing is downloaded then.",
     ),
     click.option(
         "--image-size",
         metavar="HxW",
         callback=_image_size,
-        help="Bring your own images to this size (default: the one that all have).",
+        help="Resize your images (default: the size that all have).",
     ),
     click.option(
         "--channels",
         type=click.Choice(["1", "3"]),
-        help="Make your own images gray (1) or colour (3) (default: gray if all are).",
+        help="Convert your images to gray (1) or colour (3) (default: gray if all are).",
     ),
     click.option(
         "--labels",
-        help="Names of the classes of your .npz: a file with one a line, or a,b,…",
+        help="Class names of your .npz: a file with one name a line, or a,b,…",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
 )
 
 
 def data_option(command: F) -> F:
-    """Add --data (HEMLINE_DATA), and how own images are read, given as `data: FetchOptions`."""
+    """Add --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`."""
 
     @functools.wraps(command)
     def with_data(
@@ -105,7 +105,7 @@ def data_option(command: F) -> F:
         skip_broken: bool,
         **others: Any,
     ) -> Any:
-        reading = Reading(
+        reading = ReadOptions(
             size=image_size,
             channels=None if channels is None else int(channels),
             labels=None if labels is None else parse_labels(labels),
@@ -113,10 +113,10 @@ def data_option(command: F) -> F:
             on_progress=ReadingProgress(),
         )
         options = FetchOptions(folder=data, reading=reading)
-        if replace(reading, on_progress=None) != Reading() and options.own is None:
+        if replace(reading, on_progress=None) != ReadOptions() and options.custom is None:
             raise UsageError(
-                "--image-size, --channels, --labels and --skip-broken tell how to read images of "
-                "your own: name them with --data"
+                "--image-size, --channels, --labels and --skip-broken are for a custom data set: "
+                "name it with --data"
             )
         return command(*arguments, data=options, **others)
 
@@ -193,7 +193,7 @@ def _bar() -> Any:
 
 
 class ReadingProgress:
-    """How many files have been read: a bar on a terminal, one line elsewhere."""
+    """Report how many files have been read: a bar on a terminal, one line elsewhere."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None

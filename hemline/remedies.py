@@ -12,6 +12,15 @@ from hemline.errors import HemlineError
 REMEDIES: dict[str, str] = {
     "export": "run `hemline export` first",
     "export again": "run `hemline export` again",
+    "cache folder": "set XDG_CACHE_HOME to a folder, or name one that has the data with --data",
+    "config folder": "set XDG_CONFIG_HOME to a folder, or name the file with --file",
+    "put data": "put its four IDX files into a folder and name it with --data or HEMLINE_DATA",
+    "other data set": "name another folder, or {title} with --dataset {dataset} (if the command "
+    "has that option)",
+    "image size": "choose the size that the model sees with --image-size HxW",
+    "smaller images": "choose a smaller --image-size, or fewer images",
+    "skip broken": "repair or remove them, or leave them out with --skip-broken",
+    "no labels": "leave --labels out",
     "admit": "copy it again if it was cut short; admit a file made elsewhere with "
     "`hemline verify {path} --labels LABELS`",
 }

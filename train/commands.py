@@ -156,7 +156,7 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
         f"{request.recipe_name}, seed {request.seed}"
     )
-    if images.dataset.is_own:
+    if images.dataset.is_custom:
         say(parts_line(images, recipe))
     from hemline.train.tensorflow import quiet_keras
 

@@ -17,7 +17,7 @@ _SMALLEST_BATCH = 8  # what batch normalization can bear
 
 def named_after(model: ModelRow, data: FetchOptions) -> str:
     """Return the name of a folder: the model's, and that of the user's own data if it is used."""
-    return model.name if data.own is None else f"{model.name}-{name_of(data.own)}"
+    return model.name if data.custom is None else f"{model.name}-{name_of(data.custom)}"
 
 
 def spared(recipe: Recipe, images: Images) -> Recipe:
@@ -31,7 +31,7 @@ def in_steps(recipe: Recipe, images: Images) -> Recipe:
 
     A hundred images in one batch are one step an epoch, and nothing is learned in 24 of them.
     """
-    if not images.dataset.is_own:
+    if not images.dataset.is_custom:
         return recipe
     count = _used(recipe, images) - recipe.validation
     return replace(recipe, batch=min(recipe.batch, max(_SMALLEST_BATCH, count // _STEPS)))

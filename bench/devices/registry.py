@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 from hemline import files
 from hemline.bench.devices import DEVICES
 from hemline.bench.devices.ssh.address import parse_address
-from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
+from hemline.errors import FileFormatError, UnknownNameError, UsageError
+from hemline.user_folders import config_folder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,19 +55,8 @@ class Entry:
 
 
 def registry_path() -> Path:
-    """Return $XDG_CONFIG_HOME/hemline/devices.toml, by default in ~/.config.
-
-    Raises HemlineError when neither is there.
-    """
-    base = os.environ.get("XDG_CONFIG_HOME", "")
-    if Path(base).is_absolute():  # relative ones are to be ignored, says the XDG specification
-        return Path(base) / "hemline" / "devices.toml"
-    try:
-        return Path.home() / ".config" / "hemline" / "devices.toml"
-    except RuntimeError as error:
-        raise HemlineError(
-            "this user has no home folder for devices.toml: set XDG_CONFIG_HOME, or use --file"
-        ) from error
+    """Return the path of devices.toml; raises HemlineError for a user without a home folder."""
+    return config_folder() / "devices.toml"
 
 
 def read_registry(path: Path) -> dict[str, Entry]:

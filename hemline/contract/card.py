@@ -14,15 +14,15 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Which training images were kept apart for validation.
+    """Which training images were held out for validation.
 
     seed: of the stratified draw.
     limit: only the first so many training images were used; None for all.
     validation_indices: positions in the training file, ascending; all others (below the limit)
         were trained on.
     validation_sha256: of the validation pixels in that order, so that overlap is seen by content.
-    test_indices: of the user's own data without a test part: positions among all its images, in
-        the order of their hashes, that were drawn for test, ascending; the others are the training
+    test_indices: of a custom data set without a test part: positions among all its images, in
+        the order of their hashes, split off for test, ascending; the others are the training
         file that validation_indices tells of.
     """
 
@@ -93,10 +93,10 @@ class Card:
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
     height, width, channels: of the input image, pixels and values per pixel.
-    dataset: name in the DATASETS table, or what the user's own data is called.
-    data_sha256: file name to SHA-256 of its decompressed bytes; of the user's own data, train and
+    dataset: name in the DATASETS table, or of a custom data set.
+    data_sha256: file name to SHA-256 of its decompressed bytes; of a custom data set, train and
         test to the SHA-256 of shape, pixels and classes.
-    split: which images were kept apart.
+    split: which images were held out.
     recipe: name of the recipe.
     recipe_fields: every field of the recipe as trained.
     seed: of weights, shuffling and augmentation.

@@ -1,4 +1,4 @@
-"""Names of classes as a user gives them: a file, or a text with commas."""
+"""Parse class names that a user gives: a file, or a text with commas."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hemline.files import reason_of
 def parse_labels(labels: str) -> tuple[str, ...]:
     """Return class names: from a file with one a line or all in one line, or from the text itself.
 
-    Raises UsageError for an empty or repeated name, FileFormatError for a file that is no text.
+    Raises UsageError for an empty or repeated name, FileFormatError for a file that is not text.
     """
-    where, text = "--labels", labels
+    where, text = "the list of labels", labels
     # Path.exists raises for a text that is too long for a name
     if "," not in labels or os.path.exists(labels):  # noqa: PTH110
         where, text = labels, _text(Path(labels))
@@ -36,7 +36,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is no text in UTF-8: one class name a line") from error
+        raise FileFormatError(f"{path} is not text in UTF-8: one class name a line") from error
     if not text.strip():
         raise UsageError(f"{path} names no class: one class name a line")
     return text

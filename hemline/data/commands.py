@@ -26,7 +26,7 @@ def data() -> None:
 @_NAMES
 @data_option
 def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
-    """Put data sets into the cache, verified (default: fashion-mnist)."""
+    """Download and verify data sets (default: fashion-mnist)."""
     for name in names or (None,):
         images = _load(name, data)
         say(f"{images.dataset.title}: {_summary(images)}, from {images.source}")
@@ -37,7 +37,7 @@ def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each data set.")
 @data_option
 def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
-    """Check data sets that are here against their SHA-256, or data of your own; no network."""
+    """Check local data sets against their SHA-256, or a custom data set; no network."""
     for name in names or (None,):
         images = _load(name, fetch_options(data, offline=True))
         if as_json:
@@ -72,14 +72,14 @@ def show(name: str | None, output: Path | None, force: bool, data: FetchOptions)
 
 
 def _load(name: str | None, data: FetchOptions) -> Images:
-    """Return a data set's images; without a name the default's, or the user's own.
+    """Return a data set's images; without a name, of the default or of the custom data set.
 
-    Raises UsageError when data of the user's own is called by the name of another.
+    Raises UsageError for a custom data set together with a name.
     """
     images = load_images(name or _DEFAULT, data)
-    if name is not None and images.dataset.is_own:
+    if name is not None and images.dataset.is_custom:
         raise UsageError(
-            f"{data.folder} is not {find_dataset(name).title}, it has images of your own: leave "
+            f"{data.folder} is not {find_dataset(name).title}, it is a custom data set: leave "
             f"{name} out"
         )
     return images
@@ -99,11 +99,11 @@ def _document(images: Images) -> dict[str, Any]:
 
 
 def _state(images: Images) -> str:
-    if images.dataset.is_own:
+    if images.dataset.is_custom:
         _, height, width, channels = images.train_images.shape
         colour = "gray" if channels == 1 else "colour"
-        drawn = ", test part drawn" if images.test_indices else ""
-        return f"{len(images.dataset.labels)} classes, {height} × {width} {colour}{drawn}"
+        split = ", test part split off" if images.test_indices else ""
+        return f"{len(images.dataset.labels)} classes, {height} × {width} {colour}{split}"
     return "verified" if images.verified else "UNVERIFIED (not the official files)"
 
 

@@ -1,4 +1,4 @@
-"""Data sets: which files they have, how the files are read, and how images are told apart.
+"""Data sets: their files, how the files are parsed, and how images are compared.
 
 IDX format: http://yann.lecun.com/exdb/mnist (two zero bytes, type, rank, big-endian sizes, values).
 """
@@ -45,17 +45,17 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A row of the DATASETS table, or data of the user's own.
+    """A row of the DATASETS table, or a custom data set.
 
-    name: key in the table, or what the user's folder is called.
-    title: as it is written in texts.
+    name: key in the table, or derived from the name of the user's folder.
+    title: in texts.
     labels: class names in the order of their indices.
-    files: the four IDX files; none of the user's own data.
-    system_folder: where a system package puts them; None where there is none.
+    files: the four IDX files; empty for a custom data set.
+    system_folder: where a system package installs them; None without one.
     mirrors: folders on HTTPS servers that have the files as .gz.
-    debian_package: that contains them; None where there is none.
-    preprocessing: how an image of another size becomes one like these.
-    may_flip: whether an image flipped left to right is still one of its class.
+    debian_package: that contains them; None without one.
+    preprocessing: of images of another size, so that they look like these.
+    may_flip: whether an image flipped left to right still belongs to its class.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Dataset:
     may_flip: bool = True
 
     @property
-    def is_own(self) -> bool:
-        """Tell whether this is data of the user's own, which only the user can find."""
+    def is_custom(self) -> bool:
+        """Return whether this is a custom data set, which only the user can locate."""
         return not self.files
 
 
@@ -78,13 +78,13 @@ class Dataset:
 class Images:
     """A data set in memory: images uint8 (n, height, width, channels), labels uint8 (n,).
 
-    sha256: file name to hash of the decompressed bytes; of the user's own data, train and test to
+    sha256: file name to hash of the decompressed bytes; for a custom data set, train and test to
         the hash of pixels and labels.
     verified: whether every hash is the official one.
     source: where the files were read, for texts.
-    test_indices: of the user's own data without a test part: positions among all images, in their
-        order here, that were drawn for test, ascending.
-    train_names, test_names: of each of the user's own images, for texts: its file.
+    test_indices: of a custom data set without a test part: positions among all images, in their
+        order here, that were split off for test, ascending.
+    train_names, test_names: the file of each image of a custom data set, for texts.
     """
 
     dataset: Dataset

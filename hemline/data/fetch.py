@@ -1,8 +1,8 @@
 """Find a data set: the user's folder, the cache, the system's folder, HTTPS mirrors, Debian.
 
 The first source that has all files with the right SHA-256 wins. Only verified files enter the
-cache; a folder that the user names may hold others, which are then called unverified, or images of
-the user's own (hemline/own_data/).
+cache. A folder that the user names may hold other files, which are reported as unverified, or a
+custom data set (hemline/data/custom/).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import os
 import tempfile
 import threading
 import time
@@ -22,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemline import files
-from hemline.data.custom.loading import load_own
-from hemline.data.custom.reading import Reading
+from hemline.data.custom.loading import load_custom
+from hemline.data.custom.reading import ReadOptions
 from hemline.data.datasets import (
     DATASETS,
     DataFile,
@@ -36,7 +35,8 @@ from hemline.data.datasets import (
     read_file,
 )
 from hemline.debian_packages import unpack_packages
-from hemline.errors import BusyError, DataError, FetchError, HemlineError
+from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
+from hemline.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -45,33 +45,32 @@ STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
 FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
-_DECODED = "decoded"  # in the cache: the user's own images
+_DECODED = "decoded"  # in the cache: images of custom data sets
 _IDX_NAMES = {file.name for dataset in DATASETS.values() for file in dataset.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchOptions:
-    """Where to look.
+    """Where to look for a data set.
 
-    folder: the user's own, or an .npz; nothing else is tried when it is given.
-    cache: folder of all data sets; None for the XDG cache.
+    folder: a folder or an .npz of the user; no other source is tried then.
+    cache: folder of all data sets; None for the user's cache folder.
     offline: use no network.
-    mirrors: replace the data set's own.
-    reading: how images of the user's own are read.
-    named_with: how the user names a folder, for texts.
+    mirrors: instead of those of the data set.
+    reading: how a custom data set is read.
     """
 
     folder: Path | None = None
     cache: Path | None = None
     offline: bool = False
     mirrors: tuple[str, ...] | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
     @property
-    def own(self) -> Path | None:
-        """Return the user's folder or file if it has images of their own, no IDX files.
+    def custom(self) -> Path | None:
+        """Return the folder or file if it is a custom data set, not a folder with IDX files.
 
-        An empty folder has none. Raises DataError for a folder that cannot be read.
+        An empty folder is neither. Raises DataError for a folder that cannot be read.
         """
         if self.folder is None or not self.folder.is_dir():
             return self.folder
@@ -81,36 +80,16 @@ class FetchOptions:
             raise DataError(f"cannot read {self.folder}: {files.reason_of(error)}") from error
         return self.folder if names and not names & _IDX_NAMES else None
 
-    named_with: str = "--data or HEMLINE_DATA"
-
-
-def cache_folder() -> Path:
-    """Return the folder for data sets: $XDG_CACHE_HOME/hemline or ~/.cache/hemline.
-
-    Raises FetchError when neither is there.
-    """
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # the XDG specification says that relative paths are to be ignored
-    if Path(base).is_absolute():
-        return Path(base) / "hemline"
-    try:
-        return Path.home() / ".cache" / "hemline"
-    except RuntimeError as error:  # a container's user may have no name and no home
-        raise FetchError(
-            "this user has no home folder to keep data in: set XDG_CACHE_HOME to a folder, or name "
-            "one that has the data with --data"
-        ) from error
-
 
 def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """Return a data set's arrays from the first source that has it.
 
-    Where the user names images of their own, they are returned, whatever the name. Raises
-    FetchError listing what each source said, DataError for a damaged folder of the user.
+    If `options` names a custom data set, it is returned, whatever the name. Raises FetchError with
+    the reason of each source, DataError for a damaged folder of the user.
     """
     options = options or FetchOptions()
-    if options.own is not None:
-        return load_own(options.own, options.reading, cache=_decoded(options))
+    if options.custom is not None:
+        return load_custom(options.custom, options.reading, cache=_decoded(options))
     dataset = find_dataset(name)
     if options.folder is not None:
         return _from_user(dataset, options.folder)
@@ -126,16 +105,15 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
             log.info("%s found in %s", dataset.title, title)
         return images
     raise FetchError(
-        f"{dataset.title} was found nowhere; put its four IDX files into a folder and name it with "
-        f"{options.named_with} ({'; '.join(reasons)})"
+        f"{dataset.title} was not found ({'; '.join(reasons)})", remedy=remedy("put data")
     )
 
 
 def _decoded(options: FetchOptions) -> Path | None:
-    """Return where decoded images are kept, or None where there is no place for them."""
+    """Return the folder of decoded images, or None for a user without a home folder."""
     try:
         return (options.cache or cache_folder()) / _DECODED
-    except FetchError:
+    except HemlineError:
         return None
 
 
@@ -156,8 +134,8 @@ def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, s
     if len(others) == 1 and dataset.name not in others:
         (other,) = others.values()
         raise DataError(
-            f"{folder} holds {other.title}, not {dataset.title}: name another folder, or ask for "
-            f"{other.title} (--dataset {other.name}, where a command has that option)"
+            f"{folder} holds {other.title}, not {dataset.title}",
+            remedy=remedy("other data set", title=other.title, dataset=other.name),
         )
     for file, known in found.items():
         if known is not None and (known[0].name, known[1].name) != (dataset.name, file.name):

@@ -38,7 +38,7 @@ def contact_sheet(images: Images, path: Path) -> None:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         files = ", verified" if images.verified else ", unverified files"
-        verified = "" if images.dataset.is_own else files
+        verified = "" if images.dataset.is_custom else files
         axes.set_title(
             f"{images.dataset.title}: {len(images.train_images):,} training and "
             f"{len(images.test_images):,} test images of {height} × {width}{verified}",

@@ -1,4 +1,4 @@
-"""Keep some training images apart for validation, the same ones for everything that is trained."""
+"""Hold out some training images for validation, the same ones for everything that is trained."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrainingData:
 
 
 def require_room(images: Images, *, validation: int, limit: int | None = None) -> int:
-    """Return how many of the training images are used; raise DataError for too few to part."""
+    """Return how many of the training images are used; raise DataError for too few."""
     total = min(limit or len(images.train_images), len(images.train_images))
     classes = len(images.dataset.labels)
     if not classes <= validation < total:
@@ -39,7 +39,7 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
 
 
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
-    """Keep `validation` of the first `limit` training images apart, stratified by class.
+    """Hold out `validation` of the first `limit` training images, stratified by class.
 
     Raises DataError when there are too few images for that, or none of a class.
     """
@@ -53,7 +53,7 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
         )
     positions = np.arange(total)
     try:
-        _, kept_apart = train_test_split(
+        _, held_out = train_test_split(
             positions,
             test_size=validation,
             stratify=images.train_labels[:total],
@@ -63,18 +63,18 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
         raise DataError(
             f"{validation} validation images of every class cannot be taken from {total} ({error})"
         ) from error
-    kept_apart = np.sort(kept_apart)
-    training = np.setdiff1d(positions, kept_apart)
-    pixels = images.train_images[kept_apart]
+    held_out = np.sort(held_out)
+    training = np.setdiff1d(positions, held_out)
+    pixels = images.train_images[held_out]
     return TrainingData(
         train_images=images.train_images[training],
         train_labels=images.train_labels[training],
         validation_images=pixels,
-        validation_labels=images.train_labels[kept_apart],
+        validation_labels=images.train_labels[held_out],
         split=Split(
             seed=_SPLIT_SEED,
             limit=None if total == len(images.train_images) else total,
-            validation_indices=tuple(int(index) for index in kept_apart),
+            validation_indices=tuple(int(index) for index in held_out),
             validation_sha256=array_sha256(pixels),
             test_indices=images.test_indices,
         ),

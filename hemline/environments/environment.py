@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.specs import version_key
-from hemline.data.fetch import cache_folder
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.environments.wheels import (
     PACKAGES,
@@ -36,6 +35,7 @@ from hemline.environments.wheels import (
 from hemline.errors import BackendError, HemlineError, UnknownNameError, UsageError
 from hemline.folders import made, remove, size_of
 from hemline.provenance import utc_now
+from hemline.user_folders import cache_folder
 
 RECORD_NAME = "environment.json"
 RUNTIME_NAME = "hemline-runtime.pyz"

@@ -19,11 +19,11 @@ from typing import ClassVar
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.specs import Format, version_key
-from hemline.data.fetch import cache_folder
 from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.folders import made, remove
 from hemline.provenance import utc_now
 from hemline.safe_path import module_command
+from hemline.user_folders import cache_folder
 
 STALL_SECONDS = 15  # longest wait for a connection and for the next bytes
 PIP_SECONDS = 600.0  # for one package: 25 MB at 45 kB/s

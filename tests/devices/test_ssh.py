@@ -41,10 +41,10 @@ from hemline.bench.devices.ssh.device import SshDevice, open_ssh
 from hemline.bench.devices.ssh.store import pushable
 from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
-from hemline.data.fetch import cache_folder
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, FetchError, HemlineError, JobError
 from hemline.runtime.backends import BACKENDS, version_of
+from hemline.user_folders import cache_folder
 
 pytestmark = pytest.mark.devices
 

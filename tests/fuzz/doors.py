@@ -23,8 +23,8 @@ from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.data.custom.loading import load_own
-from hemline.data.custom.reading import Reading
+from hemline.data.custom.loading import load_custom
+from hemline.data.custom.reading import ReadOptions
 from hemline.errors import HemlineError
 from hemline.files import parse_json
 from hemline.pictures.images import read_image
@@ -98,7 +98,7 @@ def array(content: bytes) -> None:
 
 def own_arrays(content: bytes) -> None:
     """Read a user's .npz of images and classes."""
-    images = load_own(_as_file(content, "a.npz"), Reading(), cache=None)
+    images = load_custom(_as_file(content, "a.npz"), ReadOptions(), cache=None)
     assert images.train_images.dtype == np.uint8
     assert images.train_images.shape[3] in (1, 3)
 

@@ -23,10 +23,10 @@ from hemline.bench.devices.emulation.examination import examine
 from hemline.bench.devices.ssh.device import SshDevice, open_ssh
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import read_manifest
-from hemline.data.fetch import cache_folder
 from hemline.runtime.backends import BACKENDS, version_of
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
+from hemline.user_folders import cache_folder
 
 _ROUNDS, _INVOCATIONS = 41, 400
 _SLACK, _ADDED_SECONDS, _EMULATED_SECONDS = 0.03, 1.0, 10.0

@@ -21,7 +21,6 @@ from package_index import BROKEN, CRASHING, add_runtime, add_wheel, make_index, 
 from hemline import folders
 from hemline.cli import cli
 from hemline.contract import schema
-from hemline.data.fetch import cache_folder
 from hemline.environments.environment import (
     RECORD_NAME,
     RUNTIME_NAME,
@@ -47,6 +46,7 @@ from hemline.errors import (
 from hemline.files import locked
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.targets import find_targets, installed_targets, runtime_file
+from hemline.user_folders import cache_folder
 
 HERE = ".".join(map(str, sys.version_info[:2]))
 

@@ -18,6 +18,7 @@ from hemline.data import fetch
 from hemline.data.datasets import DATASETS, Dataset
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, FetchError, UnknownNameError
+from hemline.remedies import described
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler, bytes], None]
 
@@ -204,11 +205,10 @@ def test_swapped_official_files_are_recognised(
 
 @pytest.mark.usefixtures("small")
 def test_a_folder_with_another_data_set_is_told_as_such(data_folder: Path) -> None:
-    with pytest.raises(
-        DataError, match="holds Small, not Fashion-MNIST: .*--dataset small"
-    ) as told:
+    with pytest.raises(DataError, match="holds Small, not Fashion-MNIST$") as told:
         load_images("fashion-mnist", FetchOptions(folder=data_folder))
     assert str(told.value).startswith(str(data_folder))
+    assert "name another folder, or Small with --dataset small" in described(told.value)
 
 
 def test_images_against_labels_are_told_apart(data_folder: Path, tmp_path: Path) -> None:

@@ -280,7 +280,7 @@ def test_images_of_the_users_own_are_not_taken_for_mnist(tmp_path: Path) -> None
         for shade in range(8):
             gray = Image.new("L", (28, 28), 10 * shade + ord(label))
             gray.save(tmp_path / "own" / label / f"{shade}.png")
-    with pytest.raises(UsageError, match="own holds images of your own, and not MNIST"):
+    with pytest.raises(UsageError, match="own is a custom data set, not MNIST"):
         run([*COMMAND, "--data", f"mnist={tmp_path / 'own'}"], tmp_path / "out")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from hemline.contract import schema
 from hemline.contract.card import Score
 from hemline.data.datasets import Images
-from hemline.data.fetch import cache_folder
 from hemline.data.splits import TrainingData, split_images
 from hemline.errors import HemlineError, UsageError
 from hemline.files import fingerprint
@@ -20,6 +19,7 @@ from hemline.provenance import commit, utc_now, versions
 from hemline.train.baselines.process import Fit, Progress, fit_in_child
 from hemline.train.baselines.result import BaselineResult
 from hemline.train.baselines.table import Baseline
+from hemline.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
 

@@ -127,9 +127,9 @@ def compare_datasets(
 
 def _load(name: str, folder: Path | None) -> Images:
     """Return a data set's images; raises UsageError where the user's folder has others."""
-    options = FetchOptions(folder=folder, named_with=f"--data {name}=FOLDER")
-    if options.own is not None:
-        raise UsageError(f"{folder} holds images of your own, and not {DATASETS[name].title}")
+    options = FetchOptions(folder=folder)
+    if options.custom is not None:
+        raise UsageError(f"{folder} is a custom data set, not {DATASETS[name].title}")
     return load_images(name, options)
 
 

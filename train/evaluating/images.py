@@ -81,6 +81,6 @@ class DataSource:
         known = name if name in DATASETS else next(iter(DATASETS))
         images = load_images(known, replace(self.options, reading=reading))
         numbers = tuple(map(str, range(len(labels))))
-        if images.dataset.is_own and asked.labels is None and images.dataset.labels == numbers:
+        if images.dataset.is_custom and asked.labels is None and images.dataset.labels == numbers:
             return replace(images, dataset=replace(images.dataset, labels=labels))
         return images

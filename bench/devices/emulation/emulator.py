@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline import files
-from hemline.data.fetch import cache_folder
 from hemline.debian_packages import unpack_packages
 from hemline.errors import DataError, HemlineError
 from hemline.folders import made
+from hemline.user_folders import cache_folder
 
 PROGRAMS = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}  # by Debian's name of the architecture
 _PACKAGES = ("qemu-user", "tcc")

@@ -10,10 +10,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hemline.data.fetch import cache_folder
 from hemline.debian_packages import unpack_packages
 from hemline.errors import DataError, HemlineError
 from hemline.folders import made
+from hemline.user_folders import cache_folder
 
 # Of all Debian packages with a software Vulkan the one to download least: Mesa's needs LLVM.
 _PACKAGE = "chromium-common"

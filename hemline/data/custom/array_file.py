@@ -12,27 +12,27 @@ from hemline.data.custom.decoding import common_size, each, gray_if_all
 from hemline.data.custom.npz_archive import Archive, Array
 from hemline.data.custom.reading import (
     MOST_CLASSES,
-    Found,
-    Reading,
+    CustomImages,
+    ReadOptions,
     few,
     require_labels,
     require_room,
 )
 from hemline.data.datasets import Pixels
-from hemline.errors import DataError, UsageError
+from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.preprocessing import model_pixels
 
 _ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
-_LABELS = "labels"  # may name the classes, in the order of their numbers
-_BLOCK = 1 << 20  # values that are brought to bytes at a time
+_LABELS = "labels"  # optional class names, in the order of their numbers
+_BLOCK = 1 << 20  # values converted at a time
 Part = tuple[str, str]  # names of the images' and of the classes' array
 
 
-def read_arrays(path: Path, reading: Reading) -> Found:
+def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
     """Return the images and classes of an .npz.
 
-    Raises DataError for anything but images that are 8-bit, or exactly so once they are scaled,
-    with classes that are counted from 0 or called by their names.
+    Raises DataError unless images are 8-bit, or exactly so after scaling, and classes are numbers
+    from 0 or names.
     """
     with Archive(path) as archive:
         parts = _parts(archive)
@@ -46,8 +46,8 @@ def read_arrays(path: Path, reading: Reading) -> Found:
         images = np.empty((sum(counts), *spec.shape), np.uint8)
         for at, (x, _) in zip(itertools.accumulate(counts, initial=0), parts, strict=False):
             pixels = as_bytes(archive.read(x), where=f"{path}: {x}")
-            _bring(pixels, images[at : at + len(pixels)], spec)
-    return Found(
+            _convert(pixels, images[at : at + len(pixels)], spec)
+    return CustomImages(
         labels=labels,
         images=gray_if_all(images) if reading.channels is None else images,
         classes=classes,
@@ -59,7 +59,7 @@ def read_arrays(path: Path, reading: Reading) -> Found:
 
 
 def _parts(archive: Archive) -> list[Part]:
-    """Return the training part and, where there is one, the test part."""
+    """Return the training part and, if there is one, the test part."""
     names = set(archive.names)
     if {*_TRAIN} <= names and not names & {*_TEST}:
         return [_TRAIN]
@@ -74,7 +74,7 @@ def _parts(archive: Archive) -> list[Part]:
 
 
 def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
-    """Return (height, width, channels) of the images of a part, whose arrays fit each other."""
+    """Return (height, width, channels) of a part; raises DataError for arrays that do not fit."""
     x, y = part
     shape, _ = archive.header(x)
     where = f"{archive.path}: {x} has shape {shape}"
@@ -99,10 +99,10 @@ def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
 
 
 def as_bytes(values: Array, *, where: str) -> Pixels:
-    """Return the uint8 pixels that an array holds, if nothing is lost by it.
+    """Return an array as uint8 pixels if that loses nothing.
 
-    That are whole numbers 0 … 255 of any dtype, and multiples of 1/255 from 0 to 1. Raises
-    DataError for other values: how they became what they are only the user knows.
+    That holds for whole numbers 0 … 255 of any dtype, and for multiples of 1/255 from 0 to 1.
+    Raises DataError for other values, whose scaling is unknown.
     """
     if values.dtype == np.uint8:
         return values
@@ -110,7 +110,7 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
         raise DataError(f"{where} holds {values.dtype}: save pixels as uint8, 0 … 255")
     low, high = values.min(), values.max()
     factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
-    # in pixels: a step of float16 below 1; far more than others lose, far less than half a pixel
+    # in pixels: a step of float16 below 1; others lose far less, and half a pixel is far more
     slack = 255 / 2048 if values.dtype == np.float16 else 0.001
     if low >= 0 and high <= 255:  # false for NaN
         pixels = np.empty(values.shape, np.uint8)
@@ -125,13 +125,13 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
             return pixels
     scaled = "(x * 255).round().astype('uint8')" if low >= 0 and high <= 1 else "uint8"
     raise DataError(
-        f"{where} holds {values.dtype} from {low:g} to {high:g} that are no 8-bit pixels: what a "
-        f"device gives is 0 … 255, save them so, as {scaled}"
+        f"{where} holds {values.dtype} from {low:g} to {high:g} that are not 8-bit pixels: cameras "
+        f"deliver 0 … 255, save them so, as {scaled}"
     )
 
 
-def _bring(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
-    """Write pixels (n, h, w[, c]) into images (n, height, width, channels), as classify would."""
+def _convert(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
+    """Convert pixels (n, h, w[, c]) into images (n, height, width, channels), as classify does."""
     pixels = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
     if pixels.shape == images.shape:
         images[...] = pixels
@@ -151,7 +151,7 @@ def _classes(
     train, where = arrays[0], f"{archive.path}: {parts[0][1]}"
     if all(array.dtype.kind == "U" for array in arrays):
         if given is not None:
-            raise UsageError(f"{where} names its classes itself: leave --labels out")
+            raise UsageError(f"{where} names its classes itself", remedy=remedy("no labels"))
         labels = tuple(str(name) for name in np.unique(train))
         require_labels(labels, where=where)
         numbers = [_numbered(array, labels, archive.path) for array in arrays]
@@ -175,7 +175,7 @@ def _classes(
 
 
 def _named(archive: Archive) -> tuple[str, ...] | None:
-    """Return the names of the classes that the file has, if it has them."""
+    """Return the class names in the file, or None."""
     if _LABELS not in archive.names:
         return None
     names = archive.read(_LABELS)
@@ -189,7 +189,9 @@ def _named(archive: Archive) -> tuple[str, ...] | None:
 def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
     foreign = sorted({str(name) for name in np.unique(names)} - set(labels))
     if foreign:
-        raise DataError(f"{path}: the test part has classes of its own: {few(foreign)}")
+        raise DataError(
+            f"{path}: the test part has classes that the training part lacks: {few(foreign)}"
+        )
     return np.searchsorted(np.array(labels), names).astype(np.uint8)
 
 

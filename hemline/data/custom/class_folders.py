@@ -1,10 +1,10 @@
 """List the images of a folder that has a folder for each class.
 
-    flowers/daisy/…  flowers/rose/…              the test part is drawn
-    flowers/train/daisy/…  flowers/test/daisy/…  the data has its own
+    flowers/daisy/…  flowers/rose/…              the test part is split off
+    flowers/train/daisy/…  flowers/test/daisy/…  the data has a test part
 
-Folders inside a class belong to it. What begins with a dot, and files that are no images by their
-endings, are left alone.
+Folders inside a class belong to it. Names that begin with a dot, and files without the suffix of an
+image, are ignored.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class ImageFile:
 
     name: path inside the folder, for texts and the cache.
     label: number of the class.
-    size_bytes, modified_ns: by which the cache knows it again.
-    fault: why it cannot be read; empty when nothing is known against it.
+    size_bytes, modified_ns: identify its content in the cache.
+    fault: why it cannot be read; empty if no reason is known.
     """
 
     path: Path
@@ -51,7 +51,7 @@ class Listing:
 
     labels: names of the classes, sorted.
     files: of the training part, then of the test part.
-    test_from: position of the first file of the test part; None where the data has none.
+    test_from: position of the first file of the test part; None if the data has none.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ def list_folder(folder: Path) -> Listing:
     if missing := [label for at, label in enumerate(labels) if at not in present]:
         raise DataError(f"{train} has no images in {few(missing)}: put some there, or remove it")
     if test is None:
-        _tell_of_others(folder, others)
+        _warn_of_others(folder, others)
         return Listing(folder=folder, labels=labels, files=tuple(files), test_from=None)
     foreign = [path.name for path in _folders(test) if path.name not in labels]
     if foreign:
@@ -86,20 +86,20 @@ def list_folder(folder: Path) -> Listing:
     tests = _listed(folder, _folders(test), labels, others)
     if not tests:
         raise DataError(f"{test} has no images: put some there, or remove it")
-    _tell_of_others(folder, others)
+    _warn_of_others(folder, others)
     return Listing(folder=folder, labels=labels, files=(*files, *tests), test_from=len(files))
 
 
 def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path | None]:
-    """Return the folder of the training part, and that of the test part where there is one."""
+    """Return the folder of the training part, and that of the test part if there is one."""
     names = [path.name for path in below]
     train, test = (folder / part for part in _PARTS)
     if "train" not in names or not _folders(train):  # a class may be called train
         return folder, None
     if surplus := [name for name in names if name not in _PARTS]:
         raise DataError(
-            f"{folder} has train/ with folders in it, and {surplus[0]}/: beside train/ only test/ "
-            "may stand, and validation images are drawn from train/"
+            f"{folder} has train/ with folders in it, and {surplus[0]}/: only test/ may be beside "
+            "train/, and validation images are held out from train/"
         )
     return train, test if "test" in names else None
 
@@ -153,7 +153,7 @@ def _image_file(root: Path, path: Path, label: int) -> ImageFile:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """Return what a folder is, however it was come to."""
+    """Return what identifies a folder, whatever links lead to it."""
     facts = folder.stat()
     return facts.st_dev, facts.st_ino
 
@@ -179,7 +179,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _misplaced(folder: Path) -> list[str]:
-    """Return the names of images that lie beside the folders of the classes."""
+    """Return the names of images beside the folders of the classes."""
     return [
         path.name
         for path in _entries(folder)
@@ -187,11 +187,11 @@ def _misplaced(folder: Path) -> list[str]:
     ]
 
 
-def _tell_of_others(folder: Path, others: list[str]) -> None:
+def _warn_of_others(folder: Path, others: list[str]) -> None:
     if others:
         count = counted(len(others), "file")
         log.warning(
-            "%s: left out, no images by their names: %s, such as %s",
+            "%s: ignored, not images by their names: %s, such as %s",
             folder,
             count,
             shown(others[0]),

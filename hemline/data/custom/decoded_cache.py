@@ -1,4 +1,4 @@
-"""Keep what was decoded, so that the next training of the same files starts at once."""
+"""Cache decoded images, so that the next training of the same files starts at once."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ import numpy as np
 from hemline import files, folders
 from hemline.contract import schema
 from hemline.data.custom.class_folders import Listing
-from hemline.data.custom.reading import Found, Reading
+from hemline.data.custom.reading import CustomImages, ReadOptions
 from hemline.data.datasets import array_sha256
 from hemline.errors import HemlineError
 from hemline.pictures.npy import npy_errors
 
 log = logging.getLogger(__name__)
 
-_KEPT = 4  # decoded folders; the one that was not used for longest goes first
-_WAY = 1  # counts up when the same files are to become other pixels
-_HARMED: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
+_KEPT = 4  # decoded folders; the least recently used is removed first
+_VERSION = 1  # counts up when the same files decode to other pixels
+_DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What stands beside decoded images.
+    """The record beside decoded images.
 
-    labels, names, test_from, broken: as in Found.
+    labels, names, test_from, broken: as in CustomImages.
     images_sha256, classes_sha256: of the arrays' bytes.
     """
 
@@ -47,8 +47,8 @@ class Facts:
     classes_sha256: str
 
 
-def key_of(listing: Listing, reading: Reading) -> str:
-    """Return what tells these files, read this way, from all others: names, sizes, times."""
+def key_of(listing: Listing, reading: ReadOptions) -> str:
+    """Return a key of these files (names, sizes, times) and of how they are read."""
     import importlib.metadata  # here, because it is slow to load and only folders need it
 
     try:
@@ -57,7 +57,7 @@ def key_of(listing: Listing, reading: Reading) -> str:
         pillow = ""
     return files.fingerprint(
         {
-            "way": _WAY,
+            "way": _VERSION,
             "pillow": pillow,
             "labels": listing.labels,
             "files": [[f.name, f.size_bytes, f.modified_ns, f.fault] for f in listing.files],
@@ -67,10 +67,10 @@ def key_of(listing: Listing, reading: Reading) -> str:
     )
 
 
-def load(cache: Path, listing: Listing, reading: Reading) -> Found | None:
-    """Return what was kept of these files, or None when it is not there or was harmed.
+def load(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages | None:
+    """Return the cached images of these files, or None if they are missing or damaged.
 
-    What was asked for and what all images had anyway is the same.
+    An explicit size or number of channels equals none if all images have it.
     """
     sizes, channels = {reading.size, None}, {reading.channels, None}
     for size, channel, skip in itertools.product(sizes, channels, {reading.skip_broken, False}):
@@ -81,26 +81,26 @@ def load(cache: Path, listing: Listing, reading: Reading) -> Found | None:
     return None
 
 
-def _fits(found: Found, reading: Reading) -> bool:
+def _fits(found: CustomImages, reading: ReadOptions) -> bool:
     _, height, width, channels = found.images.shape
     return reading.size in (None, (height, width)) and reading.channels in (None, channels)
 
 
-def _load(folder: Path) -> Found | None:
+def _load(folder: Path) -> CustomImages | None:
     if not folder.is_dir():
         return None
     try:
         facts = schema.load(Facts, folder / _FACTS)
         images = np.load(folder / _IMAGES, allow_pickle=False)
         classes = np.load(folder / _CLASSES, allow_pickle=False)
-    except _HARMED:
+    except _DAMAGE:
         return None
-    harmed = array_sha256(images) != facts.images_sha256
-    if harmed or array_sha256(classes) != facts.classes_sha256:
+    damaged = array_sha256(images) != facts.images_sha256
+    if damaged or array_sha256(classes) != facts.classes_sha256:
         return None
     with contextlib.suppress(OSError):
         os.utime(folder)  # it was used now
-    return Found(
+    return CustomImages(
         labels=facts.labels,
         images=images,
         classes=classes,
@@ -110,8 +110,8 @@ def _load(folder: Path) -> Found | None:
     )
 
 
-def keep(cache: Path, listing: Listing, reading: Reading, found: Found) -> None:
-    """Keep decoded images; a cache that cannot be written costs only the next decoding."""
+def keep(cache: Path, listing: Listing, reading: ReadOptions, found: CustomImages) -> None:
+    """Cache decoded images; a cache that cannot be written is only a warning."""
     folder = cache / key_of(listing, reading)
 
     def write(place: Path) -> None:
@@ -129,15 +129,15 @@ def keep(cache: Path, listing: Listing, reading: Reading, found: Found) -> None:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folders.remove(folder)  # it was harmed
+        folders.remove(folder)  # it was damaged
         folders.made(folder, write, needs_bytes=2 * found.images.nbytes)
         for old in _by_use(folder.parent)[_KEPT:]:
             folders.remove(old)
     except (HemlineError, OSError) as error:
-        log.warning("decoded images are not kept for the next time: %s", error)
+        log.warning("decoded images are not cached: %s", error)
 
 
 def _by_use(place: Path) -> list[Path]:
-    """Return the kept folders, the one that was used last first."""
+    """Return the cached folders, most recently used first."""
     kept = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
     return sorted(kept, key=lambda path: path.stat().st_mtime_ns, reverse=True)

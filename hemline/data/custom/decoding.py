@@ -17,15 +17,15 @@ from hemline.contract.specs import InputSpec
 from hemline.data.custom.class_folders import ImageFile, Listing
 from hemline.data.custom.reading import (
     LARGEST_SIDE,
-    Found,
-    Reading,
+    CustomImages,
+    ReadOptions,
     counted,
     few,
     require_room,
     shown,
 )
 from hemline.data.datasets import Pixels
-from hemline.errors import DataError
+from hemline.errors import DataError, remedy
 from hemline.pictures.images import read_image, read_size
 from hemline.pictures.pixels import NO_MEMORY
 
@@ -33,15 +33,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
-_AT_ONCE = 64  # files that a thread takes at a time
+_AT_ONCE = 64  # files per task of a thread
 _SIZES_TOLD = 4
 
 
-def decode(listing: Listing, reading: Reading) -> Found:
+def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
     """Return the pixels of every file.
 
-    Raises DataError when files cannot be read and may not be skipped, when sizes differ and none
-    was asked for, and when there are too many images for the memory.
+    Raises DataError when files cannot be read and may not be skipped, when sizes differ and no size
+    is given, and when the images do not fit into memory.
     """
     where = str(listing.folder)
     files = listing.files
@@ -67,7 +67,7 @@ def decode(listing: Listing, reading: Reading) -> Found:
     whole = _without_broken(listing, faults, reading)
     if not all(whole):
         images = images[whole]
-    return Found(
+    return CustomImages(
         labels=listing.labels,
         images=gray_if_all(images) if reading.channels is None else images,
         classes=np.array([f.label for f, keep in zip(files, whole, strict=True) if keep], np.uint8),
@@ -80,7 +80,7 @@ def decode(listing: Listing, reading: Reading) -> Found:
 def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
     """Return the (height, width) that all images have.
 
-    Raises DataError when they differ, and when they are too large to be meant.
+    Raises DataError when sizes differ, and for the size of a photograph.
     """
     counts = collections.Counter(sizes).most_common()
     (height, width), _ = counts[0]
@@ -89,18 +89,20 @@ def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
         more = " …" if len(counts) > _SIZES_TOLD else ""
         raise DataError(
             f"{where} has images of {len(counts):,} sizes (height x width), most often "
-            f"{told}{more}: say which one the model is to see with --image-size HxW"
+            f"{told}{more}",
+            remedy=remedy("image size"),
         )
     if max(height, width) > LARGEST_SIDE:
         raise DataError(
-            f"{where} has images of {height}x{width} (height x width): say which size the model is "
-            "to see with --image-size HxW, or that one if it is meant"
+            f"{where} has images of {height}x{width} (height x width), which is large for a "
+            "classifier",
+            remedy=remedy("image size"),
         )
     return height, width
 
 
 def gray_if_all(images: Pixels) -> Pixels:
-    """Return colour images (n, height, width, 3) with 1 channel where every one is gray."""
+    """Return colour images (n, height, width, 3) with 1 channel if every one is gray."""
     for image in images:
         if (image != image[..., :1]).any():
             return images
@@ -112,15 +114,14 @@ def each(
     items: Sequence[T],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[R]:
-    """Do a piece of work for every item in threads; return the results in the order of items.
+    """Call `work` for every item in threads; return the results in the order of items.
 
     Decoders and numpy work without holding Python's lock.
     """
     chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
     results: list[R] = []
     executor = ThreadPoolExecutor(_cores())
-    # reading an image silences warnings, which is no work for several threads at once: what they
-    # leave behind is put right at the end of this block
+    # read_image changes the warning filters, which threads share: this block restores them
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -140,7 +141,7 @@ def _cores() -> int:
 
 
 def _measured(file: ImageFile) -> tuple[ImageFile, tuple[int, int] | None]:
-    """Return the file, with its fault where it has one, and its size."""
+    """Return the file, with its fault if it has one, and its size."""
     if file.fault:
         return file, None
     try:
@@ -163,24 +164,21 @@ def _read(file: ImageFile, spec: InputSpec) -> tuple[str, Pixels | int]:
         return NO_MEMORY, 0
 
 
-def _without_broken(listing: Listing, faults: list[str], reading: Reading) -> list[bool]:
-    """Return which files are whole. Raises DataError when broken ones may not be skipped."""
+def _without_broken(listing: Listing, faults: list[str], reading: ReadOptions) -> list[bool]:
+    """Return which files are readable. Raises DataError when broken ones may not be skipped."""
     broken = [at for at, fault in enumerate(faults) if fault]
     if not broken:
         return [True] * len(faults)
     told = few([_told(listing.files[at], faults[at]) for at in broken], 3)
     count = f"{len(broken):,} of {counted(len(faults), 'file')} cannot be read"
     if not reading.skip_broken or len(broken) == len(faults):
-        raise DataError(
-            f"{listing.folder}: {count}: {told}: mend or remove them, or leave them out with "
-            "--skip-broken"
-        )
+        raise DataError(f"{listing.folder}: {count}: {told}", remedy=remedy("skip broken"))
     log.warning("%s: %s and are left out: %s", listing.folder, count, told)
     return [not fault for fault in faults]
 
 
 def _told(file: ImageFile, fault: str) -> str:
-    """Return the name of a broken file and what is wrong with it, in brackets."""
+    """Return the name of a broken file and its fault in brackets."""
     path = str(file.path)
     for before in (f"cannot read {path}: ", f"{path}: ", f"{path} "):
         fault = fault.removeprefix(before)

@@ -1,4 +1,4 @@
-"""The user's own data set: a folder with a folder for each class, or an .npz of arrays."""
+"""Load a custom data set: a folder with a folder for each class, or an .npz of arrays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from hemline.data.custom import decoded_cache
 from hemline.data.custom.array_file import read_arrays
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
-from hemline.data.custom.reading import Found, Reading, counted, few
-from hemline.data.custom.test_split import as_images
+from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
+from hemline.data.custom.test_split import with_test_part
 from hemline.data.datasets import DATASETS, Dataset, Images
-from hemline.errors import DataError, UsageError
+from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.pixels import NO_MEMORY
 
 log = logging.getLogger(__name__)
@@ -21,44 +21,47 @@ log = logging.getLogger(__name__)
 _LONGEST_NAME = 60
 
 
-def load_own(path: Path, reading: Reading, *, cache: Path | None) -> Images:
+def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Images:
     """Return the images of a folder or an .npz, with a test part.
 
-    `cache` is the folder in which decoded images are kept; None for nowhere. Raises DataError for
-    data that cannot be trained on, UsageError for a reading that does not fit it.
+    `cache` is the folder for decoded images; None for no cache. Raises DataError for data that
+    cannot be trained on, UsageError for options that do not fit the data.
     """
     try:
         return _load(path, reading, cache)
     except MemoryError as error:
-        raise DataError(f"{path} {NO_MEMORY}: give fewer images") from error
+        raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
 
 
-def _load(path: Path, reading: Reading, cache: Path | None) -> Images:
+def _load(path: Path, reading: ReadOptions, cache: Path | None) -> Images:
     found = _from_folder(path, reading, cache) if path.is_dir() else read_arrays(path, reading)
     title = path.resolve().name if path.is_dir() else path.resolve().stem
     dataset = Dataset(
         name=name_of(path),
-        title=title if title.isprintable() and title else "own images",
+        title=title if title.isprintable() and title else "custom images",
         labels=found.labels,
         files=(),
         system_folder=None,
         mirrors=(),
         debian_package=None,
     )
-    return as_images(found, dataset, source=str(path))
+    return with_test_part(found, dataset, source=str(path))
 
 
 def name_of(path: Path) -> str:
-    """Return what the data set in a folder or a file is called: letters, digits, dot, - and _."""
+    """Return the name of the data set in a folder or file: letters, digits, dot, - and _."""
     whole = path.resolve()
     plain = whole.name if whole.is_dir() else whole.stem
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:_LONGEST_NAME].strip("-._") or "images"
-    return f"own-{name}" if name in DATASETS else name
+    return f"custom-{name}" if name in DATASETS else name
 
 
-def _from_folder(folder: Path, reading: Reading, cache: Path | None) -> Found:
+def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
     if reading.labels is not None:
-        raise UsageError("--labels names the classes of an .npz: those of a folder are its folders")
+        raise UsageError(
+            "class names can be given for an .npz; those of a folder are its folders' names",
+            remedy=remedy("no labels"),
+        )
     listing = list_folder(folder)
     found = None if cache is None else decoded_cache.load(cache, listing, reading)
     if found is None:
@@ -66,7 +69,6 @@ def _from_folder(folder: Path, reading: Reading, cache: Path | None) -> Found:
         if cache is not None:
             decoded_cache.keep(cache, listing, reading, found)
     elif found.broken:
-        told = few(found.broken, 3)
         count = counted(len(found.broken), "broken file")
-        log.warning("%s: left out: %s: %s", folder, count, told)
+        log.warning("%s: %s left out: %s", folder, count, few(found.broken, 3))
     return found

@@ -18,7 +18,7 @@ from hemline.pictures.npy import npy_errors, read_npy_header
 
 Array = npt.NDArray[Any]
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and dtype
-# what a damaged, an encrypted or a crafted zip lets out
+# what zipfile and numpy raise for a damaged, an encrypted or a crafted file
 _DAMAGED: tuple[type[Exception], ...] = (
     *npy_errors(), OSError, RuntimeError, NotImplementedError, zlib.error
 )  # fmt: skip
@@ -28,13 +28,13 @@ class Archive(Closing):
     """The arrays of an .npz; a context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file. Raises DataError when it is no archive."""
+        """Open the file. Raises DataError when it is not an archive."""
         self.path = path
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as error:
             raise DataError(
-                f"{path} is no .npz of numpy ({_reason(error)}): name one with x and y, or a "
+                f"{path} is not an .npz of numpy ({_reason(error)}): name one with x and y, or a "
                 "folder with a folder for each class"
             ) from error
         self.names = tuple(

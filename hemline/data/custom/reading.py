@@ -1,4 +1,4 @@
-"""What is said of the user's own images, and what has been read of them."""
+"""How a custom data set is read, and the images read from it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 
 from hemline.data.datasets import Pixels
 from hemline.data.memory import free_bytes
-from hemline.errors import DataError
+from hemline.errors import DataError, remedy
 
-LARGEST_SIDE = 256  # pixels that are taken without being asked for: a classifier's, no photograph's
+LARGEST_SIDE = 256  # pixels, without an explicit size: more is a photograph
 MOST_CLASSES = 256  # a label is one byte
 # The images, their training part and TensorFlow's copy of it are in memory at once.
 _COPIES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How the user's own images are read.
+class ReadOptions:
+    """How a custom data set is read.
 
-    size: (height, width) that every image is brought to; None for the one that all have.
-    channels: 1 for gray, 3 for colour; None for gray where every image is gray.
-    labels: names of the classes of an .npz, in the order of their numbers; None for its own.
-    skip_broken: leave out files that cannot be read, instead of refusing them all.
-    on_progress: called with how many files have been read, and how many there are.
+    size: (height, width) that every image is resized to; None for the one that all have.
+    channels: 1 for gray, 3 for colour; None for gray if every image is gray.
+    labels: class names of an .npz, in the order of their numbers; None for those in the file.
+    skip_broken: leave out files that cannot be read, instead of an error.
+    on_progress: called with the number of files read so far, and of all files.
     """
 
     size: tuple[int, int] | None = None
@@ -34,12 +34,12 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What was read: images uint8 (n, height, width, channels), classes uint8 (n,).
+class CustomImages:
+    """Images read: uint8 (n, height, width, channels), with classes uint8 (n,).
 
-    labels: names of the classes.
-    names: of each image, for texts: its path inside the folder, or its place in the array.
-    test_from: position of the first image of the data's own test part; None where it has none.
+    labels: class names.
+    names: of each image, for texts: its path inside the folder, or its position in the array.
+    test_from: position of the first image of the test part; None if the data has none.
     broken: names of files that were left out because they cannot be read.
     """
 
@@ -52,21 +52,22 @@ class Found:
 
 
 def require_room(count: int, size: tuple[int, int], channels: int, *, where: str) -> None:
-    """Raise DataError when so many images are too many to train on in the memory that is free."""
+    """Raise DataError for more images than the free memory can hold during training."""
     free, needed = free_bytes(), count * size[0] * size[1] * channels
     if free is not None and _COPIES * needed > free:
         raise DataError(
             f"{where}: {count:,} images of {size[0]} × {size[1]} × {channels} values are "
             f"{needed / 1e9:.1f} GB, training keeps {_COPIES} times that, and {free / 1e9:.1f} GB "
-            "of memory are free: give a smaller --image-size, or fewer images"
+            "of memory are free",
+            remedy=remedy("smaller images"),
         )
 
 
 def require_labels(labels: tuple[str, ...], *, where: str) -> None:
-    """Raise DataError for names of classes that are none, too few or too many."""
+    """Raise DataError for class names that cannot be printed, too few or too many."""
     for label in labels:
         if not label.isprintable() or not label.strip():
-            raise DataError(f"{where}: class {label!r} has no name that can be printed: rename it")
+            raise DataError(f"{where}: the name of class {label!r} cannot be printed: rename it")
     if len(labels) < 2:
         only = f"only one, {labels[0]!r}" if labels else "none"
         raise DataError(f"{where}: a classifier needs at least 2 classes, here is {only}")
@@ -75,7 +76,7 @@ def require_labels(labels: tuple[str, ...], *, where: str) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it is not 1."""
+    """Return a number with its noun, in the plural unless it is 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
@@ -86,5 +87,5 @@ def few(names: Sequence[str], most: int = 5) -> str:
 
 
 def shown(name: str) -> str:
-    """Return a name as it may stand in a message: in one line, without control characters."""
+    """Return a name for a message: one line without control characters."""
     return name if name.isprintable() else ascii(name)

@@ -1,9 +1,9 @@
-"""Bring the user's images into one order, draw a test part, and tell of copies.
+"""Put custom images into one order, split off a test part, and warn of duplicates.
 
-The order is that of a hash of each image's content. So it is as good as shuffled (the first so many
-are of every class), and the same for the same images, whatever their files are called. The test
-part is the first share of each class in that order: the same images stay in it when others are
-added, and copies of one image never lie on both sides.
+The order is that of a hash of each image's content. It is as good as shuffled (the first images are
+of every class), and the same for the same images, whatever their file names. The test part is the
+first share of each class in that order: its images stay in it when others are added, and copies of
+one image are never in both parts.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hemline.data.custom.reading import Found, counted, few, shown
+from hemline.data.custom.reading import CustomImages, counted, few, shown
 from hemline.data.datasets import Dataset, Images, Pixels, image_hashes
 from hemline.errors import DataError
 
 log = logging.getLogger(__name__)
 
-TEST_SHARE = 0.15  # of each class, where the data has no test part of its own
+TEST_SHARE = 0.15  # of each class, for data without a test part
 _CROSSING = "in several classes"
-_STRADDLING = "in the training and in the test part, which flatters the test accuracy"
-_REPEATED = "there several times"
+_LEAKING = "in the training and in the test part, which overstates the test accuracy"
+_REPEATED = "present several times"
 _FEWEST = 3  # different images of a class: one for training, validation and test each
 
 
-def as_images(found: Found, dataset: Dataset, *, source: str) -> Images:
-    """Return the user's images in their order, with a test part.
+def with_test_part(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
+    """Return custom images in their order, with a test part.
 
-    Raises DataError for a class of too few different images. Images that lie in several classes or
-    in both parts are told of.
+    Raises DataError for a class of too few different images. Warns of images in several classes or
+    in both parts.
     """
     digests = list(image_hashes(found.images))
     until = len(digests) if found.test_from is None else found.test_from
     _require_enough(found, digests[:until], source)
-    _tell_of_copies(found, digests, until, source)
+    _warn_of_duplicates(found, digests, until, source)
     order = sorted(range(until), key=digests.__getitem__)
-    drawn: list[int] = []
+    split_off: list[int] = []
     if found.test_from is None:
-        drawn = _drawn(order, digests, found.classes, len(found.labels))
-        taken = set(drawn)
-        train = [each for at, each in enumerate(order) if at not in taken]
-        test = [order[at] for at in drawn]
+        split_off = _test_positions(order, digests, found.classes, len(found.labels))
+        tested = set(split_off)
+        train = [each for at, each in enumerate(order) if at not in tested]
+        test = [order[at] for at in split_off]
     else:
         train, test = order, sorted(range(until, len(digests)), key=digests.__getitem__)
     parts = {"train": train, "test": test}
@@ -60,13 +60,13 @@ def as_images(found: Found, dataset: Dataset, *, source: str) -> Images:
         sha256={name: _sha256(images[name], classes[name]) for name in parts},
         verified=False,
         source=source,
-        test_indices=tuple(drawn),
+        test_indices=tuple(split_off),
         train_names=tuple(found.names[at] for at in train),
         test_names=tuple(found.names[at] for at in test),
     )
 
 
-def _require_enough(found: Found, digests: Sequence[bytes], source: str) -> None:
+def _require_enough(found: CustomImages, digests: Sequence[bytes], source: str) -> None:
     different: list[set[bytes]] = [set() for _ in found.labels]
     for label, digest in zip(found.classes, digests, strict=False):
         different[label].add(digest)
@@ -77,34 +77,36 @@ def _require_enough(found: Found, digests: Sequence[bytes], source: str) -> None
     ]
     if scarce:
         raise DataError(
-            f"{source}: each class needs at least {_FEWEST} different images to train on, and of "
-            f"these there are fewer: {few(scarce)}"
+            f"{source}: each class needs at least {_FEWEST} different images to train on, these "
+            f"have fewer: {few(scarce)}"
         )
 
 
-def _drawn(order: list[int], digests: list[bytes], classes: Pixels, count: int) -> list[int]:
-    """Return positions in `order` that make the test part, ascending."""
+def _test_positions(
+    order: list[int], digests: list[bytes], classes: Pixels, count: int
+) -> list[int]:
+    """Return the positions in `order` of the test part, ascending."""
     wanted = [max(1, round(TEST_SHARE * n)) for n in np.bincount(classes, minlength=count)]
-    drawn: list[int] = []
+    positions: list[int] = []
     for _, copies in itertools.groupby(range(len(order)), key=lambda at: digests[order[at]]):
         group = list(copies)
         if wanted[classes[order[group[0]]]] > 0:
-            drawn += group
+            positions += group
             for at in group:
                 wanted[classes[order[at]]] -= 1
-    return drawn
+    return positions
 
 
-def _tell_of_copies(found: Found, digests: list[bytes], until: int, source: str) -> None:
-    """Warn of images that are there several times: they spoil what training is judged by."""
+def _warn_of_duplicates(found: CustomImages, digests: list[bytes], until: int, source: str) -> None:
+    """Warn of images that occur several times: they distort accuracy."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for at, digest in enumerate(digests):
         places[digest].append(at)
-    kinds: dict[str, list[list[int]]] = {_CROSSING: [], _STRADDLING: [], _REPEATED: []}
+    kinds: dict[str, list[list[int]]] = {_CROSSING: [], _LEAKING: [], _REPEATED: []}
     for group in (each for each in places.values() if len(each) > 1):
         crosses = len({int(found.classes[each]) for each in group}) > 1
-        straddles = group[0] < until <= group[-1]
-        kinds[_CROSSING if crosses else _STRADDLING if straddles else _REPEATED].append(group)
+        leaks = group[0] < until <= group[-1]
+        kinds[_CROSSING if crosses else _LEAKING if leaks else _REPEATED].append(group)
     for what, groups in kinds.items():
         if groups:
             names = " = ".join(shown(found.names[at]) for at in groups[0][:2])

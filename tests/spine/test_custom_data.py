@@ -1,4 +1,4 @@
-"""The user's own images: read as a device reads them, parted by content, refused in one line."""
+"""Custom data sets: read as a device reads them, split by content, refused in one line."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from hemline.contract.specs import InputSpec
 from hemline.data import memory
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.array_file import as_bytes
-from hemline.data.custom.loading import load_own, name_of
-from hemline.data.custom.reading import Reading
+from hemline.data.custom.loading import load_custom, name_of
+from hemline.data.custom.reading import ReadOptions
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.pictures.images import read_image, read_picture, read_size
+from hemline.remedies import described
 
 Pixels = npt.NDArray[np.uint8]
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
@@ -54,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(path: Path, cache: Path | None = None, **reading: Any) -> Images:
-    return load_own(path, Reading(**reading), cache=cache)
+    return load_custom(path, ReadOptions(**reading), cache=cache)
 
 
 def arrays_of(folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -68,7 +69,7 @@ def arrays_of(folder: Path) -> dict[str, npt.NDArray[Any]]:
 
 def test_a_folder_becomes_a_data_set_named_after_it(folder: Path) -> None:
     images = load(folder)
-    assert images.dataset.is_own
+    assert images.dataset.is_custom
     assert (images.dataset.name, images.dataset.labels) == ("colours", ("blue", "green", "red"))
     assert images.dataset.preprocessing == "stretch"
     assert images.train_images.shape == (24, 12, 10, 3)
@@ -182,7 +183,7 @@ def test_the_first_images_are_of_every_class(tmp_path: Path) -> None:
     assert set(images.train_labels[:20].tolist()) == {0, 1, 2}
 
 
-def test_a_test_part_of_the_datas_own_is_kept(tmp_path: Path) -> None:
+def test_a_test_part_in_the_data_is_kept(tmp_path: Path) -> None:
     write_classes(tmp_path / "parted" / "train")
     write_classes(tmp_path / "parted" / "test", each=2, seed=77)
     shutil.rmtree(tmp_path / "parted" / "test" / "green")  # a class may lack test images
@@ -236,7 +237,7 @@ def test_a_float_array_is_taken_when_nothing_is_lost(dtype: type) -> None:
     ("values", "message"),
     [
         (np.linspace(0, 1, 999).reshape(1, 27, 37), r"float64 from 0 to 1 .*\* 255\)\.round"),
-        (np.linspace(-1, 1, 999).reshape(1, 27, 37), "float64 from -1 to 1 that are no 8-bit"),
+        (np.linspace(-1, 1, 999).reshape(1, 27, 37), "float64 from -1 to 1 that are not 8-bit"),
         (np.full((1, 2, 2), np.nan), "float64 from nan to nan"),
         (np.full((1, 2, 2), 256), "int64 from 256 to 256"),
         (np.ones((1, 2, 2), bool), "holds bool: save pixels as uint8"),
@@ -299,7 +300,7 @@ def test_arrays_that_are_no_data_are_refused_in_one_line(
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.npz is no \.npz of numpy"):
+    with pytest.raises(DataError, match=r"bad\.npz is not an \.npz of numpy"):
         load(tmp_path / "bad.npz")
 
 
@@ -338,11 +339,11 @@ def test_broken_files_are_listed_together(folder: Path) -> None:
     spoil(folder)
     with pytest.raises(DataError) as caught:
         load(folder)
-    message = str(caught.value)
+    message = described(caught.value)
     assert "3 of 31 files cannot be read" in message
     for name in ("blue/002.png (", "green/001.png (is not an image", "red/link.png (too many"):
         assert name in message
-    assert message.endswith("mend or remove them, or leave them out with --skip-broken")
+    assert message.endswith("; repair or remove them, or leave them out with --skip-broken")
 
 
 @pytest.mark.parametrize("size", [None, (6, 6)])
@@ -390,7 +391,7 @@ def test_mixed_sizes_are_listed_and_the_option_is_named(folder: Path) -> None:
         "3 sizes (height x width), most often 12x10 (30 images), 20x30 (2 images), 7x9 (1 image)"
         in str(caught.value)
     )
-    assert "--image-size HxW" in str(caught.value)
+    assert "; choose the size that the model sees with --image-size HxW" in described(caught.value)
     assert load(folder, size=(12, 10)).train_images.shape[1:] == (12, 10, 3)
 
 
@@ -400,8 +401,9 @@ def test_photographs_are_not_taken_in_their_own_size(tmp_path: Path) -> None:
         for at in range(3):
             pixels = picture(COLOURS[name], at, (400, 300))
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{at}.jpg")
-    with pytest.raises(DataError, match="400x300 .height x width.: say which size .*--image-size"):
+    with pytest.raises(DataError, match="400x300 .height x width., which is large") as caught:
         load(tmp_path / "photos")
+    assert "--image-size HxW" in described(caught.value)
     assert load(tmp_path / "photos", size=(40, 30)).train_images.shape == (6, 40, 30, 3)
 
 
@@ -470,10 +472,10 @@ BAD_FOLDERS: dict[Callable[[Path], None], str] = {
     empty_class: "has no images in yellow",
     few_images: "each class needs at least 3 different images .* red (2)",
     few_different_images: "each class needs at least 3 different images .* red (2)",
-    control_name: r"class 're\x1b[31md' has no name that can be printed",
-    undecodable_name: r"class 'r\udcff' has no name that can be printed",
+    control_name: r"the name of class 're\x1b[31md' cannot be printed",
+    undecodable_name: r"the name of class 'r\udcff' cannot be printed",
     many_classes: "has 257 classes, the most are 256",
-    validation_folder: "and val/: beside train/ only test/ may stand",
+    validation_folder: "and val/: only test/ may be beside train/",
     foreign_test_class: "has classes that",
     empty_test_part: "test has no images",
 }
@@ -496,8 +498,9 @@ def test_too_many_images_for_the_memory_are_refused(
 ) -> None:
     needed = 30 * 12 * 10 * 3
     monkeypatch.setattr(reading_module, "free_bytes", lambda: 4 * needed - 1)
-    with pytest.raises(DataError, match="30 images of 12 × 10 × 3 values .* smaller --image-size"):
+    with pytest.raises(DataError, match="30 images of 12 × 10 × 3 values .* are free") as caught:
         load(folder)
+    assert described(caught.value).endswith("; choose a smaller --image-size, or fewer images")
     monkeypatch.setattr(reading_module, "free_bytes", lambda: 4 * needed)
     load(folder)
 
@@ -533,7 +536,7 @@ def test_what_is_no_image_by_its_name_is_left_out_and_told(
     (folder / ".git").mkdir()
     assert load(folder).sha256 == before
     assert [record.message for record in caplog.records] == [
-        f"{folder}: left out, no images by their names: 1 file, such as red/notes.txt"
+        f"{folder}: ignored, not images by their names: 1 file, such as red/notes.txt"
     ]
 
 
@@ -542,7 +545,7 @@ def test_copies_are_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None
     shutil.copy(folder / "green" / "001.png", folder / "green" / "copy.png")
     images = load(folder)
     assert "in several classes: 1 image, such as blue/copy.png = red/001.png" in caplog.text
-    assert "there several times: 1 image, such as green/001.png = green/copy" in caplog.text
+    assert "present several times: 1 image, such as green/001.png = green/copy" in caplog.text
     for names in (images.train_names, images.test_names):
         assert len({"blue/copy.png", "red/001.png"} & set(names)) != 1
         assert len({"green/copy.png", "green/001.png"} & set(names)) != 1
@@ -554,7 +557,7 @@ def test_test_images_that_were_trained_on_are_told(
     write_classes(tmp_path / "train")
     write_classes(tmp_path / "test", each=3)
     load(tmp_path)
-    assert "in the training and in the test part, which flatters" in caplog.text
+    assert "in the training and in the test part, which overstates" in caplog.text
     assert ": 9 images, such as train/blue/000.png = test/blue/000.png" in caplog.text
 
 
@@ -627,7 +630,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(
 ) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert len(load(folder, tmp_path / "cache").train_images) == 24
-    assert "not kept for the next time" in caplog.text
+    assert "decoded images are not cached: " in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -635,7 +638,7 @@ def test_a_cache_that_cannot_be_written_costs_only_the_cache(
     [
         ("flowers 2024", "flowers-2024"),
         ("Blüten/", "Bl-ten"),
-        ("mnist", "own-mnist"),
+        ("mnist", "custom-mnist"),
         ("....", "images"),
         ("x" * 99, "x" * 60),
     ],
@@ -649,18 +652,18 @@ def test_a_data_set_gets_a_name_that_is_safe_in_a_path(
 
 
 def test_a_folder_with_idx_files_is_what_it_was(data_folder: Path, tmp_path: Path) -> None:
-    assert FetchOptions(folder=data_folder).own is None
+    assert FetchOptions(folder=data_folder).custom is None
     assert load_images("fashion-mnist", FetchOptions(folder=data_folder)).dataset.files
     with pytest.raises(DataError, match="no train-images-idx3-ubyte"):
         load_images("fashion-mnist", FetchOptions(folder=tmp_path))
 
 
-def test_own_images_are_found_by_any_name(folder: Path, tmp_path: Path) -> None:
+def test_custom_images_are_found_by_any_name(folder: Path, tmp_path: Path) -> None:
     options = FetchOptions(folder=folder, cache=tmp_path / "cache")
     for name in ("fashion-mnist", "what a card says"):
         assert load_images(name, options).dataset.name == "colours"
-    assert options.own == folder
-    assert replace(options, folder=None).own is None
+    assert options.custom == folder
+    assert replace(options, folder=None).custom is None
 
 
 def invoke(*words: object) -> tuple[str, HemlineError | None]:
@@ -671,10 +674,10 @@ def invoke(*words: object) -> tuple[str, HemlineError | None]:
     return result.output, result.exception
 
 
-def test_data_check_tells_of_own_images(folder: Path) -> None:
+def test_data_check_describes_custom_images(folder: Path) -> None:
     output, _ = invoke("data", "check", "--data", folder, "--channels", "1")
     assert "reading 30 images\n" in output
-    assert "colours: 24 + 6 images, 3 classes, 12 × 10 gray, test part drawn, from " in output
+    assert "colours: 24 + 6 images, 3 classes, 12 × 10 gray, test part split off, from " in output
     output, _ = invoke("data", "check", "--data", folder, "--channels", "1")
     assert "reading" not in output
 
@@ -682,9 +685,12 @@ def test_data_check_tells_of_own_images(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mnist", "--data", "{folder}"), "is not MNIST, it has images of your own"),
-        (("--image-size", "8"), "tell how to read images of your own: name them with --data"),
-        (("--data", "{folder}", "--labels", "a,b,c"), "--labels names the classes of an .npz"),
+        (("mnist", "--data", "{folder}"), "is not MNIST, it is a custom data set"),
+        (("--image-size", "8"), "are for a custom data set: name it with --data"),
+        (
+            ("--data", "{folder}", "--labels", "a,b,c"),
+            "those of a folder are its folders' names; leave --labels out",
+        ),
     ],
 )
 def test_options_that_do_not_fit_the_data_are_wrong_usage(
@@ -692,7 +698,7 @@ def test_options_that_do_not_fit_the_data_are_wrong_usage(
 ) -> None:
     _, error = invoke("data", "check", *(word.format(folder=folder) for word in words))
     assert isinstance(error, UsageError)
-    assert message in str(error)
+    assert message in described(error)
 
 
 @pytest.mark.parametrize("size", ["0", "axb", "1x2x3", "-4", "4x", "9999", ""])

@@ -1,4 +1,4 @@
-"""The user's own images on the whole way: train, export, verify, classify."""
+"""A custom data set on the whole way: train, export, verify, classify."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hemline.contract.card import Card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
-from hemline.data.custom.reading import Reading
+from hemline.data.custom.reading import ReadOptions
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import split_images
@@ -37,7 +37,7 @@ COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of 120 images of three sizes in three classes."""
     random = np.random.default_rng(1)
-    root = tmp_path_factory.mktemp("own") / "colours"
+    root = tmp_path_factory.mktemp("custom") / "colours"
     for name, colour in COLOURS.items():
         (root / name).mkdir(parents=True)
         for at in range(40):
@@ -82,7 +82,7 @@ def test_the_card_tells_of_the_data(card: Card, trained: Path, folder: Path) -> 
 
 
 def test_the_split_of_the_card_is_that_of_the_data(card: Card, folder: Path) -> None:
-    options = FetchOptions(folder=folder, reading=Reading(size=(16, 20)))
+    options = FetchOptions(folder=folder, reading=ReadOptions(size=(16, 20)))
     images = load_images(card.dataset, options)
     assert card.split == split_images(images, validation=20).split
     assert card.split.test_indices == images.test_indices
@@ -98,13 +98,13 @@ def test_at_most_a_fifth_is_kept_for_validation(images: Images) -> None:
     assert spared(Recipe(limit=3), images).validation == 1
 
 
-def test_few_own_images_go_in_small_batches(images: Images) -> None:
-    own = replace(images, dataset=replace(images.dataset, files=()))  # 800 of them
+def test_few_custom_images_go_in_small_batches(images: Images) -> None:
+    custom = replace(images, dataset=replace(images.dataset, files=()))  # 800 of them
     recipe = RECIPES["fast"]
-    assert in_steps(replace(recipe, validation=160), own).batch == 32
-    assert in_steps(replace(recipe, validation=40, limit=200), own).batch == 8
-    assert in_steps(replace(recipe, validation=20, limit=60), own).batch == 8, "no smaller ones"
-    assert in_steps(Recipe(batch=4, validation=160), own).batch == 4, "a smaller one stays"
+    assert in_steps(replace(recipe, validation=160), custom).batch == 32
+    assert in_steps(replace(recipe, validation=40, limit=200), custom).batch == 8
+    assert in_steps(replace(recipe, validation=20, limit=60), custom).batch == 8, "no smaller ones"
+    assert in_steps(Recipe(batch=4, validation=160), custom).batch == 4, "a smaller one stays"
     assert in_steps(recipe, images) == recipe, "published data: the recipe was made for it"
 
 
@@ -114,7 +114,7 @@ def test_an_option_for_teachers_needs_one(folder: Path) -> None:
     assert "distillation is for --teacher, and there is none" in str(result.exception)
 
 
-def test_a_checkpoint_is_evaluated_on_own_images_as_they_were_read_for_training(
+def test_a_checkpoint_is_evaluated_on_custom_images_as_they_were_read_for_training(
     trained: Path, folder: Path, tmp_path: Path
 ) -> None:
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
@@ -171,11 +171,11 @@ def test_other_data_is_told_in_one_line(
         require_trained_on(card, images, checkpoint=trained)
 
 
-def test_a_checkpoint_of_own_images_needs_them(trained: Path, data_folder: Path) -> None:
+def test_a_checkpoint_of_custom_images_needs_them(trained: Path, data_folder: Path) -> None:
     for words in ((), ("--data", data_folder)):
         result = invoke("export", "--checkpoint", trained, *words)
         assert isinstance(result.exception, UsageError)
-        assert "was trained on images of your own, colours: name" in str(result.exception)
+        assert "was trained on a custom data set, colours: name" in str(result.exception)
 
 
 def test_a_size_that_is_not_the_checkpoints_is_refused(trained: Path, folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_a_known_data_set_takes_no_others(checkpoint: Path, fold
     assert "was trained on other fashion-mnist files than those in" in str(result.exception)
 
 
-def test_own_images_go_the_whole_way(
+def test_custom_images_go_the_whole_way(
     trained: Path, folder: Path, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
