@@ -169,7 +169,7 @@ class _Maker:
             model=self._card.model,
             labels=self._card.labels,
             input=converted.input,
-            output=converted.output,
+            outputs=converted.outputs,
             supported_runtimes=scheme.supported_runtimes,
             temperature=self._card.temperature,
             unknown_threshold=self._card.unknown_threshold,
@@ -180,7 +180,6 @@ class _Maker:
             payload_sha256="",
             hemline_version=VERSION,
             preprocessing=self._card.preprocessing,
-            embedding=converted.embedding,
         )
         _require_specs(written, self._card)
         write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
@@ -197,13 +196,12 @@ class _Maker:
             sha256=files.sha256_of(path),
             size_bytes=path.stat().st_size,
             input=written.input,
-            output=written.output,
+            outputs=written.outputs,
             calibration_sha256=written.calibration_sha256,
             recipe_sha256=_recipe(scheme, self._request, self._card, self._calibration),
             tolerance=written.tolerance,
             minimum_agreement=tolerance.agreement,
             verdicts=(),
-            embedding=written.embedding,
         )
 
     @functools.cached_property

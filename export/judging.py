@@ -16,6 +16,7 @@ from hemline.contract.evaluation_set import EvaluationSplit
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest, Status, Verdict
 from hemline.contract.record import Accuracy, Cell, Conditions, Record
+from hemline.contract.specs import LOGITS
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, JobError
 from hemline.host import host_facts
@@ -91,7 +92,7 @@ def judge_cell(
             # a full disk or a killed process says nothing lasting of the file: try again next time
             verdict = replace(verdict, inputs_sha256="")
         return Outcome(artifact=artifact.name, verdict=verdict, records=())
-    logits = {name: np.load(str(result.cells[0].logits)) for name, result in results.items()}
+    logits = {name: np.load(result.cells[0].outputs[LOGITS]) for name, result in results.items()}
     records = tuple(
         _record(manifest, artifact, results[name], splits[name], logits[name]) for name in splits
     )
@@ -144,7 +145,7 @@ def _job(
         runtime=target.runtime,
         images=str(split.images_path),
         cells=(JobCell(threads=1, batch=1),),
-        want=("logits",),
+        want=("outputs",),
         arrays=str(arrays),
         allow_unsupported=True,
     )

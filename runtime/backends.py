@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import math
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from hemline.contract.specs import (
+    LOGITS,
     Accelerator,
-    EmbeddingSpec,
     Format,
     InputSpec,
     OutputSpec,
@@ -32,27 +34,36 @@ else:
 Tensor: TypeAlias = "npt.NDArray[np.generic]"
 
 
+class OutputFacts(NamedTuple):
+    """What a file has as an output: its values an image, None where these are free."""
+
+    size: int | None
+    dtype: np.dtype[np.generic]
+
+    @classmethod
+    def of(cls, shape: Sequence[object], dtype: object) -> OutputFacts:
+        """Return the facts of a shape with its batch dimension; free dimensions are no numbers."""
+        sizes = [int(each) for each in shape[1:] if isinstance(each, int | np.integer)]
+        size = math.prod(sizes) if len(sizes) == len(shape) - 1 else None
+        return cls(size, np.dtype(dtype))  # type: ignore[call-overload]
+
+
 class Session(Protocol):
     """One opened model with one thread count and one batch size; not for two threads at once.
 
-    delegate, software and arena_bytes are told as they stand in CellResult.
+    outputs: what the file has at the position of each output of the stamp, by name.
+    delegate, software, arena_bytes: as in CellResult.
     """
 
     input_shape: tuple[int, ...]
     input_dtype: np.dtype[np.generic]
-    classes: int | None
-    output_dtype: np.dtype[np.generic]
-    embedding_size: int | None
-    embedding_dtype: np.dtype[np.generic] | None
+    outputs: dict[str, OutputFacts]
     delegate: str
     software: bool
     arena_bytes: int | None
 
-    def run(self, tensor: Tensor) -> Tensor:
-        """Run one batch of `input_shape` and return the raw output (batch, classes)."""
-
-    def embed(self, tensor: Tensor) -> Tensor:
-        """Run one batch and return its raw embedding (batch, size)."""
+    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> Sequence[Tensor]:
+        """Run one batch of `input_shape`; return the raw outputs (batch, …) of these names."""
 
     def close(self) -> None:
         """Free the model."""
@@ -149,18 +160,18 @@ def open_session(
     *,
     threads: int,
     batch: int,
-    embedding: int | None = None,
+    outputs: Sequence[OutputSpec],
     accelerator: Accelerator = "cpu",
     fallback: bool = False,
 ) -> Session:
-    """Open model bytes in a backend; `embedding` is the position of a second output.
+    """Open model bytes in a backend; `outputs` are all that the stamp says of them.
 
     With `fallback` the processor may run all or part of what was asked of the GPU. Raises
     BackendError when the backend is missing or broken, or refuses the model, and when the GPU that
     was asked for cannot run all of it.
     """
     require_working(backend)
-    values: dict[str, Any] = {"threads": threads, "batch": batch, "embedding": embedding}
+    values: dict[str, Any] = {"threads": threads, "batch": batch, "outputs": outputs}
     if accelerator == "cpu":
         return _session(backend, backend.session, model, values)
     try:
@@ -186,19 +197,16 @@ def _session(backend: Backend, what: str, model: bytes, values: dict[str, Any]) 
     return session
 
 
-def require_shape(inputs: int, outputs: int, embedding: int | None) -> None:
+def require_count(inputs: int, outputs: int, specs: Sequence[OutputSpec]) -> None:
     """Raise FileFormatError unless a model has one input, and as many outputs as its stamp says."""
-    expected = "1 output" if embedding is None else "2 outputs"
-    if inputs != 1 or outputs != int(expected[0]):
+    if inputs != 1 or outputs != len(specs):
         raise FileFormatError(
-            f"the stamp says 1 input and {expected}, the model has {inputs} and {outputs}: "
-            "export it again"
+            f"the stamp says 1 input and {len(specs)} output{'s'[: len(specs) - 1]}, the model has "
+            f"{inputs} and {outputs}: export it again"
         )
 
 
-def require_specs(
-    session: Session, source: InputSpec, target: OutputSpec, embedding: EmbeddingSpec | None
-) -> None:
+def require_specs(session: Session, source: InputSpec, outputs: Sequence[OutputSpec]) -> None:
     """Raise FileFormatError unless a model takes and gives what its stamp says."""
     shape = (session.input_shape[0], *source.shape)
     if session.input_shape != shape or np.dtype(session.input_dtype) != np.dtype(source.dtype):
@@ -206,24 +214,13 @@ def require_specs(
             f"the stamp says {source.dtype} {source.shape}, the model takes "
             f"{np.dtype(session.input_dtype)} {session.input_shape[1:]}: export it again"
         )
-    if session.classes not in (None, target.classes):
-        raise FileFormatError(
-            f"the stamp names {target.classes} classes, the model has {session.classes}: "
-            "export it again"
-        )
-    if np.dtype(session.output_dtype) != np.dtype(target.dtype):
-        raise FileFormatError(
-            f"the stamp says {target.dtype} logits, the model gives "
-            f"{np.dtype(session.output_dtype)}: export it again"
-        )
-    if embedding is None:
-        return
-    found = np.dtype(session.embedding_dtype)
-    if session.embedding_size not in (None, embedding.size) or found != np.dtype(embedding.dtype):
-        raise FileFormatError(
-            f"the stamp says an embedding of {embedding.size} {embedding.dtype} values, the model "
-            f"gives {session.embedding_size} {found}: export it again"
-        )
+    for spec in outputs:
+        size, dtype = session.outputs[spec.name]
+        if size not in (None, spec.size) or dtype != np.dtype(spec.dtype):
+            raise FileFormatError(
+                f"the stamp says {spec.name} of {spec.size} {spec.dtype} values, the model gives "
+                f"{size} {dtype}: export it again"
+            )
 
 
 def load_module(backend: Backend) -> object:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from hemline.contract.specs import LOGITS
 from hemline.runtime.backends import Session, Tensor
 
 # A batch is cut into the largest of these that fit: few sessions, and no padding is computed. More
@@ -14,8 +14,8 @@ from hemline.runtime.backends import Session, Tensor
 BATCHES = (64, 8, 1)
 
 
-class Lane:
-    """Sessions that one thread at a time may use."""
+class BatchSessions:
+    """Sessions of one model by batch size, that one thread at a time may use."""
 
     def __init__(
         self, open_batch: Callable[[int], Session], batches: tuple[int, ...] = BATCHES
@@ -33,15 +33,14 @@ class Lane:
             self._sessions[batch] = self._open(batch)
         return self._sessions[batch]
 
-    def run(self, tensor: Tensor, output: Literal["run", "embed"] = "run") -> Tensor:
-        """Return the raw output (n, …) of a tensor (n, height, width, channels), n ≥ 1."""
+    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+        """Return the raw outputs (n, …) of a tensor (n, height, width, channels), n ≥ 1."""
         parts, at = [], 0
         for batch in self._batches:
             while len(tensor) - at >= batch:
-                run = getattr(self.session(batch), output)
-                parts.append(run(tensor[at : at + batch]))
+                parts.append(self.session(batch).run(tensor[at : at + batch], names))
                 at += batch
-        return np.concatenate(parts)
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def close(self) -> None:
         """Free the models."""

@@ -6,18 +6,18 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 import numpy as np
 
-from hemline.contract.specs import Preprocessing
+from hemline.contract.specs import LOGITS, Preprocessing
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped
 from hemline.errors import DataError, UnknownNameError, UsageError
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
-from hemline.runtime.batch_sessions import BATCHES, Lane
+from hemline.runtime.batch_sessions import BATCHES, BatchSessions
 from hemline.runtime.choosing import pick_artifact, pick_backend
-from hemline.runtime.decoder import Decoder, Prediction
+from hemline.runtime.decoder import Decoder, Prediction, real_values
 from hemline.runtime.pixels import PixelEncoder
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the ma
 _CHUNK = 256  # images that a worker takes at a time: four full batches
 # auto: as the artifact says; none: an image of another size is an error
 PREPROCESS = ("auto", "none", *get_args(Preprocessing))
-Output = Literal["run", "embed"]
 R = TypeVar("R")
 
 
@@ -68,10 +67,10 @@ class Classifier:
             unknown_threshold=file.stamp.unknown_threshold,
         )
         self._lock = threading.Lock()
-        self._lane = self._lane_of(threads)
+        self._sessions = self._sessions_of(threads)
         self._pool: _Pool | None = None
         self._closed = False
-        self._run_one = self._lane.session(1).run
+        self._run_one = self._sessions.session(1).run
 
     @classmethod
     def load(
@@ -126,7 +125,7 @@ class Classifier:
         if not isinstance(image, np.ndarray):
             image = self._pixels(image)
         with self._lock:
-            return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0])
+            return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0][0])
 
     def classify_batch(
         self, images: Pixels | Sequence[Pixels | str | os.PathLike[str]]
@@ -141,12 +140,14 @@ class Classifier:
                 return []
             images = np.concatenate([self._encoder.as_batch(self._pixels(x)) for x in images])
         # decoded where they were computed: one thread decodes while another computes
-        parts = self._each(images, lambda lane, part: self._decoder.decode_batch(lane.run(part)))
+        parts = self._each(
+            images, lambda sessions, part: self._decoder.decode_batch(sessions.run(part)[0])
+        )
         return [prediction for part in parts for prediction in part]
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
-        return self._decoder.logits(self._outputs(images, "run"))
+        return self.outputs(images, (LOGITS,))[LOGITS]
 
     def scores(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 probabilities (n, classes) of uint8 images (n, height, width[, channels]).
@@ -165,22 +166,30 @@ class Classifier:
             raise UsageError(
                 f"{self.stamp.name} gives no embedding: export it with --with-embedding"
             )
-        stored = self._outputs(images, "embed")
-        if spec.dtype == "float32":
-            return np.asarray(stored, np.float32)
-        real = (stored.astype(np.float32) - spec.zero_point) * np.float32(spec.scale)
-        return np.asarray(real, np.float32)
+        return self.outputs(images, (spec.name,))[spec.name]
+
+    def outputs(self, images: Pixels, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
+        """Return float32 outputs (n, …) by name, all of one pass over uint8 images (n, h, w[, c]).
+
+        Raises UnknownNameError for a name that the file does not have.
+        """
+        specs = self.stamp.find_outputs(names)
+        parts = self._each(images, lambda sessions, part: sessions.run(part, names))
+        if not parts:
+            return {spec.name: np.empty((0, spec.size), np.float32) for spec in specs}
+        stored = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        return {s.name: real_values(s, each) for s, each in zip(specs, stored, strict=True)}
 
     def close(self) -> None:
         """Free the model; the classifier cannot be used afterwards."""
         with self._lock:
             self._closed = True
-            self._lane.close()
+            self._sessions.close()
             if self._pool is not None:
                 self._pool.close()
                 self._pool = None
             # from now on a call ends in the clear error of _open
-            self._run_one = lambda tensor: self._lane.session(1).run(tensor)
+            self._run_one = self._sessions.run
 
     # these two by hand: Closing is a module more to import before the first label
     def __enter__(self) -> Classifier:
@@ -189,46 +198,33 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _outputs(self, images: Pixels, output: Output) -> Tensor:
-        """Return the raw outputs (n, …) of images."""
-        parts = self._each(images, lambda lane, part: lane.run(part, output))
-        if parts:
-            return np.concatenate(parts)
-        spec = self.stamp.embedding
-        size = len(self.labels) if output == "run" or spec is None else spec.size
-        return np.empty((0, size), self.stamp.output.dtype)
-
-    def _each(self, images: Pixels, work: Callable[[Lane, Tensor], R]) -> list[R]:
+    def _each(self, images: Pixels, work: Callable[[BatchSessions, Tensor], R]) -> list[R]:
         """Do a piece of work with the tensor of every chunk of images; return the results."""
         images = self._encoder.as_images(images)
         chunks = [images[at : at + _CHUNK] for at in range(0, len(images), _CHUNK)]
 
-        def one(lane: Lane, chunk: Pixels) -> R:
-            return work(lane, self._encoder.encode(chunk))
+        def one(sessions: BatchSessions, chunk: Pixels) -> R:
+            return work(sessions, self._encoder.encode(chunk))
 
         with self._lock:
             if self._threads == 1 or len(chunks) <= 1:
-                return [one(self._lane, chunk) for chunk in chunks]
+                return [one(self._sessions, chunk) for chunk in chunks]
             if self._pool is None:
-                self._pool = _Pool(self._threads, lambda: self._lane_of(1))
+                self._pool = _Pool(self._threads, lambda: self._sessions_of(1))
             return self._pool.map(one, chunks)
 
-    def _lane_of(self, threads: int) -> Lane:
+    def _sessions_of(self, threads: int) -> BatchSessions:
         batches = BATCHES if self.stamp.takes_batches else (1,)
-        return Lane(lambda batch: self._open(batch, threads), batches)
+        return BatchSessions(lambda batch: self._open(batch, threads), batches)
 
     def _open(self, batch: int, threads: int) -> Session:
         if self._closed:
             raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
-        embedding = self.stamp.embedding
+        outputs = self.stamp.outputs
         session = open_session(
-            self.backend,
-            self._model,
-            threads=threads,
-            batch=batch,
-            embedding=None if embedding is None else embedding.position,
+            self.backend, self._model, threads=threads, batch=batch, outputs=outputs
         )
-        require_specs(session, self.stamp.input, self.stamp.output, embedding)
+        require_specs(session, self.stamp.input, outputs)
         return session
 
     def _pixels(self, image: object) -> Pixels:
@@ -244,33 +240,33 @@ class Classifier:
 
 
 class _Pool:
-    """Threads that each borrow a lane for a piece of work."""
+    """Threads that each borrow sessions for a piece of work."""
 
-    def __init__(self, threads: int, make: Callable[[], Lane]) -> None:
+    def __init__(self, threads: int, make: Callable[[], BatchSessions]) -> None:
         # here, because one thread needs neither
         import queue
         from concurrent.futures import ThreadPoolExecutor
 
-        self._lanes = [make() for _ in range(threads)]
-        self._free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-        for lane in self._lanes:
-            self._free.put(lane)
+        self._all = [make() for _ in range(threads)]
+        self._free: queue.SimpleQueue[BatchSessions] = queue.SimpleQueue()
+        for sessions in self._all:
+            self._free.put(sessions)
         self._executor: ThreadPoolExecutor = ThreadPoolExecutor(threads)
 
-    def map(self, work: Callable[[Lane, Pixels], R], parts: list[Pixels]) -> list[R]:
+    def map(self, work: Callable[[BatchSessions, Pixels], R], parts: list[Pixels]) -> list[R]:
         """Return the results in the order of the parts."""
 
         def borrow(part: Pixels) -> R:
-            lane = self._free.get()
+            sessions = self._free.get()
             try:
-                return work(lane, part)
+                return work(sessions, part)
             finally:
-                self._free.put(lane)
+                self._free.put(sessions)
 
         return list(self._executor.map(borrow, parts))
 
     def close(self) -> None:
         """End the threads and free their models."""
         self._executor.shutdown()
-        for lane in self._lanes:
-            lane.close()
+        for sessions in self._all:
+            sessions.close()

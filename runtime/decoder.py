@@ -71,14 +71,7 @@ class Decoder:
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:
         """Return float32 logits of a raw output, of the same shape."""
-        if self.spec.dtype == "float32":
-            real = np.asarray(output, np.float32)
-        else:
-            stored = output.astype(np.float32) - self.spec.zero_point
-            real = np.asarray(stored * np.float32(self.spec.scale), np.float32)
-        if self.spec.gives == "probabilities":
-            return np.asarray(np.log(np.maximum(real, _LEAST_PROBABILITY)), np.float32)
-        return real
+        return real_values(self.spec, output)
 
     def softmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return probabilities along the last axis."""
@@ -109,6 +102,18 @@ class Decoder:
         scores = self.softmax(self.logits(row))
         index = int(scores.argmax())
         return index, float(scores[index])
+
+
+def real_values(spec: OutputSpec, stored: Tensor) -> npt.NDArray[np.float32]:
+    """Return the float32 values of a raw output, of the same shape; of probabilities the logits."""
+    if spec.dtype == "float32":
+        real = np.asarray(stored, np.float32)
+    else:
+        steps = stored.astype(np.float32) - spec.zero_point
+        real = np.asarray(steps * np.float32(spec.scale), np.float32)
+    if spec.gives == "probabilities":
+        return np.asarray(np.log(np.maximum(real, _LEAST_PROBABILITY)), np.float32)
+    return real
 
 
 def largest_difference(

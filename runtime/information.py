@@ -101,9 +101,8 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
     }
     if not stamp.takes_batches:
         rows["batches"] = "none: it takes one image at a time"
-    if stamp.embedding is not None:
-        rows["embedding"] = f"{stamp.embedding.dtype} of {stamp.embedding.size} values"
-    return rows
+    others = [spec for spec in stamp.outputs if spec != stamp.output]
+    return rows | {spec.name: f"{spec.dtype} of {spec.size} values" for spec in others}
 
 
 def _pixels(spec: InputSpec) -> str:

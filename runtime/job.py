@@ -15,7 +15,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -23,7 +23,15 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.job import CellResult, Failure, FailureKind, Job, JobCell, JobResult
+from hemline.contract.job import (
+    CellResult,
+    Failure,
+    FailureKind,
+    Job,
+    JobCell,
+    JobResult,
+    array_name,
+)
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.stamp import StampedFile, read_stamped
 from hemline.errors import (
@@ -32,6 +40,7 @@ from hemline.errors import (
     FileFormatError,
     HemlineError,
     UnsupportedRuntimeError,
+    UsageError,
 )
 from hemline.files import parse_json, reason_of
 from hemline.host import (
@@ -52,7 +61,7 @@ from hemline.runtime.backends import (
     require_working,
     version_of,
 )
-from hemline.runtime.decoder import Decoder
+from hemline.runtime.decoder import real_values
 from hemline.runtime.pixels import PixelEncoder
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
@@ -63,6 +72,7 @@ _KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
     (BackendError, "backend"),
     (FileFormatError, "file"),
     (DataError, "data"),
+    (UsageError, "job"),
 )
 
 
@@ -99,6 +109,7 @@ class JobRunner:
         file = read_stamped(Path(job.artifact))
         if not job.allow_unsupported:
             file.stamp.require_supported(backend.name, version_of(backend))
+        file.stamp.find_outputs(job.outputs)
         images = _read_images(job)
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
 
@@ -122,13 +133,12 @@ class JobRunner:
         opened = self._sessions[key]
         latencies: tuple[int, ...] = ()
         if "latencies" in job.want:
-            latencies = _timed(opened.session, cell, encoder, images)
-        logits = None
-        if "logits" in job.want:
-            decoder = Decoder(file.stamp.output, file.stamp.labels)
-            logits = _save_logits(
-                job, cell, _logits(opened.session, cell, encoder, decoder, images)
-            )
+            latencies = _timed(opened.session, cell, encoder, images, job.outputs)
+        outputs: dict[str, str] = {}
+        if "outputs" in job.want:
+            stored = _outputs(opened.session, cell, encoder, images, job.outputs)
+            for at, spec in enumerate(file.stamp.find_outputs(job.outputs)):
+                outputs[spec.name] = _save(job, cell, at, real_values(spec, stored[at]))
         return CellResult(
             threads=cell.threads,
             batch=cell.batch,
@@ -137,7 +147,7 @@ class JobRunner:
             load_ns=opened.load_ns if fresh else 0,
             first_ns=opened.first_ns if fresh else 0,
             latencies_ns=latencies,
-            logits=logits,
+            outputs=outputs,
             software=opened.session.software,
             arena_bytes=opened.session.arena_bytes,
         )
@@ -206,8 +216,6 @@ def _read_images(job: Job) -> Pixels:
 def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: Tensor) -> _Opened:
     if cell.batch > 1 and not file.stamp.takes_batches:
         raise FileFormatError(f"{file.stamp.name} takes one image at a time: use batch 1")
-    embedding = file.stamp.embedding
-    position = None if embedding is None else embedding.position
     before = running_threads()
     started = time.perf_counter_ns()
     session = open_session(
@@ -215,13 +223,13 @@ def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: T
         file.model,
         threads=cell.threads,
         batch=cell.batch,
-        embedding=position,
+        outputs=file.stamp.outputs,
         accelerator=job.accelerator,
         fallback=job.fallback,
     )
     loaded = time.perf_counter_ns()
-    require_specs(session, file.stamp.input, file.stamp.output, embedding)
-    session.run(np.repeat(first, cell.batch, axis=0))
+    require_specs(session, file.stamp.input, file.stamp.outputs)
+    session.run(np.repeat(first, cell.batch, axis=0), job.outputs)
     finished = time.perf_counter_ns()
     after = running_threads()
     return _Opened(
@@ -234,33 +242,36 @@ def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: T
 
 
 def _timed(
-    session: Session, cell: JobCell, encoder: PixelEncoder, images: Pixels
+    session: Session, cell: JobCell, encoder: PixelEncoder, images: Pixels, names: Sequence[str]
 ) -> tuple[int, ...]:
     tensors = list(_batches(encoder, images, cell.batch, most_bytes=_LARGEST_TENSORS_BYTES))
     count = cell.invocations or len(tensors)
     for at in range(cell.warmup):
-        session.run(tensors[at % len(tensors)])
+        session.run(tensors[at % len(tensors)], names)
     clock, run, available = time.perf_counter_ns, session.run, len(tensors)
     taken = [0] * count
     with _without_garbage_collection():
         for at in range(count):
             tensor = tensors[at % available]
             started = clock()
-            run(tensor)
+            run(tensor, names)
             taken[at] = clock() - started
     return tuple(taken)
 
 
-def _logits(
-    session: Session, cell: JobCell, encoder: PixelEncoder, decoder: Decoder, images: Pixels
-) -> npt.NDArray[np.float32]:
-    run, batch, outputs = session.run, cell.batch, []
+def _outputs(
+    session: Session, cell: JobCell, encoder: PixelEncoder, images: Pixels, names: Sequence[str]
+) -> list[Tensor]:
+    """Return the raw outputs (images, …) of these names."""
+    batch, parts = cell.batch, []
     block = max(1, _BLOCK_IMAGES // batch) * batch
     for start in range(0, len(images), block):
         # pixels are encoded by the block: one image at a time costs as much as a fast inference
         tensor = encoder.encode(_filled_up(np.asarray(images[start : start + block]), batch))
-        outputs += [run(tensor[at : at + batch]) for at in range(0, len(tensor), batch)]
-    return decoder.logits(np.concatenate(outputs)[: len(images)])
+        parts += [
+            session.run(tensor[at : at + batch], names) for at in range(0, len(tensor), batch)
+        ]
+    return [np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)]
 
 
 def _batches(
@@ -282,12 +293,12 @@ def _filled_up(images: Pixels, batch: int) -> Pixels:
     return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images
 
 
-def _save_logits(job: Job, cell: JobCell, logits: npt.NDArray[np.float32]) -> str:
+def _save(job: Job, cell: JobCell, at: int, values: npt.NDArray[np.float32]) -> str:
     if job.arrays is None:
-        raise DataError("the job wants logits but names no folder for arrays")
-    path = Path(job.arrays) / f"{job.id}-{cell.threads}x{cell.batch}.npy"
+        raise DataError("the job wants outputs but names no folder for arrays")
+    path = Path(job.arrays) / array_name(job, cell, at)
     try:
-        np.save(path, logits)
+        np.save(path, values)
     except OSError as error:
         raise DataError(f"cannot write {path}: {reason_of(error)}") from error
     return str(path)

@@ -20,6 +20,7 @@ from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest, Status
 from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
+from hemline.contract.specs import LOGITS
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
@@ -223,7 +224,7 @@ def _job(
         images=str(split.images_path),
         count=IMAGES,
         cells=(JobCell(),),
-        want=("logits",),
+        want=("outputs",),
         arrays=arrays,
         allow_unsupported=runtime not in BACKENDS,  # no stamp knows of what is only checked
     )
@@ -233,7 +234,7 @@ def _run(runner: Runner, job: Job) -> tuple[JobResult, _Logits]:
     result = runner.run(job, timeout_seconds=_SECONDS)
     if result.failure is not None:
         raise JobError(result.failure.message)
-    logits: _Logits = np.load(str(result.cells[0].logits))
+    logits: _Logits = np.load(result.cells[0].outputs[LOGITS])
     return result, logits
 
 

@@ -162,7 +162,7 @@ def _first_stamp(
         model=path.stem,
         labels=request.labels,
         input=input_spec(found.inputs[0], request.pixels, file_format, path),
-        output=target,
+        outputs=(target,),
         supported_runtimes=tuple(SupportedRuntime(runtime=name, minimum="0") for name in BACKENDS),
         temperature=1.0,
         unknown_threshold=0.0,
@@ -220,7 +220,7 @@ def _with_outcome(
         say("takes one image at a time")
     return replace(
         stamp,
-        output=replace(stamp.output, gives=kind),
+        outputs=(replace(stamp.output, gives=kind),),
         supported_runtimes=tuple(
             SupportedRuntime(runtime=trial.runtime, minimum=trial.version) for trial in trials
         ),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Status
+from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import BackendError, FileFormatError, JobError
 from hemline.export.admission.confined import COMMAND
@@ -68,7 +69,7 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
         runtime=backend.name,
         images=str(folder / "images.npy"),
         cells=(JobCell(threads=1, batch=1),),
-        want=("logits",),
+        want=("outputs",),
         arrays=str(folder),
     )
     version = ""
@@ -99,7 +100,7 @@ def _judged(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
             "refused" if result.failure.kind in ("unsupported", "backend") else "failed"
         )
         return status, result.failure.message
-    answers: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits), allow_pickle=False)
+    answers: npt.NDArray[np.float32] = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
     expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
     if answers.shape != expected.shape:
         return "failed", f"answers of shape {answers.shape} to images with {expected.shape}"

@@ -176,7 +176,7 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
     dtype: Any = tensor.dtype
     return _checked(
         lambda: OutputSpec(
-            classes=classes,
+            size=classes,
             dtype=dtype,
             scale=tensor.scale if quantized else 1.0,
             zero_point=tensor.zero_point if quantized else 0,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.job import Job, JobCell
+from hemline.contract.specs import LOGITS
 from hemline.errors import FileFormatError, GateError, JobError
 from hemline.export.admission.confined import COMMAND, Description, in_one_line
 from hemline.export.scheme import Tolerance
@@ -159,14 +160,14 @@ def _run(
         runtime=backend.name,
         images=str(images),
         cells=(JobCell(threads=1, batch=batch),),
-        want=("logits",),
+        want=("outputs",),
         arrays=str(subject.arrays),
     )
     result = process.run(job, timeout_seconds=seconds)
     if result.failure is not None:
         said = result.failure.message.replace(str(subject.artifact), str(subject.shown))
         raise Refused(in_one_line(said))
-    answers: Answers = np.load(str(result.cells[0].logits), allow_pickle=False)
+    answers: Answers = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
     return answers
 
 

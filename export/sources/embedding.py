@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from hemline.contract.specs import EMBEDDING, LOGITS
 from hemline.contract.stamp import StampedFile
 from hemline.errors import HemlineError
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS
 from hemline.train.predictor import Predictor
-
-LOGITS, EMBEDDING = "logits", "embedding"  # the names of the outputs, in every format
 
 
 def embedder(model: keras.Model) -> keras.Model:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.specs import EmbeddingSpec, InputSpec, OutputSpec
+from hemline.contract.specs import InputSpec, OutputSpec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -18,14 +18,12 @@ class Converted:
 
     content: bytes of the file.
     input: how pixels become its input tensor.
-    output: how its output tensor becomes logits.
-    embedding: of its second output; None where it has logits only.
+    outputs: what it gives: the logits, and perhaps an embedding.
     """
 
     content: bytes
     input: InputSpec
-    output: OutputSpec
-    embedding: EmbeddingSpec | None = None
+    outputs: tuple[OutputSpec, ...]
 
 
 def with_extremes(images: Pixels) -> Pixels:

@@ -15,9 +15,8 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 
-from hemline.contract.specs import EmbeddingSpec, InputSpec, OutputSpec
+from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
-from hemline.export.sources.embedding import EMBEDDING, LOGITS
 from hemline.export.sources.keras import ModelSource
 from hemline.export.writers.converted import Converted, with_extremes
 from hemline.runtime.backends import BACKENDS, load_module
@@ -200,23 +199,25 @@ def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
 
 
 def _described(proto: onnx.ModelProto) -> Converted:
-    source, outputs = proto.graph.input[0], {each.name: each for each in proto.graph.output}
-    target = outputs[LOGITS]
+    source = proto.graph.input[0]
     _, height, width, channels = _dimensions(source)
     input_dtype: Any = _dtype(source)
-    output_dtype: Any = _dtype(target)
     return Converted(
         content=proto.SerializeToString(),
         input=InputSpec(height=height, width=width, channels=channels, dtype=input_dtype),
-        output=OutputSpec(classes=_dimensions(target)[1], dtype=output_dtype),
-        embedding=_embedding(list(outputs), outputs[EMBEDDING]) if EMBEDDING in outputs else None,
+        outputs=tuple(_output(value, at) for at, value in enumerate(proto.graph.output)),
     )
 
 
-def _embedding(names: list[str], value: onnx.ValueInfoProto) -> EmbeddingSpec:
+def _output(value: onnx.ValueInfoProto, position: int) -> OutputSpec:
     dtype: Any = _dtype(value)
-    size = _dimensions(value)[1]
-    return EmbeddingSpec(size=size, position=names.index(EMBEDDING), dtype=dtype)
+    return OutputSpec(
+        name=value.name,
+        role="embedding" if value.name == EMBEDDING else "logits",
+        size=_dimensions(value)[1],
+        dtype=dtype,
+        position=position,
+    )
 
 
 def _dimensions(value: onnx.ValueInfoProto) -> list[int]:

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hemline.contract.specs import EmbeddingSpec, InputSpec, OutputSpec
+from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
-from hemline.export.sources.embedding import EMBEDDING, LOGITS
 from hemline.export.sources.keras import ModelSource
 from hemline.export.writers.converted import Converted, with_extremes
 
@@ -90,22 +89,29 @@ def _described(content: bytes) -> Converted:
 
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
-    outputs = interpreter.get_output_details()
+    source, found = interpreter.get_input_details()[0], interpreter.get_output_details()
     named = interpreter.get_signature_runner().get_output_details()
-    source, target = interpreter.get_input_details()[0], named.get(LOGITS, outputs[0])
+    # the signature knows outputs by name, the sessions on the device by position only
+    embedding = named[EMBEDDING]["index"] if EMBEDDING in named else None
     _, height, width, channels = (int(size) for size in source["shape"])
     return Converted(
         content=content,
         input=InputSpec(height=height, width=width, channels=channels, **_stored(source)),
-        output=OutputSpec(classes=int(target["shape"][1]), **_stored(target)),
-        embedding=_embedding(outputs, named[EMBEDDING]) if EMBEDDING in named else None,
+        outputs=tuple(
+            _output(detail, at, embedding=detail["index"] == embedding)
+            for at, detail in enumerate(found)
+        ),
     )
 
 
-def _embedding(outputs: list[dict[str, Any]], detail: dict[str, Any]) -> EmbeddingSpec:
-    # the signature knows outputs by name, the sessions on the device by position only
-    position = [output["index"] for output in outputs].index(detail["index"])
-    return EmbeddingSpec(size=int(detail["shape"][1]), position=position, **_stored(detail))
+def _output(detail: dict[str, Any], position: int, *, embedding: bool) -> OutputSpec:
+    return OutputSpec(
+        name=EMBEDDING if embedding else LOGITS,
+        role="embedding" if embedding else "logits",
+        size=int(detail["shape"][1]),
+        position=position,
+        **_stored(detail),
+    )
 
 
 def _stored(detail: dict[str, Any]) -> dict[str, Any]:

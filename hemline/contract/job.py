@@ -6,13 +6,13 @@ One JSON document a line in each direction; large arrays travel as .npy files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from hemline.contract.schema import added
-from hemline.contract.specs import Accelerator
+from hemline.contract.specs import LOGITS, Accelerator
 
-Want = Literal["logits", "latencies"]
-FailureKind = Literal["unsupported", "backend", "file", "data", "crash"]
+Want = Literal["outputs", "latencies"]
+FailureKind = Literal["unsupported", "backend", "file", "data", "job", "crash"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +48,17 @@ class Job:
     first: index of the first image to use.
     count: number of images to use; None for all that follow.
     cells: settings, run one after the other.
-    want: what to return (logits as float32 .npy (images, classes); latencies in nanoseconds).
+    want: what to return (outputs as float32 .npy (images, …); latencies in nanoseconds).
     arrays: folder for the arrays of the result.
     allow_unsupported: whether to run it in a runtime that the file does not support, as
         verification does to find out what happens there.
     accelerator: what must run it; a job that asks for the gpu and would be given the cpu fails.
     fallback: whether the cpu may run all or part of it where the gpu cannot.
+    outputs: names of the outputs that each invocation reads.
     """
 
     KIND: ClassVar[str] = "job"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     id: str
     artifact: str
@@ -71,6 +72,19 @@ class Job:
     allow_unsupported: bool = added(False)
     accelerator: Accelerator = added("cpu")
     fallback: bool = added(False)
+    outputs: tuple[str, ...] = added((LOGITS,))
+
+    @staticmethod
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
+        """Bring a job of schema 1 to 3 to this one: the only output was called logits."""
+        del schema
+        document["want"] = ["outputs" if each == LOGITS else each for each in document["want"]]
+        return document
+
+
+def array_name(job: Job, cell: JobCell, at: int) -> str:
+    """Return the name of the .npy file with the output `at` of the job's names."""
+    return f"{job.id}-{cell.threads}x{cell.batch}-{at}.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +121,8 @@ class Failure:
     """Why a job gave no result.
 
     kind: unsupported (refused by the stamp), backend (missing or broken), file (artifact), data
-        (images), crash (anything else, the death of the child included).
+        (images), job (it names a runtime or an output that there is not), crash (anything else, the
+        death of the child included).
     message: one line for the user.
     """
 
@@ -126,8 +141,9 @@ class CellResult:
     delegate: what really runs the operators (XNNPACK, builtin, an execution provider, a GPU).
     load_ns: from model bytes to a session ready to run; 0 when the session was open already.
     first_ns: first invocation after loading; 0 likewise.
-    latencies_ns: one per timed invocation: set input, invoke, get output; empty unless wanted.
-    logits: path of the float32 .npy (images, classes); None unless wanted.
+    latencies_ns: one per timed invocation: set input, invoke, get outputs; empty unless wanted.
+    outputs: name of each output to the path of its float32 .npy (images, …), logits as
+        (images, classes); empty unless wanted.
     software: whether a program in place of a GPU ran it, so that its times are no latencies.
     arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
     """
@@ -139,7 +155,7 @@ class CellResult:
     load_ns: int
     first_ns: int
     latencies_ns: tuple[int, ...]
-    logits: str | None
+    outputs: dict[str, str]
     software: bool = added(False)
     arena_bytes: int | None = added(None)
 
@@ -162,7 +178,7 @@ class JobResult:
     """
 
     KIND: ClassVar[str] = "job result"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     id: str
     failure: Failure | None

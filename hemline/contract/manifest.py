@@ -9,7 +9,13 @@ from typing import Any, ClassVar, Literal
 from hemline.contract import schema
 from hemline.contract.card import Score
 from hemline.contract.schema import added
-from hemline.contract.specs import EmbeddingSpec, Format, InputSpec, OutputSpec
+from hemline.contract.specs import (
+    Format,
+    InputSpec,
+    NamedOutputs,
+    OutputSpec,
+    upgrade_outputs,
+)
 from hemline.errors import FileFormatError, UnknownNameError, remedy
 from hemline.files import sha256_of
 
@@ -51,7 +57,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Artifact:
+class Artifact(NamedOutputs):
     """One exported file.
 
     name: file name inside the bundle, <scheme>.<format>.
@@ -60,13 +66,12 @@ class Artifact:
     sha256: of the whole file.
     size_bytes: of the whole file.
     input: how pixels become its input tensor.
-    output: how its output tensor becomes logits.
+    outputs: what it gives: the logits, and perhaps an embedding.
     calibration_sha256: of the calibration images; None where none were needed.
     recipe_sha256: of all that the file was made from; the same value needs no new export.
     tolerance: largest difference from the Keras model's logits that is still right.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
     verdicts: one for each runtime, version and Python that it was tried in.
-    embedding: of its second output; None where it has logits only.
     """
 
     name: str
@@ -75,13 +80,15 @@ class Artifact:
     sha256: str
     size_bytes: int
     input: InputSpec
-    output: OutputSpec
+    outputs: tuple[OutputSpec, ...]
     calibration_sha256: str | None
     recipe_sha256: str
     tolerance: float
     minimum_agreement: float
     verdicts: tuple[Verdict, ...]
-    embedding: EmbeddingSpec | None = added(None)
+
+    def __post_init__(self) -> None:
+        self.require_outputs()
 
     def status_in(self, runtime: str, version: str) -> Status | None:
         """Return what it was seen to do in a version of a runtime; None where it was not tried.
@@ -115,7 +122,7 @@ class Manifest:
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     model: str
     parameters: int
@@ -141,12 +148,15 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 or 2 to this one, which has other words for a status."""
-        if schema < 3:
-            renamed = {"right": "passed", "wrong": "failed"}
-            for artifact in document["artifacts"]:
-                for verdict in artifact["verdicts"]:
-                    verdict["status"] = renamed.get(verdict["status"], verdict["status"])
+        """Bring a manifest of schema 1 to 3 to this one.
+
+        Statuses had other words; there was one output, perhaps with an embedding.
+        """
+        renamed = {"right": "passed", "wrong": "failed"} if schema < 3 else {}
+        for artifact in document["artifacts"]:
+            upgrade_outputs(artifact)
+            for verdict in artifact["verdicts"]:
+                verdict["status"] = renamed.get(verdict["status"], verdict["status"])
         return document
 
     def artifact(self, name: str) -> Artifact:

@@ -1,15 +1,19 @@
 """What goes into an artifact, what comes out, and which runtimes it supports."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hemline.contract.schema import added
+from hemline.errors import UnknownNameError
 
 InputDtype = Literal["float32", "int8", "uint8", "int16"]
 OutputDtype = Literal["float32", "int8", "uint8", "int16"]
 Format = Literal["tflite", "onnx"]
 Accelerator = Literal["cpu", "gpu"]
+Role = Literal["logits", "embedding", "tap"]
+LOGITS, EMBEDDING = "logits", "embedding"  # names of outputs
 # How an image of another size becomes the model's (see hemline/pictures/preprocessing.py).
 Preprocessing = Literal["stretch", "product-photo"]
 
@@ -57,51 +61,82 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSpec:
-    """How the output tensor of shape (n, classes) becomes logits: (stored − zero_point) × scale.
+    """One output of a model, of shape (n, …): its real values are (stored − zero_point) × scale.
 
-    classes: number of classes, in the order of the labels.
+    name: how jobs ask for it, whatever the file calls it; "logits" for those of the classes.
+    role: logits of the classes, an embedding of the image, or a tap (the output of a layer).
+    size: values an image; of the logits, the number of classes in the order of the labels.
     dtype: of the tensor.
-    scale: logit value of one stored step; 1.0 for float32.
-    zero_point: stored value of logit 0; 0 for float32.
+    scale: real value of one stored step; 1.0 for float32.
+    zero_point: stored value of real 0; 0 for float32.
     gives: logits, or the probabilities of a model with a softmax of its own: a probability p then
         stands for the logit ln p.
+    position: of this output among those of the file, from 0.
     """
 
-    classes: int
+    name: str = LOGITS
+    role: Role = "logits"
+    size: int
     dtype: OutputDtype
     scale: float = 1.0
     zero_point: int = 0
     gives: Literal["logits", "probabilities"] = added("logits")
+    position: int = 0
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
-            raise ValueError("a classifier has at least 2 classes")
+        if (self.name == LOGITS) != (self.role == "logits"):
+            raise ValueError(f"the output {self.name!r} has the role {self.role}")
+        if self.size < (2 if self.role == "logits" else 1):
+            raise ValueError("a classifier has at least 2 classes, any other output 1 value")
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError("scale must be positive")
 
+    @property
+    def classes(self) -> int:
+        """Return the size, as it is called of the logits."""
+        return self.size
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EmbeddingSpec:
-    """A second output, of shape (n, size): (stored − zero_point) × scale.
 
-    size: values per image.
-    position: of this output among the model's two; the logits are the other one.
-    dtype: of the tensor.
-    scale: value of one stored step; 1.0 for float32.
-    zero_point: stored value of 0; 0 for float32.
-    """
+class NamedOutputs:
+    """What has `outputs`: exactly one of logits, each with a name and a position of its own."""
 
-    size: int
-    position: int
-    dtype: OutputDtype
-    scale: float = 1.0
-    zero_point: int = 0
+    __slots__ = ()
+    outputs: tuple[OutputSpec, ...]
 
-    def __post_init__(self) -> None:
-        if self.size < 1 or self.position not in (0, 1):
-            raise ValueError("an embedding has at least 1 value and is output 0 or 1")
-        if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise ValueError("scale must be positive")
+    @property
+    def output(self) -> OutputSpec:
+        """Return the logits."""
+        return next(each for each in self.outputs if each.role == "logits")
+
+    @property
+    def embedding(self) -> OutputSpec | None:
+        """Return the embedding, None without one."""
+        return next((each for each in self.outputs if each.role == "embedding"), None)
+
+    def find_outputs(self, names: Sequence[str]) -> tuple[OutputSpec, ...]:
+        """Return the outputs of these names; raises UnknownNameError with the nearest name."""
+        known = {each.name: each for each in self.outputs}
+        if unknown := [name for name in names if name not in known]:
+            raise UnknownNameError("output", unknown[0], known)
+        return tuple(known[name] for name in names)
+
+    def require_outputs(self) -> None:
+        """Raise ValueError unless names and positions are distinct and one output is the logits."""
+        names = {each.name for each in self.outputs}
+        if LOGITS not in names or len(names) != len(self.outputs):
+            raise ValueError("outputs must have names of their own, one of them logits")
+        if sorted(each.position for each in self.outputs) != list(range(len(names))):
+            raise ValueError(f"outputs must have the positions 0 to {len(names) - 1}")
+
+
+def upgrade_outputs(document: dict[str, Any]) -> None:
+    """Turn `output` and `embedding`, as stamps and manifests had them, into `outputs`."""
+    output, embedding = document.pop("output"), document.pop("embedding", None)
+    at = 0 if embedding is None else 1 - embedding["position"]
+    output["size"] = output.pop("classes")
+    document["outputs"] = [{**output, "name": LOGITS, "role": "logits", "position": at}]
+    if embedding is not None:
+        document["outputs"].append({**embedding, "name": EMBEDDING, "role": "embedding"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

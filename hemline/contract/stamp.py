@@ -22,12 +22,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.specs import (
-    EmbeddingSpec,
     Format,
     InputSpec,
+    NamedOutputs,
     OutputSpec,
     Preprocessing,
     SupportedRuntime,
+    upgrade_outputs,
 )
 from hemline.contract.test_vector import TestVector
 from hemline.errors import FileFormatError, UnstampedError, UnsupportedRuntimeError, remedy
@@ -41,7 +42,7 @@ LARGEST_STAMP_BYTES = 1 << 20  # a stamp has a few kB; more is an attack or an a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stamp:
+class Stamp(NamedOutputs):
     """What an artifact says of itself.
 
     name: file name at export, <scheme>.<format>.
@@ -50,7 +51,7 @@ class Stamp:
     model: name in the MODELS table; of a foreign file, its name without the ending.
     labels: class names in the order of the logits.
     input: how pixels become the input tensor.
-    output: how the output tensor becomes logits.
+    outputs: what the model gives: the logits, and perhaps an embedding and taps.
     supported_runtimes: runtimes in which it must be right; the loader refuses others.
     temperature: divides the logits before softmax.
     unknown_threshold: highest score under which an answer is "unknown".
@@ -63,12 +64,11 @@ class Stamp:
     payload_sha256: of the model bytes (see the module's text); empty until they are stamped.
     hemline_version: that wrote the file.
     preprocessing: how images of another size become the model's.
-    embedding: of a second output; None for a file that gives logits only.
     takes_batches: whether several images may go in at once; False for a foreign model made for one.
     """
 
     KIND: ClassVar[str] = "stamp"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     name: str
     scheme: str
@@ -76,7 +76,7 @@ class Stamp:
     model: str
     labels: tuple[str, ...]
     input: InputSpec
-    output: OutputSpec
+    outputs: tuple[OutputSpec, ...]
     supported_runtimes: tuple[SupportedRuntime, ...]
     temperature: float
     unknown_threshold: float
@@ -87,10 +87,10 @@ class Stamp:
     payload_sha256: str
     hemline_version: str
     preprocessing: Preprocessing = added("stretch")
-    embedding: EmbeddingSpec | None = added(None)
     takes_batches: bool = added(True)
 
     def __post_init__(self) -> None:
+        self.require_outputs()
         if len(self.labels) != self.output.classes:
             raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
         if not self.temperature > 0:
@@ -111,9 +111,13 @@ class Stamp:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a stamp of schema 1 or 2 to this one: its supported runtimes were called claims."""
+        """Bring a stamp of schema 1 to 3 to this one.
+
+        Supported runtimes were called claims; there was one output, perhaps with an embedding.
+        """
         if schema < 3:
             document["supported_runtimes"] = document.pop("claims")
+        upgrade_outputs(document)
         return document
 
     def supports(self, runtime: str, version: str) -> bool:

@@ -46,7 +46,7 @@ def probe_artifact(file_format: Format, runtime: str) -> bytes:
         model="probe",
         labels=("left", "right"),
         input=InputSpec(height=1, width=2, channels=1, dtype="float32"),
-        output=OutputSpec(classes=2, dtype="float32"),
+        outputs=(OutputSpec(size=2, dtype="float32"),),
         supported_runtimes=(SupportedRuntime(runtime=runtime, minimum="0"),),
         temperature=1.0,
         unknown_threshold=0.0,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import Tensor, require_shape
+from hemline.runtime.backends import OutputFacts, Tensor, require_count
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted
@@ -30,13 +33,12 @@ class CompiledSession:
         *,
         threads: int,
         batch: int,
-        embedding: int | None,
+        outputs: Sequence[OutputSpec],
         fallback: bool,
     ) -> None:
         """Open flatbuffer bytes; raises BackendError where the GPU cannot run all of the model.
 
-        With `fallback` the processor runs what the GPU cannot, with `threads`. `embedding` is the
-        position of a second output; None for a model that has logits only.
+        With `fallback` the processor runs what the GPU cannot, with `threads`.
         """
         del module
         compiled = _import()
@@ -49,51 +51,46 @@ class CompiledSession:
         self._all_on_gpu = opened.is_fully_accelerated()
         if not self._all_on_gpu and not fallback:
             raise BackendError("litert: the GPU has no kernels for some operators of this model")
-        inputs, outputs = _details(opened)
-        require_shape(len(inputs), len(outputs), embedding)
+        inputs, found = _details(opened)
+        require_count(len(inputs), len(found), outputs)
         self.input_shape = tuple(int(size) for size in inputs[0]["shape"])
         self.input_dtype = np.dtype(inputs[0]["dtype"])
-        self._logits = 0 if embedding is None else 1 - embedding
-        self._vector = embedding
-        logits = outputs[self._logits]
-        self.classes: int | None = int(logits["shape"][-1])
-        self.output_dtype = np.dtype(logits["dtype"])
-        vector = None if embedding is None else outputs[embedding]
-        self.embedding_size = None if vector is None else int(vector["shape"][-1])
-        self.embedding_dtype = None if vector is None else np.dtype(vector["dtype"])
+        details = {spec.name: found[spec.position] for spec in outputs}
+        self.outputs = {
+            name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
+        }
         adapter = software_adapter()
         self.software = adapter is not None
         self.delegate = _delegate(notes, self._all_on_gpu, adapter.name if adapter else None)
-        self._inputs, self._outputs = (
-            opened.create_input_buffers(0),
-            opened.create_output_buffers(0),
-        )
-        self._batch = batch
+        self._inputs = opened.create_input_buffers(0)
+        self._buffers = opened.create_output_buffers(0)
+        # name: its buffer, shape and dtype
+        self._readers = {
+            spec.name: (
+                self._buffers[spec.position],
+                (batch, *(int(size) for size in details[spec.name]["shape"][1:])),
+                self.outputs[spec.name].dtype,
+            )
+            for spec in outputs
+        }
 
-    def run(self, tensor: Tensor) -> Tensor:
-        """Run one batch; the result is a copy that later runs leave alone."""
-        self._invoke(tensor)
-        return self._read(self._logits, self.classes, self.output_dtype)
-
-    def embed(self, tensor: Tensor) -> Tensor:
-        """Run one batch for its embedding (batch, size)."""
-        self._invoke(tensor)
-        return self._read(self._vector, self.embedding_size, self.embedding_dtype)
+    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+        """Run one batch; the results are copies that later runs leave alone."""
+        self._inputs[0].write(tensor)
+        self._model.run_by_index(0, self._inputs, self._buffers)
+        return [_read(*self._readers[name]) for name in names]
 
     def close(self) -> None:
         """Free the buffers and the model."""
-        for buffer in (*self._inputs, *self._outputs):
+        for buffer in (*self._inputs, *self._buffers):
             buffer.destroy()
         self._model.close()
 
-    def _invoke(self, tensor: Tensor) -> None:
-        self._inputs[0].write(tensor)
-        self._model.run_by_index(0, self._inputs, self._outputs)
 
-    def _read(self, position: Any, size: Any, dtype: Any) -> Tensor:
-        # reading waits until the GPU is done
-        values: Tensor = self._outputs[position].read(self._batch * size, dtype)
-        return values.reshape(self._batch, size)
+def _read(buffer: Any, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Tensor:
+    """Return the values of a buffer; it waits until the GPU is done."""
+    values: Tensor = buffer.read(math.prod(shape), dtype)
+    return values.reshape(shape)
 
 
 def _import() -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import Tensor, require_shape
+from hemline.runtime.backends import OutputFacts, Tensor, require_count
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -24,12 +26,15 @@ class OnnxSession:
     arena_bytes = None
 
     def __init__(
-        self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
+        self,
+        module: Any,
+        model: bytes,
+        *,
+        threads: int,
+        batch: int,
+        outputs: Sequence[OutputSpec],
     ) -> None:
-        """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them.
-
-        `embedding` is the position of a second output; None for a model that has logits only.
-        """
+        """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them."""
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -42,33 +47,27 @@ class OnnxSession:
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
             raise BackendError(f"onnxruntime refuses the model: {reason}") from error
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        require_shape(len(inputs), len(outputs), embedding)
-        for name, values in (("input", inputs), ("output", outputs)):
+        inputs, found = session.get_inputs(), session.get_outputs()
+        require_count(len(inputs), len(found), outputs)
+        for name, values in (("input", inputs), ("output", found)):
             for value in values:
                 if value.type not in _DTYPES:
                     raise BackendError(f"onnxruntime: {name} of type {value.type} is not supported")
         self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
         self.input_dtype = _DTYPES[inputs[0].type]
-        logits = outputs[0 if embedding is None else 1 - embedding]
-        self.classes, self.output_dtype = _size(logits), _DTYPES[logits.type]
-        vector = None if embedding is None else outputs[embedding]
-        self.embedding_size = None if vector is None else _size(vector)
-        self.embedding_dtype = None if vector is None else _DTYPES[vector.type]
+        values = {spec.name: found[spec.position] for spec in outputs}
+        self.outputs = {
+            name: OutputFacts.of(each.shape, _DTYPES[each.type]) for name, each in values.items()
+        }
         self.delegate = self._delegate(session)
         self._run = session.run
-        self._input, self._outputs = inputs[0].name, [logits.name]
-        self._embedding = [] if vector is None else [vector.name]
+        self._input = inputs[0].name
+        self._names = {name: each.name for name, each in values.items()}
 
-    def run(self, tensor: Tensor) -> Tensor:
+    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
         """Run one batch."""
-        output: Tensor = self._run(self._outputs, {self._input: tensor})[0]
-        return output
-
-    def embed(self, tensor: Tensor) -> Tensor:
-        """Run one batch for its embedding (batch, size)."""
-        output: Tensor = self._run(self._embedding, {self._input: tensor})[0]
-        return output
+        found: list[Tensor] = self._run([self._names[n] for n in names], {self._input: tensor})
+        return found
 
     def close(self) -> None:
         """Free the session."""
@@ -79,8 +78,3 @@ class OnnxSession:
 
     def _delegate(self, session: Any) -> str:
         return ",".join(session.get_providers())
-
-
-def _size(output: Any) -> int | None:
-    last = output.shape[-1] if output.shape else None
-    return last if isinstance(last, int) else None  # a free dimension has a name

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
+from hemline.contract.specs import OutputSpec
 from hemline.errors import BackendError
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.onnx import OnnxSession
@@ -32,7 +34,7 @@ class OnnxGpuSession(OnnxSession):
         *,
         threads: int,
         batch: int,
-        embedding: int | None,
+        outputs: Sequence[OutputSpec],
         fallback: bool,
     ) -> None:
         """Open ModelProto bytes; raises BackendError where the GPU cannot run all of the model.
@@ -40,7 +42,7 @@ class OnnxGpuSession(OnnxSession):
         With `fallback` the processor runs the nodes that the GPU cannot.
         """
         self._modes = (True, False) if fallback else (True,)
-        super().__init__(module, model, threads=threads, batch=batch, embedding=embedding)
+        super().__init__(module, model, threads=threads, batch=batch, outputs=outputs)
         adapter = software_adapter() if self.delegate.startswith(_WEBGPU) else None
         self.software = adapter is not None
         if adapter is not None:

@@ -37,8 +37,9 @@ from hemline.bench.devices.ssh.connection_failures import failure
 from hemline.bench.devices.ssh.device import open_ssh
 from hemline.bench.devices.ssh.store import Store, pushable
 from hemline.bench.devices.ssh.survey import Survey, read_survey
-from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_logits
+from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_output
 from hemline.cli import cli
+from hemline.contract.specs import OutputSpec
 from hemline.errors import (
     BackendError,
     DeviceError,
@@ -49,6 +50,7 @@ from hemline.errors import (
     UsageError,
 )
 
+TWO = OutputSpec(size=2, dtype="float32")
 BOARD = Survey(
     machine="aarch64",
     pointer_bits=64,
@@ -483,8 +485,18 @@ def test_logits_that_are_no_numbers_are_apart(odd: float, dtype: Any) -> None:
 
 def test_logits_that_fit_are_taken() -> None:
     array = np.arange(6, dtype=np.float32).reshape(3, 2)
-    assert (read_logits(npy(array), (3, 2), "pi4") == array).all()
-    assert len(npy(array)) <= npy_bytes((3, 2))
+    assert (read_output(npy(array), 3, TWO, "pi4") == array).all()
+    assert len(npy(array)) <= npy_bytes(3, TWO)
+
+
+def test_only_a_tap_may_have_more_dimensions() -> None:
+    tap = replace(TWO, name="pooled", role="tap", size=4)
+    array = np.arange(12, dtype=np.float32).reshape(3, 2, 1, 2)
+    assert (read_output(npy(array), 3, tap, "pi4") == array).all()
+    with pytest.raises(JobError, match=r"gave pooled as float32 \(3, 2, 1, 2\), not .* \(3, 5\)"):
+        read_output(npy(array), 3, replace(tap, size=5), "pi4")
+    with pytest.raises(JobError, match=r"gave logits as float32 \(3, 2, 1, 2\), not .* \(3, 4\)"):
+        read_output(npy(array), 3, replace(TWO, size=4), "pi4")
 
 
 @given(at=st.integers(0, 151), value=st.integers(0, 255))
@@ -492,7 +504,7 @@ def test_altered_logits_are_an_array_or_one_line(at: int, value: int) -> None:
     content = bytearray(npy(np.zeros((3, 2), np.float32)))
     content[at] = value
     try:
-        array = read_logits(bytes(content), (3, 2), "pi4")
+        array = read_output(bytes(content), 3, TWO, "pi4")
     except JobError as error:
         assert str(error).isprintable()  # noqa: PT017 — either outcome is right
     else:

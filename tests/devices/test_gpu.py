@@ -76,7 +76,7 @@ def job_of(bundle: Path, artifact: str, runtime: str, arrays: Path, **changes: o
 
 def logits_of(result: JobResult, cell: int = 0) -> npt.NDArray[np.float32]:
     assert result.failure is None, result.failure
-    logits: npt.NDArray[np.float32] = np.load(str(result.cells[cell].logits))
+    logits: npt.NDArray[np.float32] = np.load(result.cells[cell].outputs["logits"])
     return logits
 
 

@@ -140,7 +140,7 @@ def make_job(folder: Path, runtime: str = "litert", invocations: int = 5) -> Job
         runtime=runtime,
         images=str(folder / "images.npy"),
         cells=(JobCell(invocations=invocations),),
-        want=("logits", "latencies"),
+        want=("outputs", "latencies"),
         arrays=str(folder),
     )
 
@@ -219,7 +219,7 @@ def test_a_board_without_numpy_runs_a_job_and_is_pushed_nothing_the_second_time(
         assert result.failure is None
         assert (result.id, result.runtime_version) == (job.id, version)
         assert len(result.cells[0].latencies_ns) == 5
-        logits = Path(str(result.cells[0].logits))
+        logits = Path(result.cells[0].outputs["logits"])
         assert logits.parent == tmp_path
         assert_array_equal(np.load(logits), LOGITS.astype(np.float32))
         logits.unlink()
@@ -531,7 +531,7 @@ def test_two_boards_at_once(
             device.open("litert", VERSION) as runner,
         ):
             results = [runner.run(make_job(folder)) for _ in range(5)]
-        logits = np.load(str(results[-1].cells[0].logits))
+        logits = np.load(results[-1].cells[0].outputs["logits"])
         return [*(r.failure is None for r in results), bool((logits == LOGITS).all())]
 
     with ThreadPoolExecutor(2) as pool:
@@ -553,11 +553,11 @@ def test_two_connections_push_the_same_file_at_once(board: Board, tmp_path: Path
 
 
 LIES = {
-    "another shape": "np.save(f'{arrays}/job-1x1.npy', np.zeros((20, 3), np.float32))",
-    "another type": "np.save(f'{arrays}/job-1x1.npy', np.zeros((20, 2), np.float64))",
-    "no array": "open(f'{arrays}/job-1x1.npy', 'wb').write(b'no array')",
-    "an object": "np.save(f'{arrays}/job-1x1.npy', np.array([[{}, {}]] * 20), allow_pickle=True)",
-    "too large": "np.save(f'{arrays}/job-1x1.npy', np.zeros((90000, 20), np.float32))",
+    "another shape": "np.save(f'{arrays}/job-1x1-0.npy', np.zeros((20, 3), np.float32))",
+    "another type": "np.save(f'{arrays}/job-1x1-0.npy', np.zeros((20, 2), np.float64))",
+    "no array": "open(f'{arrays}/job-1x1-0.npy', 'wb').write(b'no array')",
+    "an object": "np.save(f'{arrays}/job-1x1-0.npy', np.array([[{}, {}]] * 20), allow_pickle=True)",
+    "too large": "np.save(f'{arrays}/job-1x1-0.npy', np.zeros((90000, 20), np.float32))",
     "nothing": "pass",
     "cells": "result['cells'] = []",
     "latencies": "result['cells'][0]['latencies_ns'] = [1]",
@@ -582,14 +582,14 @@ arrays = sys.argv[-1]
 os.makedirs(arrays)
 for line in sys.stdin:
     cell = dict(threads=1, batch=1, threads_used=1, delegate='\\x1b[2J', load_ns=1, first_ns=1,
-                latencies_ns=[1] * 5, logits='/etc/passwd')
+                latencies_ns=[1] * 5, outputs=dict(logits='/etc/passwd'))
     host = dict(machine='x', processor='a\\x1b]0;b\\u202ec', cores=1, memory_bytes=None, system='x',
                 governor=None, frequency_khz=None, temperature_millicelsius=None,
                 load_average=None, throttled=None)
-    result = dict(kind='job result', schema=2, id='job', failure=None, runtime='litert',
+    result = dict(kind='job result', schema=4, id='job', failure=None, runtime='litert',
                   runtime_version='x', numpy_version='x', python_version='x', import_ns=1,
                   cells=[cell], peak_memory_bytes=1, steady_memory_bytes=None, host=host)
-    np.save(f'{{arrays}}/job-1x1.npy', np.zeros((20, 2), np.float32))
+    np.save(f'{{arrays}}/job-1x1-0.npy', np.zeros((20, 2), np.float32))
     {LIES.get(lie, "")}
     print(json.dumps(result) if lie_is_json else 'no json \\x1b[2J', flush=True)
 """.replace("lie_is_json", str(lie != "no JSON")).replace("np.save(f'{{", "np.save(f'{")
@@ -600,7 +600,7 @@ for line in sys.stdin:
         f'case "$2" in *.py) shift 2; exec {python} -I "{launcher}" "$@";; esac\n{real}'
     )
     if lie == "nothing":
-        launcher.write_text(launcher.read_text().replace("np.save(f'{arrays}/job-1x1", "str(f'"))
+        launcher.write_text(launcher.read_text().replace("np.save(f'{arrays}/job-1x1-0", "str(f'"))
     before = sorted(path.name for path in tmp_path.iterdir())
     with device.open("litert", VERSION) as runner, pytest.raises(JobError) as caught:
         runner.run(job)
@@ -719,7 +719,7 @@ def test_a_raspberry_pi_gets_its_own_wheels_and_gives_the_right_logits(
         result = runner.run(make_job(tmp_path, runtime))
     assert result.failure is None
     assert result.host.machine == platform
-    assert_array_equal(np.load(str(result.cells[0].logits)), LOGITS.astype(np.float32))
+    assert_array_equal(np.load(result.cells[0].outputs["logits"]), LOGITS.astype(np.float32))
 
 
 def test_a_raspberry_pi_of_32_bits_says_why_the_others_do_not_fit(

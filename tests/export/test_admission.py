@@ -532,8 +532,8 @@ def test_labels_that_are_none_are_refused(text: str, message: str, tmp_path: Pat
 
 
 def test_logits_are_told_from_probabilities() -> None:
-    real = OutputSpec(classes=3, dtype="float32")
-    steps = OutputSpec(classes=3, dtype="uint8", scale=1 / 256)
+    real = OutputSpec(size=3, dtype="float32")
+    steps = OutputSpec(size=3, dtype="uint8", scale=1 / 256)
     for rows in ([[0.2, 0.3, 0.5]], [[0.0, 0.0, 1.0]]):
         assert gives(np.asarray(rows, np.float32), real, WHERE) == "probabilities"
     for rows in ([[0.2, 0.3, -0.5]], [[0.2, 0.3, 1.5]], [[0.2, 0.3, 0.5], [-4, 0, 5]]):

@@ -210,7 +210,7 @@ def _seeds(name: str, bundle: Path) -> Iterator[bytes]:
             runtime="onnxruntime",
             images="nothing.npy",
             cells=(JobCell(),),
-            want=("logits", "latencies"),
+            want=("outputs", "latencies"),
         )
         document = sample if name == "job" else JobRunner().run(sample)
         yield json.dumps(to_document(document)).encode()

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import Artifact, Manifest, read_manifest
-from hemline.contract.specs import EmbeddingSpec
+from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.data.datasets import Images
 from hemline.export.schemes import SCHEMES
@@ -68,8 +69,14 @@ BAD_FILES = {
         "the stamp says float32 (8, 28, 1), the model takes float32 (28, 28, 1): export it again",
     ),
     "input type": ("FileFormatError", "the stamp says uint8 (28, 28, 1), the model takes float32"),
-    "classes": ("FileFormatError", "the stamp names 2 classes, the model has 10: export it again"),
-    "output type": ("FileFormatError", "the stamp says int8 logits, the model gives float32"),
+    "classes": (
+        "FileFormatError",
+        "the stamp says logits of 2 float32 values, the model gives 10 float32: export it again",
+    ),
+    "output type": (
+        "FileFormatError",
+        "the stamp says logits of 10 int8 values, the model gives 10 float32: export it again",
+    ),
     "two outputs": (
         "FileFormatError",
         "the stamp says 1 input and 1 output, the model has 1 and 2: export it again",
@@ -80,13 +87,16 @@ BAD_FILES = {
     ),
     "embedding size": (
         "FileFormatError",
-        "the stamp says an embedding of 41 float32 values, the model gives 40 float32",
+        "the stamp says embedding of 41 float32 values, the model gives 40 float32",
     ),
     "embedding type": (
         "FileFormatError",
-        "the stamp says an embedding of 40 int8 values, the model gives 40 float32",
+        "the stamp says embedding of 40 int8 values, the model gives 40 float32",
     ),
-    "embedding position": ("FileFormatError", "the stamp names 10 classes, the model has 40"),
+    "embedding position": (
+        "FileFormatError",
+        "the stamp says logits of 10 float32 values, the model gives 40 float32",
+    ),
 }
 BAD_CALLS = {
     "a float image": ("DataError", "an image has dtype uint8 (0 … 255), not float32"),
@@ -116,7 +126,7 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
         one, two = (_unstamped(b / f"fp32.{ending}") for b in (bundle, embedding_bundle))
         stamp, spec = dataclasses.replace(one.stamp, name=f"model.{ending}"), two.stamp.embedding
         assert spec is not None
-        embedded = functools.partial(dataclasses.replace, stamp, embedding=spec)
+        embedded = functools.partial(_embedded, stamp, two.stamp.output, spec)
         takes, gives = stamp.input, stamp.output
         contents = {
             "altered": plain[:1000] + bytes([plain[1000] ^ 1]) + plain[1001:],
@@ -130,19 +140,19 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
                 one.model,
                 _changed(
                     stamp,
-                    output=_changed(gives, classes=2),
+                    outputs=(_changed(gives, size=2),),
                     labels=("a", "b"),
                     test_vectors=(),
                 ),
             ),
-            "output type": write(one.model, _changed(stamp, output=_changed(gives, dtype="int8"))),
+            "output type": write(
+                one.model, _changed(stamp, outputs=(_changed(gives, dtype="int8"),))
+            ),
             "two outputs": write(two.model, stamp),
             "one output": write(one.model, embedded()),
-            "embedding size": write(two.model, embedded(embedding=_changed(spec, size=41))),
-            "embedding type": write(two.model, embedded(embedding=_changed(spec, dtype="int8"))),
-            "embedding position": write(
-                two.model, embedded(embedding=_changed(spec, position=1 - spec.position))
-            ),
+            "embedding size": write(two.model, embedded(size=41)),
+            "embedding type": write(two.model, embedded(dtype="int8")),
+            "embedding position": write(two.model, _swapped(two.stamp)),
         }
         for case, content in contents.items():
             (folder / case).mkdir(parents=True, exist_ok=True)
@@ -151,6 +161,17 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
 
 
 _changed = dataclasses.replace
+
+
+def _embedded(stamp: Stamp, logits: OutputSpec, embedding: OutputSpec, **changes: Any) -> Stamp:
+    return _changed(stamp, outputs=(logits, _changed(embedding, **changes)))
+
+
+def _swapped(stamp: Stamp) -> Stamp:
+    logits_first = sorted(stamp.outputs, key=lambda each: each.role != "logits")
+    return _changed(
+        stamp, outputs=tuple(_changed(o, position=1 - o.position) for o in logits_first)
+    )
 
 
 def _unstamped(path: Path) -> StampedFile:
@@ -237,14 +258,14 @@ def ask_packed(place: Path) -> Callable[[str], dict[str, np.ndarray]]:
                         runtime=runtime,
                         images=str(place / "images.npy"),
                         cells=PACKED_CELLS,
-                        want=("logits",),
+                        want=("outputs",),
                         arrays=str(place / "arrays"),
                     )
                     result = process.run(job)
                     assert result.failure is None
                     for cell in result.cells:
                         key = f"{folder}/{name}/{cell.threads}x{cell.batch}"
-                        found[key] = np.load(str(cell.logits))
+                        found[key] = np.load(cell.outputs["logits"])
         return found
 
     return run
@@ -463,7 +484,7 @@ def test_embeddings_do_not_depend_on_the_way_in(
     assert (none.dtype, none.shape) == (np.float32, (0, spec.size))
 
 
-def embedding_spec(bundle: Path, name: str) -> EmbeddingSpec:
+def embedding_spec(bundle: Path, name: str) -> OutputSpec:
     spec = read_manifest(bundle).artifact(name).embedding
     assert spec is not None
     return spec

@@ -32,7 +32,7 @@ def job(bundle: Path, tmp_path: Path) -> Job:
         images=str(bundle / "evaluation" / "test-images.npy"),
         count=20,
         cells=(JobCell(), JobCell(batch=8)),
-        want=("logits", "latencies"),
+        want=("outputs", "latencies"),
         arrays=str(tmp_path),
     )
 
@@ -47,7 +47,7 @@ def test_a_child_gives_what_the_classifier_gives(
     with Classifier.load(bundle / "int8.tflite") as classifier:
         expected = classifier.logits(split.images[:20])
     for cell in result.cells:
-        np.testing.assert_array_equal(np.load(str(cell.logits)), expected)
+        np.testing.assert_array_equal(np.load(cell.outputs["logits"]), expected)
     single, batched = result.cells
     assert (len(single.latencies_ns), len(batched.latencies_ns)) == (20, 3)
     assert min(single.latencies_ns) > 0
@@ -68,7 +68,7 @@ def test_invocations_cycle_over_the_images(job: Job) -> None:
     cell = JobCell(invocations=45, warmup=3)
     result = JobRunner().run(replace(job, cells=(cell,), want=("latencies",)))
     assert len(result.cells[0].latencies_ns) == 45
-    assert result.cells[0].logits is None
+    assert result.cells[0].outputs == {}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_invocations_cycle_over_the_images(job: Job) -> None:
         ({"images": "nothing.npy"}, "data", "cannot read the images nothing.npy"),
         ({"first": 10_000}, "data", "has no image 10000"),
         ({"arrays": None}, "data", "names no folder"),
-        ({"runtime": "litter"}, "crash", "did you mean 'litert'"),
+        ({"runtime": "litter"}, "job", "did you mean 'litert'"),
+        ({"outputs": ("logit",)}, "job", "unknown output 'logit': did you mean 'logits'?"),
         ({"runtime": "onnxruntime"}, "unsupported", "does not support onnxruntime"),
     ],
 )

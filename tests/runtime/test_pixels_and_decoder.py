@@ -95,11 +95,11 @@ def test_strided_and_read_only_images_give_the_same_tensor() -> None:
 
 
 def decoder(**fields: object) -> Decoder:
-    return Decoder(OutputSpec(classes=3, dtype="float32"), ("a", "b", "c"), **fields)  # type: ignore[arg-type]
+    return Decoder(OutputSpec(size=3, dtype="float32"), ("a", "b", "c"), **fields)  # type: ignore[arg-type]
 
 
 def test_stored_logits_become_real_ones() -> None:
-    output = OutputSpec(classes=3, dtype="int8", scale=0.5, zero_point=10)
+    output = OutputSpec(size=3, dtype="int8", scale=0.5, zero_point=10)
     logits = Decoder(output, ("a", "b", "c")).logits(np.array([[10, 12, -128]], np.int8))
     np.testing.assert_array_equal(logits, [[0.0, 1.0, -69.0]])
 
@@ -109,7 +109,7 @@ def test_stored_logits_become_real_ones() -> None:
 def test_the_score_is_the_softmax_at_the_temperature(dtype: str, classes: int) -> None:
     random = np.random.default_rng(classes)
     scale = 1.0 if dtype == "float32" else 0.1
-    output = OutputSpec(classes=classes, dtype=dtype, scale=scale)  # type: ignore[arg-type]
+    output = OutputSpec(size=classes, dtype=dtype, scale=scale)  # type: ignore[arg-type]
     row = random.integers(0, 100, classes).astype(dtype)
     labels = [str(number) for number in range(classes)]
     prediction = Decoder(output, labels, temperature=2.0).decode(row)

@@ -57,8 +57,10 @@ def build(cls: Any) -> Any:
     if cls is stamp.Stamp:
         special["payload_sha256"] = "0" * 64
         special["test_vectors"] = (test_vector.TestVector(pixels="", logits=(0.5, 0.5, 0.5)),)
-    if cls is specs.EmbeddingSpec:
-        special["position"] = 1
+    if cls is specs.OutputSpec:
+        special |= {"name": "logits", "position": 0}
+    if cls in (stamp.Stamp, manifest.Artifact):
+        special["outputs"] = (build(specs.OutputSpec),)
     if cls is card.Split:
         special["validation_indices"] = special["test_indices"] = (3, 5)
     if cls is card.Card:

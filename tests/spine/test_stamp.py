@@ -28,7 +28,7 @@ def make_stamp(kind: str) -> Stamp:
         model="m",
         labels=("a", "b"),
         input=InputSpec(height=2, width=2, channels=1, dtype="int8", zero_point=-128),
-        output=OutputSpec(classes=2, dtype="int8", scale=0.1),
+        outputs=(OutputSpec(size=2, dtype="int8", scale=0.1),),
         supported_runtimes=(SupportedRuntime(runtime="litert", minimum="2.3.0"),),
         temperature=1.0,
         unknown_threshold=0.2,

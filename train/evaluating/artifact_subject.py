@@ -14,6 +14,7 @@ import numpy.typing as npt
 from hemline.contract.evaluation_set import SPLITS, load_split
 from hemline.contract.job import FailureKind, Job, JobCell
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.data.datasets import DATASETS, Images
 from hemline.environments.environment import RuntimeTarget
@@ -164,7 +165,7 @@ class ArtifactSubject:
             first=first,
             count=count,
             cells=(JobCell(threads=1, batch=1),),  # as verification runs it: the same figures
-            want=("logits",),
+            want=("outputs",),
             arrays=arrays,
         )
 
@@ -175,7 +176,7 @@ class ArtifactSubject:
             raise _ERRORS[result.failure.kind](
                 f"{self.name} in {self._target.name}: {result.failure.message}"
             )
-        logits: npt.NDArray[np.float32] = np.load(str(result.cells[0].logits))
+        logits: npt.NDArray[np.float32] = np.load(result.cells[0].outputs[LOGITS])
         return logits
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import Tensor, require_shape
+from hemline.runtime.backends import OutputFacts, Tensor, require_count
 from hemline.silence import noted
 
 _ARENA_BYTES = 64 << 20  # to find out what is needed; no microcontroller has as much
@@ -26,12 +27,17 @@ class MicroSession:
     software = False
 
     def __init__(
-        self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
+        self,
+        module: Any,
+        model: bytes,
+        *,
+        threads: int,
+        batch: int,
+        outputs: Sequence[OutputSpec],
     ) -> None:
         """Open flatbuffer bytes; raises BackendError naming the operator that has no kernel.
 
-        `threads` means nothing there. `embedding` is the position of a second output; None for a
-        model that has logits only.
+        `threads` means nothing there.
         """
         del threads
         try:
@@ -39,8 +45,8 @@ class MicroSession:
                 interpreter = module.Interpreter.from_bytes(model, arena_size=_ARENA_BYTES)
         except (RuntimeError, ValueError) as error:
             raise BackendError(_reason(notes, str(error))) from error
-        inputs, outputs = interpreter.get_input_details, interpreter.get_output_details
-        require_shape(_count(inputs), _count(outputs), embedding)
+        inputs, found = interpreter.get_input_details, interpreter.get_output_details
+        require_count(_count(inputs), _count(found), outputs)
         detail = inputs(0)
         self.input_shape = tuple(int(size) for size in detail["shape"])
         if self.input_shape[0] != batch:
@@ -48,27 +54,19 @@ class MicroSession:
                 f"tflite-micro cannot resize a model made for {self.input_shape[0]} images at once"
             )
         self.input_dtype = np.dtype(detail["dtype"])
-        self._output = 0 if embedding is None else 1 - embedding
-        logits = outputs(self._output)
-        self.classes: int | None = int(logits["shape"][-1])
-        self.output_dtype = np.dtype(logits["dtype"])
-        self._embedding = embedding
-        vector = None if embedding is None else outputs(embedding)
-        self.embedding_size = None if vector is None else int(vector["shape"][-1])
-        self.embedding_dtype = None if vector is None else np.dtype(vector["dtype"])
+        self._positions = {spec.name: spec.position for spec in outputs}
+        details = {name: found(position) for name, position in self._positions.items()}
+        self.outputs = {
+            name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
+        }
         self.delegate = "reference kernels for microcontrollers"
         self._interpreter = interpreter
         self.arena_bytes = self._arena()
 
-    def run(self, tensor: Tensor) -> Tensor:
-        """Run one batch; the result is a copy that later runs leave alone."""
+    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+        """Run one batch; the results are copies that later runs leave alone."""
         self._invoke(tensor)
-        return np.array(self._interpreter.get_output(self._output))
-
-    def embed(self, tensor: Tensor) -> Tensor:
-        """Run one batch for its embedding (batch, size)."""
-        self._invoke(tensor)
-        return np.array(self._interpreter.get_output(self._embedding))
+        return [np.array(self._interpreter.get_output(self._positions[name])) for name in names]
 
     def close(self) -> None:
         """Free the model."""

@@ -10,12 +10,9 @@ from hemline.runtime.sessions.interpreter import InterpreterSession
 class ReferenceSession(InterpreterSession):
     """One TFLite model, run without any optimised kernel."""
 
-    def __init__(
-        self, module: Any, model: bytes, *, threads: int, batch: int, embedding: int | None
-    ) -> None:
-        """Open flatbuffer bytes as InterpreterSession does."""
-        super().__init__(module, model, threads=threads, batch=batch, embedding=embedding)
-        self.delegate = "reference kernels"
+    def _delegate(self, interpreter: Any) -> str:
+        del interpreter
+        return "reference kernels"
 
     def _create(self, module: Any, model: bytes, threads: int) -> Any:
         return module.Interpreter(

@@ -31,13 +31,14 @@ from hemline.bench.devices.ssh.untrusted import (
     cleaned,
     npy_bytes,
     plain,
-    read_logits,
+    read_output,
     require_answer,
 )
 from hemline.closing import Closing
 from hemline.console import quiet, say
-from hemline.contract.job import HostFacts, Job, JobResult
+from hemline.contract.job import HostFacts, Job, JobResult, array_name
 from hemline.contract.schema import from_document
+from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
@@ -255,7 +256,7 @@ class SshRunner(Closing):
         return self._process
 
     def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
-        """Run a job whose paths are of this machine; logits come back into job.arrays here.
+        """Run a job whose paths are of this machine; outputs come back into job.arrays here.
 
         Raises DeviceError when the board was lost, JobError when the job runner died there or what
         it answered does not fit the job.
@@ -288,24 +289,28 @@ class SshRunner(Closing):
         self._process = None
 
     def _checked(self, job: Job, remote: Job, result: JobResult) -> JobResult:
-        """Return a result that answers the job, with its logits in files here."""
+        """Return a result that answers the job, with its outputs in files here."""
         require_answer(remote, result)
-        if result.failure is not None or "logits" not in job.want:
+        if result.failure is not None or "outputs" not in job.want:
             return result
-        classes = read_stamped(Path(job.artifact)).stamp.output.classes
-        shape = (_count_images(job), classes)
-        names = [f"{cell.threads}x{cell.batch}.npy" for cell in job.cells]
-        paths = [self._pull_logits(job, name, shape) for name in names]
-        cells = zip(result.cells, paths, strict=True)
-        return replace(result, cells=tuple(replace(cell, logits=path) for cell, path in cells))
+        specs = read_stamped(Path(job.artifact)).stamp.find_outputs(job.outputs)
+        count = _count_images(job)
+        cells = []
+        for cell, found in zip(job.cells, result.cells, strict=True):
+            paths = {
+                spec.name: self._pull(job, array_name(remote, cell, at), count, spec)
+                for at, spec in enumerate(specs)
+            }
+            cells.append(replace(found, outputs=paths))
+        return replace(result, cells=tuple(cells))
 
-    def _pull_logits(self, job: Job, name: str, shape: tuple[int, int]) -> str:
-        """Pull logits into a file whose name this side chooses, and return its path."""
+    def _pull(self, job: Job, name: str, count: int, spec: OutputSpec) -> str:
+        """Pull an output into a file whose name this side chooses, and return its path."""
         if job.arrays is None:
-            raise DataError("the job wants logits but names no folder for arrays")
-        content = self._device.pull(f"{self._arrays}/job-{name}", npy_bytes(shape))
+            raise DataError("the job wants outputs but names no folder for arrays")
+        content = self._device.pull(f"{self._arrays}/{name}", npy_bytes(count, spec))
         packed = io.BytesIO()
-        np.save(packed, read_logits(content, shape, self._device.name))
+        np.save(packed, read_output(content, count, spec, self._device.name))
         path = Path(job.arrays) / f"{job.id}-{name}"
         files.write_bytes(path, packed.getvalue())
         return str(path)

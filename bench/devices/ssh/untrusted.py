@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import unicodedata
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.job import CellResult, Job, JobResult
+from hemline.contract.specs import OutputSpec
 from hemline.errors import JobError
 
 T = TypeVar("T")
@@ -59,8 +61,8 @@ def require_answer(job: Job, result: JobResult) -> None:
         if (cell.threads, cell.batch) != (asked.threads, asked.batch):
             raise JobError("the device ran other cells than those it was asked for")
         _require_latencies(job, asked.invocations, cell)
-        if ("logits" in job.want) != (cell.logits is not None):
-            raise JobError("the device gave no logits, or some that were not asked for")
+        if set(cell.outputs) != (set(job.outputs) if "outputs" in job.want else set()):
+            raise JobError("the device gave other outputs than those it was asked for")
 
 
 def _require_latencies(job: Job, invocations: int, cell: CellResult) -> None:
@@ -72,23 +74,25 @@ def _require_latencies(job: Job, invocations: int, cell: CellResult) -> None:
         raise JobError("the device gave a latency that is not positive")
 
 
-def npy_bytes(shape: tuple[int, int]) -> int:
-    """Return the largest size of an .npy file of float32 in this shape."""
-    return 4096 + 4 * shape[0] * shape[1]  # numpy's header has 128 bytes, and may be padded
+def npy_bytes(count: int, spec: OutputSpec) -> int:
+    """Return the largest size of an .npy file with a float32 output of so many images."""
+    return 4096 + 4 * count * spec.size  # numpy's header has 128 bytes, and may be padded
 
 
-def read_logits(content: bytes, shape: tuple[int, int], where: str) -> npt.NDArray[np.float32]:
-    """Return the float32 array in .npy bytes that came from a device.
+def read_output(
+    content: bytes, count: int, spec: OutputSpec, where: str
+) -> npt.NDArray[np.float32]:
+    """Return the float32 array (images, size) in .npy bytes that came from a device.
 
-    Raises JobError unless it has exactly this shape and type.
+    Only that of a tap may have more dimensions. Raises JobError for another shape or type.
     """
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # whatever a crafted header does to numpy's parser
-        raise JobError(
-            f"{where} gave logits that are no array ({plain(str(error), 80)})"
-        ) from error
-    if not isinstance(array, np.ndarray) or (array.dtype, array.shape) != (np.float32, shape):
-        what = f"{getattr(array, 'dtype', '?')} {getattr(array, 'shape', '?')}"
-        raise JobError(f"{where} gave logits of {what}, not float32 {shape}")
+        raise JobError(f"{where} gave {spec.name} as no array ({plain(str(error), 80)})") from error
+    dtype, shape = getattr(array, "dtype", "?"), getattr(array, "shape", ())
+    sizes = (count, spec.size)
+    flat = (*shape[:1], math.prod(shape[1:])) if spec.role == "tap" else shape
+    if not isinstance(array, np.ndarray) or (dtype, flat) != (np.float32, sizes):
+        raise JobError(f"{where} gave {spec.name} as {dtype} {shape}, not float32 {sizes}")
     return array

@@ -1,0 +1,176 @@
+"""Documents that older versions of Hemline wrote are read as the dataclasses of today."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from hemline.contract.job import Job
+from hemline.contract.manifest import Manifest
+from hemline.contract.schema import from_document, to_document
+from hemline.contract.specs import OutputSpec, SupportedRuntime
+from hemline.contract.stamp import Stamp
+from hemline.errors import SchemaError
+
+INT8 = {"dtype": "int8", "scale": 0.25, "zero_point": 3}
+INPUT = {"height": 2, "width": 2, "channels": 1, "mean": 0.0, "std": 1.0, **INT8}
+# as Hemline of schema 1 wrote them, before there was an embedding
+STAMP_1 = {
+    "kind": "stamp",
+    "schema": 1,
+    "name": "int8.tflite",
+    "scheme": "int8",
+    "format": "tflite",
+    "model": "hem-50k",
+    "labels": ["a", "b"],
+    "input": INPUT,
+    "output": {"classes": 2, **INT8},
+    "claims": [{"runtime": "litert", "minimum": "2.3.0"}],
+    "temperature": 1.5,
+    "unknown_threshold": 0.25,
+    "tolerance": 0.5,
+    "test_vectors": [{"pixels": "", "logits": [0.0, 1.0]}],
+    "parent_sha256": "p",
+    "calibration_sha256": None,
+    "payload_sha256": "0" * 64,
+    "hemline_version": "0.1",
+}
+EMBEDDING = {"size": 40, "position": 0, **INT8}
+STAMP_3 = {
+    **{key: value for key, value in STAMP_1.items() if key != "claims"},
+    "schema": 3,
+    "output": {"classes": 2, "gives": "logits", **INT8},
+    "supported_runtimes": STAMP_1["claims"],
+    "preprocessing": "product-photo",
+    "embedding": EMBEDDING,
+    "takes_batches": True,
+}
+LOGITS = OutputSpec(size=2, dtype="int8", scale=0.25, zero_point=3)
+VERDICT = {
+    "runtime": "litert",
+    "version": "2.3.0",
+    "status": "wrong",
+    "reason": "a label",
+    "scores": [{"split": "test", "images": 10, "correct": 9}],
+    "agreement": 9,
+    "largest_difference": 0.5,
+    "numpy_version": "1.26.4",
+    "inputs_sha256": "i",
+}
+MANIFEST_2 = {
+    "kind": "manifest",
+    "schema": 2,
+    "model": "hem-50k",
+    "parameters": 1,
+    "macs": 2,
+    "labels": ["a", "b"],
+    "dataset": "fashion-mnist",
+    "data_sha256": {"train": "t"},
+    "parent_sha256": "p",
+    "validation_indices": [1, 2],
+    "evaluation_sha256": {},
+    "keras_scores": [{"split": "test", "images": 10, "correct": 9}],
+    "artifacts": [
+        {
+            "name": "int8.tflite",
+            "scheme": "int8",
+            "format": "tflite",
+            "sha256": "s",
+            "size_bytes": 3,
+            "input": INPUT,
+            "output": {"classes": 2, **INT8},
+            "calibration_sha256": "c",
+            "recipe_sha256": "r",
+            "tolerance": 0.5,
+            "minimum_agreement": 0.98,
+            "verdicts": [VERDICT],
+            "embedding": EMBEDDING,
+        }
+    ],
+    "recommended": None,
+    "recommended_because": "",
+    "versions": {},
+    "created": "2026-01-01T00:00:00Z",
+}
+
+
+def read(cls: Any, document: dict[str, Any]) -> Any:
+    before = copy.deepcopy(document)
+    value = from_document(cls, document, where="an old file")
+    assert document == before, "reading changes nothing"
+    assert from_document(cls, to_document(value), where="a new file") == value
+    return value
+
+
+def test_a_stamp_of_schema_1_has_its_logits_and_supported_runtimes() -> None:
+    stamp = read(Stamp, STAMP_1)
+    assert stamp.supported_runtimes == (SupportedRuntime(runtime="litert", minimum="2.3.0"),)
+    assert stamp.outputs == (LOGITS,)
+    assert (stamp.output, stamp.embedding) == (LOGITS, None)
+    assert (stamp.preprocessing, stamp.takes_batches) == ("stretch", True)
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_stamp_of_schema_3_has_its_embedding_at_its_position(position: int) -> None:
+    stamp = read(Stamp, {**STAMP_3, "embedding": {**EMBEDDING, "position": position}})
+    assert (stamp.output.position, stamp.output.size) == (1 - position, 2)
+    assert stamp.embedding == OutputSpec(
+        name="embedding",
+        role="embedding",
+        size=40,
+        dtype="int8",
+        scale=0.25,
+        zero_point=3,
+        position=position,
+    )
+
+
+def test_probabilities_of_an_older_stamp_stay_probabilities() -> None:
+    output = {"classes": 2, "gives": "probabilities", **INT8}
+    assert read(Stamp, {**STAMP_3, "output": output, "embedding": None}).output.gives == (
+        "probabilities"
+    )
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_manifest_of_schema_2_has_its_verdicts_and_outputs(schema: int) -> None:
+    artifact = read(Manifest, {**MANIFEST_2, "schema": schema}).artifacts[0]
+    assert artifact.verdicts[0].status == "failed"
+    assert [each.name for each in artifact.outputs] == ["logits", "embedding"]
+    assert artifact.output.position == 1
+
+
+def test_a_manifest_of_schema_3_keeps_its_statuses() -> None:
+    document = copy.deepcopy(MANIFEST_2)
+    document["schema"] = 3
+    document["artifacts"][0]["verdicts"][0]["status"] = "failed"  # type: ignore[index]
+    assert read(Manifest, document).artifacts[0].verdicts[0].status == "failed"
+    document["artifacts"][0]["verdicts"][0]["status"] = "wrong"  # type: ignore[index]
+    with pytest.raises(SchemaError, match="status must be one of passed"):
+        from_document(Manifest, document, where="an old file")
+
+
+def test_a_job_of_schema_3_wants_its_logits() -> None:
+    document = {
+        "kind": "job",
+        "schema": 3,
+        "id": "one",
+        "artifact": "int8.tflite",
+        "runtime": "litert",
+        "images": "images.npy",
+        "first": 0,
+        "count": None,
+        "cells": [{"threads": 1, "batch": 1, "warmup": 0, "invocations": 0}],
+        "want": ["logits", "latencies"],
+        "arrays": None,
+    }
+    job = read(Job, document)
+    assert (job.want, job.outputs) == (("outputs", "latencies"), ("logits",))
+
+
+@pytest.mark.parametrize("broken", [{"output": 3}, {"output": None}, {"embedding": []}])
+def test_an_older_stamp_that_is_damaged_is_refused(broken: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match="an old file: the document is not a valid stamp"):
+        from_document(Stamp, {**STAMP_3, **broken}, where="an old file")
