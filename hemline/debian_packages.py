@@ -1,19 +1,18 @@
-"""Take files out of Debian packages, without root and without touching the system.
+"""Unpack Debian packages, without root and without changing the system.
 
-apt keeps its lists, archives and state in a folder that is removed afterwards. It takes the
-packages from the sources of this machine, checks their signatures, and may fetch for another
-architecture than this machine's.
+apt keeps its lists, archives and state in a folder that is removed afterwards. It uses the package
+sources of this machine, checks their signatures, and can fetch for another architecture.
 """
 
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from hemline.errors import DataError
+from hemline.programs import ProgramError, output_of
 
 STALL_SECONDS = 10  # longest wait for a connection and for the next bytes
 LEAST_FREE_BYTES = 100 << 20  # lists (20 MB) and archives; on a full disk apt would hang
@@ -30,7 +29,7 @@ def unpack_packages(
     """Unpack packages and all that they depend on into a folder; return name to version.
 
     Nothing counts as installed, and scripts of packages do not run. `architecture` is Debian's name
-    of another one (arm64, armhf). Without `dependencies` the packages are taken alone. Raises
+    of another one (arm64, armhf). Without `dependencies`, only the packages themselves. Raises
     DataError when apt-get or dpkg-deb is missing, fails or takes too long.
     """
     with tempfile.TemporaryDirectory(prefix="hemline-") as name:
@@ -74,7 +73,7 @@ def _apt(folder: Path, architecture: str | None) -> list[str]:
         f"-oDir::Cache={folder}",
         "-oAPT::Install-Recommends=0",
         "-oAcquire::Languages=none",
-        "-oAPT::Update::Error-Mode=any",  # else a network that is away is only a warning
+        "-oAPT::Update::Error-Mode=any",  # else an unreachable network is only a warning
         "-oAcquire::Retries=1",
         f"-oAcquire::http::Timeout={STALL_SECONDS}",
         f"-oAcquire::https::Timeout={STALL_SECONDS}",
@@ -105,26 +104,11 @@ def _name_and_version(archive: Path) -> tuple[str, str]:
 
 def _run(command: Sequence[str], folder: Path) -> None:
     try:
-        subprocess.run(
-            command,
-            cwd=folder,
-            check=True,
-            timeout=COMMAND_SECONDS,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{command[0]} is not installed") from error
-    except subprocess.TimeoutExpired as error:
-        raise DataError(f"{command[0]} took more than {COMMAND_SECONDS:g} s") from error
-    except subprocess.CalledProcessError as error:
-        raise DataError(f"{command[0]} failed ({_reason(error)})") from error
-
-
-def _reason(error: subprocess.CalledProcessError) -> str:
-    lines: list[str] = (error.stderr or "").strip().splitlines()
-    causes = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
-    # apt tells the cause first and what it did about it last; dpkg-deb tells the cause last
-    return [*causes, *reversed(lines), f"exit code {error.returncode}"][0]
+        output_of(command, seconds=COMMAND_SECONDS, folder=folder)
+    except ProgramError as error:
+        if not error.stderr:
+            raise DataError(str(error)) from error
+        causes = [line.removeprefix("E:").strip() for line in error.stderr if line.startswith("E:")]
+        # apt writes the cause first and the consequence last; dpkg-deb writes the cause last
+        cause = next(iter(causes), error.stderr[-1])
+        raise DataError(f"{command[0]} failed ({cause})") from error

@@ -37,7 +37,7 @@ class Remedy(NamedTuple):
     facts: dict[str, object]
 
 
-def remedy(name: str, **facts: object) -> Remedy:
+def remedy(name: str, /, **facts: object) -> Remedy:
     """Return a remedy with its facts (a path, a name, a number) by name."""
     return Remedy(name, facts)
 

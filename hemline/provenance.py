@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import functools
 import importlib.metadata
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from hemline.programs import ProgramError, output_of
 from hemline.version import VERSION
 
 
@@ -47,13 +47,6 @@ def _version(package: str) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return output_of(["git", "-C", str(folder), *arguments], seconds=10).strip()
+    except ProgramError:
         return None
-    return done.stdout.strip()

@@ -12,6 +12,11 @@ from hemline.errors import HemlineError
 REMEDIES: dict[str, str] = {
     "export": "run `hemline export` first",
     "export again": "run `hemline export` again",
+    "add runtime": "run `hemline runtimes add {name}`",
+    "add runtime again": "run `hemline runtimes add {name} --python PYTHON`",
+    "name version": "or name a version that was added (see `hemline runtimes list`)",
+    "list runtimes": "see `hemline runtimes list`",
+    "other python": "choose --python {python}",
     "cache folder": "set XDG_CACHE_HOME to a folder, or name one that has the data with --data",
     "config folder": "set XDG_CONFIG_HOME to a folder, or name the file with --file",
     "put data": "put its four IDX files into a folder and name it with --data or HEMLINE_DATA",

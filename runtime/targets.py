@@ -19,7 +19,7 @@ from hemline.environments.environment import (
     minor_of,
     target_of,
 )
-from hemline.errors import BackendError, UsageError
+from hemline.errors import BackendError, UsageError, remedy
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
@@ -68,7 +68,7 @@ def added_targets() -> tuple[RuntimeTarget, ...]:
 
     Raises BackendError for one that is broken.
     """
-    return tuple(target_of(folder, record, runtime_file()) for folder, record in environments())
+    return tuple(target_of(folder, record, runtime_file()) for folder, record in environments()[0])
 
 
 def find_targets(names: Iterable[str]) -> tuple[RuntimeTarget, ...]:
@@ -107,8 +107,8 @@ def _one(requirement: Requirement) -> RuntimeTarget:
                 return here
     if requirement.version is None:
         raise UsageError(
-            f"{requirement.runtime} is not installed here: name a version that was added "
-            f"(`hemline runtimes list`), or pip install 'hemline[{backend.extra}]'"
+            f"{requirement.runtime} is not installed here: pip install 'hemline[{backend.extra}]'",
+            remedy=remedy("name version"),
         )
     found = find_environments(requirement)
     here_first = [p for p in found if minor_of(p[1].python_version) == _this_python()] or found

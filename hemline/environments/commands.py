@@ -20,7 +20,6 @@ from hemline.environments.environment import (
     find_environments,
     find_interpreter,
     minor_of,
-    unreadable,
 )
 from hemline.environments.wheels import (
     MACHINES,
@@ -28,7 +27,6 @@ from hemline.environments.wheels import (
     WheelSet,
     find_wheel_sets,
     newest_version,
-    unreadable_sets,
     wheel_set,
     wheel_sets,
 )
@@ -44,7 +42,7 @@ def runtimes() -> None:
 
 def _platform_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
-        "--platform", type=click.Choice(list(MACHINES)), help="Wheels for a device, not for here."
+        "--platform", type=click.Choice(list(MACHINES)), help="Fetch wheels for a device instead."
     )(command)
 
 
@@ -53,7 +51,7 @@ def _platform_option(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--python", help="Version (3.12) or path of the Python (default: this one).")
 @_platform_option
 def add(names: tuple[str, ...], python: str | None, platform: str | None) -> None:
-    """Make a small environment for each runtime, from wheels; what is there is left alone.
+    """Make a small environment for each runtime, from wheels, unless it exists.
 
     Without a version, the newest one.
     """
@@ -68,11 +66,10 @@ def add(names: tuple[str, ...], python: str | None, platform: str | None) -> Non
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 def list_added(as_json: bool) -> None:
     """List the runtimes that were added."""
-    here, sets = environments(), wheel_sets()
-    for folder in unreadable():
-        say(f"{folder} is no environment that can be read: add it again, or remove the folder")
-    for folder in unreadable_sets():
-        say(f"{folder} is no wheel set that can be read: add it again, or remove the folder")
+    here, broken = environments()
+    sets, broken_sets = wheel_sets()
+    for folder in (*broken, *broken_sets):
+        say(f"{folder} has no record that can be read: add it again, or remove the folder")
     if as_json:
         for folder, environment in here:
             document = {"folder": str(folder), "fault": fault(folder)}
@@ -117,7 +114,7 @@ def _add_environment(requirement: Requirement, python: str | None) -> None:
 
     interpreter = find_interpreter(python or requirement.python)
     _, environment, new = add_environment(requirement, interpreter, runtime_file())
-    state = "works" if new else "is there already"
+    state = "works" if new else "exists already"
     click.echo(
         f"{environment.name}: {state} (numpy {environment.numpy_version}, "
         f"{environment.size_bytes / 1e6:.0f} MB)"

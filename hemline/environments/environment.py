@@ -3,10 +3,10 @@
     ~/.cache/hemline/runtimes/litert-1.4.0-py3.11/
         bin/python …            made by venv, without pip
         hemline-runtime.pyz     the job runner
-        probe.tflite            the model that it was tried with
-        environment.json        what it was made from
+        probe.tflite            the model of the trial
+        environment.json        the record
 
-An environment that cannot run the probe is not made.
+An environment that cannot run the probe is not kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,17 +22,19 @@ from typing import Any, ClassVar
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.specs import version_key
+from hemline.environments.pip import run_pip
 from hemline.environments.probe_artifact import probe_artifact
+from hemline.environments.record_folders import read_folders, select
 from hemline.environments.wheels import (
     PACKAGES,
     Wheel,
     WheelRequest,
     download,
     newest_version,
-    run_pip,
 )
-from hemline.errors import BackendError, HemlineError, UnknownNameError, UsageError
+from hemline.errors import BackendError, HemlineError, UnknownNameError, UsageError, remedy
 from hemline.folders import made, remove, size_of
+from hemline.programs import output_of
 from hemline.provenance import utc_now
 from hemline.user_folders import cache_folder
 
@@ -49,11 +50,11 @@ class RuntimeTarget:
     """A runtime in one version, and how to start a process that runs jobs in it.
 
     runtime: name in the BACKENDS table.
-    version: as the runtime tells it.
+    version: as the runtime reports it.
     python_version: of the process.
     numpy_version: of the process.
     command: starts the job runner.
-    added: whether it is an environment of its own, not the one that runs Hemline.
+    added: whether it is a separate environment, not the one that runs Hemline.
     """
 
     runtime: str
@@ -70,13 +71,13 @@ class RuntimeTarget:
 
     @property
     def name(self) -> str:
-        """Return how it is asked for: litert==1.4.0@3.11."""
+        """Return its name in commands: litert==1.4.0@3.11."""
         return f"{self.runtime}=={self.version}@{self.python}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """A runtime as it is asked for: litert, litert==1.4.0, litert==1.4.0@3.11.
+    """A runtime as a user names it: litert, litert==1.4.0, litert==1.4.0@3.11.
 
     runtime: name in the PACKAGES table.
     version: None for any.
@@ -92,15 +93,23 @@ class Requirement:
         """Read one; raises UnknownNameError or UsageError."""
         found = re.fullmatch(r"([A-Za-z][\w-]*)(?:==([^@]*))?(?:@(.*))?", text)
         if found is None:
-            raise UsageError(f"{text!r} is no runtime: write it as litert==1.4.0")
+            raise UsageError(f"{text!r} is not a runtime: write it as litert==1.4.0")
         runtime, version, python = found.groups()
         if runtime not in PACKAGES:
             raise UnknownNameError("runtime", runtime, PACKAGES)
         if version is not None and not re.fullmatch(r"\d+(\.\d+){1,3}", version):
-            raise UsageError(f"{text!r} names no released version: write it as {runtime}==1.4.0")
+            raise UsageError(
+                f"{text!r} does not name a released version: write it as {runtime}==1.4.0"
+            )
         if python is not None and not re.fullmatch(r"3\.\d+", python):
-            raise UsageError(f"{text!r} names no Python version: write it as {runtime}==1.4.0@3.11")
+            raise UsageError(
+                f"{text!r} does not name a Python version: write it as {runtime}==1.4.0@3.11"
+            )
         return cls(runtime=runtime, version=version, python=python)
+
+    def __str__(self) -> str:
+        version = f"=={self.version}" if self.version else ""
+        return f"{self.runtime}{version}{f'@{self.python}' if self.python else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,10 +126,10 @@ class Interpreter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What stands in an environment as environment.json.
+    """The record of an environment, environment.json.
 
     runtime: name in the PACKAGES table.
-    version: as the runtime tells it.
+    version: as the runtime reports it.
     python_version: major.minor.patch, when it was made.
     interpreter: path of the Python that it was made with.
     numpy_version: in it.
@@ -142,9 +151,14 @@ class Environment:
     created: str
 
     @property
+    def python(self) -> str:
+        """Return the Python version, major.minor."""
+        return minor_of(self.python_version)
+
+    @property
     def name(self) -> str:
-        """Return how it is asked for: litert==1.4.0@3.11."""
-        return f"{self.runtime}=={self.version}@{minor_of(self.python_version)}"
+        """Return its name in commands: litert==1.4.0@3.11."""
+        return f"{self.runtime}=={self.version}@{self.python}"
 
 
 def minor_of(python_version: str) -> str:
@@ -160,7 +174,7 @@ def environments_folder(cache: Path | None = None) -> Path:
 def find_interpreter(text: str | None) -> Interpreter:
     """Return a Python by version (3.12) or path; the one that runs this for None.
 
-    Raises UsageError when it is not there, does not run or is too old.
+    Raises UsageError when it is missing, does not run or is too old.
     """
     if text is None:
         return Interpreter(path=sys.executable, version=".".join(map(str, sys.version_info[:3])))
@@ -176,10 +190,12 @@ def find_interpreter(text: str | None) -> Interpreter:
         "print(json.dumps([sys.implementation.name, list(sys.version_info[:3]), sys.executable]))"
     )
     try:
-        implementation, numbers, executable = json.loads(_run([path, "-I", "-c", code]))
+        implementation, numbers, executable = json.loads(
+            output_of([path, "-I", "-c", code], seconds=_SECONDS)
+        )
     except (HemlineError, ValueError) as error:
         raise UsageError(
-            f"{path} is no Python with the module venv: name another one, or install python3-venv"
+            f"{path} is not a Python with the module venv: name another, or install python3-venv"
         ) from error
     version = ".".join(map(str, numbers))
     if implementation != "cpython" or tuple(numbers) < OLDEST_PYTHON:
@@ -195,10 +211,10 @@ def add_environment(
     runtime_file: bytes,
     cache: Path | None = None,
 ) -> tuple[Path, Environment, bool]:
-    """Make an environment unless it is there; return its folder, its record, and whether it is new.
+    """Make an environment unless it exists; return its folder, its record, and whether it is new.
 
-    `runtime_file` is the packed one-file runtime. One that is broken is made again. Raises as
-    wheels.download; BackendError when the runtime does not work in it; nothing is kept then.
+    `runtime_file` is the packed one-file runtime. A broken environment is made again. Raises as
+    wheels.download; BackendError when the runtime does not work in it, and then keeps nothing.
     """
     python = minor_of(interpreter.version)
     version = requirement.version or newest_version(
@@ -218,13 +234,13 @@ def add_environment(
     return folder, schema.load(Environment, folder / RECORD_NAME), True
 
 
-def environments(cache: Path | None = None) -> list[tuple[Path, Environment]]:
-    """Return the folder and the record of each environment: by runtime, oldest version first.
+def environments(cache: Path | None = None) -> tuple[list[tuple[Path, Environment]], list[Path]]:
+    """Return the environments with their records, and the folders without a readable record.
 
-    One whose record cannot be read is left out (see `unreadable`).
+    They are sorted by runtime, oldest version first.
     """
-    read = ((folder, _record(folder)) for folder in _folders(cache))
-    found = [(folder, record) for folder, record in read if record is not None]
+    parent = environments_folder(cache)
+    found, unreadable = read_folders(parent, "[!.]*", Environment, RECORD_NAME)
     order = list(PACKAGES)
 
     def place(pair: tuple[Path, Environment]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -232,29 +248,27 @@ def environments(cache: Path | None = None) -> list[tuple[Path, Environment]]:
         at = order.index(record.runtime) if record.runtime in order else len(order)
         return (at, version_key(record.version), version_key(record.python_version))
 
-    return sorted(found, key=place)
-
-
-def unreadable(cache: Path | None = None) -> list[Path]:
-    """Return folders among the environments that have no readable record."""
-    known = {folder for folder, _ in environments(cache)}
-    return [folder for folder in _folders(cache) if folder not in known]
+    return sorted(found, key=place), unreadable
 
 
 def find_environments(
     requirement: Requirement, cache: Path | None = None
 ) -> list[tuple[Path, Environment]]:
-    """Return the environments that a requirement names; raises UnknownNameError for none."""
-    there = environments(cache)
-    found = [pair for pair in there if _fits(requirement, pair[1])]
-    if not found:
-        names = [record.name for _, record in there]
-        asked = requirement.runtime + (f"=={requirement.version}" if requirement.version else "")
-        asked += f"@{requirement.python}" if requirement.python else ""
-        if not names:
-            raise UsageError(f"no environment was added: run `hemline runtimes add {asked}`")
-        raise UnknownNameError("environment", asked, names)
-    return found
+    """Return the environments that fit a requirement.
+
+    Raises UsageError when there are no environments, UnknownNameError when none fits.
+    """
+    there, _ = environments(cache)
+    if not there:
+        raise UsageError("no environment was added", remedy=remedy("add runtime", name=requirement))
+    return select(
+        there,
+        kind="environment",
+        asked=str(requirement),
+        runtime=requirement.runtime,
+        version=requirement.version,
+        python=requirement.python,
+    )
 
 
 def fault(folder: Path) -> str | None:
@@ -275,8 +289,8 @@ def target_of(folder: Path, record: Environment, runtime_file: bytes) -> Runtime
     """
     if (reason := fault(folder)) is not None:
         raise BackendError(
-            f"the environment {record.name} is broken ({reason}): run "
-            f"`hemline runtimes add {record.runtime}=={record.version} --python PYTHON`"
+            f"the environment {record.name} is broken ({reason})",
+            remedy=remedy("add runtime again", name=f"{record.runtime}=={record.version}"),
         )
     path = folder / RUNTIME_NAME
     if not path.is_file() or path.read_bytes() != runtime_file:
@@ -292,28 +306,6 @@ def target_of(folder: Path, record: Environment, runtime_file: bytes) -> Runtime
     )
 
 
-def _record(folder: Path) -> Environment | None:
-    try:
-        return schema.load(Environment, folder / RECORD_NAME)
-    except HemlineError:
-        return None
-
-
-def _fits(requirement: Requirement, record: Environment) -> bool:
-    return (
-        record.runtime == requirement.runtime
-        and requirement.version in (None, record.version)
-        and requirement.python in (None, minor_of(record.python_version))
-    )
-
-
-def _folders(cache: Path | None) -> list[Path]:
-    parent = environments_folder(cache)
-    if not parent.is_dir():
-        return []
-    return sorted(p for p in parent.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
 def _python(folder: Path) -> Path:
     return folder / "bin" / "python"
 
@@ -322,27 +314,21 @@ def _fill(
     folder: Path, request: WheelRequest, interpreter: Interpreter, runtime_file: bytes
 ) -> None:
     """Make an environment in an empty folder."""
-    _run([interpreter.path, "-I", "-m", "venv", "--without-pip", str(folder)])
+    venv = [interpreter.path, "-I", "-m", "venv", "--without-pip", str(folder)]
+    output_of(venv, seconds=_SECONDS)
     (folder / "wheels").mkdir()
     wheels = download(request, folder / "wheels")
     site = str(folder / "lib" / f"python{request.python}" / "site-packages")
-    # that each wheel is for that Python was asked when it was fetched; of a file pip asks its own
+    paths = [str(folder / "wheels" / wheel.name) for wheel in wheels]
+    # each wheel fits that Python, checked when it was fetched; pip would check its own Python
     how = ["install", "-q", "--no-index", "--no-deps", "--no-compile", "--ignore-requires-python"]
-    run_pip(
-        [
-            *how,
-            *request.options,
-            "--target",
-            site,
-            *(str(folder / "wheels" / w.name) for w in wheels),
-        ]
-    )
+    run_pip([*how, *request.options, "--target", site, *paths])
     shutil.rmtree(folder / "wheels")
     (folder / RUNTIME_NAME).write_bytes(runtime_file)
-    told = _probe(folder, request)
+    report = _probe(folder, request)
     record = Environment(
         runtime=request.runtime,
-        version=str(told["version"]),
+        version=str(report["version"]),
         python_version=interpreter.version,
         interpreter=interpreter.path,
         numpy_version=wheels[1].version,
@@ -354,36 +340,15 @@ def _fill(
 
 
 def _probe(folder: Path, request: WheelRequest) -> dict[str, Any]:
-    """Run the probe in a fresh environment and return what its self-test told."""
+    """Run the probe in a new environment and return the report of its self-test."""
     name = f"probe.{request.package.format}"
     (folder / name).write_bytes(probe_artifact(request.package.format, request.runtime))
     command = [str(_python(folder)), "-I", str(folder / RUNTIME_NAME), "selftest", "--json"]
     try:
-        told: dict[str, Any] = json.loads(_run([*command, str(folder / name)]).splitlines()[-1])
+        lines = output_of([*command, str(folder / name)], seconds=_SECONDS).splitlines()
+        report: dict[str, Any] = json.loads(lines[-1])
     except (HemlineError, ValueError, IndexError) as error:
         raise BackendError(
             f"{request.runtime} {request.version} does not work with {request}: {error}"
         ) from error
-    return told
-
-
-def _run(command: list[str]) -> str:
-    """Return what a command prints; raises HemlineError with the last line of its errors."""
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_SECONDS,
-        )
-    except OSError as error:
-        raise HemlineError(f"{command[0]}: {files.reason_of(error)}") from error
-    except subprocess.TimeoutExpired as error:
-        raise HemlineError(f"{command[0]} was not done after {_SECONDS:g} s") from error
-    if done.returncode:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise HemlineError(f"{said[-1].removeprefix('error: ')} ({how})" if said else how)
-    return done.stdout
+    return report

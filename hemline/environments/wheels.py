@@ -1,16 +1,13 @@
-"""Fetch the wheels that a runtime needs: itself and numpy, for this machine or for a device.
+"""Fetch the wheels that a runtime needs: its own and numpy's, for this machine or for a device.
 
-Nothing that the packages ask for besides is fetched: every version of every runtime here was run
-without it. pip does the work, from the package index that it is set up for.
+Other dependencies of the packages are not fetched: every version of every runtime here was run
+without them. pip downloads, from the package index that it is configured for.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +16,17 @@ from typing import ClassVar
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.specs import Format, version_key
-from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
+from hemline.environments.pip import NoWheelError, run_pip
+from hemline.environments.record_folders import read_folders, select
+from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError, remedy
 from hemline.folders import made, remove
 from hemline.provenance import utc_now
-from hemline.safe_path import module_command
 from hemline.user_folders import cache_folder
 
-STALL_SECONDS = 15  # longest wait for a connection and for the next bytes
-PIP_SECONDS = 600.0  # for one package: 25 MB at 45 kB/s
-PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")  # looked through when one has no wheel
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")  # searched when one has no wheel
 RECORD_NAME = "wheels.json"
 _LARGEST_SET_BYTES = 80 << 20  # onnxruntime and numpy are 45 MB together
 _OLDEST_GLIBC = 17  # manylinux2014, the oldest that any wheel here is built for
-_NETWORK = re.compile(
-    r"connection|timed? ?out|name resolution|resolve|unreachable|proxy|certificate|max retries",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +92,7 @@ class WheelRequest:
         if self.machine is not None and self.machine not in MACHINES:
             raise UnknownNameError("platform", self.machine, MACHINES)
         if not re.fullmatch(r"3\.\d+", self.python):
-            raise UsageError(f"{self.python!r} is no Python version: write it as 3.11")
+            raise UsageError(f"{self.python!r} is not a Python version: write it as 3.11")
 
     @property
     def package(self) -> Package:
@@ -109,17 +101,17 @@ class WheelRequest:
 
     @property
     def has_numpy(self) -> bool:
-        """Tell whether numpy can be fetched too."""
+        """Return whether numpy can be fetched too."""
         return self.machine is None or MACHINES[self.machine]
 
     @property
     def options(self) -> list[str]:
-        """Return the options that make pip look for this Python and machine."""
+        """Return the options of pip that select this Python and machine."""
         options = ["--only-binary=:all:", f"--python-version={self.python}"]
         if self.machine is None:
             return options
         minors = range(_OLDEST_GLIBC, self.glibc + 1)
-        # tflite-runtime has wheels with the old name of manylinux_2_17, which pip takes for another
+        # tflite-runtime has wheels with the old name of manylinux_2_17, which pip treats as another
         names = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in minors)]
         tags = [f"--platform={name}_{self.machine}" for name in names]
         return [*options, "--implementation=cp", *tags]
@@ -180,11 +172,11 @@ class WheelSet:
 
     @property
     def name(self) -> str:
-        """Return what it is called in lists: litert==2.3.0@3.11 for aarch64."""
+        """Return its name in lists: litert==2.3.0@3.11 for aarch64."""
         return f"{self.runtime}=={self.version}@{self.python} for {self.machine}"
 
     def paths(self, folder: Path) -> tuple[Path, ...]:
-        """Return the files, given the folder that the set lies in."""
+        """Return the paths of the files in the folder of the set."""
         return tuple(folder / wheel.name for wheel in self.wheels)
 
 
@@ -218,53 +210,30 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
     return folder, schema.load(WheelSet, folder / RECORD_NAME)
 
 
-def wheel_sets(cache: Path | None = None) -> list[tuple[Path, WheelSet]]:
-    """Return the folder and the record of each wheel set that is here.
-
-    One whose record cannot be read is left out (see `unreadable_sets`).
-    """
-    read = ((folder, _record(folder)) for folder in _folders(cache))
-    return [(folder, record) for folder, record in read if record is not None]
-
-
-def unreadable_sets(cache: Path | None = None) -> list[Path]:
-    """Return folders among the wheel sets that have no readable record."""
-    return [folder for folder in _folders(cache) if _record(folder) is None]
+def wheel_sets(cache: Path | None = None) -> tuple[list[tuple[Path, WheelSet]], list[Path]]:
+    """Return the wheel sets with their records, and the folders without a readable record."""
+    return read_folders(wheels_folder(cache), "*/[!.]*", WheelSet, RECORD_NAME)
 
 
 def find_wheel_sets(
     runtime: str, version: str, python: str | None, machine: str, cache: Path | None = None
 ) -> list[tuple[Path, WheelSet]]:
-    """Return the wheel sets of a runtime for a machine; raises UnknownNameError for none."""
-    there = [pair for pair in wheel_sets(cache) if pair[1].machine == machine]
-    found = [
-        (folder, wheels)
-        for folder, wheels in there
-        if (wheels.runtime, wheels.version) == (runtime, version)
-        and python in (None, wheels.python)
-    ]
+    """Return the wheel sets of a runtime for a machine.
+
+    Raises UsageError when there are none for the machine, UnknownNameError for none of the runtime.
+    """
+    there = [pair for pair in wheel_sets(cache)[0] if pair[1].machine == machine]
     if not there:
-        raise UsageError(f"no wheels for {machine} were added (see `hemline runtimes list`)")
-    if not found:
-        asked = f"{runtime}=={version}{f'@{python}' if python else ''} for {machine}"
-        raise UnknownNameError("wheel set", asked, {wheels.name for _, wheels in there})
-    return found
+        raise UsageError(f"no wheels for {machine} were added", remedy=remedy("list runtimes"))
+    asked = f"{runtime}=={version}{f'@{python}' if python else ''} for {machine}"
+    return select(
+        there, kind="wheel set", asked=asked, runtime=runtime, version=version, python=python
+    )
 
 
 def wheels_folder(cache: Path | None = None) -> Path:
     """Return the folder of all wheel sets."""
     return (cache or cache_folder()) / "wheels"
-
-
-def _folders(cache: Path | None) -> list[Path]:
-    return sorted(path for path in wheels_folder(cache).glob("*/[!.]*") if path.is_dir())
-
-
-def _record(folder: Path) -> WheelSet | None:
-    try:
-        return schema.load(WheelSet, folder / RECORD_NAME)
-    except HemlineError:
-        return None
 
 
 def _whole(folder: Path) -> bool:
@@ -289,12 +258,12 @@ def download(request: WheelRequest, folder: Path) -> tuple[Wheel, ...]:
     how = ["download", "-q", "--no-deps", *request.options, "--dest", str(folder)]
     try:
         run_pip([*how, *wanted])
-    except _NoWheelError as error:
+    except NoWheelError as error:
         if project not in str(error):
             raise UsageError(
-                f"there is no {wanted[1]} for {request}: take another Python"
+                f"there is no {wanted[1]} for {request}: use another Python"
             ) from error
-        raise UsageError(_what_there_is(request)) from error
+        raise _no_wheel(request) from error
     numpy_last = sorted(folder.iterdir(), key=lambda path: path.name.startswith("numpy-"))
     return tuple(
         Wheel(name=path.name, sha256=files.sha256_of(path), size_bytes=path.stat().st_size)
@@ -302,25 +271,24 @@ def download(request: WheelRequest, folder: Path) -> tuple[Wheel, ...]:
     )
 
 
-class _NoWheelError(Exception):
-    """pip found no file that fits."""
-
-
-def _what_there_is(request: WheelRequest) -> str:
-    """Say which Pythons or which versions there are instead of what was asked for."""
+def _no_wheel(request: WheelRequest) -> UsageError:
+    """Return an error with the Pythons or the versions that have wheels."""
     wanted = request.version
     found = {python: _versions(request, python) for python in (request.python, *PYTHONS)}
     here = found[request.python]
-    if wanted is None:
-        others = [python for python in PYTHONS if found[python]]
-    else:
-        others = [python for python in PYTHONS if wanted in found[python]]
+    others = [
+        python for python in PYTHONS if (wanted in found[python] if wanted else found[python])
+    ]
     what = request.runtime if wanted is None else f"{request.runtime} {wanted}"
     if others:
-        return f"{what} has no wheel for {request}: choose --python {' or '.join(others)}"
+        return UsageError(
+            f"{what} has no wheel for {request}, but for Python {' and '.join(others)}",
+            remedy=remedy("other python", python=others[-1]),
+        )
     if not here:
-        return f"{what} has no wheel for {request}: {request.runtime} is not built for that"
-    return f"there is no {what} for {request}: {_nearest(str(wanted), here)}"
+        built = f"{request.runtime} is not built for that"
+        return UsageError(f"{what} has no wheel for {request}: {built}")
+    return UsageError(f"there is no {what} for {request}: {_nearest(str(wanted), here)}")
 
 
 def _nearest(wanted: str, versions: Sequence[str]) -> str:
@@ -335,12 +303,12 @@ def newest_version(request: WheelRequest) -> str:
     """Return the newest released version of a runtime with a wheel; raises as `download`."""
     versions = _listed(request)
     if not versions:
-        raise UsageError(_what_there_is(request))
+        raise _no_wheel(request)
     return max(versions, key=version_key)
 
 
 def _versions(request: WheelRequest, python: str) -> tuple[str, ...]:
-    """Return the released versions that have a wheel for a Python; none where pip cannot tell."""
+    """Return the released versions that have a wheel for a Python; none if pip fails."""
     try:
         return _listed(dataclasses.replace(request, python=python))
     except HemlineError:
@@ -350,54 +318,7 @@ def _versions(request: WheelRequest, python: str) -> tuple[str, ...]:
 def _listed(request: WheelRequest) -> tuple[str, ...]:
     try:
         text = run_pip(["index", "versions", *request.options, request.package.project])
-    except _NoWheelError:
+    except NoWheelError:
         return ()
     listed = re.search(r"^Available versions: (.+)$", text, re.MULTILINE)
     return tuple(listed[1].split(", ")) if listed else ()
-
-
-def run_pip(arguments: Sequence[str]) -> str:
-    """Run this Python's pip and return what it printed.
-
-    Raises _NoWheelError when it finds no file that fits, FetchError when it cannot reach the index,
-    HemlineError when it is missing, takes too long or fails otherwise.
-    """
-    if importlib.util.find_spec("pip") is None:
-        raise HemlineError(
-            f"{sys.executable} has no pip: run `{sys.executable} -m ensurepip`, or install "
-            "python3-pip"
-        )
-    how = ["--disable-pip-version-check", "--no-input", "--no-color"]
-    patience = [f"--timeout={STALL_SECONDS}", "--retries=1"]
-    try:
-        done = subprocess.run(
-            [*module_command("pip"), *how, *patience, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=PIP_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise FetchError(f"pip was not done after {PIP_SECONDS:g} s: try again") from error
-    if done.returncode:
-        raise _reason(done.stderr)
-    return done.stdout
-
-
-def _reason(text: str) -> Exception:
-    lines = [line.strip() for line in text.splitlines()]
-    retried = [line for line in lines if line.startswith("WARNING: Retrying")]
-    if retried:
-        cause = re.search(r"broken by '\w+\((?:.*>: )?['\"]?(.*?)['\"]?\)'", retried[-1])
-        return FetchError(
-            f"the package index cannot be reached ({cause[1] if cause else 'no answer'}; waited up "
-            f"to {STALL_SECONDS} s): try again with a network, or set pip up for another index"
-        )
-    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    if any("No matching distribution" in line for line in errors):
-        return _NoWheelError(errors[0])
-    said = errors[0] if errors else ([line for line in lines if line] or ["it says nothing"])[-1]
-    if _NETWORK.search(said):
-        return FetchError(f"the package index cannot be reached ({said})")
-    return HemlineError(f"pip failed: {said}")

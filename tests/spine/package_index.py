@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def make_index(folder: Path) -> Path:
     Its numpy is the one of this environment, by a path: a copy would take seconds.
     """
     folder.mkdir()
-    here = {"numpy_here.pth": sysconfig.get_path("platlib")}
+    here = {"numpy_here.pth": str(Path(np.__file__).parents[1])}
     add_wheel(folder, "numpy", np.__version__, "py3-none-any", here)
     return folder
 

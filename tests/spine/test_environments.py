@@ -1,4 +1,4 @@
-"""Environments and wheel sets: made whole or not at all, tried before they count, told plainly."""
+"""Environments and wheel sets: made whole or not at all, and tried before they are kept."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import locked
+from hemline.remedies import described
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.runtime.targets import find_targets, installed_targets, runtime_file
 from hemline.user_folders import cache_folder
@@ -168,7 +169,7 @@ def test_a_runtime_that_answers_wrong_is_not_kept(index: Path) -> None:
     add_runtime(index, "7.2.0", code=BROKEN)
     with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*trained model"):
         add("litert==7.2.0")
-    assert not environments()
+    assert not environments()[0]
     assert not unfinished()
 
 
@@ -176,7 +177,7 @@ def test_a_runtime_that_crashes_is_not_kept(index: Path) -> None:
     add_runtime(index, "7.2.0", code=CRASHING)
     with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*signal 11"):
         add("litert==7.2.0")
-    assert not environments()
+    assert not environments()[0]
 
 
 def test_the_job_runner_is_brought_up_to_date(added: Path) -> None:
@@ -190,8 +191,9 @@ def test_an_environment_whose_python_is_gone_is_told_and_made_again(added: Path)
     (added / "bin" / "python").unlink()
     (added / "bin" / "python").symlink_to("/nowhere/python3")
     assert "is gone" in str(fault(added))
-    with pytest.raises(BackendError, match="broken .* is gone.*hemline runtimes add litert==7.0.0"):
+    with pytest.raises(BackendError, match="broken .* is gone") as caught:
         find_targets(["litert==7.0.0"])
+    assert "run `hemline runtimes add litert==7.0.0 --python" in described(caught.value)
     assert "broken: " in call("runtimes", "list")
     assert add("litert==7.0.0")[2]
     assert find_targets(["litert==7.0.0"])
@@ -200,7 +202,7 @@ def test_an_environment_whose_python_is_gone_is_told_and_made_again(added: Path)
 def test_a_record_that_cannot_be_read_is_told_and_made_again(added: Path) -> None:
     (added / RECORD_NAME).write_text("{")
     result = CliRunner().invoke(cli, ["runtimes", "list"], catch_exceptions=False)
-    assert f"{added} is no environment" in result.output
+    assert f"{added} has no record that can be read" in result.output
     assert add("litert==7.0.0")[2]
 
 
@@ -213,8 +215,9 @@ def test_a_version_that_does_not_exist_gets_the_nearest_and_the_newest(index: Pa
 def test_a_version_for_another_python_names_that_python(index: Path) -> None:
     add_runtime(index, "6.0.0", tag="cp310-none-any")
     request = WheelRequest(runtime="litert", version="6.0.0", python="3.12", machine="aarch64")
-    with pytest.raises(UsageError, match=r"litert 6.0.0 has no wheel .* choose --python 3.10"):
+    with pytest.raises(UsageError, match=r"litert 6.0.0 has no wheel .*for Python 3.10") as caught:
         wheel_set(request)
+    assert described(caught.value).endswith("; choose --python 3.10")
 
 
 @pytest.mark.slow
@@ -252,7 +255,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(HemlineError, match="has only 1 MB free, and this needs"):
         add("litert==7.0.0")
-    assert not environments()
+    assert not environments()[0]
 
 
 def test_a_disk_that_fills_up_leaves_nothing(index: Path) -> None:
@@ -269,7 +272,7 @@ def test_a_disk_that_fills_up_leaves_nothing(index: Path) -> None:
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "file too large" in done.stderr.lower()
-    assert not environments()
+    assert not environments()[0]
     assert not unfinished()
 
 
@@ -282,7 +285,7 @@ def test_one_killed_in_the_middle_leaves_no_half_environment(index: Path) -> Non
     os.killpg(child.pid, signal.SIGKILL)  # it and the Python that it just started
     child.wait()
     assert unfinished()
-    assert not environments()
+    assert not environments()[0]
     with pytest.raises(UsageError, match="no environment was added"):
         find_targets(["litert==7.0.0"])
     assert add("litert==7.0.0")[2]
@@ -298,12 +301,12 @@ def test_a_folder_that_another_command_holds_is_told(index: Path) -> None:
     ("text", "error"),
     [
         ("litrt==1.4.0", "unknown runtime 'litrt': did you mean 'litert'?"),
-        ("litert==2.1.0rc1", "names no released version"),
-        ("litert==", "names no released version"),
-        ("litert==1.4.0@py3", "names no Python version"),
-        ("litert>=1.0", "is no runtime: write it as litert==1.4.0"),
-        ("../litert==1.0", "is no runtime"),
-        ("", "is no runtime"),
+        ("litert==2.1.0rc1", "does not name a released version"),
+        ("litert==", "does not name a released version"),
+        ("litert==1.4.0@py3", "does not name a Python version"),
+        ("litert>=1.0", "is not a runtime: write it as litert==1.4.0"),
+        ("../litert==1.0", "is not a runtime"),
+        ("", "is not a runtime"),
     ],
 )
 def test_odd_names_are_refused_in_one_line(text: str, error: str) -> None:
@@ -324,7 +327,7 @@ def test_a_name_says_runtime_version_and_python() -> None:
     [
         ("3.99", None, "there is no Python '3.99' here"),
         ("/nowhere/python3", None, "there is no Python '/nowhere/python3' here"),
-        ("false", None, "is no Python with the module venv"),
+        ("false", None, "is not a Python with the module venv"),
         (None, '["cpython", [3, 8, 18], "p"]', "is cpython 3.8.18: the runtime needs"),
         (None, '["pypy", [3, 11, 1], "p"]', "is pypy 3.11.1: the runtime needs CPython"),
     ],
@@ -347,7 +350,7 @@ def test_a_python_is_found_by_its_path() -> None:
 
 def test_the_commands_add_list_and_remove(added: Path) -> None:
     first, second = call("runtimes", "add", "litert==7.0.0", "litert==7.1.0").splitlines()
-    assert first.startswith(f"litert==7.0.0@{HERE}: is there already (numpy ")
+    assert first.startswith(f"litert==7.0.0@{HERE}: exists already (numpy ")
     assert second.startswith(f"litert==7.1.0@{HERE}: works (numpy ")
     lines = call("runtimes", "list").splitlines()
     assert [line.split()[:2] for line in lines[2:]] == [["litert", "7.0.0"], ["litert", "7.1.0"]]
@@ -360,7 +363,7 @@ def test_the_commands_add_list_and_remove(added: Path) -> None:
     with pytest.raises(UsageError, match="which version of litert"):
         call("runtimes", "remove", "litert")
     call("runtimes", "remove", "litert==7.0.0", f"litert==7.1.0@{HERE}")
-    assert not environments()
+    assert not environments()[0]
     assert call("runtimes", "list") == ""
 
 
@@ -381,7 +384,7 @@ def test_wheels_for_a_device_are_kept_with_their_hashes(index: Path) -> None:
     assert [path.name for path in record.paths(folder)] == [w.name for w in record.wheels]
     assert record.numpy_version == np.__version__
     assert wheel_set(request) == (folder, record)
-    assert wheel_sets() == [(folder, record)]
+    assert wheel_sets()[0] == [(folder, record)]
     damaged = record.paths(folder)[0]
     damaged.write_bytes(b"cut short")
     _, again = wheel_set(request)
@@ -395,9 +398,9 @@ def test_a_wheel_set_that_cannot_be_read_hides_no_other(index: Path) -> None:
     other, _ = wheel_set(request.at("7.1.0"))
     (damaged / "wheels.json").write_text("{")
     result = CliRunner().invoke(cli, ["runtimes", "list"], catch_exceptions=False)
-    assert f"{damaged} is no wheel set" in result.stderr
+    assert f"{damaged} has no record that can be read" in result.stderr
     assert "7.1.0" in result.stdout
-    assert [folder for folder, _ in wheel_sets()] == [other]
+    assert [folder for folder, _ in wheel_sets()[0]] == [other]
     assert wheel_set(request)[1].version == "7.0.0"
 
 
@@ -411,7 +414,7 @@ def test_where_numpy_has_no_wheel_it_is_the_devices_own(index: Path) -> None:
     assert "numpy must be the device's own" in call("runtimes", "add", *words)
     assert "the device's" in call("runtimes", "list")
     call("runtimes", "remove", "litert==7.0.0", "--platform", "armv7l")
-    assert not wheel_sets()
+    assert not wheel_sets()[0]
 
 
 @pytest.mark.slow
