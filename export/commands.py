@@ -191,18 +191,9 @@ def _checkpoint(
                 say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
                 return known
     from hemline.train.commands import run_training, summary
-    from hemline.train.custom_data import spared
-    from hemline.train.recipes.recipe import find_recipe
-    from hemline.train.request import TrainRequest
+    from hemline.train.request import new_request
 
-    recipe = "quick" if quick else model.recipe
+    request = new_request(model, folder=folder, recipe="quick" if quick else None)
     images = load_images("fashion-mnist", data)
-    request = TrainRequest(
-        model=model,
-        recipe=spared(find_recipe(recipe), images),
-        recipe_name=recipe,
-        seed=1,
-        folder=folder,
-    )
     say(summary(run_training(request, images), folder))
     return folder

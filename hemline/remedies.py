@@ -11,6 +11,14 @@ from hemline.errors import HemlineError
 # name: what to do, after "error: <message>; "
 REMEDIES: dict[str, str] = {
     "export": "run `hemline export` first",
+    "restart": "start anew with --restart",
+    "finish or restart": "finish that one, or start anew with --restart",
+    "same split": "train it with the same --validation and --limit",
+    "smaller training": "use a smaller --batch, --width or --resize",
+    "diverged": "start anew with --restart and a lower --learning-rate; the weights of epoch "
+    "{epoch} stay in {folder} until then",
+    "weights elsewhere": "download {url} elsewhere and name the file (--weights {file}), or train "
+    "from random weights (--weights random)",
     "export again": "run `hemline export` again",
     "add runtime": "run `hemline runtimes add {name}`",
     "add runtime again": "run `hemline runtimes add {name} --python PYTHON`",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,16 @@ from hemline.contract.card import Card, Epoch
 from hemline.data.custom.reading import counted
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.splits import require_room
 from hemline.errors import HemlineError, UsageError
 from hemline.tables import macs_text
 from hemline.train.checkpoint import is_checkpoint
-from hemline.train.custom_data import in_steps, named_after, parts_line, spared
-from hemline.train.nets.models import MODELS, ModelRow, find_model
+from hemline.train.custom_data import named_after, parts_line
+from hemline.train.nets.models import MODELS, find_model
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
-from hemline.train.request import TrainRequest
+from hemline.train.request import TrainRequest, new_request
 
 log = logging.getLogger(__name__)
 
@@ -103,31 +103,24 @@ def train(
     The same command goes on where an interrupted one stopped.
     """
     row = find_model(model)
-    file = weights_file(row, weights)
-    name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))
     changes = {key: value for key, value in given.items() if value is not None}
     if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
         raise UsageError(f"{useless[0]} is for --teacher, and there is none: leave it out")
     folder = output or Path("checkpoints") / named_after(row, data)
     if is_checkpoint(folder) and not force:
         raise UsageError(f"{folder} holds a finished checkpoint: use --force or another --output")
-    request = TrainRequest(
-        model=row,
-        recipe=recipe.with_changes(changes),
-        recipe_name=f"{name.removesuffix(', changed')}, changed" if changes else name,
+    request = new_request(
+        row,
+        recipe=recipe_given,
+        weights=weights,
+        changes=changes,
         seed=seed,
         folder=folder,
         restart=restart,
         teachers=teachers,
-        weights=file,
     )
     with resumable(restart):
-        images = load_images(dataset, data)
-        if "validation" not in changes:
-            request = replace(request, recipe=spared(request.recipe, images))
-        if "batch" not in changes:
-            request = replace(request, recipe=in_steps(request.recipe, images))
-        card = run_training(request, images, tensorboard=tensorboard)
+        card = run_training(request, load_images(dataset, data), tensorboard=tensorboard)
     click.echo(summary(card, folder))
 
 
@@ -141,16 +134,10 @@ def recipe(recipe: str) -> None:
     click.echo(recipe_toml(named_recipe(recipe)[1]), nl=False)
 
 
-def own_recipe(model: ModelRow, *, pretrained: bool) -> str:
-    """Return the name of a model's default recipe."""
-    return (model.transfer_recipe if pretrained else None) or model.recipe
-
-
 def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | None = None) -> Card:
-    """Train with progress on stderr, and return the card."""
+    """Train by a recipe that suits the images, with progress on stderr, and return the card."""
+    request = request.suited_to(images)
     model, recipe = request.model, request.recipe
-    from hemline.data.splits import require_room
-
     require_room(images, validation=recipe.validation, limit=recipe.limit or None)
     say(
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
@@ -184,17 +171,6 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
                 listener(epoch, epochs)
 
         return train_model(request, images, on_epoch=on_epoch)
-
-
-def weights_file(model: ModelRow, choice: str | None) -> Path | None:
-    """Return the file of pretrained weights that was asked for; None for random ones."""
-    if model.transfer_recipe is None:
-        if choice is not None:
-            raise UsageError(f"{model.name} has no pretrained weights: leave --weights out")
-        return None
-    from hemline.train.nets.pretrained import pretrained_weights
-
-    return pretrained_weights(model, choice or "imagenet")
 
 
 @contextlib.contextmanager

@@ -1,17 +1,18 @@
-"""What the user's own data needs: a name, and no more validation images than it can spare."""
+"""What images of the user's own need: a name, room for validation, and small batches."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from hemline.data.custom.loading import name_of
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions
+from hemline.data.splits import validation_size
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 
-_PARTS = 5  # at most one of so many is kept apart for validation
-_STEPS = 20  # of an epoch, that few images are parted into: a rate is made for many small steps
+_STEPS = 20  # an epoch of few images has at least so many: a rate is made for many small steps
 _SMALLEST_BATCH = 8  # what batch normalization can bear
 
 
@@ -20,32 +21,31 @@ def named_after(model: ModelRow, data: FetchOptions) -> str:
     return model.name if data.custom is None else f"{model.name}-{name_of(data.custom)}"
 
 
-def spared(recipe: Recipe, images: Images) -> Recipe:
-    """Return a recipe that keeps at most a fifth of the training images for validation."""
-    spare = _used(recipe, images) // _PARTS
-    return replace(recipe, validation=max(1, min(recipe.validation, spare)))
+def suited(recipe: Recipe, images: Images, *, given: Collection[str] = ()) -> Recipe:
+    """Return a recipe for these images; fields in `given` stay as they are.
 
-
-def in_steps(recipe: Recipe, images: Images) -> Recipe:
-    """Return a recipe whose batches are small enough for few images of the user's own.
-
-    A hundred images in one batch are one step an epoch, and nothing is learned in 24 of them.
+    At most a fifth of the images is held out for validation. Batches are small enough for few
+    images of the user's own: a hundred in one batch are one step an epoch, and nothing is learned
+    in 24 of them.
     """
-    if not images.dataset.is_custom:
-        return recipe
-    count = _used(recipe, images) - recipe.validation
-    return replace(recipe, batch=min(recipe.batch, max(_SMALLEST_BATCH, count // _STEPS)))
+    count = _used(recipe, images)
+    if "validation" not in given:
+        recipe = replace(recipe, validation=validation_size(count, recipe.validation))
+    if "batch" not in given and images.dataset.is_custom:
+        fitting = max(_SMALLEST_BATCH, (count - recipe.validation) // _STEPS)
+        recipe = replace(recipe, batch=min(recipe.batch, fitting))
+    return recipe
 
 
 def parts_line(images: Images, recipe: Recipe) -> str:
-    """Return one line on the user's own images: how many, of what, and how they are parted."""
+    """Return one line on the user's own images: how many, of what, and how they are split."""
     _, height, width, channels = images.train_images.shape
     colour = "gray" if channels == 1 else "colour"
-    drawn = "drawn" if images.test_indices else "the data's own"
+    source = "held out" if images.test_indices else "the data's own"
     return (
         f"{len(images.dataset.labels)} classes, {height} × {width} {colour}: "
         f"{_used(recipe, images) - recipe.validation:,} images to train on, {recipe.validation:,} "
-        f"for validation, {len(images.test_images):,} for test ({drawn}), in batches of "
+        f"for validation, {len(images.test_images):,} for test ({source}), in batches of "
         f"{recipe.batch}"
     )
 

@@ -7,6 +7,7 @@ import io
 import time
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -20,11 +21,12 @@ from hemline.provenance import utc_now, versions
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers
-from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit
+from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory
 from hemline.train.fitting.pipeline import TrainingData, split_images
 from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
 from hemline.train.fitting.progress import clear_progress, unfinished_run
-from hemline.train.nets.models import count_macs
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import build_model, count_macs
 from hemline.train.predictor import Predictor
 from hemline.train.request import TrainRequest
 
@@ -45,8 +47,10 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
             clear_progress(request.folder)
         data = split_images(images, validation=recipe.validation, limit=recipe.limit or None)
         origins = _origins(request, images, data)
-        run = _run(request, images, data, origins)
-        trained = fit(run, data, started=started, on_epoch=on_epoch)
+        with within_memory(request.model.name, recipe):
+            model = _model(request, data, len(images.dataset.labels))
+            run = _run(request, model, images, data, origins)
+            trained = fit(model, run, data, started=started, on_epoch=on_epoch)
         card = _write_checkpoint(request, images, data, run, origins, trained)
         clear_progress(request.folder)
         return card
@@ -74,17 +78,30 @@ def _origins(request: TrainRequest, images: Images, data: TrainingData) -> _Orig
     )
 
 
-def _run(request: TrainRequest, images: Images, data: TrainingData, origins: _Origins) -> Run:
-    classes = len(images.dataset.labels)
+def _model(request: TrainRequest, data: TrainingData, classes: int) -> keras.Model:
+    _, height, width, channels = data.train_images.shape
+    keras.utils.set_random_seed(request.seed)
+    design = Design.of(request.recipe, weights=request.weights)
+    return build_model(request.model, (height, width, channels), classes, design=design)
+
+
+def _run(
+    request: TrainRequest,
+    model: keras.Model,
+    images: Images,
+    data: TrainingData,
+    origins: _Origins,
+) -> Run:
+    recipe = request.recipe
 
     def sha256_in(precision: str) -> str:
         identity = {
             "model": request.model.name,
-            "recipe": request.recipe.as_fields(),
+            "recipe": recipe.as_fields(),
             "seed": request.seed,
             "precision": precision,
             "data": images.sha256,
-            "classes": classes,
+            "classes": len(images.dataset.labels),
             "teachers": list(origins.teachers),
             "weights": origins.weights,
         }
@@ -92,31 +109,18 @@ def _run(request: TrainRequest, images: Images, data: TrainingData, origins: _Or
 
     begun = {sha256_in(precision): precision for precision in (FLOAT32, BFLOAT16)}
     unfinished = unfinished_run(request.folder)
-    if request.recipe.precision == "auto" and unfinished in begun:
+    if recipe.precision == "auto" and unfinished in begun:
         precision = begun[unfinished]  # measured again it might be the other one
     else:
-        precision = resolve_precision(_workload(request, data, classes))
+        workload = Workload(model=model, recipe=recipe, images=len(data.train_images))
+        precision = resolve_precision(workload)
     return Run(
-        model=request.model,
-        recipe=request.recipe,
+        recipe=recipe,
         seed=request.seed,
         precision=precision,
-        classes=classes,
         teachers=request.teachers,
-        weights=request.weights,
         folder=request.folder,
         run_sha256=sha256_in(precision),
-    )
-
-
-def _workload(request: TrainRequest, data: TrainingData, classes: int) -> Workload:
-    count, height, width, channels = data.train_images.shape
-    return Workload(
-        model=request.model,
-        recipe=request.recipe,
-        shape=(height, width, channels),
-        classes=classes,
-        images=count,
     )
 
 

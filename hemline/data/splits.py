@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 
 from hemline.contract.card import Split
 from hemline.data.datasets import Images, array_sha256
@@ -14,6 +13,7 @@ from hemline.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 
+_VALIDATION_IMAGES, _LARGEST_SHARE = 5000, 5  # held out, and at most one image in five
 _SPLIT_SEED = 20_170_831  # one split for every seed of training, so that runs can be compared
 
 
@@ -26,6 +26,11 @@ class TrainingData:
     validation_images: Pixels
     validation_labels: Pixels
     split: Split
+
+
+def validation_size(total: int, wanted: int = _VALIDATION_IMAGES) -> int:
+    """Return how many of `total` training images to hold out: `wanted`, at most a fifth."""
+    return max(1, min(wanted, total // _LARGEST_SHARE))
 
 
 def require_room(images: Images, *, validation: int, limit: int | None = None) -> int:
@@ -43,6 +48,8 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
 
     Raises DataError when there are too few images for that, or none of a class.
     """
+    from sklearn.model_selection import train_test_split  # here, as it takes half a second to load
+
     total = require_room(images, validation=validation, limit=limit)
     labels = images.dataset.labels
     counts = np.bincount(images.train_labels[:total], minlength=len(labels))

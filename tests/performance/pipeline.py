@@ -23,7 +23,7 @@ from hemline.train.fitting.pipeline import (  # noqa: E402
     split_images,
     training_batches,
 )
-from hemline.train.nets.normalization import with_fused_normalization  # noqa: E402
+from hemline.train.nets.normalization import training_copy  # noqa: E402
 from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
 _RECIPE = replace(RECIPES["fast"], epochs=1_000)
@@ -66,8 +66,7 @@ def drain(batches: object) -> float:
 
 def compiled(precision: str) -> keras.Model:
     """Return hem-50k ready to train, a hundred steps an execution."""
-    plain = build_model(MODELS["hem-50k"], (28, 28, 1), 10, policy=precision)
-    model = with_fused_normalization(plain)
+    model = training_copy(build_model(MODELS["hem-50k"], (28, 28, 1), 10), precision)
     phases(_RECIPE)[0].prepare(model, _RECIPE, _STEPS)
     return model
 

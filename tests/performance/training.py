@@ -22,7 +22,7 @@ import tensorflow as tf  # noqa: E402 — after its noise was turned off
 from hemline.train.fitting.phases import phases  # noqa: E402
 from hemline.train.fitting.pipeline import TrainingData, split_images  # noqa: E402
 from hemline.train.fitting.precision import has_bfloat16  # noqa: E402
-from hemline.train.nets.normalization import with_fused_normalization  # noqa: E402
+from hemline.train.nets.normalization import training_copy  # noqa: E402
 from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
 _ALL = replace(
@@ -147,7 +147,7 @@ def plain(name: str, policy: str) -> keras.Model:
 
 def fused(name: str, policy: str) -> keras.Model:
     """Return a model as it is trained."""
-    return with_fused_normalization(plain(name, policy))
+    return training_copy(plain(name, "float32"), policy)
 
 
 def step_seconds(

@@ -15,7 +15,7 @@ import pytest
 from hemline.contract.card import Epoch, Split
 from hemline.data.splits import TrainingData
 from hemline.train.nets.design import Design
-from hemline.train.nets.models import ModelRow
+from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.recipes.recipe import Recipe
 
 CLASSES = 4
@@ -90,17 +90,16 @@ def small_data() -> TrainingData:
 def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable:
     """Return a function that fits the tiny net by a plain recipe with changes.
 
-    It takes fields of Recipe, and: folder, model, data, teachers, weights, seed, look (called after
+    It takes fields of Recipe, and: folder, model, data, teachers, seed, look (called after
     each epoch with it), and stop_after, the epoch after which it is interrupted.
     """
 
     def fit_it(
         folder: Path | None = None,
         *,
-        model: ModelRow = TINY,
+        model: Any = None,
         data: TrainingData = small_data,
         teachers: tuple[Path, ...] = (),
-        weights: Path | None = None,
         seed: int = 1,
         look: Callable[[Epoch], None] | None = None,
         stop_after: int | None = None,
@@ -108,18 +107,19 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
     ) -> Any:
         from hemline.train.tensorflow import quiet_keras
 
-        quiet_keras()
+        keras = quiet_keras()
         from hemline.train.fitting.fitting import Run, fit
+
+        def built(recipe: Recipe, seed: int) -> Any:
+            keras.utils.set_random_seed(seed)
+            return build_model(TINY, (12, 12, 1), CLASSES, design=Design.of(recipe))
 
         recipe = replace(PLAIN, **changes)
         run = Run(
-            model=model,
             recipe=recipe,
             seed=seed,
             precision=recipe.precision,
-            classes=CLASSES,
             teachers=teachers,
-            weights=weights,
             folder=folder or tmp_path_factory.mktemp("fit"),
             run_sha256="0" * 64,
         )
@@ -130,7 +130,9 @@ def fit_small(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
             if epoch.epoch == stop_after:
                 raise KeyboardInterrupt
 
-        return fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
+        return fit(
+            model or built(recipe, seed), run, data, started=time.perf_counter(), on_epoch=on_epoch
+        )
 
     return fit_it
 

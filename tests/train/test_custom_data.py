@@ -26,9 +26,16 @@ from hemline.export.quantization.calibration import calibration_images
 from hemline.export.trained_data import require_trained_on, trained_images
 from hemline.pictures.images import read_image
 from hemline.train.checkpoint import read_card
-from hemline.train.custom_data import in_steps, spared
+from hemline.train.custom_data import suited
 from hemline.train.evaluating.images import DataSource
+from hemline.train.nets import pretrained
 from hemline.train.recipes.recipe import RECIPES, Recipe
+from hemline.train.request import TrainRequest
+from hemline.train.tensorflow import quiet_keras
+
+quiet_keras()
+
+from hemline.train import training  # noqa: E402 — after the noise of TensorFlow was turned off
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 40)}
 
@@ -63,7 +70,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert result.exit_code == 0, result.output
         assert (
             "3 classes, 16 × 20 colour: 82 images to train on, 20 for validation, 18 for test "
-            "(drawn)" in result.output
+            "(held out)" in result.output
         )
     return place / "checkpoints" / "hem-50k-colours"
 
@@ -92,20 +99,46 @@ def test_the_split_of_the_card_is_that_of_the_data(card: Card, folder: Path) -> 
 
 def test_at_most_a_fifth_is_kept_for_validation(images: Images) -> None:
     assert len(images.train_images) == 800
-    assert spared(RECIPES["fast"], images).validation == 160
-    assert spared(Recipe(validation=100), images).validation == 100
-    assert spared(Recipe(limit=200), images).validation == 40
-    assert spared(Recipe(limit=3), images).validation == 1
+    assert suited(RECIPES["fast"], images).validation == 160
+    assert suited(Recipe(validation=100), images).validation == 100
+    assert suited(Recipe(limit=200), images).validation == 40
+    assert suited(Recipe(limit=3), images).validation == 1
 
 
 def test_few_custom_images_go_in_small_batches(images: Images) -> None:
     custom = replace(images, dataset=replace(images.dataset, files=()))  # 800 of them
     recipe = RECIPES["fast"]
-    assert in_steps(replace(recipe, validation=160), custom).batch == 32
-    assert in_steps(replace(recipe, validation=40, limit=200), custom).batch == 8
-    assert in_steps(replace(recipe, validation=20, limit=60), custom).batch == 8, "no smaller ones"
-    assert in_steps(Recipe(batch=4, validation=160), custom).batch == 4, "a smaller one stays"
-    assert in_steps(recipe, images) == recipe, "published data: the recipe was made for it"
+    assert suited(replace(recipe, validation=160), custom).batch == 32
+    assert suited(replace(recipe, validation=40, limit=200), custom).batch == 8
+    assert suited(replace(recipe, validation=20, limit=60), custom).batch == 8, "no smaller ones"
+    assert suited(Recipe(batch=4, validation=160), custom).batch == 4, "a smaller one stays"
+    assert suited(recipe, images).batch == recipe.batch, (
+        "published data: the recipe was made for it"
+    )
+    assert suited(recipe, custom, given={"batch", "validation"}) == recipe, "what is given stays"
+
+
+def test_export_trains_custom_images_as_train_does(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainRequest] = []
+
+    def stop(request: TrainRequest, *_: object, **__: object) -> None:
+        seen.append(request)
+        raise HemlineError("far enough")
+
+    weights = tmp_path / "imagenet.h5"
+    monkeypatch.setattr(pretrained, "pretrained_weights", lambda *_: weights)
+    monkeypatch.setattr(training, "train", stop)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for command in (("train", "mobilenetv2"), ("export", "--model", "mobilenetv2")):
+        result = invoke(*command, "--data", folder, "--image-size", "32")
+        assert str(result.exception) == "far enough", result.output
+    one, other = seen
+    assert one == other
+    assert (one.recipe_name, one.weights) == ("transfer", weights)
+    assert (one.recipe.validation, one.recipe.batch) == (20, 8)
 
 
 def test_an_option_for_teachers_needs_one(folder: Path) -> None:

@@ -192,7 +192,9 @@ def test_a_command_trains_with_a_teacher_and_tells_it_in_the_card(
     teacher = read_card(Path("teacher"))
     train("-o", "student", "--teacher", "teacher")
     assert read_card(Path("student")).teachers == (teacher.checkpoint_sha256,)
-    with pytest.raises(UsageError, match="teacher is a teacher: name another --output"):
+    with pytest.raises(
+        UsageError, match="teacher is a teacher: the checkpoint needs another folder"
+    ):
         train("-o", "teacher", "--teacher", "./teacher", "--force")
     with pytest.raises(UsageError, match="trained on another split"):
         train("-o", "other", "--teacher", "teacher", "--limit", "700")

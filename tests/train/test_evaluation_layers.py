@@ -68,6 +68,21 @@ def test_the_summary_counts_what_keras_counts(model: keras.Model) -> None:
     assert summary["pool"].macs == summary["pool"].parameters == 0
 
 
+def test_the_summary_has_a_line_for_a_nested_model_and_for_a_shared_layer() -> None:
+    layers, pixels = keras.layers, keras.Input((8, 10, 3))
+    shared = layers.Conv2D(3, 3, padding="same", name="shared")
+    block = keras.Sequential(
+        [keras.Input((8, 10, 3)), layers.SeparableConv2D(2, 3), layers.Flatten()], name="block"
+    )
+    model = keras.Model(pixels, layers.Dense(5)(block(shared(shared(pixels)))))
+    lines = {each.name: each for each in summary_of(model)}
+    assert lines["shared"].output == (8, 10, 3)
+    assert lines["shared"].macs == 2 * 8 * 10 * 3 * 3 * 3 * 3
+    assert (lines["block"].kind, lines["block"].output) == ("Sequential", (96,))
+    assert lines["block"].macs == 6 * 8 * (3 * 3 * 3 + 3 * 2)
+    assert lines["block"].parameters == 3 * 3 * 3 + 3 * 2 + 2
+
+
 def test_feature_maps_are_the_layer_applied_by_hand(model: keras.Model) -> None:
     maps = feature_maps(model, model.get_layer("first"), PIXELS)
     kernel, bias = (np.asarray(weight) for weight in model.get_layer("first").get_weights())

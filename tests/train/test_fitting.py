@@ -13,11 +13,15 @@ from scipy.special import log_softmax
 
 from hemline.data.splits import TrainingData
 from hemline.errors import HemlineError
+from hemline.remedies import described
 from hemline.train.fitting.pipeline import class_weights
-from hemline.train.nets.models import MODELS
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import MODELS, build_model
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import best_epoch
+from hemline.train.recipes.stopping import best_epoch
+from hemline.train.tensorflow import quiet_keras
 
+keras = quiet_keras()
 Fit = Callable[..., Any]
 # Each one has a state that must come back: rates, counts of epochs, averages, random generators.
 STATES: dict[str, dict[str, Any]] = {
@@ -187,6 +191,47 @@ def test_class_weights_raise_the_recall_of_a_rare_class(
 
 
 @pytest.mark.slow  # TensorFlow waits ten seconds for memory that might come free
-def test_a_model_too_large_for_the_memory_is_told_in_one_line(fit_small: Fit) -> None:
-    with pytest.raises(HemlineError, match="memory is not enough for mlp.*smaller --batch"):
-        fit_small(model=MODELS["mlp"], width=1e9)
+def test_a_model_too_large_for_the_memory_is_told_in_one_line() -> None:
+    from hemline.train.fitting.fitting import within_memory
+
+    error = "memory is not enough for mlp and 250 images in a step"
+    with pytest.raises(HemlineError, match=error) as caught, within_memory("mlp", Recipe()):
+        build_model(MODELS["mlp"], (12, 12, 1), 4, design=Design(width=1e9))
+    assert described(caught.value).endswith("use a smaller --batch, --width or --resize")
+
+
+def separable_net(pixels: Any) -> Any:
+    """Return a net that no row of MODELS has: nested, separable, with a layer that is shared."""
+    from keras import layers
+
+    block = layers.SeparableConv2D(4, 3, padding="same", name="shared")
+    stem = [layers.Conv2D(4, 3, strides=2), layers.BatchNormalization(momentum=0.8)]
+    x = keras.Sequential([keras.Input((12, 12, 1)), layers.Rescaling(1 / 255), *stem])(pixels)
+    x = layers.GlobalAveragePooling2D()(block(layers.ReLU()(block(x))))
+    return keras.Model(pixels, layers.Dense(4)(layers.Dropout(0.1)(x)), name="theirs")
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_any_model_is_fitted_and_resumed(
+    precision: str, fit_small: Fit, small_data: TrainingData, tmp_path: Path
+) -> None:
+    def given() -> Any:
+        keras.utils.set_random_seed(8)
+        return separable_net(keras.Input((12, 12, 1)))
+
+    fields = {"precision": precision, "epochs": 3, "learning_rate": 0.02}
+    model = given()
+    before = validation_loss(model, small_data)
+    whole = fit_small(model=model, **fields)
+    assert whole.model is model
+    assert validation_loss(model, small_data) < before
+    if precision == "float32":  # what is kept are the weights of the last epoch
+        last = whole.history[-1].validation_loss
+        assert validation_loss(model, small_data) == pytest.approx(last, rel=1e-4)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    with pytest.raises(KeyboardInterrupt):
+        fit_small(tmp_path, model=given(), stop_after=2, **fields)
+    resumed = fit_small(tmp_path, model=given(), **fields)
+    assert [e.loss for e in resumed.history] == [e.loss for e in whole.history]
+    for one, other in zip(resumed.model.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from hemline.train.nets.models import MODELS, build_model, count_macs
+from hemline.train.nets.models import MODELS, build_model, count_macs, layer_macs
+from hemline.train.tensorflow import quiet_keras
+
+keras = quiet_keras()
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
@@ -21,3 +25,41 @@ def test_the_page_has_the_sizes_and_recipes_of_a_model(name: str) -> None:
         f"| {count_macs(model) / 1e6:.2f} M | {recipes} |"
     )
     assert expected in PAGE.read_text().splitlines()
+
+
+# (8, 10, 3) images; a kernel is height × width × in × out, and each of its values is multiplied
+# once at each place of the output (of a transposed convolution: of the input)
+COUNTED = {
+    "Conv2D with strides": ("Conv2D", (4, 3), {"strides": 2}, 3 * 4 * 3 * 3 * 3 * 4),
+    "Conv2D in groups": ("Conv2D", (6, 3), {"groups": 3}, 6 * 8 * 3 * 3 * 1 * 6),
+    "DepthwiseConv2D": ("DepthwiseConv2D", (3,), {"depth_multiplier": 2}, 6 * 8 * 3 * 3 * 3 * 2),
+    "SeparableConv2D": ("SeparableConv2D", (5, 3), {}, 6 * 8 * (3 * 3 * 3 + 3 * 5)),
+    "Conv2DTranspose": ("Conv2DTranspose", (4, 2), {"strides": 2}, 8 * 10 * 2 * 2 * 3 * 4),
+    "Dense": ("Dense", (7,), {}, 8 * 10 * 3 * 7),
+    "BatchNormalization": ("BatchNormalization", (), {}, 0),
+}
+
+
+@pytest.mark.parametrize(("kind", "given", "options", "macs"), COUNTED.values(), ids=COUNTED)
+def test_a_layer_is_counted_as_by_hand(
+    kind: str, given: tuple[int, ...], options: dict[str, Any], macs: int
+) -> None:
+    pixels = keras.Input((8, 10, 3))
+    layer = getattr(keras.layers, kind)(*given, **options)
+    assert count_macs(keras.Model(pixels, layer(pixels))) == macs
+    assert count_macs(keras.Sequential([keras.Input((8, 10, 3)), layer])) == macs
+
+
+def test_nested_models_and_shared_layers_are_counted_at_each_call() -> None:
+    layers, pixels = keras.layers, keras.Input((8, 10, 3))
+    shared = layers.Conv2D(3, 3, padding="same", name="shared")
+    stem = keras.Sequential([keras.Input((8, 10, 3)), layers.Conv2D(3, 1)], name="stem")
+    inner = keras.Input((8, 10, 3))
+    block = keras.Model(inner, layers.SeparableConv2D(2, 3)(stem(inner)), name="block")
+    flat = layers.Flatten()(block(shared(shared(pixels))))
+    model = keras.Model(pixels, layers.Dense(5, name="logits")(flat))
+    assert layer_macs(model) == {
+        "shared": 2 * 8 * 10 * 3 * 3 * 3 * 3,
+        "block": 8 * 10 * 3 * 3 + 6 * 8 * (3 * 3 * 3 + 3 * 2),
+        "logits": 6 * 8 * 2 * 5,
+    }

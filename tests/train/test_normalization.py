@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hemline.errors import UsageError
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
@@ -89,7 +90,7 @@ def test_bfloat16_is_averaged_in_float32() -> None:
 
 @pytest.mark.parametrize("name", ["hem-50k", "deep-cnn", "mobilenetv2", "resnet50"])
 def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
-    from hemline.train.nets.normalization import FusedBatchNormalization, with_fused_normalization
+    from hemline.train.nets.normalization import FusedBatchNormalization, training_copy
 
     plain = build_model(
         MODELS[name],
@@ -98,7 +99,7 @@ def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
         policy="float32",
         design=Design(resize=32 * (name[0] in "mr")),
     )
-    fused = with_fused_normalization(plain)
+    fused = training_copy(plain)
     assert [each.path for each in fused.weights] == [each.path for each in plain.weights]
     assert [each.name for each in fused.layers] == [each.name for each in plain.layers]
     assert [each.trainable for each in fused.layers] == [each.trainable for each in plain.layers]
@@ -114,19 +115,58 @@ def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
     ]
 
 
-def test_a_model_without_normalization_is_left_as_it_is() -> None:
-    from hemline.train.nets.normalization import with_fused_normalization
+def test_a_copy_trains_without_the_model_it_is_of() -> None:
+    from hemline.train.nets.normalization import training_copy
 
-    model = build_model(MODELS["mlp"], (28, 28, 1), 10, policy="float32")
-    assert with_fused_normalization(model) is model
+    model = build_model(MODELS["mlp"], (28, 28, 1), 10)
+    copy = training_copy(model)
+    for one, other in zip(model.weights, copy.weights, strict=True):
+        assert one is not other
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_copy_in_bfloat16_is_what_would_be_built_in_it() -> None:
+    from hemline.train.nets.normalization import training_copy
+
+    built = build_model(MODELS["hem-50k"], (28, 28, 1), 10, policy="mixed_bfloat16")
+    copy = training_copy(build_model(MODELS["hem-50k"], (28, 28, 1), 10), "mixed_bfloat16")
+    policies = [[each.dtype_policy.name for each in model.layers] for model in (built, copy)]
+    assert policies[0][1:] == policies[1][1:]  # an input has no arithmetic
+    assert (policies[1][1], policies[1][-1]) == ("mixed_bfloat16", "float32")
+    assert {weight.dtype for weight in copy.weights} == {"float32"}
+
+
+def test_nested_models_are_fused_too() -> None:
+    from hemline.train.nets.normalization import FusedBatchNormalization, training_copy
+
+    layers = keras.layers
+    inner = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization()], name="inner"
+    )
+    pixels = keras.Input((8, 8, 3))
+    model = keras.Model(pixels, layers.Dense(2)(layers.Flatten()(inner(pixels))))
+    copy = training_copy(model)
+    assert isinstance(copy.get_layer("inner").layers[-1], FusedBatchNormalization)
+    x = np.random.default_rng(1).random((2, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(model(x), copy(x))
+
+
+def test_a_model_without_a_graph_of_layers_is_refused() -> None:
+    from hemline.train.nets.normalization import training_copy
+
+    class Free(keras.Model):  # type: ignore[misc] # keras has no types
+        """A model whose layers only its code knows."""
+
+    with pytest.raises(UsageError, match="has no graph of layers to train"):
+        training_copy(Free(name="free"))
 
 
 def test_what_the_kernel_cannot_do_is_left_to_keras() -> None:
-    from hemline.train.nets.normalization import FusedBatchNormalization, with_fused_normalization
+    from hemline.train.nets.normalization import FusedBatchNormalization, training_copy
 
     pixels = keras.Input((8, 8, 3))
     x = keras.layers.BatchNormalization(axis=1)(pixels)
     x = keras.layers.BatchNormalization(scale=False)(x)
     x = keras.layers.BatchNormalization(center=False)(x)
-    model = with_fused_normalization(keras.Model(pixels, x))
+    model = training_copy(keras.Model(pixels, x))
     assert not any(isinstance(each, FusedBatchNormalization) for each in model.layers)

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from hemline.errors import UnknownNameError
-from hemline.train.recipes.optimizers import OPTIMIZERS, build_optimizer, find_optimizer
+from hemline.train.recipes.optimizers import OPTIMIZERS, find_optimizer
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import build_schedule, plateau_factor
+from hemline.train.recipes.stopping import plateau_factor
+from hemline.train.tensorflow import quiet_keras
+
+quiet_keras()
+
+from hemline.train.recipes.keras_objects import build_optimizer, build_schedule  # noqa: E402
 
 RATE, DECAY, MOMENTUM = 0.05, 0.1, 0.8
 BY_SVD = "kernel_of_four/kernel"  # the one that sphere-muon takes as a matrix
@@ -148,7 +153,7 @@ def test_an_inner_kernel_turns_by_the_rate_along_an_orthogonal_matrix(tiny_model
 
 @pytest.mark.parametrize("shape", [(36, 6), (6, 36), (8, 8)])
 def test_singular_values_are_brought_near_one(shape: tuple[int, int]) -> None:
-    from hemline.train.recipes.optimizer import orthogonalize
+    from hemline.train.recipes.keras_objects import orthogonalize
 
     matrix = np.random.default_rng(3).normal(0, 7, shape).astype("float32")
     values = np.linalg.svd(orthogonalize(matrix).numpy(), compute_uv=False)

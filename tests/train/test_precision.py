@@ -49,10 +49,8 @@ def test_a_short_training_is_not_measured() -> None:
 
 
 @pytest.fixture
-def workload(tiny_row: Any) -> Workload:
-    return Workload(
-        model=tiny_row, recipe=Recipe(batch=24, epochs=3), shape=(12, 12, 1), classes=4, images=96
-    )
+def workload(tiny_model: Any) -> Workload:
+    return Workload(model=tiny_model, recipe=Recipe(batch=24, epochs=3), images=96)
 
 
 def test_nothing_is_measured_where_there_is_no_choice(

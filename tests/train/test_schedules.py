@@ -8,14 +8,13 @@ import pytest
 from hemline.contract.card import Epoch
 from hemline.errors import UnknownNameError
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import (
-    SCHEDULES,
-    best_epoch,
-    build_schedule,
-    find_schedule,
-    is_over,
-    plateau_factor,
-)
+from hemline.train.recipes.schedules import SCHEDULES, find_schedule
+from hemline.train.recipes.stopping import best_epoch, is_over, plateau_factor
+from hemline.train.tensorflow import quiet_keras
+
+quiet_keras()
+
+from hemline.train.recipes.keras_objects import build_schedule  # noqa: E402 — after its noise
 
 PEAK, STEPS = 0.4, 40
 MIDDLES = (np.arange(STEPS) + 0.5) / STEPS  # a step's rate is that of its middle

@@ -15,6 +15,7 @@ from hemline.contract.card import Card
 from hemline.data.datasets import Images, array_sha256
 from hemline.errors import BusyError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.files import locked
+from hemline.remedies import described
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
 from hemline.train.nets.models import MODELS, build_model, count_macs, find_model
 from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
@@ -44,15 +45,17 @@ def test_another_recipe_in_the_folder_of_an_unfinished_run_is_refused(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_checkpoint(tmp_path, stop_after=1)
-    with pytest.raises(HemlineError, match="unfinished run of another recipe.*--restart"):
+    with pytest.raises(HemlineError, match="unfinished run of another recipe") as caught:
         train_checkpoint(tmp_path, epochs=4)
+    assert described(caught.value).endswith("finish that one, or start anew with --restart")
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
-    with pytest.raises(HemlineError, match=r"broke down in epoch .*lower --learning-rate"):
+    with pytest.raises(HemlineError, match=r"broke down in epoch ") as caught:
         train_checkpoint(tmp_path, other_learning_rate=1e30)
+    assert "; start anew with --restart and a lower --learning-rate; " in described(caught.value)
     assert not is_checkpoint(tmp_path)
 
 

@@ -16,6 +16,7 @@ import pytest
 from hemline.contract.card import Card
 from hemline.data import fetch
 from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
+from hemline.remedies import described
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
@@ -152,16 +153,16 @@ def test_what_cannot_be_weights_is_told(tmp_path: Path) -> None:
     row = MODELS["resnet50"]
     with pytest.raises(UnknownNameError, match="did you mean 'imagenet'"):
         pretrained_weights(row, "imagnet")
-    with pytest.raises(UsageError, match=r"no\.h5 is no file of weights: name an \.h5"):
+    with pytest.raises(UsageError, match=r"no\.h5 is not a file of weights: name an \.h5"):
         pretrained_weights(row, str(tmp_path / "no.h5"))
-    with pytest.raises(UsageError, match="is no file of weights"):
+    with pytest.raises(UsageError, match="is not a file of weights"):
         pretrained_weights(row, str(tmp_path))
     for name in ("text.h5", "text.keras"):
         (tmp_path / name).write_text("no weights")
         with pytest.raises(FileFormatError, match="is not what its name says"):
             pretrained_weights(row, str(tmp_path / name))
     (tmp_path / "weights.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(UsageError, match="is no file of weights"):
+    with pytest.raises(UsageError, match="is not a file of weights"):
         pretrained_weights(row, str(tmp_path / "weights.npz"))
 
 
@@ -272,7 +273,7 @@ def test_without_a_network_one_error_names_both_ways_to_get_weights(
     wanted = publish(closed_port())
     with pytest.raises(FetchError, match="cannot be reached") as caught:
         imagenet()
-    message = str(caught.value)
+    message = described(caught.value)
     for way in (wanted.url, "--weights small_no_top.h5", "--weights random"):
         assert way in message
     assert "\n" not in message
@@ -284,7 +285,7 @@ def test_a_proxy_that_does_not_answer_is_told_without_codes(
     publish(closed_port())
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(FetchError, match="mobilenetv2: Connection refused; download"):
+    with pytest.raises(FetchError, match="mobilenetv2: Connection refused$"):
         imagenet()
 
 

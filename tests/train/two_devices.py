@@ -38,8 +38,9 @@ def histories(trainings: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def history(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the losses of each epoch and the sum of all weights."""
     from hemline.data.splits import TrainingData
-    from hemline.train.fitting.fitting import Run, fit
-    from hemline.train.nets.models import MODELS
+    from hemline.train.fitting.fitting import Run, Trained, fit
+    from hemline.train.nets.design import Design
+    from hemline.train.nets.models import MODELS, build_model
     from hemline.train.recipes.recipe import Recipe
 
     model, stop_after = fields.pop("model"), fields.pop("stop_after", None)
@@ -57,13 +58,10 @@ def history(fields: dict[str, Any]) -> dict[str, Any]:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run(
-            model=MODELS[model],
             recipe=Recipe(**fields),
             seed=1,
             precision="float32",
-            classes=4,
             teachers=teachers,
-            weights=None,
             folder=Path(folder),
             run_sha256="0" * 64,
         )
@@ -72,11 +70,16 @@ def history(fields: dict[str, Any]) -> dict[str, Any]:
             if epoch.epoch == stop_after:
                 raise KeyboardInterrupt
 
+        def fit_it() -> Trained:
+            quiet_keras().utils.set_random_seed(1)
+            built = build_model(MODELS[model], (28, 28, 1), 4, design=Design.of(run.recipe))
+            return fit(built, run, data, started=time.perf_counter(), on_epoch=on_epoch)
+
         if stop_after:
             with contextlib.suppress(KeyboardInterrupt):
-                fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
+                fit_it()
             stop_after = None
-        trained = fit(run, data, started=time.perf_counter(), on_epoch=on_epoch)
+        trained = fit_it()
     return {
         "loss": [epoch.loss for epoch in trained.history],
         "validation_loss": [epoch.validation_loss for epoch in trained.history],

@@ -14,7 +14,7 @@ from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UnknownNameError, UsageError
 from hemline.tables import as_text
-from hemline.train.commands import own_recipe, resumable
+from hemline.train.commands import resumable
 from hemline.train.comparison.comparison import DatasetComparison
 from hemline.train.comparison.outcomes import as_json
 from hemline.train.comparison.running import ComparisonRequest, for_all
@@ -101,7 +101,7 @@ def compare_datasets(
     """
     require_matplotlib()
     row = find_model(model)
-    name, recipe = named_recipe(recipe_given or own_recipe(row, pretrained=False))
+    name, recipe = named_recipe(recipe_given or row.recipe)
     changes = {key: value for key, value in given.items() if value is not None}
     datasets = {name: _load(name, data.get(name)) for name in COMPARED}
     recipe, without_flips = for_all(

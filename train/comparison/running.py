@@ -12,7 +12,7 @@ from hemline.data.datasets import Images
 from hemline.provenance import commit, utc_now
 from hemline.train.comparison.checkpoints import trained
 from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
-from hemline.train.custom_data import spared
+from hemline.train.custom_data import suited
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
@@ -50,7 +50,7 @@ def for_all(recipe: Recipe, datasets: Sequence[Images], *, spare: bool) -> tuple
     unfit = recipe.flip and not all(images.dataset.may_flip for images in datasets)
     recipe = replace(recipe, flip=False) if unfit else recipe
     for images in datasets if spare else ():
-        recipe = spared(recipe, images)
+        recipe = suited(recipe, images, given={"batch"})
     return recipe, unfit
 
 

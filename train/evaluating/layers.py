@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import types
-
 import keras
 
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.evaluating.result import Layer
-from hemline.train.nets.models import count_macs
+from hemline.train.nets.models import layer_macs
 
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -18,14 +16,15 @@ _CONVOLUTIONS = (
 
 
 def summary_of(model: keras.Model) -> tuple[Layer, ...]:
-    """Return one line for each layer, in the order of the model."""
+    """Return one line for each layer, in the order of the model; a nested model is one of them."""
+    macs = layer_macs(model)
     return tuple(
         Layer(
             name=layer.name,
             kind=type(layer).__name__,
-            output=tuple(layer.output.shape[1:]),
+            output=tuple(layer._inbound_nodes[0].output_tensors[0].shape[1:]),  # of its first call
             parameters=int(layer.count_params()),
-            macs=count_macs(types.SimpleNamespace(layers=[layer])),  # of this layer alone
+            macs=macs.get(layer.name, 0),
         )
         for layer in model.layers
     )

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from hemline.contract.card import Card, Split
-from hemline.errors import UsageError
+from hemline.errors import UsageError, remedy
 from hemline.train.checkpoint import MODEL_NAME, read_card
 
 Teach = Callable[[tf.Tensor], tf.Tensor]
@@ -22,7 +22,7 @@ def read_teachers(
     """Return the cards of teachers, which must fit the student.
 
     Raises UsageError for a teacher of other classes, other images, or one that was trained on
-    images that the student keeps apart.
+    images that are held out here.
     """
     cards = tuple(read_card(folder) for folder in folders)
     for folder, card in zip(folders, cards, strict=True):
@@ -39,7 +39,8 @@ def read_teachers(
         if card.split.validation_sha256 != split.validation_sha256:
             raise UsageError(
                 f"the teacher {folder} was trained on another split: it may know the validation "
-                "images; train it with the same --validation and --limit"
+                "images",
+                remedy=remedy("same split"),
             )
     return cards
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.card import Epoch
-from hemline.errors import DivergenceError, HemlineError
+from hemline.errors import DivergenceError, HemlineError, remedy
 from hemline.train.fitting.distillation import Student, open_teachers
 from hemline.train.fitting.phases import Phase, phases
 from hemline.train.fitting.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
@@ -28,12 +28,10 @@ from hemline.train.fitting.progress import (
     restore_weights,
     save_progress,
 )
-from hemline.train.nets.design import Design
-from hemline.train.nets.models import ModelRow, build_model
-from hemline.train.nets.normalization import with_fused_normalization
+from hemline.train.nets.normalization import training_copy
 from hemline.train.predictor import Predictor
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import best_epoch, is_over, plateau_factor
+from hemline.train.recipes.stopping import best_epoch, is_over, plateau_factor
 
 log = logging.getLogger(__name__)
 
@@ -42,31 +40,26 @@ OnEpoch = Callable[[Epoch, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What is fitted.
+    """How a model is fitted.
 
-    model, recipe, seed: as asked for.
+    recipe, seed: as asked for.
     precision: float32 or mixed_bfloat16.
-    classes: how many.
-    teachers: folders of checkpoints.
-    weights: file of pretrained weights.
     folder: of the progress.
-    run_sha256: of all that.
+    run_sha256: of the model, the images and all that decides the result: only it is resumed.
+    teachers: folders of checkpoints.
     """
 
-    model: ModelRow
     recipe: Recipe
     seed: int
     precision: str
-    classes: int
-    teachers: tuple[Path, ...]
-    weights: Path | None
     folder: Path
     run_sha256: str
+    teachers: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """A fitted model in float32, its history, the epoch of its weights, and seconds so far."""
+    """The fitted model, its history, the epoch of its weights, and seconds so far."""
 
     model: keras.Model
     history: tuple[Epoch, ...]
@@ -74,23 +67,45 @@ class Trained:
     seconds: Callable[[], float]
 
 
-def fit(run: Run, data: TrainingData, *, started: float, on_epoch: OnEpoch) -> Trained:
-    """Train to the last epoch, from fresh or restored weights; started is a perf_counter.
+def fit(
+    model: keras.Model, run: Run, data: TrainingData, *, started: float, on_epoch: OnEpoch
+) -> Trained:
+    """Train a model, in place, to the last epoch, from its own or from restored weights.
 
-    Raises HemlineError when the loss stops being a number, or the memory is not enough.
+    model: of any source, a graph of layers from float pixels 0 … 255 (n, h, w, c) to logits
+        (n, classes). A copy is trained; the weights that are kept are set at the end.
+    started: time.perf_counter() when the work began.
+    on_epoch: called after each epoch, which is saved before.
+
+    Raises DivergenceError when the loss stops being a number, HemlineError when the memory is not
+    enough, UsageError for a model that cannot be copied.
     """
+    with within_memory(model.name, run.recipe):
+        return _Fitting(model, run, data, started, on_epoch).fit()
+
+
+@contextlib.contextmanager
+def within_memory(name: str, recipe: Recipe) -> Iterator[None]:
+    """Raise HemlineError when the memory is not enough for the model in the block."""
     try:
-        return _Fitting(run, data, started, on_epoch).fit()
+        yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise HemlineError(
-            f"the memory is not enough for {run.model.name} and {run.recipe.batch} images in a "
-            "step: use a smaller --batch, --width or --resize"
+            f"the memory is not enough for {name} and {recipe.batch} images in a step",
+            remedy=remedy("smaller training"),
         ) from error
 
 
 class _Fitting:
-    def __init__(self, run: Run, data: TrainingData, started: float, on_epoch: OnEpoch) -> None:
-        self._run, self._data, self._on_epoch = run, data, on_epoch
+    def __init__(
+        self,
+        model: keras.Model,
+        run: Run,
+        data: TrainingData,
+        started: float,
+        on_epoch: OnEpoch,
+    ) -> None:
+        self._model, self._run, self._data, self._on_epoch = model, run, data, on_epoch
         self._started, self._before = started, 0.0
         self._steps = steps_per_epoch(len(data.train_images), run.recipe)
         self._history: tuple[Epoch, ...] = ()
@@ -101,27 +116,17 @@ class _Fitting:
         state = read_progress(run.folder, run_sha256=run.run_sha256)
         keras.utils.set_random_seed(run.seed)
         with _strategy(run.recipe).scope():
-            model = with_fused_normalization(
-                self._build(run.precision, weights=None if state else run.weights)
-            )
-            trained = self._with_teachers(model)
+            trained = self._with_teachers(training_copy(self._model, run.precision))
             if state is not None:
                 self._restore(trained, state)
             for phase in phases(run.recipe):
                 if len(self._history) < phase.end and not self._over(phase):
                     self._fit_phase(trained, phase)
         assert self._kept is not None  # noqa: S101 — a recipe has an epoch at least
-        plain = self._build("float32", weights=None)
-        plain.set_weights(self._kept.weights)
+        self._model.set_weights(self._kept.weights)
         kept = self._kept.epoch if run.recipe.early_stopping else 0
-        return Trained(model=plain, history=self._history, kept_epoch=kept, seconds=self._seconds)
-
-    def _build(self, precision: str, *, weights: Path | None) -> keras.Model:
-        design = Design.of(self._run.recipe, weights=weights)
-        _, height, width, channels = self._data.train_images.shape
-        shape = (height, width, channels)
-        return build_model(
-            self._run.model, shape, self._run.classes, policy=precision, design=design
+        return Trained(
+            model=self._model, history=self._history, kept_epoch=kept, seconds=self._seconds
         )
 
     def _with_teachers(self, model: keras.Model) -> keras.Model:
@@ -157,7 +162,7 @@ class _Fitting:
             recipe,
             seed=run.seed,
             epochs=Epochs(first=done, end=phase.end),
-            classes=run.classes,
+            classes=self._model.output_shape[-1],
         )
         model.fit(
             batches,
@@ -233,10 +238,11 @@ class _Fitting:
     def _require_finite(self, epoch: Epoch) -> None:
         if not (math.isfinite(epoch.loss) and math.isfinite(epoch.validation_loss)):
             raise DivergenceError(
-                f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss}): start "
-                f"anew with --restart and a lower --learning-rate; the weights of epoch "
-                f"{epoch.epoch - 1} stay in {self._run.folder / 'progress'} until then",
+                f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss})",
                 epoch=epoch.epoch,
+                remedy=remedy(
+                    "diverged", epoch=epoch.epoch - 1, folder=self._run.folder / "progress"
+                ),
             )
 
     def _seconds(self) -> float:

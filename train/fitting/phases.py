@@ -8,9 +8,8 @@ import keras
 import tensorflow as tf
 
 from hemline.train.nets.transfer import freeze
-from hemline.train.recipes.optimizers import build_optimizer
+from hemline.train.recipes.keras_objects import build_optimizer, build_schedule
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import build_schedule
 
 _FEWEST_AT_ONCE, _MOST_AT_ONCE = 10, 64
 

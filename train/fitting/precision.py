@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from hemline.train.fitting.phases import phases
 from hemline.train.fitting.pipeline import steps_per_epoch
-from hemline.train.nets.design import Design
-from hemline.train.nets.models import ModelRow, build_model
-from hemline.train.nets.normalization import with_fused_normalization
+from hemline.train.nets.normalization import training_copy
 from hemline.train.recipes.recipe import Recipe
 
 FLOAT32, BFLOAT16 = "float32", "mixed_bfloat16"
@@ -34,12 +33,10 @@ Timer = Callable[[int], float]  # seconds that so many steps take
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What is trained: a model by a recipe on `images` of a shape (height, width, channels)."""
+    """What is trained: a model by a recipe on so many images."""
 
-    model: ModelRow
+    model: keras.Model
     recipe: Recipe
-    shape: tuple[int, int, int]
-    classes: int
     images: int
 
     @property
@@ -90,10 +87,9 @@ def faster_precision(timer_of: Callable[[str], Timer], *, steps: int) -> str:
 
 
 def _timer(workload: Workload, policy: str) -> Timer:
-    recipe, shape, classes = workload.recipe, workload.shape, workload.classes
-    batch = min(recipe.batch, workload.images)
-    plain = build_model(workload.model, shape, classes, policy=policy, design=Design.of(recipe))
-    model = with_fused_normalization(plain)
+    recipe, batch = workload.recipe, min(workload.recipe.batch, workload.images)
+    model = training_copy(workload.model, policy)
+    shape, classes = model.input_shape[1:], model.output_shape[-1]
     phases(recipe)[-1].prepare(model, recipe, 1)
     random = np.random.default_rng(1)
     images = tf.constant(random.integers(0, 256, (batch, *shape)), tf.float32)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hemline.contract import schema
 from hemline.contract.card import Epoch
-from hemline.errors import FileFormatError, HemlineError, NewerSchemaError
+from hemline.errors import FileFormatError, HemlineError, NewerSchemaError, remedy
 from hemline.files import sha256_of, write_bytes
 
 log = logging.getLogger(__name__)
@@ -102,11 +102,11 @@ def read_progress(folder: Path, *, run_sha256: str) -> Progress | None:
     except NewerSchemaError:
         raise
     except FileFormatError as error:
-        raise FileFormatError(f"cannot resume: {error}, or start anew with --restart") from error
+        raise FileFormatError(f"cannot resume: {error}", remedy=remedy("restart")) from error
     if state.run_sha256 != run_sha256:
         raise HemlineError(
-            f"{place} holds an unfinished run of another recipe, seed or data: finish that one, "
-            "or start anew with --restart"
+            f"{place} holds an unfinished run of another recipe, seed or data",
+            remedy=remedy("finish or restart"),
         )
     for name, sha256 in (
         (state.weights_file, state.weights_sha256),
@@ -139,7 +139,9 @@ def restore_weights(folder: Path, state: Progress, model: keras.Model) -> Kept:
         epoch = int(kept.stem.rpartition("-")[2])
         return Kept(epoch=epoch, weights=_read_arrays(kept))
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise HemlineError(f"cannot resume from {weights} ({error}): use --restart") from error
+        raise HemlineError(
+            f"cannot resume from {weights} ({error})", remedy=remedy("restart")
+        ) from error
 
 
 def clear_progress(folder: Path) -> None:

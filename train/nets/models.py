@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import itertools
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.nets.design import Design
 
 if TYPE_CHECKING:
     import keras
+
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,7 @@ def build_model(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    policy: str,
+    policy: str = "float32",
     design: Design = Design(),  # noqa: B008 — frozen
 ) -> keras.Model:
     """Build a model whose layers compute in `policy` (float32 or mixed_bfloat16).
@@ -131,14 +135,32 @@ def _first_line(error: Exception) -> str:
 
 def count_macs(model: keras.Model) -> int:
     """Return the multiply-accumulates of one inference in convolutions and dense layers."""
-    return sum(_layer_macs(layer) for layer in model.layers)
+    return sum(layer_macs(model).values())
 
 
-def _layer_macs(layer: keras.Layer) -> int:
-    kernel = getattr(layer, "kernel", None)
-    if kernel is None:
+def layer_macs(model: keras.Model) -> dict[str, int]:
+    """Return layer name to its multiply-accumulates in one inference, of all its calls.
+
+    A nested model has those of its layers. Layers without kernels are left out.
+    """
+    graph = getattr(model, "_functional", None) or model  # a Sequential keeps one
+    found: dict[str, int] = {}
+    for call in itertools.chain(*getattr(graph, "_nodes_by_depth", {}).values()):
+        if macs := _call_macs(call):
+            found[call.operation.name] = found.get(call.operation.name, 0) + macs
+    return found
+
+
+def _call_macs(call: Any) -> int:
+    layer = call.operation
+    if getattr(layer, "_nodes_by_depth", None) or getattr(layer, "_functional", None):
+        return count_macs(layer)
+    kernels = [getattr(layer, name, None) for name in _KERNELS]
+    weights = sum(math.prod(kernel.shape) for kernel in kernels if kernel is not None)
+    if not weights:
         return 0
-    positions = 1
-    for size in layer.output.shape[1:-1]:
-        positions *= size
-    return int(kernel.shape.num_elements()) * positions
+    # a transposed convolution multiplies each pixel that it reads, all others each one they write
+    tensors = call.input_tensors if "Transpose" in type(layer).__name__ else call.output_tensors
+    first = getattr(layer, "data_format", None) == "channels_first"
+    shape = tensors[0].shape
+    return int(weights * math.prod(shape[2:] if first else shape[1:-1]))

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from hemline.errors import UsageError
+
 _AXES = 4  # of what the kernel reads: images, height, width, channels
 
 
@@ -41,25 +43,33 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
         average.assign(average * self.momentum + value * (1 - self.momentum))
 
 
-def with_fused_normalization(model: keras.Model) -> keras.Model:
-    """Return a model of the same names and weights that normalizes in one kernel in training."""
-    if not any(_fusible(layer) for layer in model.layers):
-        return model
-    fused = keras.models.clone_model(model, clone_function=_clone)
-    fused.set_weights(model.get_weights())
-    return fused
+def training_copy(model: keras.Model, policy: str = "float32") -> keras.Model:
+    """Return a copy with the same names and weights that computes in `policy` when it trains.
 
+    It normalizes in one kernel. The layers that give the outputs stay in float32. Raises UsageError
+    for a model without a graph of layers (a subclass of keras.Model), which cannot be copied.
+    """
+    last = {id(output._keras_history.operation) for output in getattr(model, "outputs", ())}
 
-def _clone(layer: keras.Layer) -> keras.Layer:
-    kind = FusedBatchNormalization if _fusible(layer) else type(layer)
-    return kind.from_config(layer.get_config())
+    def copied(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if policy != "float32" and id(layer) not in last:
+            config["dtype"] = policy
+        return (FusedBatchNormalization if _fusible(layer) else type(layer)).from_config(config)
+
+    try:
+        copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
+    except ValueError as error:
+        raise UsageError(f"{model.name} has no graph of layers to train: {error}") from error
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _fusible(layer: keras.Layer) -> bool:
     # a subclass, one that is synchronized, or one without its own scale computes something else
     return (
         type(layer) is keras.layers.BatchNormalization
-        and len(layer.output.shape) == _AXES
+        and layer.input_spec.ndim == _AXES
         and layer.axis in (-1, _AXES - 1)
         and layer.scale
         and layer.center

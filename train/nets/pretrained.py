@@ -18,7 +18,14 @@ from types import ModuleType
 from hemline import files
 from hemline.console import quiet
 from hemline.data.fetch import STALL_SECONDS, reach
-from hemline.errors import DataError, FetchError, FileFormatError, UnknownNameError, UsageError
+from hemline.errors import (
+    DataError,
+    FetchError,
+    FileFormatError,
+    UnknownNameError,
+    UsageError,
+    remedy,
+)
 from hemline.train.checkpoint import MODEL_NAME, is_checkpoint
 from hemline.train.nets.models import ModelRow
 from hemline.train.tensorflow import quiet_keras
@@ -49,24 +56,26 @@ class Published:
         return self.url.rpartition("/")[2]
 
 
-def pretrained_weights(model: ModelRow, choice: str) -> Path | None:
+def pretrained_weights(model: ModelRow, choice: str | None) -> Path | None:
     """Return the file that `choice` means: imagenet, random (None), a path, or a checkpoint's.
 
-    Raises FetchError when no ImageNet weights can be had, UsageError or FileFormatError for a path
-    that cannot be weights. Whether they fit is seen when the model is built.
+    No choice means imagenet for models that have such weights, and random for the others. Raises
+    FetchError when no ImageNet weights can be had, UsageError or FileFormatError for a path that
+    cannot be weights. Whether they fit is seen when the model is built.
     """
-    if choice == RANDOM:
+    if model.transfer_recipe is None and choice is not None:
+        raise UsageError(f"{model.name} has no pretrained weights: it starts from random ones")
+    if model.transfer_recipe is None or choice == RANDOM:
         return None
-    if choice != IMAGENET:
-        return _named(Path(choice))
+    if choice not in (IMAGENET, None):
+        return _named(Path(choice or ""))
     wanted = published(model)
     try:
         return _fetched(wanted)
     except DataError as error:
         raise FetchError(
-            f"no ImageNet weights for {model.name}: {error}; download {wanted.url} elsewhere and "
-            f"name the file (--weights {wanted.name}), or train from random weights "
-            f"(--weights {RANDOM})"
+            f"no ImageNet weights for {model.name}: {error}",
+            remedy=remedy("weights elsewhere", url=wanted.url, file=wanted.name),
         ) from error
 
 
@@ -110,7 +119,7 @@ def _named(path: Path) -> Path:
     signature = _SIGNATURES.get(path.suffix)
     if not path.is_file() or signature is None:
         raise UsageError(
-            f"{path} is no file of weights: name an .h5, .weights.h5 or .keras file, "
+            f"{path} is not a file of weights: name an .h5, .weights.h5 or .keras file, "
             f"{IMAGENET} or {RANDOM}"
         )
     if files.read_bytes(path)[: len(signature)] != signature:

@@ -117,7 +117,7 @@ def _build(
     design.require_default(name, "batch_normalization")
     side = design.resize or side
     if side < _SMALLEST:
-        raise UsageError(f"{name} needs images of at least {_SMALLEST} pixels: raise --resize")
+        raise UsageError(f"{name} needs images of at least {_SMALLEST} pixels: raise resize")
     pixels = keras.Input(shape, name="image")
     x: Any = pixels
     if shape[:2] != (side, side):

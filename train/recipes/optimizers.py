@@ -1,17 +1,10 @@
-"""The optimizers that a recipe can name."""
+"""The OPTIMIZERS table: what a recipe can name. It imports no recipe; keras_objects builds them."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from hemline.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    import keras
-
-    from hemline.train.recipes.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +28,7 @@ def _row(name: str, learning_rate: float, weight_decay: float, *, decays: bool) 
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         decays=decays,
-        build=f"hemline.train.recipes.optimizer:{name}",
+        build=f"hemline.train.recipes.keras_objects:{name}",
     )
 
 
@@ -53,12 +46,3 @@ def find_optimizer(name: str) -> OptimizerRow:
     if name not in OPTIMIZERS:
         raise UnknownNameError("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]
-
-
-def build_optimizer(recipe: Recipe, rate: Any) -> keras.Optimizer:
-    """Build the recipe's optimizer; `rate` is a number or a Keras schedule."""
-    module, _, name = find_optimizer(recipe.optimizer).build.partition(":")
-    options: dict[str, Any] = {}
-    if recipe.ema:
-        options = {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
-    return getattr(importlib.import_module(module), name)(recipe, rate, options)

@@ -10,11 +10,10 @@ from hemline.console import data_option, require_matplotlib, say
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError
-from hemline.train.commands import own_recipe, weights_file
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES
-from hemline.train.recipes.recipe_file import named_recipe
+from hemline.train.request import usual_training
 from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
@@ -135,10 +134,10 @@ def tune(
     pruning, deadline, row = find_pruning(pruning_given), deadline_after(timeout), find_model(model)
     require_optuna()
     require_matplotlib()
-    file = weights_file(row, weights)
+    _, recipe, file = usual_training(row, recipe=recipe_given, weights=weights)
     request = TuneRequest(
         model=row,
-        recipe=named_recipe(recipe_given or own_recipe(row, pretrained=file is not None))[1],
+        recipe=recipe,
         seed=seed,
         epochs=epochs,
         limit=limit,

@@ -9,9 +9,11 @@ from pathlib import Path
 from hemline.data.datasets import Images
 from hemline.errors import UsageError
 from hemline.files import sha256_of
-from hemline.train.custom_data import in_steps, spared
-from hemline.train.nets.models import ModelRow
+from hemline.train.custom_data import suited
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.recipes.recipe import Recipe
+from hemline.train.request import require_layers
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.space import (
     Space,
@@ -48,7 +50,8 @@ class TuneRequest:
 
 def prepare(request: TuneRequest, images: Images) -> Search:
     """Return the search; raises UsageError for one that cannot work."""
-    request = replace(request, recipe=in_steps(request.recipe, images))
+    batch = suited(request.recipe, images).batch
+    request = replace(request, recipe=replace(request.recipe, batch=batch))
     space, trial = space_of(request, images), _trial_recipe(request, images)
     require_possible(space, trial)
     return Search(
@@ -85,17 +88,18 @@ def deadline_after(minutes: float | None) -> float | None:
 
 
 def _precision(request: TuneRequest, trial: Recipe, images: Images) -> str:
+    if trial.precision != "auto":
+        return trial.precision
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
     from hemline.train.fitting.precision import Workload, resolve_precision
 
     count, height, width, channels = images.train_images.shape
+    shape, classes = (height, width, channels), len(images.dataset.labels)
     workload = Workload(
-        model=request.model,
+        model=build_model(request.model, shape, classes, design=Design.of(trial)),
         recipe=trial,
-        shape=(height, width, channels),
-        classes=len(images.dataset.labels),
         images=min(count, trial.limit or count) - trial.validation,
     )
     return resolve_precision(workload)
@@ -105,6 +109,5 @@ def _trial_recipe(request: TuneRequest, images: Images) -> Recipe:
     given = {name: getattr(request, name) for name in ("epochs", "limit", "validation")}
     changes = {name: value for name, value in given.items() if value is not None}
     recipe = request.recipe.with_changes(changes)
-    if recipe.frozen_epochs and request.model.transfer_recipe is None:
-        raise UsageError(f"{request.model.name} has no pretrained layers: use frozen_epochs 0")
-    return recipe if request.validation is not None else spared(recipe, images)
+    require_layers(request.model, recipe)
+    return suited(recipe, images, given={"batch", *changes})

@@ -13,10 +13,11 @@ import optuna
 from hemline import files
 from hemline.contract.card import Epoch
 from hemline.errors import DivergenceError, UsageError
-from hemline.train.fitting.fitting import Run, Trained, fit
+from hemline.train.fitting.fitting import Run, Trained, fit, within_memory
 from hemline.train.fitting.pipeline import TrainingData
 from hemline.train.fitting.progress import Progress, read_progress
-from hemline.train.nets.models import ModelRow
+from hemline.train.nets.design import Design
+from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
 from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study, Taken
@@ -129,7 +130,21 @@ class _Running:
         self._listener.begin(self._trial.number, values, len(history))
         if state is not None:
             self._report_again(state)
-        return fit(self._run, self._work.data, started=self._started, on_epoch=self._on_epoch)
+        with within_memory(self._work.model.name, self._recipe):
+            return fit(
+                self._model(),
+                self._run,
+                self._work.data,
+                started=self._started,
+                on_epoch=self._on_epoch,
+            )
+
+    def _model(self) -> keras.Model:
+        work = self._work
+        keras.utils.set_random_seed(self._study.search.seed)
+        _, height, width, channels = work.data.train_images.shape
+        design = Design.of(self._recipe, weights=work.weights)
+        return build_model(work.model, (height, width, channels), work.classes, design=design)
 
     def _report_again(self, state: Progress) -> None:
         """Report what an ended process may have saved and not yet reported."""
@@ -163,16 +178,12 @@ class _Running:
             self._trial.set_user_attr(LOSS, _kept(trained).validation_loss)
 
     def _describe(self) -> Run:
-        search, recipe, work = self._study.search, self._recipe, self._work
+        search, recipe = self._study.search, self._recipe
         identity = {"recipe": recipe.as_fields(), "seed": search.seed, "model": search.model}
         return Run(
-            model=work.model,
             recipe=recipe,
             seed=search.seed,
             precision=search.precision,
-            classes=work.classes,
-            teachers=(),
-            weights=work.weights,
             folder=self._taken.folder,
             run_sha256=files.fingerprint(identity),  # the data is the same in all of the study
         )

@@ -1,15 +1,17 @@
-"""The optimizers and learning-rate schedules, as Keras objects."""
+"""Keras objects of a recipe: its optimizer and its learning-rate schedule."""
 
 from __future__ import annotations
 
+import importlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.optimizers import find_optimizer
+from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.schedules import find_schedule
 
 # Quintic Newton-Schulz coefficients of Jordan et al., Muon (2024): they pull singular values of
 # 0 … 1 into about 0.7 … 1.2 in few steps, which is as good as 1 for a direction.
@@ -179,3 +181,22 @@ def sgd(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
     )
     optimizer.exclude_from_weight_decay(var_names=_UNDECAYED)
     return optimizer
+
+
+def build_optimizer(recipe: Recipe, rate: Any) -> keras.Optimizer:
+    """Build the recipe's optimizer; `rate` is a number or a Keras schedule."""
+    options: dict[str, Any] = {}
+    if recipe.ema:
+        options = {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
+    return _attribute(find_optimizer(recipe.optimizer).build)(recipe, rate, options)
+
+
+def build_schedule(recipe: Recipe, *, peak: float, steps: int) -> Any:
+    """Return the peak itself, or a Keras schedule over so many steps."""
+    build = find_schedule(recipe.schedule).build
+    return peak if build is None else _attribute(build)(peak, steps, recipe.warmup)
+
+
+def _attribute(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
