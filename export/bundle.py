@@ -79,7 +79,7 @@ def export_bundle(
     """
     card = read_card(request.checkpoint)
     require_trained_on(card, images, checkpoint=request.checkpoint)
-    calibration = calibration_images(images, card.split, count=request.calibration_count)
+    calibration = calibration_images(images, card.trained.split, count=request.calibration_count)
     old = _previous(request.bundle, card)
     kept = {a.name: a for a in (old.artifacts if old else ()) if _unharmed(request.bundle, a)}
     stale = [
@@ -130,7 +130,7 @@ class _Maker:
         from hemline.train.predictor import Predictor
 
         predictor = Predictor(self._model)
-        images, split = self._images, list(self._card.split.validation_indices)
+        images, split = self._images, list(self._card.trained.split.validation_indices)
         parts = {
             "validation": (images.train_images[split], images.train_labels[split]),
             "test": (images.test_images, images.test_labels),
@@ -166,20 +166,20 @@ class _Maker:
             name=scheme.file_name,
             scheme=scheme.name,
             format=scheme.format,
-            model=self._card.model,
-            labels=self._card.labels,
+            model=self._card.model.name,
+            labels=self._card.model.labels,
             input=converted.input,
             outputs=converted.outputs,
             supported_runtimes=scheme.supported_runtimes,
-            temperature=self._card.temperature,
-            unknown_threshold=self._card.unknown_threshold,
+            temperature=self._card.model.temperature,
+            unknown_threshold=self._card.model.unknown_threshold,
             tolerance=tolerance.bound(float(np.abs(logits).max()), layers),
-            test_vectors=self._card.test_vectors,
-            parent_sha256=self._card.checkpoint_sha256,
+            test_vectors=self._card.model.test_vectors,
+            parent_sha256=self._card.model.sha256,
             calibration_sha256=self._calibration.sha256 if scheme.calibrated else None,
             payload_sha256="",
             hemline_version=VERSION,
-            preprocessing=self._card.preprocessing,
+            preprocessing=self._card.model.preprocessing,
         )
         _require_specs(written, self._card)
         write_stamp = stamp_tflite if scheme.format == "tflite" else stamp_onnx
@@ -208,7 +208,7 @@ class _Maker:
     def _embedding_check(self) -> EmbeddingCheck:
         from hemline.export.sources.embedding import EmbeddingCheck
 
-        some = list(self._card.split.validation_indices[:_EMBEDDED])
+        some = list(self._card.trained.split.validation_indices[:_EMBEDDED])
         return EmbeddingCheck(self._model, self._images.train_images[some])
 
 
@@ -223,22 +223,22 @@ def _previous(bundle: Path, card: Card) -> Manifest | None:
     except HemlineError as error:
         log.warning("%s: exporting everything again", error)
         return None
-    return old if old.parent_sha256 == card.checkpoint_sha256 else None
+    return old if old.parent_sha256 == card.model.sha256 else None
 
 
 def _manifest(card: Card, artifacts: dict[str, Artifact], evaluation: dict[str, str]) -> Manifest:
     ordered = tuple(artifacts[name] for name in sorted(artifacts, key=_in_table))
     return Manifest(
-        model=card.model,
-        parameters=card.parameters,
-        macs=card.macs,
-        labels=card.labels,
-        dataset=card.dataset,
-        data_sha256=card.data_sha256,
-        parent_sha256=card.checkpoint_sha256,
-        validation_indices=card.split.validation_indices,
+        model=card.model.name,
+        parameters=card.model.parameters,
+        macs=card.model.macs,
+        labels=card.model.labels,
+        dataset=card.trained.dataset,
+        data_sha256=card.trained.data_sha256,
+        parent_sha256=card.model.sha256,
+        validation_indices=card.trained.split.validation_indices,
         evaluation_sha256=evaluation,
-        keras_scores=card.scores,
+        keras_scores=card.trained.scores,
         artifacts=ordered,
         recommended=None,
         recommended_because="",
@@ -265,14 +265,14 @@ def _recipe(scheme: Scheme, request: ExportRequest, card: Card, calibration: Cal
     return files.fingerprint(
         {
             "scheme": schema.to_document(scheme),
-            "checkpoint": card.checkpoint_sha256,
+            "checkpoint": card.model.sha256,
             "card": [
-                card.labels,
-                card.temperature,
-                card.unknown_threshold,
-                card.preprocessing,
+                card.model.labels,
+                card.model.temperature,
+                card.model.unknown_threshold,
+                card.model.preprocessing,
             ],
-            "vectors": schema.to_document(card.test_vectors),
+            "vectors": schema.to_document(card.model.test_vectors),
             "calibration": calibration.sha256 if scheme.calibrated else None,
             "embedding": request.embedding,
             "versions": versions(CONVERTER_PACKAGES),
@@ -298,15 +298,15 @@ def _weighted_layers(model: keras.Model) -> int:
 
 
 def _require_specs(made: Stamp, card: Card) -> None:
-    if made.input.shape != card.shape or made.output.classes != len(card.labels):
+    if made.input.shape != card.model.shape or made.output.classes != len(card.model.labels):
         raise HemlineError(
             f"{made.name} came out with input {made.input.shape} and {made.output.classes} "
-            f"classes, the card says {card.shape} and {len(card.labels)}: report this"
+            f"classes, the card says {card.model.shape} and {len(card.model.labels)}: report this"
         )
 
 
 def _require_score(card: Card, split: str, correct: int) -> None:
-    expected = card.score(split).correct
+    expected = card.trained.score(split).correct
     # Another processor sums in another order: a few images at the edge may change sides.
     if abs(correct - expected) > max(3, expected // 2000):
         raise HemlineError(

@@ -1,51 +1,72 @@
-"""Find the data that a checkpoint was trained on, and know it again."""
+"""Find the images that a model is calibrated and evaluated on, and how they are split."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.contract.card import Card
+from hemline.contract.card import Card, Split
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import DataError, UsageError
+from hemline.errors import DataError, UsageError, remedy
+
+_LARGEST_VALIDATION = 5000
+_PARTS = 5  # at most one of so many images is for validation
 
 
 def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Images:
     """Return the images that a checkpoint was trained on, read as they were then.
 
-    A card does not say where a custom data set is, since checkpoints travel. Raises UsageError when
+    A model that was not trained here has none of its own: it takes those that `options` name. A
+    card does not say where a custom data set is, since checkpoints travel. Raises UsageError when
     none is named, and for options that are not the card's; DataError as load_images does.
     """
-    custom = options.custom is not None
-    if card.dataset not in DATASETS and not custom:
-        raise UsageError(
-            f"{checkpoint} was trained on a custom data set, {card.dataset}: name its folder or "
-            "its .npz with --data"
-        )
+    custom, model = options.custom is not None, card.model
+    dataset = "" if card.training is None else card.training.dataset
+    if not custom and dataset not in DATASETS:
+        what = f"trained on a custom data set, {dataset}" if dataset else "not trained here"
+        raise UsageError(f"{checkpoint} was {what}", remedy=remedy("name the images"))
     if not custom:
-        return load_images(card.dataset, options)
+        return load_images(dataset, options)
     size, channels = options.reading.size, options.reading.channels
-    if size not in (None, card.shape[:2]) or channels not in (None, card.channels):
+    height, width, depth = model.shape
+    if size not in (None, (height, width)) or channels not in (None, depth):
         raise UsageError(
-            f"{checkpoint} takes images of {card.height}x{card.width} with {card.channels} "
-            "channels: leave --image-size and --channels out"
+            f"{checkpoint} takes images of {height}x{width} with {depth} channels",
+            remedy=remedy("read as trained"),
         )
     # broken files that were skipped then are so again; others change the hash
-    reading = replace(
-        options.reading, size=card.shape[:2], channels=card.channels, skip_broken=True
-    )
-    images = load_images(card.dataset, replace(options, reading=reading))
-    if len(images.dataset.labels) != len(card.labels):
+    reading = replace(options.reading, size=(height, width), channels=depth, skip_broken=True)
+    images = load_images(dataset, replace(options, reading=reading))
+    if len(images.dataset.labels) != len(model.labels):
         return images  # other data, which its hash tells
-    return replace(images, dataset=replace(images.dataset, labels=card.labels))
+    return replace(images, dataset=replace(images.dataset, labels=model.labels))
 
 
 def require_trained_on(card: Card, images: Images, *, checkpoint: Path) -> None:
-    """Raise DataError when a checkpoint was trained on other images than these."""
-    if card.data_sha256 != images.sha256:
-        what = f"{card.dataset} files" if card.dataset in DATASETS else "images"
+    """Raise DataError when a checkpoint was trained on other images than these.
+
+    Of a model that was not trained here only the labels can be compared.
+    """
+    if card.training is None:
+        if images.dataset.labels != card.model.labels:
+            raise DataError(f"{images.source} has other classes than the model {checkpoint}")
+        return
+    if card.training.data_sha256 != images.sha256:
+        dataset = card.training.dataset
+        known = dataset in DATASETS
         raise DataError(
-            f"{checkpoint} was trained on other {what} than those in {images.source}: name the "
-            f"right {'folder' if card.dataset in DATASETS else card.dataset} with --data"
+            f"{checkpoint} was trained on other {f'{dataset} files' if known else 'images'} than "
+            f"those in {images.source}",
+            remedy=remedy("name the right images", what="folder" if known else dataset),
         )
+
+
+def split_of(card: Card, images: Images) -> Split:
+    """Return the split that a model was trained with; else one that holds out a fifth at most."""
+    if card.training is not None:
+        return card.training.split
+    from hemline.data.splits import split_images  # loads scikit-learn
+
+    spare = len(images.train_images) // _PARTS
+    return split_images(images, validation=max(1, min(_LARGEST_VALIDATION, spare))).split

@@ -36,6 +36,9 @@ REMEDIES: dict[str, str] = {
     "no labels": "leave --labels out",
     "admit": "copy it again if it was cut short; admit a file made elsewhere with "
     "`hemline verify {path} --labels LABELS`",
+    "name the images": "name its folder or its .npz with --data",
+    "name the right images": "name the right {what} with --data",
+    "read as trained": "leave --image-size and --channels out",
 }
 
 

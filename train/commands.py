@@ -185,18 +185,15 @@ def resumable(restart: bool) -> Iterator[None]:
 
 def summary(card: Card, folder: Path) -> str:
     """Return one line on a finished training."""
-    validation, test = card.score("validation"), card.score("test")
+    model, training = card.model, card.trained
+    validation, test = training.score("validation"), training.score("test")
+    kept = f" (kept: epoch {training.kept_epoch})" if training.kept_epoch else ""
     return (
-        f"{folder}: {card.model}, {card.parameters:,} parameters, {macs_text(card.macs)}, "
+        f"{folder}: {model.name}, {model.parameters:,} parameters, {macs_text(model.macs)}, "
         f"validation {100 * validation.accuracy:.2f} %, test {100 * test.accuracy:.2f} %, "
-        f"{counted(len(card.history), 'epoch')}{_kept(card)}, {card.training_seconds:.0f} s "
-        f"({card.precision})"
+        f"{counted(len(training.history), 'epoch')}{kept}, {training.seconds:.0f} s "
+        f"({training.precision})"
     )
-
-
-def _kept(card: Card) -> str:
-    """Return which epoch's weights a run with early stopping kept."""
-    return f" (kept: epoch {card.kept_epoch})" if card.kept_epoch else ""
 
 
 def _figures(epoch: Epoch) -> str:

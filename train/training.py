@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from hemline import files
 from hemline.contract import schema
-from hemline.contract.card import Card, Epoch, Score
+from hemline.contract.card import Card, Epoch, ModelCard, Score, TrainingCard
+from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
 from hemline.host import host_facts
@@ -73,7 +74,7 @@ def _origins(request: TrainRequest, images: Images, data: TrainingData) -> _Orig
         split=data.split,
     )
     return _Origins(
-        teachers=tuple(card.checkpoint_sha256 for card in cards),
+        teachers=tuple(card.model.sha256 for card in cards),
         weights="" if request.weights is None else files.sha256_of(request.weights),
     )
 
@@ -136,48 +137,63 @@ def _write_checkpoint(
     predictor = Predictor(model)
     validation = predictor.logits(data.validation_images)
     test = predictor.logits(images.test_images)  # the one look at the test split
-    temperature = fit_temperature(validation, data.validation_labels)
     with files.replacing(folder / MODEL_NAME) as partial:
         model.save(partial)
     files.write_bytes(folder / HISTORY_NAME, _as_csv(trained.history))
-    host = host_facts()
     card = Card(
-        model=request.model.name,
-        parameters=int(model.count_params()),
-        macs=count_macs(model),
-        labels=images.dataset.labels,
-        height=data.train_images.shape[1],
-        width=data.train_images.shape[2],
-        channels=data.train_images.shape[3],
-        dataset=images.dataset.name,
-        data_sha256=images.sha256,
-        split=data.split,
-        recipe=request.recipe_name,
-        recipe_fields=request.recipe.as_fields(),
-        seed=request.seed,
-        precision=run.precision,
-        scores=(
-            _score("validation", validation, data.validation_labels),
-            _score("test", test, images.test_labels),
+        model=_model_card(request, images, trained.model, data, validation),
+        training=TrainingCard(
+            dataset=images.dataset.name,
+            data_sha256=images.sha256,
+            split=data.split,
+            recipe=request.recipe_name,
+            recipe_fields=request.recipe.as_fields(),
+            seed=request.seed,
+            precision=run.precision,
+            scores=(
+                _score("validation", validation, data.validation_labels),
+                _score("test", test, images.test_labels),
+            ),
+            history=trained.history,
+            seconds=round(trained.seconds(), 1),
+            teachers=origins.teachers,
+            pretrained_sha256=origins.weights,
+            kept_epoch=trained.kept_epoch,
         ),
-        history=trained.history,
-        training_seconds=round(trained.seconds(), 1),
-        temperature=temperature,
-        unknown_threshold=fit_unknown_threshold(validation, data.validation_labels, temperature),
-        test_vectors=tuple(
-            TestVector.of(data.validation_images[at], validation[at]) for at in range(_VECTORS)
-        ),
-        checkpoint_sha256=files.sha256_of(folder / MODEL_NAME),
-        versions=versions(PACKAGES),
-        host=f"{host.processor}, {host.cores} cores",
-        created=utc_now(),
-        preprocessing=images.dataset.preprocessing,
-        teachers=origins.teachers,
-        pretrained_sha256=origins.weights,
-        kept_epoch=trained.kept_epoch,
     )
     schema.save(folder / CARD_NAME, card)
     return card
+
+
+def _model_card(
+    request: TrainRequest,
+    images: Images,
+    model: keras.Model,
+    data: TrainingData,
+    logits: npt.NDArray[np.float32],
+) -> ModelCard:
+    """Return the card of a trained model with its logits (n, classes) of the validation images."""
+    _, height, width, channels = data.train_images.shape
+    temperature = fit_temperature(logits, data.validation_labels)
+    host = host_facts()
+    return ModelCard(
+        name=request.model.name,
+        source="keras",
+        sha256=files.sha256_of(request.folder / MODEL_NAME),
+        parameters=int(model.count_params()),
+        macs=count_macs(model),
+        labels=images.dataset.labels,
+        input=InputSpec(height=height, width=width, channels=channels, dtype="float32"),
+        preprocessing=images.dataset.preprocessing,
+        temperature=temperature,
+        unknown_threshold=fit_unknown_threshold(logits, data.validation_labels, temperature),
+        test_vectors=tuple(
+            TestVector.of(data.validation_images[at], logits[at]) for at in range(_VECTORS)
+        ),
+        versions=versions(PACKAGES),
+        host=f"{host.processor}, {host.cores} cores",
+        created=utc_now(),
+    )
 
 
 def _score(split: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> Score:

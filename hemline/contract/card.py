@@ -1,13 +1,15 @@
-"""The card of a checkpoint: what was trained, on what, how, and how well."""
+"""The card of a checkpoint: what the model is, and how it was trained if it was trained here."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hemline.contract.schema import added
-from hemline.contract.specs import Preprocessing
+from hemline.contract.specs import InputSpec, Preprocessing
 from hemline.contract.test_vector import TestVector
+from hemline.errors import FileFormatError
 
 Scalar = str | int | float | bool | None
 
@@ -85,14 +87,56 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What stands beside a checkpoint as card.json.
+class ModelCard:
+    """What every model has, wherever it comes from.
 
-    model: name in the MODELS table.
+    name: in the MODELS table; of an imported model, its file's name without the ending.
+    source: kind of the file, a name in the SOURCES table of export.
+    sha256: of the model's file.
     parameters: trainable and other weights that inference needs, number of scalars.
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
-    height, width, channels: of the input image, pixels and values per pixel.
+    input: how pixels become its input tensor.
+    preprocessing: how an image of another size becomes one like those of the data set.
+    temperature: divides the logits before softmax; fitted on validation.
+    unknown_threshold: highest score under which a prediction is "unknown"; fitted on validation.
+    test_vectors: images with the model's logits.
+    versions: package name to version.
+    host: processor model and logical cores, as text.
+    created: UTC time, ISO 8601.
+    """
+
+    name: str
+    source: str = "keras"
+    sha256: str
+    parameters: int
+    macs: int
+    labels: tuple[str, ...]
+    input: InputSpec
+    preprocessing: Preprocessing = added("stretch")
+    temperature: float
+    unknown_threshold: float
+    test_vectors: tuple[TestVector, ...]
+    versions: dict[str, str]
+    host: str
+    created: str
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError("temperature must be positive")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("labels must differ from each other")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels) of the input."""
+        return self.input.shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCard:
+    """How a model was trained here, on what, and how well it does.
+
     dataset: name in the DATASETS table, or of a custom data set.
     data_sha256: file name to SHA-256 of its decompressed bytes; of a custom data set, train and
         test to the SHA-256 of shape, pixels and classes.
@@ -103,30 +147,12 @@ class Card:
     precision: policy really used (float32 or mixed_bfloat16).
     scores: accuracy counts, one for each split.
     history: one entry for each epoch.
-    training_seconds: wall time from reading the data to the evaluated checkpoint.
-    temperature: divides the logits before softmax; fitted on validation.
-    unknown_threshold: highest score under which an answer is "unknown"; fitted on validation.
-    test_vectors: images with the model's logits.
-    checkpoint_sha256: of checkpoint.keras.
-    versions: package name to version.
-    host: processor model and logical cores, as text.
-    created: UTC time, ISO 8601.
-    preprocessing: how an image of another size becomes one like those of the data set.
-    teachers: SHA-256 of the checkpoints whose answers it learned from too.
+    seconds: wall time from reading the data to the evaluated checkpoint.
+    teachers: SHA-256 of the checkpoints that it was distilled from.
     pretrained_sha256: of the file of weights that training began with; empty for random ones.
     kept_epoch: the epoch whose weights these are; 0 for the last one.
     """
 
-    KIND: ClassVar[str] = "card"
-    SCHEMA: ClassVar[int] = 2
-
-    model: str
-    parameters: int
-    macs: int
-    labels: tuple[str, ...]
-    height: int
-    width: int
-    channels: int
     dataset: str
     data_sha256: dict[str, str]
     split: Split
@@ -136,31 +162,14 @@ class Card:
     precision: str
     scores: tuple[Score, ...]
     history: tuple[Epoch, ...]
-    training_seconds: float
-    temperature: float
-    unknown_threshold: float
-    test_vectors: tuple[TestVector, ...]
-    checkpoint_sha256: str
-    versions: dict[str, str]
-    host: str
-    created: str
-    preprocessing: Preprocessing = added("stretch")
+    seconds: float
     teachers: tuple[str, ...] = added(())
     pretrained_sha256: str = added("")
     kept_epoch: int = added(0)
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError("temperature must be positive")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must differ from each other")
         if missing := {"validation", "test"} - {score.split for score in self.scores}:
             raise ValueError(f"it has no score of {' and '.join(sorted(missing))}")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Return (height, width, channels)."""
-        return (self.height, self.width, self.channels)
 
     def score(self, split: str) -> Score:
         """Return the counts of one split; raises KeyError when it was not evaluated."""
@@ -168,3 +177,45 @@ class Card:
             if score.split == split:
                 return score
         raise KeyError(split)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """The two parts of a checkpoint's card.json.
+
+    model: what every model has.
+    training: how it was trained; None for a model that was not trained here.
+    """
+
+    KIND: ClassVar[str] = "card"
+    SCHEMA: ClassVar[int] = 3
+
+    model: ModelCard
+    training: TrainingCard | None
+
+    @property
+    def trained(self) -> TrainingCard:
+        """Return the training part; raises FileFormatError where there is none."""
+        if self.training is None:
+            raise FileFormatError(
+                f"{self.model.name} was not trained here: it has no training card"
+            )
+        return self.training
+
+    @staticmethod
+    def upgraded(document: dict[str, Any], _: int) -> dict[str, Any]:
+        """Bring a card of schema 1 or 2, which had one part, to this one."""
+        renamed = {"model": "name", "checkpoint_sha256": "sha256", "training_seconds": "seconds"}
+        fields = {renamed.get(name, name): value for name, value in document.items()}
+        del fields["kind"], fields["schema"]
+        of_training = {field.name for field in dataclasses.fields(TrainingCard)}
+        training = {name: fields.pop(name) for name in list(fields) if name in of_training}
+        shape = {name: fields.pop(name) for name in ("height", "width", "channels")}
+        model = {"source": "keras", "input": _pixels(shape), **fields}
+        return {"kind": "card", "schema": 3, "model": model, "training": training}
+
+
+def _pixels(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of an InputSpec that takes pixels of a shape as they are, in float32."""
+    as_they_are = {"dtype": "float32", "scale": 1.0, "zero_point": 0, "mean": 0.0, "std": 1.0}
+    return {**shape, **as_they_are}

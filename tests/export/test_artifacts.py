@@ -131,7 +131,7 @@ def test_other_images_than_those_trained_on_are_refused(
 
 
 def test_calibration_images_are_in_no_other_split(checkpoint: Path, images: Images) -> None:
-    split = read_card(checkpoint).split
+    split = read_card(checkpoint).trained.split
     chosen = calibration_images(images, split, count=100).images
     validation = images.train_images[list(split.validation_indices)]
     assert len(without_copies(chosen, (validation, images.test_images))) == 100
@@ -140,7 +140,7 @@ def test_calibration_images_are_in_no_other_split(checkpoint: Path, images: Imag
 
 
 def test_a_copy_of_a_test_image_is_never_calibrated_on(checkpoint: Path, images: Images) -> None:
-    split = read_card(checkpoint).split
+    split = read_card(checkpoint).trained.split
     leaky = dataclasses.replace(images, test_images=images.train_images[::2])
     chosen = calibration_images(leaky, split, count=100).images
     assert len(without_copies(chosen, (leaky.test_images,))) == 100
@@ -148,7 +148,7 @@ def test_a_copy_of_a_test_image_is_never_calibrated_on(checkpoint: Path, images:
 
 def test_too_few_calibration_images_are_told(checkpoint: Path, images: Images) -> None:
     with pytest.raises(DataError, match="5000 calibration images asked for, 700 are there"):
-        calibration_images(images, read_card(checkpoint).split, count=5000)
+        calibration_images(images, read_card(checkpoint).trained.split, count=5000)
 
 
 def test_accuracy_records_hold_the_answers(bundle: Path, manifest: Manifest) -> None:

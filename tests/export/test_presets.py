@@ -55,7 +55,7 @@ def test_a_preset_is_right_in_every_runtime_by_every_scheme(
         folder=tmp_path / "checkpoint",
     )
     card = train(request, images, on_epoch=lambda *_: None)
-    assert card.score("test").accuracy > 0.5, "it has not learned enough to be judged"
+    assert card.trained.score("test").accuracy > 0.5, "it has not learned enough to be judged"
     wanted = ExportRequest(
         checkpoint=tmp_path / "checkpoint",
         bundle=tmp_path / "bundle",

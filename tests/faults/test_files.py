@@ -38,12 +38,14 @@ def make_a_folder(path: Path) -> None:
     path.mkdir()
 
 
-def set_field(**changes: object) -> Damage:
-    """Return what changes fields of the (last) JSON document of a file."""
+def set_field(part: str | None = None, **changes: object) -> Damage:
+    """Return what changes fields of the (last) JSON document of a file, or of one part of it."""
 
     def change(path: Path) -> None:
         lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-        lines[-1] = json.dumps({**json.loads(lines[-1]), **changes})
+        document = json.loads(lines[-1])
+        changed = changes if part is None else {part: {**document[part], **changes}}
+        lines[-1] = json.dumps({**document, **changed})
         path.write_text("\n".join(lines) + "\n")
 
     return change
@@ -90,19 +92,22 @@ OTHER_KIND = set_field(kind="recipe")
         ),
         pytest.param(
             CARD_NAME,
-            set_field(temperature=-1.0),
-            "card.json: the document: temperature must be",
+            set_field("model", temperature=-1.0),
+            "card.json: model: temperature must be",
             marks=slow,
         ),
-        (CARD_NAME, set_field(scores=[]), "card.json: the document: it has no score of"),
+        (CARD_NAME, set_field("training", scores=[]), "card.json: training: it has no score of"),
         pytest.param(CARD_NAME, endless, "1e999 is too large for a number", marks=slow),
-        (CARD_NAME, set_field(split=BACKWARDS), "validation_indices must ascend"),
+        (CARD_NAME, set_field("training", split=BACKWARDS), "validation_indices must ascend"),
         pytest.param(
-            CARD_NAME, set_field(seed=10**400), "card.json: seed must be at most", marks=slow
+            CARD_NAME,
+            set_field("training", seed=10**400),
+            "card.json: training.seed must be at most",
+            marks=slow,
         ),
         pytest.param(
             CARD_NAME,
-            set_field(checkpoint_sha256="0" * 64),
+            set_field("model", sha256="0" * 64),
             "is not the model of its card",
             marks=slow,
         ),

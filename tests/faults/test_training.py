@@ -32,7 +32,9 @@ def arguments(data_folder: Path, *more: str) -> list[str]:
 
 
 def figures(card: Card) -> list[tuple[float, ...]]:
-    return [(e.loss, e.accuracy, e.validation_loss, e.validation_accuracy) for e in card.history]
+    return [
+        (e.loss, e.accuracy, e.validation_loss, e.validation_accuracy) for e in card.trained.history
+    ]
 
 
 def wait_for(process: subprocess.Popen[str], text: str) -> list[str]:
@@ -81,7 +83,7 @@ def test_a_killed_training_ends_like_one_that_was_not(
     assert ended.code == 0
     card = read_card(hemline.folder / "new")
     assert figures(card) == figures(uninterrupted)
-    assert card.scores == uninterrupted.scores
+    assert card.trained.scores == uninterrupted.trained.scores
     names = {path.name for path in (hemline.folder / "new").iterdir()}
     assert names == {".lock", "card.json", "checkpoint.keras", "history.csv"}
 
@@ -113,7 +115,7 @@ def test_a_changed_recipe_is_refused_until_the_run_is_forgotten(hemline, data_fo
     assert "--restart" in ended.error
     assert ended.code == 1
     assert hemline.run(*changed, "--restart").code == 0
-    assert len(read_card(hemline.folder / "new").history) == 3
+    assert len(read_card(hemline.folder / "new").trained.history) == 3
     finished = hemline.run("-q", *changed)
     assert "holds a finished checkpoint: use --force" in finished.error
     assert finished.code == 2

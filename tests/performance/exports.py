@@ -92,7 +92,7 @@ def bare_seconds(pixels) -> float:  # type: ignore[no-untyped-def]
 def main() -> None:
     """Measure and write the result."""
     images = load_images("fashion-mnist")
-    pixels = calibration_images(images, read_card(_CHECKPOINT).split, count=500).images
+    pixels = calibration_images(images, read_card(_CHECKPOINT).trained.split, count=500).images
     with tempfile.TemporaryDirectory() as folder, silenced():
         bundle = Path(shutil.copytree(BUNDLE, Path(folder) / "bundle"))
         hemline_seconds(bundle, images), bare_seconds(pixels)  # import and warm both

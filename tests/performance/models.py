@@ -44,23 +44,23 @@ def exported(model: str) -> Manifest:
 
 def line_of(cards: list[Card], manifest: Manifest) -> dict[str, object]:
     """Return what is kept of a model."""
-    first = cards[0]
+    model, training = cards[0].model, cards[0].trained
     return {
-        "model": first.model,
-        "parameters": first.parameters,
-        "macs": first.macs,
-        "dataset": first.dataset,
-        "recipe": first.recipe,
-        "recipe_fields": first.recipe_fields,
+        "model": model.name,
+        "parameters": model.parameters,
+        "macs": model.macs,
+        "dataset": training.dataset,
+        "recipe": training.recipe,
+        "recipe_fields": training.recipe_fields,
         "runs": [
             {
-                "seed": card.seed,
-                "epochs": len(card.history),
-                "kept_epoch": card.kept_epoch,
-                "seconds": card.training_seconds,
-                "precision": card.precision,
-                **{score.split: [score.correct, score.images] for score in card.scores},
-                "checkpoint_sha256": card.checkpoint_sha256,
+                "seed": card.trained.seed,
+                "epochs": len(card.trained.history),
+                "kept_epoch": card.trained.kept_epoch,
+                "seconds": card.trained.seconds,
+                "precision": card.trained.precision,
+                **{score.split: [score.correct, score.images] for score in card.trained.scores},
+                "checkpoint_sha256": card.model.sha256,
             }
             for card in cards
         ],
@@ -80,8 +80,8 @@ def line_of(cards: list[Card], manifest: Manifest) -> dict[str, object]:
             }
             for artifact in manifest.artifacts
         ],
-        "versions": first.versions,
-        "host": first.host,
+        "versions": model.versions,
+        "host": model.host,
         "commit": commit(),
         "date": utc_now(),
     }

@@ -52,7 +52,7 @@ def sample(kind: Any) -> Any:
 def build(cls: Any) -> Any:
     """Return a valid instance of a border type."""
     special: dict[str, Any] = {}
-    if cls in (card.Card, stamp.Stamp):
+    if cls in (card.ModelCard, stamp.Stamp):
         special["labels"] = ("one", "two", "three")
     if cls is stamp.Stamp:
         special["payload_sha256"] = "0" * 64
@@ -63,7 +63,7 @@ def build(cls: Any) -> Any:
         special["outputs"] = (build(specs.OutputSpec),)
     if cls is card.Split:
         special["validation_indices"] = special["test_indices"] = (3, 5)
-    if cls is card.Card:
+    if cls is card.TrainingCard:
         splits = ("validation", "test")
         special["scores"] = tuple(card.Score(split=s, images=9, correct=3) for s in splits)
     fields = {

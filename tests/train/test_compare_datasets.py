@@ -140,16 +140,16 @@ def test_both_data_sets_are_trained_alike_and_evaluated(result: Result, folder: 
     found = load(DatasetComparison, folder / "datasets.json")
     assert found.names == ("mnist", "fashion-mnist")
     cards = [read_card(folder / f"{name}-seed-1") for name in found.names]
-    assert [card.dataset for card in cards] == list(found.names)
-    assert cards[0].recipe_fields == cards[1].recipe_fields == found.recipe_fields
-    assert cards[0].parameters == cards[1].parameters == found.parameters
+    assert [card.trained.dataset for card in cards] == list(found.names)
+    assert cards[0].trained.recipe_fields == cards[1].trained.recipe_fields == found.recipe_fields
+    assert cards[0].model.parameters == cards[1].model.parameters == found.parameters
     for card, each in zip(cards, found.runs, strict=True):
         table = np.array(each.confusion)
         assert table.sum(axis=1).tolist() == [20] * 10
-        assert np.trace(table) == card.score("test").correct
+        assert np.trace(table) == card.trained.score("test").correct
         assert (each.epochs, each.train_images, each.verified) == (2, 700, False)
-        assert each.checkpoint_sha256 == card.checkpoint_sha256
-    assert cards[0].data_sha256 != cards[1].data_sha256
+        assert each.checkpoint_sha256 == card.model.sha256
+    assert cards[0].trained.data_sha256 != cards[1].trained.data_sha256
 
 
 def test_the_text_is_one_table_with_its_findings_and_conditions(
@@ -167,7 +167,10 @@ def test_no_data_set_is_flipped_because_digits_must_not_be(result: Result, folde
     assert RECIPES["plateau"].flip
     assert found.recipe_fields["flip"] is False
     assert found.without_flips
-    assert read_card(folder / "fashion-mnist-seed-1").recipe == "plateau, changed, without flips"
+    assert (
+        read_card(folder / "fashion-mnist-seed-1").trained.recipe
+        == "plateau, changed, without flips"
+    )
     for text in (result.stdout, result.stderr):
         assert "an image of MNIST flipped left to right is another one" in text
 
@@ -258,7 +261,7 @@ def test_force_replaces_only_what_is_something_else(
     assert done.stderr.count("trained before, kept") == 1
     assert done.stderr.count("epoch   1/2") == 1
     before, after = (read_card(each / "mnist-seed-1") for each in (folder, copy))
-    assert before.data_sha256 != after.data_sha256
+    assert before.trained.data_sha256 != after.trained.data_sha256
 
 
 def test_data_that_is_nowhere_gets_one_line_that_names_the_option(

@@ -25,6 +25,7 @@ from hemline.errors import DataError, HemlineError, UsageError
 from hemline.export.quantization.calibration import calibration_images
 from hemline.export.trained_data import require_trained_on, trained_images
 from hemline.pictures.images import read_image
+from hemline.remedies import described
 from hemline.train.checkpoint import read_card
 from hemline.train.custom_data import suited
 from hemline.train.evaluating.images import DataSource
@@ -81,19 +82,19 @@ def card(trained: Path) -> Card:
 
 
 def test_the_card_tells_of_the_data(card: Card, trained: Path, folder: Path) -> None:
-    assert (card.dataset, card.labels) == ("colours", ("blue", "green", "red"))
-    assert (card.shape, card.preprocessing) == ((16, 20, 3), "stretch")
-    assert (card.score("validation").images, card.score("test").images) == (20, 18)
-    assert set(card.data_sha256) == {"train", "test"}
+    assert (card.trained.dataset, card.model.labels) == ("colours", ("blue", "green", "red"))
+    assert (card.model.shape, card.model.preprocessing) == ((16, 20, 3), "stretch")
+    assert (card.trained.score("validation").images, card.trained.score("test").images) == (20, 18)
+    assert set(card.trained.data_sha256) == {"train", "test"}
     assert str(folder.parent) not in (trained / "card.json").read_text()
 
 
 def test_the_split_of_the_card_is_that_of_the_data(card: Card, folder: Path) -> None:
     options = FetchOptions(folder=folder, reading=ReadOptions(size=(16, 20)))
-    images = load_images(card.dataset, options)
-    assert card.split == split_images(images, validation=20).split
-    assert card.split.test_indices == images.test_indices
-    classes = [images.train_labels[at] for at in card.split.validation_indices]
+    images = load_images(card.trained.dataset, options)
+    assert card.trained.split == split_images(images, validation=20).split
+    assert card.trained.split.test_indices == images.test_indices
+    classes = [images.train_labels[at] for at in card.trained.split.validation_indices]
     assert max(np.bincount(classes)) - min(np.bincount(classes)) <= 1
 
 
@@ -184,10 +185,15 @@ def test_the_data_is_found_again_for_a_checkpoint(
     for place in (folder, moved):
         images = trained_images(card, FetchOptions(folder=place), checkpoint=trained)
         require_trained_on(card, images, checkpoint=trained)
-        assert images.dataset.labels == card.labels
-    assert calibration_images(images, card.split, count=80).images.shape == (80, 16, 20, 3)
+        assert images.dataset.labels == card.model.labels
+    assert calibration_images(images, card.trained.split, count=80).images.shape == (80, 16, 20, 3)
     # all that were trained on, fewer than the usual 500
-    assert calibration_images(images, card.split, count=None).images.shape == (82, 16, 20, 3)
+    assert calibration_images(images, card.trained.split, count=None).images.shape == (
+        82,
+        16,
+        20,
+        3,
+    )
 
 
 def test_other_data_is_told_in_one_line(
@@ -196,8 +202,9 @@ def test_other_data_is_told_in_one_line(
     other = shutil.copytree(folder, tmp_path / "other")
     (other / "red" / "7.png").unlink()
     images = trained_images(card, FetchOptions(folder=other), checkpoint=trained)
-    with pytest.raises(DataError, match="was trained on other images than those in .*colours with"):
+    with pytest.raises(DataError, match="was trained on other images than those in .*") as error:
         require_trained_on(card, images, checkpoint=trained)
+    assert described(error.value).endswith("; name the right colours with --data")
     shutil.rmtree(other / "red")
     images = trained_images(card, FetchOptions(folder=other), checkpoint=trained)
     with pytest.raises(DataError, match="was trained on other images"):
@@ -208,7 +215,9 @@ def test_a_checkpoint_of_custom_images_needs_them(trained: Path, data_folder: Pa
     for words in ((), ("--data", data_folder)):
         result = invoke("export", "--checkpoint", trained, *words)
         assert isinstance(result.exception, UsageError)
-        assert "was trained on a custom data set, colours: name" in str(result.exception)
+        assert described(result.exception).endswith(
+            "was trained on a custom data set, colours; name its folder or its .npz with --data"
+        )
 
 
 def test_a_size_that_is_not_the_checkpoints_is_refused(trained: Path, folder: Path) -> None:
@@ -232,7 +241,7 @@ def test_custom_images_go_the_whole_way(
     assert result.exit_code == 0, (result.output, result.exception)
     bundle = tmp_path / "artifacts" / "hem-50k-colours"
     manifest = read_manifest(bundle)
-    assert (manifest.dataset, manifest.labels) == ("colours", card.labels)
+    assert (manifest.dataset, manifest.labels) == ("colours", card.model.labels)
     stamp = read_stamped(bundle / "int8.onnx").stamp
     assert (stamp.input.shape, stamp.preprocessing) == ((16, 20, 3), "stretch")
     assert invoke("verify", bundle).exit_code == 0

@@ -145,7 +145,9 @@ def test_a_teacher_that_fits_is_taken() -> None:
     from hemline.train.fitting.distillation import read_teachers
 
     card = read_card(KNOWING)
-    found = read_teachers([KNOWING], labels=card.labels, shape=card.shape, split=card.split)
+    found = read_teachers(
+        [KNOWING], labels=card.model.labels, shape=card.model.shape, split=card.trained.split
+    )
     assert found == (card,)
 
 
@@ -166,11 +168,11 @@ def test_a_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], message
     from hemline.train.fitting.distillation import read_teachers
 
     card = read_card(KNOWING)
-    fitting = {"labels": card.labels, "shape": card.shape, "split": card.split}
+    fitting = {"labels": card.model.labels, "shape": card.model.shape, "split": card.trained.split}
     if changes.get("labels") == "reversed":
-        changes = {"labels": card.labels[::-1]}
+        changes = {"labels": card.model.labels[::-1]}
     if "split" in changes:
-        changes = {"split": replace(card.split, validation_sha256="0" * 64)}
+        changes = {"split": replace(card.trained.split, validation_sha256="0" * 64)}
     with pytest.raises(UsageError, match=message) as refused:
         read_teachers([KNOWING], **{**fitting, **changes})
     assert str(KNOWING) in str(refused.value)
@@ -191,7 +193,7 @@ def test_a_command_trains_with_a_teacher_and_tells_it_in_the_card(
     train("-o", "teacher")
     teacher = read_card(Path("teacher"))
     train("-o", "student", "--teacher", "teacher")
-    assert read_card(Path("student")).teachers == (teacher.checkpoint_sha256,)
+    assert read_card(Path("student")).trained.teachers == (teacher.model.sha256,)
     with pytest.raises(
         UsageError, match="teacher is a teacher: the checkpoint needs another folder"
     ):

@@ -39,7 +39,7 @@ Train = Callable[..., Card]
 def other(train_checkpoint: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a checkpoint of the same data that was trained for too short a time to know it."""
     folder = tmp_path_factory.mktemp("other")
-    assert train_checkpoint(folder, epochs=2, seed=2).score("test").accuracy < 1
+    assert train_checkpoint(folder, epochs=2, seed=2).trained.score("test").accuracy < 1
     return folder
 
 
@@ -90,17 +90,17 @@ def test_a_checkpoint_answers_as_its_card_says(
         evaluated(checkpoint, "--data", data_folder, "--split", split),
     )
     (result,) = found.results
-    score = card.score(split)
+    score = card.trained.score(split)
     assert (result.images, result.correct) == (score.images, score.correct)
     assert found.split == split
-    assert found.labels == card.labels
+    assert found.labels == card.model.labels
     assert not found.notes
     origin = result.origin
     assert (origin.kind, origin.runtime) == ("checkpoint", "keras")
-    assert (origin.parameters, origin.macs) == (card.parameters, card.macs)
-    assert sum(layer.parameters for layer in origin.layers) == card.parameters
-    assert sum(layer.macs for layer in origin.layers) == card.macs
-    assert result.calibration[1].temperature == card.temperature
+    assert (origin.parameters, origin.macs) == (card.model.parameters, card.model.macs)
+    assert sum(layer.parameters for layer in origin.layers) == card.model.parameters
+    assert sum(layer.macs for layer in origin.layers) == card.model.macs
+    assert result.calibration[1].temperature == card.model.temperature
     assert [each.support for each in result.classes] == [score.images // 10] * 10
 
 
@@ -187,12 +187,12 @@ def test_an_ensemble_averages_probabilities_each_with_its_own_temperature(
     assert found.split == "test"
     one, two, together = found.results
     likely = sum(
-        softmax(logits_of(folder, images) / read_card(folder).temperature, axis=1)
+        softmax(logits_of(folder, images) / read_card(folder).model.temperature, axis=1)
         for folder in (checkpoint, other)
     )
     assert together.correct == int((likely.argmax(axis=1) == images.test_labels).sum())
     assert together.origin.members == (str(checkpoint), str(other))
-    assert together.origin.parameters == 2 * read_card(checkpoint).parameters
+    assert together.origin.parameters == 2 * read_card(checkpoint).model.parameters
     assert together.calibration[1].temperature is None
     expected = 100 * (together.accuracy - one.accuracy)
     assert together.difference is not None
@@ -328,10 +328,12 @@ def test_a_card_of_another_model_is_refused(checkpoint: Path, tmp_path: Path) ->
     shutil.copytree(checkpoint, tmp_path / "swapped")
     path = tmp_path / "swapped" / "card.json"
     document = json.loads(path.read_text())
+    model = document["model"]
     labels = [f"class {at}" for at in range(9)]
-    path.write_text(json.dumps({**document, "labels": labels}))
+    path.write_text(json.dumps({**document, "model": {**model, "labels": labels}}))
     assert refused(tmp_path / "swapped", checkpoint).endswith("evaluate them one by one")
-    path.write_text(json.dumps({**document, "height": 14}))
+    smaller = {**model, "input": {**model["input"], "height": 14}}
+    path.write_text(json.dumps({**document, "model": smaller}))
     assert "takes images of (28, 28, 1)" in refused(tmp_path / "swapped", checkpoint)
 
 
@@ -383,7 +385,7 @@ def test_the_page_is_well_formed_and_begins_with_the_verdict(
     assert not re.search(r"\d %", page)
     before, _, _ = page.partition('class="verdict"')
     assert "<table" not in before
-    for label in read_card(other).labels:
+    for label in read_card(other).model.labels:
         assert f"<td>{label}</td>" in page
 
 
@@ -409,12 +411,12 @@ LOWER = ": the training accuracy may lie below the validation one"
 def test_the_caption_of_the_curves_says_what_is_true_of_the_recipe(
     checkpoint: Path, fields: dict[str, Any], caption: str
 ) -> None:
-    card = replace(read_card(checkpoint), recipe_fields=PLAIN | fields)
+    card = replace(read_card(checkpoint).trained, recipe_fields=PLAIN | fields)
     assert curve_caption(card, ()) == caption
 
 
 def test_the_dropout_of_the_model_counts_where_the_recipe_leaves_it_open(checkpoint: Path) -> None:
-    card = replace(read_card(checkpoint), recipe_fields=PLAIN | {"dropout": None})
+    card = replace(read_card(checkpoint).trained, recipe_fields=PLAIN | {"dropout": None})
     layer = Layer(name="drop", kind="Dropout", output=(5,), parameters=0, macs=0)
     assert "with dropout" in curve_caption(card, (layer,))
     assert "with dropout" not in curve_caption(card, ())
@@ -422,7 +424,7 @@ def test_the_dropout_of_the_model_counts_where_the_recipe_leaves_it_open(checkpo
 
 def test_the_loss_of_a_taught_model_is_not_compared(checkpoint: Path) -> None:
     fields = PLAIN | {"shift": 2, "label_smoothing": 0.1}
-    card = replace(read_card(checkpoint), recipe_fields=fields, teachers=("0" * 64,))
+    card = replace(read_card(checkpoint).trained, recipe_fields=fields, teachers=("0" * 64,))
     caption = curve_caption(card, ())
     assert f"on augmented images{LOWER}. The training loss also holds" in caption
     assert "above it" not in caption
@@ -452,7 +454,8 @@ def test_labels_are_escaped_on_the_page_and_drawn_as_they_are(
     labels = ["<script>alert(1)</script>", "a & b", "$x^2$", "accuracy", *"efghi", "猫" * 40]
     path = tmp_path / "named" / "card.json"
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "labels": labels}))
+    document["model"]["labels"] = labels
+    path.write_text(json.dumps(document))
     data = tmp_path / "data.npz"
     np.savez(
         data,
@@ -512,9 +515,9 @@ def test_a_model_without_convolutions_has_no_maps(
 
     path = tmp_path / "flat" / "card.json"
     document = json.loads(path.read_text())
-    digest = sha256_of(tmp_path / "flat" / MODEL_NAME)
-    history = document["history"][:1]
-    path.write_text(json.dumps({**document, "checkpoint_sha256": digest, "history": history}))
+    document["model"]["sha256"] = sha256_of(tmp_path / "flat" / MODEL_NAME)
+    del document["training"]["history"][1:]
+    path.write_text(json.dumps(document))
     words = (tmp_path / "flat", "--data", data_folder, "-o", tmp_path / "new")
     result = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
     assert result.exit_code == 0

@@ -106,6 +106,6 @@ def test_an_interrupted_run_goes_on_in_the_precision_that_it_began_in(
         training.train(request, images, on_epoch=stop)
     monkeypatch.setattr(training, "resolve_precision", lambda _: "float32")
     card = training.train(request, images, on_epoch=go_on)
-    assert (card.precision, len(card.history)) == ("mixed_bfloat16", 2)
+    assert (card.trained.precision, len(card.trained.history)) == ("mixed_bfloat16", 2)
     other = replace(request, folder=tmp_path / "other")
     assert training.train(other, images, on_epoch=go_on).precision == "float32"

@@ -51,7 +51,7 @@ def test_a_training_writes_its_history(
     words = "train mlp -o here --validation 100 --epochs 3 --tensorboard logs/mine"
     result = CliRunner().invoke(cli, [*words.split(), "--data", str(data_folder)])
     assert result.exit_code == 0, result.output
-    history = read_card(Path("here")).history
+    history = read_card(Path("here")).trained.history
     found = figures(Path("logs/mine"))
     fields = {
         "loss/training": "loss",

@@ -24,7 +24,7 @@ Train = Callable[..., Card]
 
 
 def figures(card: Card) -> list[tuple[float, float, float]]:
-    return [(e.loss, e.validation_loss, e.validation_accuracy) for e in card.history]
+    return [(e.loss, e.validation_loss, e.validation_accuracy) for e in card.trained.history]
 
 
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(
@@ -36,7 +36,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     assert not is_checkpoint(tmp_path / "stopped")
     resumed = train_checkpoint(tmp_path / "stopped")
     assert figures(resumed) == figures(whole)
-    assert resumed.scores == whole.scores
+    assert resumed.trained.scores == whole.trained.scores
     assert not (tmp_path / "stopped" / "progress").exists()
 
 
@@ -66,18 +66,18 @@ def test_two_runs_in_one_folder_do_not_mix(train_checkpoint: Train, tmp_path: Pa
 
 def test_the_card_describes_the_checkpoint(checkpoint: Path, images: Images) -> None:
     card = read_card(checkpoint)
-    assert card.labels == images.dataset.labels
-    assert card.recipe_fields.keys() == {field.name for field in fields(Recipe)}
-    kept = images.train_images[list(card.split.validation_indices)]
-    assert card.split.validation_sha256 == array_sha256(kept)
-    assert card.data_sha256 == images.sha256
-    assert card.score("test").images == 200
-    assert 0 < card.unknown_threshold < 1
-    vector = card.test_vectors[0]
-    np.testing.assert_array_equal(vector.image(card.shape), kept[0])
+    assert card.model.labels == images.dataset.labels
+    assert card.trained.recipe_fields.keys() == {field.name for field in fields(Recipe)}
+    kept = images.train_images[list(card.trained.split.validation_indices)]
+    assert card.trained.split.validation_sha256 == array_sha256(kept)
+    assert card.trained.data_sha256 == images.sha256
+    assert card.trained.score("test").images == 200
+    assert 0 < card.model.unknown_threshold < 1
+    vector = card.model.test_vectors[0]
+    np.testing.assert_array_equal(vector.image(card.model.shape), kept[0])
     with (checkpoint / "history.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [float(row["loss"]) for row in rows] == [epoch.loss for epoch in card.history]
+    assert [float(row["loss"]) for row in rows] == [epoch.loss for epoch in card.trained.history]
 
 
 def test_a_swapped_model_is_noticed(checkpoint: Path, tmp_path: Path) -> None:
@@ -137,6 +137,8 @@ def test_unknown_names_get_the_nearest_one() -> None:
 @pytest.mark.parametrize("folder", sorted(ZOO.glob("*")), ids=lambda path: path.name)
 def test_a_shipped_checkpoint_is_the_one_of_its_card(folder: Path) -> None:
     card = read_card(folder)
-    assert card.model == folder.name
-    recipe = Recipe.of_fields(card.recipe_fields)
-    assert recipe == RECIPES[card.recipe], "the shipped weights come from the recipe as it is now"
+    assert card.model.name == folder.name
+    recipe = Recipe.of_fields(card.trained.recipe_fields)
+    assert recipe == RECIPES[card.trained.recipe], (
+        "the shipped weights come from the recipe as it is now"
+    )

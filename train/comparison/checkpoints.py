@@ -39,22 +39,22 @@ def trained(request: TrainRequest, images: Images, *, force: bool) -> Card:
 
 def _otherness(card: Card, request: TrainRequest, images: Images) -> str:
     """Return in what a checkpoint is not the one that is asked for; empty where it is."""
-    if card.model != request.model.name:
-        return f"another model ({card.model})"
+    if card.model.name != request.model.name:
+        return f"another model ({card.model.name})"
     if changed := _changes(card, request.recipe):
         return f"another recipe ({changed})"
-    if card.seed != request.seed:
-        return f"another seed ({card.seed})"
-    if card.data_sha256 != images.sha256:
+    if card.trained.seed != request.seed:
+        return f"another seed ({card.trained.seed})"
+    if card.trained.data_sha256 != images.sha256:
         return f"other data than in {images.source}"
-    if card.teachers or card.pretrained_sha256:
+    if card.trained.teachers or card.trained.pretrained_sha256:
         return "a training with teachers or pretrained weights"
     return ""
 
 
 def _changes(card: Card, recipe: Recipe) -> str:
     try:
-        before = Recipe.of_fields(card.recipe_fields).as_fields()
+        before = Recipe.of_fields(card.trained.recipe_fields).as_fields()
     except HemlineError as error:
         return str(error)
     now = recipe.as_fields()

@@ -69,13 +69,13 @@ def compare_datasets(
     card = done[0][0]
     return DatasetComparison(
         model=request.model.name,
-        parameters=card.parameters,
-        macs=card.macs,
+        parameters=card.model.parameters,
+        macs=card.model.macs,
         recipe=request.recipe_name,
         recipe_fields=request.recipe.as_fields(),
         without_flips=request.without_flips,
         runs=tuple(_run(*each) for each in done),
-        versions=card.versions,
+        versions=card.model.versions,
         commit=commit(),
         created=utc_now(),
     )
@@ -94,23 +94,23 @@ def _train_request(request: ComparisonRequest, seed: int, folder: Path) -> Train
 
 
 def _run(card: Card, images: Images, folder: Path) -> DatasetRun:
-    validation = card.score("validation")
-    limit = card.split.limit or len(images.train_labels)
+    validation = card.trained.score("validation")
+    limit = card.trained.split.limit or len(images.train_labels)
     return DatasetRun(
         dataset=images.dataset.name,
-        labels=card.labels,
+        labels=card.model.labels,
         data_sha256=images.sha256,
         verified=images.verified,
-        seed=card.seed,
+        seed=card.trained.seed,
         train_images=limit - validation.images,
         validation_images=validation.images,
         validation_correct=validation.correct,
         confusion=_confusion(card, images, folder),
-        epochs=len(card.history),
-        training_seconds=card.training_seconds,
-        precision=card.precision,
-        checkpoint_sha256=card.checkpoint_sha256,
-        host=card.host,
+        epochs=len(card.trained.history),
+        training_seconds=card.trained.seconds,
+        precision=card.trained.precision,
+        checkpoint_sha256=card.model.sha256,
+        host=card.model.host,
     )
 
 
@@ -124,5 +124,5 @@ def _confusion(card: Card, images: Images, folder: Path) -> tuple[tuple[int, ...
     from hemline.train.predictor import Predictor
 
     answers = Predictor(model, fixed=True).logits(images.test_images).argmax(axis=1)
-    table = confusion_matrix(images.test_labels, answers, labels=range(len(card.labels)))
+    table = confusion_matrix(images.test_labels, answers, labels=range(len(card.model.labels)))
     return tuple(tuple(int(count) for count in row) for row in table)

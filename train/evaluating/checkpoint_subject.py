@@ -26,7 +26,11 @@ class CheckpointSubject:
 
     def __init__(self, folder: Path, card: Card) -> None:
         self.name, self.folder, self.card = str(folder), folder, card
-        self.labels, self.shape, self.temperature = card.labels, card.shape, card.temperature
+        self.labels, self.shape, self.temperature = (
+            card.model.labels,
+            card.model.shape,
+            card.model.temperature,
+        )
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -38,7 +42,7 @@ class CheckpointSubject:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise FileFormatError(
                 f"Keras {quiet_keras().__version__} cannot open {path} ({reason}): it was written "
-                f"with {self.card.versions.get('keras', 'another one')}"
+                f"with {self.card.model.versions.get('keras', 'another one')}"
             ) from error
         shapes = (tuple(model.input_shape[1:]), model.output_shape[-1])
         if shapes != (self.shape, len(self.labels)):
@@ -58,15 +62,15 @@ class CheckpointSubject:
         Raises DataError when the classes or sizes are others, and when the validation images of the
         training are not in the data.
         """
-        images = data.load(self.card.dataset, self.shape, self.labels)
+        images = data.load(self.card.trained.dataset, self.shape, self.labels)
         self._require_fitting(images)
         notes: tuple[str, ...] = ()
-        if images.sha256 != self.card.data_sha256:
+        if images.sha256 != self.card.trained.data_sha256:
             notes = (
-                f"{self.name} was trained on other {self.card.dataset} files than those in "
+                f"{self.name} was trained on other {self.card.trained.dataset} files than those in "
                 f"{images.source}",
             )
-        kept_apart = np.asarray(self.card.split.validation_indices, np.intp)
+        kept_apart = np.asarray(self.card.trained.split.validation_indices, np.intp)
         validation = self._validation_images(images, kept_apart)
         pixels, labels = images.test_images, images.test_labels
         if name == "validation":
@@ -101,10 +105,10 @@ class CheckpointSubject:
         return Origin(
             name=self.name,
             kind="checkpoint",
-            model=self.card.model,
-            sha256=self.card.checkpoint_sha256,
-            parameters=self.card.parameters,
-            macs=self.card.macs,
+            model=self.card.model.name,
+            sha256=self.card.model.sha256,
+            parameters=self.card.model.parameters,
+            macs=self.card.model.macs,
             size_bytes=(self.folder / MODEL_NAME).stat().st_size,
             runtime="keras",
             runtime_version=quiet_keras().__version__,
@@ -131,7 +135,7 @@ class CheckpointSubject:
         if not len(kept_apart) or kept_apart[-1] >= len(images.train_images):
             return None
         found = images.train_images[kept_apart]
-        return found if array_sha256(found) == self.card.split.validation_sha256 else None
+        return found if array_sha256(found) == self.card.trained.split.validation_sha256 else None
 
     def _counts(
         self, images: Images, kept_apart: npt.NDArray[np.intp], *, known: bool
@@ -140,7 +144,7 @@ class CheckpointSubject:
         test = {"test": counted(images.test_labels, classes)}
         if not known:
             return test
-        used = images.train_labels[: self.card.split.limit]
+        used = images.train_labels[: self.card.trained.split.limit]
         validation = counted(images.train_labels[kept_apart], classes)
         everything = counted(used, classes)
         training = tuple(a - b for a, b in zip(everything, validation, strict=True))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hemline.contract.card import Card
+from hemline.contract.card import TrainingCard
 from hemline.train.evaluating.result import Layer
 
 _CHANGES_IMAGES = ("shift", "flip", "rotation", "zoom", "cutout", "erasing", "mixup")
 
 
-def curve_caption(card: Card, layers: Sequence[Layer]) -> str:
+def curve_caption(card: TrainingCard, layers: Sequence[Layer]) -> str:
     """Return why the training figures of a card are not those of validation."""
     ways = _harder(card, layers)
     sentence = "Training figures are taken during the epoch, while the weights still change"
@@ -22,7 +22,7 @@ def curve_caption(card: Card, layers: Sequence[Layer]) -> str:
     return " ".join((f"{sentence}.", *_of_the_loss(card)))
 
 
-def _harder(card: Card, layers: Sequence[Layer]) -> list[str]:
+def _harder(card: TrainingCard, layers: Sequence[Layer]) -> list[str]:
     fields = card.recipe_fields
     ways = []
     if any(fields.get(name) for name in _CHANGES_IMAGES):
@@ -35,7 +35,7 @@ def _harder(card: Card, layers: Sequence[Layer]) -> list[str]:
     return ways
 
 
-def _of_the_loss(card: Card) -> list[str]:
+def _of_the_loss(card: TrainingCard) -> list[str]:
     if card.teachers:
         return [
             "The training loss also holds the distance to the teachers' answers and cannot be "

@@ -26,7 +26,7 @@ class Look:
     result: the figures.
     folder: below the output, where its pictures lie; "." where there is one result only.
     answers, split: what was answered, and the images.
-    card: of the training; None for everything but a checkpoint.
+    card: of the checkpoint; None for everything else.
     model: the Keras model; None for everything but a checkpoint.
     maps_layer: whose feature maps are shown; None for a model without convolutions.
     """
@@ -102,15 +102,22 @@ def _curves(look: Look, path: Path, heading: Heading) -> str | None:
     from hemline.train.evaluating.charts import draw_curves
 
     card = look.card
-    if card is None or not card.history:
+    training = None if card is None else card.training
+    if training is None or not training.history:
         return _needs_checkpoint(look)
-    draw_curves(path, heading, card.history, card.kept_epoch, taught=bool(card.teachers))
+    draw_curves(
+        path, heading, training.history, training.kept_epoch, taught=bool(training.teachers)
+    )
     return None
 
 
 def _of_the_curves(look: Look) -> str:
     card = look.card
-    return "" if card is None else curve_caption(card, look.result.origin.layers)
+    return (
+        ""
+        if card is None or card.training is None
+        else curve_caption(card.training, look.result.origin.layers)
+    )
 
 
 def _confusion(look: Look, path: Path, heading: Heading) -> str | None:

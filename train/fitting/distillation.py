@@ -26,17 +26,18 @@ def read_teachers(
     """
     cards = tuple(read_card(folder) for folder in folders)
     for folder, card in zip(folders, cards, strict=True):
-        if card.labels != labels:
+        model = card.model
+        if model.labels != labels:
             raise UsageError(
-                f"the teacher {folder} knows other classes ({_few(card.labels)}) than the data "
+                f"the teacher {folder} knows other classes ({_few(model.labels)}) than the data "
                 f"({_few(labels)})"
             )
-        if card.shape != shape:
+        if model.shape != shape:
             raise UsageError(
-                f"the teacher {folder} takes {' × '.join(map(str, card.shape))} images, the data "
+                f"the teacher {folder} takes {' × '.join(map(str, model.shape))} images, the data "
                 f"has {' × '.join(map(str, shape))}"
             )
-        if card.split.validation_sha256 != split.validation_sha256:
+        if card.trained.split.validation_sha256 != split.validation_sha256:
             raise UsageError(
                 f"the teacher {folder} was trained on another split: it may know the validation "
                 "images",

@@ -38,7 +38,7 @@ def named_recipe(name: str) -> tuple[str, Recipe]:
         path = path / CARD_NAME
     if path.name == CARD_NAME and path.is_file():
         card = load(Card, path)
-        return card.recipe, _checked(card.recipe_fields, Recipe(), str(path))
+        return card.trained.recipe, _checked(card.trained.recipe_fields, Recipe(), str(path))
     if path.suffix == ".toml" or path.is_file():
         return path.stem, read_recipe(path)
     raise UnknownNameError("recipe", name, RECIPES)
