@@ -1,4 +1,4 @@
-"""Take the commands and the Python out of a Markdown page, and ask whether they are understood."""
+"""Take the commands and the Python out of a Markdown page, and parse them as they would be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import re
 import shlex
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -14,18 +15,65 @@ from hemline.cli import cli
 from hemline.runtime.command_line import parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # commands of hemline that the runtime's own parser reads, and what it calls them
 HANDED_OVER = {"classify": "classify", "inspect": "info", "selftest": "selftest"}
+COMPLETION = re.compile(r"_HEMLINE_COMPLETE=(?P<shell>\w+)_source hemline")
+# Lines that another program reads, none of which is run here.
+OTHER_PROGRAMS = (
+    r"\. \.venv/bin/activate$",
+    r"autoload -Uz compinit && compinit$",
+    r"ssh-copy-id \S+@\S+$",
+)
 
 
-def shell_lines(text: str) -> list[str]:
-    """Return the commands in the ```sh blocks of a page, without their comments."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A line of a page's shell block: what is typed, where its output goes, and how it ends."""
+
+    page: Path
+    line: str
+    file: str | None
+    exit_code: int
+
+    def __str__(self) -> str:
+        """Return the name of its tests."""
+        return f"{self.page.stem}: {self.line}"
+
+    @property
+    def words(self) -> list[str]:
+        """Return the words behind the program's name."""
+        return shlex.split(self.line)[1:]
+
+
+def commands_of(page: Path) -> list[Command]:
+    """Return the commands in the ```sh blocks of a page, in order."""
     return [
-        line.split("#")[0].strip()
-        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        _command(page, line)
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.DOTALL)
         for line in block.splitlines()
         if line.strip()
     ]
+
+
+def _command(page: Path, line: str) -> Command:
+    """Read `line > file  # exit code N`; without a code the command succeeds."""
+    code = re.search(r"# exit code (\d)\s*$", line)
+    typed = line.split("#")[0]
+    whole, _, file = ("", "", "") if COMPLETION.search(typed) else typed.partition(" > ")
+    return Command(
+        page=page,
+        line=(whole or typed).strip(),
+        file=file.strip() or None,
+        exit_code=int(code[1]) if code else 0,
+    )
+
+
+def device_commands(page: Path) -> list[list[str]]:
+    """Return the words behind `hemline-runtime.pyz` on the lines of ```text blocks."""
+    blocks = re.findall(r"```text\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = re.findall(r"python3? hemline-runtime\.pyz ([^#\n]*)", "\n".join(blocks))
+    return [shlex.split(line) for line in lines]
 
 
 def python_blocks(text: str) -> list[str]:
@@ -33,20 +81,23 @@ def python_blocks(text: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
-def redirected(line: str) -> tuple[str, str | None]:
-    """Return a command without `> FILE`, and the file."""
-    command, _, file = line.split("#")[0].partition(" > ")
-    return command.strip(), file.strip() or None
-
-
 def runtime_parser(name: str) -> argparse.ArgumentParser:
     """Return the runtime's parser of one of its commands."""
     return parser_of(name, "hemline")
 
 
-def require_understood(line: str) -> None:
-    """Parse a `hemline …` line as click would, without running it; files need not exist."""
-    words = shlex.split(redirected(line)[0])[1:]
+def require_understood(command: Command) -> None:
+    """Parse a line as its program would, without running it; files need not exist."""
+    if command.line.startswith("make "):
+        _require_target(command.words)
+    elif command.line.startswith("hemline "):
+        _require_parsed(command.words)
+    elif not COMPLETION.search(command.line):
+        known = any(re.match(program, command.line) for program in OTHER_PROGRAMS)
+        assert known, f"nothing here knows the program of: {command}"
+
+
+def _require_parsed(words: list[str]) -> None:
     command: click.Command = cli
     context = click.Context(cli)
     while words and words[0] in ("-q", "-v", "--quiet", "--verbose"):
@@ -66,9 +117,8 @@ def require_understood(line: str) -> None:
         assert arguments == []
 
 
-def require_target(line: str) -> None:
-    """Ask make whether it knows how to do a `make …` line."""
+def _require_target(words: list[str]) -> None:
     done = subprocess.run(
-        ["make", "--dry-run", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True
+        ["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

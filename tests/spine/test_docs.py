@@ -1,26 +1,35 @@
-"""What docs/ says is so: every command is understood, and the cheap ones do what the page tells."""
+"""What README.md and docs/ say is true: every command is understood, and most are run.
+
+Each line of a shell block is parsed by its program. The cheap ones run with every test; `make
+test-slow` runs each page from its first line to its last on a small data set.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
 import numpy as np
 import onnx
 import pytest
+import tomllib
 from click.testing import CliRunner
 from documents import (
+    COMPLETION,
     HANDED_OVER,
+    PAGES,
     ROOT,
+    Command,
+    commands_of,
+    device_commands,
     python_blocks,
-    redirected,
-    require_target,
     require_understood,
     runtime_parser,
-    shell_lines,
 )
 from PIL import Image
 
@@ -30,35 +39,72 @@ from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.errors import HemlineError
 
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-LINES = [(page, line) for page in PAGES for line in shell_lines(page.read_text())]
-# What runs in a second on the small bundle; the others train, fetch or measure at length.
+LINES = [command for page in PAGES for command in commands_of(page)]
+# pages that show no command, and why
+WITHOUT_COMMANDS = {
+    "performance": "its figures come from `make performance`",
+    "scope": "it says what Hemline does not do",
+}
+# What no test runs from a page, and where the same thing is tested.
+NOT_RUN = {
+    r"make ": ".ci/run runs export, compare and test; tests/packaging builds",
+    r"hemline data fetch": "downloads: tests/spine/test_fetch.py",
+    r"hemline runtimes (add|remove)": "downloads: tests/spine/test_environments.py",
+    r".* --runtime \S+==[\d.]+( |$)": "a downloaded version: tests/spine/test_environments.py",
+    r"hemline device (add|check|remove)": "needs a board: tests/devices/test_ssh.py",
+    r"hemline bench .*--device (?!pi$)": "needs a board or a stand-in: tests/devices",
+    r"hemline train (vgg16|mobilenetv2$)": "downloads weights: tests/train/test_transfer.py",
+}
+# What runs in a moment on the small bundle.
 CHEAP = (
     r"hemline data (check|show)",
-    r"hemline (table|choose|inspect|classify|verify) ",
-    r"hemline bench .*--quick",
-    r"hemline export .*--scheme",
-    r"hemline runtimes list",
-    r"hemline recipe ",
-    r"hemline train .*# exit code",
-    r"hemline evaluate (?!.*--(ensemble|layer))",
-    r"hemline compare-datasets .*# exit code",
-    r"hemline baseline( *#| smv| .*--limit)",
+    r"hemline (table|choose|inspect|selftest|recipe) ",
+    r"hemline classify (?!artifacts/photos)",
+    r"hemline (runtimes|device) list",
+    r"hemline tune .*--show-space",
 )
-# What no page may count on to be there: a version of a runtime that must be fetched first.
-FETCHED = r"(?!.*exit code).* --runtime \S+=="
+# What is added to a line so that it takes seconds: the last of two equal options counts.
+SHORTER = {
+    "train": "--epochs 1 --validation 10",
+    "tune": "--epochs 1 --trials 2 --limit 300 --validation 100",
+    "compare-datasets": "--epochs 1 --limit 300 --validation 100 --seeds 1",
+    "baseline": "--limit 600",
+}
+
+
+def written(page: Path) -> bool:
+    return page.stem not in WITHOUT_COMMANDS
+
+
+def runs(command: Command) -> bool:
+    """Say whether the slow tests run a line; one that is to be refused is always run."""
+    if not command.line.startswith("hemline "):
+        return False
+    return command.exit_code != 0 or not any(re.match(each, command.line) for each in NOT_RUN)
+
+
+def cheap(command: Command) -> bool:
+    refused = command.exit_code != 0
+    return runs(command) and (refused or any(re.match(each, command.line) for each in CHEAP))
 
 
 @pytest.fixture(scope="module")
 def place(
-    bundle: Path, embedding_bundle: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+    bundle: Path,
+    embedding_bundle: Path,
+    checkpoint: Path,
+    data_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """Return a folder that looks like the one in which the pages' commands are typed."""
     folder = tmp_path_factory.mktemp("docs")
     for name in ("hem-50k", "hem-50k-flowers"):
         shutil.copytree(bundle, folder / "artifacts" / name)
+    measured = CliRunner().invoke(cli, ["bench", "--quick", str(folder / "artifacts" / "hem-50k")])
+    assert measured.exit_code == 0, measured.output
     shutil.copytree(embedding_bundle, folder / "artifacts" / "with-embedding")
-    shutil.copytree(checkpoint, folder / "checkpoints" / "hem-50k")
+    for name in ("checkpoints/hem-50k", "checkpoints/second", "train/zoo/hem-50k"):
+        shutil.copytree(checkpoint, folder / name)
     (folder / "empty").mkdir()
     split = load_split(bundle, "test", read_manifest(bundle).evaluation_sha256)
     for name, pixels in zip(("shirt", "boot"), split.images, strict=False):
@@ -74,57 +120,131 @@ def place(
     (folder / "labels.txt").write_text("\n".join(read_manifest(bundle).labels))
     np.save(folder / "images.npy", split.images)
     np.save(folder / "classes.npy", split.labels)
-    write_own_images(folder, split.images.squeeze())
+    write_data(folder, data_folder, split.images.squeeze())
     return folder
 
 
-def write_own_images(folder: Path, images: np.ndarray) -> None:
-    """Write flowers, a folder of 120 images, and two that something is wrong with."""
-    for name, each in (("flowers", 40), ("spoilt", 3), ("mixed", 3)):
-        for at, kind in enumerate(("daisy", "rose", "tulip")):
+def write_data(folder: Path, data_folder: Path, images: np.ndarray) -> None:
+    """Write the data sets that the pages name: MNIST, folders of pictures, an .npz."""
+    shutil.copytree(data_folder, folder / "mnist")
+    sets = {
+        "flowers": (("daisy", "rose", "tulip"), 40),
+        "photos": (("cat", "dog"), 60),
+        "spoilt": (("daisy", "rose", "tulip"), 3),
+        "mixed": (("daisy", "rose", "tulip"), 3),
+    }
+    for name, (kinds, each) in sets.items():
+        for at, kind in enumerate(kinds):
             (folder / name / kind).mkdir(parents=True)
             for number in range(each):
-                pixels = images[at * each + number]
-                Image.fromarray(pixels).save(folder / name / kind / f"{number}.png")
+                picture = Image.fromarray(images[at * each + number])
+                picture.save(folder / name / kind / f"{number}.png")
+    Image.fromarray(images[0]).save(folder / "photos" / "cat" / "1.jpg")
     whole = (folder / "spoilt" / "daisy" / "0.png").read_bytes()
     (folder / "spoilt" / "daisy" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "spoilt" / "rose" / "text.png").write_text("no image")
     Image.fromarray(images[0]).resize((48, 32)).save(folder / "mixed" / "tulip" / "large.png")
+    random = np.random.default_rng(1)
+    colours = random.integers(0, 256, (200, 32, 32, 3), np.uint8)
+    np.savez(folder / "cifar.npz", x=colours, y=np.arange(200) % 10)
 
 
-@pytest.mark.parametrize(("page", "line"), LINES, ids=lambda value: getattr(value, "stem", value))
-def test_a_command_of_the_docs_is_understood(page: Path, line: str) -> None:
-    if line.startswith("hemline "):
-        require_understood(line)
-    if line.startswith("make "):
-        require_target(line)
+def run(command: Command, *, more: str = "") -> None:
+    """Run a line in this process; it must end as its comment says, with a message of the page."""
+    result = CliRunner().invoke(cli, [*command.words, *more.split()])
+    error = result.exception
+    code = error.exit_code if isinstance(error, HemlineError) else result.exit_code
+    assert code == command.exit_code, (str(command), result.output, error)
+    if command.file is not None:
+        Path(command.file).write_text(result.stdout)
+    if isinstance(error, HemlineError):
+        assert f"error: {str(error).partition(': ')[0]}" in command.page.read_text(), command
+
+
+@pytest.mark.parametrize("command", LINES, ids=str)
+def test_a_command_of_a_page_is_understood(command: Command) -> None:
+    require_understood(command)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_page_has_commands_that_run_or_says_why_not(page: Path) -> None:
+    if written(page):
+        assert any(
+            runs(command) or COMPLETION.search(command.line) for command in commands_of(page)
+        )
+    else:
+        assert not commands_of(page)
+
+
+def test_what_is_not_run_is_there() -> None:
+    """A pattern that matches nothing any more would hide the next line it fits by chance."""
+    for pattern in (*NOT_RUN, *CHEAP):
+        assert any(re.match(pattern, command.line) for command in LINES), pattern
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(cheap, commands_of(page)))], ids=lambda p: p.stem
+)
 def test_the_cheap_commands_of_a_page_end_as_it_says(
     page: Path, place: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A line may end in `# exit code N`; the page then also shows the message."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
-    text = page.read_text()
-    for line in re.findall(r"^hemline .*$", text, re.MULTILINE):
-        if not any(re.match(cheap, line) for cheap in CHEAP) or re.match(FETCHED, line):
-            continue
-        command, file = redirected(line)
-        words = shlex.split(command)[1:]
-        expected = re.search(r"# exit code (\d)", line)
-        result = CliRunner().invoke(cli, words)
-        error = result.exception
-        code = error.exit_code if isinstance(error, HemlineError) else result.exit_code
-        assert code == (int(expected[1]) if expected else 0), (line, result.output, error)
-        if file is not None:
-            Path(file).write_text(result.stdout)
-        if isinstance(error, HemlineError):
-            assert f"error: {str(error).partition(': ')[0]}" in text, line
+    for command in filter(cheap, commands_of(page)):
+        run(command)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if python_blocks(p.read_text())], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(runs, commands_of(page)))], ids=lambda p: p.stem
+)
+def test_the_commands_of_a_page_run_one_after_the_other(
+    page: Path,
+    place: Path,
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(place, tmp_path / "place")
+    monkeypatch.chdir(tmp_path / "place")
+    monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
+    for command in filter(runs, commands_of(page)):
+        run(command, more="" if cheap(command) else SHORTER.get(command.words[0], ""))
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in LINES if COMPLETION.search(line.line)], ids=str
+)
+def test_the_completion_of_a_shell_is_written(command: Command) -> None:
+    found = COMPLETION.search(command.line)
+    assert found is not None
+    done = subprocess.run(
+        [Path(sys.executable).with_name("hemline")],
+        env={**os.environ, "_HEMLINE_COMPLETE": f"{found['shell']}_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"_HEMLINE_COMPLETE={found['shell']}_complete" in done.stdout
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if device_commands(page)], ids=str)
+def test_a_command_for_the_device_is_understood(page: Path) -> None:
+    for words in device_commands(page):
+        runtime_parser(words[0]).parse_args(words[1:])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_extras_that_a_page_installs_exist(page: Path) -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for extras in re.findall(r"(?:'hemline|\.whl)\[([\w,]+)\]", page.read_text()):
+        assert set(extras.split(",")) <= set(declared["optional-dependencies"])
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if python_blocks(page.read_text())], ids=lambda page: page.stem
+)
 def test_the_python_of_a_page_runs(
     page: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +268,7 @@ def test_every_option_in_the_docs_exists() -> None:
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text())) <= known, page
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "readme"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_its_place_in_the_docs(name: str) -> None:
-    assert any(line.startswith(f"hemline {name}") for _, line in LINES)
+    shown = [command for command in LINES if command.page.parent.name == "docs"]
+    assert any(command.line.startswith(f"hemline {name}") for command in shown)

@@ -8,24 +8,13 @@ from pathlib import Path
 
 import click
 import pytest
-from documents import ROOT, python_blocks, require_target, require_understood, shell_lines
+from documents import ROOT, python_blocks
 from write_tables import update
 
 from hemline.cli import COMMANDS, cli
 from hemline.errors import GateError, UsageError
 
 TEXT = (ROOT / "README.md").read_text()
-SHELL = shell_lines(TEXT)
-
-
-@pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("hemline ")])
-def test_a_command_of_the_readme_is_understood(line: str) -> None:
-    require_understood(line)
-
-
-@pytest.mark.parametrize("line", [x for x in SHELL if x.startswith("make ")])
-def test_a_make_target_of_the_readme_exists(line: str) -> None:
-    require_target(line)
 
 
 def test_the_python_of_the_readme_runs(
