@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +15,14 @@ from hemline import files
 from hemline.console import quiet, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
-from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest, require_artifacts
-from hemline.contract.record import RECORDS_NAME, Cell, Latency, Record, merge_into, read_records
-from hemline.contract.stamp import read_stamped
+from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
+from hemline.contract.record import RECORDS_NAME, append_records
 from hemline.errors import GateError, UsageError
+from hemline.remedies import described
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
-    from hemline.bench.devices import Device
-    from hemline.bench.measuring.fleet import Outcome
-    from hemline.bench.measuring.rounds import Plan
+    from hemline.bench.measuring.fleet import DeviceResult
 
 PICTURE_NAME = "compare.png"
 TABLE_NAME = "compare.jsonl"
@@ -80,29 +79,31 @@ def bench(
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
 
-    Several devices work at the same time, those on this machine in turn; each fails on its own
-    account, and --resume completes what is missing.
+    Several devices work at the same time, those on this machine in turn. A device that fails costs
+    its own cells only; --resume measures what is missing.
     """
+    from hemline.bench.measuring.device_bench import BenchRequest
     from hemline.bench.measuring.fleet import bench_fleet, open_fleet
-    from hemline.bench.measuring.one_device import Work
-    from hemline.bench.measuring.rounds import FULL, QUICK
+    from hemline.bench.measuring.plan import FULL, QUICK
+    from hemline.bench.records import is_measured
+    from hemline.runtime.targets import find_targets
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
-    devices, unopened = open_fleet(device, fallback=fallback)
-    if runtimes:
-        devices, plan = _in_runtimes(runtimes, devices, plan)
+    targets = find_targets(runtimes) if runtimes else ()
+    devices, unopened = open_fleet(device, fallback=fallback, targets=targets)
     try:
         with files.locked(bundle):
             manifest = _manifest(bundle)
             local = [each.name for each in devices] == ["local"]
-            if quick and local and _measured(bundle, manifest, "local", plan):
+            if quick and local and is_measured(bundle, manifest, devices[0], plan):
                 say("bench: nothing changed since the last one")
                 return
-            work = Work(plan=plan, resume=resume)
-            ended = bench_fleet(devices, bundle, manifest, work, say=_progress(), tell=click.echo)
-            outcomes = (*ended, *unopened)
-            _report_fleet(outcomes)
+            request = BenchRequest(plan=plan, resume=resume)
+            ended = bench_fleet(
+                devices, bundle, manifest, request, progress=_progress(), report=click.echo
+            )
+            _report_fleet((*ended, *unopened))
             if local:
                 say(f"records: {bundle / RECORDS_NAME}; hemline table {bundle} shows them")
     finally:
@@ -116,17 +117,17 @@ def bench(
 def table(bundle: Path, as_json: bool) -> None:
     """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
     from hemline.bench.comparison import compare as join
+    from hemline.bench.records import current_records
+    from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.table import bundle_table, conditions_line, refusals
 
     manifest = _manifest(bundle)
-    comparison = join(_records(bundle, manifest), every_version=True)
+    comparison = join(current_records(bundle, manifest), every_version=True)
     if as_json:
-        click.echo("\n".join(_as_json_lines(comparison)))
+        click.echo("\n".join(json_lines(comparison)))
         return
     click.echo(as_text(bundle_table(comparison)))
-    click.echo(conditions_line(comparison))
-    for refusal in refusals(manifest):
-        click.echo(refusal)
+    click.echo("\n".join((conditions_line(comparison), *refusals(manifest))))
 
 
 @click.command()
@@ -136,9 +137,13 @@ def table(bundle: Path, as_json: bool) -> None:
 @budget_options
 def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) -> None:
     """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
+    from hemline.bench.choosing import choose_in
     from hemline.bench.comparison import compare as join
-    from hemline.bench.devices import open_device
-    from hemline.bench.measuring.rounds import FULL, QUICK, measure
+    from hemline.bench.devices.local import LocalDevice
+    from hemline.bench.measuring.plan import FULL, QUICK
+    from hemline.bench.measuring.rounds import measure
+    from hemline.bench.records import current_records
+    from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
     from hemline.bench.report.table import comparison_table, conditions_line, refusals
     from hemline.contract.evaluation_set import load_split
@@ -146,29 +151,21 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     require_matplotlib()
     with files.locked(bundle):
         manifest = _manifest(bundle)
-        plan = QUICK if quick else FULL
-        measure(
-            bundle,
-            manifest,
-            open_device("local"),
-            plan,
-            keep=lambda records: merge_into(bundle / RECORDS_NAME, records),
-            say=say,
-        )
-        comparison = join(_records(bundle, manifest))
-        chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
-        lines = _as_json_lines(comparison)
+        plan, keep = QUICK if quick else FULL, partial(append_records, bundle / RECORDS_NAME)
+        measure(bundle, manifest, LocalDevice(), plan, keep=keep, progress=say)
+        comparison = join(current_records(bundle, manifest))
+        choice = choose_in(bundle, manifest, comparison, Budget(**limits))
+        chosen = (choice.candidate.artifact, choice.candidate.runtime)
+        lines = json_lines(comparison)
         files.write_bytes(bundle / TABLE_NAME, "".join(f"{line}\n" for line in lines).encode())
         labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
-        best = (chosen.artifact, chosen.runtime)
-        draw(comparison, bundle / PICTURE_NAME, labels=labels, chosen=best)
+        draw(comparison, bundle / PICTURE_NAME, labels=labels, chosen=chosen)
     if as_json:
         click.echo("\n".join(lines))
         return
-    marked = f"{chosen.artifact} {chosen.runtime}"
-    click.echo(as_text(comparison_table(comparison, marked)))
-    click.echo(conditions_line(comparison))
-    click.echo("\n".join((*refusals(manifest), "", *reasons)))
+    click.echo(as_text(comparison_table(comparison, chosen)))
+    notes = (conditions_line(comparison), *refusals(manifest), "", *choice.reasons)
+    click.echo("\n".join(notes))
     say(f"picture: {bundle / PICTURE_NAME}, rows: {bundle / TABLE_NAME}")
 
 
@@ -178,58 +175,24 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
 @budget_options
 def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits."""
+    from hemline.bench.choosing import choose_in
     from hemline.bench.comparison import compare as join
+    from hemline.bench.records import current_records
 
     with files.locked(bundle):
         manifest = _manifest(bundle)
-        comparison = join(_records(bundle, manifest))
-        chosen, reasons = _choose(bundle, manifest, comparison, Budget(**limits))
+        comparison = join(current_records(bundle, manifest))
+        choice = choose_in(bundle, manifest, comparison, Budget(**limits))
     if as_json:
-        document = {**schema.to_document(chosen), "drop_points": round(chosen.drop_points, 4)}
-        click.echo(json.dumps({**document, "reasons": reasons}))
+        document = schema.to_document(choice.candidate)
+        document["drop_points"] = round(choice.candidate.drop_points, 4)
+        click.echo(json.dumps({**document, "reasons": choice.reasons}))
         return
-    click.echo("\n".join(reasons))
-
-
-def _choose(bundle: Path, manifest: Manifest, comparison: Any, budget: Budget) -> Any:
-    """Choose, write the choice into the manifest, and return it with its reasons."""
-    from hemline.bench.report.verdict import explain, recommend
-    from hemline.contract.evaluation_set import load_split
-
-    right = _right(manifest)  # records may be older than a verdict that found their artifact wrong
-    rows = (r for r in comparison.rows if _identity(r.cell) in right and _supported(bundle, r.cell))
-    comparison = replace(comparison, rows=tuple(rows))
-    if all(row.latency is None for row in comparison.rows):
-        raise UsageError(f"no latency was measured: run `hemline bench {bundle}` first")
-    chosen = recommend(comparison, budget)
-    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
-    reasons = explain(comparison, budget, chosen, labels)
-    updated = replace(
-        manifest, recommended=chosen.artifact, recommended_because=" ".join(reasons[:2])
-    )
-    schema.save(bundle / MANIFEST_NAME, updated)
-    return chosen, reasons
-
-
-def _in_runtimes(
-    names: tuple[str, ...], devices: Sequence[Device], plan: Plan
-) -> tuple[list[Device], Plan]:
-    """Return this machine as the device, and the plan, for the runtimes that were asked for."""
-    from hemline.bench.devices.local import LocalDevice
-    from hemline.runtime.targets import find_targets
-
-    for device in devices:
-        if not isinstance(device, LocalDevice):
-            raise UsageError(
-                f"{device.name} has runtimes of its own: --runtime is for --device local"
-            )
-    targets = find_targets(names)
-    pairs = tuple((target.runtime, target.version) for target in targets)
-    return [LocalDevice("", targets)], replace(plan, runtimes=pairs)
+    click.echo("\n".join(choice.reasons))
 
 
 def _progress() -> Callable[[str], None]:
-    """Return what prints progress from any thread: click knows only its own who asked for quiet."""
+    """Return what prints progress from any thread: click knows --quiet in its own thread only."""
     silent = quiet()
 
     def progress(line: str) -> None:
@@ -239,20 +202,21 @@ def _progress() -> Callable[[str], None]:
     return progress
 
 
-def _report_fleet(outcomes: Sequence[Outcome]) -> None:
-    """Print a row for each of several devices and what went wrong; raise when anything did."""
+def _report_fleet(results: Sequence[DeviceResult]) -> None:
+    """Print a row for each of several devices and what failed; exit with its code."""
     from hemline.bench.report.fleet_table import fleet_table
 
-    errors = [outcome for outcome in outcomes if outcome.error is not None]
-    if len(outcomes) == 1:
-        if errors and errors[0].error is not None:
-            raise errors[0].error
+    errors = [result.error for result in results if result.error is not None]
+    if len(results) == 1:
+        if errors:
+            raise errors[0]
         return
-    click.echo(as_text(fleet_table(outcomes)))
-    for outcome in errors:
-        click.echo(f"error: {outcome.device}: {outcome.error}", err=True)
+    click.echo(as_text(fleet_table(results)))
+    for result in results:
+        if result.error is not None:
+            click.echo(f"error: {result.device}: {described(result.error)}", err=True)
     if errors:
-        gates = [outcome for outcome in errors if isinstance(outcome.error, GateError)]
+        gates = [error for error in errors if isinstance(error, GateError)]
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
 
 
@@ -262,86 +226,11 @@ def _manifest(bundle: Path) -> Manifest:
     return manifest
 
 
-def _records(bundle: Path, manifest: Manifest) -> list[Record]:
-    """Return the records of the artifacts as they are now; older ones are out of date."""
-    current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
-    path = bundle / RECORDS_NAME
-    if not path.exists():
-        raise UsageError(f"{bundle} has no records: run `hemline verify {bundle}` first")
-    return [record for record in read_records(path) if record.cell.artifact_sha256 in current]
-
-
-def _measured(bundle: Path, manifest: Manifest, device: str, plan: Plan) -> bool:
-    """Tell whether every cell of a plan has a latency on this device, in its runtime's version."""
-    from hemline.bench.measuring.rounds import cells_of, key_of
-    from hemline.host import host_facts
-
-    here = host_facts().processor  # a bundle that was moved here is measured anew
-    have = {
-        key_of(r.cell)
-        for r in _records(bundle, manifest)
-        if isinstance(r.payload, Latency)
-        and r.cell.device == device
-        and r.conditions.host.processor == here
-    }
-    return set(cells_of(manifest, plan)) <= have
-
-
-def _right(manifest: Manifest) -> set[tuple[str, str, str]]:
-    """Return the identities of artifacts in the runtimes that they were verified to be right in."""
-    return {
-        (artifact.sha256, verdict.runtime, verdict.version)
-        for artifact in manifest.artifacts
-        for verdict in artifact.verdicts
-        if artifact.status_in(verdict.runtime, verdict.version) == "passed"
-    }
-
-
-def _supported(bundle: Path, cell: Cell) -> bool:
-    """Tell whether the artifact may be opened in the runtime that it was measured in."""
-    stamp = read_stamped(bundle / cell.artifact).stamp
-    return stamp.supports(cell.runtime, cell.runtime_version)
-
-
-def _identity(cell: Cell) -> tuple[str, str, str]:
-    return (cell.artifact_sha256, cell.runtime, cell.runtime_version)
-
-
-def _as_json_lines(comparison: Any) -> list[str]:
-    """Return a JSON document for the Keras model and one for each row, derived figures included."""
-    from hemline.bench.comparison import KERAS, drop_points
-
-    keras = comparison.keras_test
-    reference = {
-        "model": comparison.model,
-        "artifact": KERAS,
-        "runtime": KERAS,
-        "test_images": keras.images,
-        "test_correct": keras.correct,
-    }
-    lines = [json.dumps(reference)]
-    for row in comparison.rows:
-        figures = {} if row.latency is None else schema.to_document(row.latency)
-        document = {
-            **schema.to_document(row.cell),
-            "test_images": row.test.images,
-            "test_correct": row.test.correct,
-            "test_agreement": row.test.agreement,
-            "test_drop_points": round(drop_points(row.test), 4),
-            "validation_drop_points": round(drop_points(row.validation), 4),
-            "peak_memory_bytes": row.memory.peak_bytes if row.memory else None,
-            "delegate": row.delegate,
-            **figures,
-        }
-        lines.append(json.dumps(document))
-    return lines
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         values = tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise UsageError(f"{text!r} is no list of numbers: write it as 1,2,4") from error
+        raise UsageError(f"{text!r} is not a list of numbers: write it as 1,2,4") from error
     if not 1 <= min(values) <= max(values) <= _MOST:
         raise UsageError(f"{text!r}: numbers are from 1 to {_MOST}")
     return values

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
-from hemline.contract.record import Accuracy, Cell, Latency, Memory, Payload, Record
+from hemline.contract.record import Accuracy, Cell, Latency, Memory, Payload, Record, newest
 from hemline.contract.specs import version_key
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, remedy
 from hemline.statistics import LatencySummary, summarize
 
 P = TypeVar("P", Latency, Accuracy, Memory)
@@ -41,18 +41,19 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Return artifact and runtime, as they stand beside a point of the picture."""
+        """Return artifact and runtime, the label of a point in the picture."""
         return f"{self.cell.artifact} · {self.cell.runtime}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows under the same conditions, and the Keras model that they are held against.
+    """Rows of one host, and the Keras model that they are compared with.
 
     model: name in the MODELS table.
-    keras_test, keras_validation: the Keras model's answers.
+    keras_test, keras_validation: the Keras model's predictions.
     rows: one for each artifact and runtime.
     host: that the latencies were measured on; None before any was.
+    other_hosts: names of those whose latencies are left out.
     versions: runtime name to its newest version.
     dates: first and last day of measuring, ISO 8601.
     commit: of Hemline at the last measurement.
@@ -63,24 +64,31 @@ class Comparison:
     keras_validation: Accuracy
     rows: tuple[Row, ...]
     host: HostFacts | None
+    other_hosts: tuple[str, ...]
     versions: dict[str, str]
     dates: tuple[str, str]
     commit: str | None
 
 
-def compare(records: Sequence[Record], *, every_version: bool = False) -> Comparison:
-    """Join this machine's records of one model at batch 1 and one thread.
+def compare(records: Iterable[Record], *, every_version: bool = False) -> Comparison:
+    """Join the newest records of one model on `local` at batch 1 and one thread.
 
-    Of each runtime only the newest version counts; with `every_version` also the others, without
-    their latencies on other hosts. Raises HemlineError when the Keras model's answers are missing,
-    or when latencies come from unlike hosts: those share no table.
+    Latencies are those of one host: the one that was measured last. Of each runtime only the newest
+    version counts, of those that were timed there; `every_version` keeps the others as rows of
+    their own. An accuracy of another host stands in where this one has none. Raises HemlineError
+    when the Keras model's predictions are missing.
     """
-    at_one = [record for record in records if record.cell.threads == record.cell.batch == 1]
-    all_mine = [record for record in at_one if record.cell.device == LOCAL]
-    versions = _newest_versions(all_mine)
-    newest = [r for r in all_mine if r.cell.runtime_version == versions[r.cell.runtime]]
-    host = _same_host([r for r in newest if isinstance(r.payload, Latency)])
-    mine = [r for r in all_mine if _on(host, r)] if every_version else newest
+    local = newest(r for r in records if r.cell.threads == r.cell.batch == 1)
+    local = tuple(r for r in local if r.cell.device == LOCAL)
+    hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
+    local = tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
+    hosts = {r.cell.host: r.conditions.host for r in local if isinstance(r.payload, Latency)}
+    host = _last_timed(local)
+    mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
+    mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
+    versions = _newest_versions(mine)
+    if not every_version:
+        mine = [r for r in mine if r.cell.runtime_version == versions[r.cell.runtime]]
     keras = [record for record in mine if record.cell.runtime == KERAS]
     cells = {_identity(r.cell): r.cell for r in mine if r.cell.runtime != KERAS}
     rows = [
@@ -92,21 +100,35 @@ def compare(records: Sequence[Record], *, every_version: bool = False) -> Compar
         keras_test=_require(_payload(keras, Accuracy, "test")),
         keras_validation=_require(_payload(keras, Accuracy, "validation")),
         rows=tuple(row for row in rows if row is not None),
-        host=host or _same_host(timed),
+        host=None if host is None else hosts[host],
+        other_hosts=tuple(name for name in hosts if name != host),
         versions={runtime: versions[runtime] for runtime in (c.runtime for c in cells.values())},
         dates=_dates(timed or mine),
-        commit=(timed or mine)[-1].conditions.commit,
+        commit=max(timed or mine, key=_date).conditions.commit,
     )
 
 
-def right(answers: Accuracy, labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return which images were labelled right, bool (images,); `labels` may be of more images."""
-    return np.asarray(answers.classes() == labels[: answers.images], bool)
+def _last_timed(records: Iterable[Record]) -> str | None:
+    """Return the name of the host of the last latency; None without one."""
+    timed = [record for record in records if isinstance(record.payload, Latency)]
+    return max(timed, key=_date).cell.host if timed else None
 
 
-def drop_points(answers: Accuracy) -> float:
+def _date(record: Record) -> str:
+    return record.conditions.date
+
+
+def correct(accuracy: Accuracy, labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """Return which images are classified correctly, bool (images,).
+
+    `labels` are class indices (n,), perhaps of more images.
+    """
+    return np.asarray(accuracy.classes() == labels[: accuracy.images], bool)
+
+
+def drop_points(accuracy: Accuracy) -> float:
     """Return the accuracy lost against the Keras model on the same images, percentage points."""
-    return 100 * (answers.keras_correct - answers.correct) / answers.images
+    return 100 * (accuracy.keras_correct - accuracy.correct) / accuracy.images
 
 
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
@@ -147,23 +169,16 @@ def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
 
     Where any version was timed, the newest of those: a newer one may only have been verified.
     """
-    newest: dict[str, tuple[bool, str]] = {}
+    best: dict[str, tuple[bool, str]] = {}
     for record in records:
         cell, timed = record.cell, isinstance(record.payload, Latency)
-        found = (timed, cell.runtime_version)
-        newest[cell.runtime] = max(newest.get(cell.runtime, found), found, key=_timed_and_newest)
-    return {runtime: version for runtime, (_, version) in newest.items()}
+        this = (timed, cell.runtime_version)
+        best[cell.runtime] = max(best.get(cell.runtime, this), this, key=_timed_and_newest)
+    return {runtime: version for runtime, (_, version) in best.items()}
 
 
 def _timed_and_newest(found: tuple[bool, str]) -> tuple[bool, tuple[int, ...]]:
     return found[0], version_key(found[1])
-
-
-def _on(host: HostFacts | None, record: Record) -> bool:
-    """Tell whether a record may stand beside latencies of a host."""
-    its = record.conditions.host
-    alike = host is None or (its.processor, its.cores) == (host.processor, host.cores)
-    return alike or not isinstance(record.payload, Latency)
 
 
 def _identity(cell: Cell) -> tuple[str, ...]:
@@ -196,10 +211,12 @@ def _payload(records: Iterable[Record], kind: type[P], split: str | None = None)
     return found
 
 
-def _require(answers: Accuracy | None) -> Accuracy:
-    if answers is None:
-        raise HemlineError("the records lack the Keras model's answers: run `hemline export` again")
-    return answers
+def _require(accuracy: Accuracy | None) -> Accuracy:
+    if accuracy is None:
+        raise HemlineError(
+            "the records lack the Keras model's predictions", remedy=remedy("export again")
+        )
+    return accuracy
 
 
 def _only(names: set[str], what: str) -> str:
@@ -208,14 +225,6 @@ def _only(names: set[str], what: str) -> str:
     return names.pop()
 
 
-def _same_host(records: list[Record]) -> HostFacts | None:
-    hosts = {(r.conditions.host.processor, r.conditions.host.cores): r for r in records}
-    if len(hosts) > 1:
-        names = "; ".join(f"{processor}, {cores} cores" for processor, cores in hosts)
-        raise HemlineError(f"latencies of unlike hosts share no table ({names}): measure again")
-    return records[-1].conditions.host if records else None
-
-
 def _dates(records: list[Record]) -> tuple[str, str]:
-    days = sorted(record.conditions.date[:10] for record in records)
+    days = sorted(_date(record)[:10] for record in records)
     return days[0], days[-1]

@@ -179,6 +179,7 @@ def keras_record(manifest: Manifest, split: EvaluationSplit) -> Record:
             threads=1,
             batch=1,
             device="local",
+            host=host_facts().name,
         ),
         conditions=Conditions(
             host=host_facts(),

@@ -13,7 +13,7 @@ from pathlib import Path
 from hemline.contract import schema
 from hemline.contract.evaluation_set import SPLITS, load_split
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, Verdict, require_artifacts
-from hemline.contract.record import RECORDS_NAME, merge_into
+from hemline.contract.record import RECORDS_NAME, append_records
 from hemline.contract.specs import version_key
 from hemline.contract.stamp import read_stamped
 from hemline.environments.environment import RuntimeTarget
@@ -67,7 +67,7 @@ def verify_bundle(
         outcomes.sort(key=lambda o: (names.index(o.artifact), _in_table(o.verdict)))
         records = [record for outcome in outcomes for record in outcome.records]
         records += [keras_record(manifest, split) for split in splits.values()]
-        merge_into(bundle / RECORDS_NAME, records)
+        append_records(bundle / RECORDS_NAME, records)
         manifest = _with_verdicts(manifest, outcomes)
         schema.save(bundle / MANIFEST_NAME, manifest)
     require_supported_pass(bundle, manifest)

@@ -10,6 +10,10 @@ from hemline.errors import HemlineError
 
 # name: what to do, after "error: <message>; "
 REMEDIES: dict[str, str] = {
+    "add device": "add it with `hemline device add`",
+    "bench": "run `hemline bench {bundle}` first",
+    "device with fallback": "--fallback goes with --device gpu",
+    "device with runtimes": "--runtime is for --device local",
     "export": "run `hemline export` first",
     "restart": "start anew with --restart",
     "finish or restart": "finish that one, or start anew with --restart",
@@ -39,6 +43,12 @@ REMEDIES: dict[str, str] = {
     "name the images": "name its folder or its .npz with --data",
     "name the right images": "name the right {what} with --data",
     "read as trained": "leave --image-size and --channels out",
+    "measure again": "delete {path}, then verify and bench again",
+    "other folder on device": "choose another folder with `hemline device add … --folder`",
+    "other python on device": "name one with `hemline device add … --python`",
+    "records damaged": "delete the records file, then verify and bench again",
+    "remove device": "run `hemline device remove {device}` first",
+    "verify": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }
 
 

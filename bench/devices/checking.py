@@ -1,4 +1,4 @@
-"""Check what artifacts answer on a device: right or not, and how near to this machine's bits."""
+"""Check artifacts on a device: passed or failed, and how near to this machine's bits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.devices import HERE_BUSY, Device, Runner
+from hemline.bench.devices.device import HERE_BUSY, Device, Runner
+from hemline.bench.devices.emulation.instruction_count import count_instructions
 from hemline.bench.devices.equality import Equality, equality_of
-from hemline.bench.devices.micro.micro_jobs import MICRO
 from hemline.closing import Closing
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit, load_split
@@ -22,27 +21,15 @@ from hemline.contract.manifest import Artifact, Manifest, Status
 from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.contract.specs import LOGITS
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
-from hemline.runtime.backends import BACKENDS
-from hemline.runtime.process import JobProcess
 
 IMAGES = 100
 _SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
-_FORMATS = {backend.name: backend.format for backend in (*BACKENDS.values(), MICRO)}
 _Logits = npt.NDArray[np.float32]
 Only = Callable[[Artifact, str, str], bool]  # artifact, runtime, version
-Cost = Callable[[Runner, Artifact, str], Record]
 
 
 def nothing(*_: object) -> None:
     """Do nothing: nobody wants to stop, or to keep anything."""
-
-
-@runtime_checkable
-class Referenced(Protocol):
-    """A device whose answers are compared with others than those of the same runtime here."""
-
-    def reference(self, runtime: str) -> tuple[Runner, str]:
-        """Return a runner of this machine and the runtime to compare with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +39,8 @@ class Check:
     artifact: file name in the bundle.
     runtime, version: that ran it.
     device: name of the device.
-    status: right or wrong by the bounds that verification has; refused when it was not run.
-    reason: why it is not right; empty when it is.
+    status: passed or failed by the bounds that verification has; refused when it was not run.
+    reason: why it did not pass; empty when it did.
     delegate: what really ran the operators; empty when refused.
     software: whether a program in place of a GPU did.
     equality: with the reference, on this machine; None when refused.
@@ -88,17 +75,15 @@ def check(
     device: Device,
     *,
     only: Only | None = None,
-    cost: Cost | None = None,
     stop: Callable[[], None] = nothing,
     keep: Callable[[Check], None] = nothing,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> tuple[Check, ...]:
     """Run the first validation images of every artifact that fits in every runtime of a device.
 
-    `only` says which of them, None for all; `cost` measures something else in the same runner,
-    before it has run anything; `keep` and `say` get each check as it comes, so that a device that
-    is lost has lost what was under way; `stop` raises when the user has enough. Raises HemlineError
-    when the device cannot be used or no artifact fits, DeviceError when it was lost.
+    `only` says which of them, None for all. `keep` and `report` get each check as it comes, so that
+    a device that is lost has lost one check only; `stop` raises when the user interrupts. Raises
+    HemlineError when the device cannot be used or no artifact fits, DeviceError when it was lost.
     """
     split = load_split(bundle, "validation", manifest.evaluation_sha256)
     checks = []
@@ -106,35 +91,35 @@ def check(
         fitting = [
             artifact
             for artifact in manifest.artifacts
-            if artifact.format == _FORMATS[runtime]
+            if artifact.format == device.backend(runtime).format
             and (only is None or only(artifact, runtime, version))
         ]
         with _Reference(device, runtime) as reference:
-            for found in _check_runtime(
-                bundle, manifest, split, device, (runtime, version), fitting, reference, cost
+            for checked in _check_runtime(
+                bundle, manifest, split, device, (runtime, version), fitting, reference
             ):
-                keep(found)
-                say(str(found))
-                checks.append(found)
+                keep(checked)
+                report(str(checked))
+                checks.append(checked)
                 stop()
     if not checks:
         raise HemlineError(f"no artifact in {bundle} fits a runtime of {device.name}")
     return tuple(checks)
 
 
-def require_right(checks: Iterable[Check], device: Device) -> None:
-    """Raise GateError naming what is wrong on a device, HemlineError when nothing ran there."""
-    found = tuple(checks)
-    wrong = [f"{c.artifact} in {c.runtime} ({c.reason})" for c in found if c.status == "failed"]
-    if wrong:
-        raise GateError(f"wrong on {device.name}: {'; '.join(wrong)}; do not use it there")
-    if all(each.status == "refused" for each in found):
-        raise HemlineError(f"nothing runs on {device.name}: {found[0].reason}")
+def require_passed(checks: Iterable[Check], device: Device) -> None:
+    """Raise GateError naming what failed on a device, HemlineError when nothing ran there."""
+    every = tuple(checks)
+    failed = [f"{c.artifact} in {c.runtime} ({c.reason})" for c in every if c.status == "failed"]
+    if failed:
+        raise GateError(f"failed on {device.name}: {'; '.join(failed)}; do not use it there")
+    if every and all(each.status == "refused" for each in every):
+        raise HemlineError(f"nothing runs on {device.name}: {every[0].reason}")
 
 
-def only_right(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
+def only_passed(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
     """Return a manifest with the verdicts only that hold on a device too, where a GPU is one."""
-    right = {
+    passed = {
         (c.artifact, c.runtime, c.version)
         for c in checks
         if c.status == "passed" and not c.software
@@ -147,7 +132,7 @@ def only_right(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
                 verdicts=tuple(
                     verdict
                     for verdict in artifact.verdicts
-                    if (artifact.name, verdict.runtime, verdict.version) in right
+                    if (artifact.name, verdict.runtime, verdict.version) in passed
                 ),
             )
             for artifact in manifest.artifacts
@@ -163,7 +148,6 @@ def _check_runtime(
     runtime: tuple[str, str],
     artifacts: list[Artifact],
     reference: _Reference,
-    cost: Cost | None,
 ) -> Iterator[Check]:
     for artifact in artifacts:
         refused = Check(
@@ -175,11 +159,16 @@ def _check_runtime(
             reason="",
         )
         with tempfile.TemporaryDirectory(prefix="hemline-") as arrays:
-            job = _job(bundle, artifact, split, runtime[0], arrays)
+            job = _job(bundle, artifact, split, device, runtime[0], arrays)
             try:
                 # a process of its own for each: what breaks in native code breaks alone
                 with device.open(*runtime) as there:
-                    costs = () if cost is None else (cost(there, artifact, runtime[0]),)
+                    costs: tuple[Record, ...] = ()
+                    if device.capabilities.instructions:  # the same only where nothing ran before
+                        counted = count_instructions(
+                            there, device, bundle, manifest, artifact, runtime[0]
+                        )
+                        costs = (counted,)
                     result, logits = _run(there, job)
             except DeviceError:
                 raise  # that says nothing of the artifact
@@ -215,7 +204,12 @@ def _nearness(equality: Equality) -> str:
 
 
 def _job(
-    bundle: Path, artifact: Artifact, split: EvaluationSplit, runtime: str, arrays: str
+    bundle: Path,
+    artifact: Artifact,
+    split: EvaluationSplit,
+    device: Device,
+    runtime: str,
+    arrays: str,
 ) -> Job:
     return Job(
         id="check",
@@ -226,7 +220,7 @@ def _job(
         cells=(JobCell(),),
         want=("outputs",),
         arrays=arrays,
-        allow_unsupported=runtime not in BACKENDS,  # no stamp knows of what is only checked
+        allow_unsupported=device.capabilities.own_runtimes,  # no stamp names those
     )
 
 
@@ -239,33 +233,18 @@ def _run(runner: Runner, job: Job) -> tuple[JobResult, _Logits]:
 
 
 class _Reference(Closing):
-    """A runner of this machine that a device's answers are compared with; started when needed."""
+    """A runner of this machine that predictions are compared with; started when needed."""
 
     def __init__(self, device: Device, runtime: str) -> None:
         self._device, self._runtime = device, runtime
         self._runner: Runner | None = None
-        self._allow_unsupported = False
 
     def logits(self, job: Job) -> _Logits:
-        """Return what a job gives here."""
+        """Return what a job computes here."""
         with HERE_BUSY:
-            return self._logits(job)
-
-    def _logits(self, job: Job) -> _Logits:
-        if self._runner is None:
-            self._start()
-        job = replace(job, id="reference", runtime=self._runtime)
-        if self._allow_unsupported:
-            job = replace(job, allow_unsupported=True)
-        assert self._runner is not None  # noqa: S101 — started above
-        return _run(self._runner, job)[1]
-
-    def _start(self) -> None:
-        if isinstance(self._device, Referenced):
-            self._runner, self._runtime = self._device.reference(self._runtime)
-            self._allow_unsupported = True
-        else:
-            self._runner = JobProcess()
+            if self._runner is None:
+                self._runner, self._runtime = self._device.reference(self._runtime)
+            return _run(self._runner, replace(job, id="reference", runtime=self._runtime))[1]
 
     def close(self) -> None:
         """End the runner."""
@@ -288,11 +267,11 @@ def _judge(seen: Check, artifact: Artifact, split: EvaluationSplit, logits: _Log
 
 
 def _records(
-    manifest: Manifest, artifact: Artifact, device: Device, result: JobResult, answers: Accuracy
+    manifest: Manifest, artifact: Artifact, device: Device, result: JobResult, accuracy: Accuracy
 ) -> tuple[Record, ...]:
     cell = cell_of(manifest, artifact, result, device=device.name)
     conditions = conditions_of(result)
-    payloads: list[Payload] = [answers]
+    payloads: list[Payload] = [accuracy]
     arena_bytes = result.cells[0].arena_bytes
     if arena_bytes is not None:
         payloads.append(Arena(bytes=arena_bytes))

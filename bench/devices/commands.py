@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,7 @@ from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
 
 if TYPE_CHECKING:
-    from hemline.bench.devices.ssh.device import SshDevice
-    from hemline.bench.devices.ssh.survey import Survey
+    from hemline.bench.devices.device import Inspection
 
 _FILE = click.option(
     "--file",
@@ -24,20 +22,9 @@ _FILE = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
-    """What a check found; runtimes are (name, version, reason why not or None)."""
-
-    name: str
-    address: str
-    survey: Survey
-    host: HostFacts
-    runtimes: tuple[tuple[str, str, str | None], ...]
-
-
 @click.group()
 def device() -> None:
-    """Give boards names, list and check them."""
+    """Name boards, list them, and check any device."""
 
 
 @device.command()
@@ -48,13 +35,14 @@ def device() -> None:
 @_FILE
 def add(name: str, address: str, folder: str, python: str, file: Path | None) -> None:
     """Check a board at ssh:user@host[:port], then keep it under NAME for --device."""
+    from hemline.bench.devices.addresses import open_entry
     from hemline.bench.devices.registry import Entry, add_entry, registry_path, require_free
-    from hemline.bench.devices.ssh.device import open_entry
 
     path = file or registry_path()
     entry = Entry(name=name, address=address, folder=folder, python=python)
     require_free(path, entry)
-    click.echo(_as_text(_check(open_entry(entry), entry.address)))
+    with open_entry(entry) as board:
+        click.echo(_as_text(name, address, board.inspect()))
     add_entry(path, entry)
     click.echo(f"{name} is in {path}")
 
@@ -83,16 +71,16 @@ def list_(as_json: bool, file: Path | None) -> None:
 @_JSON
 @_FILE
 def check(name: str, as_json: bool, file: Path | None) -> None:
-    """Reach a board (a name, or ssh:user@host), and tell what it is and what can run there."""
-    from hemline.bench.devices.registry import KIND, find_entry, registry_path
-    from hemline.bench.devices.ssh.device import open_entry, open_ssh
+    """Reach a device (as for bench --device), and print what it is and what can run there."""
+    from hemline.bench.devices.addresses import address_of, open_device
 
-    if name.startswith(KIND):
-        finding = _check(open_ssh(name.removeprefix(KIND)), name)
-    else:
-        entry = find_entry(name, file or registry_path())
-        finding = _check(open_entry(entry), entry.address)
-    click.echo(json.dumps(_document(finding)) if as_json else _as_text(finding))
+    address = address_of(name, file)
+    with open_device(name, registry=file) as opened:
+        inspection = opened.inspect()
+    if as_json:
+        click.echo(json.dumps(_document(name, address, inspection)))
+        return
+    click.echo(_as_text(name, address, inspection))
 
 
 @device.command()
@@ -107,41 +95,26 @@ def remove(name: str, file: Path | None) -> None:
     click.echo(f"{name} is no longer in {path}")
 
 
-def _check(board: SshDevice, address: str) -> _Finding:
-    import contextlib
-
-    with contextlib.closing(board):
-        survey = board.survey()
-        return _Finding(
-            name=board.name,
-            address=address,
-            survey=survey,
-            host=board.facts(),
-            runtimes=board.fitting(),
-        )
-
-
-def _as_text(finding: _Finding) -> str:
-    survey, host = finding.survey, finding.host
-    memory = "" if host.memory_bytes is None else f", {host.memory_bytes / 1e9:.1f} GB"
-    numpy = f"numpy {survey.numpy}" if survey.numpy else "no numpy"
-    rows = [
-        (finding.name, finding.address),
-        (
-            "board",
-            f"{host.processor}, {survey.platform or survey.machine}, {host.cores} cores{memory}",
-        ),
-        ("system", f"{host.system}, {survey.libc or 'no glibc'}"),
-        ("python", f"{survey.python} with {numpy}"),
-        ("state", _state(host)),
-        ("free", f"{survey.free_bytes / 1e9:.1f} GB in {survey.folder}{_writable(survey)}"),
-    ]
+def _as_text(name: str, address: str, inspection: Inspection) -> str:
+    host = inspection.host
+    rows = [(name, "" if name == address else address), *_host_rows(host), *inspection.rows]
     rows += [
-        (f"{runtime} {version}", "fits" if reason is None else f"does not fit: {reason}")
-        for runtime, version, reason in finding.runtimes
+        (f"{fit.runtime} {fit.version}", f"does not fit: {fit.reason}" if fit.reason else "fits")
+        for fit in inspection.runtimes
     ]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
+    width = max(len(what) for what, _ in rows)
+    return "\n".join(f"{what:<{width}}  {text}".rstrip() for what, text in rows)
+
+
+def _host_rows(host: HostFacts | None) -> list[tuple[str, str]]:
+    if host is None:
+        return []
+    memory = "" if host.memory_bytes is None else f", {host.memory_bytes / 1e9:.1f} GB"
+    return [
+        ("host", f"{host.processor}, {host.machine}, {host.cores} cores{memory}"),
+        ("system", host.system),
+        ("state", _state(host)),
+    ]
 
 
 def _state(host: HostFacts) -> str:
@@ -153,25 +126,17 @@ def _state(host: HostFacts) -> str:
         heat and f"{heat / 1000:.1f} °C",
         throttled[host.throttled],
     ]
-    return ", ".join(part for part in parts if part) or "the system tells nothing"
+    return ", ".join(part for part in parts if part) or "not reported by the system"
 
 
-def _writable(survey: Survey) -> str:
-    return "" if survey.writable else ", which is not writable: choose another one with --folder"
-
-
-def _document(finding: _Finding) -> dict[str, Any]:
-    survey = to_document(finding.survey)
-    files = survey.pop("files")
+def _document(name: str, address: str, inspection: Inspection) -> dict[str, Any]:
+    host = inspection.host
     return {
-        "name": finding.name,
-        "address": finding.address,
-        **survey,
-        "platform": finding.survey.platform,
-        "store_bytes": sum(files.values()),
-        "host": to_document(finding.host),
+        "name": name,
+        "address": address,
+        **inspection.facts,
+        "host": None if host is None else to_document(host),
         "runtimes": [
-            {"runtime": runtime, "version": version, "fits": reason is None, "reason": reason}
-            for runtime, version, reason in finding.runtimes
+            {**to_document(fit), "fits": fit.reason is None} for fit in inspection.runtimes
         ],
     }

@@ -4,39 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hemline.bench.devices import HERE
+from hemline.bench.devices.device import Device, installed_runtimes
+from hemline.bench.devices.table import DEVICES
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import UsageError
-from hemline.runtime.backends import BACKENDS, installed, version_of
 from hemline.runtime.process import JobProcess
 
 
-class LocalDevice:
+class LocalDevice(Device):
     """The processor that Hemline itself runs on."""
 
     name = "local"
-    real_time = True
-    place = HERE
+    capabilities = DEVICES["local"].capabilities
 
-    def __init__(self, address: str, targets: Sequence[RuntimeTarget] = ()) -> None:
+    def __init__(self, address: str = "", *, targets: Sequence[RuntimeTarget] = ()) -> None:
         """`targets` are the runtimes that were asked for; of one version the first is used."""
+        if address:
+            raise UsageError(f"local has no address: write local, not local:{address}")
         self._targets: dict[tuple[str, str], RuntimeTarget] = {}
         for target in targets:
             self._targets.setdefault((target.runtime, target.version), target)
-        if address:
-            raise UsageError(f"local takes no address: write --device local, not local:{address}")
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return the runtimes that were asked for, else those that are installed here."""
-        if self._targets:
-            return tuple(self._targets)
-        here = (backend for backend in BACKENDS.values() if installed(backend))
-        return tuple((backend.name, version_of(backend)) for backend in here)
+        return tuple(self._targets) or installed_runtimes()
 
     def open(self, runtime: str, version: str) -> JobProcess:
         """Start a child process."""
         target = self._targets.get((runtime, version))
         return JobProcess() if target is None else JobProcess(target.command)
-
-    def close(self) -> None:
-        """There is nothing to give up."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hemline import files
-from hemline.bench.devices import DEVICES
 from hemline.bench.devices.ssh.address import parse_address
-from hemline.errors import FileFormatError, UnknownNameError, UsageError
+from hemline.bench.devices.table import DEVICES
+from hemline.errors import FileFormatError, UnknownNameError, UsageError, remedy
 from hemline.user_folders import config_folder
 
 if sys.version_info >= (3, 11):
@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-KIND = "ssh:"
+_KIND = "ssh:"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _PYTHON = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.+-]*")
 _FIELDS = ("address", "folder", "python")
@@ -44,14 +44,18 @@ class Entry:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise UsageError(f"{self.name!r} is no name: use letters, digits, - and _, at most 40")
-        if not self.address.startswith(KIND):
-            raise UsageError(f"{self.address!r} is no address: write it as ssh:user@host[:port]")
-        parse_address(self.address.removeprefix(KIND))
+            raise UsageError(
+                f"{self.name!r} is not a name: use letters, digits, - and _, at most 40"
+            )
+        if not self.address.startswith(_KIND):
+            raise UsageError(
+                f"{self.address!r} is not an address: write it as ssh:user@host[:port]"
+            )
+        parse_address(self.address.removeprefix(_KIND))
         if not self.folder.isprintable() or len(self.folder) > _LONGEST:
-            raise UsageError(f"{self.folder!r} is no folder: use visible characters")
+            raise UsageError(f"{self.folder!r} is not a folder: use visible characters")
         if not _PYTHON.fullmatch(self.python):
-            raise UsageError(f"{self.python!r} is no command for Python: write it as python3.11")
+            raise UsageError(f"{self.python!r} is not a command for Python: write it as python3.11")
 
 
 def registry_path() -> Path:
@@ -74,7 +78,7 @@ def find_entry(name: str, path: Path) -> Entry:
     entries = read_registry(path)
     if name not in entries:
         if not entries:
-            raise UsageError(f"there is no device {name!r}: add it with `hemline device add`")
+            raise UsageError(f"there is no device {name!r}", remedy=remedy("add device"))
         raise UnknownNameError("device", name, entries)
     return entries[name]
 
@@ -84,11 +88,13 @@ def require_free(path: Path, entry: Entry) -> None:
     if entry.name in DEVICES:
         raise UsageError(f"{entry.name} is a kind of device: choose another name")
     if entry.name in read_registry(path):
-        raise UsageError(f"{path} has {entry.name} already: run `hemline device remove` first")
+        raise UsageError(
+            f"{path} has {entry.name} already", remedy=remedy("remove device", device=entry.name)
+        )
 
 
 def add_entry(path: Path, entry: Entry) -> None:
-    """Write a device behind the others; what the user wrote stays as it is.
+    """Append a device; what the user wrote stays as it is.
 
     Raises UsageError when its name is not free.
     """
@@ -106,7 +112,7 @@ def add_entry(path: Path, entry: Entry) -> None:
 
 
 def remove_entry(path: Path, name: str) -> None:
-    """Take a device out of the file.
+    """Remove a device from the file.
 
     Raises UnknownNameError with the nearest name, FileFormatError when it is not written as a table
     of its own.
@@ -122,7 +128,7 @@ def remove_entry(path: Path, name: str) -> None:
     left = "".join(kept)
     if _parsed(left, path) != others:
         raise FileFormatError(
-            f"{path}: {name} is no table [{name}] with lines of its own: take it out by hand"
+            f"{path}: {name} is not a table [{name}] with lines of its own: remove it by hand"
         )
     _write(path, left)
 
@@ -136,14 +142,14 @@ def _text(path: Path) -> str:
     try:
         return files.read_bytes(path).decode()
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is no text in UTF-8: write it again") from error
+        raise FileFormatError(f"{path} is not UTF-8 text: write it again") from error
 
 
 def _parsed(text: str, path: Path) -> dict[str, Entry]:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{path} is no valid TOML ({error}): correct it") from error
+        raise FileFormatError(f"{path} is not valid TOML ({error}): correct it") from error
     return {name: _entry(name, fields, path) for name, fields in document.items()}
 
 
@@ -153,7 +159,7 @@ def _entry(name: str, fields: Any, path: Path) -> Entry:
     for field, value in fields.items():
         if field not in _FIELDS or not isinstance(value, str):
             raise FileFormatError(
-                f"{path}: {name}.{field}: there are {', '.join(_FIELDS)}, all texts: correct it"
+                f"{path}: {name}.{field}: the fields are {', '.join(_FIELDS)}, all text: correct it"
             )
     try:
         return Entry(name=name, **fields)

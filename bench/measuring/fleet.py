@@ -1,4 +1,4 @@
-"""Bench several devices at once: each does one job at a time, and fails on its own account."""
+"""Bench several devices at once: each does one job at a time, and fails alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.bench.devices import DEVICES, HERE, HERE_BUSY, Device, open_device
-from hemline.bench.measuring.one_device import Account, Work, bench_device
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.device import HERE, HERE_BUSY, Device
+from hemline.bench.devices.table import DEVICES
+from hemline.bench.measuring.device_bench import BenchRequest, DeviceRun, bench_device
 from hemline.contract.manifest import Manifest
-from hemline.contract.record import RECORDS_NAME, Record, merge_into
+from hemline.contract.record import RECORDS_NAME, Record, append_records
+from hemline.environments.environment import RuntimeTarget
 from hemline.errors import HemlineError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How it ended on one device.
+class DeviceResult:
+    """How a bench ended on one device.
 
     device: its name.
-    error: why cells are missing or what is wrong there; None when all is done and right.
-    records: of what is right there, from this run and what it resumed.
+    error: why cells are missing or what failed there; None when all is measured and passed.
+    records: of what passed there, from this run and what it resumed.
     """
 
     device: str
@@ -31,14 +34,17 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """Return the exit code that the error asks for; 0 without one."""
+        """Return the exit code of the error; 0 without one."""
         return 0 if self.error is None else self.error.exit_code
 
 
-def open_fleet(names: str, *, fallback: bool) -> tuple[list[Device], tuple[Outcome, ...]]:
-    """Return the devices in a list such as "local,pi4", and the outcomes of those that cannot be.
+def open_fleet(
+    names: str, *, fallback: bool = False, targets: Sequence[RuntimeTarget] = ()
+) -> tuple[list[Device], tuple[DeviceResult, ...]]:
+    """Return the devices in a list such as "local,pi4", and the results of those that cannot be.
 
-    Raises UsageError for a name that is wrong or stands there twice; the error of a single device.
+    `fallback` goes to those that can fall back. Raises UsageError for a name that is wrong or
+    stands there twice; the error of a single device.
     """
     wanted = [name.strip() for name in names.split(",")]
     devices: list[Device] = []
@@ -47,16 +53,16 @@ def open_fleet(names: str, *, fallback: bool) -> tuple[list[Device], tuple[Outco
         kind = DEVICES.get(name.partition(":")[0])
         falls_back = len(wanted) == 1 or (kind is not None and kind.falls_back)
         try:
-            devices.append(open_device(name, fallback=fallback and falls_back))
+            devices.append(open_device(name, fallback=fallback and falls_back, targets=targets))
         except UsageError:
             raise
         except HemlineError as error:
             if len(wanted) == 1:
                 raise
-            failed.append(Outcome(device=name, error=error))
-    opened = [*(device.name for device in devices), *(outcome.device for outcome in failed)]
+            failed.append(DeviceResult(device=name, error=error))
+    opened = [*(device.name for device in devices), *(result.device for result in failed)]
     if twice := next((name for name in opened if opened.count(name) > 1), None):
-        raise UsageError(f"--device names {twice!r} twice")
+        raise UsageError(f"{twice!r} is named twice among the devices")
     return devices, tuple(failed)
 
 
@@ -64,39 +70,40 @@ def bench_fleet(
     devices: Sequence[Device],
     bundle: Path,
     manifest: Manifest,
-    work: Work,
+    request: BenchRequest,
     *,
-    say: Callable[[str], None],
-    tell: Callable[[str], None],
-) -> tuple[Outcome, ...]:
-    """Bench every device; return the outcomes in their order. Findings go to `tell`.
+    progress: Callable[[str], None],
+    report: Callable[[str], None],
+) -> tuple[DeviceResult, ...]:
+    """Bench every device; return the results in their order. Checks are printed by `report`.
 
     Devices at one place take turns, because they would disturb each other's measurements; places
-    work at the same time. What a device has answered is in the bundle's records at once, and its
+    work at the same time. What a device predicts is in the bundle's records at once, and its
     latencies when its rounds are over, whatever happens to the others.
     """
     lock, stopped = threading.Lock(), threading.Event()
 
     def write(records: Iterable[Record]) -> None:
         with lock:
-            merge_into(bundle / RECORDS_NAME, records)
+            append_records(bundle / RECORDS_NAME, records)
 
     def stop() -> None:
         if stopped.is_set():
             raise HemlineError("interrupted")
 
-    def bench(device: Device) -> Outcome:
+    def bench(device: Device) -> DeviceResult:
         prefix = f"{device.name}: " if len(devices) > 1 else ""
-        account = Account(write=write, say=lambda line: say(f"{prefix}{line}"), tell=tell)
+        run = DeviceRun(
+            write=write, progress=lambda line: progress(f"{prefix}{line}"), report=report
+        )
         error = None
         try:
             stop()
             with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
-                bench_device(device, bundle, manifest, replace(work, stop=stop), account)
+                bench_device(device, bundle, manifest, replace(request, stop=stop), run)
         except HemlineError as problem:
             error = problem
-        right = tuple(r for r in account.records if _identity(r) not in account.wrong)
-        return Outcome(device=device.name, error=error, records=right)
+        return DeviceResult(device=device.name, error=error, records=run.passed)
 
     places: dict[str, list[Device]] = {}
     for device in devices:
@@ -112,10 +119,5 @@ def bench_fleet(
         except BaseException:
             stopped.set()  # each ends after the job that is under way
             raise
-    ended = {outcome.device: outcome for outcomes in finished for outcome in outcomes}
+    ended = {result.device: result for results in finished for result in results}
     return tuple(ended[device.name] for device in devices)
-
-
-def _identity(record: Record) -> tuple[str, str, str]:
-    cell = record.cell
-    return (cell.artifact, cell.runtime, cell.runtime_version)

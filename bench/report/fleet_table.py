@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hemline.bench.measuring.fleet import Outcome
+from hemline.bench.measuring.fleet import DeviceResult
 from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
 from hemline.statistics import summarize
 from hemline.tables import Table
@@ -28,8 +28,8 @@ _NUMERIC = {"median", "instructions", "arena", "memory", "agreement", "cells"}
 
 
 @dataclass(slots=True, kw_only=True)
-class _Seen:
-    """All that is known of one cell of a device."""
+class _CellFigures:
+    """All figures of one cell of a device."""
 
     cell: Cell
     processor: str
@@ -42,7 +42,7 @@ class _Seen:
 
     @property
     def cost(self) -> tuple[float, float, float]:
-        """Return what the cheapest has least of: time, else instructions, else arena."""
+        """Return what is compared: time, else instructions, else arena."""
         unknown = float("inf")
         return (
             unknown if self.latency_us is None else self.latency_us,
@@ -51,17 +51,16 @@ class _Seen:
         )
 
 
-def fleet_table(outcomes: Iterable[Outcome]) -> Table:
-    """Return the rows of devices in the order of the outcomes.
+def fleet_table(results: Iterable[DeviceResult]) -> Table:
+    """Return the rows of devices in the order of the results.
 
-    Only what is right there competes. Time stands only where it is a latency of a real device; a
-    column that says nothing is left out.
+    Only what passed there competes. Time is shown only where it is a latency of a real device; an
+    empty column is left out.
     """
     rows = []
-    for outcome in outcomes:
-        seen = _seen(outcome.records)
-        state = "done" if outcome.error is None else "failed"
-        rows.append((outcome.device, *_figures(seen), state))
+    for result in results:
+        figures = _figures(_cell_figures(result.records))
+        rows.append((result.device, *figures, "done" if result.error is None else "failed"))
     used = [at for at, _ in enumerate(_COLUMNS) if any(row[at] for row in rows)]
     return Table(
         columns=tuple(_COLUMNS[at] for at in used),
@@ -70,36 +69,38 @@ def fleet_table(outcomes: Iterable[Outcome]) -> Table:
     )
 
 
-def _seen(records: Iterable[Record]) -> list[_Seen]:
+def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
     """Join the records of each cell at batch 1 and one thread."""
-    found: dict[tuple[str, str, str], _Seen] = {}
+    joined: dict[tuple[str, str, str], _CellFigures] = {}
     for record in records:
         cell, payload = record.cell, record.payload
         if cell.threads != 1 or cell.batch != 1 or cell.runtime == "keras":
             continue
         key = (cell.artifact, cell.runtime, cell.runtime_version)
         host, delegate = record.conditions.host, record.conditions.delegate
-        seen = found.setdefault(key, _Seen(cell=cell, processor=host.processor, delegate=delegate))
+        figures = joined.setdefault(
+            key, _CellFigures(cell=cell, processor=host.processor, delegate=delegate)
+        )
         if isinstance(payload, Latency):
-            seen.latency_us, seen.delegate = summarize(payload).median_us, delegate
+            figures.latency_us, figures.delegate = summarize(payload).median_us, delegate
         elif isinstance(payload, Instructions):
-            seen.instructions = payload.per_inference
-            seen.processor = payload.processor
+            figures.instructions = payload.per_inference
+            figures.processor = payload.processor
         elif isinstance(payload, Arena):
-            seen.arena_bytes = payload.bytes
+            figures.arena_bytes = payload.bytes
         elif isinstance(payload, Memory):
-            seen.peak_bytes = payload.peak_bytes
+            figures.peak_bytes = payload.peak_bytes
         else:
-            seen.agreement = payload
-    return list(found.values())
+            figures.agreement = payload
+    return list(joined.values())
 
 
-def _figures(seen: list[_Seen]) -> tuple[str, ...]:
-    costed = [each for each in seen if min(each.cost) < float("inf")]
+def _figures(cells: list[_CellFigures]) -> tuple[str, ...]:
+    costed = [each for each in cells if min(each.cost) < float("inf")]
     if not costed:
-        answered = f"{len(seen)}" if seen else ""
-        processor = seen[0].processor if seen else ""
-        return (processor, *("" for _ in range(8)), answered)
+        checked = f"{len(cells)}" if cells else ""
+        processor = cells[0].processor if cells else ""
+        return (processor, *("" for _ in range(8)), checked)
     best = min(costed, key=lambda each: each.cost)
     accuracy = best.agreement
     return (
@@ -112,5 +113,5 @@ def _figures(seen: list[_Seen]) -> tuple[str, ...]:
         "" if best.arena_bytes is None else f"{best.arena_bytes / 1000:.1f} kB",
         "" if best.peak_bytes is None else f"{best.peak_bytes / 1e6:.0f} MB",
         "" if accuracy is None else f"{accuracy.agreement} of {accuracy.images:,}",
-        str(len(seen)),
+        str(len(cells)),
     )

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.comparison import Comparison, Row, pareto_front, right
+from hemline.bench.comparison import Comparison, Row, correct, pareto_front
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.files import replacing
 from hemline.statistics import paired_drop
 
-# Okabe & Ito's palette, told apart by colour-blind readers
+# Okabe & Ito's palette, distinguished by colour-blind readers
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
@@ -34,7 +34,7 @@ def draw(
     """Write a PNG; `chosen` is the (artifact, runtime) to point out.
 
     `labels` are those of the test images, uint8 (n,): a bar at each point shows how far its
-    accuracy can be told from the Keras model's, answer by answer. Raises HemlineError.
+    accuracy can be distinguished from the Keras model's, image by image. Raises HemlineError.
     """
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
@@ -76,9 +76,9 @@ def _points(axes: Any, rows: list[Row]) -> None:
 def _bars(
     axes: Any, comparison: Comparison, rows: list[Row], labels: npt.NDArray[np.uint8]
 ) -> None:
-    reference = right(comparison.keras_test, labels)
+    reference = correct(comparison.keras_test, labels)
     for row in rows:
-        _, margin = paired_drop(reference[: row.test.images], right(row.test, labels))
+        _, margin = paired_drop(reference[: row.test.images], correct(row.test, labels))
         x, y = _xy(row)
         axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
 
@@ -145,8 +145,8 @@ def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> 
     machine = f"{host.processor}, {host.cores} cores, " if host else ""
     images = f"{comparison.keras_test.images:,} test images"
     figure.suptitle(f"{comparison.model}: accuracy against latency", x=0.02, ha="left", fontsize=13)
-    told = f"{machine}{comparison.dates[1]}, {images}"
-    axes.set_title(told, loc="left", fontsize=9, color="#666666")
+    subtitle = f"{machine}{comparison.dates[1]}, {images}"
+    axes.set_title(subtitle, loc="left", fontsize=9, color="#666666")
     handles = [
         Line2D(
             [],

@@ -23,15 +23,15 @@ def bundle_table(comparison: Comparison) -> Table:
     columns = ("artifact", "size", "accuracy", "drop", "agreement")
     latencies = tuple(f"{runtime} {version}" for runtime, version in versions)
     keras = comparison.keras_test
-    lines = [("keras", "", _percent(keras.correct, keras.images), "", "", *("" for _ in versions))]
+    lines = [("keras", "", _percent(keras.correct / keras.images), "", "", *("" for _ in versions))]
     for artifact, rows in by_artifact.items():
         lines.append(
             (
                 artifact,
                 f"{rows[0].cell.size_bytes / 1000:.1f} kB",
-                _span([_accuracy(r, keras.images) for r in rows]),
-                _span([signed(drop_points(r.test)) for r in rows]),
-                _span([_percent(r.test.agreement, r.test.images) for r in rows]),
+                _span({_share(r): _accuracy(r, keras.images) for r in rows}),
+                _span({drop: signed(drop) for drop in (drop_points(r.test) for r in rows)}),
+                _span({share: _percent(share) for share in map(_agreement, rows)}),
                 *(_latency_in(rows, *version) for version in versions),
             )
         )
@@ -42,8 +42,8 @@ def bundle_table(comparison: Comparison) -> Table:
     )
 
 
-def comparison_table(comparison: Comparison, recommended: str | None) -> Table:
-    """Return one row for each artifact and runtime, fastest first."""
+def comparison_table(comparison: Comparison, chosen: tuple[str, str] | None) -> Table:
+    """Return one row for each artifact and runtime, fastest first; `chosen` is marked."""
     rows = sorted(comparison.rows, key=lambda r: r.latency.median_us if r.latency else float("inf"))
     return Table(
         columns=(
@@ -60,25 +60,26 @@ def comparison_table(comparison: Comparison, recommended: str | None) -> Table:
             "runs on",
         ),
         numeric=(False, False, *(True for _ in range(8)), False),
-        rows=tuple(_comparison_row(comparison, row, recommended) for row in rows),
+        rows=tuple(_comparison_row(comparison, row, chosen) for row in rows),
     )
 
 
 def conditions_line(comparison: Comparison) -> str:
-    """Return the conditions of the latencies in one line."""
+    """Return the conditions of the latencies in one line, with the hosts that are left out."""
     if comparison.host is None:
         return "no latency was measured yet"
     host, (first, last) = comparison.host, comparison.dates
     when = first if first == last else f"{first} to {last}"
+    others = "; ".join(comparison.other_hosts)
+    left_out = f"; latencies of other hosts are left out ({others})" if others else ""
     return (
-        f"{host.processor}, {host.cores} cores, {host.system}; one thread, batch 1, median of "
-        "set input, invoke, get output; "
-        f"accuracy on {comparison.keras_test.images:,} test images; {when}"
+        f"{host.name}; one thread, batch 1, median of set input, invoke, get output; "
+        f"accuracy on {comparison.keras_test.images:,} test images; {when}{left_out}"
     )
 
 
 def refusals(manifest: Manifest) -> list[str]:
-    """Return one line for each runtime that an artifact was refused by or is wrong in."""
+    """Return one line for each runtime that an artifact was refused by or failed in."""
     return [
         f"{artifact.name} in {verdict.runtime} {verdict.version}: "
         f"{verdict.status}, {verdict.reason}"
@@ -88,17 +89,19 @@ def refusals(manifest: Manifest) -> list[str]:
     ]
 
 
-def _comparison_row(comparison: Comparison, row: Row, recommended: str | None) -> tuple[str, ...]:
+def _comparison_row(
+    comparison: Comparison, row: Row, chosen: tuple[str, str] | None
+) -> tuple[str, ...]:
     latency, cell = row.latency, row.cell
     low, high = wilson(row.test.correct, row.test.images)
-    mark = " ←" if f"{cell.artifact} {cell.runtime}" == recommended else ""
+    mark = " ←" if (cell.artifact, cell.runtime) == chosen else ""
     return (
         f"{cell.artifact}{mark}",
         f"{cell.runtime} {cell.runtime_version}",
         f"{cell.size_bytes / 1000:.1f} kB",
         f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
         signed(drop_points(row.test)),
-        _percent(row.test.agreement, row.test.images),
+        _percent(_agreement(row)),
         *(
             _microseconds(getattr(latency, name, None))
             for name in ("median_us", "p90_us", "p99_us")
@@ -125,9 +128,17 @@ def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
     return ""
 
 
+def _share(row: Row) -> float:
+    return row.test.correct / row.test.images
+
+
+def _agreement(row: Row) -> float:
+    return row.test.agreement / row.test.images
+
+
 def _accuracy(row: Row, all_images: int) -> str:
     """Return the test accuracy, marked where only the first images were run."""
-    text = _percent(row.test.correct, row.test.images)
+    text = _percent(_share(row))
     return text if row.test.images == all_images else f"{text} of {row.test.images:,}"
 
 
@@ -135,11 +146,11 @@ def _microseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} µs"
 
 
-def _percent(count: int, total: int) -> str:
-    return f"{100 * count / total:.2f} %"
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
 
 
-def _span(texts: Sequence[str]) -> str:
-    """Return the one text, or the smallest and the largest where runtimes differ."""
-    different = sorted(set(texts))
-    return different[0] if len(different) == 1 else f"{different[0]} – {different[-1]}"
+def _span(texts: dict[float, str]) -> str:
+    """Return the one text, or those of the smallest and the largest value where runtimes differ."""
+    low, high = texts[min(texts)], texts[max(texts)]
+    return low if low == high else f"{low} – {high}"

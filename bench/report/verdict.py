@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.comparison import Comparison, Row, candidates, right
+from hemline.bench.comparison import Comparison, Row, candidates, correct
 from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.statistics import paired_drop
 from hemline.tables import signed
@@ -22,11 +22,15 @@ def explain(
     chosen: Candidate,
     test_labels: npt.NDArray[np.uint8],
 ) -> tuple[str, ...]:
-    """Return the reasons: speed and size against fp32, the drop with its interval, who was left."""
+    """Return the reasons: speed and size against fp32, the drop and its interval, what is left out.
+
+    test_labels: class indices of the test images (n,).
+    """
     row = _find(comparison, chosen)
     headline, *against = summarize_choice(comparison, chosen)
     drop, margin = paired_drop(
-        right(comparison.keras_test, test_labels)[: row.test.images], right(row.test, test_labels)
+        correct(comparison.keras_test, test_labels)[: row.test.images],
+        correct(row.test, test_labels),
     )
     reasons = [
         headline,

@@ -1,4 +1,4 @@
-"""Say of a job result what was measured, and under what conditions."""
+"""Derive the cell and the conditions of a record from a job result."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ def cell_of(
         threads=threads,
         batch=batch,
         device=device,
+        host=result.host.name,
     )
 
 

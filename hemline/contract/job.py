@@ -115,6 +115,16 @@ class HostFacts:
     load_average: float | None
     throttled: bool | None = added(None)
 
+    @property
+    def name(self) -> str:
+        """Return what measurements must have in common to be compared."""
+        return host_name(self.processor, self.cores, self.system)
+
+
+def host_name(processor: str, cores: int, system: str) -> str:
+    """Return the identity of a host: it changes with the processor, its cores and the kernel."""
+    return f"{processor}, {cores} cores, {system}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:

@@ -1,17 +1,21 @@
 """A record: one measured payload of one cell under stated conditions. Raw values only.
 
-Medians, percentiles, accuracies and intervals are derived when they are shown (statistics.py), so a
-record never goes out of date; records of unlike hosts, runtimes or schema versions share no ratio.
+Medians, percentiles, accuracies and intervals are derived when they are shown (statistics.py).
+Records are appended and never overwritten: the same cell measured again, on another host, by
+another version or later, is one line more. `newest` returns the last one of each cell and host.
 
-Schema history: 1, the first.
+Schema history of a record: 2, Accuracy.keras_correct (older files cannot be read); 3, the host is
+part of the cell.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import logging
+import os
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,13 +23,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.job import HostFacts
+from hemline.contract.job import HostFacts, host_name
 from hemline.contract.schema import from_document, to_document
-from hemline.errors import FileFormatError, SchemaError
-from hemline.files import parse_json, read_bytes, write_bytes
-
-_AGAIN = "remove the records file, then run `hemline export` again"
-
+from hemline.errors import FileFormatError, HemlineError, SchemaError, remedy
+from hemline.files import parse_json, read_bytes, reason_of, write_bytes
 
 RECORDS_NAME = "records.jsonl"  # in a bundle
 
@@ -43,6 +44,7 @@ class Cell:
     threads: that the runtime was given.
     batch: images per invocation.
     device: name in the DEVICES table or of a device.
+    host: processor, cores and system of the machine that it ran on.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Cell:
     threads: int
     batch: int
     device: str
+    host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +95,15 @@ class Latency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Answers of one cell on one split, so that two cells can be compared image by image.
+    """Predictions of one cell on one split, so that two cells can be compared image by image.
 
     split: validation or test.
     images: number of images.
-    correct: number labelled right.
-    agreement: number labelled like the Keras model.
-    keras_correct: of the same images, number that the Keras model labels right.
-    predictions: base64 of zlib of uint8 class indices, one per image.
+    correct: number classified correctly.
+    agreement: number classified like the Keras model does.
+    keras_correct: of the same images, number that the Keras model classifies correctly.
+    predictions: base64 of zlib of class indices, one per image: uint8, or little-endian uint16
+        where there are more than 256 classes.
     """
 
     KIND: ClassVar[str] = "accuracy"
@@ -114,23 +118,25 @@ class Accuracy:
     def __post_init__(self) -> None:
         counts = (self.correct, self.agreement)
         if self.images < 1 or not all(0 <= count <= self.images for count in counts):
-            raise ValueError(f"{self.correct} right and {self.agreement} alike of {self.images}")
+            raise ValueError(f"{self.correct} correct and {self.agreement} alike of {self.images}")
 
-    def classes(self) -> npt.NDArray[np.uint8]:
-        """Return the predicted class indices, uint8 (images,); raises FileFormatError."""
+    def classes(self) -> npt.NDArray[np.uint16]:
+        """Return the predicted class indices, uint16 (images,); raises FileFormatError."""
         try:
             packed = base64.b64decode(self.predictions)
-            raw = zlib.decompressobj().decompress(packed, self.images + 1)
+            raw = zlib.decompressobj().decompress(packed, 2 * self.images + 1)
         except (ValueError, zlib.error) as error:
-            raise FileFormatError(f"the predictions of a record are damaged: {_AGAIN}") from error
-        if len(raw) != self.images:
-            raise FileFormatError(f"a record has {len(raw)} predictions: {_AGAIN}")
-        return np.frombuffer(raw, np.uint8)
+            raise _damaged("the predictions of a record are damaged") from error
+        dtype = {self.images: "u1", 2 * self.images: "<u2"}.get(len(raw))
+        if dtype is None:
+            raise _damaged(f"a record has {len(raw)} bytes of predictions of {self.images} images")
+        return np.frombuffer(raw, dtype).astype(np.uint16)
 
 
 def pack_predictions(classes: npt.NDArray[np.integer[Any]]) -> str:
-    """Pack class indices (n,) under 256 for Accuracy.predictions."""
-    return base64.b64encode(zlib.compress(classes.astype(np.uint8).tobytes(), 9)).decode()
+    """Pack class indices (n,) under 65,536 for Accuracy.predictions."""
+    dtype = "u1" if int(classes.max(initial=0)) < 256 else "<u2"
+    return base64.b64encode(zlib.compress(classes.astype(dtype).tobytes(), 9)).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,49 +191,106 @@ class Record:
     """One line of a records file: cell, conditions and exactly one payload."""
 
     KIND: ClassVar[str] = "record"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     cell: Cell
     conditions: Conditions
     payload: Payload
 
+    @staticmethod
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
+        """Bring an older document to the fields of today: the host came into the cell with 3."""
+        del schema
+        host = document["conditions"]["host"]
+        document["cell"]["host"] = host_name(host["processor"], host["cores"], host["system"])
+        return document
+
 
 def read_records(path: Path) -> tuple[Record, ...]:
-    """Read a JSON-lines file; raises FileFormatError naming the line that is wrong."""
-    records = []
-    for number, line in enumerate(_lines(path), start=1):
-        where = f"{path}, line {number}"
-        try:
-            records.append(from_document(Record, parse_json(line, where=where), where=where))
-        except SchemaError as error:
-            raise SchemaError(f"{error}; delete the file, then verify and bench again") from error
-    return tuple(records)
+    """Read a JSON-lines file, in the order in which it was written.
+
+    A last line that was cut off (the process or the machine stopped while it was written) is left
+    out with a warning. Raises FileFormatError naming the line that is wrong.
+    """
+    content = read_bytes(path)
+    whole = content[: _cut_at(content)]
+    if len(whole) < len(content):
+        logging.getLogger(__name__).warning(
+            "%s: the last line was cut off while it was written: it is left out", path
+        )
+    return tuple(_parsed(whole, path))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, whole or not at all."""
-    lines = [json.dumps(to_document(record), separators=(",", ":")) for record in records]
-    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+    """Write records as JSON lines, whole or not at all, in place of what the file has."""
+    write_bytes(path, _lines_of(records))
 
 
-def merge_into(path: Path, fresh: Iterable[Record]) -> tuple[Record, ...]:
-    """Add records to a file; one of the same cell and kind replaces the older one. Return all."""
-    merged = {_key(record): record for record in (read_records(path) if path.exists() else ())}
-    merged |= {_key(record): record for record in fresh}
-    write_records(path, merged.values())
-    return tuple(merged.values())
+def append_records(path: Path, records: Iterable[Record]) -> None:
+    """Append records to a file; what it has stays, but for a last line that was cut off.
 
-
-def _key(record: Record) -> tuple[object, ...]:
-    cell, payload = record.cell, record.payload
-    # not the artifact's hash: a new file of the same name makes the old figures out of date
-    what = (cell.model, cell.artifact, cell.runtime, cell.runtime_version)
-    how = (cell.threads, cell.batch, cell.device, payload.KIND)
-    return (*what, *how, getattr(payload, "split", ""))
-
-
-def _lines(path: Path) -> list[str]:
+    Raises HemlineError naming the file when it cannot be written.
+    """
+    lines = _lines_of(records)
     try:
-        return read_bytes(path).decode().splitlines()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as stream:
+            stream.seek(0)
+            content = stream.read()
+            end = _cut_at(content)
+            stream.truncate(end)
+            stream.write(lines if content[:end].endswith(b"\n") or not end else b"\n" + lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise HemlineError(f"cannot write {path}: {reason_of(error)}") from error
+
+
+def newest(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the newest record of each cell (its host included), payload kind and split.
+
+    They are in the order in which their cells come first.
+    """
+    found: dict[tuple[object, ...], Record] = {}
+    for record in records:
+        key = _identity(record)
+        if record.conditions.date >= found.setdefault(key, record).conditions.date:
+            found[key] = record
+    return tuple(found.values())
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    payload = record.payload
+    return (record.cell, payload.KIND, getattr(payload, "split", ""))
+
+
+def _parsed(content: bytes, path: Path) -> Iterator[Record]:
+    try:
+        lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
         raise FileFormatError(f"{path} is not a records file: it is not text") from error
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            yield from_document(Record, parse_json(line, where=where), where=where)
+        except SchemaError as error:
+            raise SchemaError(str(error), remedy=remedy("measure again", path=path)) from error
+
+
+def _cut_at(content: bytes) -> int:
+    """Return where a last line that was cut off begins; the length of the content without one."""
+    start = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[start:] or b"null")
+    except (ValueError, RecursionError):
+        return start
+    return len(content)
+
+
+def _lines_of(records: Iterable[Record]) -> bytes:
+    lines = (json.dumps(to_document(record), separators=(",", ":")) for record in records)
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _damaged(message: str) -> FileFormatError:
+    return FileFormatError(message, remedy=remedy("records damaged"))

@@ -14,20 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hemline.bench.commands import RECORDS_NAME
 from hemline.bench.comparison import Comparison, compare, pareto_front
-from hemline.bench.devices import open_device
-from hemline.bench.measuring.rounds import Plan, measure
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.measuring.plan import MeasurementPlan
+from hemline.bench.measuring.rounds import measure
 from hemline.bench.report.placement import Box, place
 from hemline.bench.report.plot import accuracy_limits, draw
-from hemline.bench.report.table import bundle_table, comparison_table
+from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
 from hemline.bench.report.verdict import explain, recommend
 from hemline.cli import cli
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import Manifest
-from hemline.contract.record import Latency, Memory, Record, merge_into, read_records
-from hemline.errors import HemlineError
+from hemline.contract.record import (
+    RECORDS_NAME,
+    Latency,
+    Memory,
+    Record,
+    append_records,
+    newest,
+    read_records,
+)
 from hemline.export.schemes import SCHEMES
 from hemline.runtime.backends import BACKENDS, installed
 from hemline.tables import as_markdown, as_text
@@ -43,10 +50,12 @@ CELLS = sum(
 @pytest.fixture(scope="module")
 def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
     """Return real accuracy records and real, short measurements."""
-    plan = Plan(rounds=2, invocations=20, warmup=2)
+    plan = MeasurementPlan(rounds=2, invocations=20, warmup=2)
     said: list[str] = []
     measured: list[Record] = []
-    measure(bundle, manifest, open_device("local"), plan, keep=measured.extend, say=said.append)
+    measure(
+        bundle, manifest, open_device("local"), plan, keep=measured.extend, progress=said.append
+    )
     assert said == [f"bench {CELLS} cells × 2 rounds × 20 invocations"]
     return (*read_records(bundle / RECORDS_NAME), *measured)
 
@@ -90,7 +99,7 @@ def test_the_tables_have_every_artifact(comparison: Comparison) -> None:
     text = as_text(table)
     assert len({len(line.rstrip()) for line in text.splitlines()[:2]}) == 1
     assert as_markdown(table).count("\n") == len(table.rows) + 1
-    marked = comparison_table(comparison, "int8.tflite litert")
+    marked = comparison_table(comparison, ("int8.tflite", "litert"))
     assert sum("←" in row[0] for row in marked.rows) == 1
 
 
@@ -136,23 +145,30 @@ def test_equal_accuracies_are_not_drawn_far_apart() -> None:
     assert (low, high) == pytest.approx((78.5, 91.5))
 
 
-def test_unlike_hosts_share_no_table(records: tuple[Record, ...]) -> None:
-    first = next(r for r in records if isinstance(r.payload, Latency))
-    host = dataclasses.replace(first.conditions.host, processor="another one")
-    moved = dataclasses.replace(first, conditions=dataclasses.replace(first.conditions, host=host))
-    with pytest.raises(HemlineError, match="unlike hosts share no table"):
-        compare([moved if record is first else record for record in records])
-
-
-def test_an_older_version_from_another_host_disturbs_nobody(records: tuple[Record, ...]) -> None:
-    first = next(r for r in records if isinstance(r.payload, Latency))
-    host = dataclasses.replace(first.conditions.host, processor="another one")
-    old = dataclasses.replace(
-        first,
-        conditions=dataclasses.replace(first.conditions, host=host),
-        cell=dataclasses.replace(first.cell, runtime_version="0"),
+def elsewhere(record: Record, date: str) -> Record:
+    """Return a record as if it had been measured on another host."""
+    host = dataclasses.replace(record.conditions.host, processor="another one")
+    return dataclasses.replace(
+        record,
+        cell=dataclasses.replace(record.cell, host=host.name),
+        conditions=dataclasses.replace(record.conditions, host=host, date=date),
     )
-    assert compare((*records, old)).host == compare(records).host
+
+
+def test_latencies_of_one_host_are_compared_that_of_the_last_run(
+    records: tuple[Record, ...], comparison: Comparison
+) -> None:
+    timed = [r for r in records if isinstance(r.payload, Latency)]
+    before, after = ("2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z")
+    older = compare((*records, *(elsewhere(r, before) for r in timed)))
+    assert older.rows == comparison.rows
+    assert [name.partition(",")[0] for name in older.other_hosts] == ["another one"]
+    assert "latencies of other hosts are left out (another one, " in conditions_line(older)
+    newer = compare((*(elsewhere(r, after) for r in timed[:2]), *records))
+    assert newer.host is not None
+    assert newer.host.processor == "another one"
+    assert sum(row.latency is not None for row in newer.rows) == 2
+    assert len(newer.rows) == CELLS  # with the accuracies of the first host
 
 
 def test_after_an_upgrade_only_the_newest_version_of_a_runtime_counts(
@@ -168,15 +184,28 @@ def test_after_an_upgrade_only_the_newest_version_of_a_runtime_counts(
     assert compare((*records, *old)).rows == expected.rows
 
 
-def test_a_newer_record_of_a_cell_replaces_the_older(
+def test_a_newer_record_of_a_cell_counts_and_the_older_stays(
     records: tuple[Record, ...], tmp_path: Path
 ) -> None:
     path = tmp_path / "records.jsonl"
-    assert merge_into(path, records) == records
-    changed = dataclasses.replace(records[-1], payload=Latency(rounds_ns=((1,),)))
-    merged = merge_into(path, [changed])
-    assert len(merged) == len(records)
-    assert read_records(path) == merged
+    append_records(path, records)
+    assert read_records(path) == records
+    again = dataclasses.replace(records[-1], payload=Latency(rounds_ns=((1,),)))
+    append_records(path, [again])
+    assert read_records(path) == (*records, again)
+    newer = [r for r in newest(read_records(path)) if r.cell == again.cell]
+    assert again in newer
+    assert not any(isinstance(r.payload, Latency) and r is not again and r != again for r in newer)
+
+
+def test_two_hosts_share_a_file_and_none_loses_its_own(
+    records: tuple[Record, ...], tmp_path: Path
+) -> None:
+    path, mine = tmp_path / "records.jsonl", records[-2:]
+    theirs = tuple(elsewhere(record, record.conditions.date) for record in mine)
+    append_records(path, mine)
+    append_records(path, theirs)
+    assert newest(read_records(path)) == (*mine, *theirs)
 
 
 def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path: Path) -> None:
@@ -191,6 +220,9 @@ def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path:
     call("bench", folder, "--quick")
     assert "nothing changed" in run.invoke(cli, ["bench", folder, "--quick"]).output
     assert "bench" in run.invoke(cli, ["bench", folder, "--quick", "--threads", "2"]).output
+    more = ["bench", folder, "--quick", "--rounds", "4"]  # the plan before had 3
+    assert "nothing changed" not in run.invoke(cli, more).output
+    assert "nothing changed" in run.invoke(cli, more).output
     assert (
         "nothing changed"
         not in run.invoke(cli, ["bench", folder, "--quick", "--batch", "4"]).output
@@ -214,7 +246,7 @@ def test_one_measured_cell_does_not_stand_for_all(
 ) -> None:
     folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     timed = [record for record in records if isinstance(record.payload, Latency)]
-    merge_into(folder / RECORDS_NAME, timed[:-1])
+    append_records(folder / RECORDS_NAME, timed[:-1])
     again = CliRunner().invoke(cli, ["bench", str(folder), "--quick"])
     assert "nothing changed" not in again.output
     assert "nothing changed" in CliRunner().invoke(cli, ["bench", str(folder), "--quick"]).output

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hemline.bench.devices.local import LocalDevice
-from hemline.bench.measuring.fleet import Outcome, bench_fleet, open_fleet
-from hemline.bench.measuring.one_device import Work
-from hemline.bench.measuring.rounds import Plan, cells_of
+from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
+from hemline.bench.measuring.device_bench import BenchRequest
+from hemline.bench.measuring.fleet import DeviceResult, bench_fleet, open_fleet
+from hemline.bench.measuring.plan import MeasurementPlan, cells_of
 from hemline.bench.report.fleet_table import fleet_table
 from hemline.cli import cli
 from hemline.contract.job import Job, JobResult
@@ -31,7 +31,8 @@ from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, U
 from hemline.runtime.process import JobProcess
 from hemline.tables import as_text
 
-PLAN = Plan(rounds=2, invocations=5, warmup=1)
+TIMED = Capabilities(latencies=True)
+PLAN = MeasurementPlan(rounds=2, invocations=5, warmup=1)
 
 
 class Clumsy(JobProcess):
@@ -58,13 +59,13 @@ class Clumsy(JobProcess):
                 self._board.busy -= 1
 
 
-@dataclass(slots=True, kw_only=True)
-class Board:
+@dataclass(kw_only=True)
+class Board(Device):
     """A device that runs here, and is lost after some jobs or breaks with one artifact."""
 
     name: str
     place: str = "elsewhere"
-    real_time: bool = True
+    capabilities: Capabilities = TIMED
     lost_after: int = 10**6
     breaks: str = ""
     jobs: int = 0
@@ -74,15 +75,12 @@ class Board:
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return LiteRT, to keep the tests short."""
-        return LocalDevice("").runtimes()[:1]
+        return installed_runtimes()[:1]
 
     def open(self, runtime: str, version: str) -> Clumsy:
         """Start a child."""
         del runtime, version
         return Clumsy(self)
-
-    def close(self) -> None:
-        """There is nothing to give up."""
 
 
 @pytest.fixture
@@ -97,10 +95,10 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
-def run(copy: Path, manifest: Manifest, *boards: Board, resume: bool = False) -> list[Outcome]:
-    """Bench the boards and return the outcomes."""
-    work = Work(plan=PLAN, resume=resume)
-    return list(bench_fleet(boards, copy, manifest, work, say=str, tell=str))
+def run(copy: Path, manifest: Manifest, *boards: Board, resume: bool = False) -> list[DeviceResult]:
+    """Bench the boards and return the results."""
+    request = BenchRequest(plan=PLAN, resume=resume)
+    return list(bench_fleet(boards, copy, manifest, request, progress=str, report=str))
 
 
 def records_of(copy: Path, board: Board) -> list[Record]:
@@ -118,7 +116,7 @@ def wanted(manifest: Manifest, board: Board) -> int:
 @pytest.mark.slow
 def test_every_device_gets_its_own_records(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b")
-    assert [outcome.error for outcome in run(copy, manifest, one, two)] == [None, None]
+    assert [result.error for result in run(copy, manifest, one, two)] == [None, None]
     for board in (one, two):
         assert latencies(copy, board) == wanted(manifest, board) == 2
         assert any(isinstance(r.payload, Accuracy) for r in records_of(copy, board))
@@ -164,7 +162,7 @@ def test_a_lost_device_costs_only_its_own_cells_and_resume_completes_them(
     copy: Path, manifest: Manifest
 ) -> None:
     good, lost = Board(name="good", place="a"), Board(name="lost", place="b", lost_after=4)
-    fine, error = (outcome.error for outcome in run(copy, manifest, good, lost))
+    fine, error = (result.error for result in run(copy, manifest, good, lost))
     assert fine is None
     assert isinstance(error, DeviceError)
     assert str(error) == "lost does not answer: check whether it is on"
@@ -184,18 +182,18 @@ def test_a_device_that_is_lost_while_it_is_checked_keeps_what_it_answered_before
     copy: Path, manifest: Manifest
 ) -> None:
     board = Board(name="one", lost_after=1)
-    (outcome,) = run(copy, manifest, board)
-    assert isinstance(outcome.error, DeviceError)
+    (result,) = run(copy, manifest, board)
+    assert isinstance(result.error, DeviceError)
     assert [type(record.payload) for record in records_of(copy, board)] == [Accuracy]
-    assert list(outcome.records) == records_of(copy, board)
+    assert list(result.records) == records_of(copy, board)
 
 
 @pytest.mark.slow
 def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one", breaks="dynamic.tflite")
-    (outcome,) = run(copy, manifest, board)
-    assert isinstance(outcome.error, JobError)
-    assert "dynamic.tflite" in str(outcome.error)
+    (result,) = run(copy, manifest, board)
+    assert isinstance(result.error, JobError)
+    assert "dynamic.tflite" in str(result.error)
     assert latencies(copy, board) == wanted(manifest, board) - 1
     mended = Board(name="one")
     run(copy, manifest, mended, resume=True)
@@ -207,8 +205,8 @@ def test_resume_measures_again_what_had_fewer_rounds(copy: Path, manifest: Manif
     board = Board(name="one")
     run(copy, manifest, board)
     jobs = board.jobs
-    work = Work(plan=replace(PLAN, rounds=3), resume=True)
-    bench_fleet([board], copy, manifest, work, say=str, tell=str)
+    request = BenchRequest(plan=replace(PLAN, rounds=3), resume=True)
+    bench_fleet([board], copy, manifest, request, progress=str, report=str)
     assert board.jobs > jobs
 
 
@@ -220,9 +218,9 @@ def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
         for artifact in manifest.artifacts
     ]
     board = Board(name="one")
-    (outcome,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
-    assert isinstance(outcome.error, GateError)
-    assert "wrong on one: dynamic.tflite in litert" in str(outcome.error)
+    (result,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
+    assert isinstance(result.error, GateError)
+    assert "failed on one: dynamic.tflite in litert" in str(result.error)
     timed = {r.cell.artifact for r in records_of(copy, board) if isinstance(r.payload, Latency)}
     assert "dynamic.tflite" not in timed
     assert "int8.tflite" in timed
@@ -236,9 +234,9 @@ def test_what_is_wrong_matters_more_than_what_was_not_measured(
         for artifact in manifest.artifacts
     ]
     board = Board(name="one", breaks="int8.tflite")
-    (outcome,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
-    assert isinstance(outcome.error, GateError)
-    assert {record.cell.artifact for record in outcome.records} == {"int8.tflite"}
+    (result,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
+    assert isinstance(result.error, GateError)
+    assert {record.cell.artifact for record in result.records} == {"int8.tflite"}
 
 
 @pytest.mark.slow
@@ -258,10 +256,10 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
     ]
     write_records(copy / RECORDS_NAME, other)
     lost = Board(name="one", lost_after=2)
-    (outcome,) = run(copy, manifest, lost, resume=True)
-    assert isinstance(outcome.error, DeviceError)
-    assert not any(isinstance(record.payload, Latency) for record in outcome.records)
-    assert "another one" not in as_text(fleet_table([outcome]))
+    (result,) = run(copy, manifest, lost, resume=True)
+    assert isinstance(result.error, DeviceError)
+    assert not any(isinstance(record.payload, Latency) for record in result.records)
+    assert "another one" not in as_text(fleet_table([result]))
 
 
 def test_an_interrupt_ends_all_devices_after_the_job_under_way(
@@ -269,9 +267,9 @@ def test_an_interrupt_ends_all_devices_after_the_job_under_way(
 ) -> None:
     monkeypatch.setattr("hemline.bench.measuring.fleet.as_completed", interrupted)
     boards = [Board(name="one", place="a"), Board(name="two", place="b")]
-    work = Work(plan=replace(PLAN, rounds=10_000))
+    request = BenchRequest(plan=replace(PLAN, rounds=10_000))
     with pytest.raises(KeyboardInterrupt):
-        bench_fleet(boards, copy, manifest, work, say=str, tell=str)
+        bench_fleet(boards, copy, manifest, request, progress=str, report=str)
     assert all(board.jobs < 10_000 for board in boards)
 
 
@@ -281,7 +279,7 @@ def interrupted(*_: object) -> None:
 
 
 def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest) -> None:
-    board = Board(name="one", real_time=False)
+    board = Board(name="one", capabilities=Capabilities())
     run(copy, manifest, board)
     assert records_of(copy, board)
     assert latencies(copy, board) == 0
@@ -289,8 +287,8 @@ def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest
 
 def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b", lost_after=0)
-    outcomes = run(copy, manifest, one, two)
-    table = fleet_table(outcomes)
+    results = run(copy, manifest, one, two)
+    table = fleet_table(results)
     assert [(row[0], row[-1]) for row in table.rows] == [("one", "done"), ("two", "failed")]
     assert dict(zip(table.columns, table.rows[0], strict=True))["median"].endswith(" µs")
     assert not any(table.rows[1][1:-1])
@@ -302,7 +300,7 @@ def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'local'"):
         open_fleet("local,lokal", fallback=False)
     for names in ("local,local", "local,local:"):
-        with pytest.raises(UsageError, match="names 'local' twice"):
+        with pytest.raises(UsageError, match="'local' is named twice"):
             open_fleet(names, fallback=False)
 
 

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.bench.devices import DEVICES, open_device
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.device import RuntimeFit
 from hemline.bench.devices.equality import equality_of
 from hemline.bench.devices.registry import (
     Entry,
@@ -38,6 +39,7 @@ from hemline.bench.devices.ssh.device import open_ssh
 from hemline.bench.devices.ssh.store import Store, pushable
 from hemline.bench.devices.ssh.survey import Survey, read_survey
 from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_output
+from hemline.bench.devices.table import DEVICES
 from hemline.cli import cli
 from hemline.contract.specs import OutputSpec
 from hemline.errors import (
@@ -168,7 +170,7 @@ def test_names_are_written_beside_what_the_user_wrote(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_taken_out_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "devices.toml"
     path.write_text(text)
-    with pytest.raises(FileFormatError, match=r"no table \[pi4\] .* take it out by hand"):
+    with pytest.raises(FileFormatError, match=r"not a table \[pi4\] .* remove it by hand"):
         remove_entry(path, "pi4")
     assert path.read_text() == text
 
@@ -190,14 +192,14 @@ def test_any_visible_folder_can_be_read_again(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[pi4", "no valid TOML"),
+        ("[pi4", "not valid TOML"),
         ("pi4 = 1", "must be a table with an address"),
         ("[pi4]\n", "must be a table with an address"),
-        ('[pi4]\naddress = "ssh:pi@board"\nport = 22', r"pi4\.port: there are address"),
+        ('[pi4]\naddress = "ssh:pi@board"\nport = 22', r"pi4\.port: the fields are address"),
         ('[pi4]\naddress = "ssh:pi@board;x"', "is no address"),
-        ('[pi4]\naddress = "local"', "is no address"),
-        ('["a b"]\naddress = "ssh:pi@board"', "is no name"),
-        ('[pi4]\naddress = "ssh:pi@board"\npython = "-c x"', "is no command for Python"),
+        ('[pi4]\naddress = "local"', "is not an address"),
+        ('["a b"]\naddress = "ssh:pi@board"', "is not a name"),
+        ('[pi4]\naddress = "ssh:pi@board"\npython = "-c x"', "is not a command for Python"),
     ],
 )
 def test_a_wrong_file_of_names_is_told(tmp_path: Path, text: str, told: str) -> None:
@@ -271,9 +273,12 @@ def test_a_python_that_no_wheel_can_be_for_is_a_reason() -> None:
         board_wheels("litert", "2.3.0", read_survey(survey.encode(), "pi4"))
 
 
+LITERT = RuntimeFit(runtime="litert", version="2.3.0", reason="it is too old")
+
+
 def test_a_board_that_no_runtime_fits_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     board = open_ssh("pi@board")
-    monkeypatch.setattr(board, "fitting", lambda: (("litert", "2.3.0", "it is too old"),))
+    monkeypatch.setattr(board, "fitting", lambda: (LITERT,))
     with pytest.raises(BackendError, match=r"board can run no .*: litert \(it is too old\)"):
         board.runtimes()
 

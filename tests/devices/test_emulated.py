@@ -15,11 +15,10 @@ import pytest
 from click.testing import CliRunner
 from required import missing
 
-from hemline.bench.devices import open_device
-from hemline.bench.devices.checking import IMAGES, Check
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.checking import IMAGES, Check, check
 from hemline.bench.devices.emulation.device import EmulatedDevice
 from hemline.bench.devices.emulation.emulator import emulator
-from hemline.bench.devices.emulation.examination import examine
 from hemline.bench.devices.emulation.instruction_count import (
     count_instructions,
     instruction_table,
@@ -67,12 +66,12 @@ def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 @cache
 def examined(board: str, runtime: str, bundle: Path) -> dict[str, tuple[Equality, Record]]:
     """Return what each artifact of one runtime does on a board, by scheme."""
-    checks = examine(
+    checks = check(
         bundle,
         read_manifest(bundle),
         EmulatedDevice(board),
-        wanted=lambda artifact, name, _: artifact.scheme in SCHEMES and name == runtime,
-        say=str,
+        only=lambda artifact, name, _: artifact.scheme in SCHEMES and name == runtime,
+        report=str,
     )
     found = {}
     for each in checks:
@@ -184,7 +183,7 @@ class TestOnABoard:
         schema.save(copy / MANIFEST_NAME, replace(manifest, artifacts=only))
         result = CliRunner().invoke(cli, ["bench", str(copy), "--device", PI4])
         assert result.exit_code == 0, result.output
-        assert "int8.tflite in litert on emulated:pi4: right, 1000 of 1000" in result.output
+        assert "int8.tflite in litert on emulated:pi4: passed, 1000 of 1000" in result.output
         kinds = {
             record.payload.KIND
             for record in read_records(copy / "records.jsonl")
@@ -208,7 +207,7 @@ class TestOnABoard:
         lost = (PI4, "litert")
         write_records(path, (r for r in whole if (r.cell.device, r.cell.runtime) != lost))
         third = CliRunner().invoke(cli, resume)
-        assert third.stdout.startswith("int8.tflite in litert on emulated:pi4: right")
+        assert third.stdout.startswith("int8.tflite in litert on emulated:pi4: passed")
         assert len(third.stdout.splitlines()) == 1
         assert len(read_records(path)) == len(whole)
 
@@ -218,12 +217,12 @@ class TestOnABoard:
             missing("pi4", "run `make export` first")
         manifest = read_manifest(BUNDLE)
         names = ("int8.tflite", "fp32.tflite", "int8.onnx", "fp32.onnx")
-        checks = examine(
+        checks = check(
             BUNDLE,
             manifest,
             EmulatedDevice(board),
-            wanted=lambda artifact, *_: artifact.name in names,
-            say=str,
+            only=lambda artifact, *_: artifact.name in names,
+            report=str,
         )
         fresh = [record for check in checks for record in counts(check)]
         assert require_unchanged(fresh, read_records(RESULTS)) == len(fresh)
@@ -246,8 +245,11 @@ def test_an_unknown_board_gets_the_nearest_name() -> None:
         open_device("emulated")
 
 
-def test_an_emulated_board_is_not_in_real_time() -> None:
-    assert all(not open_device(f"emulated:{name}").real_time for name in RASPBERRY_PIS)
+def test_an_emulated_board_counts_instructions_and_has_no_latencies() -> None:
+    for name in RASPBERRY_PIS:
+        capabilities = open_device(f"emulated:{name}").capabilities
+        assert capabilities.instructions
+        assert not capabilities.latencies
 
 
 def test_a_machine_without_apt_is_told_what_emulation_needs(

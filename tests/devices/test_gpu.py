@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner
 from required import missing
 
-from hemline.bench.devices import open_device
-from hemline.bench.devices.checking import IMAGES, Check, check, only_right, require_right
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.checking import IMAGES, Check, check, only_passed, require_passed
 from hemline.bench.devices.gpu.device import GpuDevice
 from hemline.bench.devices.gpu.software_gpu import software_gpu
 from hemline.cli import cli
@@ -190,7 +190,7 @@ def test_an_unknown_failure_is_told_in_its_own_words() -> None:
 @pytest.mark.parametrize(
     ("name", "fallback", "message"),
     [
-        ("gpu:cuda", False, "write --device gpu or --device gpu:software"),
+        ("gpu:cuda", False, "write gpu or gpu:software"),
         ("local", True, "local has nothing to fall back to"),
     ],
 )
@@ -225,16 +225,16 @@ def a_check(**changes: object) -> Check:
 
 def test_what_is_wrong_on_a_device_ends_with_the_exit_code_of_a_gate() -> None:
     found = (a_check(), a_check(status="failed", reason="logits differ by 3"))
-    with pytest.raises(GateError, match="wrong on local: fp32.tflite in litert"):
-        require_right(found, open_device("local"))
-    require_right(found[:1], open_device("local"))
+    with pytest.raises(GateError, match="failed on local: fp32.tflite in litert"):
+        require_passed(found, open_device("local"))
+    require_passed(found[:1], open_device("local"))
 
 
 def test_only_what_a_gpu_itself_ran_rightly_is_measured(manifest: Manifest) -> None:
     version = next(v.version for v in manifest.artifacts[0].verdicts if v.runtime == "litert")
     ran = a_check(artifact=manifest.artifacts[0].name, version=version)
     imitated = a_check(artifact=manifest.artifacts[1].name, version=version, software=True)
-    narrowed = only_right(manifest, (ran, imitated))
+    narrowed = only_passed(manifest, (ran, imitated))
     left = [(a.name, v.runtime) for a in narrowed.artifacts for v in a.verdicts]
     assert left == [(manifest.artifacts[0].name, "litert")]
 
@@ -256,12 +256,12 @@ class TestOnSoftware:
             assert "(software)" in record.conditions.delegate
             assert isinstance(record.payload, Accuracy)  # and no Latency, no Memory
             assert record.payload.images == IMAGES
-        assert not software.real_time
+        assert not software.capabilities.latencies
 
     def test_files_are_as_near_to_the_processor_as_their_arithmetic_allows(
         self, bundle: Path, manifest: Manifest, software: GpuDevice
     ) -> None:
-        found = {c.artifact: c for c in check(bundle, manifest, software, say=lambda _: None)}
+        found = {c.artifact: c for c in check(bundle, manifest, software, report=lambda _: None)}
         for name in ("fp32.tflite", "fp16.tflite"):
             assert (equality := found[name].equality) is not None
             assert equality.largest_difference <= FLOAT_TOLERANCE
@@ -286,7 +286,7 @@ class TestOnSoftware:
         self, embedding_bundle: Path, software: GpuDevice
     ) -> None:
         found = check(
-            embedding_bundle, read_manifest(embedding_bundle), software, say=lambda _: None
+            embedding_bundle, read_manifest(embedding_bundle), software, report=lambda _: None
         )
         statuses = {c.artifact: c.status for c in found if c.runtime == "litert"}
         assert statuses

@@ -29,7 +29,7 @@ from loopback_sshd import Board, Cable, NoSshdError, own_python, running_board, 
 from numpy.testing import assert_array_equal
 from required import missing
 
-from hemline.bench.devices import open_device
+from hemline.bench.devices.addresses import open_device
 from hemline.bench.devices.emulation.emulator import PROGRAMS, emulator
 from hemline.bench.devices.emulation.guest_root import guest_root
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
@@ -726,7 +726,7 @@ def test_a_raspberry_pi_of_32_bits_says_why_the_others_do_not_fit(
     board: Board, device: SshDevice
 ) -> None:
     be_a_raspberry_pi(board, "pi-32bit")
-    reasons = {runtime: reason for runtime, _, reason in device.fitting()}
+    reasons = {fit.runtime: fit.reason for fit in device.fitting()}
     assert reasons["tflite-runtime"] is None
     assert "has no wheel for Python" in str(reasons["litert"])
     assert "has no wheel for Python" in str(reasons["onnxruntime"])

@@ -46,7 +46,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checks(bundle: Path, manifest: Manifest, packages: Path) -> dict[str, Check]:
     """Return what each artifact of the small bundle does there, by scheme."""
-    found = check(bundle, manifest, TflmDevice(str(packages)), say=lambda _: None)
+    found = check(bundle, manifest, TflmDevice(str(packages)), report=lambda _: None)
     return {each.artifact.partition(".")[0]: each for each in found}
 
 
@@ -90,7 +90,7 @@ class TestOnAMicrocontroller:
 
     def test_a_file_with_an_embedding_loads(self, embedding_bundle: Path, packages: Path) -> None:
         manifest = read_manifest(embedding_bundle)
-        found = check(embedding_bundle, manifest, TflmDevice(str(packages)), say=lambda _: None)
+        found = check(embedding_bundle, manifest, TflmDevice(str(packages)), report=lambda _: None)
         seen = next(each for each in found if each.artifact == "int8.tflite")
         assert seen.status == "passed", str(seen)
 

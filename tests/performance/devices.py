@@ -18,8 +18,8 @@ from measurement import BUNDLE, ROOT, Result, interleaved, median_ratio, report
 sys.path.insert(0, str(ROOT / "tests" / "devices"))
 from loopback_sshd import running_board, write_ssh
 
+from hemline.bench.devices.checking import check
 from hemline.bench.devices.emulation.device import EmulatedDevice
-from hemline.bench.devices.emulation.examination import examine
 from hemline.bench.devices.ssh.device import SshDevice, open_ssh
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import read_manifest
@@ -111,14 +111,12 @@ def emulated_check() -> Result:
     manifest, taken = read_manifest(BUNDLE), []
     for _ in range(4):
         started = time.perf_counter()
-        examine(
+        check(
             BUNDLE,
             manifest,
             EmulatedDevice("pi4"),
-            wanted=lambda artifact, runtime, _: (
-                (artifact.name, runtime) == ("int8.tflite", "litert")
-            ),
-            say=str,
+            only=lambda artifact, runtime, _: (artifact.name, runtime) == ("int8.tflite", "litert"),
+            report=str,
         )
         taken.append(time.perf_counter() - started)
     warm = statistics.median(taken[1:])

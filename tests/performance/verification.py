@@ -12,8 +12,9 @@ from pathlib import Path
 
 from measurement import BUNDLE, Result, report
 
-from hemline.bench.devices import open_device
-from hemline.bench.measuring.rounds import QUICK, measure
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.measuring.plan import QUICK
+from hemline.bench.measuring.rounds import measure
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, Record

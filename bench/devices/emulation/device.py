@@ -1,8 +1,8 @@
 """An emulated Raspberry Pi: real ARM builds of the runtimes in qemu's user mode, without root.
 
-It answers whether an artifact works there and gives which bits, and how many instructions an
-inference takes. Its wall time says nothing of a board, so its clock counts instructions: what
-stands in a job result as nanoseconds is a number of instructions here.
+It shows whether an artifact works there, which bits it computes, and how many instructions an
+inference takes. Wall time in an emulator says nothing of a board, so its clock counts instructions:
+what a job result has as nanoseconds is a number of instructions here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.devices import HERE
+from hemline.bench.devices.device import Device, installed_runtimes
 from hemline.bench.devices.emulation.emulator import PROGRAMS, Emulator, emulator
 from hemline.bench.devices.emulation.guest_root import GuestRoot, guest_root
 from hemline.bench.devices.emulation.guest_wheels import unpacked_wheels
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS, RaspberryPi
+from hemline.bench.devices.table import DEVICES
 from hemline.contract.job import Job, JobResult
 from hemline.errors import HemlineError, UnknownNameError, UsageError
-from hemline.runtime.backends import BACKENDS, installed, version_of
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
@@ -74,11 +74,10 @@ class EmulatedRunner(JobProcess):
         return str(self._seen_as / _PLACE / real.name)
 
 
-class EmulatedDevice:
+class EmulatedDevice(Device):
     """One of RASPBERRY_PIS."""
 
-    real_time = False
-    place = HERE
+    capabilities = DEVICES["emulated"].capabilities
 
     def __init__(self, address: str) -> None:
         """Choose a board; raises UsageError without a name, UnknownNameError with the nearest."""
@@ -89,15 +88,14 @@ class EmulatedDevice:
             raise UnknownNameError("emulated Raspberry Pi", address, RASPBERRY_PIS)
         self.name = f"emulated:{address}"
         self.pi: RaspberryPi = RASPBERRY_PIS[address]
+        self.processor = self.pi.processor
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return the runtimes that have a build for the board, in the versions installed here.
 
         So every result there has one of this machine to be compared with.
         """
-        here = (backend for backend in BACKENDS.values() if installed(backend))
-        able = (backend for backend in here if self._has(backend.name))
-        return tuple((backend.name, version_of(backend)) for backend in able)
+        return tuple(pair for pair in installed_runtimes() if self._has(pair[0]))
 
     def open(self, runtime: str, version: str) -> EmulatedRunner:
         """Start the emulator; on first use its parts are fetched into the cache.
@@ -115,12 +113,8 @@ class EmulatedDevice:
         command = self._command(program, root, Path(folder.name), seen_as, packages)
         return EmulatedRunner(command, folder, seen_as)
 
-    def close(self) -> None:
-        """There is nothing to give up."""
-
-    @property
     def versions(self) -> dict[str, str]:
-        """Return the versions that conditions of a record must name: of qemu and the C library."""
+        """Return the versions of qemu and the C library."""
         return {"qemu": emulator().version, "libc6": guest_root(self.pi).versions["libc6"]}
 
     def _has(self, runtime: str) -> bool:

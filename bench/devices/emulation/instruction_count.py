@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.devices import Runner
-from hemline.bench.devices.emulation.device import EmulatedDevice
+from hemline.bench.devices.device import Device, Runner
 from hemline.bench.devices.equality import require, validation_images
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.job import Job, JobCell
@@ -29,7 +28,7 @@ _LARGEST_CHANGE = 0.01
 
 def count_instructions(
     runner: Runner,
-    device: EmulatedDevice,
+    device: Device,
     bundle: Path,
     manifest: Manifest,
     artifact: Artifact,
@@ -53,11 +52,11 @@ def count_instructions(
     conditions = conditions_of(result)
     return Record(
         cell=cell_of(manifest, artifact, result, device=device.name),
-        conditions=replace(conditions, versions={**conditions.versions, **device.versions}),
+        conditions=replace(conditions, versions={**conditions.versions, **device.versions()}),
         payload=Instructions(
             # the emulated clock counts instructions
             per_inference=statistics.median_high(result.cells[0].latencies_ns),
-            processor=device.pi.processor,
+            processor=device.processor,
         ),
     )
 

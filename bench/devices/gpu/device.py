@@ -6,11 +6,11 @@ import json
 import subprocess
 from dataclasses import replace
 
-from hemline.bench.devices import HERE
+from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
 from hemline.bench.devices.gpu.software_gpu import software_gpu
 from hemline.contract.job import Job, JobResult
 from hemline.errors import HemlineError, UsageError
-from hemline.runtime.backends import BACKENDS, installed, version_of
+from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess, local_command
 from hemline.safe_path import code_command
 
@@ -43,10 +43,8 @@ class GpuRunner(JobProcess):
         return super().run(asked, timeout_seconds=timeout_seconds)
 
 
-class GpuDevice:
+class GpuDevice(Device):
     """The GPU of this machine, or with the address `software` SwiftShader."""
-
-    place = HERE
 
     def __init__(self, address: str, *, fallback: bool = False) -> None:
         """Find out what there is; `fallback` lets the processor run what the GPU cannot.
@@ -55,24 +53,20 @@ class GpuDevice:
         the driver of a GPU crashes.
         """
         if address not in ("", _SOFTWARE):
-            raise UsageError(f"write --device gpu or --device gpu:{_SOFTWARE}, not gpu:{address}")
+            raise UsageError(f"write gpu or gpu:{_SOFTWARE}, not gpu:{address}")
         self.name = f"gpu:{address}" if address else "gpu"
         self._fallback = fallback
         self._environment = software_gpu() if address else ()
-        self.real_time = not address and _is_real()
+        self.capabilities = Capabilities(latencies=not address and _is_real())
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return the runtimes installed here that have a way to a GPU."""
-        here = (b for b in BACKENDS.values() if b.gpu_session is not None and installed(b))
-        return tuple((backend.name, version_of(backend)) for backend in here)
+        return tuple(p for p in installed_runtimes() if BACKENDS[p[0]].gpu_session is not None)
 
     def open(self, runtime: str, version: str) -> GpuRunner:
         """Start a child process."""
         del runtime, version
         return GpuRunner(self._environment, fallback=self._fallback)
-
-    def close(self) -> None:
-        """There is nothing to give up."""
 
 
 def _with(environment: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,7 +74,7 @@ def _with(environment: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _is_real() -> bool:
-    """Tell whether something else than a program may answer when a GPU is asked for."""
+    """Tell whether a GPU, and not a program in its place, may run what is asked of a GPU."""
     try:
         done = subprocess.run(
             code_command(_PROBE),

@@ -1,7 +1,7 @@
 """The class of microcontrollers: tflite-micro on this machine.
 
-It answers whether a file loads there, how large its tensor arena is, and whether it gives the bits
-of the reference kernels. Its wall times tell nothing of a microcontroller.
+It shows whether a file loads there, how large its tensor arena is, and whether it computes the bits
+of the reference kernels. Its wall times say nothing of a microcontroller.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import functools
 import subprocess
 from pathlib import Path
 
-from hemline.bench.devices import HERE
-from hemline.bench.devices.micro.micro_jobs import MICRO, REFERENCE
+from hemline.bench.devices.device import Device
+from hemline.bench.devices.micro.micro_jobs import MICRO, MICRO_BACKENDS, REFERENCE
+from hemline.bench.devices.table import DEVICES
 from hemline.errors import BackendError, UsageError
+from hemline.runtime.backends import Backend
 from hemline.runtime.process import JobProcess
 from hemline.safe_path import code_command, module_command
 
@@ -26,19 +28,18 @@ print(tflite_micro.__version__)
 _SECONDS = 60.0
 
 
-class TflmDevice:
+class TflmDevice(Device):
     """tflite-micro in this Python, or with an address in the folder that it was installed into."""
 
     name = "tflm"
-    real_time = False
-    place = HERE
+    capabilities = DEVICES["tflm"].capabilities
 
     def __init__(self, address: str) -> None:
         """Take tflite-micro from the folder `address`; raises UsageError when it is none."""
         if address and not Path(address).is_dir():
             raise UsageError(
                 f"tflm:{address} names no folder: make it with pip install --target {address} "
-                "tflite-micro, or write --device tflm"
+                "tflite-micro, or write tflm"
             )
         self._folder = (str(Path(address).resolve()),) if address else ()
 
@@ -51,13 +52,14 @@ class TflmDevice:
         del runtime, version
         return JobProcess((*module_command(_JOBS), *self._folder))
 
+    def backend(self, runtime: str) -> Backend:
+        """Return the row of one of its runtimes."""
+        return MICRO_BACKENDS[runtime]
+
     def reference(self, runtime: str) -> tuple[JobProcess, str]:
         """Start a child process with LiteRT's reference kernels, and return their name too."""
         del runtime
         return JobProcess(module_command(_JOBS)), REFERENCE.name
-
-    def close(self) -> None:
-        """There is nothing to give up."""
 
 
 @functools.cache

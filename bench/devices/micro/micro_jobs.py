@@ -2,8 +2,8 @@
 
 python -m hemline.bench.devices.micro.micro_jobs [FOLDER]
 
-They stand in no other table, because nothing is classified or chosen with them. FOLDER has
-tflite-micro and what it needs, where this Python's own packages have not.
+They are not in BACKENDS, because nothing is classified or chosen with them. FOLDER has tflite-micro
+and what it needs, where this Python's own packages do not.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ REFERENCE = Backend(
 )
 
 
+MICRO_BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (MICRO, REFERENCE)}
+
+
 def main() -> None:
-    """Answer jobs on the standard streams."""
+    """Run the jobs on the standard streams."""
     sys.path += sys.argv[1:]  # behind this Python's own: one numpy is enough
-    BACKENDS.update({backend.name: backend for backend in (MICRO, REFERENCE)})
+    BACKENDS.update(MICRO_BACKENDS)
     serve_standard_streams()
 
 

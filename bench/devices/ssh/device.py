@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
-from hemline.bench.devices.registry import KIND, Entry
+from hemline.bench.devices.device import Device, Inspection, RuntimeFit, installed_runtimes
 from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import SshAddress, parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
@@ -34,15 +34,16 @@ from hemline.bench.devices.ssh.untrusted import (
     read_output,
     require_answer,
 )
+from hemline.bench.devices.table import DEVICES
 from hemline.closing import Closing
 from hemline.console import quiet, say
 from hemline.contract.job import HostFacts, Job, JobResult, array_name
-from hemline.contract.schema import from_document
+from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
-from hemline.runtime.backends import BACKENDS, find_backend, installed, version_of
+from hemline.runtime.backends import find_backend
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
@@ -50,10 +51,10 @@ _PULL_SECONDS = 300.0
 _LOUD_BYTES = 1 << 20  # a push of more than that is worth a line
 
 
-class SshDevice:
+class SshDevice(Device):
     """A board at an address; connected when it is first used, and again after a cut."""
 
-    real_time = True
+    capabilities = DEVICES["ssh"].capabilities
 
     def __init__(
         self, name: str, address: SshAddress, *, folder: str = "", python: str = "python3"
@@ -82,31 +83,44 @@ class SshDevice:
             self._connect()
             return self.store.survey()
 
-    def facts(self) -> HostFacts:
-        """Return model name, governor, temperature and throttling, as the board tells them."""
+    def host(self) -> HostFacts:
+        """Return model name, governor, temperature and throttling, as the board reports them."""
         with self._lock:
             self._connect()
             answer = self.store.facts(self._runtime_file()).strip().rpartition(b"\n")[2]
         where = f"the answer of {self.name}"
         return cleaned(from_document(HostFacts, parse_json(answer, where=where), where=where))
 
+    def inspect(self) -> Inspection:
+        """Return what the board is, asked anew, and what fits there; raises DeviceError."""
+        survey, host = self.survey(), self.host()
+        facts = to_document(survey)
+        stored = facts.pop("files")
+        return Inspection(
+            host=host,
+            runtimes=self.fitting(),
+            rows=survey.rows,
+            facts={**facts, "platform": survey.platform, "store_bytes": sum(stored.values())},
+        )
+
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return those of the runtimes installed here that also run there, in the same version.
 
         Raises BackendError with the reasons when none does.
         """
-        found = self.fitting()
-        fit = tuple((runtime, version) for runtime, version, reason in found if reason is None)
+        every = self.fitting()
+        fit = tuple((each.runtime, each.version) for each in every if each.reason is None)
         if not fit:
-            reasons = "; ".join(f"{runtime} ({reason})" for runtime, _, reason in found) or "none"
+            reasons = "; ".join(f"{each.runtime} ({each.reason})" for each in every) or "none"
             raise BackendError(f"{self.name} can run no runtime that is installed here: {reasons}")
         return fit
 
-    def fitting(self) -> tuple[tuple[str, str, str | None], ...]:
+    def fitting(self) -> tuple[RuntimeFit, ...]:
         """Return each runtime that is installed here, its version, and why it cannot run there."""
-        here = [backend for backend in BACKENDS.values() if installed(backend)]
-        pairs = [(backend.name, version_of(backend)) for backend in here]
-        return tuple((*pair, self._reason_against(*pair)) for pair in pairs)
+        return tuple(
+            RuntimeFit(runtime=runtime, version=version, reason=self._misfit(runtime, version))
+            for runtime, version in installed_runtimes()
+        )
 
     def open(self, runtime: str, version: str) -> SshRunner:
         """Open a runner; wheels and runtime are pushed unless they are there.
@@ -192,7 +206,7 @@ class SshDevice:
             self.store.forget()
             self.connection.open()
 
-    def _reason_against(self, runtime: str, version: str) -> str | None:
+    def _misfit(self, runtime: str, version: str) -> str | None:
         try:
             self._wheels(runtime, version)
         except BackendError as error:
@@ -332,12 +346,9 @@ def _count_images(job: Job) -> int:
     return len(images[job.first :][: job.count])
 
 
-def open_ssh(address: str) -> SshDevice:
-    """Return the board at `[user@]host[:port]`."""
-    return SshDevice(f"ssh:{address}", parse_address(address))
-
-
-def open_entry(entry: Entry) -> SshDevice:
-    """Return a board that has a name in devices.toml."""
-    address = parse_address(entry.address.removeprefix(KIND))
-    return SshDevice(entry.name, address, folder=entry.folder, python=entry.python)
+def open_ssh(
+    address: str, *, name: str = "", folder: str = "", python: str = "python3"
+) -> SshDevice:
+    """Return the board at `[user@]host[:port]`, perhaps with a name of its own."""
+    parsed = parse_address(address)
+    return SshDevice(name or f"ssh:{address}", parsed, folder=folder, python=python)

@@ -1,4 +1,4 @@
-"""What a board is, as it tells itself, and what of ours it has already."""
+"""What a board reports about itself, and which of our files it has."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hemline.bench.devices.ssh.untrusted import cleaned
 from hemline.contract.schema import from_document
-from hemline.errors import DeviceError, HemlineError
+from hemline.errors import DeviceError, HemlineError, remedy
 from hemline.files import parse_json
 
 # kernel's name of the machine, and bits of a pointer in its Python: the platform of its wheels
@@ -59,6 +59,16 @@ class Survey:
         """Return the Python version as wheels know it (3.11)."""
         return ".".join(self.python.split(".")[:2])
 
+    @property
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """Return (what, text) to print."""
+        writable = "" if self.writable else ", which is not writable"
+        return (
+            ("platform", f"{self.platform or self.machine}, {self.libc or 'no glibc'}"),
+            ("python", f"{self.python} with {f'numpy {self.numpy}' if self.numpy else 'no numpy'}"),
+            ("free", f"{self.free_bytes / 1e9:.1f} GB in {self.folder}{writable}"),
+        )
+
 
 def read_survey(answer: bytes, name: str) -> Survey:
     """Return the survey in what the board printed; raises DeviceError when it is none."""
@@ -78,5 +88,7 @@ def read_survey(answer: bytes, name: str) -> Survey:
     folder = found.folder
     clean = cleaned(found)
     if clean.folder != folder:
-        raise DeviceError(f"{name} has a folder with control characters: choose one with --folder")
+        raise DeviceError(
+            f"{name} has a folder with control characters", remedy=remedy("other folder on device")
+        )
     return clean

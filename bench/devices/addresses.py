@@ -1,0 +1,64 @@
+"""Open the device at an address: local, emulated:pi4, ssh:pi@board, or a name of the user's."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from hemline.bench.devices.device import Device
+from hemline.bench.devices.registry import Entry, read_registry, registry_path
+from hemline.bench.devices.table import DEVICES
+from hemline.errors import UnknownNameError, UsageError, remedy
+
+
+def open_device(address: str, *, registry: Path | None = None, **options: Any) -> Device:
+    """Return the device at an address: a kind, a kind and more behind a colon, or a name in
+    `registry`, by default the user's.
+
+    `options` are those of the kind's row (fallback, targets). Raises UnknownNameError with the
+    nearest name, UsageError for an option that the kind does not have, HemlineError when the device
+    cannot be used.
+    """
+    if address.partition(":")[0] in DEVICES:
+        return _open(address, address, options)
+    entry = _named(address, registry)
+    _require_options(entry.address, address, options)
+    return open_entry(entry)
+
+
+def open_entry(entry: Entry) -> Device:
+    """Return a board that has a name."""
+    settings = {"name": entry.name, "folder": entry.folder, "python": entry.python}
+    return _open(entry.address, entry.name, settings)
+
+
+def address_of(name: str, registry: Path | None = None) -> str:
+    """Return the address of a device; raises UnknownNameError with the nearest name."""
+    return name if name.partition(":")[0] in DEVICES else _named(name, registry).address
+
+
+def _named(name: str, registry: Path | None) -> Entry:
+    entries = read_registry(registry or registry_path())
+    if name not in entries:
+        raise UnknownNameError("device", name, (*DEVICES, *entries))
+    return entries[name]
+
+
+def _open(address: str, name: str, options: dict[str, Any]) -> Device:
+    kind, _, rest = address.partition(":")
+    _require_options(kind, name, options)
+    module, _, function = DEVICES[kind].open.partition(":")
+    given = {option: value for option, value in options.items() if value}
+    device: Device = getattr(importlib.import_module(module), function)(rest, **given)
+    return device
+
+
+def _require_options(address: str, name: str, options: dict[str, Any]) -> None:
+    row = DEVICES[address.partition(":")[0]]
+    if options.get("fallback") and not row.falls_back:
+        raise UsageError(
+            f"{name} has nothing to fall back to", remedy=remedy("device with fallback")
+        )
+    if options.get("targets") and not row.takes_targets:
+        raise UsageError(f"{name} has runtimes of its own", remedy=remedy("device with runtimes"))

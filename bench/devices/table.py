@@ -1,0 +1,68 @@
+"""The kinds of devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hemline.bench.devices.device import Capabilities
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceKind:
+    """A row of the DEVICES table.
+
+    name: what stands before the colon of a device's name.
+    summary: one line for help and tables.
+    open: "module:function" that takes what stands after the colon ("" without one) and the options
+        below that were given, and returns a Device.
+    capabilities: the most that a device of this kind can tell.
+    falls_back: whether `open` takes fallback, which lets this machine's processor run what the
+        device cannot.
+    takes_targets: whether `open` takes targets, runtimes of this machine to use.
+    """
+
+    name: str
+    summary: str
+    open: str
+    capabilities: Capabilities
+    falls_back: bool = False
+    takes_targets: bool = False
+
+
+DEVICES: dict[str, DeviceKind] = {
+    kind.name: kind
+    for kind in (
+        DeviceKind(
+            name="local",
+            summary="this machine's processor",
+            open="hemline.bench.devices.local:LocalDevice",
+            capabilities=Capabilities(latencies=True, verified_here=True),
+            takes_targets=True,
+        ),
+        DeviceKind(
+            name="emulated",
+            summary="a Raspberry Pi in qemu: emulated:pi3, pi4, pi5 or pi-32bit",
+            open="hemline.bench.devices.emulation.device:EmulatedDevice",
+            capabilities=Capabilities(instructions=True, host=False),
+        ),
+        DeviceKind(
+            name="gpu",
+            summary="this machine's GPU; gpu:software for a program in its place",
+            open="hemline.bench.devices.gpu.device:GpuDevice",
+            capabilities=Capabilities(latencies=True),
+            falls_back=True,
+        ),
+        DeviceKind(
+            name="tflm",
+            summary="tflite-micro, for the class of microcontrollers",
+            open="hemline.bench.devices.micro.device:TflmDevice",
+            capabilities=Capabilities(arena=True, own_runtimes=True),
+        ),
+        DeviceKind(
+            name="ssh",
+            summary="a Raspberry Pi or any Linux board: ssh:user@host[:port]",
+            open="hemline.bench.devices.ssh.device:open_ssh",
+            capabilities=Capabilities(latencies=True),
+        ),
+    )
+}

@@ -1,0 +1,153 @@
+"""Bench one device: check its predictions, then measure time, instructions or arena, as it can.
+
+What is measured is kept piece by piece: a device that is lost loses only what it was doing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hemline.bench.devices.checking import Check, check, nothing, only_passed, require_passed
+from hemline.bench.devices.device import Device
+from hemline.bench.measuring.plan import (
+    CellKey,
+    MeasurementPlan,
+    cells_of,
+    key_of,
+    measured_cells,
+)
+from hemline.bench.measuring.rounds import measure
+from hemline.bench.records import records_on
+from hemline.contract.manifest import Artifact, Manifest
+from hemline.contract.record import Record
+from hemline.errors import HemlineError, remedy
+
+Print = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What to do on every device.
+
+    plan: how to measure latencies.
+    resume: whether to keep what was measured before by the same plan, in the same version and on
+        the same host.
+    stop: raises when the user interrupts.
+    """
+
+    plan: MeasurementPlan
+    resume: bool = False
+    stop: Callable[[], None] = nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRun:
+    """What one device gave in this run.
+
+    write: adds records to the bundle.
+    progress: prints what is being done.
+    report: prints results.
+    records: of this run, and those that --resume left as they are.
+    failed: (artifact, runtime, version) of what failed the check there.
+    """
+
+    write: Callable[[Iterable[Record]], object]
+    progress: Print
+    report: Print
+    records: list[Record] = field(default_factory=list)
+    failed: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def keep(self, records: Iterable[Record]) -> None:
+        """Write records of this run."""
+        fresh = list(records)
+        self.write(fresh)
+        self.records.extend(fresh)
+
+    def keep_check(self, checked: Check) -> None:
+        """Keep the records and the status of a check."""
+        self.keep(checked.records)
+        if checked.status == "failed":
+            self.failed.add((checked.artifact, checked.runtime, checked.version))
+
+    @property
+    def passed(self) -> tuple[Record, ...]:
+        """Return the records of what did not fail."""
+        return tuple(
+            r
+            for r in self.records
+            if (r.cell.artifact, r.cell.runtime, r.cell.runtime_version) not in self.failed
+        )
+
+
+def bench_device(
+    device: Device, bundle: Path, manifest: Manifest, request: BenchRequest, run: DeviceRun
+) -> None:
+    """Bench a device and keep what it gives in `run`.
+
+    Raises GateError when an artifact fails there, JobError for cells that failed or a device that
+    was lost, HemlineError when there is nothing to do; what came before was kept.
+    """
+    able = device.capabilities
+    plan = replace(request.plan, runtimes=device.runtimes())
+    if able.instructions:  # counted for one image and thread only
+        plan = replace(plan, threads=(1,), batches=(1,))
+    before = records_on(bundle, device) if request.resume else ()
+    done = measured_cells(before, plan)
+    run.records.extend(record for record in before if key_of(record.cell) in done)
+    missing = frozenset(cells_of(manifest, plan)) - done
+    if done and not missing:
+        run.progress("nothing is missing")
+        return
+    checks: tuple[Check, ...] = ()
+    if not able.verified_here:
+        checks = _check(device, bundle, manifest, request, run, missing)
+        manifest = only_passed(manifest, checks)
+    try:
+        if able.latencies and (able.verified_here or any(c.status == "passed" for c in checks)):
+            measure(
+                bundle,
+                manifest,
+                device,
+                plan,
+                skip=done,
+                stop=request.stop,
+                keep=run.keep,
+                progress=run.progress,
+            )
+    except HemlineError:
+        # what failed there matters more than what was not measured
+        require_passed(checks, device)
+        raise
+    require_passed(checks, device)
+
+
+def _check(
+    device: Device,
+    bundle: Path,
+    manifest: Manifest,
+    request: BenchRequest,
+    run: DeviceRun,
+    missing: Container[CellKey],
+) -> tuple[Check, ...]:
+    """Check every artifact; where instructions are counted, only what passed here without them."""
+
+    def is_missing(artifact: Artifact, runtime: str, version: str) -> bool:
+        return (artifact.sha256, runtime, version, 1, 1) in missing
+
+    counts = device.capabilities.instructions
+    if counts and not missing:
+        raise HemlineError(
+            f"{bundle} has no artifact that passed verification in a runtime of {device.name}",
+            remedy=remedy("verify", bundle=bundle),
+        )
+    return check(
+        bundle,
+        manifest,
+        device,
+        only=is_missing if counts else None,
+        stop=request.stop,
+        keep=run.keep_check,
+        report=run.report,
+    )

@@ -1,0 +1,98 @@
+"""What a measurement covers: artifacts × runtimes × threads × batches, in how many rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hemline.contract.manifest import Artifact, Manifest
+from hemline.contract.record import Cell, Instructions, Latency, Payload, Record
+
+# artifact's hash, runtime, its version, threads, batch
+CellKey = tuple[str, str, str, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasurementPlan:
+    """How to measure: the cells are artifacts × runtimes × threads × batches.
+
+    threads, batches: values to try.
+    runtimes: (runtime, version) pairs to measure in; empty for those of the device.
+    rounds: times that each cell has its turn.
+    invocations: timed in each round.
+    warmup: before each round, so that every turn starts with warm caches.
+    """
+
+    threads: tuple[int, ...] = (1,)
+    batches: tuple[int, ...] = (1,)
+    runtimes: tuple[tuple[str, str], ...] = ()
+    rounds: int = 10
+    invocations: int = 200
+    warmup: int = 20
+
+
+FULL = MeasurementPlan()
+# to see an order of magnitude in a few seconds
+QUICK = MeasurementPlan(rounds=3, invocations=100, warmup=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCell:
+    """An artifact in a runtime, with so many threads and images at once."""
+
+    artifact: Artifact
+    runtime: str
+    version: str
+    threads: int
+    batch: int
+
+    @property
+    def key(self) -> CellKey:
+        """Return its identity among the cells of a device."""
+        return (self.artifact.sha256, self.runtime, self.version, self.threads, self.batch)
+
+    @property
+    def title(self) -> str:
+        """Return artifact, runtime and version, for messages."""
+        return f"{self.artifact.name} in {self.runtime} {self.version}"
+
+
+def key_of(cell: Cell) -> CellKey:
+    """Return the identity of a record's cell among the others of its device."""
+    runtime = (cell.runtime, cell.runtime_version)
+    return (cell.artifact_sha256, *runtime, cell.threads, cell.batch)
+
+
+def cells_of(manifest: Manifest, plan: MeasurementPlan) -> tuple[CellKey, ...]:
+    """Return the identities of the cells that a plan measures."""
+    return tuple(cell.key for cell in planned_cells(manifest, plan))
+
+
+def planned_cells(manifest: Manifest, plan: MeasurementPlan) -> list[PlannedCell]:
+    """Return the cells that a plan measures: what passed verification in its runtimes."""
+    return [
+        PlannedCell(
+            artifact=artifact,
+            runtime=runtime,
+            version=version,
+            threads=threads,
+            batch=batch,
+        )
+        for artifact in manifest.artifacts
+        for runtime, version in dict.fromkeys((v.runtime, v.version) for v in artifact.verdicts)
+        if artifact.status_in(runtime, version) == "passed" and (runtime, version) in plan.runtimes
+        for threads in plan.threads
+        for batch in plan.batches
+    ]
+
+
+def measured_cells(records: Iterable[Record], plan: MeasurementPlan) -> frozenset[CellKey]:
+    """Return the cells that were measured at least as thoroughly as the plan asks for."""
+    return frozenset(key_of(r.cell) for r in records if _is_enough(r.payload, plan))
+
+
+def _is_enough(payload: Payload, plan: MeasurementPlan) -> bool:
+    if isinstance(payload, Latency):
+        rounds = payload.rounds_ns
+        return len(rounds) >= plan.rounds and min(map(len, rounds)) >= plan.invocations
+    return isinstance(payload, Instructions)  # which are the same every time

@@ -1,0 +1,39 @@
+"""The records of a bundle that count now: of its present artifacts, on the present host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hemline.bench.devices.device import Device
+from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
+from hemline.contract.manifest import Manifest
+from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
+from hemline.errors import UsageError, remedy
+
+
+def current_records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
+    """Return the records of the artifacts as they are now; those of older files are out of date.
+
+    Raises UsageError when there are none.
+    """
+    current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
+    path = bundle / RECORDS_NAME
+    if not path.exists():
+        raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
+    return tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current)
+
+
+def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:
+    """Return the newest records of a device, made on a host like the one that it has now."""
+    path = bundle / RECORDS_NAME
+    records = newest(read_records(path)) if path.exists() else ()
+    mine = tuple(record for record in records if record.cell.device == device.name)
+    host = device.host() if mine else None
+    return tuple(r for r in mine if host is None or r.cell.host == host.name)
+
+
+def is_measured(bundle: Path, manifest: Manifest, device: Device, plan: MeasurementPlan) -> bool:
+    """Return whether every cell of a plan was measured on this device as thoroughly as it asks."""
+    wanted = set(cells_of(manifest, replace(plan, runtimes=device.runtimes())))
+    return bool(wanted) and wanted <= measured_cells(records_on(bundle, device), plan)

@@ -1,0 +1,188 @@
+"""Records: appended and never lost, readable from older files, one table cell from many."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.device import Capabilities
+from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
+from hemline.bench.devices.table import DEVICES
+from hemline.bench.measuring.plan import FULL, QUICK, key_of, measured_cells
+from hemline.bench.report.table import _span
+from hemline.contract.job import HostFacts
+from hemline.contract.record import (
+    Accuracy,
+    Cell,
+    Conditions,
+    Latency,
+    Record,
+    append_records,
+    newest,
+    pack_predictions,
+    read_records,
+)
+from hemline.errors import FileFormatError
+
+ROOT = Path(__file__).resolve().parents[2]
+HOST = HostFacts(
+    machine="x86_64",
+    processor="A processor",
+    cores=2,
+    memory_bytes=None,
+    system="Linux 6.1",
+    governor=None,
+    frequency_khz=None,
+    temperature_millicelsius=None,
+    load_average=None,
+)
+RECORD = Record(
+    cell=Cell(
+        model="hem-50k",
+        artifact="int8.tflite",
+        artifact_sha256="0" * 64,
+        size_bytes=1,
+        runtime="litert",
+        runtime_version="2.3.0",
+        threads=1,
+        batch=1,
+        device="local",
+        host=HOST.name,
+    ),
+    conditions=Conditions(
+        host=HOST, delegate="XNNPACK", versions={}, commit=None, date="2026-01-01T00:00:00Z"
+    ),
+    payload=Latency(rounds_ns=((5,) * 200,) * 10),
+)
+
+
+def dated(date: str) -> Record:
+    return replace(RECORD, conditions=replace(RECORD.conditions, date=date))
+
+
+# A line of schema 2, which has no host in its cell.
+SCHEMA_2 = (
+    '{"kind":"record","schema":2,"cell":{"model":"hem-50k","artifact":"int8.tflite",'
+    '"artifact_sha256":"a","size_bytes":60630,"runtime":"litert","runtime_version":"2.3.0",'
+    '"threads":1,"batch":1,"device":"local"},"conditions":{"host":{"machine":"x86_64",'
+    '"processor":"AMD EPYC","cores":2,"memory_bytes":8000000000,"system":"Linux 6.18",'
+    '"governor":null,"frequency_khz":null,"temperature_millicelsius":null,"load_average":0.5},'
+    '"delegate":"XNNPACK","versions":{"hemline":"1"},"commit":null,'
+    '"date":"2026-10-01T10:00:00Z"},"payload":{"kind":"latency","rounds_ns":[[16000,17000]]}}\n'
+)
+
+
+def test_a_record_of_an_older_schema_gets_its_host_from_its_conditions(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(SCHEMA_2)
+    (record,) = read_records(path)
+    assert record.cell.host == "AMD EPYC, 2 cores, Linux 6.18" == record.conditions.host.name
+    assert record.payload == Latency(rounds_ns=((16000, 17000),))
+    append_records(path, [record])
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert (first["schema"], second["schema"]) == (2, 3)
+    assert read_records(path) == (record, record)
+
+
+def test_the_committed_records_of_older_schemas_can_be_read() -> None:
+    for name in ("records.jsonl", "instructions.jsonl"):
+        assert read_records(ROOT / "results" / "hem-50k" / name)
+
+
+@pytest.mark.parametrize("kept", [1, 40, -2, -1])
+def test_a_last_line_that_was_cut_off_is_reported_and_costs_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: int
+) -> None:
+    path = tmp_path / "records.jsonl"
+    append_records(path, [RECORD, dated("2026-02-02T00:00:00Z")])
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:kept])
+    with caplog.at_level(logging.WARNING):
+        records = read_records(path)
+    whole = kept == -1  # only the line's end is missing
+    assert len(records) == 1 + whole
+    assert [r.message for r in caplog.records] == [
+        f"{path}: the last line was cut off while it was written: it is left out"
+    ] * (not whole)
+    append_records(path, [dated("2026-03-03T00:00:00Z")])
+    caplog.clear()
+    assert read_records(path)[-1] == dated("2026-03-03T00:00:00Z")
+    assert len(read_records(path)) == 2 + whole
+    assert not caplog.records
+
+
+def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    append_records(path, [RECORD])
+    path.write_bytes(b"{\n" + path.read_bytes())
+    with pytest.raises(FileFormatError, match=r"line 1 is not valid JSON"):
+        read_records(path)
+
+
+def test_the_newest_of_two_files_put_together_counts_whatever_their_order() -> None:
+    older, newer = dated("2026-01-01T00:00:00Z"), dated("2026-02-02T00:00:00Z")
+    assert newest([older, newer]) == newest([newer, older]) == (newer,)
+
+
+@pytest.mark.parametrize("classes", [[0, 9, 255], [0, 256, 999], []])
+def test_predictions_of_more_than_256_classes_do_not_wrap(classes: list[int]) -> None:
+    packed = Accuracy(
+        split="test",
+        images=max(1, len(classes)),
+        correct=0,
+        agreement=0,
+        keras_correct=0,
+        predictions=pack_predictions(np.asarray(classes, np.int64)),
+    )
+    if classes:
+        assert packed.classes().tolist() == classes
+    else:
+        with pytest.raises(FileFormatError, match="0 bytes of predictions of 1 images"):
+            packed.classes()
+
+
+def test_measured_means_as_many_rounds_and_invocations_as_the_plan_asks_for() -> None:
+    """--quick --rounds 50 is more than --quick, and 50 quick rounds are less than 50 full ones."""
+    key = frozenset({key_of(RECORD.cell)})
+    for plan in (FULL, QUICK, replace(QUICK, rounds=10)):
+        assert measured_cells([RECORD], plan) == key
+    for plan in (replace(QUICK, rounds=50), replace(FULL, invocations=201)):
+        assert measured_cells([RECORD], plan) == frozenset()
+
+
+def test_a_span_goes_from_the_smallest_to_the_largest_number() -> None:
+    assert _span({0.9998: "99.98 %", 1.0: "100.00 %"}) == "99.98 % – 100.00 %"
+    assert _span({-0.1: "-0.10", 0.02: "+0.02", -0.2: "-0.20"}) == "-0.20 – +0.02"
+    assert _span({0.93001: "93.00 %", 0.93: "93.00 %"}) == "93.00 %"
+
+
+def test_nothing_in_bench_asks_a_device_for_its_class() -> None:
+    names = {"Device", "LocalDevice", "EmulatedDevice", "GpuDevice", "TflmDevice", "SshDevice"}
+    for path in (ROOT / "bench").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+                asked = {getattr(each, "id", "") for each in ast.walk(node.args[1])}
+                assert not asked & names, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize(
+    "address", ["local", *(f"emulated:{name}" for name in RASPBERRY_PIS), "tflm", "ssh:pi@board"]
+)
+def test_a_device_can_tell_no_more_than_its_kind(address: str) -> None:
+    device = open_device(address)
+    assert device.name == address
+    assert device.capabilities == DEVICES[address.partition(":")[0]].capabilities
+
+
+def test_every_kind_measures_something_of_its_own() -> None:
+    def figures(able: Capabilities) -> int:
+        return able.latencies + able.instructions + able.arena
+
+    assert all(figures(kind.capabilities) == 1 for kind in DEVICES.values())
