@@ -19,6 +19,10 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def first_line_cut(path: Path) -> None:
+    path.write_bytes(b"{\n" + path.read_bytes())
+
+
 def alter(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -162,12 +166,12 @@ def test_a_damaged_manifest_is_told(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut, "is not valid JSON"),
+        (first_line_cut, "line 1 is not valid JSON"),
         pytest.param(set_field(payload=None), "payload.kind must be one of", marks=slow),
         (NEWER, "has record schema 99, this Hemline reads up to"),
         pytest.param(OTHER_KIND, "kind must be 'record', not 'recipe'", marks=slow),
         (set_field(payload={"kind": []}), "payload.kind must be one of"),
-        (no_images, "payload: 0 right and 0 alike of 0"),
+        (no_images, "payload: 0 correct and 0 alike of 0"),
     ],
 )
 @pytest.mark.parametrize("command", ["table", pytest.param("bench --quick", marks=slow)])
@@ -177,6 +181,15 @@ def test_damaged_records_are_told(
     damage(copy / "records.jsonl")
     ended = hemline.run("-q", *command.split(), copy)
     assert message in ended.error
+    assert ended.code == 1
+
+
+def test_records_that_end_in_the_middle_of_a_line_are_told(hemline, copy: Path) -> None:
+    cut(copy / "records.jsonl")
+    ended = hemline.run("table", copy)
+    warning, error = ended.errors
+    assert warning.endswith("the last line was cut off while it was written: it is left out")
+    assert error.startswith("error: the records lack the Keras model's predictions")
     assert ended.code == 1
 
 

@@ -41,7 +41,7 @@ import pytest
         ),
         ("bench {bundle} --device lokal", "unknown device 'lokal': did you mean 'local'"),
         pytest.param(
-            "bench {bundle} --threads 1,x", "'1,x' is no list of numbers", marks=pytest.mark.slow
+            "bench {bundle} --threads 1,x", "'1,x' is not a list of numbers", marks=pytest.mark.slow
         ),
         ("bench nowhere", "'nowhere' does not exist"),
         (
