@@ -80,7 +80,9 @@ COMMANDS: dict[str, Command] = {
         "hemline.bench.commands",
         "Choose the artifact to ship within a budget; exit code 3 when none fits.",
     ),
-    "device": Command("hemline.bench.devices.commands", "Name boards, list them, and check any device."),
+    "device": Command(
+        "hemline.bench.devices.commands", "Name boards, list them, and check any device."
+    ),
 }
 
 

@@ -269,7 +269,7 @@ def test_a_runtime_that_a_board_cannot_run_has_a_reason(
 
 def test_a_python_that_no_wheel_can_be_for_is_a_reason() -> None:
     survey = json.dumps({**asdict(BOARD), "python": "3.13+"})
-    with pytest.raises(BackendError, match=r"'3\.13\+' is no Python version"):
+    with pytest.raises(BackendError, match=r"'3\.13\+' is not a Python version"):
         board_wheels("litert", "2.3.0", read_survey(survey.encode(), "pi4"))
 
 
