@@ -15,7 +15,8 @@ HemlineError                 1  the work could not be done
 ├── JobError                 1  a job failed in its child process
 │   └── DeviceError          1  a device cannot be reached, or was lost while it worked
 ├── BusyError                1  another process holds the folder
-└── GateError                3  a check that guards shipping said no
+├── GateError                3  a check that guards shipping said no
+└── InterruptedWorkError   130  the user interrupted; the message says what is kept
 
 A message says what is wrong, in which file or value. What to do about it is a `Remedy`: a name and
 facts, which the command line turns into its own flags and commands (remedies.py), and a service or
@@ -130,3 +131,9 @@ class GateError(HemlineError):
     """A check that guards shipping said no."""
 
     exit_code: ClassVar[int] = 3
+
+
+class InterruptedWorkError(HemlineError):
+    """The user interrupted the work; the message says what is kept and how to go on."""
+
+    exit_code: ClassVar[int] = 130

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,18 +17,25 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.data.datasets import Images
-from hemline.data.splits import TrainingData
-from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.data.splits import split_images
+from hemline.errors import DataError, HemlineError, UnknownNameError
 from hemline.safe_path import code_command
 from hemline.statistics import wilson
-from hemline.train.baselines import process, running
+from hemline.train.baselines import running
+from hemline.train.baselines.child import fit_and_score
 from hemline.train.baselines.estimators import make_estimator, one_vs_rest_logistic
-from hemline.train.baselines.fitting import fit_and_score
-from hemline.train.baselines.process import Fit, Progress, write_request
 from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, read_results
 from hemline.train.baselines.result import results_table as table_of
-from hemline.train.baselines.running import BaselineRequest, cached_path, run_baseline, split_part
-from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
+from hemline.train.baselines.running import (
+    BaselineRequest,
+    cached_path,
+    run_baseline,
+    split_for,
+    work_of,
+)
+from hemline.train.baselines.table import BASELINES, find_baseline
+from hemline.train.custom_data import suited
+from hemline.train.recipes.recipe import Recipe
 
 # 1,000 trees for ten classes take most of a minute whatever the images
 NAMES = [
@@ -39,8 +45,8 @@ NAMES = [
 KNN = BaselineRequest(baseline=BASELINES["knn"])
 
 
-def ignore(progress: Progress) -> None:
-    """Take progress and say nothing."""
+def ignore(phase: str, share: float | None, seconds: float) -> None:
+    """Take progress and print nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +62,9 @@ def result(images: Images, cache: Path) -> BaselineResult:
         return run_baseline(KNN, images, on_progress=ignore)
 
 
-def fit_here(baseline: Baseline, data: TrainingData, images: Images, **given: Any) -> Fit:
+def fit_here(request: BaselineRequest, images: Images, data: Any, _: object) -> dict[str, Any]:
     """Do what the child does in this process, which has loaded scikit-learn already."""
-    told = given.pop("on_progress")
-    with tempfile.TemporaryDirectory() as name:
-        write_request(Path(name), baseline, data, images, **given)
-        return Fit(**fit_and_score(Path(name), told))
+    return fit_and_score(work_of(request, images, data), lambda _: None)
 
 
 def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +113,11 @@ def test_the_logistic_penalty_is_l1_whatever_its_name_in_this_version() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_baseline_learns_the_small_data_set_and_tells_its_way(name: str, images: Images) -> None:
     told: list[dict[str, Any]] = []
-    data = split_part(images, None)
-    fit = fit_here(BASELINES[name], data, images, seed=1, threads=2, on_progress=told.append)
+    data = split_for(images, None)
+    request = BaselineRequest(baseline=BASELINES[name], threads=2)
+    fit = fit_and_score(work_of(request, images, data), told.append)
     # ten classes, one in ten by chance; the bars are seen by all of them
-    assert fit.correct["test"] > 0.5 * len(images.test_labels)
+    assert fit["correct"]["test"] > 0.5 * len(images.test_labels)
     assert told[-1] == {"phase": "predicting test", "share": 1.0}
     rounds = [event["share"] for event in told if event["phase"] == "fitting"]
     assert bool(rounds) == (BASELINES[name].rounds is not None)
@@ -145,7 +149,7 @@ def test_whatever_the_figures_depend_on_is_in_the_name_of_the_cached_file(
     images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def path(request: BaselineRequest, of: Images) -> Path:
-        return cached_path(request, of, split_part(of, None))
+        return cached_path(request, of, split_for(of, None))
 
     other_row = replace(KNN.baseline, parameters={**KNN.baseline.parameters, "p": 2})
     paths = {
@@ -163,7 +167,7 @@ def test_a_part_of_the_images_is_never_kept_and_always_marked(
 ) -> None:
     monkeypatch.setattr(running, "fit_in_child", fit_here)
     part = run_baseline(replace(KNN, limit=300), images, on_progress=ignore)
-    assert (part.limit, part.train_images) == (300, 275)
+    assert (part.limit, part.train_images) == (300, 240)
     assert any("SUBSET" in line for line in conditions_lines([part]))
     forbid_work(monkeypatch)
     with pytest.raises(AssertionError):
@@ -174,7 +178,7 @@ def test_a_damaged_result_in_the_cache_is_measured_anew(
     images: Images, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(running, "fit_in_child", fit_here)
-    path = cached_path(KNN, images, split_part(images, None))
+    path = cached_path(KNN, images, split_for(images, None))
     path.parent.mkdir(parents=True)
     path.write_text('{"kind": "baseline result", ')
     run_baseline(KNN, images, on_progress=ignore)
@@ -190,9 +194,18 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 
 def test_too_few_images_are_refused(images: Images) -> None:
-    with pytest.raises(UsageError, match="at least 120"):
-        split_part(images, 119)
-    assert len(split_part(images, 120).validation_labels) == 10
+    with pytest.raises(
+        DataError, match="9 validation images cannot be taken from 49: there are 10"
+    ):
+        split_for(images, 49)
+    assert len(split_for(images, 50).validation_labels) == 10
+
+
+def test_the_images_held_out_are_those_that_train_holds_out(images: Images) -> None:
+    for limit in (None, 300):
+        recipe = suited(Recipe(limit=limit or 0), images)
+        trained = split_images(images, validation=recipe.validation, limit=limit)
+        assert split_for(images, limit).split == trained.split
 
 
 @pytest.mark.parametrize(
@@ -206,22 +219,20 @@ def test_too_few_images_are_refused(images: Images) -> None:
 def test_a_child_that_fails_gives_one_line(
     code: str, message: str, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "module_command", lambda _: code_command(code))
+    monkeypatch.setattr(running, "module_command", lambda _: code_command(code))
     with pytest.raises(HemlineError, match=message) as caught:
         run_baseline(KNN, images, on_progress=ignore)
     assert "\n" not in str(caught.value)
 
 
-def test_a_classifier_that_cannot_be_made_gives_one_line(
-    images: Images, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    renamed = replace(KNN, baseline=replace(KNN.baseline, name="nearest"))
-    with pytest.raises(HemlineError, match="nearest failed: unknown baseline 'nearest'"):
+def test_a_classifier_that_cannot_be_made_gives_one_line(images: Images) -> None:
+    renamed = replace(KNN, baseline=replace(KNN.baseline, name="nearest", parameters={"k": 1}))
+    with pytest.raises(HemlineError, match="nearest failed: .*unexpected keyword argument 'k'"):
         run_baseline(renamed, images, on_progress=ignore)
 
 
 @pytest.fixture
-def fitting(data_folder: Path, tmp_path: Path) -> subprocess.Popen[str]:
+def fitting(data_folder: Path) -> subprocess.Popen[str]:
     """Return `hemline baseline gradient-boosting` in a process group of its own, in its fit."""
     command = code_command("from hemline.cli import main; main()")
     started = subprocess.Popen(
@@ -230,7 +241,6 @@ def fitting(data_folder: Path, tmp_path: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert started.stderr is not None
     while "fitting" not in (line := started.stderr.readline()):
@@ -253,22 +263,18 @@ def test_an_interrupt_ends_a_fit_at_once_with_one_line(fitting: subprocess.Popen
     time.sleep(1)
     os.killpg(fitting.pid, signal.SIGINT)  # as a terminal does
     output, errors = fitting.communicate(timeout=20)
-    assert fitting.returncode == 1
+    assert fitting.returncode == 130
     assert output == ""
     (line,) = [line for line in errors.splitlines() if not line.startswith("gradient-boosting: ")]
     assert line.startswith("error: interrupted: ")
     require_nobody(fitting.pid)
 
 
-def test_a_fit_ends_with_a_parent_that_was_killed(
-    fitting: subprocess.Popen[str], tmp_path: Path
-) -> None:
+def test_a_fit_ends_with_a_parent_that_was_killed(fitting: subprocess.Popen[str]) -> None:
     time.sleep(1)
-    assert list(tmp_path.glob("hemline-baseline-*"))
     fitting.kill()
     fitting.communicate(timeout=20)
     require_nobody(fitting.pid)
-    assert not list(tmp_path.glob("hemline-baseline-*"))  # 55 MB with all images
 
 
 def test_the_command_needs_no_tensorflow(data_folder: Path) -> None:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from hemline.console import data_option, quiet, say
+from hemline.console import Progress, data_option, say
+from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, InterruptedWorkError
 from hemline.host import host_facts
 from hemline.tables import Table, as_text
 from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, results_table
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
-
-if TYPE_CHECKING:
-    from hemline.train.baselines.process import Progress
 
 _ALL = "all"
 
@@ -72,26 +68,48 @@ def baseline(
     rows = _rows(names)
     _require_scikit_learn()
     images = load_images(dataset, data)
-    from hemline.train.baselines.running import BaselineRequest, run_baseline
-
     results = []
     for row in rows:
-        request = BaselineRequest(
-            baseline=row,
-            seed=seed,
-            threads=threads or host_facts().cores,
-            limit=limit,
-            again=force,
-        )
-        with _ProgressLine(
-            row, known=limit is None and images.dataset.name in row.published
-        ) as on_progress:
-            result = run_baseline(request, images, on_progress=on_progress)
+        result = _run(row, images, seed, threads or host_facts().cores, limit, again=force)
         results.append(result)
         if as_lines:
             click.echo(json.dumps(as_json(result)))
     if not as_lines:
-        click.echo(_text(results))
+        click.echo("\n".join((as_text(results_table(results)), *conditions_lines(results))))
+
+
+def _run(
+    row: Baseline, images: Images, seed: int, threads: int, limit: int | None, *, again: bool
+) -> BaselineResult:
+    """Run a baseline with its progress: once a second on a terminal, once a minute elsewhere."""
+    from hemline.train.baselines.running import BaselineRequest, run_baseline
+
+    # of the data sets that the paper has, and all of their images
+    known = limit is None and images.dataset.name in row.published and row.cpu_minutes is not None
+    usual = f" (about {row.cpu_minutes:.0f} min of one core)" if known else ""
+    printed, last = "", ""
+
+    def show(phase: str, share: float | None, seconds: float) -> None:
+        nonlocal printed, last
+        percent = "" if share is None else f" {100 * share:.0f} %"
+        last = f"{phase}{percent}, {int(seconds) // 60}:{int(seconds) % 60:02d}{usual}"
+        moment = f"{phase} {int(seconds) // 60}"
+        progress.show(
+            last, done=share or 0, line=f"{row.name}: {last}" if moment != printed else None
+        )
+        printed = moment
+
+    request = BaselineRequest(baseline=row, seed=seed, threads=threads, limit=limit, again=again)
+    try:
+        with Progress(row.name, 1.0) as progress:
+            result = run_baseline(request, images, on_progress=show)
+    except KeyboardInterrupt as error:
+        raise InterruptedWorkError(
+            f"interrupted: nothing of {row.name} is kept; the results before it are"
+        ) from error
+    if last and not progress.on_terminal:
+        say(f"{row.name}: {last}")  # how it ended
+    return result
 
 
 def _rows(names: Sequence[str]) -> list[Baseline]:
@@ -103,10 +121,6 @@ def _rows(names: Sequence[str]) -> list[Baseline]:
 def _require_scikit_learn() -> None:
     if importlib.util.find_spec("sklearn") is None:
         raise HemlineError("baselines need scikit-learn: pip install 'hemline[train]'")
-
-
-def _text(results: Sequence[BaselineResult]) -> str:
-    return "\n".join((as_text(results_table(results)), *conditions_lines(results)))
 
 
 def _list(*, as_lines: bool) -> str:
@@ -126,43 +140,3 @@ def _list(*, as_lines: bool) -> str:
     columns = ("baseline", "what it is", "Fashion-MNIST", "MNIST")
     table = Table(columns=columns, numeric=(False, False, True, True), rows=rows)
     return f"{as_text(table)}\ntest accuracy as published (arXiv 1708.07747v2, Table 3)"
-
-
-class _ProgressLine:
-    """One line that is written over on a terminal; elsewhere a line for each phase and minute."""
-
-    def __init__(self, row: Baseline, *, known: bool) -> None:
-        self._row, self._told = row, ""
-        self._text = self._said = ""
-        # of the data sets that the paper has, and all of their images
-        known = known and row.cpu_minutes is not None
-        self._usual = f" (about {row.cpu_minutes:.0f} min of one core)" if known else ""
-        self._terminal = sys.stderr.isatty() and not quiet()
-        self._begun = False
-
-    def __call__(self, progress: Progress) -> None:
-        self._begun = True
-        share = "" if progress.share is None else f" {100 * progress.share:.0f} %"
-        minutes, seconds = divmod(int(progress.seconds), 60)
-        end = f"{minutes}:{seconds:02d}{self._usual}"
-        self._text = f"{self._row.name}: {progress.phase}{share}, {end}"
-        if self._terminal:
-            click.echo(f"\r\x1b[K{self._text}", nl=False, err=True)
-            return
-        moment = f"{progress.phase} {minutes}"
-        if moment != self._told:
-            self._told, self._said = moment, self._text
-            say(self._text)
-
-    def __enter__(self) -> _ProgressLine:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._terminal and self._begun:
-            click.echo("\r\x1b[K", nl=False, err=True)
-        elif kind is None and self._text != self._said:
-            say(self._text)  # how it ended
-        if kind is KeyboardInterrupt:
-            raise HemlineError(
-                f"interrupted: of {self._row.name} nothing is kept; what came before it is"
-            )

@@ -1,4 +1,4 @@
-"""What came of a baseline: a classifier of scikit-learn that Hemline's models are compared with."""
+"""The result of a baseline: a classifier of scikit-learn that models are compared with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from hemline.contract.card import Scalar, Score
 from hemline.contract.schema import from_document, to_document
+from hemline.data.custom.reading import counted
 from hemline.files import parse_json, read_bytes
 from hemline.statistics import wilson
 from hemline.tables import Table
@@ -20,26 +21,19 @@ _DERIVED = ("test_accuracy", "test_interval")
 class BaselineResult:
     """How well one baseline learned one data set.
 
-    baseline: name in the BASELINES table.
-    estimator: "module:attribute" that made the classifier.
-    parameters: of the estimator.
-    note: what differs from the published row and why; empty where nothing does.
+    baseline, estimator, parameters, note: of its row in the BASELINES table.
     published: accuracy that was published for these parameters, 0 … 1; None for other data.
-    dataset: name of the data set.
     data_sha256: file name to hash of the decompressed bytes.
     verified: whether every file is the official one.
-    limit: only the first so many training images were used, so that this is no result to quote;
+    limit: only the first so many training images were used, so that this is not a result to quote;
         None for all.
     train_images: number of images that it was trained on, without those for validation.
-    seed: of the classifier; svm and knn have no chance in them.
-    scores: right answers on validation and test.
-    converged: whether the fit came to its end before its limit of rounds.
-    fit_seconds: wall time of the fit.
-    predict_seconds: wall time of both splits.
+    scores: correct predictions on validation and test.
+    converged: whether the fit converged before its limit of rounds.
+    fit_seconds, predict_seconds: wall time of the fit, and of both splits.
     cpu_seconds: processor time of all threads, which other work on the machine hardly changes.
     threads: that it might use at most.
     peak_memory_bytes: largest resident memory of the process that did it.
-    versions: of packages.
     host: processor and cores.
     commit: of Hemline; None outside a checkout.
     created: UTC time.
@@ -100,45 +94,37 @@ def read_results(path: Path) -> tuple[BaselineResult, ...]:
 
 def results_table(results: Sequence[BaselineResult]) -> Table:
     """Return a row for each result: measured and published accuracy, processor time, memory."""
-    return Table(
-        columns=("baseline", "test", "95 % interval", "published", "validation", "CPU min", "MB"),
-        numeric=(False, *(True,) * 6),
-        rows=tuple(_row(result) for result in results),
-    )
+    rows = []
+    for each in results:
+        test, validation = each.score("test"), each.score("validation")
+        low, high = (100 * bound for bound in wilson(test.correct, test.images))
+        row = {
+            "baseline": each.baseline,
+            "test": f"{100 * test.accuracy:.2f} %",
+            "95 % interval": f"{low:.2f} … {high:.2f} %",
+            "published": "" if each.published is None else f"{100 * each.published:.1f} %",
+            "validation": f"{100 * validation.accuracy:.2f} %",
+            "CPU min": f"{each.cpu_seconds / 60:.1f}",
+            "MB": f"{each.peak_memory_bytes / 1e6:.0f}",
+        }
+        rows.append(row)
+    columns = tuple(rows[0])
+    numeric = tuple(name != "baseline" for name in columns)
+    return Table(columns=columns, numeric=numeric, rows=tuple(tuple(row.values()) for row in rows))
 
 
 def conditions_lines(results: Sequence[BaselineResult]) -> list[str]:
     """Return what the figures of a table rest on, and what is to be said of single rows."""
     facts = dict.fromkeys(
-        f"{r.dataset}{_doubt(r)}, {r.train_images:,} training "
-        f"images, seed {r.seed}, {r.threads} thread{'s' if r.threads > 1 else ''} of {r.host}, "
-        f"scikit-learn {r.versions.get('scikit-learn', '?')}, {r.created[:10]}"
+        f"{r.dataset}{'' if r.verified or r.published is None else ' (unverified files)'}, "
+        f"{r.train_images:,} training images, seed {r.seed}, {counted(r.threads, 'thread')} of "
+        f"{r.host}, scikit-learn {r.versions.get('scikit-learn', '?')}, {r.created[:10]}"
         for r in results
     )
-    subset = [r for r in results if r.limit is not None]
     warning = "of a SUBSET of the training images: nothing to compare with the published figures"
     return [
         *facts,
-        *([warning] if subset else []),
+        *([warning] if any(r.limit is not None for r in results) else []),
         *(f"{r.baseline}: stopped at its limit of rounds" for r in results if not r.converged),
         *(f"{r.baseline}: {r.note}" for r in results if r.note),
     ]
-
-
-def _doubt(result: BaselineResult) -> str:
-    """Return what must stand beside a published figure when the files are not the official ones."""
-    return "" if result.verified or result.published is None else " (unverified files)"
-
-
-def _row(result: BaselineResult) -> tuple[str, ...]:
-    test, validation = result.score("test"), result.score("validation")
-    low, high = wilson(test.correct, test.images)
-    return (
-        result.baseline,
-        f"{100 * test.accuracy:.2f} %",
-        f"{100 * low:.2f} … {100 * high:.2f} %",
-        "" if result.published is None else f"{100 * result.published:.1f} %",
-        f"{100 * validation.accuracy:.2f} %",
-        f"{result.cpu_seconds / 60:.1f}",
-        f"{result.peak_memory_bytes / 1e6:.0f}",
-    )

@@ -1,22 +1,30 @@
-"""Run a baseline, or take its result out of the cache when it ran before."""
+"""Run a baseline in a process of its own, or take its result from the cache."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
-from collections.abc import Callable
+import pickle
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from hemline.child_process import StderrTail, how_it_ended
 from hemline.contract import schema
 from hemline.contract.card import Score
 from hemline.data.datasets import Images
-from hemline.data.splits import TrainingData, split_images
-from hemline.errors import HemlineError, UsageError
-from hemline.files import fingerprint
+from hemline.data.splits import TrainingData, split_images, validation_size
+from hemline.errors import HemlineError
+from hemline.files import fingerprint, parse_json
 from hemline.host import host_facts
 from hemline.provenance import commit, utc_now, versions
-from hemline.train.baselines.process import Fit, Progress, fit_in_child
+from hemline.safe_path import module_command
+from hemline.train.baselines.child import Work
 from hemline.train.baselines.result import BaselineResult
 from hemline.train.baselines.table import Baseline
 from hemline.user_folders import cache_folder
@@ -24,7 +32,11 @@ from hemline.user_folders import cache_folder
 log = logging.getLogger(__name__)
 
 _PACKAGES = ("scikit-learn", "scipy", "numpy")
-_VALIDATION_SHARE = 12  # one image in twelve: 5,000 of 60,000, the same ones as for every model
+_TICK_SECONDS = 1.0  # how often the time that has passed is reported
+_STOP_SECONDS = 5.0
+
+# of the phase (fitting, predicting PART), its share that is done if known, and all seconds so far
+OnProgress = Callable[[str, float | None, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,47 +58,33 @@ class BaselineRequest:
 
 
 def run_baseline(
-    request: BaselineRequest, images: Images, *, on_progress: Callable[[Progress], None]
+    request: BaselineRequest, images: Images, *, on_progress: OnProgress
 ) -> BaselineResult:
     """Return the result of a baseline on a data set; what ran on all images is kept in the cache.
 
     Raises DataError when there are too few images, HemlineError when the fit fails.
     """
-    data = split_part(images, request.limit)
-    kept = cached_path(request, images, data)
+    data = split_for(images, request.limit)
+    path = cached_path(request, images, data)
     # a part of the images is a quick look: its figures must never pass for the real ones
     whole = data.split.limit is None
-    found = _read(kept) if whole and not request.again else None
+    found = _cached(path) if whole and not request.again else None
     if found is not None:
-        # what is only said of the figures may have been put better since
+        # the note may have been reworded since
         return replace(found, note=request.baseline.note)
-    fit = fit_in_child(
-        request.baseline,
-        data,
-        images,
-        seed=request.seed,
-        threads=request.threads,
-        on_progress=on_progress,
-    )
-    result = _result(request, images, data, fit)
+    result = _result(request, images, data, fit_in_child(request, images, data, on_progress))
     if whole:
-        _keep(kept, result)
+        try:
+            schema.save(path, result)
+        except HemlineError as error:
+            log.warning("not kept for the next time: %s", error)
     return result
 
 
-def split_part(images: Images, limit: int | None) -> TrainingData:
-    """Keep one of twelve of the first `limit` training images apart for validation.
-
-    Raises UsageError for a limit that leaves fewer validation images than classes.
-    """
-    total = len(images.train_images) if limit is None else min(limit, len(images.train_images))
-    classes = len(images.dataset.labels)
-    if total // _VALIDATION_SHARE < classes:
-        raise UsageError(
-            f"{total} training images are too few for {classes} classes: it takes at least "
-            f"{classes * _VALIDATION_SHARE}"
-        )
-    return split_images(images, validation=total // _VALIDATION_SHARE, limit=limit)
+def split_for(images: Images, limit: int | None) -> TrainingData:
+    """Hold out the validation images that every model holds out; raises DataError for too few."""
+    total = min(limit or len(images.train_images), len(images.train_images))
+    return split_images(images, validation=validation_size(total), limit=limit)
 
 
 def cached_path(request: BaselineRequest, images: Images, data: TrainingData) -> Path:
@@ -103,28 +101,93 @@ def cached_path(request: BaselineRequest, images: Images, data: TrainingData) ->
     return cache_folder() / "baselines" / f"{row.name}-{fingerprint(basis)[:16]}.json"
 
 
-def _read(path: Path) -> BaselineResult | None:
-    if not path.exists():
-        return None
+def _cached(path: Path) -> BaselineResult | None:
     try:
-        found = schema.load(BaselineResult, path)
+        return schema.load(BaselineResult, path) if path.exists() else None
     except HemlineError as error:
         log.warning("%s: it is measured anew", error)
         return None
-    return found
 
 
-def _keep(path: Path, result: BaselineResult) -> None:
+def work_of(request: BaselineRequest, images: Images, data: TrainingData) -> Work:
+    """Return what the child fits and counts."""
+    return Work(
+        baseline=request.baseline,
+        seed=request.seed,
+        threads=request.threads,
+        parts={
+            "train": (data.train_images, data.train_labels),
+            "validation": (data.validation_images, data.validation_labels),
+            "test": (images.test_images, images.test_labels),
+        },
+    )
+
+
+def fit_in_child(
+    request: BaselineRequest, images: Images, data: TrainingData, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Return what `child.fit_and_score` returns; report progress at least every second.
+
+    The child ends with this process, however that ends. Raises HemlineError when it fails.
+    """
+    name, started = request.baseline.name, time.monotonic()
+    phase, share = "fitting", None
+    with _child() as child:
+        stderr = StderrTail(child.stderr)
+        _send(child, work_of(request, images, data))
+        for event in _events(child):
+            if "error" in event:
+                raise HemlineError(f"{name} failed: {event['error']}")
+            if "correct" in event:
+                return event
+            phase, share = event.get("phase", phase), event.get("share", share)
+            on_progress(phase, share, time.monotonic() - started)
+        how = how_it_ended(child.wait(_STOP_SECONDS), stderr.text())
+    memory = "; signal 9 mostly means too little memory" if "signal 9" in how else ""
+    raise HemlineError(f"{name} ended without a result {how}{memory}")
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[subprocess.Popen[bytes]]:
+    pipe = subprocess.PIPE  # its standard input is closed when this process ends, which ends it
+    command = module_command("hemline.train.baselines.child")
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
     try:
-        schema.save(path, result)
-    except HemlineError as error:
-        log.warning("not kept for the next time: %s", error)
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+        for stream in (child.stdin, child.stdout):
+            assert stream is not None  # noqa: S101 — Popen was asked for pipes
+            stream.close()
+
+
+def _send(child: subprocess.Popen[bytes], work: Work) -> None:
+    assert child.stdin is not None  # noqa: S101 — as above
+    rest = memoryview(pickle.dumps(work))
+    with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells how
+        while rest:
+            rest = rest[child.stdin.write(rest) :]
+
+
+def _events(child: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the child's events until it ends; an empty one at once, and where a second has none."""
+    assert child.stdout is not None  # noqa: S101 — as above
+    yield {}
+    while True:
+        ready, _, _ = select.select([child.stdout], [], [], _TICK_SECONDS)
+        if not ready:
+            yield {}
+        elif line := child.stdout.readline():
+            yield parse_json(line, where="the baseline's process")
+        else:
+            return
 
 
 def _result(
-    request: BaselineRequest, images: Images, data: TrainingData, fit: Fit
+    request: BaselineRequest, images: Images, data: TrainingData, fit: dict[str, Any]
 ) -> BaselineResult:
-    row, host = request.baseline, host_facts()
+    row, host, correct = request.baseline, host_facts(), fit.pop("correct")
     counts = {"validation": len(data.validation_labels), "test": len(images.test_labels)}
     return BaselineResult(
         baseline=row.name,
@@ -139,17 +202,13 @@ def _result(
         train_images=len(data.train_labels),
         seed=request.seed,
         scores=tuple(
-            Score(split=split, images=count, correct=fit.correct[split])
+            Score(split=split, images=count, correct=correct[split])
             for split, count in counts.items()
         ),
-        converged=fit.converged,
-        fit_seconds=fit.fit_seconds,
-        predict_seconds=fit.predict_seconds,
-        cpu_seconds=fit.cpu_seconds,
         threads=request.threads,
-        peak_memory_bytes=fit.peak_memory_bytes,
         versions=versions(_PACKAGES),
         host=f"{host.processor}, {host.cores} cores",
         commit=commit(),
         created=utc_now(),
+        **fit,
     )
