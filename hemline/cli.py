@@ -83,6 +83,9 @@ COMMANDS: dict[str, Command] = {
     "device": Command(
         "hemline.bench.devices.commands", "Name boards, list them, and check any device."
     ),
+    "doctor": Command(
+        "hemline.doctor.commands", "Show versions, processor, runtimes and caches for a bug report."
+    ),
 }
 
 

@@ -129,7 +129,7 @@ def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -
     assert not invoke("-q", "bench", measured, "--quick").stderr
     failed = in_shell("-q", "data", "check", "mnist")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("error: MNIST was found nowhere")
+    assert failed.stderr.startswith("error: MNIST was not found")
     assert failed.stderr.count("\n") == 1
 
 
@@ -148,7 +148,7 @@ def test_bench_tells_where_its_records_are(measured: Path) -> None:
 def test_verbose_tells_the_sources_that_were_tried() -> None:
     told = in_shell("-v", "data", "check", "mnist").stderr.splitlines()
     assert told[0].startswith("INFO: cache: no train-images-idx3-ubyte (or .gz) in ")
-    assert told[-1].startswith("error: MNIST was found nowhere")
+    assert told[-1].startswith("error: MNIST was not found")
 
 
 @pytest.mark.parametrize(

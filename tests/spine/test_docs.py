@@ -60,7 +60,7 @@ CHEAP = (
     r"hemline data (check|show)",
     r"hemline (table|choose|inspect|selftest|recipe) ",
     r"hemline classify (?!artifacts/photos)",
-    r"hemline (runtimes|device) list",
+    r"hemline ((runtimes|device) list|doctor)",
     r"hemline tune .*--show-space",
 )
 # What is added to a line so that it takes seconds: the last of two equal options counts.

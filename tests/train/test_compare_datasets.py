@@ -271,7 +271,7 @@ def test_data_that_is_nowhere_gets_one_line_that_names_the_option(
         raise DataError(f"{url} cannot be reached")
 
     monkeypatch.setattr(fetch, "_download", lambda _, url: unreachable(url))
-    with pytest.raises(FetchError, match="MNIST was found nowhere.*--data mnist=FOLDER") as caught:
+    with pytest.raises(FetchError, match="MNIST was not found.*--data mnist=FOLDER") as caught:
         run([*COMMAND, "--data", f"fashion-mnist={data_folder}"], tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*mnist*")), "nothing is trained before all data is there"
