@@ -17,10 +17,11 @@ from hemline.contract.record import RECORDS_NAME, append_records
 from hemline.contract.specs import version_key
 from hemline.contract.stamp import read_stamped
 from hemline.environments.environment import RuntimeTarget
-from hemline.errors import GateError, HemlineError, UsageError
+from hemline.errors import GateError, UsageError
 from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
 from hemline.export.verdict_table import title_of
 from hemline.runtime.backends import BACKENDS
+from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import installed_targets
 
@@ -95,10 +96,7 @@ def _pairs(
     for artifact in artifacts:
         fitting = [t for t in here if BACKENDS[t.runtime].format == artifact.format]
         if not fitting and targets is None:
-            extras = [b.extra for b in BACKENDS.values() if b.format == artifact.format]
-            raise HemlineError(
-                f"no runtime for {artifact.name} is installed: pip install 'hemline[{extras[0]}]'"
-            )
+            raise none_installed(artifact.format)
         pairs += [(artifact, target) for target in fitting]
     if not pairs:
         names = ", ".join(target.name for target in here)

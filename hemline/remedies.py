@@ -23,6 +23,7 @@ REMEDIES: dict[str, str] = {
     "{epoch} stay in {folder} until then",
     "weights elsewhere": "download {url} elsewhere and name the file (--weights {file}), or train "
     "from random weights (--weights random)",
+    "verify elsewhere": "run `hemline verify {bundle}` where it is installed, or name an artifact",
     "export again": "run `hemline export` again",
     "add runtime": "run `hemline runtimes add {name}`",
     "add runtime again": "run `hemline runtimes add {name} --python PYTHON`",

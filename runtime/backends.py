@@ -78,6 +78,9 @@ class Backend(NamedTuple):
     session: "module:class" that opens a model.
     gpu_session: "module:class" that opens one on a GPU; None where the runtime has no way to.
     extra: of Hemline's package that installs it.
+    development_only: whether it is only for the machine that trains and exports.
+    batches: whether a session can have another batch size than the file.
+    reader: "module:function" from a path to a StampedFile, for what is not a stamped file.
     numpy_below: first numpy major version it cannot work with; None where any works.
     not_after: module that must not be loaded in the process before it; None where any may.
     opt_out: environment variable that keeps it from reporting home; None where it does not.
@@ -92,6 +95,9 @@ class Backend(NamedTuple):
     numpy_below: int | None = None
     not_after: str | None = None
     opt_out: str | None = None
+    development_only: bool = False
+    batches: bool = True
+    reader: str = "hemline.contract.stamp:read_stamped"
 
 
 # In order of preference: the first installed one that a file supports is used.
@@ -190,11 +196,14 @@ def open_session(
 
 
 def _session(backend: Backend, what: str, model: bytes, values: dict[str, Any]) -> Session:
-    module, _, name = what.partition(":")
-    session: Session = getattr(importlib.import_module(module), name)(
-        load_module(backend), model, **values
-    )
+    session: Session = attribute(what)(load_module(backend), model, **values)
     return session
+
+
+def attribute(name: str) -> Any:
+    """Import and return what a row names as "module:attribute"."""
+    module, _, what = name.partition(":")
+    return getattr(importlib.import_module(module), what)
 
 
 def require_count(inputs: int, outputs: int, specs: Sequence[OutputSpec]) -> None:
@@ -261,7 +270,6 @@ def _opt_out(backend: Backend) -> None:
 def _missing(backend: Backend, error: Exception) -> BackendError:
     if installed(backend):
         return BackendError(
-            f"{backend.name} is broken here ({error}): reinstall it with "
-            f"pip install --force-reinstall 'hemline[{backend.extra}]'"
+            f"{backend.name} is broken here ({error}): reinstall 'hemline[{backend.extra}]'"
         )
     return BackendError(f"{backend.name} is not installed: pip install 'hemline[{backend.extra}]'")

@@ -12,10 +12,10 @@ import numpy as np
 from hemline.contract.schema import to_document
 from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.errors import HemlineError
 from hemline.host import host_facts
-from hemline.runtime.backends import BACKENDS, Backend, installed, require_working, version_of
+from hemline.runtime.backends import BACKENDS
 from hemline.runtime.choosing import pick_artifact
+from hemline.runtime.discovery import discover
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,25 +62,23 @@ def _machine() -> dict[str, str]:
         "numpy": np.__version__,
     }
     rows = {title: text for title, text in known.items() if text is not None}
-    return rows | {backend.name: _state(backend) for backend in BACKENDS.values()}
+    return rows | _runtimes()
 
 
 def _machine_json() -> str:
-    runtimes = {backend.name: _state(backend) for backend in BACKENDS.values()}
     versions = {"python": platform.python_version(), "numpy": np.__version__}
-    document = {"host": to_document(host_facts()), "versions": versions, "runtimes": runtimes}
+    document = {"host": to_document(host_facts()), "versions": versions, "runtimes": _runtimes()}
     return json.dumps(document, indent=1)
 
 
-def _state(backend: Backend) -> str:
-    """Return the version of a runtime, or why it cannot be used here."""
-    if not installed(backend):
-        return "not installed"
-    try:
-        require_working(backend)
-        return version_of(backend)
-    except HemlineError as error:
-        return f"broken: {error}"
+def _runtimes() -> dict[str, str]:
+    """Return the version of each runtime, or why it cannot be used here."""
+    found = {
+        each.name: each.version if each.problem is None else f"broken: {each.problem}"
+        for each in discover(in_process=True)
+    }
+    rows = [row for row in BACKENDS.values() if not row.development_only]
+    return {row.name: found.get(row.name, "not installed") for row in rows}
 
 
 def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:

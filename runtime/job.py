@@ -33,7 +33,7 @@ from hemline.contract.job import (
     array_name,
 )
 from hemline.contract.schema import from_document, to_document
-from hemline.contract.stamp import StampedFile, read_stamped
+from hemline.contract.stamp import StampedFile
 from hemline.errors import (
     BackendError,
     DataError,
@@ -54,6 +54,7 @@ from hemline.runtime.backends import (
     Backend,
     Session,
     Tensor,
+    attribute,
     find_backend,
     load_module,
     open_session,
@@ -106,7 +107,7 @@ class JobRunner:
     def _cells(self, job: Job) -> tuple[CellResult, ...]:
         backend = find_backend(job.runtime)
         self._import(backend)
-        file = read_stamped(Path(job.artifact))
+        file: StampedFile = attribute(backend.reader)(Path(job.artifact))
         if not job.allow_unsupported:
             file.stamp.require_supported(backend.name, version_of(backend))
         file.stamp.find_outputs(job.outputs)
@@ -216,6 +217,8 @@ def _read_images(job: Job) -> Pixels:
 def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: Tensor) -> _Opened:
     if cell.batch > 1 and not file.stamp.takes_batches:
         raise FileFormatError(f"{file.stamp.name} takes one image at a time: use batch 1")
+    if cell.batch > 1 and not backend.batches:
+        raise BackendError(f"{backend.name} cannot resize a model for batches: use batch 1")
     before = running_threads()
     started = time.perf_counter_ns()
     session = open_session(

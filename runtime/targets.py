@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import platform
 import tempfile
 from collections.abc import Iterable
@@ -19,15 +18,9 @@ from hemline.environments.environment import (
     minor_of,
     target_of,
 )
-from hemline.errors import BackendError, UsageError, remedy
-from hemline.runtime.backends import (
-    BACKENDS,
-    Backend,
-    find_backend,
-    installed,
-    require_numpy,
-    version_of,
-)
+from hemline.errors import UsageError, remedy
+from hemline.runtime.backends import find_backend
+from hemline.runtime.discovery import FoundRuntime, look_up, working_or_warn
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import local_command
 
@@ -48,19 +41,7 @@ def installed_targets() -> tuple[RuntimeTarget, ...]:
 
     Raises BackendError when some are installed and none of them works.
     """
-    targets, reasons = [], []
-    for backend in filter(installed, BACKENDS.values()):
-        try:
-            target = _installed(backend)
-        except BackendError as error:
-            reasons.append(str(error))
-            continue
-        targets.append(target)
-    if reasons and not targets:
-        raise BackendError("; ".join(reasons))
-    for reason in reasons:
-        logging.getLogger(__name__).warning("%s; it is left out", reason)
-    return tuple(targets)
+    return tuple(_target(found) for found in working_or_warn())
 
 
 def added_targets() -> tuple[RuntimeTarget, ...]:
@@ -95,17 +76,15 @@ def _named(name: str) -> tuple[RuntimeTarget, ...]:
 
 def _one(requirement: Requirement) -> RuntimeTarget:
     backend = find_backend(requirement.runtime)
-    if installed(backend):
-        try:
-            here = _installed(backend)
-        except BackendError:
-            if requirement.version is None:  # an environment may have the version that is named
-                raise
-        else:
-            same_python = requirement.python in (None, here.python)
-            if requirement.version in (None, here.version) and same_python:
-                return here
+    installed = look_up(backend)
+    if installed is not None and installed.problem is None:
+        here = _target(installed)
+        same_python = requirement.python in (None, here.python)
+        if requirement.version in (None, here.version) and same_python:
+            return here
     if requirement.version is None:
+        if installed is not None and installed.problem is not None:
+            raise installed.problem
         raise UsageError(
             f"{requirement.runtime} is not installed here: pip install 'hemline[{backend.extra}]'",
             remedy=remedy("name version"),
@@ -115,15 +94,11 @@ def _one(requirement: Requirement) -> RuntimeTarget:
     return target_of(*here_first[-1], runtime_file())
 
 
-def _installed(backend: Backend) -> RuntimeTarget:
-    """Return the target of an installed runtime; its jobs run in processes of their own.
-
-    Raises BackendError when it is broken.
-    """
-    require_numpy(backend)
+def _target(found: FoundRuntime) -> RuntimeTarget:
+    """Return the target of an installed runtime; its jobs run in processes of their own."""
     return RuntimeTarget(
-        runtime=backend.name,
-        version=version_of(backend),
+        runtime=found.name,
+        version=found.version,
         python_version=platform.python_version(),
         numpy_version=np.__version__,
         command=local_command(),

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hemline import files
+from hemline.contract.specs import Format
 from hemline.errors import BackendError, FileFormatError
 from hemline.export.admission.confined import Description, describe, to_channels_last
 from hemline.export.admission.specs import takes_channels_first
 from hemline.export.admission.structure import Structure
-from hemline.runtime.backends import BACKENDS, Backend, installed
+from hemline.runtime.backends import Backend
+from hemline.runtime.discovery import installed_backends, none_installed
 
 Opened = dict[Backend, Description]
 
@@ -40,9 +42,9 @@ def open_in_all(
 
 
 def _opened(model: Path, shown: Path, say: Callable[[str], None]) -> Opened:
-    fitting = [b for b in BACKENDS.values() if model.suffix == f".{b.format}"]
+    file_format: Format = "onnx" if model.suffix == ".onnx" else "tflite"
     opened, reasons = Opened(), []
-    for backend in filter(installed, fitting):
+    for backend in installed_backends(file_format):
         try:
             found = describe(backend, model, shown=shown)
         except BackendError as error:
@@ -55,8 +57,7 @@ def _opened(model: Path, shown: Path, say: Callable[[str], None]) -> Opened:
     if reasons and not opened:
         raise FileFormatError(f"{shown} is refused by {'; '.join(reasons)}")
     if not opened:
-        extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
-        raise BackendError(f"no runtime for {shown} works here: pip install {extras}")
+        raise none_installed(file_format)
     for reason in reasons:
         say(f"refused by {reason}")
     return opened

@@ -13,10 +13,11 @@ from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Status
 from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.errors import BackendError, FileFormatError, JobError
+from hemline.errors import FileFormatError, JobError
 from hemline.export.admission.confined import COMMAND
-from hemline.runtime.backends import BACKENDS, Backend, installed
+from hemline.runtime.backends import Backend
 from hemline.runtime.decoder import largest_difference
+from hemline.runtime.discovery import discover, none_installed
 from hemline.runtime.process import JobProcess
 
 _SECONDS = 120.0
@@ -49,11 +50,9 @@ def check_file(path: Path) -> tuple[FileVerdict, ...]:
     BackendError when no runtime is installed.
     """
     stamp = read_stamped(path).stamp
-    fitting = [b for b in BACKENDS.values() if b.format == stamp.format]
-    here = [backend for backend in fitting if installed(backend)]
+    here = [found.backend for found in discover(stamp.format)]
     if not here:
-        extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
-        raise BackendError(f"no runtime for {path} is installed: pip install {extras}")
+        raise none_installed(stamp.format)
     if not stamp.test_vectors:
         raise FileFormatError(f"{path} has no test images inside: export it again")
     with tempfile.TemporaryDirectory(prefix="hemline-") as folder:

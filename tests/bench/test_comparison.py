@@ -36,12 +36,12 @@ from hemline.contract.record import (
     read_records,
 )
 from hemline.export.schemes import SCHEMES
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.discovery import installed_names
 from hemline.tables import as_markdown, as_text
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
 CELLS = sum(
-    installed(BACKENDS[each.runtime])
+    each.runtime in installed_names()
     for scheme in SCHEMES.values()
     for each in scheme.supported_runtimes
 )

@@ -24,7 +24,7 @@ from hemline.export.quantization.calibration import calibration_images, training
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
 from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.discovery import installed_names
 from hemline.train.checkpoint import read_card
 
 # DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
@@ -65,7 +65,7 @@ def test_pixels_go_in_and_logits_come_out(manifest: Manifest, bundle: Path, name
 @pytest.mark.parametrize("name", SCHEMES)
 def test_an_artifact_is_right_in_every_runtime_it_claims(manifest: Manifest, name: str) -> None:
     supported = {
-        c.runtime for c in SCHEMES[name].supported_runtimes if installed(BACKENDS[c.runtime])
+        c.runtime for c in SCHEMES[name].supported_runtimes if c.runtime in installed_names()
     }
     verdicts = {v.runtime: v for v in manifest.artifact(name).verdicts}
     assert supported <= verdicts.keys()

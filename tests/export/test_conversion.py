@@ -28,7 +28,7 @@ from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.export.writers.converted import with_extremes  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
-from hemline.runtime.backends import BACKENDS, installed  # noqa: E402
+from hemline.runtime.discovery import installed_names  # noqa: E402
 
 layers = keras.layers
 
@@ -182,7 +182,7 @@ _OPEN = (
 )
 
 
-@pytest.mark.skipif(not installed(BACKENDS["tflite-runtime"]), reason="Python after 3.11")
+@pytest.mark.skipif("tflite-runtime" not in installed_names(), reason="Python after 3.11")
 def test_tflite_runtime_is_refused_by_the_loader_where_it_would_fail(
     per_channel_dynamic: bytes, bundle: Path, tmp_path: Path
 ) -> None:

@@ -14,7 +14,8 @@ from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, FileFormatError, GateError, UnsupportedRuntimeError
-from hemline.runtime import Classifier, choosing, targets
+from hemline.remedies import described
+from hemline.runtime import Classifier, discovery, targets
 from hemline.runtime.backends import BACKENDS, Backend, load_module, version_of
 from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.command_line import main, parser_of
@@ -82,13 +83,14 @@ def test_a_runtime_that_cannot_open_the_recommended_one_gets_another(
 def test_nothing_proven_is_told_with_what_to_do(copy: Path, change: Change) -> None:
     change({}, recommended=None)
     with pytest.raises(
-        UnsupportedRuntimeError, match=r"no artifact of .* passed in litert .*verify"
-    ):
+        UnsupportedRuntimeError, match=r"no artifact of .* passed in litert "
+    ) as caught:
         pick_artifact(copy, "litert")
+    assert f"run `hemline verify {copy}` where it is installed" in described(caught.value)
 
 
 def test_no_runtime_at_all_is_told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hemline.runtime.choosing.installed", lambda _: False)
+    monkeypatch.setattr("hemline.runtime.discovery.installed", lambda _: False)
     with pytest.raises(BackendError, match=r"no runtime for .* is installed: pip install"):
         pick_artifact(copy, None)
 
@@ -101,12 +103,10 @@ def test_one_broken_runtime_keeps_no_other_from_working(
             raise BackendError("litert is broken here")
         return version_of(backend)
 
-    monkeypatch.setattr(choosing, "version_of", version)
+    monkeypatch.setattr(discovery, "version_of", version)
     assert pick_artifact(copy, None)[1].name == "onnxruntime"
-    with pytest.raises(BackendError, match="litert is broken here"):
-        pick_artifact(copy, "litert")
     stamp = read_stamped(copy / "int8.tflite").stamp
-    monkeypatch.setattr(choosing, "installed", lambda backend: backend.name == "litert")
+    monkeypatch.setattr(discovery, "installed", lambda backend: backend.name == "litert")
     with pytest.raises(BackendError, match="litert is broken here"):
         pick_backend(stamp, None)
 
@@ -120,7 +120,7 @@ def test_one_broken_runtime_is_left_out_of_the_targets(
         return version_of(backend)
 
     broken = {"litert"}
-    monkeypatch.setattr(targets, "version_of", version)
+    monkeypatch.setattr(discovery, "version_of", version)
     assert "litert" not in {target.runtime for target in targets.installed_targets()}
     assert "litert is broken here; it is left out" in caplog.messages
     broken |= set(BACKENDS)
@@ -189,12 +189,12 @@ def test_selftest_of_a_bundle_passes_over_other_formats(
 def test_selftest_of_a_bundle_passes_over_what_has_no_runtime_here(
     copy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choosing, "installed", lambda backend: backend.name == "onnxruntime")
+    monkeypatch.setattr(discovery, "installed", lambda backend: backend.name == "onnxruntime")
     assert main(["selftest", str(copy)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("skipped (no runtime for" in line for line in lines) == len(
         list(copy.glob("*.tflite"))
     )
-    monkeypatch.setattr(choosing, "installed", lambda _: False)
+    monkeypatch.setattr(discovery, "installed", lambda _: False)
     assert main(["selftest", str(copy)]) == 1
     assert "could be tested here: no runtime for" in capsys.readouterr().err

@@ -82,7 +82,7 @@ def test_an_altered_artifact_never_reaches_the_backend(
 def test_a_missing_backend_names_its_extra(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.startswith("onnxruntime")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("hemline.runtime.choosing.installed", lambda _: False)
+    monkeypatch.setattr("hemline.runtime.discovery.installed", lambda _: False)
     with pytest.raises(BackendError, match=r"pip install 'hemline\[onnx\]'"):
         Classifier.load(bundle / "int8.onnx")
 

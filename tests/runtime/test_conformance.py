@@ -28,7 +28,7 @@ from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.data.datasets import Images
 from hemline.export.schemes import SCHEMES
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.discovery import installed_names
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
@@ -36,7 +36,7 @@ PAIRS = [
     (name, each.runtime)
     for name, scheme in SCHEMES.items()
     for each in scheme.supported_runtimes
-    if installed(BACKENDS[each.runtime])
+    if each.runtime in installed_names()
 ]
 RUNTIMES = sorted({runtime for _, runtime in PAIRS})
 PACKED_CELLS = (JobCell(), JobCell(batch=8), JobCell(threads=2, batch=64))

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline import host
 from hemline.child_process import StderrTail
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Manifest
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import JobError
-from hemline.runtime import Classifier, host
+from hemline.runtime import Classifier
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess, local_command
 

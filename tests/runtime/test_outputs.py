@@ -14,7 +14,8 @@ from hemline.contract.specs import InputSpec, OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp, stamp_onnx, stamp_tflite
 from hemline.errors import UnknownNameError
 from hemline.runtime import Classifier
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.backends import BACKENDS
+from hemline.runtime.discovery import installed_names
 from hemline.runtime.process import JobProcess
 
 WEIGHTS = np.random.default_rng(1).normal(size=(16, 3)).astype(np.float32)
@@ -22,7 +23,7 @@ IMAGES = np.random.default_rng(2).integers(0, 256, (11, 4, 4, 1), np.uint8)
 TAP = OutputSpec(name="block 1/doubled", role="tap", size=16, dtype="float32")
 EMBEDDING = OutputSpec(name="embedding", role="embedding", size=16, dtype="float32")
 LOGITS = OutputSpec(size=3, dtype="float32")
-RUNTIMES = [backend.name for backend in BACKENDS.values() if installed(backend)]
+RUNTIMES = installed_names()
 
 
 def expected(name: str) -> np.ndarray:

@@ -45,7 +45,8 @@ from hemline.errors import (
 )
 from hemline.files import locked
 from hemline.remedies import described
-from hemline.runtime.backends import BACKENDS, installed
+from hemline.runtime.backends import BACKENDS
+from hemline.runtime.discovery import installed_names
 from hemline.runtime.targets import find_targets, installed_targets, runtime_file
 from hemline.user_folders import cache_folder
 
@@ -105,7 +106,7 @@ def test_every_backend_has_a_package_of_the_same_format() -> None:
     }
 
 
-@pytest.mark.parametrize("name", [n for n, b in BACKENDS.items() if installed(b)])
+@pytest.mark.parametrize("name", installed_names())
 def test_the_probe_is_right_in_every_runtime(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"probe.{BACKENDS[name].format}"
     path.write_bytes(probe_artifact(BACKENDS[name].format, name))

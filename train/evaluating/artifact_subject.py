@@ -30,6 +30,7 @@ from hemline.errors import (
 from hemline.files import sha256_of, write_bytes
 from hemline.host import host_facts
 from hemline.runtime.backends import BACKENDS
+from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import find_targets, installed_targets
 from hemline.train.evaluating.images import DataSource, SplitImages, counted
@@ -203,10 +204,7 @@ def _target(stamp: Stamp, runtime: str | None) -> RuntimeTarget:
             raise UnsupportedRuntimeError(
                 f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
             )
-        extras = [b.extra for b in BACKENDS.values() if b.format == stamp.format]
-        raise BackendError(
-            f"no runtime for {stamp.name} is installed: pip install 'hemline[{extras[0]}]'"
-        )
+        raise none_installed(stamp.format)
     supported = [each for each in fitting if stamp.supports(each.runtime, each.version)]
     if not supported:
         stamp.require_supported(fitting[0].runtime, fitting[0].version)
