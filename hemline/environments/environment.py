@@ -12,6 +12,7 @@ An environment that cannot run the probe is not kept.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -179,7 +180,7 @@ def find_interpreter(text: str | None) -> Interpreter:
     if text is None:
         return Interpreter(path=sys.executable, version=".".join(map(str, sys.version_info[:3])))
     name = f"python{text}" if re.fullmatch(r"\d+\.\d+", text) else text
-    path = shutil.which(name)
+    path = shutil.which(name, path=_search_path())
     if path is None:
         raise UsageError(
             f"there is no Python {text!r} here ({name} is not on the PATH): install it, or name "
@@ -203,6 +204,13 @@ def find_interpreter(text: str | None) -> Interpreter:
             f"{path} is {implementation} {version}: the runtime needs CPython 3.10 or newer"
         )
     return Interpreter(path=executable, version=version)
+
+
+def _search_path() -> str:
+    """Return the PATH, with pyenv's Pythons in place of its shims: a shim may be inactive."""
+    root = os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")  # noqa: PTH111
+    folders = [each for each in os.get_exec_path() if each.rstrip("/") != f"{root}/shims"]
+    return os.pathsep.join([*folders, *sorted(map(str, Path(root).glob("versions/*/bin")))])
 
 
 def add_environment(

@@ -345,6 +345,23 @@ def test_a_python_that_cannot_be_used_is_told(
         find_interpreter(name)
 
 
+def test_a_python_of_pyenv_is_found_behind_an_inactive_shim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim, whole = tmp_path / "shims" / "python3.99", tmp_path / "versions/3.99.1/bin/python3.99"
+    answer = f'["cpython", [3, 99, 1], "{whole}"]'
+    for path, line in ((shim, "echo inactive >&2; exit 127"), (whole, f"echo '{answer}'")):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{shim.parent}:{os.environ['PATH']}")
+    assert (find_interpreter("3.99").path, find_interpreter("3.99").version) == (
+        str(whole),
+        "3.99.1",
+    )
+
+
 def test_a_python_is_found_by_its_path() -> None:
     assert find_interpreter(sys.executable) == find_interpreter(None)
 
