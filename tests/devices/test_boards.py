@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import threading
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.connection_failures import failure
 from hemline.bench.devices.ssh.device import open_ssh
-from hemline.bench.devices.ssh.store import Store, pushable
+from hemline.bench.devices.ssh.store import Store, _write_tar, pushable
 from hemline.bench.devices.ssh.survey import Survey, read_survey
 from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_output
 from hemline.bench.devices.table import DEVICES
@@ -319,10 +320,10 @@ class Liar(Connection):
         return 0, self._answers.pop(0), ""
 
 
-def test_a_board_that_names_no_file_gets_it_once_more_and_is_told(sent: Path) -> None:
+def test_a_board_that_does_not_confirm_a_file_is_told(sent: Path) -> None:
     survey = json.dumps(asdict(BOARD)).encode()
-    odd = b'{"name": [], "state": "stored"}\n{"name": {}, "state": []}\n{"state": "stored"}'
-    store = Store(Liar(survey, odd, odd), "pi4", folder="", python="python3")
+    odd = b'{"stored": []}\n{"stored": {}}\n[1]\n{"name": "x"}'
+    store = Store(Liar(survey, odd), "pi4", folder="", python="python3")
     with pytest.raises(HemlineError, match="arrives damaged on pi4"):
         store.push([pushable(sent)])
 
@@ -406,55 +407,70 @@ def test_a_survey_that_is_odd_is_one_line(tmp_path: Path, change: dict[str, Any]
     assert str(caught.value).isprintable()
 
 
-def framed(path: Path, offset: int = 0, until: int | None = None) -> bytes:
-    file = pushable(path)
-    header = {"name": file.name, "size": file.size_bytes, "offset": offset}
-    return json.dumps(header).encode() + b"\n" + path.read_bytes()[offset:until]
+def packed(*paths: Path) -> bytes:
+    stream = io.BytesIO()
+    _write_tar([pushable(path) for path in paths], stream)
+    return stream.getvalue()
 
 
 @pytest.fixture
 def sent(tmp_path: Path) -> Path:
-    path = tmp_path / "sent.npy"
-    path.write_bytes(np.random.default_rng(1).bytes(1000))
+    return random_file(tmp_path / "sent.npy", seed=1)
+
+
+def random_file(path: Path, seed: int) -> Path:
+    path.write_bytes(np.random.default_rng(seed).bytes(1000))
     return path
 
 
 def test_files_are_stored_under_their_hash(tmp_path: Path, sent: Path) -> None:
     name = pushable(sent).name
-    code, answers = on_this_board(tmp_path / "b", "receive", given=framed(sent) + framed(sent))
-    assert (code, answers) == (0, [{"name": name, "state": "stored"}] * 2)
+    code, answers = on_this_board(tmp_path / "b", "receive", given=packed(sent, sent))
+    assert (code, answers) == (0, [{"stored": name}] * 2)
     (stored,) = (tmp_path / "b" / "store").iterdir()
     assert (stored.name, stored.read_bytes()) == (name, sent.read_bytes())
 
 
-def test_a_file_that_was_cut_is_continued(tmp_path: Path, sent: Path) -> None:
-    folder, name = tmp_path / "b", pushable(sent).name
-    _, answers = on_this_board(folder, "receive", given=framed(sent, until=400))
-    assert answers == [{"name": name, "state": "cut"}]
-    _, (document,) = on_this_board(folder, "survey")
-    assert document["files"] == {f"{name}{on_board.PARTIAL}": 400}
-    _, answers = on_this_board(folder, "receive", given=framed(sent, offset=400))
-    assert answers == [{"name": name, "state": "stored"}]
-    assert [path.name for path in (folder / "store").iterdir()] == [name]
+@pytest.mark.parametrize("kept", [513, 1400, 1536])
+def test_a_file_that_was_cut_off_is_not_stored_but_those_before_it_are(
+    tmp_path: Path, sent: Path, kept: int
+) -> None:
+    """A file of 1,000 bytes has a header of 512, then its bytes and padding up to 1,536."""
+    second = random_file(tmp_path / "second.npy", seed=2)
+    given = packed(sent, second)[: 1536 + kept - 1]
+    code, answers = on_this_board(tmp_path / "b", "receive", given=given)
+    whole = kept > 1512  # all bytes, though not all of the padding
+    names = [pushable(sent).name, *([pushable(second).name] if whole else [])]
+    assert (code, answers) == (0, [{"stored": name} for name in names])
+    assert {path.name for path in (tmp_path / "b" / "store").iterdir()} == set(names)
 
 
 def test_a_file_whose_hash_is_not_its_name_is_not_kept(tmp_path: Path, sent: Path) -> None:
-    content = framed(sent)
-    content = content[:-1] + bytes([content[-1] ^ 1])
-    _, answers = on_this_board(tmp_path / "b", "receive", given=content)
-    assert answers[0]["state"] == "damaged"
+    content = bytearray(packed(sent))
+    content[1000] ^= 1
+    code, answers = on_this_board(tmp_path / "b", "receive", given=bytes(content))
+    assert (code, answers) == (0, [])
     assert list((tmp_path / "b" / "store").iterdir()) == []
 
 
-def test_a_header_that_was_cut_stores_nothing(tmp_path: Path, sent: Path) -> None:
-    code, answers = on_this_board(tmp_path / "b", "receive", given=framed(sent)[:30])
+@pytest.mark.parametrize("kept", [0, 30])
+def test_an_archive_that_was_cut_off_at_once_stores_nothing(
+    tmp_path: Path, sent: Path, kept: int
+) -> None:
+    code, answers = on_this_board(tmp_path / "b", "receive", given=packed(sent)[:kept])
     assert (code, answers) == (0, [])
+
+
+def test_an_archive_names_no_user(sent: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(packed(sent))) as archive:
+        (member,) = archive.getmembers()
+    assert (member.uname, member.gname, member.uid, member.gid, member.mtime) == ("", "", 0, 0, 0)
 
 
 def test_half_an_environment_is_never_there(tmp_path: Path, sent: Path) -> None:
     wheel = tmp_path / "damaged.whl"
     wheel.write_bytes(sent.read_bytes())
-    on_this_board(tmp_path / "b", "receive", given=framed(wheel))
+    on_this_board(tmp_path / "b", "receive", given=packed(wheel))
     code, answers = on_this_board(tmp_path / "b", "unpack", "key", "numpy", pushable(wheel).name)
     assert code == 1
     assert "not a zip file" in answers[0]["error"]

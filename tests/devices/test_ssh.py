@@ -6,7 +6,6 @@ What is fetched for it goes into the user's own cache, so that a second run star
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shlex
@@ -169,16 +168,6 @@ def eventually(condition: Callable[[], object], seconds: float = 60.0) -> bool:
     return True
 
 
-def is_open(partial: Path) -> bool:
-    """Tell whether the board still writes to a partial file, which it locks meanwhile."""
-    with partial.open("rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
-
-
 def ticks(board: Board) -> int:
     """Return the processor time of what works on the board, in hundredths of a second."""
     spent = 0
@@ -263,40 +252,41 @@ def test_more_runners_than_a_connection_may_have_sessions(
         assert all(runner.run(job).failure is None for runner in runners)
 
 
-def test_a_push_that_was_cut_is_continued(
+def test_a_push_that_was_cut_sends_no_whole_file_again(
     board: Board, cable: Cable, far_device: SshDevice, tmp_path: Path
 ) -> None:
     size = 8 << 20
-    path = tmp_path / "large.npy"
-    path.write_bytes(os.urandom(size))
+    small, large = (tmp_path / name for name in ("small.npy", "large.npy"))
+    small.write_bytes(os.urandom(size // 4))
+    large.write_bytes(os.urandom(size))
     far_device.survey()
-    cable.cut_after = size // 2
+    cable.cut_after = size
     with pytest.raises(DeviceError, match=r"^the connection to .* was cut") as caught:
-        far_device.push(pushable(path))
+        far_device.push(pushable(small), pushable(large))
     assert "\n" not in str(caught.value)
     assert eventually(lambda: not board.sessions())
-    (partial,) = (board.cache / "store").glob(f"*{on_board.PARTIAL}")
-    assert eventually(lambda: not is_open(partial))
-    held = partial.stat().st_size
-    assert 0 < held < size
+    store = board.cache / "store"
+    assert eventually(lambda: [path.name for path in store.iterdir()] == [pushable(small).name])
     before = far_device.pushed_bytes
-    far_device.push(pushable(path))
-    assert far_device.pushed_bytes - before == size - held
-    (whole,) = (board.cache / "store").iterdir()
-    assert whole.read_bytes() == path.read_bytes()
+    far_device.push(pushable(small), pushable(large))
+    assert far_device.pushed_bytes - before == size
+    assert {path.read_bytes() for path in store.iterdir()} == {
+        small.read_bytes(),
+        large.read_bytes(),
+    }
 
 
-def test_a_partial_file_that_was_damaged_is_sent_anew(
+def test_a_file_that_is_not_whole_on_the_board_is_sent_anew(
     board: Board, device: SshDevice, tmp_path: Path
 ) -> None:
     path = tmp_path / "large.npy"
     path.write_bytes(os.urandom(100_000))
     file = pushable(path)
     (board.cache / "store").mkdir()
-    (board.cache / "store" / f"{file.name}{on_board.PARTIAL}").write_bytes(bytes(50_000))
+    (board.cache / "store" / file.name).write_bytes(bytes(50_000))
     device.push(file)
     assert (board.cache / "store" / file.name).read_bytes() == path.read_bytes()
-    assert device.pushed_bytes == 150_000
+    assert device.pushed_bytes == 100_000
 
 
 def test_a_job_that_was_cut_is_one_line_and_the_next_one_connects_again(

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -105,20 +105,20 @@ class Connection:
         self,
         words: Sequence[str],
         *,
-        source: Iterable[bytes] = (),
+        write: Callable[[IO[bytes]], object] = bool,
         most_bytes: int,
         timeout_seconds: float | None = None,
     ) -> tuple[int, bytes, str]:
         """Run a command on the board: exit code, output, last line of standard error.
 
-        `source` is written to its standard input. Raises DeviceError when the connection is cut or
+        `write` writes its standard input. Raises DeviceError when the connection is cut or
         the time is over, JobError when it prints more than `most_bytes`.
         """
         child = _start(self.command(words))
         assert child.stdout is not None  # noqa: S101 — Popen was asked for a pipe
         stderr = StderrTail(child.stderr)
         timer = threading.Timer(timeout_seconds or 1e6, child.kill)
-        writer = threading.Thread(target=_write, args=(child.stdin, source), daemon=True)
+        writer = threading.Thread(target=_write, args=(child.stdin, write), daemon=True)
         try:
             timer.start()
             writer.start()
@@ -208,10 +208,9 @@ def _says_ready(master: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _write(stream: IO[bytes], source: Iterable[bytes]) -> None:
-    with contextlib.suppress(OSError):  # the reader tells why it has gone
-        for chunk in source:
-            stream.write(chunk)
+def _write(stream: IO[bytes], write: Callable[[IO[bytes]], object]) -> None:
+    with contextlib.suppress(OSError):  # the reader reports why it has ended
+        write(stream)
         stream.flush()
     with contextlib.suppress(OSError):
         stream.close()

@@ -1,10 +1,10 @@
 """What runs on a board: this file's source is sent there, so it needs the standard library only.
 
-    survey FOLDER                      tell what the board is, and what the folder holds
-    receive FOLDER                     take files from standard input into the store
+    survey FOLDER                      print what the board is, and what the folder holds
+    receive FOLDER                     store the files of a tar archive on standard input
     unpack FOLDER KEY MODULE WHEEL…    make an environment out of wheels in the store
-    facts RUNTIME                      tell what the runtime file's host facts are
-    jobs ENVIRONMENT RUNTIME ARRAYS    answer jobs on the standard streams
+    facts RUNTIME                      print the runtime file's host facts
+    jobs ENVIRONMENT RUNTIME ARRAYS    run jobs from standard input, print their results
 
 The folder holds store/ (files by their SHA-256), environments/ (unpacked wheels) and work/ (arrays
 of running jobs). Answers are JSON, one document a line.
@@ -13,7 +13,6 @@ of running jobs). Answers are JSON, one document a line.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import json
@@ -24,14 +23,13 @@ import select
 import shutil
 import struct
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-PARTIAL = ".partial"
 WORK = "work"  # folder of the arrays
 _CHUNK_BYTES = 1 << 18
 _STALE_SECONDS = 86400.0  # after a day nobody works on it any more
@@ -63,26 +61,23 @@ def survey(folder: str) -> None:
 
 
 def receive(folder: str) -> None:
-    """Take files: a JSON header with name, size and offset, then the bytes from there to the end.
+    """Store the files of a tar archive whose names begin with their SHA-256; print each name.
 
-    A file that was cut off stays as a partial one, to be continued; one whose hash is not its name
-    is removed. Prints one document for each file.
+    A file that was cut off or damaged is not stored. Several connections may send the same file.
     """
     store = _root(folder) / "store"
     _make(store)
-    source = sys.stdin.buffer
-    while header := source.readline(4096):
-        if not header.endswith(b"\n"):
-            return  # cut off
-        wanted = json.loads(header)
-        try:
-            state = _take(store, source, wanted["name"], wanted["size"], wanted["offset"])
-        except OSError as error:
-            print(json.dumps({"name": wanted["name"], "error": error.strerror or str(error)}))
-            sys.exit(1)
-        print(json.dumps({"name": wanted["name"], "state": state}), flush=True)
-        if state in ("busy", "cut"):
-            return
+    _remove_stale(store, hidden_only=True)
+    try:
+        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
+            for member in archive:
+                if _store(store, member.name, archive.extractfile(member)):
+                    print(json.dumps({"stored": member.name}), flush=True)
+    except tarfile.ReadError:
+        return  # cut off: what came before is stored
+    except OSError as error:
+        print(json.dumps({"error": error.strerror or str(error)}))
+        sys.exit(1)
 
 
 def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
@@ -98,7 +93,7 @@ def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
     try:
         for wheel in wheels:
             with zipfile.ZipFile(root / "store" / wheel) as archive:
-                archive.extractall(building)
+                archive.extractall(building)  # noqa: S202 — its hash was checked
         for data in [*building.glob("*.data/purelib"), *building.glob("*.data/platlib")]:
             shutil.copytree(data, building, dirs_exist_ok=True)
         _import_once(building, module)
@@ -144,78 +139,30 @@ def jobs(environment: str, runtime: str, arrays: str) -> None:
         shutil.rmtree(arrays, ignore_errors=True)
 
 
-def _take(store: Path, source: BinaryIO, name: str, size: int, offset: int) -> str:
-    with _partial(store, name) as (partial, stream):
-        if offset and partial.name != f"{name}{PARTIAL}":
-            return "busy"
-        try:
-            whole = _copy(source, stream, size, offset)
-        except OSError:
-            partial.unlink()  # a full disk is not to stay full
-            raise
-        if not whole:
-            return "cut"
-        if _sha256(stream) != name.partition(".")[0]:
-            partial.unlink()
-            return "damaged"
-        os.fsync(stream.fileno())
-        partial.replace(store / name)
-    return "stored"
-
-
-@contextlib.contextmanager
-def _partial(store: Path, name: str) -> Iterator[tuple[Path, BinaryIO]]:
-    """Yield the partial file, or another one while another connection writes to it."""
-    path = store / f"{name}{PARTIAL}"
-    with path.open("ab+") as stream:
-        if _locked(stream, path):
-            yield path, stream
-            return
-    descriptor, other = tempfile.mkstemp(prefix=f".{name}-", dir=store)
+def _store(store: Path, name: str, source: Any) -> bool:
+    """Write a file, and name it once its hash is right; return whether it is."""
+    descriptor, partial = tempfile.mkstemp(prefix=f".{name}-", dir=store)
     try:
-        with os.fdopen(descriptor, "wb+") as stream:
-            yield Path(other), stream
-    finally:
-        Path(other).unlink(missing_ok=True)
-
-
-def _locked(stream: BinaryIO, path: Path) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # it may have become the whole file since it was opened
-        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
-    except OSError:
-        return False
-
-
-def _copy(source: BinaryIO, target: BinaryIO, size: int, offset: int) -> bool:
-    """Copy from the offset to the end; return whether all of it came."""
-    target.truncate(offset)
-    target.seek(offset)
-    left = size - offset
-    while left:
-        chunk = source.read1(min(left, _CHUNK_BYTES))  # type: ignore[attr-defined]
-        if not chunk:
-            break
-        target.write(chunk)
-        left -= len(chunk)
-    target.flush()
-    return not left
-
-
-def _sha256(stream: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    stream.seek(0)
-    while chunk := stream.read(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.hexdigest()
+        digest = hashlib.sha256()
+        with os.fdopen(descriptor, "wb") as target:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                target.write(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+        if digest.hexdigest() != name.partition(".")[0]:
+            return False
+        Path(partial).replace(store / name)
+        return True
+    finally:  # a full disk is not to stay full
+        Path(partial).unlink(missing_ok=True)
 
 
 def _import_once(packages: Path, module: str) -> None:
     """Have the modules that an import reads compiled, so that the first one takes no longer.
 
     All that is in the wheels would take minutes on a small board. What fails here fails again in
-    the first job, and is told there.
+    the first job, which reports it.
     """
     child = os.fork()
     if child:
@@ -258,7 +205,7 @@ def _remove_stale(folder: Path, *, hidden_only: bool = False) -> None:
             continue
         with contextlib.suppress(OSError):
             if time.time() - each.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(each, ignore_errors=True)
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def _libc() -> str:

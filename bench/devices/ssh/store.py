@@ -1,19 +1,20 @@
-"""Our files on a board: content-addressed, pushed once, continued after a cut."""
+"""Our files on a board: content-addressed, each pushed once, as a tar archive."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+import tarfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hemline import files
 from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.survey import Survey, read_survey
 from hemline.bench.devices.ssh.untrusted import plain
-from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError
+from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError, remedy
 
 _OLDEST = (3, 10)
 _SURVEY_SECONDS = 60.0
@@ -45,15 +46,17 @@ class Pushable:
 
 
 def pushable(path: Path, sha256: str | None = None) -> Pushable:
-    """Return a file as it will be called on a board; its hash is taken unless it is known."""
+    """Return a file with its name on a board; it is hashed unless its hash is known."""
     if path.suffix not in _SUFFIXES:
-        raise FileFormatError(f"{path} is no file for a device: name an artifact or an .npy file")
+        raise FileFormatError(
+            f"{path} is not a file for a device: name an artifact or an .npy file"
+        )
     digest = sha256 or files.sha256_of(path)
     return Pushable(path=path, name=f"{digest}{path.suffix}", size_bytes=path.stat().st_size)
 
 
 class Store:
-    """What a board holds of ours; asked for once a connection, then kept in mind."""
+    """Our files on a board; listed once for each connection."""
 
     def __init__(self, connection: Connection, name: str, *, folder: str, python: str) -> None:
         self._connection = connection
@@ -64,7 +67,7 @@ class Store:
         self.pushed_bytes = 0
 
     def survey(self) -> Survey:
-        """Ask the board what it is and has.
+        """Return what the board is and has, asked anew.
 
         Raises DeviceError when it has no Python, or one that is too old.
         """
@@ -92,10 +95,10 @@ class Store:
         return tuple(lacking.values())
 
     def push(self, wanted: Sequence[Pushable]) -> None:
-        """Send the files that the board does not have, from where an earlier try was cut.
+        """Send the files that the board does not have, as one tar archive.
 
-        Raises DeviceError when the connection is cut again, HemlineError when the disk is full or a
-        file arrives damaged twice.
+        After a cut, files that came whole are not sent again. Raises DeviceError when the
+        connection is cut, HemlineError when the disk is full or a file arrives damaged.
         """
         lacking = self.missing(wanted)
         if not lacking:
@@ -106,11 +109,16 @@ class Store:
                 f"{self._name} has {self.known.free_bytes / 1e6:.1f} MB free in "
                 f"{self.known.folder}, {size / 1e6:.1f} MB are needed: make room there"
             )
-        left = self._send(lacking, self.known.files)
-        # a partial file that was damaged or in use: once more, from its first byte
-        left = self._send(left, {}) if left else left
-        if left:
-            raise HemlineError(f"{left[0].path} arrives damaged on {self._name}: check its disk")
+        try:
+            answer = self._call(("receive", self._folder), write=partial(_write_tar, lacking))
+        except BaseException:
+            self.forget()
+            raise
+        self.pushed_bytes += size
+        stored = [line.get("stored") for line in self._documents(answer)]
+        self.known.files.update({f.name: f.size_bytes for f in lacking if f.name in stored})
+        if damaged := self.missing(lacking):
+            raise HemlineError(f"{damaged[0].path} arrives damaged on {self._name}: check its disk")
 
     def environment(self, wheels: Sequence[Pushable], key: str, module: str) -> str:
         """Return the folder of an environment, made of these wheels unless it is there.
@@ -131,80 +139,56 @@ class Store:
         self.push([runtime])
         return self._call(("facts", self.path_of(runtime)), timeout_seconds=_SURVEY_SECONDS)
 
-    def _send(self, wanted: Sequence[Pushable], held: dict[str, int]) -> list[Pushable]:
-        """Send files in one stream; return those that did not become whole."""
-        offsets = {f.name: held.get(f"{f.name}{on_board.PARTIAL}", 0) for f in wanted}
-        offsets = {f.name: offsets[f.name] if offsets[f.name] < f.size_bytes else 0 for f in wanted}
-        stream = (chunk for file in wanted for chunk in self._framed(file, offsets[file.name]))
-        try:
-            answer = self._call(("receive", self._folder), source=stream)
-        except BaseException:
-            self.forget()
-            raise
-        lines = self._documents(answer)
-        names = [line.get("name") for line in lines if line.get("state") == "stored"]
-        stored = [file for file in wanted if file.name in names]
-        self.known.files.update({file.name: file.size_bytes for file in stored})
-        return [file for file in wanted if file not in stored]
-
-    def _framed(self, file: Pushable, offset: int) -> Iterator[bytes]:
-        header = {"name": file.name, "size": file.size_bytes, "offset": offset}
-        yield json.dumps(header).encode() + b"\n"
-        left = file.size_bytes - offset
-        with file.path.open("rb") as stream:
-            stream.seek(offset)
-            while left and (chunk := stream.read(min(left, _CHUNK_BYTES))):
-                yield chunk
-                self.pushed_bytes += len(chunk)
-                left -= len(chunk)
-
     def _call(
         self,
         words: Sequence[str],
         *,
-        source: Iterable[bytes] = (),
+        write: Callable[[IO[bytes]], object] = bool,
         timeout_seconds: float | None = None,
     ) -> bytes:
-        """Run a command of on_board.py; raises HemlineError with what it complained about."""
+        """Run a command of on_board.py, which reads what `write` writes; return its output.
+
+        Raises HemlineError with the error that it printed.
+        """
         code_bytes = Path(on_board.__file__).read_bytes()
 
-        def stream() -> Iterator[bytes]:
-            yield code_bytes
-            yield from source
+        def write_all(stream: IO[bytes]) -> None:
+            stream.write(code_bytes)
+            write(stream)
 
-        code, answer, said = self._connection.call(
+        code, answer, stderr = self._connection.call(
             (self._python, "-I", "-c", _BOOT, str(len(code_bytes)), *words),
-            source=stream(),
+            write=write_all,
             most_bytes=_LONGEST_ANSWER,
             timeout_seconds=timeout_seconds,
         )
         if code:
-            complaints = [each["error"] for each in self._documents(answer) if "error" in each]
-            raise self._complaint(str(complaints[0])) if complaints else self._refusal(code, said)
+            errors = [each["error"] for each in self._documents(answer) if "error" in each]
+            raise self._failed(str(errors[0])) if errors else self._not_started(code, stderr)
         return answer
 
-    def _complaint(self, reason: str) -> HemlineError:
+    def _failed(self, reason: str) -> HemlineError:
         folder = self._survey.folder if self._survey else self._folder or "the cache folder"
-        full = "space" in reason.lower() or "quota" in reason.lower()
-        remedy = (
-            "make room there" if full else "choose another one with `hemline device add … --folder`"
-        )
-        return HemlineError(f"{self._name}: {plain(reason, 300).lower()} in {folder}: {remedy}")
+        message = f"{self._name}: {plain(reason, 300).lower()} in {folder}"
+        if "space" in reason.lower() or "quota" in reason.lower():
+            return HemlineError(f"{message}: make room there")
+        return HemlineError(message, remedy=remedy("other folder on device"))
 
-    def _refusal(self, code: int, said: str) -> HemlineError:
-        if said.startswith(_TOO_OLD):
-            version = plain(said.removeprefix(_TOO_OLD), 20)
+    def _not_started(self, code: int, stderr: str) -> HemlineError:
+        if stderr.startswith(_TOO_OLD):
+            version = plain(stderr.removeprefix(_TOO_OLD), 20)
             oldest = ".".join(map(str, _OLDEST))
             return DeviceError(
                 f"{self._name} has Python {version}, {oldest} is the oldest that works: install a "
-                f"newer one there, and name it with `hemline device add … --python`"
+                "newer one there",
+                remedy=remedy("other python on device"),
             )
         if code in (126, 127):
             return DeviceError(
-                f"{self._name} has no {self._python}: apt-get install python3 there, or name "
-                "another one with `hemline device add … --python`"
+                f"{self._name} has no {self._python}: apt-get install python3 there",
+                remedy=remedy("other python on device"),
             )
-        return JobError(f"{self._name} failed (exit code {code}): {said}")
+        return JobError(f"{self._name} failed (exit code {code}): {stderr}")
 
     def _documents(self, answer: bytes) -> list[dict[str, Any]]:
         found = []
@@ -213,3 +197,13 @@ class Store:
                 document = files.parse_json(line, where=f"the answer of {self._name}")
                 found += [document] if isinstance(document, dict) else []
         return found
+
+
+def _write_tar(wanted: Iterable[Pushable], stream: IO[bytes]) -> None:
+    """Write files as a tar archive that names no user."""
+    with tarfile.open(fileobj=stream, mode="w|", bufsize=_CHUNK_BYTES) as archive:
+        for file in wanted:
+            entry = tarfile.TarInfo(file.name)
+            entry.size = file.size_bytes
+            with file.path.open("rb") as source:
+                archive.addfile(entry, source)

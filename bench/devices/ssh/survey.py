@@ -34,7 +34,7 @@ class Survey:
     folder: where Hemline's files are on it.
     writable: whether they can be written there.
     free_bytes: on that disk.
-    files: name to size of what the store holds, partial files included.
+    files: name to size of what the store holds.
     environments: keys of the environments that are made.
     """
 
