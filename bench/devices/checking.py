@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.devices.device import HERE_BUSY, Device, Runner
+from hemline.bench.devices.device import HERE_BUSY, Device
 from hemline.bench.devices.emulation.instruction_count import count_instructions
 from hemline.bench.devices.equality import Equality, equality_of
+from hemline.bench.devices.inspection import Runner
 from hemline.closing import Closing
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit, load_split

@@ -12,7 +12,7 @@ from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
 
 if TYPE_CHECKING:
-    from hemline.bench.devices.device import Inspection
+    from hemline.bench.devices.inspection import Inspection, RuntimeFit
 
 _FILE = click.option(
     "--file",
@@ -98,12 +98,15 @@ def remove(name: str, file: Path | None) -> None:
 def _as_text(name: str, address: str, inspection: Inspection) -> str:
     host = inspection.host
     rows = [(name, "" if name == address else address), *_host_rows(host), *inspection.rows]
-    rows += [
-        (f"{fit.runtime} {fit.version}", f"does not fit: {fit.reason}" if fit.reason else "fits")
-        for fit in inspection.runtimes
-    ]
+    rows += [(f"{fit.runtime} {fit.version}", _fit(fit)) for fit in inspection.runtimes]
     width = max(len(what) for what, _ in rows)
     return "\n".join(f"{what:<{width}}  {text}".rstrip() for what, text in rows)
+
+
+def _fit(fit: RuntimeFit) -> str:
+    if fit.reason is not None:
+        return f"does not fit: {fit.reason}"
+    return f"fits, ran on {fit.delegate}" if fit.delegate else "fits"
 
 
 def _host_rows(host: HostFacts | None) -> list[tuple[str, str]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import abc
 import threading
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
 
+from hemline.bench.devices.inspection import Inspection, Runner, probed
 from hemline.closing import Closing
-from hemline.contract.job import HostFacts, Job, JobResult
+from hemline.contract.job import HostFacts
 from hemline.host import host_facts
 from hemline.runtime.backends import Backend, find_backend
 from hemline.runtime.process import JobProcess
@@ -21,23 +21,6 @@ from hemline.runtime.targets import installed_targets
 HERE = "this machine"
 # held by whoever keeps this machine's processor busy: timed rounds, and predictions to compare with
 HERE_BUSY = threading.RLock()
-
-
-class Runner(Protocol):
-    """A job runner that stays open; one job at a time. JobProcess is the one of this machine."""
-
-    def run(self, job: Job, *, timeout_seconds: float = ...) -> JobResult:
-        """Run a job whose paths are of this machine; logits come back into a file here.
-
-        Raises JobError when the runner is gone or returns no valid result.
-        """
-
-    def close(self) -> None:
-        """End the runner."""
-
-    def __enter__(self) -> Runner: ...
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,31 +42,6 @@ class Capabilities:
     verified_here: bool = False
     own_runtimes: bool = False
     host: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeFit:
-    """A runtime, its version, and why it cannot run on a device; None when it can."""
-
-    runtime: str
-    version: str
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inspection:
-    """What a device is and what can run there.
-
-    host: facts of its host; None where it has none.
-    rows: (what, text) to print.
-    facts: more of them for JSON, by name.
-    runtimes: that are installed here, and whether they fit there.
-    """
-
-    host: HostFacts | None
-    runtimes: tuple[RuntimeFit, ...]
-    rows: tuple[tuple[str, str], ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Device(Closing, abc.ABC):
@@ -128,7 +86,10 @@ class Device(Closing, abc.ABC):
 
     def inspect(self) -> Inspection:
         """Reach the device and return what it is; raises HemlineError when it cannot be used."""
-        fits = tuple(RuntimeFit(runtime=name, version=version) for name, version in self.runtimes())
+        fits = tuple(
+            probed(self.open, self.backend(runtime), version)
+            for runtime, version in self.runtimes()
+        )
         return Inspection(host=self.host(), runtimes=fits, rows=tuple(self.versions().items()))
 
     def close(self) -> None:

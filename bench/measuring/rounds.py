@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hemline.bench.devices.checking import nothing
-from hemline.bench.devices.device import Device, Runner
+from hemline.bench.devices.device import Device
+from hemline.bench.devices.inspection import Runner
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, PlannedCell, planned_cells
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import load_split

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
 from dataclasses import replace
@@ -11,10 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.bench.devices.addresses import open_device
-from hemline.bench.devices.device import Capabilities
-from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
-from hemline.bench.devices.table import DEVICES
 from hemline.bench.measuring.plan import FULL, QUICK, key_of, measured_cells
 from hemline.bench.report.table import _span
 from hemline.contract.job import HostFacts
@@ -161,28 +156,3 @@ def test_a_span_goes_from_the_smallest_to_the_largest_number() -> None:
     assert _span({0.9998: "99.98 %", 1.0: "100.00 %"}) == "99.98 % – 100.00 %"
     assert _span({-0.1: "-0.10", 0.02: "+0.02", -0.2: "-0.20"}) == "-0.20 – +0.02"
     assert _span({0.93001: "93.00 %", 0.93: "93.00 %"}) == "93.00 %"
-
-
-def test_nothing_in_bench_asks_a_device_for_its_class() -> None:
-    names = {"Device", "LocalDevice", "EmulatedDevice", "GpuDevice", "TflmDevice", "SshDevice"}
-    for path in (ROOT / "bench").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
-                asked = {getattr(each, "id", "") for each in ast.walk(node.args[1])}
-                assert not asked & names, f"{path}:{node.lineno}"
-
-
-@pytest.mark.parametrize(
-    "address", ["local", *(f"emulated:{name}" for name in RASPBERRY_PIS), "tflm", "ssh:pi@board"]
-)
-def test_a_device_can_tell_no_more_than_its_kind(address: str) -> None:
-    device = open_device(address)
-    assert device.name == address
-    assert device.capabilities == DEVICES[address.partition(":")[0]].capabilities
-
-
-def test_every_kind_measures_something_of_its_own() -> None:
-    def figures(able: Capabilities) -> int:
-        return able.latencies + able.instructions + able.arena
-
-    assert all(figures(kind.capabilities) == 1 for kind in DEVICES.values())

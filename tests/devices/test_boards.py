@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hemline.bench.devices.addresses import open_device
-from hemline.bench.devices.device import RuntimeFit
 from hemline.bench.devices.equality import equality_of
+from hemline.bench.devices.inspection import RuntimeFit
 from hemline.bench.devices.registry import (
     Entry,
     add_entry,

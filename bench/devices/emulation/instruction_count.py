@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.devices.device import Device, Runner
+from hemline.bench.devices.device import Device
 from hemline.bench.devices.equality import require, validation_images
+from hemline.bench.devices.inspection import Runner
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import Artifact, Manifest

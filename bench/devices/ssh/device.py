@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
-from hemline.bench.devices.device import Device, Inspection, RuntimeFit, installed_runtimes
+from hemline.bench.devices.device import Device, installed_runtimes
+from hemline.bench.devices.inspection import Inspection, RuntimeFit
 from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import SshAddress, parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
