@@ -15,6 +15,7 @@ REMEDIES: dict[str, str] = {
     "device with fallback": "--fallback goes with --device gpu",
     "device with runtimes": "--runtime is for --device local",
     "export": "run `hemline export` first",
+    "replace or move": "replace it with --force, or name another folder with --output",
     "restart": "start anew with --restart",
     "finish or restart": "finish that one, or start anew with --restart",
     "same split": "train it with the same --validation and --limit",
@@ -32,6 +33,8 @@ REMEDIES: dict[str, str] = {
     "other python": "choose --python {python}",
     "cache folder": "set XDG_CACHE_HOME to a folder, or name one that has the data with --data",
     "config folder": "set XDG_CONFIG_HOME to a folder, or name the file with --file",
+    "put named data": "put its four IDX files into a folder and name it with "
+    "--data {dataset}=FOLDER",
     "put data": "put its four IDX files into a folder and name it with --data or HEMLINE_DATA",
     "other data set": "name another folder, or {title} with --dataset {dataset} (if the command "
     "has that option)",

@@ -16,7 +16,7 @@ from hemline.data.custom.reading import counted
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import require_room
-from hemline.errors import HemlineError, UsageError
+from hemline.errors import InterruptedWorkError, UsageError
 from hemline.tables import macs_text
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.custom_data import named_after, parts_line
@@ -180,7 +180,9 @@ def resumable(restart: bool) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         again = "the same command without --restart" if restart else "the same command"
-        raise HemlineError(f"interrupted: {again} goes on after the last whole epoch") from error
+        raise InterruptedWorkError(
+            f"interrupted: {again} goes on after the last whole epoch"
+        ) from error
 
 
 def summary(card: Card, folder: Path) -> str:

@@ -28,17 +28,25 @@ from hemline.errors import (
     SchemaError,
     UsageError,
 )
+from hemline.remedies import described
 from hemline.statistics import ratio_of_shares, wilson
 from hemline.tables import as_text
 from hemline.train import commands as train_commands
 from hemline.train.checkpoint import read_card
-from hemline.train.comparison import checkpoints
-from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
-from hemline.train.comparison.outcomes import as_json, error_ratios, outcomes
+from hemline.train.comparison import commands as comparison_commands
+from hemline.train.comparison.comparison import (
+    DatasetComparison,
+    DatasetRun,
+    as_json,
+    error_ratios,
+    outcomes,
+)
 from hemline.train.comparison.picture import draw, ticks_around
 from hemline.train.comparison.running import for_all
 from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
+from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import RECIPES, Recipe
+from hemline.train.request import TrainRequest
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()
@@ -181,7 +189,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(
     def train_again(*_: object) -> Card:
         raise AssertionError("it was trained again")
 
-    monkeypatch.setattr(checkpoints, "run_training", train_again)
+    monkeypatch.setattr(comparison_commands, "run_training", train_again)
     again = run(command, folder)
     assert again.stdout == result.stdout
     assert again.stderr.count("trained before, kept") == 2
@@ -240,8 +248,9 @@ def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
 def test_a_checkpoint_of_something_else_is_refused(
     result: Result, command: list[str], folder: Path, changes: list[str], what: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"mnist-seed-1 holds a checkpoint of {what}: replace it"):
+    with pytest.raises(UsageError, match=f"mnist-seed-1 holds a checkpoint of {what}$") as caught:
         run(command, folder, *changes)
+    assert "; replace it with --force, or name another folder" in described(caught.value)
 
 
 def test_a_checkpoint_of_other_data_is_refused(
@@ -271,8 +280,9 @@ def test_data_that_is_nowhere_gets_one_line_that_names_the_option(
         raise DataError(f"{url} cannot be reached")
 
     monkeypatch.setattr(fetch, "_download", lambda _, url: unreachable(url))
-    with pytest.raises(FetchError, match="MNIST was not found.*--data mnist=FOLDER") as caught:
+    with pytest.raises(FetchError, match="MNIST was not found") as caught:
         run([*COMMAND, "--data", f"fashion-mnist={data_folder}"], tmp_path)
+    assert described(caught.value).endswith("into a folder and name it with --data mnist=FOLDER")
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("*mnist*")), "nothing is trained before all data is there"
 
@@ -308,19 +318,26 @@ def test_flips_that_are_asked_for_are_refused(command: list[str], tmp_path: Path
         run(command, tmp_path, "--flip")
 
 
+def asked(recipe: Recipe) -> TrainRequest:
+    return TrainRequest(model=MODELS["mlp"], recipe=recipe, recipe_name="", folder=Path("mlp"))
+
+
 def test_flips_stay_where_every_data_set_bears_them(images: Images) -> None:
     digits = replace(images, dataset=DATASETS["mnist"])
-    plain = Recipe(flip=False)
-    assert for_all(Recipe(), [images], spare=False) == (Recipe(), False)
-    assert for_all(Recipe(), [images, digits], spare=False) == (plain, True)
-    assert for_all(plain, [images, digits], spare=False) == (plain, False)
+    recipe = Recipe(validation=100)
+    plain, flips = asked(replace(recipe, flip=False)), asked(recipe)
+    kept = frozenset[str]()
+    assert for_all(flips, [images], given=kept) == (flips, False)
+    assert for_all(flips, [images, digits], given=kept) == (plain, True)
+    assert for_all(plain, [images, digits], given=kept) == (plain, False)
 
 
 def test_small_data_sets_give_a_fifth_for_validation_unless_it_is_said(images: Images) -> None:
     few = replace(images, train_images=images.train_images[:500])
-    recipe, _ = for_all(Recipe(), [images, few], spare=True)
-    assert recipe.validation == 100
-    assert for_all(Recipe(), [images, few], spare=False)[0].validation == 5000
+    request, _ = for_all(asked(Recipe()), [images, few], given=frozenset())
+    assert request.recipe.validation == 100
+    kept, _ = for_all(asked(Recipe()), [images, few], given=frozenset({"validation"}))
+    assert kept.recipe.validation == 5000
 
 
 @pytest.mark.parametrize(("flip", "warned"), [("--flip", True), ("--no-flip", False)])

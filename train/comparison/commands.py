@@ -10,20 +10,20 @@ import click
 
 from hemline.console import require_matplotlib, say
 from hemline.contract import schema
+from hemline.contract.card import Card
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import UnknownNameError, UsageError
+from hemline.errors import FetchError, UnknownNameError, UsageError, remedy
 from hemline.tables import as_text
-from hemline.train.commands import resumable
-from hemline.train.comparison.comparison import DatasetComparison
-from hemline.train.comparison.outcomes import as_json
-from hemline.train.comparison.running import ComparisonRequest, for_all
+from hemline.train.commands import resumable, run_training, summary
+from hemline.train.comparison.comparison import as_json
 from hemline.train.comparison.running import compare_datasets as compare
+from hemline.train.comparison.running import for_all
 from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES
-from hemline.train.recipes.recipe_file import named_recipe
 from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
+from hemline.train.request import TrainRequest, new_request
 
 COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
 DOCUMENT_NAME = "datasets.json"
@@ -101,28 +101,37 @@ def compare_datasets(
     """
     require_matplotlib()
     row = find_model(model)
-    name, recipe = named_recipe(recipe_given or row.recipe)
     changes = {key: value for key, value in given.items() if value is not None}
-    datasets = {name: _load(name, data.get(name)) for name in COMPARED}
-    recipe, without_flips = for_all(
-        recipe.with_changes(changes), list(datasets.values()), spare="validation" not in changes
-    )
-    _tell_of_flips(datasets, without_flips, asked=bool(changes.get("flip")))
     folder = output or Path("checkpoints") / f"{row.name}-datasets"
-    request = ComparisonRequest(
-        model=row,
-        recipe=recipe,
-        recipe_name=f"{name}, changed" if changes else name,
-        without_flips=without_flips,
-        seeds=seeds,
+    request = new_request(
+        row,
+        recipe=recipe_given or row.recipe,
+        weights="random" if row.transfer_recipe else None,
+        changes=changes,
         folder=folder,
-        force=force,
         restart=restart,
     )
+    datasets = {name: _load(name, data.get(name)) for name in COMPARED}
+    request, without_flips = for_all(request, list(datasets.values()), given=request.given)
+    if without_flips:
+        _warn_of_flips(datasets, asked=bool(changes.get("flip")))
     with resumable(restart):
-        found = compare(request, datasets)
-    _write(folder, found)
-    click.echo(json.dumps(as_json(found)) if as_document else _text(found))
+        found = compare(
+            request, datasets, _train, seeds=seeds, without_flips=without_flips, force=force
+        )
+    schema.save(folder / DOCUMENT_NAME, found)
+    from hemline.train.comparison.picture import draw
+
+    draw(found, folder / PICTURE_NAME)
+    say(f"written: {folder / DOCUMENT_NAME}, {folder / PICTURE_NAME}")
+    lines = (as_text(comparison_table(found)), *finding_lines(found), *conditions_lines(found))
+    click.echo(json.dumps(as_json(found)) if as_document else "\n".join(lines))
+
+
+def _train(request: TrainRequest, images: Images) -> Card:
+    card = run_training(request, images)
+    say(summary(card, request.folder))
+    return card
 
 
 def _load(name: str, folder: Path | None) -> Images:
@@ -130,34 +139,17 @@ def _load(name: str, folder: Path | None) -> Images:
     options = FetchOptions(folder=folder)
     if options.custom is not None:
         raise UsageError(f"{folder} is a custom data set, not {DATASETS[name].title}")
-    return load_images(name, options)
+    try:
+        return load_images(name, options)
+    except FetchError as error:
+        raise FetchError(str(error), remedy=remedy("put named data", dataset=name)) from error
 
 
-def _tell_of_flips(datasets: dict[str, Images], without_flips: bool, *, asked: bool) -> None:
-    if not without_flips:
-        return
+def _warn_of_flips(datasets: dict[str, Images], *, asked: bool) -> None:
     titles = [each.dataset.title for each in datasets.values() if not each.dataset.may_flip]
     if asked:
         raise UsageError(f"an image of {' and '.join(titles)} flipped is another: leave --flip out")
     say(
         f"no flips on any data set: an image of {' and '.join(titles)} flipped left to right is "
         "another one"
-    )
-
-
-def _write(folder: Path, comparison: DatasetComparison) -> None:
-    from hemline.train.comparison.picture import draw
-
-    schema.save(folder / DOCUMENT_NAME, comparison)
-    draw(comparison, folder / PICTURE_NAME)
-    say(f"written: {folder / DOCUMENT_NAME}, {folder / PICTURE_NAME}")
-
-
-def _text(comparison: DatasetComparison) -> str:
-    return "\n".join(
-        (
-            as_text(comparison_table(comparison)),
-            *finding_lines(comparison),
-            *conditions_lines(comparison),
-        )
     )

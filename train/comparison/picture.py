@@ -1,58 +1,45 @@
 """Draw the accuracy of each class on each data set, and the overall one as a line.
 
-The axis is logarithmic in the error, as the classes of an easy data set would lie upon each other
-otherwise.
+The axis is logarithmic in the error, as the classes of an easy data set would overlap otherwise.
 """
 
 from __future__ import annotations
 
 import math
-import textwrap
 from pathlib import Path
 from typing import Any
 
-from hemline.files import replacing
-from hemline.train.comparison.comparison import DatasetComparison
-from hemline.train.comparison.outcomes import Outcome, error_ratios, outcomes
-from hemline.train.comparison.table import conditions_lines
+from hemline.figures import BLUE, GRAY, GREEN, PURPLE, SUBTITLE_SIZE, VERMILION, Heading, drawn
+from hemline.train.comparison.comparison import DatasetComparison, Outcome, outcomes
+from hemline.train.comparison.table import conditions_lines, ratio_lines
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe & Ito's palette
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE)
 _TICKS = (0, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9)  # percent
-_LEAST_ERROR = 5e-4  # a class without mistakes stands here: half an image of 1,000
+_LEAST_ERROR = 5e-4  # where a class without mistakes is drawn: half an image of 1,000
 _ROW_INCHES = 0.27
 _ROOM = 0.03  # of the axis beside the outermost ticks, powers of ten
-_LINE_LETTERS = 150
-_ABOVE = 0.1  # inches above the heading
-_GRAY = "#666666"
 
 
 def draw(comparison: DatasetComparison, path: Path) -> None:
     """Write a PNG: a panel for each data set, its classes from best to worst."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     found = outcomes(comparison)
     rows = [len(each.classes) for each in found]
-    figure, panels = plt.subplots(
-        len(found),
-        figsize=(9, 1.9 + sum(rows) * _ROW_INCHES + 0.5 * len(rows)),
-        dpi=150,
-        layout=ConstrainedLayoutEngine(h_pad=_ABOVE),
-        sharex=True,
-        height_ratios=rows,
-    )
-    try:
+    headline = ", ".join(ratio_lines(comparison)) or " and ".join(each.title for each in found)
+    conditions = conditions_lines(comparison)
+    heading = Heading(title=f"{comparison.model}: {headline}", subtitle=conditions[0])
+    height = 1.3 + sum(rows) * _ROW_INCHES + 0.5 * len(rows)
+    width = max(9.0, 1.03 * heading.width)  # hinted letters are a little wider than their outlines
+    with drawn(path, heading, width=width, height=height) as figure:
+        figure.get_layout_engine().set(w_pad=0.1)  # inches
+        panels = figure.subplots(len(found), sharex=True, height_ratios=rows)
         for axes, each, colour in zip(panels, found, _COLOURS, strict=False):
             _panel(axes, each, colour)
         _scale(panels[-1], found)
-        _texts(figure, comparison, found)
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png")
-    finally:
-        plt.close(figure)
+        several = len(found[0].seeds) > 1
+        marks = "filled: mean of the seeds, hollow: each seed" if several else "dot: accuracy"
+        legend = f"{marks}; bar: 95 % Wilson interval; dotted: all classes"
+        notes = "\n".join((legend, *conditions[1:]))
+        figure.supxlabel(notes, x=0.02, ha="left", fontsize=SUBTITLE_SIZE, color=GRAY)
 
 
 def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
@@ -61,9 +48,8 @@ def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
         axes.plot([_x(each.low), _x(each.high)], [row, row], color=colour, alpha=0.35, linewidth=2)
         if len(each.seeds) > 1:
             marks = [_x(share) for share in each.seeds]
-            axes.scatter(
-                marks, [row] * len(marks), s=14, color="white", edgecolor=colour, zorder=2.5
-            )
+            hollow = {"color": "white", "edgecolor": colour, "zorder": 2.5}
+            axes.scatter(marks, [row] * len(marks), s=14, **hollow)
         axes.scatter([_x(each.accuracy)], [row], s=34, color=colour, zorder=3)
         axes.annotate(
             f"{100 * each.accuracy:.2f} %",
@@ -73,25 +59,20 @@ def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
             textcoords="offset points",
             va="center",
             fontsize=8,
-            color=_GRAY,
+            color=GRAY,
             annotation_clip=False,
         )
     axes.axvline(_x(outcome.accuracy), color=colour, linestyle=":", linewidth=1.2, zorder=1)
-    axes.set_yticks(range(len(classes)), [each.label for each in classes], fontsize=9)
+    axes.set_yticks(range(len(classes)), [each.label for each in classes])
     axes.set_ylim(-0.7, len(classes) - 0.3)
-    axes.set_title(
-        f"{outcome.title}: {100 * outcome.accuracy:.2f} % "
-        f"({100 * outcome.low:.2f} … {100 * outcome.high:.2f}), "
-        f"classes spread by {outcome.spread_points:.2f} points",
-        loc="left",
-        fontsize=10,
-        color=colour,
+    title = (
+        f"{outcome.title}: {100 * outcome.accuracy:.2f} % ({100 * outcome.low:.2f} … "
+        f"{100 * outcome.high:.2f}), classes spread by {outcome.spread_points:.2f} points"
     )
-    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    axes.set_title(title, loc="left", color=colour)
+    axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 def _scale(axes: Any, found: tuple[Outcome, ...]) -> None:
@@ -112,28 +93,6 @@ def ticks_around(lowest: float, highest: float) -> list[float]:
     return [tick for tick in _TICKS if first <= tick <= last]
 
 
-def _texts(figure: Any, comparison: DatasetComparison, found: tuple[Outcome, ...]) -> None:
-    titles = {each.name: each.title for each in found}
-    ratios = [
-        f"{each.ratio:.1f} × as many errors on {titles[each.name]} as on "
-        f"{titles[each.reference]} ({each.low:.1f} … {each.high:.1f})"
-        for each in error_ratios(comparison)
-    ]
-    heading = f"{comparison.model}: {', '.join(ratios) or ' and '.join(titles.values())}"
-    figure.suptitle(heading, x=0.02, ha="left", fontsize=12)
-    several = len(found[0].seeds) > 1
-    marks = "filled: mean of the seeds, hollow: each seed" if several else "dot: accuracy"
-    legend = f"{marks}; bar: 95 % Wilson interval; dotted: all classes"
-    lines = [legend, *conditions_lines(comparison)]
-    figure.supxlabel(
-        "\n".join(textwrap.fill(line, _LINE_LETTERS) for line in lines),
-        x=0.02,
-        ha="left",
-        fontsize=7.5,
-        color=_GRAY,
-    )
-
-
 def _x(share: float) -> float:
-    """Return the place of an accuracy 0 … 1 on the axis."""
+    """Return the position of an accuracy 0 … 1 on the axis."""
     return -math.log10(max(1 - share, _LEAST_ERROR))

@@ -1,128 +1,155 @@
-"""Train one model alike on several data sets and count its answers on their test images."""
+"""Train one model alike on several data sets, where it was not yet, and count its predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hemline.console import say
 from hemline.contract.card import Card
 from hemline.data.datasets import Images
+from hemline.errors import HemlineError, UsageError, remedy
 from hemline.provenance import commit, utc_now
-from hemline.train.comparison.checkpoints import trained
+from hemline.train.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
 from hemline.train.custom_data import suited
-from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComparisonRequest:
-    """What to compare.
-
-    model: row of the MODELS table.
-    recipe: of every training; recipe_name is what it is called.
-    without_flips: whether flips were taken out of it.
-    seeds: how many trainings on each data set, with the seeds 1, 2, ….
-    folder: of the checkpoints.
-    force: replace checkpoints of something else.
-    restart: forget unfinished runs.
-    """
-
-    model: ModelRow
-    recipe: Recipe
-    recipe_name: str
-    without_flips: bool
-    seeds: int
-    folder: Path
-    force: bool = False
-    restart: bool = False
+Train = Callable[[TrainRequest, Images], Card]
 
 
-def for_all(recipe: Recipe, datasets: Sequence[Images], *, spare: bool) -> tuple[Recipe, bool]:
-    """Return the recipe as every one of the data sets can bear it, and whether it lost its flips.
+def for_all(
+    request: TrainRequest, datasets: Sequence[Images], *, given: frozenset[str]
+) -> tuple[TrainRequest, bool]:
+    """Return a request that suits every one of the data sets, and whether it lost its flips.
 
     A comparison is of the data, so that flips which one of them cannot bear are left out on all.
-    With `spare` no data set gives more for validation than it can spare.
     """
-    unfit = recipe.flip and not all(images.dataset.may_flip for images in datasets)
-    recipe = replace(recipe, flip=False) if unfit else recipe
-    for images in datasets if spare else ():
-        recipe = suited(recipe, images, given={"batch"})
-    return recipe, unfit
+    unfit = request.recipe.flip and not all(images.dataset.may_flip for images in datasets)
+    recipe = replace(request.recipe, flip=False) if unfit else request.recipe
+    for images in datasets:
+        recipe = suited(recipe, images, given={"batch", *given})
+    return replace(request, recipe=recipe), unfit
 
 
 def compare_datasets(
-    request: ComparisonRequest, datasets: Mapping[str, Images]
+    request: TrainRequest,
+    datasets: Mapping[str, Images],
+    train: Train,
+    *,
+    seeds: int,
+    without_flips: bool,
+    force: bool,
 ) -> DatasetComparison:
-    """Train what is not there yet, in the order of `datasets` (name to images), and evaluate it."""
+    """Train by `request` with the seeds 1, 2, … on each data set (name to images), and evaluate.
+
+    Its folder is that of the checkpoints, one in a folder of each. `without_flips`: see `for_all`.
+    `force`: see `trained`.
+    """
+    name = f"{request.recipe_name}{', without flips' if without_flips else ''}"
     done = [
-        (card, images, folder)
+        (trained(each, images, train, force=force), images, each.folder)
         for images in datasets.values()
-        for seed in range(1, request.seeds + 1)
+        for seed in range(1, seeds + 1)
         for folder in [request.folder / f"{images.dataset.name}-seed-{seed}"]
-        for card in [trained(_train_request(request, seed, folder), images, force=request.force)]
+        for each in [replace(request, recipe_name=name, seed=seed, folder=folder)]
     ]
     say(f"evaluating {len(done)} checkpoints")
-    card = done[0][0]
+    model = done[0][0].model
     return DatasetComparison(
-        model=request.model.name,
-        parameters=card.model.parameters,
-        macs=card.model.macs,
+        model=model.name,
+        parameters=model.parameters,
+        macs=model.macs,
         recipe=request.recipe_name,
         recipe_fields=request.recipe.as_fields(),
-        without_flips=request.without_flips,
+        without_flips=without_flips,
         runs=tuple(_run(*each) for each in done),
-        versions=card.model.versions,
+        versions=model.versions,
         commit=commit(),
         created=utc_now(),
     )
 
 
-def _train_request(request: ComparisonRequest, seed: int, folder: Path) -> TrainRequest:
-    name = request.recipe_name
-    return TrainRequest(
-        model=request.model,
-        recipe=request.recipe,
-        recipe_name=f"{name}, without flips" if request.without_flips else name,
-        seed=seed,
-        folder=folder,
-        restart=request.restart,
-    )
+def trained(request: TrainRequest, images: Images, train: Train, *, force: bool) -> Card:
+    """Return the card of the request's checkpoint; train it unless it was trained so before.
+
+    `force` lets a checkpoint of anything else be replaced. Raises UsageError for one without it.
+    """
+    folder = request.folder
+    if is_checkpoint(folder):
+        card = read_card(folder)
+        difference = _difference(card, request, images)
+        if not difference:
+            say(f"{folder}: trained before, kept")
+            return card
+        if not force:
+            raise UsageError(
+                f"{folder} holds a checkpoint of {difference}", remedy=remedy("replace or move")
+            )
+    from hemline.train.tensorflow import quiet_keras
+
+    quiet_keras().utils.clear_session()  # so that it is made as in a process of its own
+    return train(request, images)
+
+
+def _difference(card: Card, request: TrainRequest, images: Images) -> str:
+    """Return in what a checkpoint differs from the one that is asked for; empty for nothing."""
+    found = card.trained
+    if card.model.name != request.model.name:
+        return f"another model ({card.model.name})"
+    if changed := _changes(card, request.recipe):
+        return f"another recipe ({changed})"
+    if found.seed != request.seed:
+        return f"another seed ({found.seed})"
+    if found.data_sha256 != images.sha256:
+        return f"other data than in {images.source}"
+    if found.teachers or found.pretrained_sha256:
+        return "a training with teachers or pretrained weights"
+    return ""
+
+
+def _changes(card: Card, recipe: Recipe) -> str:
+    try:
+        before = Recipe.of_fields(card.trained.recipe_fields).as_fields()
+    except HemlineError as error:
+        return str(error)
+    now = recipe.as_fields()
+    names = [name for name in now if now[name] != before[name]]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]} {before[names[0]]} instead of {now[names[0]]}{more}" if names else ""
 
 
 def _run(card: Card, images: Images, folder: Path) -> DatasetRun:
-    validation = card.trained.score("validation")
-    limit = card.trained.split.limit or len(images.train_labels)
+    training, validation = card.trained, card.trained.score("validation")
     return DatasetRun(
         dataset=images.dataset.name,
         labels=card.model.labels,
         data_sha256=images.sha256,
         verified=images.verified,
-        seed=card.trained.seed,
-        train_images=limit - validation.images,
+        seed=training.seed,
+        train_images=(training.split.limit or len(images.train_labels)) - validation.images,
         validation_images=validation.images,
         validation_correct=validation.correct,
-        confusion=_confusion(card, images, folder),
-        epochs=len(card.trained.history),
-        training_seconds=card.trained.seconds,
-        precision=card.trained.precision,
+        confusion=_confusion(folder, images, len(card.model.labels)),
+        epochs=len(training.history),
+        training_seconds=training.seconds,
+        precision=training.precision,
         checkpoint_sha256=card.model.sha256,
         host=card.model.host,
     )
 
 
-def _confusion(card: Card, images: Images, folder: Path) -> tuple[tuple[int, ...], ...]:
-    """Return the confusion matrix of a checkpoint's answers on the test images."""
+def _confusion(folder: Path, images: Images, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Return the confusion matrix of a checkpoint on the test images."""
     from sklearn.metrics import confusion_matrix
 
-    from hemline.train.evaluating.checkpoint_subject import CheckpointSubject
+    from hemline.train.tensorflow import quiet_keras
 
-    model = CheckpointSubject(folder, card).model  # loads TensorFlow, quietly
+    model = quiet_keras().models.load_model(folder / MODEL_NAME, compile=False)
     from hemline.train.predictor import Predictor
 
-    answers = Predictor(model, fixed=True).logits(images.test_images).argmax(axis=1)
-    table = confusion_matrix(images.test_labels, answers, labels=range(len(card.model.labels)))
+    predicted = Predictor(model, fixed=True).logits(images.test_images).argmax(axis=1)
+    table = confusion_matrix(images.test_labels, predicted, labels=range(classes))
     return tuple(tuple(int(count) for count in row) for row in table)

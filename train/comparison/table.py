@@ -1,93 +1,97 @@
-"""A comparison of data sets in words: a table, what was found, and what it rests on."""
+"""A comparison of data sets as a table and lines: the accuracies, the findings, the conditions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hemline.data.datasets import find_dataset
 from hemline.tables import Table, macs_text
-from hemline.train.comparison.comparison import DatasetComparison
-from hemline.train.comparison.outcomes import Outcome, error_ratios, outcomes
+from hemline.train.comparison.comparison import (
+    DatasetComparison,
+    DatasetRun,
+    Outcome,
+    error_ratios,
+    outcomes,
+)
+
+_LEFT = ("data set", "best class", "worst class")  # columns that are no numbers
 
 
 def comparison_table(comparison: DatasetComparison) -> Table:
     """Return a row for each data set: accuracy, best and worst class, spread, time."""
-    found = outcomes(comparison)
-    several = len(found[0].seeds) > 1
-    columns = ("data set", "test", "95 % interval", *(("seeds",) if several else ()))
-    more = ("validation", "best class", "worst class", "spread", "epochs", "min")
-    return Table(
-        columns=(*columns, *more),
-        numeric=(False, *(True for _ in columns[1:]), True, False, False, True, True, True),
-        rows=tuple(_row(comparison, each, several) for each in found),
-    )
+    rows = [_row(each, comparison.runs_of(each.name)) for each in outcomes(comparison)]
+    columns = tuple(rows[0])
+    numeric = tuple(name not in _LEFT for name in columns)
+    return Table(columns=columns, numeric=numeric, rows=tuple(tuple(row.values()) for row in rows))
+
+
+def ratio_lines(comparison: DatasetComparison) -> list[str]:
+    """Return a line for each error ratio."""
+    titles = {name: find_dataset(name).title for name in comparison.names}
+    return [
+        f"{each.ratio:.1f} × as many errors on {titles[each.name]} as on {titles[each.reference]} "
+        f"(95 % interval by the log ratio: {each.low:.1f} … {each.high:.1f})"
+        for each in error_ratios(comparison)
+    ]
 
 
 def finding_lines(comparison: DatasetComparison) -> list[str]:
     """Return the error ratio and the most confused pairs, a line for each."""
-    found = {each.name: each for each in outcomes(comparison)}
-    ratios = [
-        f"{each.ratio:.1f} × as many errors on {found[each.name].title} as on "
-        f"{found[each.reference].title} (95 % interval by the log ratio: {each.low:.1f} … "
-        f"{each.high:.1f})"
-        for each in error_ratios(comparison)
-    ]
-    perfect = [each.title for each in found.values() if not each.wrong]
-    return [
-        *ratios,
-        *(f"{title}: no mistakes, so there is no error ratio" for title in perfect),
-        *(f"{each.title}, most confused: {_pairs(each)}" for each in found.values() if each.wrong),
-    ]
+    lines = ratio_lines(comparison)
+    found = outcomes(comparison)
+    lines += [f"{x.title}: no mistakes, so there is no error ratio" for x in found if not x.wrong]
+    for each in (each for each in found if each.wrong):
+        pairs = [f"{p.true} → {p.predicted} ({p.images:.0f})" for p in each.most_confused]
+        lines.append(f"{each.title}, most confused: {', '.join(pairs)}")
+    return lines
 
 
 def conditions_lines(comparison: DatasetComparison) -> list[str]:
     """Return what the figures rest on."""
     runs = comparison.runs
     seeds = sorted({run.seed for run in runs})
-    images = dict.fromkeys(f"{run.train_images:,}" for run in runs)
     flips = ", without flips" if comparison.without_flips else ""
     lines = [
         f"{comparison.model}, {comparison.parameters:,} parameters, {macs_text(comparison.macs)}; "
         f"recipe {comparison.recipe}{flips}; seed{'s' if len(seeds) > 1 else ''} "
-        f"{', '.join(map(str, seeds))}; {' and '.join(images)} training images; "
-        f"{' and '.join(dict.fromkeys(run.precision for run in runs))}; "
-        f"{' and '.join(dict.fromkeys(run.host for run in runs))}; {comparison.created[:10]}"
+        f"{', '.join(map(str, seeds))}; {_all(f'{run.train_images:,}' for run in runs)} training "
+        f"images; {_all(run.precision for run in runs)}; {_all(run.host for run in runs)}; "
+        f"{comparison.created[:10]}"
     ]
+    datasets = [find_dataset(name) for name in comparison.names]
     if comparison.without_flips:
-        unlike = [each.title for each in map(find_dataset, comparison.names) if not each.may_flip]
         lines.append(
-            f"flips are left out on every data set: an image of {' and '.join(unlike)} flipped "
-            "left to right is another one"
+            "flips are left out on every data set: an image of "
+            f"{_all(each.title for each in datasets if not each.may_flip)} flipped left to right "
+            "is another one"
         )
     unverified = {run.dataset for run in runs if not run.verified}
-    lines += [f"{find_dataset(name).title}: unverified files" for name in sorted(unverified)]
-    return lines
+    return [*lines, *(f"{x.title}: unverified files" for x in datasets if x.name in unverified)]
 
 
-def _row(comparison: DatasetComparison, outcome: Outcome, several: bool) -> tuple[str, ...]:
-    runs = [run for run in comparison.runs if run.dataset == outcome.name]
-    validation = sum(run.validation_correct for run in runs) / sum(
-        run.validation_images for run in runs
+def _row(outcome: Outcome, runs: Sequence[DatasetRun]) -> dict[str, str]:
+    correct, images = (
+        sum(getattr(run, f"validation_{name}") for run in runs) for name in ("correct", "images")
     )
-    seeds = f"{100 * min(outcome.seeds):.2f} … {100 * max(outcome.seeds):.2f} %"
-    return (
-        outcome.title,
-        f"{100 * outcome.accuracy:.2f} %",
-        f"{100 * outcome.low:.2f} … {100 * outcome.high:.2f} %",
-        *((seeds,) if several else ()),
-        f"{100 * validation:.2f} %",
-        *(f"{each.label} ({100 * each.accuracy:.2f} %)" for each in (outcome.best, outcome.worst)),
-        f"{outcome.spread_points:.2f} points",
-        _span([run.epochs for run in runs]),
-        _span([math.ceil(run.training_seconds / 60) for run in runs]),
-    )
+    low, high = 100 * min(outcome.seeds), 100 * max(outcome.seeds)
+    best, worst = (f"{x.label} ({100 * x.accuracy:.2f} %)" for x in (outcome.best, outcome.worst))
+    return {
+        "data set": outcome.title,
+        "test": f"{100 * outcome.accuracy:.2f} %",
+        "95 % interval": f"{100 * outcome.low:.2f} … {100 * outcome.high:.2f} %",
+        **({"seeds": f"{low:.2f} … {high:.2f} %"} if len(runs) > 1 else {}),
+        "validation": f"{100 * correct / images:.2f} %",
+        "best class": best,
+        "worst class": worst,
+        "spread": f"{outcome.spread_points:.2f} points",
+        "epochs": _span([run.epochs for run in runs]),
+        "min": _span([math.ceil(run.training_seconds / 60) for run in runs]),
+    }
 
 
-def _pairs(outcome: Outcome) -> str:
-    return ", ".join(
-        f"{pair.true} → {pair.predicted} ({pair.images:.0f})" for pair in outcome.most_confused
-    )
+def _all(texts: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(texts))
 
 
 def _span(values: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ import click
 from hemline.console import data_option, require_matplotlib, say
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import HemlineError
+from hemline.errors import InterruptedWorkError
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES
@@ -178,7 +178,7 @@ def tune(
             click.echo(outcome(study, most=best, as_lines=as_lines))
     except KeyboardInterrupt as error:
         again = "the same command without --restart" if restart else "the same command"
-        raise HemlineError(
+        raise InterruptedWorkError(
             f"interrupted: {folder} keeps what was tried; {again} goes on"
         ) from error
 
