@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from hemline.environments.environment import RuntimeTarget
 from hemline.errors import GateError, UsageError
 from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
 from hemline.export.verdict_table import title_of
+from hemline.host import cores
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import JobPool
@@ -51,7 +51,7 @@ def verify_bundle(
         with (
             tempfile.TemporaryDirectory(prefix="hemline-") as arrays,
             JobPool() as processes,
-            ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool,
+            ThreadPoolExecutor(max_workers=cores()) as pool,
         ):
             work = [
                 pool.submit(judge_cell, processes, bundle, manifest, *pair, splits, Path(arrays))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from hemline.errors import HemlineError, UnknownNameError
+from hemline.errors import HemlineError, InterruptedWorkError, UnknownNameError
 from hemline.files import reason_of
 from hemline.remedies import described
 from hemline.version import VERSION
@@ -144,7 +144,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: no file is half-written; the same command goes on", err=True)
-        sys.exit(1)
+        sys.exit(InterruptedWorkError.exit_code)
     except BrokenPipeError:
         # the reader of our output has gone: keep Python from complaining when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

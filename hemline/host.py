@@ -29,7 +29,7 @@ def host_facts() -> HostFacts:
     return HostFacts(
         machine=platform.machine(),
         processor=_processor(),
-        cores=_cores(),
+        cores=cores(),
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release()}",
         governor=_text(_CPU / "scaling_governor"),
@@ -97,7 +97,8 @@ def _cpuinfo() -> dict[str, str]:
     return facts
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many logical cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -18,6 +18,7 @@ from hemline.contract.card import Card
 from hemline.contract.manifest import Manifest
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.host import cores
 
 Pixels = npt.NDArray[np.uint8]
 TRAIN, TEST = 800, 200
@@ -40,7 +41,7 @@ def pytest_configure() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return what `-n auto` starts: a worker for each core, as far as the memory goes."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(os.sched_getaffinity(0)), memory // WORKER_BYTES))
+    return max(1, min(cores(), memory // WORKER_BYTES))
 
 
 def idx_bytes(array: Pixels) -> bytes:

@@ -99,7 +99,7 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(
     _, rest = process.communicate(timeout=60)
     last = [line for line in rest.splitlines() if not line.startswith("epoch ")]
     assert last == ["error: interrupted: the same command goes on after the last whole epoch"]
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert hemline.run(*arguments(data_folder)).code == 0
     assert figures(read_card(hemline.folder / "new")) == figures(uninterrupted)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -19,6 +18,7 @@ from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, Record
 from hemline.export.verification import verify_bundle
+from hemline.host import cores
 from hemline.statistics import summarize
 
 _ROUNDS = 3
@@ -37,7 +37,7 @@ def bare_seconds(manifest: Manifest, records: tuple[Record, ...]) -> float:
     """Return the time that the invocations alone take when every core is busy."""
     images = sum(score.images for score in manifest.keras_scores)
     medians = [summarize(r.payload).median_us for r in records if isinstance(r.payload, Latency)]
-    return images * sum(medians) / 1e6 / len(os.sched_getaffinity(0))
+    return images * sum(medians) / 1e6 / cores()
 
 
 def main() -> None:

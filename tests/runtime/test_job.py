@@ -220,3 +220,12 @@ def test_a_processor_is_told_with_what_decides_its_speed(
     monkeypatch.setattr(host, "_CPUINFO", path)
     monkeypatch.setattr(host, "_BOARD", tmp_path / "none")
     assert host.host_facts().processor == processor
+
+
+def test_a_system_without_affinity_has_all_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS and Windows are."""
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    assert host.cores() == 3
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert host.cores() == 1

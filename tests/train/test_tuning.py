@@ -800,7 +800,7 @@ def test_a_killed_and_an_interrupted_command_go_on(data_folder: Path, tmp_path: 
         assert line, "it ended before it went on"
     interrupted.send_signal(signal.SIGINT)
     _, errors = interrupted.communicate(timeout=60)
-    assert interrupted.returncode == 1
+    assert interrupted.returncode == 130
     assert errors.splitlines()[-1].startswith("error: interrupted: ")
     assert "Traceback" not in errors
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import logging
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from hemline.data.custom.reading import (
 )
 from hemline.data.datasets import Pixels
 from hemline.errors import DataError, remedy
+from hemline.host import cores
 from hemline.pictures.images import read_image, read_size
 from hemline.pictures.pixels import NO_MEMORY
 
@@ -120,7 +120,7 @@ def each(
     """
     chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
     results: list[R] = []
-    executor = ThreadPoolExecutor(_cores())
+    executor = ThreadPoolExecutor(cores())
     # read_image changes the warning filters, which threads share: this block restores them
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -132,12 +132,6 @@ def each(
         finally:
             executor.shutdown(cancel_futures=True)
     return results
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _measured(file: ImageFile) -> tuple[ImageFile, tuple[int, int] | None]:
