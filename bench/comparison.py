@@ -75,7 +75,7 @@ def compare(records: Iterable[Record], *, every_version: bool = False) -> Compar
 
     Latencies are those of one host: the one that was measured last. Of each runtime only the newest
     version counts, of those that were timed there; `every_version` keeps the others as rows of
-    their own. An accuracy of another host stands in where this one has none. Raises HemlineError
+    their own. An accuracy of another host is used where this one has none. Raises HemlineError
     when the Keras model's predictions are missing.
     """
     local = newest(r for r in records if r.cell.threads == r.cell.batch == 1)
@@ -132,7 +132,7 @@ def drop_points(accuracy: Accuracy) -> float:
 
 
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
-    """Return what the budget looks at: the drop on validation, never on test."""
+    """Return the candidates for a budget: with the drop on validation, never on test."""
     return tuple(
         Candidate(
             artifact=row.cell.artifact,
@@ -177,8 +177,8 @@ def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
     return {runtime: version for runtime, (_, version) in best.items()}
 
 
-def _timed_and_newest(found: tuple[bool, str]) -> tuple[bool, tuple[int, ...]]:
-    return found[0], version_key(found[1])
+def _timed_and_newest(version: tuple[bool, str]) -> tuple[bool, tuple[int, ...]]:
+    return version[0], version_key(version[1])
 
 
 def _identity(cell: Cell) -> tuple[str, ...]:
@@ -203,12 +203,12 @@ def _row(cell: Cell, records: list[Record]) -> Row | None:
 
 
 def _payload(records: Iterable[Record], kind: type[P], split: str | None = None) -> P | None:
-    found: P | None = None
+    last: P | None = None
     for record in records:
         payload: Payload = record.payload
         if isinstance(payload, kind) and split in (None, getattr(payload, "split", None)):
-            found = payload
-    return found
+            last = payload
+    return last
 
 
 def _require(accuracy: Accuracy | None) -> Accuracy:

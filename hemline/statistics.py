@@ -49,7 +49,7 @@ def summarize(latency: Latency) -> LatencySummary:
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share (Wilson 1927, eq. for p given counts)."""
     if not 0 <= correct <= total or total < 1:
-        raise ValueError(f"{correct} of {total} is no share")
+        raise ValueError(f"{correct} of {total} is not a share")
     share = correct / total
     centre = share + Z95**2 / (2 * total)
     margin = Z95 * math.sqrt(share * (1 - share) / total + Z95**2 / (4 * total**2))

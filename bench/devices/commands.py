@@ -1,4 +1,4 @@
-"""`hemline device`: give boards names, and look at them."""
+"""`hemline device`: name boards, and check any device."""
 
 from __future__ import annotations
 

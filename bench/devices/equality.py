@@ -26,7 +26,7 @@ class Equality:
     unequal: of these, the number with other bits.
     largest_difference: between two logits; 0.0 when all bits are equal.
     largest_steps: the same in steps of the output's quantization; None for float outputs, and
-        where a logit is no finite number.
+        where a logit is not finite.
     """
 
     images: int
@@ -48,7 +48,7 @@ def equality_of(
     artifact: Artifact, there: npt.NDArray[np.float32], here: npt.NDArray[np.float32]
 ) -> Equality:
     """Compare logits (images, classes) that an artifact gave in two places."""
-    with np.errstate(all="ignore"):  # a device may answer infinities and what is no number
+    with np.errstate(all="ignore"):  # a device may return infinities and NaN
         difference = float(np.abs(there - here).max())
     in_steps = artifact.output.dtype != "float32" and math.isfinite(difference)
     return Equality(

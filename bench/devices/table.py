@@ -11,10 +11,10 @@ from hemline.bench.devices.device import Capabilities
 class DeviceKind:
     """A row of the DEVICES table.
 
-    name: what stands before the colon of a device's name.
+    name: before the colon of a device's address.
     summary: one line for help and tables.
-    open: "module:function" that takes what stands after the colon ("" without one) and the options
-        below that were given, and returns a Device.
+    open: "module:function" that takes what is after the colon ("" without one) and those of the
+        options below that were given, and returns a Device.
     capabilities: the most that a device of this kind can tell.
     falls_back: whether `open` takes fallback, which lets this machine's processor run what the
         device cannot.

@@ -1,4 +1,4 @@
-"""The budget that says which artifacts may ship, and the choice within it."""
+"""The budget of an artifact to ship, and the choice within it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("max_drop_points", "max_kb", "max_ms"):
             limit = getattr(self, name)
-            if limit is not None and not limit >= 0:  # NaN is no limit either
-                raise UsageError(f"--{name.replace('_', '-')} {limit} is no limit: give 0 or more")
+            if limit is not None and not limit >= 0:  # nor is NaN one
+                raise UsageError(f"{name} must be 0 or more, not {limit}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """An artifact in a runtime, with what the budget looks at.
+    """An artifact in a runtime, with what the budget limits.
 
     artifact: file name.
     runtime: name in the BACKENDS table.

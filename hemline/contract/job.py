@@ -101,7 +101,7 @@ class HostFacts:
     temperature_millicelsius: highest thermal zone; None where the system shows none.
     load_average: over the last minute; None where the system shows none.
     throttled: whether the processor is or was slowed down by heat or low voltage since it was
-        started; None where the system does not tell.
+        started; None where the system does not report it.
     """
 
     machine: str

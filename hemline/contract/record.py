@@ -251,12 +251,12 @@ def newest(records: Iterable[Record]) -> tuple[Record, ...]:
 
     They are in the order in which their cells come first.
     """
-    found: dict[tuple[object, ...], Record] = {}
+    last: dict[tuple[object, ...], Record] = {}
     for record in records:
         key = _identity(record)
-        if record.conditions.date >= found.setdefault(key, record).conditions.date:
-            found[key] = record
-    return tuple(found.values())
+        if record.conditions.date >= last.setdefault(key, record).conditions.date:
+            last[key] = record
+    return tuple(last.values())
 
 
 def _identity(record: Record) -> tuple[object, ...]:

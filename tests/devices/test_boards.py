@@ -110,7 +110,7 @@ def test_an_address_becomes_words_for_ssh(text: str, words: tuple[str, ...]) -> 
     ],
 )
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no address: write it as ssh:user@host"):
+    with pytest.raises(UsageError, match="is not an address: write it as ssh:user@host"):
         parse_address(text)
 
 
@@ -197,7 +197,7 @@ def test_any_visible_folder_can_be_read_again(
         ("pi4 = 1", "must be a table with an address"),
         ("[pi4]\n", "must be a table with an address"),
         ('[pi4]\naddress = "ssh:pi@board"\nport = 22', r"pi4\.port: the fields are address"),
-        ('[pi4]\naddress = "ssh:pi@board;x"', "is no address"),
+        ('[pi4]\naddress = "ssh:pi@board;x"', "is not an address"),
         ('[pi4]\naddress = "local"', "is not an address"),
         ('["a b"]\naddress = "ssh:pi@board"', "is not a name"),
         ('[pi4]\naddress = "ssh:pi@board"\npython = "-c x"', "is not a command for Python"),
@@ -378,7 +378,7 @@ def test_a_survey_of_this_machine_can_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_survey_that_is_none_is_one_line(answer: bytes) -> None:
-    with pytest.raises(DeviceError, match="pi4 gave no valid answer about itself") as caught:
+    with pytest.raises(DeviceError, match="pi4 returned no valid survey") as caught:
         read_survey(answer, "pi4")
     assert str(caught.value).isprintable()
 

@@ -1,6 +1,6 @@
 """Count the machine instructions of one inference: a cost that no neighbour and no load changes.
 
-It tells kernels and models apart on one processor model. It is no latency: a processor runs several
+It compares kernels and models on one processor model. It is not a latency: a processor runs several
 instructions in one cycle or waits for memory, and two processors differ in both.
 """
 

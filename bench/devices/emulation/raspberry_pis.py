@@ -17,7 +17,7 @@ _SYS = "sys/devices/system/cpu"
 class RaspberryPi:
     """A row of the RASPBERRY_PIS table.
 
-    name: what stands behind `emulated:`.
+    name: after `emulated:`.
     title: of the board.
     processor: qemu's name of the CPU model.
     architecture: Debian's name of it.

@@ -1,6 +1,6 @@
 """SwiftShader, a program that speaks Vulkan in place of a GPU, out of a Debian package, cached.
 
-It shows whether an artifact is right on the way through a GPU's interfaces; its wall times tell
+It shows whether an artifact passes on the way through a GPU's interfaces; its wall times say
 nothing of any GPU.
 """
 
@@ -50,7 +50,7 @@ def _make(folder: Path) -> None:
             found = next(Path(name).rglob(file), None)
             if found is None:
                 raise HemlineError(
-                    f"Debian's package {_PACKAGE} has no {file} here: use --device gpu with a "
+                    f"Debian's package {_PACKAGE} has no {file} here: use the device gpu with a "
                     "Vulkan driver of your own"
                 )
             shutil.copyfile(found, folder / file)

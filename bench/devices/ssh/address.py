@@ -67,5 +67,7 @@ def parse_address(text: str) -> SshAddress:
     )
     good = good and (user is None or (bool(_USER.fullmatch(user)) and len(user) <= _LONGEST))
     if not good or (port is not None and not 1 <= int(port[:6]) <= 65535):
-        raise UsageError(f"{text!r} is no address: write it as ssh:user@host or ssh:user@host:port")
+        raise UsageError(
+            f"{text!r} is not an address: write it as ssh:user@host or ssh:user@host:port"
+        )
     return SshAddress(user=user, host=host, port=None if port is None else int(port))

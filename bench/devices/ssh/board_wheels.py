@@ -46,11 +46,11 @@ def board_wheels(runtime: str, version: str, board: Survey) -> tuple[tuple[Path,
         raise BackendError(str(error)) from error
     _require_not_absent(request)
     try:
-        folder, found = wheel_set(request)
+        folder, wheels = wheel_set(request)
     except UsageError as error:
         _remember_absent(request, str(error))
         raise BackendError(str(error)) from error
-    return tuple(zip(found.paths(folder), found.wheels, strict=True))
+    return tuple(zip(wheels.paths(folder), wheels.wheels, strict=True))
 
 
 def _require_numpy_there(runtime: str, board: Survey) -> None:
@@ -68,9 +68,9 @@ def _require_numpy_there(runtime: str, board: Survey) -> None:
 
 
 def _require_not_absent(request: WheelRequest) -> None:
-    """Raise BackendError when it was found out a short while ago that there is no such wheel.
+    """Raise BackendError when the index had no such wheel a short while ago.
 
-    The package index takes seconds to say so, and a warm start has no seconds.
+    Asking it takes seconds, and a warm start has none to spare.
     """
     memo = _memo(request)
     if memo.exists() and time.time() - memo.stat().st_mtime < _ABSENT_SECONDS:

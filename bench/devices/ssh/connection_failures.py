@@ -1,4 +1,4 @@
-"""What ssh prints when it fails, turned into one line that says what to do."""
+"""From what ssh prints when it fails to one line with the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hemline.bench.devices.ssh.address import SshAddress
 from hemline.bench.devices.ssh.untrusted import plain
 from hemline.errors import DeviceError
 
-# first match wins: (what ssh prints, what to tell)
+# first match wins: (what ssh prints, message)
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED",

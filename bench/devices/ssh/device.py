@@ -304,7 +304,7 @@ class SshRunner(Closing):
         self._process = None
 
     def _checked(self, job: Job, remote: Job, result: JobResult) -> JobResult:
-        """Return a result that answers the job, with its outputs in files here."""
+        """Return a result that fits the job, with its outputs in files here."""
         require_answer(remote, result)
         if result.failure is not None or "outputs" not in job.want:
             return result

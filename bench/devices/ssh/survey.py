@@ -70,23 +70,23 @@ class Survey:
         )
 
 
-def read_survey(answer: bytes, name: str) -> Survey:
-    """Return the survey in what the board printed; raises DeviceError when it is none."""
+def read_survey(output: bytes, name: str) -> Survey:
+    """Return the survey that a board printed; raises DeviceError when it is not one."""
     # start-up files of the board's shell may print something before
-    last = answer.strip().rpartition(b"\n")[2]
+    last = output.strip().rpartition(b"\n")[2]
     try:
         document = parse_json(last, where="the last line")
-        found = from_document(Survey, document, where="the last line")
+        survey = from_document(Survey, document, where="the last line")
     except HemlineError as error:
-        raise DeviceError(f"{name} gave no valid answer about itself ({error})") from error
-    if not found.folder.startswith("/") or any(size < 0 for size in found.files.values()):
-        raise DeviceError(f"{name} gave no valid answer about itself")
-    if not _PYTHON.fullmatch(found.python):
-        raise DeviceError(f"{name} gave no valid answer about itself: its Python has no version")
-    if found.numpy is not None and not _NUMPY.fullmatch(found.numpy):
-        raise DeviceError(f"{name} gave no valid answer about itself: its numpy has no version")
-    folder = found.folder
-    clean = cleaned(found)
+        raise DeviceError(f"{name} returned no valid survey ({error})") from error
+    if not survey.folder.startswith("/") or any(size < 0 for size in survey.files.values()):
+        raise DeviceError(f"{name} returned no valid survey")
+    if not _PYTHON.fullmatch(survey.python):
+        raise DeviceError(f"{name} returned no valid survey: its Python has no version")
+    if survey.numpy is not None and not _NUMPY.fullmatch(survey.numpy):
+        raise DeviceError(f"{name} returned no valid survey: its numpy has no version")
+    folder = survey.folder
+    clean = cleaned(survey)
     if clean.folder != folder:
         raise DeviceError(
             f"{name} has a folder with control characters", remedy=remedy("other folder on device")

@@ -1,4 +1,4 @@
-"""What a device says is not trusted: texts are made plain, answers must fit what was asked."""
+"""Nothing that a device sends is trusted: text is made plain, results must fit their job."""
 
 from __future__ import annotations
 
@@ -50,9 +50,11 @@ def _cleaned(value: Any) -> Any:
 
 
 def require_answer(job: Job, result: JobResult) -> None:
-    """Raise JobError unless a result answers the job: its id, its runtime, all of its cells."""
+    """Raise JobError unless a result is that of the job: its id, its runtime, all of its cells."""
     if (result.id, result.runtime) != (job.id, job.runtime):
-        raise JobError(f"the device answered another job than {job.id}: its runner is broken")
+        raise JobError(
+            f"the device returned the result of another job than {job.id}: its runner is broken"
+        )
     if result.failure is not None:
         return
     if len(result.cells) != len(job.cells):
