@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +18,7 @@ from hemline.environments.environment import RuntimeTarget
 from hemline.errors import GateError, UsageError
 from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
 from hemline.export.verdict_table import title_of
+from hemline.folders import TemporaryFolder
 from hemline.host import cores
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import none_installed
@@ -49,7 +49,7 @@ def verify_bundle(
     outcomes: list[Outcome] = []
     if todo:
         with (
-            tempfile.TemporaryDirectory(prefix="hemline-") as arrays,
+            TemporaryFolder() as arrays,
             JobPool() as processes,
             ThreadPoolExecutor(max_workers=cores()) as pool,
         ):

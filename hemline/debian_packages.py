@@ -7,11 +7,11 @@ sources of this machine, checks their signatures, and can fetch for another arch
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from hemline.errors import DataError
+from hemline.folders import TemporaryFolder
 from hemline.programs import ProgramError, output_of
 
 STALL_SECONDS = 10  # longest wait for a connection and for the next bytes
@@ -32,7 +32,7 @@ def unpack_packages(
     of another one (arm64, armhf). Without `dependencies`, only the packages themselves. Raises
     DataError when apt-get or dpkg-deb is missing, fails or takes too long.
     """
-    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+    with TemporaryFolder() as name:
         folder = Path(name)
         _require_space(folder)
         apt = _apt(folder, architecture)

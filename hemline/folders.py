@@ -1,4 +1,4 @@
-"""Folders in the cache that are made whole or not at all."""
+"""Folders that are made whole or not at all, and temporary ones that a killed process leaves."""
 
 from __future__ import annotations
 
@@ -7,14 +7,60 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hemline import files
 from hemline.errors import HemlineError
 
+_TEMPORARY = "hemline-work-"
 _UNFINISHED = ".unfinished-"  # in the name of a folder that is being made or removed
+_NEW_SECONDS = 60.0  # a folder this new may be one that its process is about to lock
 _turns: dict[str, threading.RLock] = {}  # by parent: threads of this process take turns
+
+
+class TemporaryFolder(tempfile.TemporaryDirectory[str]):
+    """An empty folder, removed at the end, or by the next one that is made after a kill.
+
+    Its process holds a lock on the folder, which ends with it and with its forks.
+    """
+
+    def __init__(self) -> None:
+        """Make the folder; raises OSError as tempfile does."""
+        _remove_abandoned(Path(tempfile.gettempdir()))
+        super().__init__(prefix=_TEMPORARY)
+        self._lock = os.open(self.name, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            _lock(self._lock)
+
+    def cleanup(self) -> None:
+        """Remove the folder and give up its lock."""
+        super().cleanup()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove temporary folders of this user that no process holds."""
+    for folder in parent.glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # another user's, held, or removed meanwhile
+            descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                _lock(descriptor)
+                facts = os.fstat(descriptor)
+                if facts.st_uid == os.getuid() and time.time() - facts.st_ctime > _NEW_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a folder for this process and its forks; raises OSError when another one holds it."""
+    import fcntl  # here, because a system without it can still import this module
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import platform
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from hemline.environments.environment import (
     target_of,
 )
 from hemline.errors import UsageError, remedy
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import find_backend
 from hemline.runtime.discovery import FoundRuntime, look_up, working_or_warn
 from hemline.runtime.one_file import NAME, write_runtime_file
@@ -30,7 +30,7 @@ INSTALLED, ALL = "installed", "all"
 @functools.cache
 def runtime_file() -> bytes:
     """Return the packed one-file runtime of these sources."""
-    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+    with TemporaryFolder() as folder:
         path = Path(folder) / NAME
         write_runtime_file(path)
         return path.read_bytes()

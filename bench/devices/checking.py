@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from hemline.contract.manifest import Artifact, Manifest, Status
 from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.contract.specs import LOGITS
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
+from hemline.folders import TemporaryFolder
 
 IMAGES = 100
 _SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
@@ -159,7 +159,7 @@ def _check_runtime(
             status="refused",
             reason="",
         )
-        with tempfile.TemporaryDirectory(prefix="hemline-") as arrays:
+        with TemporaryFolder() as arrays:
             job = _job(bundle, artifact, split, device, runtime[0], arrays)
             try:
                 # a process of its own for each: what breaks in native code breaks alone

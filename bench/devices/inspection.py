@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from hemline.contract.job import HostFacts, Job, JobCell, JobResult
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, JobError
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import Backend
 
 
@@ -71,7 +71,7 @@ def probed(
 ) -> RuntimeFit:
     """Run a model of one layer in a runtime of a device; raises DeviceError for a lost device."""
     fit = RuntimeFit(runtime=backend.name, version=version)
-    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+    with TemporaryFolder() as folder:
         artifact, images = Path(folder) / f"probe.{backend.format}", Path(folder) / "images.npy"
         artifact.write_bytes(probe_artifact(backend.format, backend.name))
         np.save(images, np.zeros((1, 1, 2, 1), np.uint8))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from hemline.export.admission.trial import (
     try_in_all,
 )
 from hemline.export.admission.user_samples import Evidence, read_evidence
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
 from hemline.version import VERSION
@@ -104,7 +104,7 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     structure = structure_of(path, content)
     share = between_runtimes(structure.eight_bit).share_of(structure.weighted_layers)
     output = _output_path(request, structure)
-    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+    with TemporaryFolder() as name:
         model, opened = open_in_all(Path(name), path, structure, say)
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
         drawn = generated_images(stamp.input.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import FileFormatError, JobError
 from hemline.export.admission.confined import COMMAND
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import Backend
 from hemline.runtime.decoder import largest_difference
 from hemline.runtime.discovery import discover, none_installed
@@ -55,7 +55,7 @@ def check_file(path: Path) -> tuple[FileVerdict, ...]:
         raise none_installed(stamp.format)
     if not stamp.test_vectors:
         raise FileFormatError(f"{path} has no test images inside: export it again")
-    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+    with TemporaryFolder() as folder:
         images = np.stack([vector.image(stamp.input.shape) for vector in stamp.test_vectors])
         np.save(Path(folder) / "images.npy", images)
         return tuple(_check_in(backend, path, stamp, Path(folder)) for backend in here)

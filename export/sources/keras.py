@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from hemline.errors import HemlineError
 from hemline.export.sources.embedding import with_embedding
 from hemline.export.sources.flattening import with_constant_flatten
 from hemline.export.sources.folding import fold_rescaling
+from hemline.folders import TemporaryFolder
 
 
 class ModelSource(Closing):
@@ -26,7 +26,7 @@ class ModelSource(Closing):
         """Take a model from pixels to logits; `embedding` gives it that as a second output."""
         prepared = with_constant_flatten(fold_rescaling(model))
         self.model = with_embedding(prepared) if embedding else prepared
-        self._folder = tempfile.TemporaryDirectory(prefix="hemline-")
+        self._folder = TemporaryFolder()
 
     @functools.cached_property
     def saved_model(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
 from hemline.export.sources.keras import ModelSource
 from hemline.export.writers.converted import Converted, with_extremes
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import BACKENDS, load_module
 
 Pixels = npt.NDArray[np.uint8]
@@ -44,7 +44,7 @@ def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+    with TemporaryFolder() as folder:
         plain, prepared, quantized = (
             f"{folder}/{name}.onnx" for name in ("plain", "prepared", "quantized")
         )

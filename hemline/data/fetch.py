@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import tempfile
 import threading
 import time
 import urllib.error
@@ -36,6 +35,7 @@ from hemline.data.datasets import (
 )
 from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
+from hemline.folders import TemporaryFolder
 from hemline.user_folders import cache_folder
 
 log = logging.getLogger(__name__)
@@ -288,7 +288,7 @@ def _get(url: str) -> bytes:
 
 def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:
     """Take the files out of a Debian package."""
-    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+    with TemporaryFolder() as name:
         unpack_packages([package], Path(name))
         system = Path(dataset.system_folder or "/").relative_to("/")
         return _read_folder(dataset, Path(name) / system)

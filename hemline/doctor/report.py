@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import platform
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from hemline.environments.environment import environments, fault
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.environments.wheels import PACKAGES, Package, wheel_sets
 from hemline.errors import HemlineError
-from hemline.folders import size_of
+from hemline.folders import TemporaryFolder, size_of
 from hemline.host import host_facts
 from hemline.programs import output_of
 from hemline.provenance import commit
@@ -147,7 +146,7 @@ def _state(package: Package) -> RuntimeState:
     version = _version(package.project) or _version(f"{package.project}-gpu")
     found = None
     if version is not None:
-        with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+        with TemporaryFolder() as folder:
             path = Path(folder) / f"probe.{package.format}"
             path.write_bytes(probe_artifact(package.format, package.runtime))
             found = _fault(path, package.runtime)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import sha256_of, write_bytes
+from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import none_installed
@@ -84,7 +84,7 @@ class ArtifactSubject:
 
     def logits(self, split: SplitImages) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes); raises HemlineError with what the runtime said."""
-        with tempfile.TemporaryDirectory(prefix="hemline-") as folder:
+        with TemporaryFolder() as folder:
             images = split.path or _saved(split, Path(folder))
             parts = max(1, min(host_facts().cores, len(split.labels) // _PART))
             bounds = np.linspace(0, len(split.labels), parts + 1).astype(int).tolist()

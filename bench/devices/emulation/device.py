@@ -7,7 +7,6 @@ what a job result has as nanoseconds is a number of instructions here.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS, Raspber
 from hemline.bench.devices.table import DEVICES
 from hemline.contract.job import Job, JobResult
 from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.folders import TemporaryFolder
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
@@ -45,9 +45,7 @@ runpy.run_path(runner, run_name="__main__")
 class EmulatedRunner(JobProcess):
     """A job runner in the emulator; times in its results are instructions."""
 
-    def __init__(
-        self, command: Sequence[str], folder: tempfile.TemporaryDirectory[str], seen_as: Path
-    ) -> None:
+    def __init__(self, command: Sequence[str], folder: TemporaryFolder, seen_as: Path) -> None:
         """Start it; `folder` is its root, which the guest sees under another path.
 
         The folder is removed when the runner is closed.
@@ -108,7 +106,7 @@ class EmulatedDevice(Device):
             )
         program, root = emulator(), guest_root(self.pi)
         packages = self._packages(runtime, version, root)
-        folder = tempfile.TemporaryDirectory(prefix="hemline-")
+        folder = TemporaryFolder()
         seen_as = Path("/") if self.pi.finds_root else Path(folder.name)
         command = self._command(program, root, Path(folder.name), seen_as, packages)
         return EmulatedRunner(command, folder, seen_as)

@@ -7,12 +7,11 @@ nothing of any GPU.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from hemline.debian_packages import unpack_packages
 from hemline.errors import DataError, HemlineError
-from hemline.folders import made
+from hemline.folders import TemporaryFolder, made
 from hemline.user_folders import cache_folder
 
 # Of all Debian packages with a software Vulkan the one to download least: Mesa's needs LLVM.
@@ -38,7 +37,7 @@ def software_gpu() -> tuple[str, ...]:
 
 
 def _make(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="hemline-") as name:
+    with TemporaryFolder() as name:
         try:
             unpack_packages([_PACKAGE], Path(name), dependencies=False)
         except DataError as error:

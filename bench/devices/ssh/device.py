@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -44,6 +43,7 @@ from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import find_backend
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
@@ -67,7 +67,7 @@ class SshDevice(Device):
         self.python = python
         self.connection = Connection(address)
         self.store = Store(self.connection, name, folder=folder, python=python)
-        self._ours: tempfile.TemporaryDirectory[str] | None = None
+        self._ours: TemporaryFolder | None = None
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
@@ -233,7 +233,7 @@ class SshDevice(Device):
         return self.store.environment(wheels, key, module)
 
     def _runtime_file(self) -> Pushable:
-        self._ours = self._ours or tempfile.TemporaryDirectory(prefix="hemline-")
+        self._ours = self._ours or TemporaryFolder()
         path = Path(self._ours.name) / NAME
         if not path.exists():
             write_runtime_file(path)
