@@ -19,13 +19,15 @@ from hemline import files
 from hemline.contract import evaluation_set, schema, stamp
 from hemline.contract.card import Card
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
+from hemline.contract.record import Conditions
 from hemline.contract.stamp import Stamp, read_stamped, stamp_onnx, stamp_tflite
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, NewerSchemaError
 from hemline.export.quantization.calibration import Calibration, calibration_images
 from hemline.export.scheme import Scheme
 from hemline.export.trained_data import require_trained_on
-from hemline.provenance import utc_now, versions
+from hemline.host import host_facts
+from hemline.provenance import commit, utc_now, versions
 from hemline.silence import silenced
 from hemline.train.checkpoint import MODEL_NAME, read_card
 from hemline.version import VERSION
@@ -144,7 +146,7 @@ class _Maker:
             hashes |= evaluation_set.save_split(
                 self._request.bundle, name, images=pixels, labels=labels, logits=logits
             )
-        return hashes
+        return hashes | evaluation_set.save_conditions(self._request.bundle, _conditions())
 
     def make_all(self, schemes: list[Scheme], evaluation: dict[str, str]) -> dict[str, Artifact]:
         """Convert, stamp and write the artifacts of some schemes, by name."""
@@ -244,6 +246,17 @@ def _manifest(card: Card, artifacts: dict[str, Artifact], evaluation: dict[str, 
         recommended_because="",
         versions=versions(CONVERTER_PACKAGES),
         created=utc_now(),
+    )
+
+
+def _conditions() -> Conditions:
+    """Return the conditions of an export that computes the Keras model's logits now."""
+    return Conditions(
+        host=host_facts(),
+        delegate="TensorFlow",
+        versions=versions(CONVERTER_PACKAGES),
+        commit=commit(),
+        date=utc_now(),
     )
 
 

@@ -130,7 +130,7 @@ def verify(
     A bundle also in versions that were added (`hemline runtimes add`), with --runtime.
     A file that was made elsewhere is admitted: tried in processes of its own, then stamped.
     """
-    from hemline.export.admission.verifying import ForeignOptions, verify_file
+    from hemline.export.admission.commands import ForeignOptions, verify_file
 
     options = ForeignOptions(
         labels=labels,

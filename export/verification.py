@@ -1,4 +1,4 @@
-"""Run every artifact in runtimes and versions, and say where it is right, refused or wrong."""
+"""Verify every artifact in runtimes and versions: where it passed, was refused or failed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from hemline.contract import schema
-from hemline.contract.evaluation_set import SPLITS, load_split
+from hemline.contract.evaluation_set import SPLITS, load_conditions, load_split
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, Verdict, require_artifacts
 from hemline.contract.record import RECORDS_NAME, append_records
 from hemline.contract.specs import version_key
 from hemline.contract.stamp import read_stamped
 from hemline.environments.environment import RuntimeTarget
-from hemline.errors import GateError, UsageError
-from hemline.export.judging import Outcome, inputs_of, judge_cell, keras_record
+from hemline.errors import GateError, UsageError, remedy
+from hemline.export.cell_verification import (
+    CellVerification,
+    VerificationCell,
+    inputs_of,
+    keras_record,
+)
 from hemline.export.verdict_table import title_of
 from hemline.folders import TemporaryFolder
 from hemline.host import cores
@@ -38,41 +43,54 @@ def verify_bundle(
     """Bring the verdicts of some targets up to date, write them into the manifest and return it.
 
     Without `targets` those are the installed runtimes. Verdicts on unchanged inputs are kept, those
-    of other targets too. Raises GateError (after writing) when an artifact is not right inside its
-    claim, HemlineError when it has no runtime among the installed ones.
+    of other targets too. Raises GateError (after writing) when an artifact did not pass in a
+    runtime that it supports, HemlineError when it has no runtime among the installed ones.
     """
     require_artifacts(bundle, manifest)
     splits = {name: load_split(bundle, name, manifest.evaluation_sha256) for name in SPLITS}
     pairs = _pairs(manifest.artifacts, targets)
     recorded = (bundle / RECORDS_NAME).exists()
     todo = [pair for pair in pairs if not recorded or _current(manifest, *pair) is None]
-    outcomes: list[Outcome] = []
     if todo:
-        with (
-            TemporaryFolder() as arrays,
-            JobPool() as processes,
-            ThreadPoolExecutor(max_workers=cores()) as pool,
-        ):
-            work = [
-                pool.submit(judge_cell, processes, bundle, manifest, *pair, splits, Path(arrays))
-                for pair in _slowest_first(todo)
+        with TemporaryFolder() as arrays:
+            cells = [
+                VerificationCell(
+                    bundle=bundle,
+                    manifest=manifest,
+                    artifact=artifact,
+                    target=target,
+                    splits=splits,
+                    arrays=Path(arrays),
+                )
+                for artifact, target in _slowest_first(todo)
             ]
-            try:
-                for future in work:
-                    outcome = future.result()
-                    say(_line(outcome))
-                    outcomes.append(outcome)
-            finally:
-                pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
-        names = [artifact.name for artifact in manifest.artifacts]
-        outcomes.sort(key=lambda o: (names.index(o.artifact), _in_table(o.verdict)))
-        records = [record for outcome in outcomes for record in outcome.records]
-        records += [keras_record(manifest, split) for split in splits.values()]
+            verified = _verify_all(cells, say)
+        conditions = load_conditions(bundle, manifest.evaluation_sha256)
+        records = [record for each in verified for record in each.records]
+        records += [keras_record(manifest, split, conditions) for split in splits.values()]
         append_records(bundle / RECORDS_NAME, records)
-        manifest = _with_verdicts(manifest, outcomes)
+        manifest = _with_verdicts(manifest, verified)
         schema.save(bundle / MANIFEST_NAME, manifest)
     require_supported_pass(bundle, manifest)
     return manifest
+
+
+def _verify_all(
+    cells: Sequence[VerificationCell], say: Callable[[str], None]
+) -> list[CellVerification]:
+    """Verify cells side by side, one a core; return them in the order of the manifest."""
+    verified = []
+    with JobPool() as processes, ThreadPoolExecutor(max_workers=cores()) as pool:
+        futures = [pool.submit(cell.verify, processes) for cell in cells]
+        try:
+            for future in futures:
+                each = future.result()
+                say(_line(each))
+                verified.append(each)
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
+    names = [artifact.name for artifact in cells[0].manifest.artifacts]
+    return sorted(verified, key=lambda v: (names.index(v.artifact), _in_table(v.verdict)))
 
 
 def require_supported_pass(bundle: Path, manifest: Manifest) -> None:
@@ -100,7 +118,9 @@ def _pairs(
         pairs += [(artifact, target) for target in fitting]
     if not pairs:
         names = ", ".join(target.name for target in here)
-        raise UsageError(f"no artifact is of the format that {names} opens: name another --runtime")
+        raise UsageError(
+            f"no artifact is of the format that {names} opens", remedy=remedy("other runtime")
+        )
     return pairs
 
 
@@ -118,10 +138,10 @@ def _slowest_first(
     return sorted(pairs, key=lambda pair: place[pair[1]], reverse=True)
 
 
-def _with_verdicts(manifest: Manifest, outcomes: list[Outcome]) -> Manifest:
+def _with_verdicts(manifest: Manifest, verified: list[CellVerification]) -> Manifest:
     artifacts = []
     for artifact in manifest.artifacts:
-        fresh = [o.verdict for o in outcomes if o.artifact == artifact.name]
+        fresh = [each.verdict for each in verified if each.artifact == artifact.name]
         replaced = {_place(v) for v in fresh}
         # one without a Python is an older Hemline's: any newer one of that version replaces it
         replaced |= {(v.runtime, v.version, "") for v in fresh}
@@ -141,9 +161,9 @@ def _in_table(verdict: Verdict) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     return (at, version_key(verdict.version), version_key(verdict.python_version))
 
 
-def _line(outcome: Outcome) -> str:
-    verdict = outcome.verdict
-    where = f"verify {outcome.artifact} in {title_of(verdict)}: {verdict.status}"
+def _line(verified: CellVerification) -> str:
+    verdict = verified.verdict
+    where = f"verify {verified.artifact} in {title_of(verdict)}: {verdict.status}"
     score = verdict.score("test")
     if score is None:
         return f"{where} ({verdict.reason})"

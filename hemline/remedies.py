@@ -42,6 +42,13 @@ REMEDIES: dict[str, str] = {
     "smaller images": "choose a smaller --image-size, or fewer images",
     "skip broken": "repair or remove them, or leave them out with --skip-broken",
     "no labels": "leave --labels out",
+    "other runtime": "name another --runtime",
+    "add again": "run `hemline runtimes remove {target}`, then add it again",
+    "pixel range": "specify it with --pixels 0..255, 0..1 or -1..1, or with --mean and --std",
+    "other pixel range": "specify another one with --pixels",
+    "kind of output": "specify --output logits or --output probabilities",
+    "images and classes": "give both --images and --expected",
+    "other output": "remove it, or name another file with -o",
     "admit": "copy it again if it was cut short; admit a file made elsewhere with "
     "`hemline verify {path} --labels LABELS`",
     "name the images": "name its folder or its .npz with --data",

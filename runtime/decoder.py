@@ -116,18 +116,6 @@ def real_values(spec: OutputSpec, stored: Tensor) -> npt.NDArray[np.float32]:
     return real
 
 
-def largest_difference(
-    spec: OutputSpec, found: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]
-) -> float:
-    """Return the largest difference of logits, or of probabilities where a model gives these.
-
-    Near 0 a probability has no steady logarithm: there one 8-bit step would count as 15.
-    """
-    if spec.gives == "probabilities":
-        found, expected = np.exp(found), np.exp(expected)
-    return float(np.abs(found - expected).max())
-
-
 def _best_of(spec: OutputSpec, temperature: float) -> Callable[[Tensor], tuple[int, float]]:
     """Return a function from a raw row to (best index, its probability), in plain numbers."""
     if spec.dtype in ("int8", "uint8"):

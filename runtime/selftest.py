@@ -1,6 +1,6 @@
-"""Run the test images inside an artifact and compare the answers with the trained model's.
+"""Run the test images inside an artifact and compare its predictions with the trained model's.
 
-Of a bundle, every artifact that supports a runtime here is tested. Exit code 3 when one is wrong,
+Of a bundle, every artifact that supports a runtime here is tested. Exit code 3 when one fails,
 1 when none could be tested.
 """
 
@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
 from hemline.runtime.choosing import pick_backend
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.classifying import add_runtime
-from hemline.runtime.decoder import largest_difference
 from hemline.silence import silenced
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
     add_runtime(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Test one artifact or all of a bundle; raises GateError when one is wrong."""
-    wrong, tested, reason = [], False, "it holds none"
+    """Test one artifact or all of a bundle; raises GateError when one fails."""
+    failed, tested, reason = [], False, "it has none"
     for path in _artifacts(options.artifact):
         try:
             with silenced():
@@ -52,37 +52,34 @@ def run(options: argparse.Namespace) -> int:
         tested = True
         print(json.dumps(result) if options.json else _line(result))
         if not result["passed"]:
-            wrong.append(f"{result['artifact']} in {result['runtime']} {result['version']}")
-    if wrong:
-        raise GateError(
-            f"not what the trained model answers: {', '.join(wrong)}; do not use it there"
-        )
+            failed.append(f"{result['artifact']} in {result['runtime']} {result['version']}")
+    if failed:
+        raise GateError(f"self-test failed: {', '.join(failed)}; do not use it there")
     if not tested:
         raise BackendError(f"no artifact of {options.artifact} could be tested here: {reason}")
     return 0
 
 
 def check(classifier: Classifier) -> dict[str, Any]:
-    """Run the stamped vectors; return what was seen as a JSON object."""
+    """Run the stamped vectors; return the result as a JSON object."""
     stamp = classifier.stamp
-    differences, agree = [], 0
-    for vector in stamp.test_vectors:
-        expected = np.asarray(vector.logits, np.float32)
-        found = classifier.classify(vector.image(stamp.input.shape)).logits
-        differences.append(largest_difference(stamp.output, found, expected))
-        agree += int(found.argmax() == expected.argmax())
-    largest = max(differences, default=0.0)
+    images = [vector.image(stamp.input.shape) for vector in stamp.test_vectors]
+    shape = (-1, stamp.output.classes)
+    found = np.asarray([classifier.classify(image).logits for image in images], np.float32)
+    expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
+    bounds = ParityBounds(difference=stamp.tolerance)
+    parity = check_parity(found.reshape(shape), expected.reshape(shape), stamp.output, bounds)
     return {
         "artifact": stamp.name,
         "runtime": classifier.backend.name,
         "version": version_of(classifier.backend),
-        "vectors": len(differences),
-        "labels_agree": agree,
-        # JSON has no NaN: what is not finite is out of every tolerance
-        "largest_difference": largest if np.isfinite(largest) else None,
+        "vectors": len(images),
+        "labels_agree": parity.agreement,
+        "largest_difference": parity.largest_difference,
         "compared": stamp.output.gives,
         "tolerance": stamp.tolerance,
-        "passed": bool(differences) and bool(largest <= stamp.tolerance),
+        "passed": parity.passed,
+        "reason": parity.reason,
     }
 
 
@@ -90,12 +87,12 @@ def _line(result: dict[str, Any]) -> str:
     where = f"{result['artifact']} in {result['runtime']} {result['version']}"
     if not result["vectors"]:
         return f"{where}: FAILED, it has no test images inside"
-    largest = result["largest_difference"]
-    difference = "not finite" if largest is None else f"within {largest:.3g}"
+    if not result["passed"]:
+        return f"{where}: FAILED, {result['reason']}"
     return (
-        f"{where}: {'passed' if result['passed'] else 'FAILED'}, "
-        f"{result['labels_agree']} of {result['vectors']} labels agree, "
-        f"{result['compared']} {difference} (tolerance {result['tolerance']:.3g})"
+        f"{where}: passed, {result['labels_agree']} of {result['vectors']} labels agree, "
+        f"{result['compared']} within {result['largest_difference']:.3g} "
+        f"(tolerance {result['tolerance']:.3g})"
     )
 
 

@@ -17,14 +17,15 @@ from hemline.closing import Closing
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.job import Job, JobCell, JobResult
-from hemline.contract.manifest import Artifact, Manifest, Status
+from hemline.contract.manifest import Artifact, Manifest
+from hemline.contract.parity import check_parity
 from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
-from hemline.contract.specs import LOGITS
+from hemline.contract.specs import LOGITS, Status
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.folders import TemporaryFolder
 
 IMAGES = 100
-_SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
+JOB_SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
 _Logits = npt.NDArray[np.float32]
 Only = Callable[[Artifact, str, str], bool]  # artifact, runtime, version
 
@@ -40,12 +41,13 @@ class Check:
     artifact: file name in the bundle.
     runtime, version: that ran it.
     device: name of the device.
-    status: passed or failed by the bounds that verification has; refused when it was not run.
+    status: passed or failed by the bounds of verification; failed also when the runtime crashed or
+        hung; refused when it was not run.
     reason: why it did not pass; empty when it did.
-    delegate: what really ran the operators; empty when refused.
+    delegate: what really ran the operators; empty without logits.
     software: whether a program in place of a GPU did.
-    equality: with the reference, on this machine; None when refused.
-    records: Accuracy and Arena payloads; empty when refused.
+    equality: with the reference, on this machine; None without logits.
+    records: Accuracy and Arena payloads; empty without logits.
     """
 
     artifact: str
@@ -111,7 +113,7 @@ def check(
 def require_passed(checks: Iterable[Check], device: Device) -> None:
     """Raise GateError naming what failed on a device, HemlineError when nothing ran there."""
     every = tuple(checks)
-    failed = [f"{c.artifact} in {c.runtime} ({c.reason})" for c in every if c.status == "failed"]
+    failed = [f"{c.artifact} in {c.runtime}: {c.reason}" for c in every if c.status == "failed"]
     if failed:
         raise GateError(f"failed on {device.name}: {'; '.join(failed)}; do not use it there")
     if every and all(each.status == "refused" for each in every):
@@ -119,7 +121,7 @@ def require_passed(checks: Iterable[Check], device: Device) -> None:
 
 
 def only_passed(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
-    """Return a manifest with the verdicts only that hold on a device too, where a GPU is one."""
+    """Return a manifest with only the verdicts that passed on a device too, where a GPU is one."""
     passed = {
         (c.artifact, c.runtime, c.version)
         for c in checks
@@ -151,12 +153,12 @@ def _check_runtime(
     reference: _Reference,
 ) -> Iterator[Check]:
     for artifact in artifacts:
-        refused = Check(
+        seen = Check(
             artifact=artifact.name,
             runtime=runtime[0],
             version=runtime[1],
             device=device.name,
-            status="refused",
+            status="failed",
             reason="",
         )
         with TemporaryFolder() as arrays:
@@ -170,21 +172,27 @@ def _check_runtime(
                             there, device, bundle, manifest, artifact, runtime[0]
                         )
                         costs = (counted,)
-                    result, logits = _run(there, job)
+                    result = there.run(job, timeout_seconds=JOB_SECONDS)
             except DeviceError:
                 raise  # that says nothing of the artifact
-            except JobError as error:
-                yield replace(refused, reason=str(error))
+            except JobError as error:  # its process died or hung
+                yield replace(seen, reason=str(error))
                 continue
+            if result.failure is not None:
+                yield replace(seen, status=result.failure.status, reason=result.failure.message)
+                continue
+            logits = _logits_of(result)
             equality = equality_of(artifact, logits, reference.logits(job))
-        judged = _judge(refused, artifact, split, logits)
+        parity = check_parity(logits, split.logits[: len(logits)], artifact.output, artifact.bounds)
         cell = result.cells[0]
         yield replace(
-            judged,
+            seen,
+            status="passed" if parity.passed else "failed",
+            reason=parity.reason,
             equality=equality,
             delegate=cell.delegate,
             software=cell.software,
-            records=(*_records(manifest, artifact, device, result, split.answers(logits)), *costs),
+            records=(*_records(manifest, artifact, device, result, split.accuracy(logits)), *costs),
         )
 
 
@@ -225,12 +233,9 @@ def _job(
     )
 
 
-def _run(runner: Runner, job: Job) -> tuple[JobResult, _Logits]:
-    result = runner.run(job, timeout_seconds=_SECONDS)
-    if result.failure is not None:
-        raise JobError(result.failure.message)
+def _logits_of(result: JobResult) -> _Logits:
     logits: _Logits = np.load(result.cells[0].outputs[LOGITS])
-    return result, logits
+    return logits
 
 
 class _Reference(Closing):
@@ -245,26 +250,16 @@ class _Reference(Closing):
         with HERE_BUSY:
             if self._runner is None:
                 self._runner, self._runtime = self._device.reference(self._runtime)
-            return _run(self._runner, replace(job, id="reference", runtime=self._runtime))[1]
+            job = replace(job, id="reference", runtime=self._runtime)
+            result = self._runner.run(job, timeout_seconds=JOB_SECONDS)
+            if result.failure is not None:
+                raise JobError(result.failure.message)
+            return _logits_of(result)
 
     def close(self) -> None:
         """End the runner."""
         if self._runner is not None:
             self._runner.close()
-
-
-def _judge(seen: Check, artifact: Artifact, split: EvaluationSplit, logits: _Logits) -> Check:
-    """Hold the logits to the Keras model's, within the bounds of the artifact."""
-    keras = split.logits[: len(logits)]
-    difference = float(np.abs(logits - keras).max())
-    agreement = int((logits.argmax(axis=1) == keras.argmax(axis=1)).sum())
-    reasons = []
-    if not difference <= artifact.tolerance:  # also when it is no number
-        reasons.append(f"logits differ by {difference:.3g} (tolerance {artifact.tolerance:.3g})")
-    if agreement < artifact.minimum_agreement * len(logits):
-        reasons.append(f"only {agreement} of {len(logits)} labels agree with the Keras model")
-    status: Status = "failed" if reasons else "passed"
-    return replace(seen, status=status, reason="; ".join(reasons))
 
 
 def _records(

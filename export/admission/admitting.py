@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
-from hemline.contract.specs import SupportedRuntime
+from hemline.contract.parity import ParityBounds, ParityResult, check_parity
+from hemline.contract.specs import OutputSpec, SupportedRuntime
 from hemline.contract.stamp import (
     LARGEST_STAMP_BYTES,
     Stamp,
@@ -22,22 +23,21 @@ from hemline.contract.stamp import (
     stamp_tflite,
 )
 from hemline.contract.test_vector import TestVector
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, UsageError, remedy
 from hemline.export.admission.confined import Description
 from hemline.export.admission.inspection import open_in_all
 from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec
 from hemline.export.admission.structure import Structure, structure_of
 from hemline.export.admission.trial import (
     NO_NOISE,
-    Answers,
     Pixels,
-    Subject,
     Trial,
+    TrialRequest,
     between_runtimes,
     generated_images,
     try_in_all,
 )
-from hemline.export.admission.user_samples import Evidence, read_evidence
+from hemline.export.admission.user_samples import UserSamples, read_user_samples
 from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
@@ -58,8 +58,8 @@ class AdmissionRequest:
     path: of the foreign file.
     output: of the stamped copy; None for <stem>-admitted beside it.
     labels: class names in the order of the outputs.
-    pixels: what pixels become; None to see it from an 8-bit input.
-    gives: what the model gives; None to see it from the answers.
+    pixels: pixel range of the input; None to read it from an 8-bit input.
+    gives: what the model returns; None to infer it from its outputs.
     images: path of uint8 images (n, height, width, channels) to run as well, or None.
     expected: path of their integer classes (n,), or None.
     """
@@ -75,20 +75,20 @@ class AdmissionRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What came of it.
+    """An admitted file.
 
     path: of the stamped copy.
     stamp: in it.
     trials: one for each runtime that it supports.
-    differences: largest difference from the first runtime's answers, one for each trial.
+    parities: comparisons with the first runtime's outputs, one for each trial.
     images: number of the user's images with a known class; 0 without.
-    correct: of these, labelled right, one for each trial.
+    correct: of these, correctly classified, one for each trial.
     """
 
     path: Path
     stamp: Stamp
     trials: tuple[Trial, ...]
-    differences: tuple[float, ...]
+    parities: tuple[ParityResult, ...]
     images: int
     correct: tuple[int, ...]
 
@@ -96,46 +96,52 @@ class Admission:
 def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     """Try a foreign file in every installed runtime of its format, and write a stamped copy.
 
-    Raises FileFormatError for a file that is no classifier of images, UsageError for what must be
-    told about it, JobError when it crashes or hangs a runtime, GateError when its answers are not
-    steady or its runtimes disagree.
+    Raises FileFormatError for a file that is not an image classifier, UsageError for what must be
+    specified, JobError when it crashes or hangs a runtime, GateError when its outputs are not
+    deterministic or its runtimes disagree.
     """
     path, content = request.path, files.read_bytes(request.path)
     structure = structure_of(path, content)
-    share = between_runtimes(structure.eight_bit).share_of(structure.weighted_layers)
+    tolerance = between_runtimes(structure.eight_bit)
+    share = tolerance.share_of(structure.weighted_layers)
     output = _output_path(request, structure)
     with TemporaryFolder() as name:
         model, opened = open_in_all(Path(name), path, structure, say)
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
-        drawn = generated_images(stamp.input.shape)
-        _require_room(stamp, drawn[0])
-        evidence = read_evidence(request.images, request.expected, stamp.input, len(request.labels))
-        subject = Subject(
+        generated = generated_images(stamp.input.shape)
+        _require_room(stamp, generated[0])
+        samples = read_user_samples(
+            request.images, request.expected, stamp.input, len(request.labels)
+        )
+        trial_request = TrialRequest(
             artifact=Path(name) / f"trial.{stamp.format}",
             shown=path,
             generated=Path(name) / "generated.npy",
-            given=evidence.path,
+            given=samples.path,
             arrays=Path(name),
+            output=stamp.output,
             share=share,
+            agreement=tolerance.agreement,
         )
-        files.write_bytes(subject.artifact, _stamped(model, stamp))
-        np.save(subject.generated, drawn)
-        trials = try_in_all(opened, subject, say)
-    stamp = _with_outcome(request, stamp, trials, say)
+        files.write_bytes(trial_request.artifact, _stamped(model, stamp))
+        np.save(trial_request.generated, generated)
+        trials = try_in_all(opened, trial_request, say)
+    stamp = _with_findings(request, stamp, trials, say)
     stamp = replace(
         stamp,
         tolerance=_tolerance(share, stamp, trials[0]),
         parent_sha256=hashlib.sha256(content).hexdigest(),
     )
-    differences = require_agreement(trials, stamp.tolerance)
-    files.write_bytes(output, _stamped(model, _with_vectors(stamp, trials[0], evidence, drawn)))
+    bounds = ParityBounds(difference=stamp.tolerance, agreement=tolerance.agreement)
+    parities = require_parity(trials, stamp.output, bounds)
+    files.write_bytes(output, _stamped(model, _with_vectors(stamp, trials, generated)))
     return Admission(
         path=output,
         stamp=read_stamped(output).stamp,  # what was written is what the loader accepts
         trials=trials,
-        differences=differences,
-        images=0 if evidence.expected is None else len(evidence.expected),
-        correct=tuple(_correct(trial, evidence) for trial in trials),
+        parities=parities,
+        images=0 if samples.expected is None else len(samples.expected),
+        correct=tuple(_correct(trial, samples) for trial in trials),
     )
 
 
@@ -143,9 +149,9 @@ def _output_path(request: AdmissionRequest, structure: Structure) -> Path:
     beside = request.path.with_name(f"{request.path.stem}-admitted.{structure.format}")
     output = request.output or beside
     if output.suffix != f".{structure.format}":
-        raise UsageError(f"{output} must end in .{structure.format}, as the model is one")
+        raise UsageError(f"{output} must end in .{structure.format}, the format of the model")
     if output.exists():
-        raise UsageError(f"{output} exists: remove it, or name another file with -o")
+        raise UsageError(f"{output} exists already", remedy=remedy("other output"))
     return output
 
 
@@ -190,7 +196,7 @@ def _no_room(stamp: Stamp) -> UsageError:
     size = len(json.dumps(stamp.labels, separators=(",", ":")))
     return UsageError(
         f"the stamp would not fit in {LARGEST_STAMP_BYTES / 1e6:.2g} MB: it holds "
-        f"{len(stamp.labels):,} labels of {size:,} bytes and two test images with their answers; "
+        f"{len(stamp.labels):,} labels of {size:,} bytes and two test images with their outputs; "
         "give shorter labels"
     )
 
@@ -200,24 +206,24 @@ def _stamped(model: bytes, stamp: Stamp) -> bytes:
     return write(model, stamp)
 
 
-def _with_outcome(
+def _with_findings(
     request: AdmissionRequest, stamp: Stamp, trials: tuple[Trial, ...], say: Say
 ) -> Stamp:
-    """Return the stamp with what the answers show: what they are, batches, supported runtimes."""
-    answers, classes = trials[0].answers, len(stamp.labels)
-    if answers.shape[1:] != (classes,):
+    """Return the stamp with what the trials show: kind of output, batches, supported runtimes."""
+    outputs, classes = trials[0].outputs, len(stamp.labels)
+    if outputs.shape[1:] != (classes,):
         raise UsageError(
-            f"{request.path} gives {answers[0].size} values an image, --labels names {classes}"
+            f"{request.path} returns {outputs[0].size} values per image, for {classes} labels"
         )
-    kind = request.gives or gives(answers, stamp.output, request.path)
-    sums = answers.sum(axis=1)
+    kind = request.gives or gives(outputs, stamp.output, request.path)
+    sums = outputs.sum(axis=1)
     say(
-        f"gives {kind}: its answers are {answers.min():.4g} … {answers.max():.4g}, "
-        f"those to an image sum to {sums.min():.4g} … {sums.max():.4g}"
+        f"returns {kind}: values from {outputs.min():.4g} to {outputs.max():.4g}, "
+        f"sums per image from {sums.min():.4g} to {sums.max():.4g}"
     )
     takes_batches = all(trial.takes_batches for trial in trials)
     if not takes_batches:
-        say("takes one image at a time")
+        say("accepts one image at a time")
     return replace(
         stamp,
         outputs=(replace(stamp.output, gives=kind),),
@@ -229,51 +235,54 @@ def _with_outcome(
 
 
 def _tolerance(share: float, stamp: Stamp, trial: Trial) -> float:
-    """Return how far answers may lie from the first runtime's (trial.py)."""
+    """Return how far outputs may lie from the first runtime's (trial.py)."""
     probabilities = stamp.output.gives == "probabilities"
-    largest = 1.0 if probabilities else float(np.abs(trial.answers).max())
+    largest = 1.0 if probabilities else float(np.abs(trial.outputs).max())
     step = 0.0 if stamp.output.dtype == "float32" else stamp.output.scale
     return share * largest + step + _ROUNDED
 
 
-def require_agreement(trials: tuple[Trial, ...], tolerance: float) -> tuple[float, ...]:
-    """Return how far each runtime lies from the first; raises GateError beyond the tolerance."""
-    first = trials[0]
-    apart = [np.abs(trial.answers - first.answers).max(axis=1) for trial in trials]
-    for trial, each in zip(trials, apart, strict=True):
-        if each.max() > tolerance:
+def require_parity(
+    trials: tuple[Trial, ...], output: OutputSpec, bounds: ParityBounds
+) -> tuple[ParityResult, ...]:
+    """Compare each runtime with the first; raises GateError where one differs."""
+    first, values = trials[0], replace(output, gives="logits")  # as they come, no logarithms
+    parities = tuple(check_parity(trial.outputs, first.outputs, values, bounds) for trial in trials)
+    for trial, parity in zip(trials, parities, strict=True):
+        if not parity.passed:
             raise GateError(
-                f"not admitted: {first.name} and {trial.name} disagree on "
-                f"{int((each > tolerance).sum()):,} of {len(each):,} images, by up to "
-                f"{each.max():.3g} (tolerance {tolerance:.3g}): one of them is wrong"
+                f"not admitted: {first.name} and {trial.name} disagree: {parity.reason}"
             )
-    return tuple(float(each.max()) for each in apart)
+    return parities
 
 
-def _with_vectors(stamp: Stamp, trial: Trial, evidence: Evidence, drawn: Pixels) -> Stamp:
-    """Return the stamp with two images and the first runtime's logits, of two labels if it can.
+def _with_vectors(stamp: Stamp, trials: tuple[Trial, ...], generated: Pixels) -> Stamp:
+    """Return the stamp with two generated images and the first runtime's logits for them.
 
-    The user's images; where these do not pack well enough, the generated ones; then those alone
-    that are no noise. Raises UsageError when the stamp would be too large to read even so.
+    Those without noise where the others do not pack well enough. Raises UsageError when the stamp
+    would be too large to read even so.
     """
-    sources = [(drawn, trial.generated), (drawn[:NO_NOISE], trial.generated[:NO_NOISE])]
-    if evidence.images is not None and trial.given is not None:
-        sources.insert(0, (np.asarray(evidence.images), trial.given))
-    for images, answers in sources:
-        whole = replace(stamp, test_vectors=_vectors(stamp, images, answers))
+    for count in (len(generated), NO_NOISE):
+        whole = replace(stamp, test_vectors=_vectors(stamp, trials, generated[:count]))
         if _is_readable(whole):
             return whole
     raise _no_room(stamp)
 
 
-def _vectors(stamp: Stamp, images: Pixels, answers: Answers) -> tuple[TestVector, ...]:
-    real = replace(stamp.output, dtype="float32", scale=1.0, zero_point=0)
-    logits, labels = Decoder(real, stamp.labels).logits(answers), answers.argmax(axis=1)
+def _vectors(stamp: Stamp, trials: tuple[Trial, ...], images: Pixels) -> tuple[TestVector, ...]:
+    """Return images that no runtime differs on by more than the tolerance, of two labels if any."""
+    outputs = [trial.generated[: len(images)] for trial in trials]
+    apart = np.max([np.abs(each - outputs[0]).max(axis=1) for each in outputs], axis=0)
+    within = np.flatnonzero(apart <= stamp.tolerance)
+    labels = outputs[0][within].argmax(axis=1)
     other = int((labels != labels[0]).argmax())  # 0 when all are alike
-    return tuple(TestVector.of(images[at], logits[at]) for at in (0, other or len(labels) - 1))
+    real = replace(stamp.output, dtype="float32", scale=1.0, zero_point=0)
+    logits = Decoder(real, stamp.labels).logits(outputs[0])
+    chosen = within[[0, other or len(labels) - 1]]
+    return tuple(TestVector.of(images[at], logits[at]) for at in chosen)
 
 
-def _correct(trial: Trial, evidence: Evidence) -> int:
-    if evidence.expected is None or trial.given is None:
+def _correct(trial: Trial, samples: UserSamples) -> int:
+    if samples.expected is None or trial.given is None:
         return 0
-    return int((trial.given.argmax(axis=1) == evidence.expected).sum())
+    return int((trial.given.argmax(axis=1) == samples.expected).sum())

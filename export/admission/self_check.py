@@ -1,4 +1,4 @@
-"""Hold a stamped file to its own test images, in each installed runtime in a confined process."""
+"""Check a stamped file with its own test images, in each installed runtime, each confined."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.job import Job, JobCell, JobResult
-from hemline.contract.manifest import Status
-from hemline.contract.specs import LOGITS
+from hemline.contract.parity import ParityBounds, check_parity
+from hemline.contract.specs import LOGITS, Status
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import FileFormatError, JobError
 from hemline.export.admission.confined import COMMAND
 from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import Backend
-from hemline.runtime.decoder import largest_difference
 from hemline.runtime.discovery import discover, none_installed
 from hemline.runtime.process import JobProcess
 
@@ -29,10 +28,10 @@ class FileVerdict:
 
     artifact: path of the file, as the user gave it.
     runtime: name in the BACKENDS table.
-    version: of the runtime's package; empty when it could not be told.
+    version: of the runtime's package; empty where it is not known.
     status: passed, refused (not opened, or an unsupported runtime) or failed.
     supported: whether the file supports this runtime.
-    reason: one line; empty when right.
+    reason: one line; empty when it passed.
     """
 
     artifact: str
@@ -76,7 +75,7 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
         with JobProcess((*COMMAND, "jobs")) as process:
             result = process.run(job, timeout_seconds=_SECONDS)
         version = result.runtime_version
-        status, reason = _judged(result, stamp)
+        status, reason = _status_of(result, stamp)
     except JobError as error:
         status, reason = "failed", str(error)
     return FileVerdict(
@@ -93,18 +92,11 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
     )
 
 
-def _judged(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
+def _status_of(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
     if result.failure is not None:
-        status: Status = (
-            "refused" if result.failure.kind in ("unsupported", "backend") else "failed"
-        )
-        return status, result.failure.message
-    answers: npt.NDArray[np.float32] = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
+        return result.failure.status, result.failure.message
+    logits: npt.NDArray[np.float32] = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
     expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
-    if answers.shape != expected.shape:
-        return "failed", f"answers of shape {answers.shape} to images with {expected.shape}"
-    difference = largest_difference(stamp.output, answers, expected)
-    if difference <= stamp.tolerance:
-        return "passed", ""
-    what = stamp.output.gives
-    return "failed", f"{what} differ by {difference:.3g} (tolerance {stamp.tolerance:.3g})"
+    bounds = ParityBounds(difference=stamp.tolerance)
+    parity = check_parity(logits, expected, stamp.output, bounds)
+    return ("passed" if parity.passed else "failed"), parity.reason

@@ -1,8 +1,7 @@
-"""From what a runtime and a user say of a foreign model to its labels, input and output."""
+"""Input and output of a foreign model, by what its runtime reports and the user specifies."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import Format, InputSpec, OutputSpec
-from hemline.errors import FileFormatError, UsageError
+from hemline.errors import FileFormatError, UsageError, remedy
 from hemline.export.admission.confined import Description, TensorFacts
 
 S = TypeVar("S")
@@ -51,30 +50,6 @@ class PixelScale:
         return (255 - self.mean) / self.std
 
 
-def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> PixelScale | None:
-    """Return what --pixels LOW..HIGH or --mean and --std ask for, None for neither.
-
-    Raises UsageError.
-    """
-    if pixels is None:
-        if (mean is None) != (std is None):
-            raise UsageError("--mean and --std go together, both in pixels 0 … 255")
-        if mean is None or std is None:
-            return None
-        if not (std > 0 and math.isfinite(std) and math.isfinite(mean)):
-            raise UsageError(f"--std must be above 0, not {std:g}")
-        return PixelScale(mean=mean, std=std)
-    if mean is not None or std is not None:
-        raise UsageError("--pixels and --mean with --std say the same: give one of them")
-    try:
-        low, high = (float(end) for end in pixels.split(".."))
-    except ValueError as error:
-        raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
-    if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"--pixels must rise, {pixels!r} does not")
-    return PixelScale.of_range(low, high)
-
-
 def takes_channels_first(found: Description, path: Path) -> bool:
     """Tell whether a model takes (n, channels, height, width).
 
@@ -110,8 +85,8 @@ def input_spec(
 ) -> InputSpec:
     """Return how pixels become an input of (n, height, width, channels).
 
-    Raises FileFormatError for an input that takes no pixels, UsageError where it must be told what
-    they become.
+    Raises FileFormatError for an input that takes no pixels, UsageError where the pixel range must
+    be specified.
     """
     if tensor.dtype not in _FEEDABLE[file_format]:
         raise FileFormatError(
@@ -128,8 +103,8 @@ def input_spec(
     if pixels is None:
         holds = "" if dtype == "float32" else f", which holds {held[0]:.4g} … {held[1]:.4g}"
         raise UsageError(
-            f"{path} takes {dtype}{holds}: say what pixels become, with --pixels 0..255, 0..1 or "
-            "-1..1, or --mean and --std"
+            f"{path} takes {dtype}{holds}: its pixel range is not known",
+            remedy=remedy("pixel range"),
         )
     _, height, width, channels = tensor.shape or ()
     return _checked(
@@ -172,7 +147,7 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
             f"{path} gives one value an image: a classifier gives one for each of 2 classes or more"
         )
     if shape is not None and shape[1] not in (-1, classes):
-        raise UsageError(f"{path} has {shape[1]} classes, --labels names {classes}")
+        raise UsageError(f"{path} has {shape[1]} classes, for {classes} labels")
     dtype: Any = tensor.dtype
     return _checked(
         lambda: OutputSpec(
@@ -185,22 +160,23 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
     )
 
 
-def gives(answers: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> Gives:
-    """Return what answers, float32 (n, classes), look like.
+def gives(outputs: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> Gives:
+    """Return what outputs, float32 (n, classes), look like.
 
     Probabilities lie in 0 … 1 and sum to 1. Raises UsageError where only the first is so.
     """
     step = output.scale if output.dtype != "float32" else 0.0
     # rounded to steps, each probability may be off by half a step
     allowed = min(max(_SUM_ERROR, output.classes * step / 2), _LARGEST_SUM_ERROR)
-    if answers.min() < -_SUM_ERROR or answers.max() > 1 + allowed:
+    if outputs.min() < -_SUM_ERROR or outputs.max() > 1 + allowed:
         return "logits"
-    sums = answers.sum(axis=1)
+    sums = outputs.sum(axis=1)
     if np.abs(sums - 1).max() <= allowed:
         return "probabilities"
     raise UsageError(
-        f"{path} gives numbers from 0 to 1 that sum to {sums.min():.3g} … {sums.max():.3g}: "
-        "say --output logits or --output probabilities"
+        f"{path} returns values from 0 to 1 that sum to {sums.min():.3g} … {sums.max():.3g}: "
+        "logits or probabilities?",
+        remedy=remedy("kind of output"),
     )
 
 
@@ -220,12 +196,14 @@ def _require_room(pixels: PixelScale | None, held: tuple[float, float], path: Pa
     if pixels.low < held[0] - room or pixels.high > held[1] + room:
         raise UsageError(
             f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
-            f"{pixels.high:.4g} would be cut off; give another --pixels"
+            f"{pixels.high:.4g} would be cut off",
+            remedy=remedy("other pixel range"),
         )
     if pixels.high - pixels.low < (held[1] - held[0]) / 4:
         raise UsageError(
             f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
-            f"{pixels.high:.4g} would hardly differ in it; give another --pixels"
+            f"{pixels.high:.4g} would hardly differ in it",
+            remedy=remedy("other pixel range"),
         )
 
 

@@ -1,4 +1,4 @@
-"""Run a model that nobody vouches for in its runtimes, and hold their answers against each other.
+"""Run a model that nobody vouches for in its runtimes, and compare their outputs.
 
 Every run is a job in a confined process. The same file runs in all of them, so only the kernels
 differ, and how far their answers may lie apart is derived below.
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.job import Job, JobCell
-from hemline.contract.specs import LOGITS
+from hemline.contract.parity import ParityBounds, check_parity
+from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import FileFormatError, GateError, JobError
 from hemline.export.admission.confined import COMMAND, Description, in_one_line
 from hemline.export.scheme import Tolerance
@@ -24,9 +25,9 @@ from hemline.runtime.backends import Backend
 from hemline.runtime.process import JobProcess
 
 Pixels = npt.NDArray[np.uint8]
-Answers = npt.NDArray[np.float32]
+Outputs = npt.NDArray[np.float32]
 
-TRIAL_SECONDS = 120.0  # for 16 images; what takes longer is no model for a small device
+TRIAL_SECONDS = 120.0  # for 16 images; a model for a small device does not take longer
 _ALL_SECONDS = 3600.0  # for the images of the user, however many
 _BATCH = 8
 NO_NOISE = 12  # of the generated images, the first ones: they pack well
@@ -48,24 +49,24 @@ def between_runtimes(eight_bit: bool) -> Tolerance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What a model answered in one runtime.
+    """What a model returned in one runtime.
 
     runtime: name in the BACKENDS table.
     version: of the runtime's package.
     generated: float32 (16, classes), of the generated images.
     given: float32 (n, classes), of the user's images; None where there are none.
-    takes_batches: whether several images at once get the answers of single ones.
+    takes_batches: whether several images at once give the outputs of single ones.
     """
 
     runtime: str
     version: str
-    generated: Answers
-    given: Answers | None
+    generated: Outputs
+    given: Outputs | None
     takes_batches: bool
 
     @property
-    def answers(self) -> Answers:
-        """Return the answers to all images, float32 (n, classes)."""
+    def outputs(self) -> Outputs:
+        """Return the outputs of all images, float32 (n, classes)."""
         parts = [self.generated] if self.given is None else [self.generated, self.given]
         return np.concatenate(parts)
 
@@ -80,15 +81,17 @@ class Refused(Exception):  # noqa: N818 — a finding of a trial, not a mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A model on trial.
+class TrialRequest:
+    """A model to try.
 
     artifact: the file with a stamp for the trial only.
     shown: the file that the user named, for errors.
     generated: path of the generated images.
     given: path of the user's images, or None.
-    arrays: folder for the answers.
-    share: how far answers may lie apart, as a share of the largest.
+    arrays: folder for the outputs.
+    output: of the model, as far as it is known before a trial.
+    share: how far outputs may lie apart, as a share of the largest.
+    agreement: least share of images with the same label.
     """
 
     artifact: Path
@@ -96,11 +99,20 @@ class Subject:
     generated: Path
     given: Path | None
     arrays: Path
+    output: OutputSpec
     share: float
+    agreement: float
+
+    def agrees(self, found: Outputs, reference: Outputs) -> bool:
+        """Tell whether outputs are the same but for rounding."""
+        bounds = ParityBounds(
+            difference=self.share * float(np.abs(reference).max()), agreement=self.agreement
+        )
+        return check_parity(found, reference, self.output, bounds).passed
 
 
 def try_in_all(
-    opened: dict[Backend, Description], subject: Subject, say: Callable[[str], None]
+    opened: dict[Backend, Description], request: TrialRequest, say: Callable[[str], None]
 ) -> tuple[Trial, ...]:
     """Return what came of each runtime that runs the model.
 
@@ -109,89 +121,88 @@ def try_in_all(
     trials, reasons = [], []
     for backend, found in opened.items():
         try:
-            trials.append(try_in(backend, found.version, subject))
+            trials.append(try_in(backend, found.version, request))
         except Refused as error:  # noqa: PERF203 — a trial takes seconds
             reasons.append(f"{backend.name} {found.version}: {error}")
     if not trials:
-        raise FileFormatError(f"{subject.shown} is refused by {'; '.join(reasons)}")
+        raise FileFormatError(f"{request.shown} is refused by {'; '.join(reasons)}")
     for reason in reasons:
         say(f"refused by {reason}")
     return tuple(trials)
 
 
-def try_in(backend: Backend, version: str, subject: Subject) -> Trial:
+def try_in(backend: Backend, version: str, request: TrialRequest) -> Trial:
     """Run a model twice on the generated images and once on the user's, then in batches.
 
-    Raises Refused, JobError when the process dies or hangs, and GateError for a model whose answers
+    Raises Refused, JobError when the process dies or hangs, and GateError for a model whose outputs
     are not finite or not the same both times.
     """
-    where = f"{subject.shown} in {backend.name} {version}"
-    with _process(subject) as process:
-        first = _run(process, backend, subject, subject.generated, TRIAL_SECONDS)
-        second = _run(process, backend, subject, subject.generated, TRIAL_SECONDS)
-        given = subject.given
-        answers = None if given is None else _run(process, backend, subject, given, _ALL_SECONDS)
-    for found in (first, answers):
+    where = f"{request.shown} in {backend.name} {version}"
+    with _process(request) as process:
+        first = _run(process, backend, request, request.generated, TRIAL_SECONDS)
+        second = _run(process, backend, request, request.generated, TRIAL_SECONDS)
+        given = request.given
+        outputs = None if given is None else _run(process, backend, request, given, _ALL_SECONDS)
+    for found in (first, outputs):
         if found is not None and not np.isfinite(found).all():
-            raise GateError(f"not admitted: {where} gives answers that are no finite numbers")
+            raise GateError(f"not admitted: {where} returns values that are not finite")
     if not np.array_equal(first, second):
-        raise GateError(f"not admitted: {where} answers the same images differently each time")
+        raise GateError(f"not admitted: {where} returns other values for the same images each time")
     return Trial(
         runtime=backend.name,
         version=version,
         generated=first,
-        given=answers,
-        takes_batches=_takes_batches(backend, subject, first),
+        given=outputs,
+        takes_batches=_takes_batches(backend, request, first),
     )
 
 
 def _run(
     process: JobProcess,
     backend: Backend,
-    subject: Subject,
+    request: TrialRequest,
     images: Path,
     seconds: float,
     batch: int = 1,
-) -> Answers:
-    """Return float32 answers (n, …) to a file of images; raises Refused or JobError."""
+) -> Outputs:
+    """Return float32 outputs (n, …) of a file of images; raises Refused or JobError."""
     job = Job(
         id="trial",
-        artifact=str(subject.artifact),
+        artifact=str(request.artifact),
         runtime=backend.name,
         images=str(images),
         cells=(JobCell(threads=1, batch=batch),),
         want=("outputs",),
-        arrays=str(subject.arrays),
+        arrays=str(request.arrays),
     )
     result = process.run(job, timeout_seconds=seconds)
     if result.failure is not None:
-        said = result.failure.message.replace(str(subject.artifact), str(subject.shown))
+        said = result.failure.message.replace(str(request.artifact), str(request.shown))
         raise Refused(in_one_line(said))
-    answers: Answers = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
-    return answers
+    outputs: Outputs = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
+    return outputs
 
 
 @contextmanager
-def _process(subject: Subject) -> Iterator[JobProcess]:
+def _process(request: TrialRequest) -> Iterator[JobProcess]:
     """Lend a confined job runner; its errors name the user's file."""
     try:
         with JobProcess((*COMMAND, "jobs")) as process:
             yield process
     except JobError as error:
-        said = str(error).replace(str(subject.artifact), str(subject.shown))
+        said = str(error).replace(str(request.artifact), str(request.shown))
         raise JobError(f"not admitted: {said}") from error
 
 
-def _takes_batches(backend: Backend, subject: Subject, singles: Answers) -> bool:
-    """Tell whether images in a batch get their own answers; a model made for one may even crash."""
+def _takes_batches(backend: Backend, request: TrialRequest, singles: Outputs) -> bool:
+    """Tell whether images in a batch get their own outputs; a model made for one may even crash."""
     try:
-        with _process(subject) as process:
-            found = _run(process, backend, subject, subject.generated, TRIAL_SECONDS, _BATCH)
+        with _process(request) as process:
+            found = _run(process, backend, request, request.generated, TRIAL_SECONDS, _BATCH)
     except (Refused, JobError):
         return False
     # a batch is summed in another order, and with 8 bits its ranges may be those of all its images
-    bound = subject.share * float(np.abs(singles).max())
-    return found.shape == singles.shape and bool(np.abs(found - singles).max() <= bound)
+    return request.agrees(found, singles)
 
 
 def generated_images(shape: tuple[int, int, int]) -> Pixels:

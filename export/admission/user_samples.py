@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import InputSpec
-from hemline.errors import DataError, UsageError
+from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.npy import npy_errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class UserSamples:
     """Images of the user; all None without any.
 
     path: of the .npy file.
@@ -28,14 +28,14 @@ class Evidence:
     expected: npt.NDArray[np.int64] | None = None
 
 
-def read_evidence(
+def read_user_samples(
     images: Path | None, expected: Path | None, spec: InputSpec, classes: int
-) -> Evidence:
+) -> UserSamples:
     """Read and check images and classes; raises UsageError or DataError that names the file."""
     if images is None:
         if expected is not None:
-            raise UsageError("--expected tells the classes of --images: give both")
-        return Evidence()
+            raise UsageError("classes without images", remedy=remedy("images and classes"))
+        return UserSamples()
     pixels = _array(images)
     shapes = (spec.shape, spec.shape[:2]) if spec.channels == 1 else (spec.shape,)
     if pixels.dtype != np.uint8 or pixels.shape[1:] not in shapes or len(pixels) == 0:
@@ -44,7 +44,7 @@ def read_evidence(
             f"{images} holds {pixels.dtype} {pixels.shape}: the model needs uint8 images of {size}"
         )
     if expected is None:
-        return Evidence(path=images, images=pixels)
+        return UserSamples(path=images, images=pixels)
     known = _array(expected)
     if known.dtype.kind not in "iu" or known.shape != (len(pixels),):
         raise DataError(
@@ -53,7 +53,7 @@ def read_evidence(
         )
     if known.min() < 0 or known.max() >= classes:
         raise DataError(f"{expected} has classes from {known.min()} to {known.max()}, of {classes}")
-    return Evidence(path=images, images=pixels, expected=known.astype(np.int64))
+    return UserSamples(path=images, images=pixels, expected=known.astype(np.int64))
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
@@ -64,5 +64,5 @@ def _array(path: Path) -> npt.NDArray[Any]:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
-        raise DataError(f"{path} is no array of several images: save it with numpy.save")
+        raise DataError(f"{path} is not an array of several images: save it with numpy.save")
     return array

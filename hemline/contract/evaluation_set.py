@@ -1,4 +1,4 @@
-"""The images that every artifact is judged on, written into the bundle so that it can travel."""
+"""The images that every artifact is verified on, written into the bundle so that it can travel."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.record import Accuracy, pack_predictions
-from hemline.errors import FileFormatError
+from hemline.contract import schema
+from hemline.contract.record import Accuracy, Conditions, pack_predictions
+from hemline.errors import FileFormatError, remedy
 from hemline.files import sha256_of, write_bytes
 
 FOLDER = "evaluation"
 SPLITS = ("validation", "test")
+_CONDITIONS = "conditions.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,8 @@ class EvaluationSplit:
     labels: npt.NDArray[np.uint8]
     logits: npt.NDArray[np.float32]
 
-    def answers(self, logits: npt.NDArray[np.float32]) -> Accuracy:
-        """Hold logits of the first n images, float32 (n, classes), to labels and Keras' answers."""
+    def accuracy(self, logits: npt.NDArray[np.float32]) -> Accuracy:
+        """Compare logits of the first n images, float32 (n, classes), with labels and Keras'."""
         classes, count = logits.argmax(axis=1), len(logits)
         labels, keras = self.labels[:count], self.logits[:count].argmax(axis=1)
         return Accuracy(
@@ -69,10 +71,30 @@ def load_split(bundle: Path, name: str, hashes: dict[str, str]) -> EvaluationSpl
     arrays: dict[str, Any] = {}
     for part in ("images", "labels", "logits"):
         path = _path(bundle, name, part)
-        if sha256_of(path) != hashes.get(f"{FOLDER}/{path.name}"):
-            raise FileFormatError(f"{path} was altered: run `hemline export` again")
+        _require_unaltered(path, hashes.get(f"{FOLDER}/{path.name}"))
         arrays[part] = np.load(path, mmap_mode="r" if part == "images" else None)
     return EvaluationSplit(name=name, images_path=_path(bundle, name, "images"), **arrays)
+
+
+def save_conditions(bundle: Path, conditions: Conditions) -> dict[str, str]:
+    """Write when and where the Keras logits were computed; return file name to SHA-256."""
+    path = bundle / FOLDER / _CONDITIONS
+    schema.save(path, conditions)
+    return {f"{FOLDER}/{_CONDITIONS}": sha256_of(path)}
+
+
+def load_conditions(bundle: Path, hashes: dict[str, str]) -> Conditions | None:
+    """Return when and where the Keras logits were computed, None where an older Hemline did it."""
+    path, digest = bundle / FOLDER / _CONDITIONS, hashes.get(f"{FOLDER}/{_CONDITIONS}")
+    if digest is None:
+        return None
+    _require_unaltered(path, digest)
+    return schema.load(Conditions, path)
+
+
+def _require_unaltered(path: Path, digest: str | None) -> None:
+    if sha256_of(path) != digest:
+        raise FileFormatError(f"{path} was altered", remedy=remedy("export again"))
 
 
 def _path(bundle: Path, name: str, part: str) -> Path:

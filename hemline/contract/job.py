@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hemline.contract.schema import added
-from hemline.contract.specs import LOGITS, Accelerator
+from hemline.contract.specs import LOGITS, Accelerator, Status
 
 Want = Literal["outputs", "latencies"]
 FailureKind = Literal["unsupported", "backend", "file", "data", "job", "crash"]
@@ -126,6 +126,19 @@ def host_name(processor: str, cores: int, system: str) -> str:
     return f"{processor}, {cores} cores, {system}"
 
 
+UNKNOWN_HOST = HostFacts(
+    machine="",
+    processor="",
+    cores=0,
+    memory_bytes=None,
+    system="",
+    governor=None,
+    frequency_khz=None,
+    temperature_millicelsius=None,
+    load_average=None,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """Why a job gave no result.
@@ -138,6 +151,11 @@ class Failure:
 
     kind: FailureKind
     message: str
+
+    @property
+    def status(self) -> Status:
+        """Return refused where the runtime is missing or does not open the file, else failed."""
+        return "refused" if self.kind in ("unsupported", "backend") else "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hemline.contract import schema
 from hemline.contract.card import Score
@@ -14,12 +14,15 @@ from hemline.contract.specs import (
     InputSpec,
     NamedOutputs,
     OutputSpec,
+    Status,
     upgrade_outputs,
 )
 from hemline.errors import FileFormatError, UnknownNameError, remedy
 from hemline.files import sha256_of
 
-Status = Literal["passed", "refused", "failed"]
+if TYPE_CHECKING:
+    from hemline.contract.parity import ParityBounds
+
 MANIFEST_NAME = "manifest.json"
 
 
@@ -37,7 +40,9 @@ class Verdict:
     largest_difference: between logits of the artifact and of the Keras model, over the test split.
     numpy_version: that the runtime ran with.
     inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
-    python_version: that the runtime ran in, major.minor; empty where an older Hemline judged.
+    python_version: that the runtime ran in, major.minor; empty where an older Hemline verified.
+    rms_difference: of the images' largest differences (parity.py); None where it was not computed.
+    p99_difference: 99 % of the images are at most that far off; None likewise.
     """
 
     runtime: str
@@ -50,6 +55,8 @@ class Verdict:
     numpy_version: str
     inputs_sha256: str
     python_version: str = added("")
+    rms_difference: float | None = added(None)
+    p99_difference: float | None = added(None)
 
     def score(self, split: str) -> Score | None:
         """Return the counts of one split, or None."""
@@ -69,7 +76,7 @@ class Artifact(NamedOutputs):
     outputs: what it gives: the logits, and perhaps an embedding.
     calibration_sha256: of the calibration images; None where none were needed.
     recipe_sha256: of all that the file was made from; the same value needs no new export.
-    tolerance: largest difference from the Keras model's logits that is still right.
+    tolerance: largest difference from the Keras model's logits that counts as rounding.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
     verdicts: one for each runtime, version and Python that it was tried in.
     """
@@ -89,6 +96,13 @@ class Artifact(NamedOutputs):
 
     def __post_init__(self) -> None:
         self.require_outputs()
+
+    @property
+    def bounds(self) -> ParityBounds:
+        """Return what counts as rounding when it is compared with the Keras model."""
+        from hemline.contract.parity import ParityBounds  # here: classifying compares nothing
+
+        return ParityBounds(difference=self.tolerance, agreement=self.minimum_agreement)
 
     def status_in(self, runtime: str, version: str) -> Status | None:
         """Return what it was seen to do in a version of a runtime; None where it was not tried.

@@ -14,6 +14,7 @@ Format = Literal["tflite", "onnx"]
 Accelerator = Literal["cpu", "gpu"]
 Role = Literal["logits", "embedding", "tap"]
 LOGITS, EMBEDDING = "logits", "embedding"  # names of outputs
+Status = Literal["passed", "refused", "failed"]  # of an artifact in a runtime
 # How an image of another size becomes the model's (see hemline/pictures/preprocessing.py).
 Preprocessing = Literal["stretch", "product-photo"]
 

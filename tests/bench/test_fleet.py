@@ -220,7 +220,7 @@ def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
     board = Board(name="one")
     (result,) = run(copy, replace(manifest, artifacts=tuple(artifacts)), board)
     assert isinstance(result.error, GateError)
-    assert "failed on one: dynamic.tflite in litert" in str(result.error)
+    assert "failed on one: dynamic.tflite in litert: logits differ by up to" in str(result.error)
     timed = {r.cell.artifact for r in records_of(copy, board) if isinstance(r.payload, Latency)}
     assert "dynamic.tflite" not in timed
     assert "int8.tflite" in timed

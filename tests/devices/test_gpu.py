@@ -66,7 +66,7 @@ def job_of(bundle: Path, artifact: str, runtime: str, arrays: Path, **changes: o
             "images": str(bundle / "evaluation" / "validation-images.npy"),
             "count": 20,
             "cells": (JobCell(),),
-            "want": ("logits",),
+            "want": ("outputs",),
             "arrays": str(arrays),
             "accelerator": "gpu",
             **changes,

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hemline.cli import cli
 from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.manifest import Manifest
+from hemline.contract.parity import ParityBounds
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.contract.test_vector import TestVector
@@ -35,19 +36,19 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.export.admission import confined, trial
-from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_agreement
+from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_parity
+from hemline.export.admission.commands import parse_pixels
 from hemline.export.admission.confined import Description, TensorFacts
 from hemline.export.admission.specs import (
     PixelScale,
     gives,
     input_spec,
     output_spec,
-    parse_pixels,
     takes_channels_first,
 )
 from hemline.export.admission.structure import structure_of
 from hemline.export.admission.trial import Trial, generated_images
-from hemline.export.admission.user_samples import read_evidence
+from hemline.export.admission.user_samples import read_user_samples
 from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module
@@ -196,7 +197,7 @@ def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
     assert "float32 probabilities of 4 classes" in shown
 
 
-def test_the_users_images_give_the_accuracy_and_the_vectors(
+def test_the_users_images_give_the_accuracy_and_stay_out_of_the_file(
     cut: Cut, manifest: Manifest, split: EvaluationSplit, tmp_path: Path
 ) -> None:
     np.save(tmp_path / "labels.npy", split.labels)
@@ -210,8 +211,10 @@ def test_the_users_images_give_the_accuracy_and_the_vectors(
         for v in manifest.artifact("int8.tflite").verdicts
     }
     assert {run["runtime"]: run["correct"] for run in document["runtimes"]} == correct
-    vector = read_stamped(tmp_path / "out.tflite").stamp.test_vectors[0]
-    np.testing.assert_array_equal(vector.image((28, 28, 1)), split.images[0].reshape(28, 28, 1))
+    generated = {image.tobytes() for image in generated_images((28, 28, 1))}
+    vectors = read_stamped(tmp_path / "out.tflite").stamp.test_vectors
+    assert len(vectors) == 2
+    assert {vector.image((28, 28, 1)).tobytes() for vector in vectors} <= generated
 
 
 @pytest.mark.slow
@@ -260,26 +263,30 @@ def test_answers_that_change_stop_with_exit_code_3(tmp_path: Path) -> None:
     result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1")
     assert isinstance(result.exception, GateError)
     assert result.exception.exit_code == 3
-    assert "differently each time" in str(result.exception)
+    assert "other values for the same images each time" in str(result.exception)
     assert not (tmp_path / "m-admitted.onnx").exists()
 
 
 def test_runtimes_that_disagree_stop_with_the_figures() -> None:
-    def answered(runtime: str, answers: list[list[float]]) -> Trial:
+    def tried(runtime: str, outputs: list[list[float]]) -> Trial:
         return Trial(
             runtime=runtime,
             version="1",
-            generated=np.asarray(answers, np.float32),
+            generated=np.asarray(outputs, np.float32),
             given=None,
             takes_batches=True,
         )
 
-    first = answered("litert", [[0, 1], [3, 0]])
-    assert require_agreement((first, answered("other", [[0, 1], [3, 0.25]])), 0.3) == (0, 0.25)
+    spec, bounds = OutputSpec(size=2, dtype="float32"), ParityBounds(difference=0.3)
+    first = tried("litert", [[0, 1], [3, 0]])
+    parities = require_parity((first, tried("other", [[0, 1], [3, 0.25]])), spec, bounds)
+    assert [parity.largest_difference for parity in parities] == [0, 0.25]
     with pytest.raises(
-        GateError, match=r"litert 1 and other 1 disagree on 1 of 2 .* 3 \(tolerance"
+        GateError,
+        match=r"litert 1 and other 1 disagree: logits differ by up to 3 "
+        r"\(tolerance 0\.3, beyond it 1 of 2 images\)",
     ):
-        require_agreement((first, answered("other", [[0, 1], [0, 0.25]])), 0.3)
+        require_parity((first, tried("other", [[0, 1], [0, 0.25]])), spec, bounds)
 
 
 JUNK = {
@@ -433,7 +440,7 @@ def test_what_takes_no_images_is_refused(found: Description, message: str) -> No
     [
         (image(1, 8, 8, 4), r"gives \(1, 8, 8, 4\)"),
         (image(-1, 1), "one value an image"),
-        (image(1, 5), "has 5 classes, --labels names 4"),
+        (image(1, 5), "has 5 classes, for 4 labels"),
         (image(1, 4, dtype="int64"), "gives int64"),
         (image(1, 4, dtype="uint8"), "without saying what a step is worth"),
     ],
@@ -471,8 +478,9 @@ def test_an_8_bit_input_says_itself_what_pixels_become(
 def test_an_input_that_does_not_say_it_must_be_told() -> None:
     odd = image(1, 8, 8, 3, dtype="int8", scale=0.0187, zero_point=-14)  # about −2.1 … 2.6
     for tensor in (image(1, 8, 8, 3), odd):
-        with pytest.raises(UsageError, match=r"say what pixels become, with --pixels 0\.\.255"):
+        with pytest.raises(UsageError, match="its pixel range is not known") as caught:
             input_spec(tensor, None, "tflite", WHERE)
+        assert "specify it with --pixels 0..255" in described(caught.value)
     told = input_spec(odd, PixelScale(mean=114, std=57), "tflite", WHERE)
     assert (told.mean, told.std, told.scale) == (114, 57, 0.0187)
     with pytest.raises(UsageError, match="would be cut off"):
@@ -520,7 +528,7 @@ def test_labels_come_from_lines_or_commas(tmp_path: Path) -> None:
         ("a\n\nb\n", "name 2 is empty"),
         ("a\nb\na\n", "names 'a' twice"),
         ("alone", "names one class"),
-        ("\xff\xfe", "no text in UTF-8"),
+        ("\xff\xfe", "is not text in UTF-8"),
     ],
 )
 def test_labels_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -540,8 +548,9 @@ def test_logits_are_told_from_probabilities() -> None:
         assert gives(np.asarray(rows, np.float32), real, WHERE) == "logits"
     rounded = np.asarray([[85, 85, 85], [255, 0, 0]], np.float32) / 256
     assert gives(rounded, steps, WHERE) == "probabilities"
-    with pytest.raises(UsageError, match=r"sum to 0\.99\d* … 0\.99.*--output logits"):
+    with pytest.raises(UsageError, match=r"sum to 0\.99\d* … 0\.99") as caught:
         gives(rounded, real, WHERE)
+    assert "--output logits or --output probabilities" in described(caught.value)
 
 
 def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
@@ -552,25 +561,27 @@ def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         return tmp_path / name
 
     fitting = saved("i.npy", np.zeros((3, 4, 4), np.uint8))
-    assert read_evidence(fitting, None, spec, 2).expected is None
+    assert read_user_samples(fitting, None, spec, 2).expected is None
     for array in (np.zeros((3, 4, 4)), np.zeros((3, 5, 4), np.uint8), np.zeros((0, 4, 4), "u1")):
         with pytest.raises(DataError, match=r"the model needs uint8 images of 4 × 4 × 1"):
-            read_evidence(saved("bad.npy", array), None, spec, 2)
+            read_user_samples(saved("bad.npy", array), None, spec, 2)
     for known in (np.zeros(3), np.zeros(2, int), np.array([0, 1, 2]), np.array([0, -1, 1])):
         with pytest.raises(DataError, match="one integer for each|has classes from"):
-            read_evidence(fitting, saved("bad.npy", known), spec, 2)
-    with pytest.raises(UsageError, match="give both"):
-        read_evidence(None, fitting, spec, 2)
+            read_user_samples(fitting, saved("bad.npy", known), spec, 2)
+    with pytest.raises(UsageError, match="classes without images") as caught:
+        read_user_samples(None, fitting, spec, 2)
+    assert "give both --images and --expected" in described(caught.value)
     (tmp_path / "no.npy").write_bytes(b"\x93NUMPY\1\0")
     with pytest.raises(DataError, match="cannot read"):
-        read_evidence(tmp_path / "no.npy", None, spec, 2)
+        read_user_samples(tmp_path / "no.npy", None, spec, 2)
 
 
 def test_nothing_is_overwritten(cut: Cut, manifest: Manifest) -> None:
     path = cut("int8.tflite")
     (path.parent / "int8-admitted.tflite").touch()
-    with pytest.raises(UsageError, match="exists: remove it, or name another file with -o"):
+    with pytest.raises(UsageError, match="exists already") as caught:
         admitted(path, manifest.labels)
+    assert described(caught.value).endswith("remove it, or name another file with -o")
     with pytest.raises(UsageError, match=r"must end in \.tflite"):
         admitted(path, manifest.labels, output=path.with_suffix(".onnx"))
 

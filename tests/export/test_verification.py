@@ -22,8 +22,9 @@ from hemline.contract.specs import SupportedRuntime
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, FetchError, GateError, HemlineError, UsageError
-from hemline.export.judging import inputs_of
+from hemline.export.cell_verification import inputs_of
 from hemline.export.verification import verify_bundle
+from hemline.remedies import described
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.process import local_command
 from hemline.runtime.targets import find_targets, installed_targets
@@ -110,6 +111,21 @@ def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
 @pytest.mark.skipif(
     "tflite-runtime" not in installed_names(), reason="tflite-runtime has no build for this Python"
 )
+def test_the_same_file_made_elsewhere_is_not_admitted(
+    quantized: bytes, manifest: Manifest, tmp_path: Path
+) -> None:
+    (tmp_path / "dynamic.tflite").write_bytes(quantized)
+    words = ["--labels", ",".join(manifest.labels), "--pixels", "0..255"]
+    result = CliRunner().invoke(cli, ["verify", str(tmp_path / "dynamic.tflite"), *words])
+    assert isinstance(result.exception, GateError)
+    assert result.exception.exit_code == 3
+    assert "tflite-runtime 2.14.0 disagree: logits differ by up to" in str(result.exception)
+    assert not (tmp_path / "dynamic-admitted.tflite").exists()
+
+
+@pytest.mark.skipif(
+    "tflite-runtime" not in installed_names(), reason="tflite-runtime has no build for this Python"
+)
 def test_the_same_file_that_does_not_claim_it_there_is_no_failure(
     copy: Path, quantized: bytes
 ) -> None:
@@ -158,8 +174,9 @@ def test_a_runtime_that_is_another_version_than_it_says_is_told(
     copy: Path, manifest: Manifest
 ) -> None:
     changed = dataclasses.replace(target(""), command=local_command())
-    with pytest.raises(BackendError, match=r"litert==9.9.9@.* is really litert"):
+    with pytest.raises(BackendError, match=r"litert==9.9.9@.* is really litert") as caught:
         verify_bundle(copy, manifest, [changed])
+    assert "run `hemline runtimes remove " in described(caught.value)
 
 
 def test_verdicts_of_other_runtimes_are_kept(copy: Path, manifest: Manifest) -> None:
@@ -222,8 +239,9 @@ def test_verify_prints_a_table_or_a_document_a_line(copy: Path) -> None:
 
 def test_a_runtime_that_was_not_added_is_told_with_the_command(copy: Path) -> None:
     words = ["verify", str(copy), "--runtime", "litert==1.4.0"]
-    with pytest.raises(UsageError, match="run `hemline runtimes add litert==1.4.0`"):
+    with pytest.raises(UsageError) as caught:
         CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert "run `hemline runtimes add litert==1.4.0`" in described(caught.value)
 
 
 def test_another_version_is_added_verified_and_measured_for_real(copy: Path) -> None:
@@ -254,11 +272,13 @@ def test_bench_in_a_runtime_that_nothing_was_verified_in_names_the_command(
 ) -> None:
     unjudged = tuple(dataclasses.replace(a, verdicts=()) for a in manifest.artifacts)
     schema.save(copy / MANIFEST_NAME, dataclasses.replace(manifest, artifacts=unjudged))
-    with pytest.raises(HemlineError, match=r"hemline verify .* --runtime litert==\d"):
+    with pytest.raises(HemlineError, match=r"no artifact that passed .* in litert==\d") as caught:
         CliRunner().invoke(cli, ["bench", str(copy), "--runtime", "litert"], catch_exceptions=False)
+    assert f"`hemline verify {copy}` first, with the same --runtime" in described(caught.value)
 
 
 def test_a_runtime_of_this_machine_is_not_for_other_devices(copy: Path) -> None:
     words = ["bench", str(copy), "--device", "ssh:pi@board", "--runtime", "litert"]
-    with pytest.raises(UsageError, match="--runtime is for --device local"):
+    with pytest.raises(UsageError, match="ssh:pi@board has runtimes of its own") as caught:
         CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert described(caught.value).endswith("--runtime is for --device local")

@@ -168,7 +168,7 @@ def test_without_a_version_it_is_the_newest_that_was_released(index: Path) -> No
 
 def test_a_runtime_that_answers_wrong_is_not_kept(index: Path) -> None:
     add_runtime(index, "7.2.0", code=BROKEN)
-    with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*trained model"):
+    with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*self-test failed"):
         add("litert==7.2.0")
     assert not environments()[0]
     assert not unfinished()

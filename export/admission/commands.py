@@ -1,8 +1,9 @@
-"""The form of `hemline verify` for a single file: check a stamped one, admit a foreign one."""
+"""`hemline verify` of a single file: check a stamped one, admit a foreign one."""
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,13 @@ from hemline.data.class_names import parse_labels
 from hemline.errors import GateError, UnstampedError, UsageError
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
 from hemline.export.admission.self_check import FileVerdict, check_file
-from hemline.export.admission.specs import Gives, parse_pixels
+from hemline.export.admission.specs import Gives, PixelScale
 from hemline.statistics import wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignOptions:
-    """What the user tells of a foreign file; every field is None unless told.
+    """What the user specifies of a foreign file; every field is None unless specified.
 
     labels: of --labels, a file or names with commas between them.
     pixels: of --pixels, LOW..HIGH.
@@ -44,12 +45,12 @@ class ForeignOptions:
 
     @property
     def given(self) -> bool:
-        """Tell whether any was told."""
+        """Tell whether any is specified."""
         return any(getattr(self, name) is not None for name in self.__slots__)
 
 
 def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
-    """Check a stamped file or admit a foreign one, and print what came of it.
+    """Check a stamped file or admit a foreign one, and print the result.
 
     Raises GateError when it fails in a runtime that it supports, otherwise as admit.
     """
@@ -93,37 +94,63 @@ def _verdict_line(verdict: FileVerdict) -> str:
     return f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
 
 
+def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> PixelScale | None:
+    """Return the scale of --pixels LOW..HIGH or of --mean and --std, None for neither.
+
+    Raises UsageError.
+    """
+    if pixels is None:
+        if (mean is None) != (std is None):
+            raise UsageError("--mean and --std go together, both in pixels 0 … 255")
+        if mean is None or std is None:
+            return None
+        if not (std > 0 and math.isfinite(std) and math.isfinite(mean)):
+            raise UsageError(f"--std must be above 0, not {std:g}")
+        return PixelScale(mean=mean, std=std)
+    if mean is not None or std is not None:
+        raise UsageError("--pixels and --mean with --std say the same: give one of them")
+    try:
+        low, high = (float(end) for end in pixels.split(".."))
+    except ValueError as error:
+        raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
+    if not (low < high and math.isfinite(high - low)):
+        raise UsageError(f"--pixels must rise, {pixels!r} does not")
+    return PixelScale.of_range(low, high)
+
+
 def _lines(admission: Admission) -> list[str]:
     stamp, out = admission.stamp, shlex.quote(str(admission.path))
     source, target = stamp.input, stamp.output
     low, high = ((pixel - source.mean) / source.std for pixel in (0, 255))
     lines = [
-        f"{admission.path}: takes {source.dtype} {' × '.join(map(str, source.shape))}, "
-        f"pixels as {low:.4g} … {high:.4g}; gives {target.dtype} {target.gives} of "
+        f"{admission.path}: accepts {source.dtype} {' × '.join(map(str, source.shape))}, pixel "
+        f"range {low:.4g} … {high:.4g}; returns {target.dtype} {target.gives} of "
         f"{target.classes} classes"
     ]
     for at, trial in enumerate(admission.trials):
         lines.append(f"{admission.path.name} in {trial.name}: {_finding(admission, at)}")
     if admission.images and _is_guessing(admission):
-        lines.append("no better than guessing: are --pixels and the order of --labels right?")
+        lines.append("no better than guessing: check --pixels and the order of --labels")
     if len(admission.trials) == 1:
-        lines.append("compared with itself only: no other runtime here could run it")
+        lines.append("not compared: no other runtime here could run it")
     return [*lines, f"next: hemline classify {out} IMAGE, or hemline selftest {out}"]
 
 
 def _finding(admission: Admission, at: int) -> str:
-    trial, tolerance = admission.trials[at], admission.stamp.tolerance
-    finding = "steady"
+    parity, tolerance = admission.parities[at], admission.stamp.tolerance
+    finding = "passed, deterministic"
     if at > 0:
+        beyond = f", beyond it {parity.outliers:,}" if parity.outliers else ""
         finding = (
-            f"within {admission.differences[at]:.2g} of {admission.trials[0].name} "
-            f"(tolerance {tolerance:.2g})"
+            f"passed, agreement {100 * parity.agreement / parity.images:.2f} % with "
+            f"{admission.trials[0].name}, {admission.stamp.output.gives} within "
+            f"{parity.largest_difference:.2g} (tolerance {tolerance:.2g}{beyond})"
         )
     if admission.images == 0:
-        return f"{finding}, {len(trial.answers):,} images"
+        return f"{finding}, {parity.images:,} images"
     low, high = wilson(admission.correct[at], admission.images)
     return (
-        f"{finding}, {100 * admission.correct[at] / admission.images:.2f} % right of "
+        f"{finding}, accuracy {100 * admission.correct[at] / admission.images:.2f} % on "
         f"{admission.images:,} images ({100 * low:.2f} … {100 * high:.2f} %)"
     )
 
@@ -138,7 +165,9 @@ def _document(admission: Admission) -> dict[str, object]:
         {
             "runtime": trial.runtime,
             "version": trial.version,
-            "largest_difference": admission.differences[at],
+            "largest_difference": admission.parities[at].largest_difference,
+            "agreement": admission.parities[at].agreement,
+            "compared": admission.parities[at].images,
             "images": admission.images,
             "correct": admission.correct[at],
         }
