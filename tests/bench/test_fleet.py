@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from patience import HANG_SECONDS
 
 from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
 from hemline.bench.measuring.device_bench import BenchRequest
@@ -138,7 +139,7 @@ def test_devices_at_one_place_take_turns_and_others_do_not(
         seen.append(f"{device.name} begins")
         if device.place == "b":
             others.set()
-        assert others.wait(60), "another place waits for its turn"
+        assert others.wait(HANG_SECONDS), "another place waits for its turn"
         time.sleep(0.1)  # for whoever does not wait for its turn
         seen.append(f"{device.name} ends")
 

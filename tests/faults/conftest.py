@@ -7,13 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS, eventually
 
 HEMLINE = Path(sys.executable).with_name("hemline")
 
@@ -69,17 +69,14 @@ class Hemline:
                     found.append(int(path.parent.name))
         return found
 
-    def require_nothing_left(self, *, seconds: float = 10.0) -> None:
+    def require_nothing_left(self) -> None:
         """Wait until everything that was started has ended; fail when it does not."""
-        deadline = time.monotonic() + seconds
-        while left := self.left_running():
-            assert time.monotonic() < deadline, f"still running: {left}"
-            time.sleep(0.02)
+        assert eventually(lambda: not self.left_running()), f"running: {self.left_running()}"
 
 
 def finish(process: subprocess.Popen[str]) -> Ended:
     """Wait for a process and return how it ended; a traceback is never right."""
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=HANG_SECONDS)
     assert "Traceback" not in errors, errors
     return Ended(code=process.returncode, output=output, errors=tuple(errors.splitlines()))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 
 from hemline.files import locked
 
@@ -47,5 +48,5 @@ def test_an_interrupt_leaves_nothing_running(hemline, bundle: Path) -> None:
     assert process.stderr is not None
     process.stderr.readline()  # it tells what it runs when the child is about to start
     process.terminate()
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_SECONDS)
     hemline.require_nothing_left()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from patience import HANG_SECONDS, eventually
 
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.contract.record import Latency, read_records
@@ -131,13 +132,13 @@ def test_a_file_that_is_killed_while_it_is_written_is_as_it_was(hemline) -> None
     python = (sys.executable, "-c", code)
     for _ in range(10):
         process = hemline.start(command=python)
-        time.sleep(chance.uniform(0.1, 0.3))
+        assert eventually(path.exists)
+        time.sleep(chance.uniform(0, 0.2))
         process.kill()
         process.communicate()
-        if path.exists():
-            content = path.read_bytes()
-            assert len(content) == 3_000_000
-            assert len(set(content)) == 1
+        content = path.read_bytes()
+        assert len(content) == 3_000_000
+        assert len(set(content)) == 1
     assert len(list(path.parent.iterdir())) <= 3, "the lock, the file and one half-written at most"
 
 
@@ -145,7 +146,7 @@ def test_ctrl_c_ends_an_export_at_once(hemline, checkpoint: Path, data_folder: P
     process = hemline.start(*export(checkpoint, data_folder, 60))
     wait_for(process, "export fp32.onnx")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert errors.splitlines()[-1].startswith("interrupted: no file is half-written")
@@ -167,7 +168,7 @@ def test_two_commands_in_one_bundle_do_not_mix(
     first.send_signal(signal.SIGCONT)
     assert "another hemline command works in" in second.error
     assert second.code == 1
-    _, errors = first.communicate(timeout=60)
+    _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors
     require_known(made, read_manifest(made))
     assert hemline.run("verify", made).code == 0

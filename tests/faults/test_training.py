@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 
 from hemline.contract.card import Card
 from hemline.data.datasets import Images
@@ -68,6 +69,8 @@ def test_a_killed_training_ends_like_one_that_was_not(
     """Killed four times, at random within an epoch or the writing of its weights."""
     chance, kept = random.Random(1), 0
     for epoch in (1, 3, 5, EPOCHS):  # the last time between the last epoch and the checkpoint
+        if epoch <= kept:  # this process was slower to kill than the other one to train
+            continue
         process = hemline.start(*arguments(data_folder))
         told = "".join(wait_for(process, f"epoch {epoch:>3}/"))
         assert f"epoch {kept + 1:>3}/" in told
@@ -75,12 +78,12 @@ def test_a_killed_training_ends_like_one_that_was_not(
         time.sleep(0 if epoch == EPOCHS else chance.uniform(0, 0.15))
         process.kill()
         process.communicate()
-        kept = kept_epochs(hemline.folder / "new")
-        assert kept in (epoch, epoch + 1), "an epoch that was told is kept"
-        if kept == EPOCHS:
+        if is_checkpoint(hemline.folder / "new"):
             break
-    ended = hemline.run(*arguments(data_folder))
-    assert ended.code == 0
+        kept = kept_epochs(hemline.folder / "new")
+        assert kept >= epoch, "an epoch that was told is kept"
+    if not is_checkpoint(hemline.folder / "new"):
+        assert hemline.run(*arguments(data_folder)).code == 0
     card = read_card(hemline.folder / "new")
     assert figures(card) == figures(uninterrupted)
     assert card.trained.scores == uninterrupted.trained.scores
@@ -94,9 +97,9 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(
 ) -> None:
     process = hemline.start(*arguments(data_folder))
     wait_for(process, text)
-    time.sleep(0.05 if "epoch" in text else 1.0)  # in an epoch, or in the import of TensorFlow
+    time.sleep(0 if "epoch" in text else 1.0)  # in an epoch, or in the import of TensorFlow
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
+    _, rest = process.communicate(timeout=HANG_SECONDS)
     last = [line for line in rest.splitlines() if not line.startswith("epoch ")]
     assert last == ["error: interrupted: the same command goes on after the last whole epoch"]
     assert process.returncode == 130
@@ -144,7 +147,7 @@ def test_two_trainings_in_one_folder_do_not_mix(
     first.send_signal(signal.SIGCONT)
     assert "another hemline command works in new: wait for it" in second.error
     assert second.code == 1
-    _, errors = first.communicate(timeout=60)
+    _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors
     assert figures(read_card(hemline.folder / "new")) == figures(uninterrupted)
 

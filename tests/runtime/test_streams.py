@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from patience import HANG_SECONDS
 from PIL import Image
 
 from hemline.contract.specs import InputSpec
@@ -315,7 +316,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 def finished(process: subprocess.Popen[bytes], content: bytes = b"") -> tuple[int, list[dict], str]:
     """Return exit code, the answers, and standard error, in which there is no traceback."""
-    output, errors = process.communicate(content, timeout=120)
+    output, errors = process.communicate(content, timeout=HANG_SECONDS)
     assert b"Traceback" not in errors, errors.decode()
     return process.returncode, parsed(output.splitlines()), errors.decode()
 
@@ -380,7 +381,7 @@ def test_a_slow_reader_loses_nothing(started, model: Path) -> None:
     lines = process.stdout.readlines()
     feeder.join()
     assert [answer["frame"] for answer in parsed(lines)] == list(range(2000))
-    assert process.wait(60) == 0
+    assert process.wait(HANG_SECONDS) == 0
 
 
 def test_a_reader_that_leaves_ends_it_quietly(started, model: Path) -> None:
@@ -392,7 +393,7 @@ def test_a_reader_that_leaves_ends_it_quietly(started, model: Path) -> None:
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(bytes(784) * 100)
         process.stdin.close()
-    assert process.wait(60) == 1
+    assert process.wait(HANG_SECONDS) == 1
     assert process.stderr.read() == b""
 
 
@@ -414,7 +415,7 @@ def test_an_interruption_ends_it_without_a_traceback(started, model: Path) -> No
     process.stdin.flush()
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(HANG_SECONDS) == 130
     assert process.stderr.read() == b""
 
 

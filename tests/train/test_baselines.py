@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from patience import HANG_SECONDS, eventually
 
 from hemline.cli import cli
 from hemline.data.datasets import Images
@@ -250,19 +251,21 @@ def fitting(data_folder: Path) -> subprocess.Popen[str]:
 
 def require_nobody(group: int) -> None:
     """Wait until the last process of a group has ended."""
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.1)
-    raise AssertionError("the child goes on")
+    assert eventually(lambda: not is_there(group)), "the child goes on"
+
+
+def is_there(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_an_interrupt_ends_a_fit_at_once_with_one_line(fitting: subprocess.Popen[str]) -> None:
     time.sleep(1)
     os.killpg(fitting.pid, signal.SIGINT)  # as a terminal does
-    output, errors = fitting.communicate(timeout=20)
+    output, errors = fitting.communicate(timeout=HANG_SECONDS)
     assert fitting.returncode == 130
     assert output == ""
     (line,) = [line for line in errors.splitlines() if not line.startswith("gradient-boosting: ")]
@@ -273,7 +276,7 @@ def test_an_interrupt_ends_a_fit_at_once_with_one_line(fitting: subprocess.Popen
 def test_a_fit_ends_with_a_parent_that_was_killed(fitting: subprocess.Popen[str]) -> None:
     time.sleep(1)
     fitting.kill()
-    fitting.communicate(timeout=20)
+    fitting.communicate(timeout=HANG_SECONDS)
     require_nobody(fitting.pid)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import HANG_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ def trained(devices: int, trainings: list[dict[str, Any]]) -> list[Any]:
         input=json.dumps(trainings),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]

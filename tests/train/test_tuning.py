@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import sqlalchemy
 from click.testing import CliRunner
+from patience import HANG_SECONDS
 from PIL import Image
 
 from hemline.cli import cli
@@ -793,13 +794,13 @@ def test_a_killed_and_an_interrupted_command_go_on(data_folder: Path, tmp_path: 
     killed = start(data_folder, tmp_path, "--trials", "1", "--pruning", "none")
     wait_for_progress(tmp_path)
     killed.kill()
-    killed.communicate(timeout=20)
+    killed.communicate(timeout=HANG_SECONDS)
     interrupted = start(data_folder, tmp_path, "--trials", "1", "--pruning", "none")
     assert interrupted.stderr is not None
     while "goes on after epoch" not in (line := interrupted.stderr.readline()):
         assert line, "it ended before it went on"
     interrupted.send_signal(signal.SIGINT)
-    _, errors = interrupted.communicate(timeout=60)
+    _, errors = interrupted.communicate(timeout=HANG_SECONDS)
     assert interrupted.returncode == 130
     assert errors.splitlines()[-1].startswith("error: interrupted: ")
     assert "Traceback" not in errors
@@ -809,7 +810,7 @@ def test_a_killed_and_an_interrupted_command_go_on(data_folder: Path, tmp_path: 
 def test_two_commands_at_once_share_the_trials(data_folder: Path, tmp_path: Path) -> None:
     words = ("--trials", "6", "--epochs", "3")
     both = [start(data_folder, tmp_path, *words) for _ in range(2)]
-    told = [process.communicate(timeout=300) for process in both]
+    told = [process.communicate(timeout=HANG_SECONDS) for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     lines = [line for _, errors in told for line in errors.splitlines()]
     numbers = sorted(int(line.split()[1]) for line in lines if line.startswith("trial "))
