@@ -13,6 +13,7 @@ from typing import Any
 
 from hemline.bench.comparison import compare
 from hemline.bench.devices.emulation.instruction_count import instruction_table
+from hemline.bench.devices.table import DEVICES
 from hemline.bench.report.table import bundle_table, conditions_line
 from hemline.bench.report.verdict import recommend, summarize_choice
 from hemline.contract.budget import Budget
@@ -22,7 +23,7 @@ from hemline.contract.schema import from_document, load
 from hemline.errors import GateError, HemlineError, UsageError
 from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
-from hemline.tables import as_markdown
+from hemline.tables import Table, as_markdown
 from hemline.train.baselines.result import conditions_lines, read_results, results_table
 from hemline.train.comparison import table
 from hemline.train.comparison.comparison import DatasetComparison
@@ -56,6 +57,7 @@ def render(root: Path, name: str) -> str:
         "datasets": _datasets,
         "performance": _performance,
         "runtimes": _verdicts,
+        "devices": _devices,
         "instructions": _instructions,
         "photographs": _photographs,
     }
@@ -180,6 +182,21 @@ def _verdicts(root: Path) -> str:
         f"\n\n{len({(v.runtime, v.version) for _, v in judged})} versions, {len(judged)} verdicts, "
         f"each on up to {max(counts):,} images.\n"
     )
+
+
+def _devices(root: Path) -> str:
+    del root
+    figures = ("latencies", "instructions", "arena")
+    rows = [
+        (
+            f"`{kind.name}`",
+            kind.summary,
+            *("yes" if getattr(kind.capabilities, figure) else "" for figure in figures),
+        )
+        for kind in DEVICES.values()
+    ]
+    table = Table(columns=("device", "what it is", *figures), numeric=(False,) * 5, rows=tuple(rows))
+    return f"{as_markdown(table)}\n"
 
 
 def _instructions(root: Path) -> str:
