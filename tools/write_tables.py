@@ -195,7 +195,9 @@ def _devices(root: Path) -> str:
         )
         for kind in DEVICES.values()
     ]
-    table = Table(columns=("device", "what it is", *figures), numeric=(False,) * 5, rows=tuple(rows))
+    table = Table(
+        columns=("device", "what it is", *figures), numeric=(False,) * 5, rows=tuple(rows)
+    )
     return f"{as_markdown(table)}\n"
 
 
