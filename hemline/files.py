@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hemline.errors import BusyError, FileFormatError, HemlineError
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = ".hemline-partial-"  # in the name of a file that is being written
 _LOCK = ".lock"
+_LOCK_AGAIN_SECONDS = 0.05
 _NUMBERS = r"\[\s[-+.,\seE\d]+\]"
 _UMASK = os.umask(0o077)  # it can only be read by setting it: once, before there are threads
 os.umask(_UMASK)
@@ -108,14 +110,15 @@ def fingerprint(document: Any) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold `folder` for this process alone; raise BusyError when another one holds it.
 
+    wait_seconds: how long to wait for that one.
     What a killed process left half-written in there is removed, and a folder that was made for
     nothing, because the block failed before it wrote anything.
     """
     made = not folder.exists()
-    with _lock(folder):
+    with _lock(folder, time.monotonic() + wait_seconds):
         _remove_partial(folder)
         try:
             yield
@@ -125,7 +128,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def _lock(folder: Path, deadline: float) -> Iterator[None]:
     import fcntl  # here, because a device that only classifies need not have it
 
     path = folder / _LOCK
@@ -141,6 +144,9 @@ def _lock(folder: Path) -> Iterator[None]:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise HemlineError(f"cannot lock {folder}: {reason_of(error)}") from error
+                if time.monotonic() < deadline:
+                    time.sleep(_LOCK_AGAIN_SECONDS)
+                    continue
                 raise BusyError(
                     f"another hemline command works in {folder}: wait for it, or name another "
                     "folder"

@@ -16,6 +16,8 @@ REMEDIES: dict[str, str] = {
     "device with runtimes": "--runtime is for --device local",
     "export": "run `hemline export` first",
     "replace or move": "replace it with --force, or name another folder with --output",
+    "another study": "use another --output",
+    "same search": "give the same options, another --output, or --restart to forget it",
     "restart": "start anew with --restart",
     "finish or restart": "finish that one, or start anew with --restart",
     "same split": "train it with the same --validation and --limit",

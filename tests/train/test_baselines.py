@@ -30,9 +30,9 @@ from hemline.train.baselines.result import results_table as table_of
 from hemline.train.baselines.running import (
     BaselineRequest,
     cached_path,
+    job_of,
     run_baseline,
     split_for,
-    work_of,
 )
 from hemline.train.baselines.table import BASELINES, find_baseline
 from hemline.train.custom_data import suited
@@ -65,7 +65,7 @@ def result(images: Images, cache: Path) -> BaselineResult:
 
 def fit_here(request: BaselineRequest, images: Images, data: Any, _: object) -> dict[str, Any]:
     """Do what the child does in this process, which has loaded scikit-learn already."""
-    return fit_and_score(work_of(request, images, data), lambda _: None)
+    return fit_and_score(job_of(request, images, data), lambda _: None)
 
 
 def forbid_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_a_baseline_learns_the_small_data_set_and_tells_its_way(name: str, image
     told: list[dict[str, Any]] = []
     data = split_for(images, None)
     request = BaselineRequest(baseline=BASELINES[name], threads=2)
-    fit = fit_and_score(work_of(request, images, data), told.append)
+    fit = fit_and_score(job_of(request, images, data), told.append)
     # ten classes, one in ten by chance; the bars are seen by all of them
     assert fit["correct"]["test"] > 0.5 * len(images.test_labels)
     assert told[-1] == {"phase": "predicting test", "share": 1.0}

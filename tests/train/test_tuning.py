@@ -33,6 +33,7 @@ from hemline.errors import (
     UnknownNameError,
     UsageError,
 )
+from hemline.remedies import described
 from hemline.safe_path import code_command
 from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model
@@ -40,7 +41,7 @@ from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import read_recipe
 from hemline.train.tuning import commands, storage
 from hemline.train.tuning.dimensions import Choices, Range
-from hemline.train.tuning.pictures import conditions, draw
+from hemline.train.tuning.pictures import conditions_line, draw
 from hemline.train.tuning.preparing import TuneRequest, prepare
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.results import Results, TrialResult, results_of, table
@@ -394,8 +395,9 @@ def test_a_file_that_another_program_holds_is_told(
 
 def test_a_file_that_is_no_study_is_refused(search: Search, tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(FileFormatError, match="study.db is no study.*another --output"):
+    with pytest.raises(FileFormatError, match="study.db is not a study") as caught:
         draws(tmp_path, search, 1)
+    assert described(caught.value).endswith("; use another --output")
 
 
 def test_a_study_of_another_program_is_left_alone(search: Search, tmp_path: Path) -> None:
@@ -513,10 +515,10 @@ def test_pictures_show_trials_fields_epochs_and_importances(search: Search, tmp_
 def test_pictures_tell_the_data_and_how_little_of_it_was_used(search: Search) -> None:
     few = made_up(replace(search, dataset="fashion-mnist", limit=6000, validation=1200, epochs=1))
     told = "Fashion-MNIST, limit 6,000 images, 1,200 validation images, 1 epoch, seed"
-    assert conditions(few).startswith(told)
+    assert conditions_line(few).startswith(told)
     own = made_up(replace(search, dataset="mine", limit=0))
-    assert conditions(own).startswith("mine, ")
-    assert "limit" not in conditions(own)
+    assert conditions_line(own).startswith("mine, ")
+    assert "limit" not in conditions_line(own)
 
 
 def test_pictures_need_trials_and_one_epoch_makes_no_curve(search: Search, tmp_path: Path) -> None:
@@ -584,9 +586,9 @@ def run(
 
     quiet_keras()
     from hemline.data.splits import split_images
-    from hemline.train.tuning.running import Work, run_trials
+    from hemline.train.tuning.running import TrialSettings, run_trials
 
-    work = Work(
+    settings = TrialSettings(
         model=MODELS[search.model],
         data=split_images(images, validation=search.validation, limit=search.limit or None),
         classes=10,
@@ -595,7 +597,7 @@ def run(
         deadline=deadline,
     )
     with opened(folder, search) as study:
-        enough = run_trials(study, work, listener or Silent())
+        enough = run_trials(study, settings, listener or Silent())
         return enough, results_of(search, study.trials())
 
 

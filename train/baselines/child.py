@@ -1,6 +1,6 @@
 """The process that fits a baseline: compiled fits ignore Ctrl-C, and a process can be ended.
 
-It reads a pickled `Work` on standard input and writes one JSON event a line on standard output.
+It reads a pickled `FitJob` on standard input and writes one JSON event a line on standard output.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class FitJob:
     """What to fit: a row, its seed and threads, and the parts: uint8 images and labels.
 
     The part `train` is fitted, `validation` and `test` are predicted.
@@ -48,7 +48,7 @@ class Work:
 def main() -> None:
     """Fit what stands on standard input; an error is an event too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-    work: Work = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the parent
+    job: FitJob = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what compiled code prints must not come between
@@ -57,27 +57,27 @@ def main() -> None:
         print(json.dumps(event), file=events, flush=True)
 
     try:
-        report(fit_and_score(work, report))
+        report(fit_and_score(job, report))
     except MemoryError:
         report({"error": "there is too little memory for it: use fewer images"})
     except Exception as error:  # noqa: BLE001 — the parent makes one line of any
         report({"error": str(error).strip().partition("\n")[0] or type(error).__name__})
 
 
-def fit_and_score(work: Work, report: Report) -> dict[str, Any]:
+def fit_and_score(job: FitJob, report: Report) -> dict[str, Any]:
     """Return seconds, correct predictions of each part and memory; report each step."""
     from joblib import parallel_config
     from threadpoolctl import threadpool_limits
 
     from hemline.train.baselines.estimators import make_estimator
 
-    estimator = make_estimator(work.baseline, seed=work.seed, threads=work.threads)
+    estimator = make_estimator(job.baseline, seed=job.seed, threads=job.threads)
     # threads and no processes: what fits in compiled code lets them work, and memory is shared
-    with parallel_config(backend="threading"), threadpool_limits(work.threads):
+    with parallel_config(backend="threading"), threadpool_limits(job.threads):
         started = time.perf_counter()
-        converged = _fit(estimator, work, report)
+        converged = _fit(estimator, job, report)
         fitted = time.perf_counter()
-        correct = {part: _correct(estimator, work, part, report) for part in ("validation", "test")}
+        correct = {part: _correct(estimator, job, part, report) for part in ("validation", "test")}
     return {
         "fit_seconds": round(fitted - started, 1),
         "predict_seconds": round(time.perf_counter() - fitted, 1),
@@ -88,23 +88,23 @@ def fit_and_score(work: Work, report: Report) -> dict[str, Any]:
     }
 
 
-def _fit(estimator: Any, work: Work, report: Report) -> bool:
+def _fit(estimator: Any, job: FitJob, report: Report) -> bool:
     """Fit the estimator; return whether it converged before its limit of rounds."""
     from sklearn.exceptions import ConvergenceWarning
 
-    pixels, labels = work.parts["train"]
-    rounds = _Rounds(work.baseline.parameters.get(work.baseline.rounds or ""), report)
+    pixels, labels = job.parts["train"]
+    rounds = _Rounds(job.baseline.parameters.get(job.baseline.rounds or ""), report)
     with warnings.catch_warnings(record=True) as caught, contextlib.redirect_stdout(rounds):
         warnings.simplefilter("always")
         estimator.fit(_features(pixels), labels)
     return not any(issubclass(each.category, ConvergenceWarning) for each in caught)
 
 
-def _correct(estimator: Any, work: Work, part: str, report: Report) -> int:
+def _correct(estimator: Any, job: FitJob, part: str, report: Report) -> int:
     """Count the correct predictions of a part, in chunks and several threads."""
     from joblib import Parallel, delayed
 
-    pixels, labels = work.parts[part]
+    pixels, labels = job.parts[part]
     features, correct = _features(pixels), 0
 
     def count(at: int) -> int:
@@ -113,7 +113,7 @@ def _correct(estimator: Any, work: Work, part: str, report: Report) -> int:
 
     starts = range(0, len(labels), _CHUNK_IMAGES)
     # what has threads of its own gets one chunk at a time
-    jobs = 1 if getattr(estimator, "n_jobs", None) is not None else work.threads
+    jobs = 1 if getattr(estimator, "n_jobs", None) is not None else job.threads
     counts = Parallel(n_jobs=jobs, return_as="generator")(delayed(count)(at) for at in starts)
     for done, each in enumerate(counts, start=1):
         correct += each

@@ -24,7 +24,7 @@ from hemline.files import fingerprint, parse_json
 from hemline.host import host_facts
 from hemline.provenance import commit, utc_now, versions
 from hemline.safe_path import module_command
-from hemline.train.baselines.child import Work
+from hemline.train.baselines.child import FitJob
 from hemline.train.baselines.result import BaselineResult
 from hemline.train.baselines.table import Baseline
 from hemline.user_folders import cache_folder
@@ -109,9 +109,9 @@ def _cached(path: Path) -> BaselineResult | None:
         return None
 
 
-def work_of(request: BaselineRequest, images: Images, data: TrainingData) -> Work:
+def job_of(request: BaselineRequest, images: Images, data: TrainingData) -> FitJob:
     """Return what the child fits and counts."""
-    return Work(
+    return FitJob(
         baseline=request.baseline,
         seed=request.seed,
         threads=request.threads,
@@ -134,7 +134,7 @@ def fit_in_child(
     phase, share = "fitting", None
     with _child() as child:
         stderr = StderrTail(child.stderr)
-        _send(child, work_of(request, images, data))
+        _send(child, job_of(request, images, data))
         for event in _events(child):
             if "error" in event:
                 raise HemlineError(f"{name} failed: {event['error']}")
@@ -162,9 +162,9 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
             stream.close()
 
 
-def _send(child: subprocess.Popen[bytes], work: Work) -> None:
+def _send(child: subprocess.Popen[bytes], job: FitJob) -> None:
     assert child.stdin is not None  # noqa: S101 — as above
-    rest = memoryview(pickle.dumps(work))
+    rest = memoryview(pickle.dumps(job))
     with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells how
         while rest:
             rest = rest[child.stdin.write(rest) :]

@@ -9,7 +9,7 @@ import click
 from hemline.console import data_option, require_matplotlib, say
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import InterruptedWorkError
+from hemline.errors import InterruptedWorkError, UsageError
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES
@@ -132,6 +132,8 @@ def tune(
     The same command goes on where an interrupted one stopped; several at once share the work.
     """
     pruning, deadline, row = find_pruning(pruning_given), deadline_after(timeout), find_model(model)
+    if over and space is not None:
+        raise UsageError("--over and --space both say what is searched: use one of them")
     require_optuna()
     require_matplotlib()
     _, recipe, file = usual_training(row, recipe=recipe_given, weights=weights)
@@ -151,16 +153,16 @@ def tune(
         click.echo(space_toml(space_of(request, images)), nl=False)
         return
     search, folder = prepare(request, images), output or Path("tuning") / named_after(row, data)
-    _say_hello(request, images, folder)
+    _announce(request, images, folder)
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
     from hemline.data.splits import split_images
-    from hemline.train.tuning.reporting import TrialPrinter, outcome
-    from hemline.train.tuning.running import Work, run_trials
+    from hemline.train.tuning.reporting import TrialPrinter, report
+    from hemline.train.tuning.running import TrialSettings, run_trials
     from hemline.train.tuning.study import opened_study
 
-    work = Work(
+    settings = TrialSettings(
         model=row,
         data=split_images(images, validation=search.validation, limit=search.limit or None),
         classes=len(images.dataset.labels),
@@ -171,11 +173,15 @@ def tune(
     del images  # with its test images, which nothing here may look at
     try:
         with opened_study(folder, search, pruning, restart=restart) as study:
-            with TrialPrinter(study, work.trials) as printer:
-                enough = run_trials(study, work, printer)
+            printer = TrialPrinter(study, settings.trials)
+            with printer:
+                enough = run_trials(study, settings, printer)
             if not enough:
                 say("the time is over: the same command goes on")
-            click.echo(outcome(study, most=best, as_lines=as_lines))
+            text, path = report(study, most=best, as_lines=as_lines)
+            click.echo(text)
+            if path is not None and not as_lines:
+                click.echo(f"best recipe: hemline train {row.name} --recipe {path}")
     except KeyboardInterrupt as error:
         again = "the same command without --restart" if restart else "the same command"
         raise InterruptedWorkError(
@@ -183,6 +189,6 @@ def tune(
         ) from error
 
 
-def _say_hello(request: TuneRequest, images: Images, folder: Path) -> None:
+def _announce(request: TuneRequest, images: Images, folder: Path) -> None:
     model = request.model
     say(f"tuning {model.name} ({model.summary}) on {images.dataset.title}, in {folder}")

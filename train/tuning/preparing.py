@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hemline.data.datasets import Images
-from hemline.errors import UsageError
 from hemline.files import sha256_of
 from hemline.train.custom_data import suited
 from hemline.train.nets.design import Design
@@ -71,8 +70,6 @@ def prepare(request: TuneRequest, images: Images) -> Search:
 
 def space_of(request: TuneRequest, images: Images) -> Space:
     """Return what is searched; raises UsageError, FileFormatError."""
-    if request.over and request.space is not None:
-        raise UsageError("--over and --space both say what is searched: use one of them")
     if request.space is not None:
         return read_space(request.space)
     side = min(images.train_images.shape[1:3])

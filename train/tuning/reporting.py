@@ -1,16 +1,11 @@
-"""Tell how a search goes on, and what came of it."""
+"""Report how a search goes on, and its result."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from pathlib import Path
-from typing import Any
 
-import click
-
-from hemline.console import quiet, say
+from hemline.console import Progress, say
 from hemline.contract.card import Epoch
 from hemline.tables import as_text
 from hemline.train.tuning.dimensions import Value, shown
@@ -22,8 +17,11 @@ from hemline.train.tuning.study import Study
 _STATES = ("complete", "pruned", "running", "failed")
 
 
-def outcome(study: Study, *, most: int, as_lines: bool) -> str:
-    """Draw the pictures, and return what to tell of the study."""
+def report(study: Study, *, most: int, as_lines: bool) -> tuple[str, Path | None]:
+    """Draw the pictures; return the text on the study, and the file of its best recipe if any.
+
+    most: rows of the table; as_lines: JSON lines of all trials instead.
+    """
     path = write_best(study)
     results = results_of(study.search, study.trials())
     with study.alone():
@@ -32,11 +30,11 @@ def outcome(study: Study, *, most: int, as_lines: bool) -> str:
         names = ", ".join(picture.name for picture in pictures)
         say(f"pictures in {study.folder}: {names}")
     if as_lines:
-        return "\n".join(json.dumps(as_json(each)) for each in results.trials)
-    return "\n".join(_lines(results, path, most))
+        return "\n".join(json.dumps(as_json(each)) for each in results.trials), path
+    return "\n".join(_lines(results, most)), path
 
 
-def _lines(results: Results, recipe: Path | None, most: int) -> list[str]:
+def _lines(results: Results, most: int) -> list[str]:
     lines = [as_text(table(results, most=most)), ""] if results.best else []
     seconds = sum(each.seconds or 0.0 for each in results.trials)
     counts = {state: results.count(state) for state in _STATES}
@@ -51,24 +49,21 @@ def _lines(results: Results, recipe: Path | None, most: int) -> list[str]:
     own = next((each for each in results.ranked() if each.number == 0), None)
     if own is not None and own.accuracy is not None:
         lines.append(f"the recipe itself (trial 0): {100 * own.accuracy:.2f} %")
-    if recipe is not None:
-        lines.append(f"best recipe: hemline train {results.search.model} --recipe {recipe}")
     return lines
 
 
-class TrialPrinter:
-    """A line for each trial; on a terminal also one that is written over with each epoch."""
+class TrialPrinter(Progress):
+    """A line for each trial; on a terminal also a bar that shows its values and epochs."""
 
     def __init__(self, study: Study, wanted: int) -> None:
-        self._study, self._wanted = study, wanted
-        self._terminal = sys.stderr.isatty() and not quiet()
-        self._number = 0
+        super().__init__("trials", wanted)
+        self._study, self._wanted, self._number = study, wanted, 0
 
     def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
-        """Say that a trial begins, or goes on."""
+        """Show the values of a trial that begins or continues."""
         self._number = number
         if epochs_done:
-            self._print(f"trial {number:>3}  goes on after epoch {epochs_done}")
+            self.say(f"trial {number:>3}  goes on after epoch {epochs_done}")
         self._show(" ".join(f"{field} {shown(value)}" for field, value in values.items()))
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
@@ -77,37 +72,18 @@ class TrialPrinter:
         self._show(f"epoch {epoch.epoch}/{epochs}, validation {accuracy:.2f} %")
 
     def end(self, number: int) -> None:
-        """Say what came of a trial."""
+        """Print the result of a trial."""
         results = results_of(self._study.search, self._study.trials())
         done = results.count("complete") + results.count("pruned")
         result = next(each for each in results.trials if each.number == number)
         best = "  best so far" if result == results.best else ""
-        self._print(f"trial {number:>3}  {_told(result)}{best}  ({done} of {self._wanted})")
-
-    def _print(self, text: str) -> None:
-        self._clear()
-        say(text)
+        self.say(f"trial {number:>3}  {_result_text(result)}{best}  ({done} of {self._wanted})")
 
     def _show(self, text: str) -> None:
-        if self._terminal:
-            click.echo(f"\r\x1b[Ktrial {self._number:>3}  {text}"[: _columns()], nl=False, err=True)
-
-    def _clear(self) -> None:
-        if self._terminal:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def __enter__(self) -> TrialPrinter:
-        return self
-
-    def __exit__(self, *problem: Any) -> None:
-        self._clear()
+        self.show(f"trial {self._number}  {text}", done=self._number)
 
 
-def _told(result: TrialResult) -> str:
+def _result_text(result: TrialResult) -> str:
     figure = "      –" if result.last is None else f"{100 * result.last:.2f} %"
     how = result.reason or f"{len(result.epochs)} epoch{'s' * (len(result.epochs) > 1)}"
     return f"{figure}  {how}, {result.seconds or 0.0:.1f} s"
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size().columns

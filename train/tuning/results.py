@@ -1,4 +1,4 @@
-"""What came of a study: its trials, the best ones, and the recipe that was found."""
+"""The results of a study: its trials, the best ones, and the recipe that was found."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def _result(search: Search, trial: FrozenTrial) -> TrialResult:
 
 
 def best_recipe_toml(results: Results) -> str | None:
-    """Return the best trial's recipe as a file for `hemline train`; None before there is one."""
+    """Return the best trial's recipe as a file; None before there is one."""
     best, search = results.best, results.search
     if best is None or best.accuracy is None:
         return None
     images = f"the first {search.limit:,} images" if search.limit else "all images"
     trained = counted(len(best.epochs), "epoch")
     return (
-        f"# Found by hemline tune {search.model}: trial {best.number}, validation "
+        f"# Found by tuning {search.model}: trial {best.number}, validation "
         f"{100 * best.accuracy:.2f} %\n"
         f"# after {trained} on {images}; epochs and images here are those of the "
         f"recipe.\n{recipe_toml(search.found_recipe(best.values))}"

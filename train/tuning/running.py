@@ -1,4 +1,4 @@
-"""Train trials of a study, one after the other; only validation images are ever looked at."""
+"""Train trials of a study, one after the other; only validation images are ever used."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from hemline.train.nets.design import Design
 from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
-from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study, Taken
+from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, ClaimedTrial, Study
 
 BEST_NAME = "best.toml"
 
 
 class Listener(Protocol):
-    """Is told how a search goes on."""
+    """What is called as a search goes on."""
 
     def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
-        """Hear that a trial begins, or goes on after so many epochs."""
+        """A trial begins, or continues after so many epochs."""
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Hear of a finished epoch of the trial."""
+        """An epoch of the trial is finished."""
 
     def end(self, number: int) -> None:
-        """Hear that the trial is finished."""
+        """The trial is finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class TrialSettings:
     """What all trials of this process share.
 
     model: row of the MODELS table.
@@ -62,17 +62,17 @@ class TimeUpError(Exception):
     """The time for the search is over; the trial goes on another time."""
 
 
-def run_trials(study: Study, work: Work, listener: Listener) -> bool:
-    """Train trials until there are enough or the time is up; tell whether there are enough.
+def run_trials(study: Study, settings: TrialSettings, listener: Listener) -> bool:
+    """Train trials until there are enough or the time is up; return whether there are enough.
 
     Raises UsageError for a recipe that the model cannot follow.
     """
-    while work.deadline is None or time.monotonic() < work.deadline:
-        with study.next_trial(work.trials) as taken:
-            if taken is None:
+    while settings.deadline is None or time.monotonic() < settings.deadline:
+        with study.next_trial(settings.trials) as claimed:
+            if claimed is None:
                 return True
             try:
-                _Running(study, work, taken, listener).run()
+                _Running(study, settings, claimed, listener).run()
             except TimeUpError:
                 return False
             finally:
@@ -93,24 +93,31 @@ def write_best(study: Study) -> Path | None:
 
 
 class _Running:
-    def __init__(self, study: Study, work: Work, taken: Taken, listener: Listener) -> None:
-        self._study, self._work, self._taken, self._listener = study, work, taken, listener
-        self._trial = taken.trial
+    def __init__(
+        self, study: Study, settings: TrialSettings, claimed: ClaimedTrial, listener: Listener
+    ) -> None:
+        self._study, self._settings, self._claimed, self._listener = (
+            study,
+            settings,
+            claimed,
+            listener,
+        )
+        self._trial = claimed.trial
         self._recipe = study.search.trial_recipe(self._trial.params)
         self._run = self._describe()
         self._started, self._before = time.perf_counter(), 0.0
 
     def run(self) -> None:
-        """Train the trial and tell its study what came of it."""
-        study, taken = self._study, self._taken
+        """Train the trial and record its result in the study."""
+        study, claimed = self._study, self._claimed
         try:
             trained = self._fit()
         except optuna.TrialPruned as error:
             self._note()
-            study.finish(taken, accuracy=None, reason=str(error))
+            study.finish(claimed, accuracy=None, reason=str(error))
         except DivergenceError as error:
             self._note()
-            study.finish(taken, accuracy=None, reason=f"broke down in epoch {error.epoch}")
+            study.finish(claimed, accuracy=None, reason=f"broke down in epoch {error.epoch}")
         except UsageError as error:  # of the search: no trial will do better
             study.give_up(self._trial, str(error))
             raise
@@ -119,7 +126,7 @@ class _Running:
             raise
         else:
             self._note(trained)
-            study.finish(taken, accuracy=_kept(trained).validation_accuracy)
+            study.finish(claimed, accuracy=_kept(trained).validation_accuracy)
         write_best(study)
         self._listener.end(self._trial.number)
 
@@ -130,21 +137,23 @@ class _Running:
         self._listener.begin(self._trial.number, values, len(history))
         if state is not None:
             self._report_again(state)
-        with within_memory(self._work.model.name, self._recipe):
+        with within_memory(self._settings.model.name, self._recipe):
             return fit(
                 self._model(),
                 self._run,
-                self._work.data,
+                self._settings.data,
                 started=self._started,
                 on_epoch=self._on_epoch,
             )
 
     def _model(self) -> keras.Model:
-        work = self._work
+        settings = self._settings
         keras.utils.set_random_seed(self._study.search.seed)
-        _, height, width, channels = work.data.train_images.shape
-        design = Design.of(self._recipe, weights=work.weights)
-        return build_model(work.model, (height, width, channels), work.classes, design=design)
+        _, height, width, channels = settings.data.train_images.shape
+        design = Design.of(self._recipe, weights=settings.weights)
+        return build_model(
+            settings.model, (height, width, channels), settings.classes, design=design
+        )
 
     def _report_again(self, state: Progress) -> None:
         """Report what an ended process may have saved and not yet reported."""
@@ -161,7 +170,7 @@ class _Running:
             self._trial.set_user_attr(ATTEMPTS, 0)
         self._listener.epoch(epoch, epochs)
         self._prune(epoch)
-        if self._work.deadline is not None and time.monotonic() > self._work.deadline:
+        if self._settings.deadline is not None and time.monotonic() > self._settings.deadline:
             raise TimeUpError
 
     def _prune(self, epoch: Epoch) -> None:
@@ -184,7 +193,7 @@ class _Running:
             recipe=recipe,
             seed=search.seed,
             precision=search.precision,
-            folder=self._taken.folder,
+            folder=self._claimed.folder,
             run_sha256=files.fingerprint(identity),  # the data is the same in all of the study
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemline.errors import BusyError, FileFormatError, HemlineError
+from hemline.errors import BusyError, FileFormatError, HemlineError, remedy
 
 if TYPE_CHECKING:
     import optuna
@@ -24,7 +24,7 @@ def require_optuna() -> None:
 
 
 @contextlib.contextmanager
-def told_plainly(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Raise what SQLite, SQLAlchemy and Optuna raise in the block as one line on the file."""
     import optuna
     import sqlalchemy
@@ -40,7 +40,7 @@ def told_plainly(path: Path) -> Iterator[None]:
         if "schema" not in str(error):
             raise
         raise FileFormatError(
-            f"{path} is of another version of Optuna: use that one, or another --output"
+            f"{path} is of another version of Optuna", remedy=remedy("another study")
         ) from error
 
 
@@ -52,7 +52,7 @@ def opened(path: Path) -> Iterator[optuna.storages.RDBStorage]:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command tells by itself
     address = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
-    with told_plainly(path):
+    with storage_errors(path):
         storage = optuna.storages.RDBStorage(
             address, engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}}
         )
@@ -75,5 +75,5 @@ def _in_one_line(path: Path, reason: str) -> HemlineError:
             f"{path} is locked by another program: end that one, the same command goes on"
         )
     if "not a database" in reason or "malformed" in reason:
-        return FileFormatError(f"{path} is no study ({reason}): use another --output")
+        return FileFormatError(f"{path} is not a study ({reason})", remedy=remedy("another study"))
     return HemlineError(f"cannot use {path}: {reason}")

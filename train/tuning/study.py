@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hemline.contract.schema import from_document, to_document
-from hemline.errors import BusyError, FileFormatError, UsageError
+from hemline.errors import BusyError, FileFormatError, UsageError, remedy
 from hemline.files import locked
 from hemline.train.tuning.pruning import Pruning
 from hemline.train.tuning.sampling import SeededSampler
@@ -39,12 +38,11 @@ _SEARCH = "search"  # attribute of the study
 _MOST_ATTEMPTS = 3  # a trial that ends its process so often does so by itself
 _LEAST_FOR_IMPORTANCES = 10  # trials: of fewer, the forest sees chance
 _LOCK_SECONDS = 60.0  # nobody holds the folder for longer than its pictures take
-_LOCK_AGAIN_SECONDS = 0.05
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class ClaimedTrial:
     """A trial that this process works on, and the folder of its progress."""
 
     trial: optuna.trial.Trial
@@ -74,23 +72,23 @@ class Study:
         return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
 
     @contextlib.contextmanager
-    def next_trial(self, wanted: int) -> Iterator[Taken | None]:
+    def next_trial(self, wanted: int) -> Iterator[ClaimedTrial | None]:
         """Yield a trial to work on, held by this process in the block.
 
         None when `wanted` trials are finished or in other processes' hands.
         """
         with contextlib.ExitStack() as held:
             with self.alone():
-                taken = self._abandoned(held) or self._new(held, wanted)
-            yield taken
+                claimed = self._abandoned(held) or self._new(held, wanted)
+            yield claimed
 
-    def finish(self, taken: Taken, *, accuracy: float | None, reason: str = "") -> None:
+    def finish(self, claimed: ClaimedTrial, *, accuracy: float | None, reason: str = "") -> None:
         """Tell what came of a trial: an accuracy, or the reason why there is none."""
         if reason:
-            taken.trial.set_user_attr(REASON, reason)
+            claimed.trial.set_user_attr(REASON, reason)
         state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
-        self._study.tell(taken.trial, accuracy, state)
-        shutil.rmtree(taken.folder, ignore_errors=True)
+        self._study.tell(claimed.trial, accuracy, state)
+        shutil.rmtree(claimed.folder, ignore_errors=True)
 
     def give_up(self, trial: optuna.trial.Trial, reason: str) -> None:
         """Say that a trial failed, which counts as if it had not been."""
@@ -101,10 +99,10 @@ class Study:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the folder in the block; the others wait for it."""
-        with _alone(self.folder):
+        with locked(self.folder, wait_seconds=_LOCK_SECONDS):
             yield
 
-    def _abandoned(self, held: contextlib.ExitStack) -> Taken | None:
+    def _abandoned(self, held: contextlib.ExitStack) -> ClaimedTrial | None:
         """Return a trial whose process has ended; one that ended several of them is given up."""
         for each in self._running():
             with contextlib.ExitStack() as claim:
@@ -128,7 +126,7 @@ class Study:
     def _running(self) -> list[FrozenTrial]:
         return [each for each in self.trials() if each.state == TrialState.RUNNING]
 
-    def _new(self, held: contextlib.ExitStack, wanted: int) -> Taken | None:
+    def _new(self, held: contextlib.ExitStack, wanted: int) -> ClaimedTrial | None:
         begun = sum(each.state in (*FINISHED, TrialState.RUNNING) for each in self.trials())
         if begun >= wanted:
             return None
@@ -136,11 +134,11 @@ class Study:
         held.enter_context(locked(self._folder_of(trial.number)))
         return self._started(trial)
 
-    def _started(self, trial: optuna.trial.Trial) -> Taken:
+    def _started(self, trial: optuna.trial.Trial) -> ClaimedTrial:
         for each in self.search.space:
             each.suggest(trial)
         trial.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 0) + 1)
-        return Taken(trial=trial, folder=self._folder_of(trial.number))
+        return ClaimedTrial(trial=trial, folder=self._folder_of(trial.number))
 
     def _folder_of(self, number: int) -> Path:
         return self.folder / "trials" / str(number)
@@ -157,7 +155,7 @@ def opened_study(
     """
     path = folder / FILE_NAME
     with contextlib.ExitStack() as stack:
-        with _alone(folder):
+        with locked(folder, wait_seconds=_LOCK_SECONDS):
             if restart:
                 _forget(folder)
             storage = stack.enter_context(opened(path))
@@ -178,7 +176,9 @@ def _same(study: optuna.Study, search: Search, path: Path) -> Search:
     document = study.user_attrs.get(_SEARCH)
     if document is None:
         if study.get_trials(deepcopy=False):
-            raise FileFormatError(f"{path} is a study of another program: use another --output")
+            raise FileFormatError(
+                f"{path} is a study of another program", remedy=remedy("another study")
+            )
         study.enqueue_trial(search.own_values())  # the recipe itself: what is to be improved
         study.set_user_attr(_SEARCH, to_document(search))
         return search
@@ -187,8 +187,7 @@ def _same(study: optuna.Study, search: Search, path: Path) -> Search:
         search = replace(search, precision=known.precision)
     if (difference := known.difference(search)) is not None:
         raise UsageError(
-            f"{path} is a study of another search ({difference}): give the same options, another "
-            "--output, or --restart to forget it"
+            f"{path} is a study of another search ({difference})", remedy=remedy("same search")
         )
     return search
 
@@ -202,19 +201,3 @@ def _forget(folder: Path) -> None:
     shutil.rmtree(trials, ignore_errors=True)
     for suffix in ("", "-journal"):
         (folder / f"{FILE_NAME}{suffix}").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder as soon as nobody else does."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    with contextlib.ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(folder))
-                break
-            except BusyError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_LOCK_AGAIN_SECONDS)
-        yield
