@@ -99,7 +99,7 @@ def sha256_of(path: Path) -> str:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why the system refused, in lower case, for the end of a message."""
+    """Return the reason of the system in lower case, for the end of a message."""
     return (error.strerror or str(error)).lower()
 
 
@@ -164,7 +164,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _remove_unused(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # somebody else has put something there
+    with contextlib.suppress(OSError):  # another process wrote something there
         if [each.name for each in folder.iterdir()] == [_LOCK]:
             (folder / _LOCK).unlink()
             folder.rmdir()
@@ -173,12 +173,12 @@ def _remove_unused(folder: Path) -> None:
 def _remove_partial(folder: Path) -> None:
     for depth in ("", "*/"):  # a bundle and a checkpoint have one level of folders below them
         for abandoned in folder.glob(f"{depth}.*{_PARTIAL}*"):
-            with contextlib.suppress(OSError):  # one that stays disturbs nobody
+            with contextlib.suppress(OSError):  # it is tried again next time
                 abandoned.unlink()
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:

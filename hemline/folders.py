@@ -17,7 +17,7 @@ from hemline.errors import HemlineError
 _TEMPORARY = "hemline-work-"
 _UNFINISHED = ".unfinished-"  # in the name of a folder that is being made or removed
 _NEW_SECONDS = 60.0  # a folder this new may be one that its process is about to lock
-_turns: dict[str, threading.RLock] = {}  # by parent: threads of this process take turns
+_thread_locks: dict[str, threading.RLock] = {}  # by parent folder, for the threads of this process
 
 
 class TemporaryFolder(tempfile.TemporaryDirectory[str]):
@@ -71,8 +71,8 @@ def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Pat
     """
     if folder.is_dir():
         return folder
-    with _turn(folder), files.locked(folder.parent), _told(folder):
-        if folder.is_dir():  # another thread or process was faster
+    with _thread_lock(folder), files.locked(folder.parent), _naming(folder):
+        if folder.is_dir():  # another thread or process made it meanwhile
             return folder
         _remove_unfinished(folder.parent)
         _require_space(folder, needs_bytes)
@@ -85,8 +85,8 @@ def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Pat
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder: first its name, so that nobody finds half of it; raises as `made`."""
-    with _turn(folder), files.locked(folder.parent), _told(folder):
+    """Remove a folder, renamed first so that half of it is never found; raises as `made`."""
+    with _thread_lock(folder), files.locked(folder.parent), _naming(folder):
         if not folder.is_dir():
             return
         _remove_unfinished(folder.parent)
@@ -96,7 +96,7 @@ def remove(folder: Path) -> None:
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of all files below a folder, each link as itself."""
+    """Return the bytes of all files below a folder; links are not followed."""
     return sum(
         (Path(below) / name).lstat().st_size
         for below, _, names in os.walk(folder)
@@ -104,8 +104,8 @@ def size_of(folder: Path) -> int:
     )
 
 
-def _turn(folder: Path) -> threading.RLock:
-    return _turns.setdefault(str(folder.parent), threading.RLock())
+def _thread_lock(folder: Path) -> threading.RLock:
+    return _thread_locks.setdefault(str(folder.parent), threading.RLock())
 
 
 def _prefix(folder: Path) -> str:
@@ -113,7 +113,7 @@ def _prefix(folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _naming(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -122,7 +122,7 @@ def _told(folder: Path) -> Iterator[None]:
 
 def _remove_unfinished(parent: Path) -> None:
     for abandoned in parent.glob(f".*{_UNFINISHED}*"):
-        shutil.rmtree(abandoned, ignore_errors=True)  # what stays disturbs nobody
+        shutil.rmtree(abandoned, ignore_errors=True)  # the rest is tried again next time
 
 
 def _require_space(folder: Path, needs_bytes: int) -> None:

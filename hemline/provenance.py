@@ -1,4 +1,4 @@
-"""Say when, with what versions and from which commit something was made."""
+"""When, with which versions and from which commit something was made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def utc_now() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return package name to installed version, and Hemline's own; what is missing is left out."""
+    """Return package name to installed version, and Hemline's; missing packages are left out."""
     known = {package: _version(package) for package in packages}
     return {"hemline": VERSION, **{name: found for name, found in known.items() if found}}
 

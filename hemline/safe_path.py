@@ -1,4 +1,4 @@
-"""Start a Python whose current folder gives it no module: a numpy.py that lies there is not numpy.
+"""Start a Python that imports nothing from the current folder: a numpy.py there is not numpy.
 
 PYTHONSAFEPATH does the same, from Python 3.11 on. Unlike -I, this leaves PYTHONPATH and the user's
 own packages alone.

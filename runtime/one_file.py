@@ -6,6 +6,8 @@ python -m hemline.runtime.one_file FOLDER
 from __future__ import annotations
 
 import ast
+import functools
+import io
 import sys
 import zipfile
 from pathlib import Path
@@ -18,21 +20,24 @@ _SHEBANG = b"#!/usr/bin/env python3\n"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
 _MAIN = f"import sys\n\nfrom {_ROOT} import main\n\nsys.exit(main(sys.argv[1:]))\n"
 
-# of the spine: the stages lie in the same folder in an installed Hemline
+# of the spine: in an installed Hemline, the stages are in the same folder
 _SPINE_FOLDERS = ("contract", "data", "environments", "pictures")
 
 
-def write_runtime_file(path: Path) -> None:
-    """Write the runtime as an executable zip of sources to `path`, whole or not at all.
+@functools.cache
+def runtime_file() -> bytes:
+    """Return the runtime as an executable zip of sources; equal sources result in equal bytes."""
+    stream = io.BytesIO(_SHEBANG)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, content in sorted(_members().items()):
+            entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return stream.getvalue()
 
-    The same sources give the same bytes. Raises HemlineError when it cannot be written.
-    """
-    with files.replacing(path) as partial, partial.open("wb") as stream:
-        stream.write(_SHEBANG)
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-            for name, content in sorted(_members().items()):
-                entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
-                archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+
+def write_runtime_file(path: Path) -> None:
+    """Write the runtime to `path`, whole or not at all; raises HemlineError if it cannot."""
+    files.write_bytes(path, runtime_file())
     path.chmod(path.stat().st_mode | 0o111)
 
 

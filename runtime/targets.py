@@ -1,11 +1,9 @@
-"""The runtimes that jobs can run in here: those beside Hemline, and the environments added."""
+"""The runtimes that jobs can run in: those installed beside Hemline, and those in environments."""
 
 from __future__ import annotations
 
-import functools
 import platform
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 
@@ -18,22 +16,12 @@ from hemline.environments.environment import (
     target_of,
 )
 from hemline.errors import UsageError, remedy
-from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import find_backend
 from hemline.runtime.discovery import FoundRuntime, look_up, working_or_warn
-from hemline.runtime.one_file import NAME, write_runtime_file
+from hemline.runtime.one_file import runtime_file
 from hemline.runtime.process import local_command
 
 INSTALLED, ALL = "installed", "all"
-
-
-@functools.cache
-def runtime_file() -> bytes:
-    """Return the packed one-file runtime of these sources."""
-    with TemporaryFolder() as folder:
-        path = Path(folder) / NAME
-        write_runtime_file(path)
-        return path.read_bytes()
 
 
 def installed_targets() -> tuple[RuntimeTarget, ...]:
@@ -53,11 +41,11 @@ def added_targets() -> tuple[RuntimeTarget, ...]:
 
 
 def find_targets(names: Iterable[str]) -> tuple[RuntimeTarget, ...]:
-    """Return the targets that are asked for, each once; without names the installed ones.
+    """Return the targets of these names, each once; without names the installed ones.
 
     A name is installed, all, a runtime (the installed one), or a runtime and a version, perhaps
-    with a Python: litert==1.4.0@3.12. Raises UsageError or UnknownNameError for what is not here,
-    BackendError for an environment that is broken.
+    with a Python: litert==1.4.0@3.12. Raises UsageError or UnknownNameError for one that is not
+    installed, BackendError for an environment that is broken.
     """
     found: dict[str, RuntimeTarget] = {}
     for name in tuple(names) or (INSTALLED,):

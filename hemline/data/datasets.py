@@ -235,7 +235,7 @@ def assemble(
 
 
 def image_hashes(images: Pixels) -> Iterator[bytes]:
-    """Yield a 16-byte hash of each image of uint8 (n, …), to tell images apart by content."""
+    """Yield a 16-byte hash of each image of uint8 (n, …), to compare images by content."""
     for image in images:
         yield hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
 

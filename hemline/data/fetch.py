@@ -237,7 +237,7 @@ def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
 
 
 def reach(url: str) -> None:
-    """Raise DataError unless the host of an address takes a connection in time.
+    """Raise DataError unless the host of an address accepts a connection in time.
 
     Name resolution has no time-out of its own, and urllib's counts for each address of a host anew.
     """
@@ -270,7 +270,7 @@ def _get(url: str) -> bytes:
     deadline = time.monotonic() + FILE_SECONDS
     received = bytearray()
     try:
-        # the address comes from the DATASETS table or from the caller, and what it gives is hashed
+        # the address comes from the DATASETS table or from the caller, and the content is hashed
         with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:  # noqa: S310
             while chunk := response.read1(_CHUNK_BYTES):
                 received += chunk

@@ -1,16 +1,16 @@
-"""How much memory is free, so that what cannot fit is refused before it is tried."""
+"""How much memory is free, so that too much data is refused before it is read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_GROUP = Path("/sys/fs/cgroup")  # version 2: what a container may take
+_GROUP = Path("/sys/fs/cgroup")  # version 2: the limit of a container
 
 
 def free_bytes() -> int | None:
-    """Return the memory that this process can still take, or None where the system does not tell.
+    """Return the memory that this process can still allocate, or None if it is unknown.
 
-    What the system keeps of files counts as free: it is given up when something needs it.
+    The cache of files counts as free: the system drops it on demand.
     """
     known = [each for each in (_of_machine(), _of_group()) if each is not None]
     return min(known, default=None)

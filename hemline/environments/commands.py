@@ -110,7 +110,7 @@ def _requirement(name: str, python: str | None) -> Requirement:
 
 
 def _add_environment(requirement: Requirement, python: str | None) -> None:
-    from hemline.runtime.targets import runtime_file
+    from hemline.runtime.one_file import runtime_file
 
     interpreter = find_interpreter(python or requirement.python)
     _, environment, new = add_environment(requirement, interpreter, runtime_file())

@@ -1,6 +1,6 @@
 """A model of one layer, stamped: what every runtime that works at all can run.
 
-It takes two pixels and gives the logits (left − right, 2 · right). An environment is tried with it,
+Its input is two pixels, its output the logits (left − right, 2 · right). It tests an environment,
 because a broken runtime may import well and fail only when it makes an interpreter.
 """
 

@@ -24,8 +24,7 @@ from hemline.environments.environment import (
     target_of,
 )
 from hemline.errors import FetchError, UsageError
-from hemline.runtime.one_file import reached_modules
-from hemline.runtime.targets import runtime_file
+from hemline.runtime.one_file import reached_modules, runtime_file
 
 pytestmark = pytest.mark.devices
 

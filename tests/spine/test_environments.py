@@ -47,7 +47,8 @@ from hemline.files import locked
 from hemline.remedies import described
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import installed_names
-from hemline.runtime.targets import find_targets, installed_targets, runtime_file
+from hemline.runtime.one_file import runtime_file
+from hemline.runtime.targets import find_targets, installed_targets
 from hemline.user_folders import cache_folder
 
 HERE = ".".join(map(str, sys.version_info[:2]))

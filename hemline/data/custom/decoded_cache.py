@@ -57,7 +57,7 @@ def key_of(listing: Listing, reading: ReadOptions) -> str:
         pillow = ""
     return files.fingerprint(
         {
-            "way": _VERSION,
+            "version": _VERSION,
             "pillow": pillow,
             "labels": listing.labels,
             "files": [[f.name, f.size_bytes, f.modified_ns, f.fault] for f in listing.files],

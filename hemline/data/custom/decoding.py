@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE = 64  # files per task of a thread
-_SIZES_TOLD = 4
+_SIZES_SHOWN = 4
 
 
 def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
@@ -85,11 +85,13 @@ def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
     counts = collections.Counter(sizes).most_common()
     (height, width), _ = counts[0]
     if len(counts) > 1:
-        told = ", ".join(f"{h}x{w} ({counted(n, 'image')})" for (h, w), n in counts[:_SIZES_TOLD])
-        more = " …" if len(counts) > _SIZES_TOLD else ""
+        shown_sizes = ", ".join(
+            f"{h}x{w} ({counted(n, 'image')})" for (h, w), n in counts[:_SIZES_SHOWN]
+        )
+        more = " …" if len(counts) > _SIZES_SHOWN else ""
         raise DataError(
             f"{where} has images of {len(counts):,} sizes (height x width), most often "
-            f"{told}{more}",
+            f"{shown_sizes}{more}",
             remedy=remedy("image size"),
         )
     if max(height, width) > LARGEST_SIDE:
@@ -163,15 +165,15 @@ def _without_broken(listing: Listing, faults: list[str], reading: ReadOptions) -
     broken = [at for at, fault in enumerate(faults) if fault]
     if not broken:
         return [True] * len(faults)
-    told = few([_told(listing.files[at], faults[at]) for at in broken], 3)
+    reasons = few([_with_fault(listing.files[at], faults[at]) for at in broken], 3)
     count = f"{len(broken):,} of {counted(len(faults), 'file')} cannot be read"
     if not reading.skip_broken or len(broken) == len(faults):
-        raise DataError(f"{listing.folder}: {count}: {told}", remedy=remedy("skip broken"))
-    log.warning("%s: %s and are left out: %s", listing.folder, count, told)
+        raise DataError(f"{listing.folder}: {count}: {reasons}", remedy=remedy("skip broken"))
+    log.warning("%s: %s and are left out: %s", listing.folder, count, reasons)
     return [not fault for fault in faults]
 
 
-def _told(file: ImageFile, fault: str) -> str:
+def _with_fault(file: ImageFile, fault: str) -> str:
     """Return the name of a broken file and its fault in brackets."""
     path = str(file.path)
     for before in (f"cannot read {path}: ", f"{path}: ", f"{path} "):
