@@ -7,7 +7,6 @@ needs no network. Nothing that comes back is trusted.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import secrets
 import threading
@@ -225,12 +224,10 @@ class SshDevice(Device):
             return self._wheels_of[pair]
 
     def _environment(self, wheels: tuple[Pushable, ...], module: str) -> str:
-        names = [self.store.known.python_minor, *(wheel.name for wheel in wheels)]
-        key = hashlib.sha256(" ".join(names).encode()).hexdigest()
-        if key not in self.store.known.environments:
+        if self.store.environment_key(wheels) not in self.store.known.environments:
             self.push(*wheels)
             self._say(f"unpacking {', '.join(wheel.path.name for wheel in wheels)}")
-        return self.store.environment(wheels, key, module)
+        return self.store.environment(wheels, module)
 
     def _runtime_file(self) -> Pushable:
         self._ours = self._ours or TemporaryFolder()

@@ -111,13 +111,7 @@ def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
 
 def facts(runtime: str) -> None:
     """Print the host facts that jobs give, without numpy."""
-    import types
-
-    # the package's own __init__ imports the classifier, which needs numpy
-    package = types.ModuleType("hemline.runtime")
-    package.__path__ = [f"{runtime}/hemline/runtime"]
     sys.path.insert(0, runtime)
-    sys.modules["hemline.runtime"] = package
     from hemline.contract.schema import to_document
     from hemline.host import host_facts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -120,13 +121,18 @@ class Store:
         if damaged := self.missing(lacking):
             raise HemlineError(f"{damaged[0].path} arrives damaged on {self._name}: check its disk")
 
-    def environment(self, wheels: Sequence[Pushable], key: str, module: str) -> str:
-        """Return the folder of an environment, made of these wheels unless it is there.
+    def environment_key(self, wheels: Sequence[Pushable]) -> str:
+        """Return the name of the environment that is made of these wheels."""
+        names = [self.known.python_minor, *(wheel.name for wheel in wheels)]
+        return hashlib.sha256(" ".join(names).encode()).hexdigest()
+
+    def environment(self, wheels: Sequence[Pushable], module: str) -> str:
+        """Return the folder of an environment, made of wheels that are there unless it exists.
 
         `module` is what will be imported from it.
         """
+        key = self.environment_key(wheels)
         if key not in self.known.environments:
-            self.push(wheels)
             words = ("unpack", self._folder, key, module, *(wheel.name for wheel in wheels))
             self._call(words, timeout_seconds=_UNPACK_SECONDS)
             self.survey()
