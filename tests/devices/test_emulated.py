@@ -295,3 +295,18 @@ def test_a_count_that_moved_by_more_than_one_percent_closes_the_gate(
 def test_the_table_in_the_docs_is_that_of_results() -> None:
     page = (ROOT / "docs" / "devices.md").read_text()
     assert as_markdown(instruction_table(read_records(RESULTS))) in page
+
+
+def test_the_newest_count_of_a_cell_is_compared_whatever_the_order(
+    committed: list[Record],
+) -> None:
+    old, new = (
+        replace(
+            count_of("pi4", millions, committed[0]),
+            conditions=replace(committed[0].conditions, date=date),
+        )
+        for millions, date in ((1.5, "2026-01-01T00:00:00Z"), (3.0, "2026-02-02T00:00:00Z"))
+    )
+    for order in ([old, new], [new, old]):
+        assert require_unchanged([new], order) == 1
+        assert instruction_table(order).rows[0][-1] == "3.000"

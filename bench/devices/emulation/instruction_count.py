@@ -84,11 +84,13 @@ def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> i
 
 
 def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
+    """Return the newest count of each artifact, runtime and device; its host decides nothing."""
+    by_date = sorted(records, key=lambda record: record.conditions.date)
     return {
         (r.cell.artifact, f"{r.cell.runtime} {r.cell.runtime_version}", r.cell.device): (
             r.payload.per_inference
         )
-        for r in records
+        for r in by_date
         if isinstance(r.payload, Instructions)
     }
 
