@@ -30,8 +30,9 @@ def read_card(folder: Path) -> Card:
     if not is_checkpoint(folder):
         raise FileFormatError(f"{folder} is no checkpoint: it has no {CARD_NAME}; train one first")
     card = load(Card, folder / CARD_NAME)
-    if sha256_of(folder / MODEL_NAME) != card.model.sha256:
+    model = folder / card.model.file
+    if sha256_of(model) != card.model.sha256:
         raise FileFormatError(
-            f"{folder / MODEL_NAME} is not the model of its card: train again or copy both again"
+            f"{model} is not the model of its card: train again or copy both again"
         )
     return card

@@ -18,6 +18,7 @@ from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
 from hemline.host import host_facts
+from hemline.pictures.generated import self_test_images
 from hemline.provenance import utc_now, versions
 from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
@@ -32,7 +33,6 @@ from hemline.train.predictor import Predictor
 from hemline.train.request import TrainRequest
 
 PACKAGES = ("tensorflow", "keras", "numpy", "scikit-learn", "scipy")
-_VECTORS = 2  # enough to see a wrong build on a device; each costs 0.6 kB in every artifact
 
 
 def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
@@ -141,7 +141,7 @@ def _write_checkpoint(
         model.save(partial)
     files.write_bytes(folder / HISTORY_NAME, _as_csv(trained.history))
     card = Card(
-        model=_model_card(request, images, trained.model, data, validation),
+        model=_model_card(request, images, model, data, validation),
         training=TrainingCard(
             dataset=images.dataset.name,
             data_sha256=images.sha256,
@@ -179,6 +179,7 @@ def _model_card(
     return ModelCard(
         name=request.model.name,
         source="keras",
+        file=MODEL_NAME,
         sha256=files.sha256_of(request.folder / MODEL_NAME),
         parameters=int(model.count_params()),
         macs=count_macs(model),
@@ -187,13 +188,20 @@ def _model_card(
         preprocessing=images.dataset.preprocessing,
         temperature=temperature,
         unknown_threshold=fit_unknown_threshold(logits, data.validation_labels, temperature),
-        test_vectors=tuple(
-            TestVector.of(data.validation_images[at], logits[at]) for at in range(_VECTORS)
-        ),
+        test_vectors=_test_vectors(images, model, data),
         versions=versions(PACKAGES),
         host=f"{host.processor}, {host.cores} cores",
         created=utc_now(),
     )
+
+
+def _test_vectors(images: Images, model: keras.Model, data: TrainingData) -> tuple[TestVector, ...]:
+    """Return images with their logits: of a custom data set generated ones, since cards travel."""
+    custom = images.dataset.is_custom
+    height, width, channels = data.train_images.shape[1:]
+    some = self_test_images((height, width, channels)) if custom else data.validation_images[:2]
+    pairs = zip(some, Predictor(model).logits(some), strict=True)
+    return tuple(TestVector.of(image, logits) for image, logits in pairs)
 
 
 def _score(split: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> Score:

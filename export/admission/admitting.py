@@ -29,16 +29,15 @@ from hemline.export.admission.inspection import open_in_all
 from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec
 from hemline.export.admission.structure import Structure, structure_of
 from hemline.export.admission.trial import (
-    NO_NOISE,
     Pixels,
     Trial,
     TrialRequest,
     between_runtimes,
-    generated_images,
     try_in_all,
 )
 from hemline.export.admission.user_samples import UserSamples, read_user_samples
 from hemline.folders import TemporaryFolder
+from hemline.pictures.generated import NO_NOISE, generated_images
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
 from hemline.version import VERSION

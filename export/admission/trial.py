@@ -30,7 +30,6 @@ Outputs = npt.NDArray[np.float32]
 TRIAL_SECONDS = 120.0  # for 16 images; a model for a small device does not take longer
 _ALL_SECONDS = 3600.0  # for the images of the user, however many
 _BATCH = 8
-NO_NOISE = 12  # of the generated images, the first ones: they pack well
 
 # Two runtimes with the same file, as a share of the largest |output|. In float each may be off by
 # fp32's share. In 8 bit the weights are the same; a kernel may round each activation to the other
@@ -203,35 +202,3 @@ def _takes_batches(backend: Backend, request: TrialRequest, singles: Outputs) ->
         return False
     # a batch is summed in another order, and with 8 bits its ranges may be those of all its images
     return request.agrees(found, singles)
-
-
-def generated_images(shape: tuple[int, int, int]) -> Pixels:
-    """Return uint8 (16, height, width, channels): ramps, shapes, flat areas, noise.
-
-    They are always the same. With smooth, sharp, dark and bright parts they move most of a model's
-    values; the first NO_NOISE pack well.
-    """
-    height, width, channels = shape
-    random = np.random.default_rng(16)
-    y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
-    away = np.hypot(y - 0.5, x - 0.5)
-    planes = [
-        x,
-        y,
-        (x + y) / 2,
-        away < 0.3,
-        np.abs(x - 0.5) < 0.15,
-        np.abs(y - 0.5) < 0.15,
-        (np.floor(8 * x) + np.floor(8 * y)) % 2,
-        0.5 + 0.5 * np.cos(20 * away),
-        np.zeros_like(x),
-        np.ones_like(x),
-        np.full_like(x, 0.5),
-        (away < 0.4) & (away > 0.25),
-    ]
-    # colours fade by the channel, so that a model of colours sees some
-    fade = np.linspace(1, 0.5, channels)
-    drawn = np.stack([np.asarray(plane, float)[..., None] * fade for plane in planes])
-    noise = random.random((16 - NO_NOISE, *shape))
-    images: Pixels = np.round(255 * np.concatenate([drawn, noise])).astype(np.uint8)
-    return images

@@ -12,7 +12,7 @@ from hemline.data.datasets import Images, array_sha256, without_copies
 from hemline.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
-_SEED = 20_170_831  # any fixed one: the day the data set got its final form
+SEED = 20_170_831  # any fixed one: the day the data set got its final form
 _USUAL = 500  # images, or fewer where there are not so many
 
 
@@ -31,7 +31,7 @@ def calibration_images(images: Images, split: Split, *, count: int | None) -> Ca
     """
     training = training_indices(len(images.train_images), split)
     wanted = _USUAL if count is None else count
-    drawn = np.random.default_rng(_SEED).permutation(training)[: 2 * wanted]
+    drawn = np.random.default_rng(SEED).permutation(training)[: 2 * wanted]
     validation = images.train_images[list(split.validation_indices)]
     if array_sha256(validation) != split.validation_sha256:
         raise DataError("the card's validation images are others than those here: train again")

@@ -1,31 +1,38 @@
-"""One model on its way into several schemes: what they share is made once."""
+"""A Keras model as a source."""
 
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from hemline.closing import Closing
+from hemline.contract.specs import LOGITS, InputSpec
 from hemline.errors import HemlineError
-from hemline.export.sources.embedding import with_embedding
 from hemline.export.sources.flattening import with_constant_flatten
 from hemline.export.sources.folding import fold_rescaling
+from hemline.export.sources.keras_onnx import to_onnx
+from hemline.export.sources.outputs import output_of, with_outputs
+from hemline.export.sources.source import ModelSource
 from hemline.folders import TemporaryFolder
+from hemline.train.predictor import Predictor
 
 
-class ModelSource(Closing):
-    """A Keras model ready to convert, with its SavedModel made when the first scheme asks.
+class KerasSource(ModelSource):
+    """A Keras model ready to convert, with its SavedModel made when the first scheme asks."""
 
-    The SavedModel lives in a temporary folder until the source is closed.
-    """
-
-    def __init__(self, model: keras.Model, *, embedding: bool = False) -> None:
-        """Take a model from pixels to logits; `embedding` gives it that as a second output."""
-        prepared = with_constant_flatten(fold_rescaling(model))
-        self.model = with_embedding(prepared) if embedding else prepared
+    def __init__(self, model: keras.Model, outputs: tuple[str, ...] = (LOGITS,)) -> None:
+        """Prepare a model from pixels to logits; `outputs` are those that its files have."""
+        height, width, channels = model.input_shape[1:]
+        self.input = InputSpec(height=height, width=width, channels=channels, dtype="float32")
+        self.outputs = outputs
+        self.weighted_layers = sum(1 for layer in model.layers if hasattr(layer, "kernel"))
+        self._original = model
+        self.model = with_outputs(with_constant_flatten(fold_rescaling(model)), outputs)
         self._folder = TemporaryFolder()
 
     @functools.cached_property
@@ -38,7 +45,7 @@ class ModelSource(Closing):
         archive.add_endpoint(
             "serve",
             lambda images: self.model(images, training=False),
-            input_signature=[tf.TensorSpec((None, *self.model.input_shape[1:]), tf.float32)],
+            input_signature=[tf.TensorSpec((None, *self.input.shape), tf.float32)],
         )
         try:
             archive.write_out(path, verbose=False)
@@ -51,11 +58,21 @@ class ModelSource(Closing):
 
     @functools.cached_property
     def onnx(self) -> Any:
-        """Return the ONNX ModelProto in float32, which the quantized one is made from too."""
-        from hemline.export.writers.onnx import to_onnx
-
+        """Return the ONNX ModelProto in float32."""
         return to_onnx(self.model)
+
+    def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
+        """Return one output for uint8 images (n, h, w, c), by the model as it was trained."""
+        model = self._original
+        if output != LOGITS:
+            model = keras.Model(model.input, output_of(model, output))
+        return Predictor(model).logits(images)
 
     def close(self) -> None:
         """Remove the SavedModel."""
         self._folder.cleanup()
+
+
+def open_keras(path: Path, outputs: tuple[str, ...]) -> KerasSource:
+    """Load a `.keras` file."""
+    return KerasSource(keras.models.load_model(path, compile=False), outputs)

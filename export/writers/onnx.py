@@ -1,125 +1,33 @@
-"""Write ONNX files with tf2onnx and ONNX Runtime's static quantization."""
+"""Write ONNX files; ONNX Runtime's static quantization makes those of 8 bits."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
-import numpy.typing as npt
 import onnx
-import tensorflow as tf
-import tf2onnx
 
-from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
+from hemline.contract.specs import EMBEDDING, InputSpec, OutputSpec
 from hemline.errors import HemlineError
-from hemline.export.sources.keras import ModelSource
-from hemline.export.writers.converted import Converted, with_extremes
-from hemline.folders import TemporaryFolder
-from hemline.runtime.backends import BACKENDS, load_module
+from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.sources.source import ModelSource
+from hemline.export.writers.converted import ConvertedModel
 
-Pixels = npt.NDArray[np.uint8]
-_OPSET = 17  # the first with all operators used here; older runtimes on devices still read it
-_INPUT = "image"
 _LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Identity"}  # they change no value
 
 
-def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
+def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Convert without quantization; float32 pixels in, float32 logits out."""
-    del calibration
+    del plan
     return _described(source.onnx)
 
 
-def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
-    """Quantize statically (QDQ, 7-bit weights per channel, uint8 activations); uint8 pixels in.
-
-    Ranges come from calibration images uint8 (n, h, w, c).
-    """
-    if calibration is None:
-        raise HemlineError("int8 needs calibration images")
-    load_module(BACKENDS["onnxruntime"])
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with TemporaryFolder() as folder:
-        plain, prepared, quantized = (
-            f"{folder}/{name}.onnx" for name in ("plain", "prepared", "quantized")
-        )
-        onnx.save(source.onnx, plain)
-        # symbolic shape inference needs sympy and finds nothing more in a classifier
-        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            quantized,
-            _Images(with_extremes(calibration)),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            # U8S8 is as fast as S8S8 with VNNI or on ARM, and takes pixels as they are
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            # Weights of 7 bits: x86 without VNNI adds two products in 16 bits, which 2 · 255 · 127
-            # does not fit into and 2 · 255 · 64 does. It answers in both cases.
-            reduce_range=True,
-        )
-        proto = _with_pixel_input(onnx.load(quantized))
-        return _described(_with_own_dequantization(proto))
-
-
-class _Images:
-    """Calibration images in the form that ONNX Runtime asks for."""
-
-    def __init__(self, images: Pixels) -> None:
-        self._images: Iterator[Pixels] = iter(images)
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """Return the next image, or None at the end."""
-        image = next(self._images, None)
-        return None if image is None else {_INPUT: image[np.newaxis].astype(np.float32)}
-
-
-def to_onnx(model: keras.Model) -> onnx.ModelProto:
-    """Return a model as float32 ONNX: (batch, h, w, c) pixels in, (batch, classes) logits out.
-
-    A model with an embedding gives that too, (batch, size); the outputs have the names of both.
-    """
-    # tf2onnx.convert.from_keras does not know Keras 3 (tf2onnx 1.17); from_function does
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=_INPUT)]
-
-    def answer(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = model(image, training=False)
-        named = given if isinstance(given, dict) else {LOGITS: given}
-        return {name: tf.identity(value) for name, value in named.items()}
-
-    # tf2onnx calls the outputs by the keys of the dictionary
-    with _collecting():
-        proto, _ = tf2onnx.convert.from_function(
-            tf.function(answer, input_signature=signature), input_signature=signature, opset=_OPSET
-        )
-    for value in (proto.graph.input[0], *proto.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.checker.check_model(proto)
-    return proto
-
-
-@contextlib.contextmanager
-def _collecting() -> Iterator[None]:
-    """Collect garbage early in the block, among the objects that are made there.
-
-    tf2onnx copies the graph with all weights for each of its passes, in cycles of references:
-    ResNet50 took 8 GB until Python came to look for them, and takes 3 so.
-    """
-    before = gc.get_threshold()
-    gc.freeze()
-    gc.collect()  # of nothing: the next one waits until there is a quarter more than this one left
-    gc.set_threshold(before[0], before[1], 1)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()
+def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+    """Quantize by a plan (QDQ, uint8 activations); uint8 pixels in, float32 logits out."""
+    if plan is None:
+        raise HemlineError("int8 needs a quantization plan")
+    proto = onnx.load_from_string(source.float_graph("onnx").quantized(plan))
+    return _described(_with_own_dequantization(_with_pixel_input(proto)))
 
 
 def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -130,7 +38,8 @@ def _with_pixel_input(proto: onnx.ModelProto) -> onnx.ModelProto:
     resizing, they become float there.
     """
     graph = proto.graph
-    name, passed = _INPUT, [_INPUT]
+    name = graph.input[0].name
+    passed = [name]
     while (node := _only_consumer(graph, name)) is not None and node.op_type in _LAYOUT:
         name = node.output[0]
         passed.append(name)
@@ -175,7 +84,8 @@ def _drop_quantization(graph: onnx.GraphProto, node: onnx.NodeProto, name: str) 
 
 def _dequantize(graph: onnx.GraphProto, name: str) -> None:
     """Have what reads `name`, now uint8, read its value as float32."""
-    scale, zero_point, pixels = (f"{_INPUT}_{part}" for part in ("scale", "zero_point", "pixels"))
+    parts = ("scale", "zero_point", "pixels")
+    scale, zero_point, pixels = (f"{graph.input[0].name}_{part}" for part in parts)
     _rename(graph, name, pixels)
     graph.initializer.extend(
         [
@@ -198,11 +108,11 @@ def _only_consumer(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     return consumers[0] if len(consumers) == 1 else None
 
 
-def _described(proto: onnx.ModelProto) -> Converted:
+def _described(proto: onnx.ModelProto) -> ConvertedModel:
     source = proto.graph.input[0]
     _, height, width, channels = _dimensions(source)
     input_dtype: Any = _dtype(source)
-    return Converted(
+    return ConvertedModel(
         content=proto.SerializeToString(),
         input=InputSpec(height=height, width=width, channels=channels, dtype=input_dtype),
         outputs=tuple(_output(value, at) for at, value in enumerate(proto.graph.output)),

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
-from hemline.export.sources.keras import ModelSource
-from hemline.export.writers.converted import Converted, with_extremes
+from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.sources.source import ModelSource
+from hemline.export.writers.converted import ConvertedModel
 
-Pixels = npt.NDArray[np.uint8]
 
-
-def convert_fp32(source: ModelSource, calibration: Pixels | None) -> Converted:
+def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Convert without quantization."""
-    del calibration
+    del plan
     return _convert(source, lambda _: None)
 
 
-def convert_fp16(source: ModelSource, calibration: Pixels | None) -> Converted:
+def convert_fp16(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Store the weights as float16."""
-    del calibration
+    del plan
 
     def configure(converter: tf.lite.TFLiteConverter) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -34,9 +32,9 @@ def convert_fp16(source: ModelSource, calibration: Pixels | None) -> Converted:
     return _convert(source, configure)
 
 
-def convert_dynamic(source: ModelSource, calibration: Pixels | None) -> Converted:
+def convert_dynamic(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Store the weights as int8, quantize activations while running."""
-    del calibration
+    del plan
 
     def configure(converter: tf.lite.TFLiteConverter) -> None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -46,26 +44,14 @@ def convert_dynamic(source: ModelSource, calibration: Pixels | None) -> Converte
     return _convert(source, configure)
 
 
-def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
-    """Quantize everything to int8, ranges from calibration images uint8 (n, h, w, c).
+def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+    """Quantize everything to int8 by a plan.
 
-    The input takes pixel − 128: raises HemlineError when the ranges did not come out so.
+    The input takes pixel − 128: raises HemlineError when the plan has another range for it.
     """
-    if calibration is None:
-        raise HemlineError("int8 needs calibration images")
-
-    def representative() -> Iterator[list[npt.NDArray[np.float32]]]:
-        for image in with_extremes(calibration):
-            yield [image[np.newaxis].astype(np.float32)]
-
-    def configure(converter: tf.lite.TFLiteConverter) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-
-    converted = _convert(source, configure)
+    if plan is None:
+        raise HemlineError("int8 needs a quantization plan")
+    converted = _described(source.float_graph("tflite").quantized(plan))
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"
@@ -76,14 +62,14 @@ def convert_int8(source: ModelSource, calibration: Pixels | None) -> Converted:
 Configure = Callable[[tf.lite.TFLiteConverter], None]
 
 
-def _convert(source: ModelSource, configure: Configure) -> Converted:
+def _convert(source: ModelSource, configure: Configure) -> ConvertedModel:
     converter = tf.lite.TFLiteConverter.from_saved_model(source.saved_model)
     configure(converter)
     content: bytes = converter.convert()
     return _described(content)
 
 
-def _described(content: bytes) -> Converted:
+def _described(content: bytes) -> ConvertedModel:
     """Read the specs back from the file: what it really takes and gives, not what was asked for."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -94,7 +80,7 @@ def _described(content: bytes) -> Converted:
     # the signature knows outputs by name, the sessions on the device by position only
     embedding = named[EMBEDDING]["index"] if EMBEDDING in named else None
     _, height, width, channels = (int(size) for size in source["shape"])
-    return Converted(
+    return ConvertedModel(
         content=content,
         input=InputSpec(height=height, width=width, channels=channels, **_stored(source)),
         outputs=tuple(

@@ -91,8 +91,9 @@ class ModelCard:
     """What every model has, wherever it comes from.
 
     name: in the MODELS table; of an imported model, its file's name without the ending.
-    source: kind of the file, a name in the SOURCES table of export.
-    sha256: of the model's file.
+    source: kind of the model, a name in the SOURCES table of export.
+    file: name of the model's file beside the card.
+    sha256: of that file.
     parameters: trainable and other weights that inference needs, number of scalars.
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
@@ -107,7 +108,8 @@ class ModelCard:
     """
 
     name: str
-    source: str = "keras"
+    source: str
+    file: str
     sha256: str
     parameters: int
     macs: int
@@ -126,6 +128,8 @@ class ModelCard:
             raise ValueError("temperature must be positive")
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("labels must differ from each other")
+        if "/" in self.file or self.file.startswith("."):
+            raise ValueError(f"file {self.file!r} is not beside the card")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -211,7 +215,8 @@ class Card:
         of_training = {field.name for field in dataclasses.fields(TrainingCard)}
         training = {name: fields.pop(name) for name in list(fields) if name in of_training}
         shape = {name: fields.pop(name) for name in ("height", "width", "channels")}
-        model = {"source": "keras", "input": _pixels(shape), **fields}
+        kind = {"source": "keras", "file": "checkpoint.keras"}
+        model = {**kind, "input": _pixels(shape), **fields}
         return {"kind": "card", "schema": 3, "model": model, "training": training}
 
 

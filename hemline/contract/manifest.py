@@ -78,6 +78,7 @@ class Artifact(NamedOutputs):
     recipe_sha256: of all that the file was made from; the same value needs no new export.
     tolerance: largest difference from the Keras model's logits that counts as rounding.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
+    plan_sha256: of the file of its quantization plan (see plan_path); None for a file in float.
     verdicts: one for each runtime, version and Python that it was tried in.
     """
 
@@ -93,6 +94,7 @@ class Artifact(NamedOutputs):
     tolerance: float
     minimum_agreement: float
     verdicts: tuple[Verdict, ...]
+    plan_sha256: str | None = added(None)
 
     def __post_init__(self) -> None:
         self.require_outputs()
@@ -127,7 +129,7 @@ class Manifest:
     parent_sha256: of the checkpoint that everything was exported from.
     validation_indices: positions in the training file kept apart from training and calibration.
     evaluation_sha256: file of the evaluation folder to its SHA-256.
-    keras_scores: accuracy counts of the Keras model.
+    keras_scores: accuracy counts at the end of training; none for a model not trained here.
     artifacts: one for each exported file.
     recommended: name of the artifact to ship by the budget, None before a choice was made.
     recommended_because: one line of reasons.
@@ -179,6 +181,11 @@ class Manifest:
             if artifact.name == name:
                 return artifact
         raise UnknownNameError("artifact", name, (a.name for a in self.artifacts))
+
+
+def plan_path(name: str) -> str:
+    """Return where in a bundle the quantization plan of an artifact is."""
+    return f"plans/{name}.json"
 
 
 def read_manifest(bundle: Path) -> Manifest:

@@ -47,8 +47,9 @@ from hemline.export.admission.specs import (
     takes_channels_first,
 )
 from hemline.export.admission.structure import structure_of
-from hemline.export.admission.trial import Trial, generated_images
+from hemline.export.admission.trial import Trial
 from hemline.export.admission.user_samples import read_user_samples
+from hemline.pictures.generated import generated_images
 from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module

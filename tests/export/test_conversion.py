@@ -18,15 +18,17 @@ keras = quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 from ai_edge_litert.interpreter import Interpreter, OpResolverType  # noqa: E402
 
-from hemline.contract.specs import SupportedRuntime  # noqa: E402
+from hemline.contract.specs import Format, SupportedRuntime  # noqa: E402
 from hemline.contract.stamp import read_stamped, stamp_tflite  # noqa: E402
 from hemline.errors import UnsupportedRuntimeError  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.export.quantization.calibration import Calibration  # noqa: E402
+from hemline.export.quantization.float_graph import calibrated_plan, with_extremes  # noqa: E402
+from hemline.export.quantization.plan import QuantizationPlan  # noqa: E402
 from hemline.export.schemes import EIGHT_BIT  # noqa: E402
 from hemline.export.sources.folding import fold_rescaling  # noqa: E402
-from hemline.export.sources.keras import ModelSource  # noqa: E402
+from hemline.export.sources.keras import KerasSource  # noqa: E402
 from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
-from hemline.export.writers.converted import with_extremes  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.discovery import installed_names  # noqa: E402
 
@@ -38,6 +40,10 @@ def model_of(*stack: object) -> object:
     for layer in stack:
         x = layer(x)  # type: ignore[operator]
     return keras.Model(inputs, x)
+
+
+def plan_of(source: KerasSource, graph: Format, images: np.ndarray) -> QuantizationPlan:
+    return calibrated_plan(source.float_graph(graph), Calibration(images=images, sha256=""))
 
 
 def kinds(model: object) -> list[str]:
@@ -86,7 +92,7 @@ def test_what_cannot_be_folded_exactly_is_left(stack: tuple[object, ...]) -> Non
 def test_a_flatten_is_one_operator_in_every_format() -> None:
     model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
-    with ModelSource(model) as source:
+    with KerasSource(model) as source:
         np.testing.assert_array_equal(source.model(images), model(images))  # type: ignore[operator]
         content = tflite_writer.convert_fp32(source, None).content
         graph = source.onnx.graph
@@ -104,7 +110,7 @@ def test_a_model_whose_layers_train_by_default_is_exported_as_it_predicts() -> N
     """keras.layers.Resizing does, and has all that follows it train too."""
     model = model_of(layers.Resizing(6, 6), layers.Conv2D(4, 3), layers.BatchNormalization())
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)
-    with ModelSource(model) as source:
+    with KerasSource(model) as source:
         loaded = tf.saved_model.load(source.saved_model).signatures["serving_default"]
         (exported,) = loaded(tf.constant(images)).values()
     np.testing.assert_allclose(exported, model(images, training=False), rtol=1e-4, atol=1e-3)  # type: ignore[operator]
@@ -127,9 +133,9 @@ def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...])
     model = model_of(*stack, layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (50, 8, 8, 1), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False))  # type: ignore[operator]
-    with ModelSource(model) as source:
-        lite = tflite_writer.convert_int8(source, images)
-        written = onnx_writer.convert_int8(source, images)
+    with KerasSource(model) as source:
+        lite = tflite_writer.convert_int8(source, plan_of(source, "tflite", images))
+        written = onnx_writer.convert_int8(source, plan_of(source, "onnx", images))
     assert (lite.input.dtype, lite.input.scale, lite.input.zero_point) == ("int8", 1.0, -128)
     assert (written.input.dtype, written.input.scale, written.input.zero_point) == ("uint8", 1.0, 0)
     (found,) = InferenceSession(written.content).run(None, {"image": images})
@@ -150,8 +156,8 @@ def test_weights_of_8_bit_onnx_leave_room_for_sums_of_16_bits() -> None:
     """x86 without VNNI adds two products of uint8 and int8 in int16 and cuts off what is more."""
     model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), np.uint8)
-    with ModelSource(model) as source:
-        file = onnx_writer.convert_int8(source, images)
+    with KerasSource(model) as source:
+        file = onnx_writer.convert_int8(source, plan_of(source, "onnx", images))
     graph = onnx.load_from_string(file.content).graph
     arrays = [onnx.numpy_helper.to_array(each) for each in graph.initializer]
     weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]

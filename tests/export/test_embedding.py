@@ -18,9 +18,12 @@ from hemline.contract.stamp import StampedFile, read_stamped, stamp_onnx  # noqa
 from hemline.data.datasets import Images  # noqa: E402 — after TensorFlow's noise was turned off
 from hemline.errors import FileFormatError, HemlineError  # noqa: E402
 from hemline.export.bundle import ExportRequest, export_bundle  # noqa: E402
+from hemline.export.embedding_check import require_embedding  # noqa: E402
 from hemline.export.schemes import SCHEMES, find_schemes  # noqa: E402
-from hemline.export.sources.embedding import EmbeddingCheck, embedder, with_embedding  # noqa: E402
+from hemline.export.sources.keras import KerasSource  # noqa: E402
+from hemline.export.sources.outputs import output_of, with_outputs  # noqa: E402
 from hemline.export.verification import verify_bundle  # noqa: E402
+from hemline.remedies import described  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.command_line import main  # noqa: E402
 from hemline.train.checkpoint import MODEL_NAME  # noqa: E402
@@ -146,29 +149,38 @@ def altered(file: StampedFile, **changes: object) -> StampedFile:
 def test_an_embedding_that_is_not_the_models_is_no_export(
     embedding_bundle: Path, model: object, images: Images
 ) -> None:
-    check = EmbeddingCheck(model, images.test_images[:20])
+    some = images.test_images[:20]
+    with KerasSource(model) as source:
+        embedded = source.run(some, "embedding")
+
+    def check(file: StampedFile) -> None:
+        require_embedding(file, some, embedded, share=0.3)
+
     file = read_stamped(embedding_bundle / "int8.tflite")
-    check.require(file, share=0.3)
-    with pytest.raises(HemlineError, match=r"int8\.tflite differs from the Keras model's by"):
-        check.require(altered(file, scale=1.0), share=0.3)
-    with pytest.raises(HemlineError, match=r"differs from the Keras model's by"):
-        check.require(altered(file, zero_point=0), share=0.3)
+    check(file)
+    with pytest.raises(HemlineError, match=r"int8\.tflite differs from the source model's by"):
+        check(altered(file, scale=1.0))
+    with pytest.raises(HemlineError, match=r"differs from the source model's by"):
+        check(altered(file, zero_point=0))
     with pytest.raises(FileFormatError, match="embedding of 41 int8 values, the model gives 40"):
-        check.require(altered(file, size=41), share=0.3)
+        check(altered(file, size=41))
 
 
 def test_another_models_embedding_is_refused(embedding_bundle: Path, images: Images) -> None:
     inputs = keras.Input((28, 28, 1))
     pooled = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3)(inputs))
     other = keras.Model(inputs, layers.Dense(10)(pooled))
-    check = EmbeddingCheck(other, images.test_images[:3])
-    with pytest.raises(HemlineError, match="embeds images in 40 values, the Keras model in 8"):
-        check.require(read_stamped(embedding_bundle / "fp32.onnx"), share=0.3)
+    some = images.test_images[:3]
+    with KerasSource(other) as source:
+        embedded = source.run(some, "embedding")
+    file = read_stamped(embedding_bundle / "fp32.onnx")
+    with pytest.raises(HemlineError, match="embeds images in 40 values, the source model in 8"):
+        require_embedding(file, some, embedded, share=0.3)
 
 
 def test_the_embedding_is_what_the_last_dense_layer_reads(model: object, images: Images) -> None:
     pixels = images.test_images[:4].astype(np.float32)
-    both = with_embedding(model)(pixels)
+    both = with_outputs(model, ("logits", "embedding"))(pixels)
     kernel, bias = model.get_layer("logits").get_weights()  # type: ignore[attr-defined]
     # ten float32 sums of 40 products
     made = np.asarray(both["embedding"]) @ kernel + bias
@@ -179,8 +191,9 @@ def test_a_model_without_one_is_told() -> None:
     inputs = keras.Input((8, 8, 1), name="image")
     convolved = layers.Conv2D(3, 3)(inputs)
     pooled = layers.GlobalAveragePooling2D()(convolved)
-    with pytest.raises(HemlineError, match="none_here has no embedding: .* is missing; export it"):
-        embedder(keras.Model(inputs, pooled, name="none_here"))
+    with pytest.raises(HemlineError, match="none_here has no embedding: .* is missing") as told:
+        output_of(keras.Model(inputs, pooled, name="none_here"), "embedding")
+    assert described(told.value).endswith("; export it without --with-embedding")
     mapped = layers.GlobalAveragePooling2D()(layers.Dense(3)(convolved))
     with pytest.raises(HemlineError, match="last Dense layer reads no vectors"):
-        embedder(keras.Model(inputs, mapped, name="maps"))
+        output_of(keras.Model(inputs, mapped, name="maps"), "embedding")

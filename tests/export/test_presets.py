@@ -90,7 +90,9 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     keras = quiet_keras()
     import onnx
 
-    from hemline.export.sources.keras import ModelSource
+    from hemline.export.quantization.calibration import Calibration
+    from hemline.export.quantization.float_graph import calibrated_plan
+    from hemline.export.sources.keras import KerasSource
     from hemline.export.writers import onnx as onnx_writer
     from hemline.export.writers import tflite as tflite_writer
     from hemline.train.nets import transfer
@@ -104,9 +106,11 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     model = keras.Model(pixels, keras.layers.Dense(3)(x))
     images = np.random.default_rng(1).integers(0, 256, (20, 12, 12, channels), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False))
-    with ModelSource(model) as source:
-        lite = tflite_writer.convert_int8(source, images)  # raises unless pixels go in
-        file = onnx_writer.convert_int8(source, images)
+    calibration = Calibration(images=images, sha256="")
+    with KerasSource(model) as source:
+        plans = [calibrated_plan(source.float_graph(f), calibration) for f in ("tflite", "onnx")]
+        lite = tflite_writer.convert_int8(source, plans[0])  # raises unless pixels go in
+        file = onnx_writer.convert_int8(source, plans[1])
     assert (lite.input.dtype, file.input.dtype) == ("int8", "uint8")
     nodes = onnx.load_from_string(file.content).graph.node
     dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}

@@ -65,6 +65,7 @@ def test_a_card_of_one_part_is_read_as_two() -> None:
     card = from_document(Card, OLD, where="card.json")
     model, training = card.model, card.trained
     assert (model.name, model.source, model.sha256) == ("hem-50k", "keras", "4d1f")
+    assert model.file == "checkpoint.keras"
     assert (model.shape, model.input.dtype, model.input.scale) == ((28, 28, 1), "float32", 1.0)
     assert (model.parameters, model.macs, model.labels) == (
         47370,
@@ -79,6 +80,14 @@ def test_a_card_of_one_part_is_read_as_two() -> None:
     assert training.score("test").correct == 9310
     assert training.history[0].loss == 1.32
     assert (training.teachers, training.kept_epoch, model.preprocessing) == ((), 0, "stretch")
+
+
+@pytest.mark.parametrize("file", ["../model.keras", ".hidden", "/model.keras"])
+def test_a_model_file_elsewhere_is_refused(file: str) -> None:
+    document = to_document(from_document(Card, OLD, where="card.json"))
+    document["model"]["file"] = file
+    with pytest.raises(SchemaError, match="is not beside the card"):
+        from_document(Card, document, where="card.json")
 
 
 def test_the_fields_that_schema_2_added_are_kept() -> None:

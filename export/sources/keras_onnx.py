@@ -1,0 +1,59 @@
+"""Keras to ONNX with tf2onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+
+import keras
+import onnx
+import tensorflow as tf
+import tf2onnx
+
+from hemline.contract.specs import LOGITS
+
+INPUT = "image"  # the name of the input
+_OPSET = 17  # the first with all operators used here; older runtimes on devices still read it
+
+
+def to_onnx(model: keras.Model) -> onnx.ModelProto:
+    """Return a model as float32 ONNX: (batch, h, w, c) pixels in, (batch, classes) logits out.
+
+    A model with an embedding gives that too, (batch, size); the outputs have the names of both.
+    """
+    # tf2onnx.convert.from_keras does not know Keras 3 (tf2onnx 1.17); from_function does
+    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)]
+
+    def outputs(image: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = model(image, training=False)
+        named = found if isinstance(found, dict) else {LOGITS: found}
+        return {name: tf.identity(value) for name, value in named.items()}
+
+    # tf2onnx calls the outputs by the keys of the dictionary
+    with _collecting():
+        proto, _ = tf2onnx.convert.from_function(
+            tf.function(outputs, input_signature=signature), input_signature=signature, opset=_OPSET
+        )
+    for value in (proto.graph.input[0], *proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.checker.check_model(proto)
+    return proto
+
+
+@contextlib.contextmanager
+def _collecting() -> Iterator[None]:
+    """Collect garbage early in the block, among the objects that are made there.
+
+    tf2onnx copies the graph with all weights for each of its passes, in cycles of references:
+    ResNet50 took 8 GB until Python came to look for them, and takes 3 so.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.collect()  # of nothing: the next one waits until there is a quarter more than this one left
+    gc.set_threshold(before[0], before[1], 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -1,0 +1,48 @@
+"""Images that are drawn, not taken: the same ones everywhere, and of nobody's data."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+_SELF_TEST = (2, 7)  # of the generated images: a ramp and rings, which pack well
+NO_NOISE = 12  # of the generated images, the first ones: they pack well
+
+
+def generated_images(shape: tuple[int, int, int]) -> Pixels:
+    """Return uint8 (16, height, width, channels): ramps, shapes, flat areas, noise.
+
+    They are always the same. With smooth, sharp, dark and bright parts they move most of a model's
+    values; the first NO_NOISE pack well.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(16)
+    y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
+    away = np.hypot(y - 0.5, x - 0.5)
+    planes = [
+        x,
+        y,
+        (x + y) / 2,
+        away < 0.3,
+        np.abs(x - 0.5) < 0.15,
+        np.abs(y - 0.5) < 0.15,
+        (np.floor(8 * x) + np.floor(8 * y)) % 2,
+        0.5 + 0.5 * np.cos(20 * away),
+        np.zeros_like(x),
+        np.ones_like(x),
+        np.full_like(x, 0.5),
+        (away < 0.4) & (away > 0.25),
+    ]
+    # colours fade by the channel, so that a model of colours sees some
+    fade = np.linspace(1, 0.5, channels)
+    drawn = np.stack([np.asarray(plane, float)[..., None] * fade for plane in planes])
+    noise = random.random((16 - NO_NOISE, *shape))
+    images: Pixels = np.round(255 * np.concatenate([drawn, noise])).astype(np.uint8)
+    return images
+
+
+def self_test_images(shape: tuple[int, int, int]) -> Pixels:
+    """Return uint8 (2, height, width, channels): enough to see a wrong build on a device."""
+    return generated_images(shape)[list(_SELF_TEST)]
