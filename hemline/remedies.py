@@ -53,6 +53,7 @@ REMEDIES: dict[str, str] = {
     "other output": "remove it, or name another file with -o",
     "admit": "copy it again if it was cut short; admit a file made elsewhere with "
     "`hemline verify {path} --labels LABELS`",
+    "train anew": "train again with --train",
     "without embedding": "export it without --with-embedding",
     "name the images": "name its folder or its .npz with --data",
     "name the right images": "name the right {what} with --data",

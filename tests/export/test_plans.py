@@ -1,0 +1,180 @@
+"""Quantization plans: what they hold, where their ranges come from, and that files follow them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from hemline.train.tensorflow import quiet_keras
+
+keras = quiet_keras()
+
+from ai_edge_litert.interpreter import Interpreter  # noqa: E402 — after TensorFlow's noise
+
+from hemline.contract import schema  # noqa: E402
+from hemline.contract.manifest import Manifest, plan_path  # noqa: E402
+from hemline.contract.specs import Format  # noqa: E402
+from hemline.data.datasets import Images  # noqa: E402
+from hemline.errors import HemlineError, UnknownNameError  # noqa: E402
+from hemline.export.quantization.calibration import SEED, Calibration  # noqa: E402
+from hemline.export.quantization.calibrators import CALIBRATORS, find_calibrator  # noqa: E402
+from hemline.export.quantization.float_graph import calibrated_plan, with_extremes  # noqa: E402
+from hemline.export.quantization.plan import ActivationRange, QuantizationPlan  # noqa: E402
+from hemline.export.quantization.ranges import min_max  # noqa: E402
+from hemline.export.sources.keras import KerasSource  # noqa: E402
+from hemline.export.sources.source import ModelSource  # noqa: E402
+from hemline.export.sources.table import SOURCES, find_source, open_source  # noqa: E402
+from hemline.export.writers import onnx as onnx_writer  # noqa: E402
+from hemline.export.writers import tflite as tflite_writer  # noqa: E402
+from hemline.files import sha256_of  # noqa: E402
+from hemline.train.checkpoint import MODEL_NAME  # noqa: E402
+
+layers = keras.layers
+GRAPHS: tuple[Format, ...] = ("tflite", "onnx")
+CONVERT = {"tflite": tflite_writer.convert_int8, "onnx": onnx_writer.convert_int8}
+PIXELS = np.random.default_rng(3).integers(0, 256, (20, 8, 8, 1), np.uint8)
+CALIBRATION = Calibration(images=PIXELS, sha256="0" * 64)
+
+
+@pytest.fixture(scope="module")
+def source() -> Iterator[ModelSource]:
+    """Give a small network with a residual addition."""
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, padding="same", activation="relu")(layers.Rescaling(1 / 255)(inputs))
+    y = layers.Conv2D(4, 3, padding="same", name="second")(x)
+    x = layers.ReLU()(layers.Add()([x, y]))
+    outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
+    with KerasSource(keras.Model(inputs, outputs)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def plans(source: ModelSource) -> dict[Format, QuantizationPlan]:
+    return {name: calibrated_plan(source.float_graph(name), CALIBRATION) for name in GRAPHS}
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
+def test_the_plan_of_an_8_bit_file_is_in_its_bundle(
+    bundle: Path, manifest: Manifest, name: str
+) -> None:
+    path, artifact = bundle / plan_path(name), manifest.artifact(name)
+    plan = schema.load(QuantizationPlan, path)
+    assert artifact.plan_sha256 == sha256_of(path)
+    assert plan.origin.images_sha256 == artifact.calibration_sha256
+    assert (plan.origin.calibrator, plan.origin.images, plan.origin.seed) == ("min-max", 100, SEED)
+    assert plan.activations[0].low == 0
+    assert plan.activations[0].high == 255
+    assert len(plan.weights) == 7, "the convolutions and the dense layer of hem-50k"
+    assert {(grid.bits, grid.scope) for grid in plan.weights} == {
+        (8 if plan.graph == "tflite" else 7, "channel")
+    }
+
+
+def test_a_file_in_float_has_no_plan(bundle: Path, manifest: Manifest) -> None:
+    assert manifest.artifact("fp32.tflite").plan_sha256 is None
+    assert not (bundle / plan_path("fp32.tflite")).exists()
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_ranges_are_those_of_the_model(
+    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
+) -> None:
+    """An addition may work in place: its input must be observed before."""
+    seen = source.run(with_extremes(PIXELS), "second")
+    ranges = plans[graph].ranges.values()
+    # float32 sums of 36 products, in another order
+    assert any(np.allclose(each, (seen.min(), seen.max()), rtol=1e-5) for each in ranges)
+    logits = source.run(with_extremes(PIXELS))
+    assert np.allclose(plans[graph].activations[-1].low, logits.min(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_file_has_the_ranges_of_the_plan(
+    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
+) -> None:
+    """The logits are given −25.5 … 25.5: their scale is 51 ÷ 255, whatever was calibrated."""
+    plan = plans[graph]
+    logits = dataclasses.replace(plan.activations[-1], low=-25.5, high=25.5)
+    changed = dataclasses.replace(plan, activations=(*plan.activations[:-1], logits))
+    content = CONVERT[graph](source, changed).content
+    if graph == "tflite":
+        interpreter = Interpreter(model_content=content)
+        details = interpreter.get_tensor_details()
+        scales = [detail["quantization"][0] for detail in details]
+    else:
+        arrays = onnx.load_from_string(content).graph.initializer
+        scales = [float(onnx.numpy_helper.to_array(a)) for a in arrays if not a.dims]
+    assert any(np.isclose(scale, 0.2) for scale in scales)
+    again = CONVERT[graph](source, plan).content
+    assert again == CONVERT[graph](source, plan).content, "a plan does not change the graph"
+    assert again != content
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_plan_that_does_not_fit_is_refused(
+    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
+) -> None:
+    plan, other = plans[graph], plans["onnx" if graph == "tflite" else "tflite"]
+    with pytest.raises(HemlineError, match="the plan is of a graph in"):
+        CONVERT[graph](source, other)
+    with pytest.raises(HemlineError, match="the plan has no range for"):
+        CONVERT[graph](source, dataclasses.replace(plan, activations=plan.activations[:-1]))
+    coarse = dataclasses.replace(plan.weights[0], bits=4)
+    with pytest.raises(HemlineError, match="the plan wants 4 bits per channel in"):
+        CONVERT[graph](source, dataclasses.replace(plan, weights=(coarse, *plan.weights[1:])))
+    with pytest.raises(HemlineError, match="int8 needs a quantization plan"):
+        CONVERT[graph](source, None)
+
+
+def test_a_plan_survives_json(plans: dict[Format, QuantizationPlan]) -> None:
+    plan = plans["onnx"]
+    text = json.dumps(schema.to_document(plan))
+    assert schema.from_document(QuantizationPlan, json.loads(text), where="here") == plan
+
+
+@pytest.mark.parametrize(("low", "high"), [(1.0, 0.0), (float("nan"), 1.0), (0.0, float("inf"))])
+def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
+    with pytest.raises(ValueError, match="x has no range"):
+        ActivationRange(tensor="x", low=low, high=high)
+
+
+def test_min_max_is_over_all_images() -> None:
+    values = [{"a": np.float32([1, 2]), "b": np.float32([-3])}, {"a": np.float32([0.5, 1])}]
+    assert min_max([*values, {"b": np.float32([4])}]) == {"a": (0.5, 2.0), "b": (-3.0, 4.0)}
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_every_calibrator_can_be_loaded(name: str) -> None:
+    assert find_calibrator(name).load()([{"a": np.float32([1, 2])}]).keys() == {"a"}
+
+
+def test_an_unknown_calibrator_or_source_is_told() -> None:
+    with pytest.raises(UnknownNameError, match="unknown calibrator 'minmax': did you mean 'min-"):
+        find_calibrator("minmax")
+    with pytest.raises(UnknownNameError, match="unknown kind of model 'keras2': did you mean 'ker"):
+        find_source("keras2")
+
+
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_source_can_be_loaded(kind: str) -> None:
+    module, _, name = find_source(kind).opener.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_a_source_gives_any_layer_by_name(checkpoint: Path, images: Images) -> None:
+    pixels = images.test_images[:2]
+    with open_source("keras", checkpoint / MODEL_NAME) as source:
+        assert source.input.shape == (28, 28, 1)
+        assert source.weighted_layers == 7
+        assert source.run(pixels).shape == (2, 10)
+        assert source.run(pixels, "embedding").shape == (2, 40)
+        np.testing.assert_array_equal(source.run(pixels, "logits"), source.run(pixels))
+        with pytest.raises(UnknownNameError, match="unknown layer 'conv'"):
+            source.run(pixels, "conv")
