@@ -67,9 +67,10 @@ test-quick: $(READY)
 test-slow: $(READY) ## run the tests that need minutes
 	@$(BIN)/pytest -q -m slow $(WORKERS)
 
-# HEMLINE_REQUIRE=ssh,pi4 makes a part that is missing a failure instead of a skip.
+# HEMLINE_REQUIRE=ssh,pi4 makes a part that is missing a failure instead of a skip; SMOKE=1 runs one
+# test of each kind.
 test-devices: $(READY) ## run the tests on stand-ins for devices (ssh, emulated, GPU, tflm)
-	@$(BIN)/pytest -q -m devices
+	@$(BIN)/pytest -q -m 'devices$(if $(SMOKE), and smoke)'
 
 lint: $(READY) ## formatting, lint and types
 	@$(BIN)/ruff format --check --quiet . || { echo 'error: run $(BIN)/ruff format .' >&2; exit 1; }

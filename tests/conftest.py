@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, settings
 from made_once import made_once
+from required import required
 
 from hemline.contract.card import Card
 from hemline.contract.manifest import Manifest
@@ -33,8 +34,17 @@ WORKER_BYTES = 3 * 1024**3
 
 def pytest_configure() -> None:
     """Let the children of the tests be interrupted, though a shell's & makes all ignore that."""
+    required()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count what needs a part of its own among the tests of devices."""
+    for item in items:
+        if any(item.get_closest_marker(kind) for kind in ("browser", "cross", "ray", "peers")):
+            item.add_marker("devices")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -176,6 +176,7 @@ class TestOnABoard:
         with pytest.raises(HemlineError, match=r"litert has no build for 32-bit ARM: use tflite-"):
             device.open("litert", "2.3.0")
 
+    @pytest.mark.smoke
     def test_bench_writes_instructions_and_no_latency(self, bundle: Path, tmp_path: Path) -> None:
         copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
         manifest = read_manifest(copy)
@@ -211,7 +212,7 @@ class TestOnABoard:
         assert len(third.stdout.splitlines()) == 1
         assert len(read_records(path)) == len(whole)
 
-    @on_boards
+    @pytest.mark.parametrize("board", ["pi3", pytest.param("pi4", marks=pytest.mark.smoke), "pi5"])
     def test_the_counts_of_the_default_model_are_those_in_results(self, board: str) -> None:
         if not (BUNDLE / "manifest.json").is_file():
             missing("pi4", "run `make export` first")

@@ -241,6 +241,7 @@ def test_only_what_a_gpu_itself_ran_rightly_is_measured(manifest: Manifest) -> N
 
 @pytest.mark.devices
 class TestOnSoftware:
+    @pytest.mark.smoke
     def test_every_tflite_file_is_right_and_none_is_timed(
         self, bundle: Path, tmp_path: Path, software: GpuDevice
     ) -> None:

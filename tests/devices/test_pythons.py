@@ -29,7 +29,7 @@ from hemline.runtime.one_file import reached_modules, runtime_file
 pytestmark = pytest.mark.devices
 
 CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
-PYTHONS = ("3.10", "3.12", "3.13")
+PYTHONS = (pytest.param("3.10", marks=pytest.mark.smoke), "3.12", "3.13")
 ARTIFACTS = {"litert": "int8.tflite", "onnxruntime": "int8.onnx"}
 
 

@@ -625,6 +625,7 @@ def run_hemline(*words: str, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.smoke
 def test_a_board_gets_a_name_is_checked_and_used_and_forgotten(
     board: Board, job: Job, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def arena_of(seen: Check) -> int:
 
 @pytest.mark.devices
 class TestOnAMicrocontroller:
+    @pytest.mark.smoke
     @pytest.mark.parametrize(("scheme", "most_steps"), [("int8", 1), ("fp32", None)])
     def test_int8_and_float_files_give_the_bits_of_the_reference_kernels(
         self, checks: dict[str, Check], scheme: str, most_steps: int | None
