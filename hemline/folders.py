@@ -26,10 +26,10 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     Its process holds a lock on the folder, which ends with it and with its forks.
     """
 
-    def __init__(self) -> None:
-        """Make the folder; raises OSError as tempfile does."""
-        _remove_abandoned(Path(tempfile.gettempdir()))
-        super().__init__(prefix=_TEMPORARY)
+    def __init__(self, parent: str | None = None) -> None:
+        """Make the folder in `parent` or the temporary folder; raises OSError as tempfile does."""
+        _remove_abandoned(Path(parent or tempfile.gettempdir()))
+        super().__init__(prefix=_TEMPORARY, dir=parent)
         self._lock = os.open(self.name, os.O_RDONLY)
         with contextlib.suppress(OSError):  # a file system without locks
             _lock(self._lock)

@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import IO
 
 from hemline.bench.devices.ssh.address import SshAddress
 from hemline.bench.devices.ssh.connection_failures import failure, last_line
 from hemline.child_process import StderrTail
 from hemline.errors import DeviceError, JobError
+from hemline.folders import TemporaryFolder
 
 CONNECT_SECONDS = 10  # for TCP and the first greeting, each
 LOGIN_SECONDS = (
@@ -33,7 +33,7 @@ SILENT_SECONDS = 10  # an unplugged board is noticed after three times as long
 _END_SECONDS = 5.0
 _READY = "hemline-is-connected"
 _LONGEST_GREETING = 1 << 16  # bytes that a board's start-up files may print
-# a unix socket's path has 108 bytes; ours adds 24, and ssh 17 while it makes it
+# a unix socket's path has 108 bytes; ours adds 29, and ssh 17 while it makes it
 _FOLDER = re.compile(r"/[A-Za-z0-9_./+-]{0,59}")
 _OPTIONS: tuple[str, ...] = tuple(
     f"-o{option}"
@@ -63,7 +63,7 @@ class Connection:
         self.address = address
         self.opened = 0  # times; a process of an earlier time is gone
         self._master: subprocess.Popen[bytes] | None = None
-        self._folder: Path | None = None
+        self._folder: TemporaryFolder | None = None
         self._stderr: StderrTail | None = None
 
     @property
@@ -78,7 +78,7 @@ class Connection:
         was, or does not let us in.
         """
         self.close()
-        self._folder = Path(tempfile.mkdtemp(prefix="hemline-", dir=_short_folder()))
+        self._folder = TemporaryFolder(_short_folder())
         self._master = _start(
             (*self._ssh(), "-oControlMaster=yes", *self.address.words, f"echo {_READY}; cat"),
             start_new_session=True,  # control-C ends it in our order, not at once
@@ -164,13 +164,16 @@ class Connection:
                 self._master.kill()
                 self._master.wait()
         if self._folder is not None:
-            for left in self._folder.iterdir():
-                left.unlink()
-            self._folder.rmdir()
+            self._folder.cleanup()
         self._master = self._stderr = self._folder = None
 
     def _ssh(self) -> tuple[str, ...]:
-        return ("ssh", "-T", *_OPTIONS, f"-oControlPath={self._folder}/socket")
+        return (
+            "ssh",
+            "-T",
+            *_OPTIONS,
+            f"-oControlPath={self._folder and self._folder.name}/socket",
+        )
 
     def _said(self) -> str:
         return "" if self._stderr is None else self._stderr.text()
