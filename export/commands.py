@@ -15,7 +15,7 @@ from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
-from hemline.export.verdict_table import Judged, reasons, verdict_tables
+from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
 from hemline.train.custom_data import named_after
@@ -125,10 +125,11 @@ def verify(
     out: Path | None,
     runtimes: tuple[str, ...],
 ) -> None:
-    """Verify a bundle or a file in every installed runtime; exit code 3 when one is wrong.
+    """Verify a bundle or a file in every installed runtime.
 
-    A bundle also in versions that were added (`hemline runtimes add`), with --runtime.
-    A file that was made elsewhere is admitted: tried in processes of its own, then stamped.
+    Exit code 3 when one fails. A bundle also in versions that were added (`hemline runtimes add`),
+    with --runtime. A file that was made elsewhere is admitted: tried in processes of its own, then
+    stamped.
     """
     from hemline.export.admission.commands import ForeignOptions, verify_file
 
@@ -171,13 +172,13 @@ def _verify_bundle(bundle: Path, runtimes: tuple[str, ...], as_json: bool) -> No
         raise refused
 
 
-def _print_verdicts(judged: list[Judged], as_json: bool) -> None:
+def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
     if as_json:
-        for name, verdict in judged:
+        for name, verdict in verdicts:
             click.echo(json.dumps({"artifact": name, **schema.to_document(verdict)}))
         return
-    texts = [as_text(table) for table in verdict_tables(judged)]
-    click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(judged)) else [])]))
+    texts = [as_text(table) for table in verdict_tables(verdicts)]
+    click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(verdicts)) else [])]))
 
 
 def _checkpoint(

@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from hemline.contract.manifest import Verdict
 from hemline.tables import Table
 
-Judged = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
+NamedVerdict = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
 Place = tuple[str, str, str, str]  # runtime, version, Python, numpy
 
 
-def verdict_tables(judged: Sequence[Judged]) -> list[Table]:
+def verdict_tables(verdicts: Sequence[NamedVerdict]) -> list[Table]:
     """Return the tables of verdicts, in the order in which artifacts and runtimes come."""
-    formats = dict.fromkeys(_format(name) for name, _ in judged)
-    return [_table([pair for pair in judged if _format(pair[0]) == each]) for each in formats]
+    formats = dict.fromkeys(_format(name) for name, _ in verdicts)
+    return [_table([pair for pair in verdicts if _format(pair[0]) == each]) for each in formats]
 
 
-def reasons(judged: Sequence[Judged]) -> list[str]:
-    """Return a line for each verdict that is not right, or right with something to say."""
+def reasons(verdicts: Sequence[NamedVerdict]) -> list[str]:
+    """Return a line for each verdict that has a reason: it did not pass."""
     return [
         f"{name} in {title_of(verdict)}: {verdict.status}, {verdict.reason}"
-        for name, verdict in judged
+        for name, verdict in verdicts
         if verdict.reason
     ]
 
@@ -35,10 +35,10 @@ def title_of(verdict: Verdict) -> str:
     return f"{where} (Python {verdict.python_version})" if other else where
 
 
-def _table(judged: Sequence[Judged]) -> Table:
-    names = list(dict.fromkeys(name for name, _ in judged))
-    status = {(name, _place(verdict)): verdict.status for name, verdict in judged}
-    places = list(dict.fromkeys(_place(verdict) for _, verdict in judged))
+def _table(verdicts: Sequence[NamedVerdict]) -> Table:
+    names = list(dict.fromkeys(name for name, _ in verdicts))
+    status = {(name, _place(verdict)): verdict.status for name, verdict in verdicts}
+    places = list(dict.fromkeys(_place(verdict) for _, verdict in verdicts))
     return Table(
         columns=("runtime", "python", "numpy", *names),
         numeric=(False,) * (3 + len(names)),

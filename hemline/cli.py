@@ -53,7 +53,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "verify": Command(
         "hemline.export.commands",
-        "Verify a bundle or a file in every installed runtime; exit code 3 when one is wrong.",
+        "Verify a bundle or a file in every installed runtime.",
     ),
     "runtimes": Command(
         "hemline.environments.commands",

@@ -12,8 +12,9 @@ import pytest
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.evaluation_set import load_split
+from hemline.contract.job import UNKNOWN_HOST
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
-from hemline.contract.record import Accuracy, read_records
+from hemline.contract.record import Accuracy, Conditions, Record, read_records
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images, without_copies
 from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
@@ -23,7 +24,9 @@ from hemline.export.quantization.calibration import calibration_images, training
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
 from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
+from hemline.host import host_facts
 from hemline.runtime.discovery import installed_names
+from hemline.runtime.targets import find_targets
 from hemline.train.checkpoint import read_card
 
 # DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
@@ -162,6 +165,48 @@ def test_accuracy_records_hold_the_answers(bundle: Path, manifest: Manifest) -> 
         if isinstance(record.payload, Accuracy) and record.payload.split == "test":
             right = record.payload.classes() == split.labels
             assert (len(right), right.sum()) == (record.payload.images, record.payload.correct)
+
+
+def keras_records(bundle: Path) -> list[Record]:
+    return [r for r in read_records(bundle / RECORDS_NAME) if r.cell.runtime == "keras"]
+
+
+def test_the_keras_record_has_the_conditions_of_the_export(copy: Path) -> None:
+    """Verified later or elsewhere, it names the host and the date of the export all the same."""
+    path = copy / "evaluation" / "conditions.json"
+    manifest = read_manifest(copy)
+    conditions = schema.load(Conditions, path)
+    assert conditions.host.name == host_facts().name
+    assert [r.conditions for r in keras_records(copy)] == [conditions] * 2
+    elsewhere = dataclasses.replace(
+        conditions,
+        host=dataclasses.replace(conditions.host, processor="another"),
+        date="2025-01-01T00:00:00Z",
+    )
+    schema.save(path, elsewhere)
+    digest = {"evaluation/conditions.json": files.sha256_of(path)}
+    (copy / RECORDS_NAME).unlink()
+    verify_bundle(
+        copy,
+        dataclasses.replace(manifest, evaluation_sha256=manifest.evaluation_sha256 | digest),
+        find_targets(["onnxruntime"]),
+    )
+    for record in keras_records(copy):
+        assert record.conditions == elsewhere
+        assert record.cell.host.startswith("another, ")
+
+
+def test_the_keras_record_of_an_older_bundle_names_no_host(copy: Path) -> None:
+    (copy / "evaluation" / "conditions.json").unlink()
+    manifest = read_manifest(copy)
+    hashes = dict(manifest.evaluation_sha256)
+    del hashes["evaluation/conditions.json"]
+    (copy / RECORDS_NAME).unlink()
+    older = dataclasses.replace(manifest, evaluation_sha256=hashes)
+    verify_bundle(copy, older, find_targets(["onnxruntime"]))
+    for record in keras_records(copy):
+        assert (record.cell.host, record.conditions.host) == ("", UNKNOWN_HOST)
+        assert record.conditions.date == manifest.created
 
 
 def test_an_altered_evaluation_set_is_refused(copy: Path) -> None:

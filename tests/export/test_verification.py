@@ -22,6 +22,8 @@ from hemline.contract.specs import SupportedRuntime
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, FetchError, GateError, HemlineError, UsageError
+from hemline.export import cell_verification
+from hemline.export.admission import self_check
 from hemline.export.cell_verification import inputs_of
 from hemline.export.verification import verify_bundle
 from hemline.remedies import described
@@ -76,6 +78,11 @@ def replace_dynamic(
         for artifact in manifest.artifacts
     ]
     schema.save(bundle / MANIFEST_NAME, dataclasses.replace(manifest, artifacts=tuple(fresh)))
+
+
+def verdict_of(bundle: Path, version: str) -> Verdict:
+    verdicts = read_manifest(bundle).artifact("int8.tflite").verdicts
+    return next(verdict for verdict in verdicts if verdict.version == version)
 
 
 def verdict_in(bundle: Path, name: str, runtime: str) -> Verdict:
@@ -168,6 +175,31 @@ def test_a_crash_of_native_code_is_a_verdict_and_takes_nothing_with_it(
         others = [v for v in artifact.verdicts if v.version != "9.9.9"]
         assert others
         assert all(verdict.status == "passed" for verdict in others)
+
+
+def test_a_runtime_that_hangs_is_a_failure_that_is_tried_again(
+    copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_verification, "TRIAL_SECONDS", 1.0)
+    hanging = target("import time; input(); time.sleep(600)")
+    one = dataclasses.replace(manifest, artifacts=(manifest.artifact("int8.tflite"),))
+    with pytest.raises(
+        GateError, match=r"int8\.tflite in litert 9\.9\.9: .* gave no result in 1 s"
+    ):
+        verify_bundle(copy, one, [hanging])
+    verdict = verdict_of(copy, "9.9.9")
+    assert (verdict.status, verdict.inputs_sha256) == ("failed", "")
+
+
+def test_a_file_whose_runtime_crashes_has_failed_there(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = "import os, signal; input(); os.kill(os.getpid(), signal.SIGKILL)"
+    monkeypatch.setattr(self_check, "COMMAND", (sys.executable, "-c", crash))
+    result = CliRunner().invoke(cli, ["verify", str(copy / "int8.onnx")])
+    assert isinstance(result.exception, GateError)
+    assert "int8.onnx in onnxruntime: failed (" in result.stdout
+    assert "ended the job runner (signal 9)" in result.stdout
 
 
 def test_a_runtime_that_is_another_version_than_it_says_is_told(
