@@ -13,17 +13,17 @@ import click
 from hemline.console import Progress, data_option, say
 from hemline.contract.card import Card, Epoch
 from hemline.data.custom.reading import counted
-from hemline.data.datasets import DATASETS, Images
+from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import require_room
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.tables import macs_text
+from hemline.train import options
 from hemline.train.checkpoint import is_checkpoint
 from hemline.train.custom_data import named_after, parts_line
 from hemline.train.nets.models import MODELS, find_model
-from hemline.train.recipes.recipe import RECIPES, Recipe
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
-from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 from hemline.train.request import TrainRequest, new_request
 
 log = logging.getLogger(__name__)
@@ -33,27 +33,12 @@ _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 _MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.values())
 
 
-@click.command(cls=RecipeCommand, epilog=f"\b\nModels:\n{_MODEL_LINES}")
+@click.command(cls=options.RecipeCommand, epilog=f"\b\nModels:\n{_MODEL_LINES}")
 @click.argument("model", default="hem-50k")
-@click.option(
-    "--recipe",
-    "recipe_given",
-    metavar="RECIPE",
-    help=f"One of {', '.join(RECIPES)}; a TOML file; or a checkpoint, to train like that one "
-    "(default: the model's own).",
-)
-@click.option(
-    "--seed",
-    default=1,
-    show_default=True,
-    type=click.IntRange(0, 2**32 - 1),
-    help="Of weights, order and augmentation.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).",
+@options.recipe_option
+@options.seed_option("weights, order and augmentation")
+@options.output_option(
+    "Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data)."
 )
 @click.option("--force", is_flag=True, help="Replace a finished checkpoint in the folder.")
 @click.option("--restart", is_flag=True, help="Forget an unfinished run in the folder.")
@@ -62,28 +47,17 @@ _MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.val
     "teachers",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Checkpoint whose answers are learned from too (distillation); several are averaged.",
+    help="Checkpoint to distill from; several are averaged.",
 )
-@click.option(
-    "--weights",
-    metavar="WEIGHTS",
-    help="Transfer models: imagenet (fetched by Keras), a file of weights, or random "
-    "(default: imagenet).",
-)
+@options.weights_option
 @click.option(
     "--tensorboard",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that TensorBoard reads; each epoch's figures are written there.",
 )
-@click.option(
-    "--dataset",
-    type=click.Choice(list(DATASETS)),
-    default="fashion-mnist",
-    show_default=True,
-    help="What to train on, unless --data says otherwise.",
-)
+@options.dataset_option
 @data_option
-@recipe_options
+@options.recipe_options
 def train(
     model: str,
     recipe_given: str | None,

@@ -13,8 +13,8 @@ from scipy.special import log_softmax, softmax
 Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
 
-_REFUSED_SHARE = 0.01  # of the right validation answers may become "unknown"
-_SURE = 0.9  # an answer this sure is never "unknown", however sure the model always is
+_REFUSED_SHARE = 0.01  # of the correct validation predictions may become "unknown"
+_SURE = 0.9  # a prediction this sure is never "unknown", however sure the model always is
 
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
@@ -30,9 +30,9 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
 
 
 def fit_unknown_threshold(logits: Logits, labels: Labels, temperature: float) -> float:
-    """Return the score under which answers are "unknown": 1 % of the right ones lie under it.
+    """Return the score under which predictions are "unknown": 1 % of the correct ones are below it.
 
-    At most 0.9, and 0 when no answer is right.
+    At most 0.9, and 0 when no prediction is correct.
     """
     scores = softmax(logits.astype(np.float64) / temperature, axis=1)
     right = scores.argmax(axis=1) == labels

@@ -1,4 +1,4 @@
-"""What images of the user's own need: a name, room for validation, and small batches."""
+"""What a custom data set needs: a name, room for validation, and small batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST_BATCH = 8  # what batch normalization can bear
 
 
 def named_after(model: ModelRow, data: FetchOptions) -> str:
-    """Return the name of a folder: the model's, and that of the user's own data if it is used."""
+    """Return the name of a folder: the model's, and that of a custom data set if there is one."""
     return model.name if data.custom is None else f"{model.name}-{name_of(data.custom)}"
 
 
@@ -38,7 +38,7 @@ def suited(recipe: Recipe, images: Images, *, given: Collection[str] = ()) -> Re
 
 
 def parts_line(images: Images, recipe: Recipe) -> str:
-    """Return one line on the user's own images: how many, of what, and how they are split."""
+    """Return one line on a custom data set: how many, of what, and how they are split."""
     _, height, width, channels = images.train_images.shape
     colour = "gray" if channels == 1 else "colour"
     source = "held out" if images.test_indices else "the data's own"

@@ -38,7 +38,7 @@ class Predictor:
         def part(at: int) -> npt.NDArray[np.float32]:
             return np.asarray(self._forward(images[at : at + step]))
 
-        first = part(0)  # in this thread, which is the one that knows a distribution strategy
+        first = part(0)  # in this thread, as a distribution strategy is set for one thread
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
             rest = pool.map(part, range(step, len(images), step))
             return np.concatenate([first, *rest])

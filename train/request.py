@@ -24,7 +24,7 @@ class TrainRequest:
     seed: of weights, order and augmentation.
     folder: of the checkpoint.
     restart: forget an unfinished run in the folder.
-    teachers: folders of checkpoints whose answers are learned from too.
+    teachers: folders of checkpoints to distill from.
     weights: file of pretrained weights for the layers below a transfer model's top.
     given: fields of the recipe that the user chose; images do not change them.
     """

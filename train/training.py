@@ -136,7 +136,7 @@ def _write_checkpoint(
     model, folder = trained.model, request.folder
     predictor = Predictor(model)
     validation = predictor.logits(data.validation_images)
-    test = predictor.logits(images.test_images)  # the one look at the test split
+    test = predictor.logits(images.test_images)  # the only use of the test split
     with files.replacing(folder / MODEL_NAME) as partial:
         model.save(partial)
     files.write_bytes(folder / HISTORY_NAME, _as_csv(trained.history))

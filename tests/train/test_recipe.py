@@ -17,10 +17,10 @@ from hemline.errors import FileFormatError, HemlineError, UnknownNameError, Usag
 from hemline.tables import Table, as_markdown
 from hemline.train.checkpoint import CARD_NAME, ZOO
 from hemline.train.nets.models import MODELS
+from hemline.train.options import RecipeCommand, recipe_options
 from hemline.train.recipes.optimizers import OPTIMIZERS
 from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 from hemline.train.recipes.recipe_file import named_recipe, read_recipe, recipe_toml
-from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 from hemline.train.recipes.schedules import SCHEDULES
 
 

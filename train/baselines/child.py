@@ -46,7 +46,7 @@ class FitJob:
 
 
 def main() -> None:
-    """Fit what stands on standard input; an error is an event too."""
+    """Fit the job on standard input; an error is an event too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     job: FitJob = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the parent
     threading.Thread(target=_end_with_parent, daemon=True).start()

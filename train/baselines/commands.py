@@ -14,6 +14,7 @@ from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError, InterruptedWorkError
 from hemline.host import host_facts
 from hemline.tables import Table, as_text
+from hemline.train import options
 from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, results_table
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
 
@@ -28,13 +29,7 @@ _ALL = "all"
     show_default=True,
     help="What to train on, unless --data has images of your own.",
 )
-@click.option(
-    "--seed",
-    default=1,
-    show_default=True,
-    type=click.IntRange(0, 2**32 - 1),
-    help="Of the classifier; svm and knn have no chance in them.",
-)
+@options.seed_option("the classifier; svm and knn are deterministic")
 @click.option(
     "--threads",
     type=click.IntRange(1, 256),
@@ -113,7 +108,7 @@ def _run(
 
 
 def _rows(names: Sequence[str]) -> list[Baseline]:
-    """Return the rows by name, each once; `all` stands for every one."""
+    """Return the rows by name, each once; `all` means every one."""
     wanted = [each for name in names for each in (BASELINES if name == _ALL else (name,))]
     return [find_baseline(name) for name in dict.fromkeys(wanted)]
 

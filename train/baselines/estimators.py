@@ -13,7 +13,7 @@ from hemline.train.baselines.table import Baseline
 
 
 def make_estimator(baseline: Baseline, *, seed: int, threads: int) -> Any:
-    """Return the unfitted classifier of a row, one that tells its rounds where it can."""
+    """Return the unfitted classifier of a row, which prints its rounds where it can."""
     module, _, attribute = baseline.estimator.partition(":")
     maker = getattr(importlib.import_module(module), attribute)
     estimator = maker(**baseline.parameters)
@@ -21,7 +21,7 @@ def make_estimator(baseline: Baseline, *, seed: int, threads: int) -> Any:
         "random_state": seed,
         "estimator__random_state": seed,
         "n_jobs": threads,
-        # 2, because a forest tells each tree only then; never where compiled code would print
+        # 2, because a forest prints each tree only then; never where compiled code would print
         "verbose": 2 if baseline.rounds else 0,
     }
     known = estimator.get_params()

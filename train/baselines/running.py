@@ -165,7 +165,7 @@ def _child() -> Iterator[subprocess.Popen[bytes]]:
 def _send(child: subprocess.Popen[bytes], job: FitJob) -> None:
     assert child.stdin is not None  # noqa: S101 — as above
     rest = memoryview(pickle.dumps(job))
-    with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code tells how
+    with contextlib.suppress(BrokenPipeError):  # it has ended: its exit code says how
         while rest:
             rest = rest[child.stdin.write(rest) :]
 

@@ -3,7 +3,7 @@
 Xiao, Rasul, Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 Algorithms (2017, arXiv 1708.07747v2), Table 3. Each row is the best of its classifier there. The
 paper trained on all 60,000 images, each pixel standardized, and gives the mean of five runs; here
-the 5,000 validation images are kept apart and pixels are scaled to 0 … 1.
+the 5,000 validation images are held out and pixels are scaled to 0 … 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Baseline:
     published: data set to the accuracy in the paper, 0 … 1, of these parameters.
     note: what differs from the paper's row and why; empty where nothing does.
     cpu_minutes: processor time of the run in results/, rounded; None before there is one.
-    rounds: the parameter that says how many rounds a fit has at most, where the fit tells them.
+    rounds: the parameter that says how many rounds a fit has at most, where the fit prints them.
     """
 
     name: str

@@ -15,14 +15,13 @@ from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import FetchError, UnknownNameError, UsageError, remedy
 from hemline.tables import as_text
+from hemline.train import options
 from hemline.train.commands import resumable, run_training, summary
 from hemline.train.comparison.comparison import as_json
 from hemline.train.comparison.running import compare_datasets as compare
 from hemline.train.comparison.running import for_all
 from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
 from hemline.train.nets.models import find_model
-from hemline.train.recipes.recipe import RECIPES
-from hemline.train.recipes.recipe_options import RecipeCommand, recipe_options
 from hemline.train.request import TrainRequest, new_request
 
 COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
@@ -51,14 +50,9 @@ def _folders(
     return found
 
 
-@click.command(cls=RecipeCommand)
+@click.command(cls=options.RecipeCommand)
 @click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
-@click.option(
-    "--recipe",
-    "recipe_given",
-    metavar="RECIPE",
-    help=f"One of {', '.join(RECIPES)}; a TOML file; or a checkpoint (default: the model's own).",
-)
+@options.recipe_option
 @click.option(
     "--seeds",
     type=click.IntRange(1, _MOST_SEEDS),
@@ -66,11 +60,8 @@ def _folders(
     show_default=True,
     help="Trainings on each data set.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets).",
+@options.output_option(
+    "Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets)."
 )
 @click.option("--force", is_flag=True, help="Replace checkpoints of anything else in the folder.")
 @click.option("--restart", is_flag=True, help="Forget unfinished runs in the folder.")
@@ -83,7 +74,7 @@ def _folders(
     help="Folder with the four IDX files of a data set, as in mnist=FOLDER; repeat for more. "
     "Nothing is downloaded for that one.",
 )
-@recipe_options
+@options.recipe_options
 def compare_datasets(
     model: str,
     recipe_given: str | None,

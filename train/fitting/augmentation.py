@@ -131,7 +131,7 @@ def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Ten
 
 
 def _within(random: tf.Tensor, size: int, side: tf.Tensor) -> tf.Tensor:
-    """Tell which positions lie in a range of length `side` that `random`, 0 … 1, puts in `size`."""
+    """Return which positions a range covers; `side` long, put by `random`, 0 … 1, in `size`."""
     side = tf.minimum(side, float(size))
     start = random * (size - side)
     centres = tf.cast(tf.range(size), tf.float32)[None] + 0.5

@@ -1,4 +1,4 @@
-"""Learn from the answers of trained models too: Hinton et al., Distilling the Knowledge (2015)."""
+"""Distill trained models: Hinton et al., Distilling the Knowledge in a Neural Network (2015)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_teachers(folders: Sequence[Path], temperature: float) -> Teach:
 
 
 class Student(keras.Model):  # type: ignore[misc] # keras has no types
-    """A model whose loss is in part the distance to its teachers' answers."""
+    """A model whose loss is in part the distance to its teachers' predictions."""
 
     def __init__(
         self, *, inputs: Any, outputs: Any, teach: Teach, share: float, temperature: float

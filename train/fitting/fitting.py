@@ -199,7 +199,7 @@ class _Fitting:
         return keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_epoch_end=end)
 
     def _over(self, phase: Phase) -> bool:
-        # only the last phase stops early: a top that stands still is what the next one begins with
+        # only the last phase stops early: the next one begins with a top that no longer improves
         recipe = self._run.recipe
         return phase.end == recipe.epochs and is_over(recipe, self._history[phase.first :])
 

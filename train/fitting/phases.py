@@ -19,7 +19,7 @@ class Phase:
     """Epochs that are trained alike.
 
     first, end: epochs counted from 0; end is the first one after them.
-    frozen: whether layers below the new top stand still.
+    frozen: whether layers below the new top are not trained.
     free_layers: how many of the last ones of those train all the same.
     rate: multiplies the recipe's learning rate.
     """

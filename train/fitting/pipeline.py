@@ -75,9 +75,8 @@ def training_batches(
         def prepare(chosen: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # the other half of the seeds, so that order and augmentation are independent
             own = tf.stack([tf.constant(-1 - seed, tf.int64), step])
-            drawn = tf.gather(classes_of, chosen)
             changed = tf.cast(augment(tf.gather(pixels, chosen), recipe, seed=own), tf.float32)
-            targets = tf.one_hot(drawn, classes)
+            targets = tf.one_hot(tf.gather(classes_of, chosen), classes)
             if recipe.mixup:
                 changed, targets = mix(changed, targets, recipe.mixup, seed=own)
             if weights is None:

@@ -59,7 +59,7 @@ def resolve_precision(workload: Workload) -> str:
 
 
 def has_bfloat16() -> bool:
-    """Tell whether this machine may compute in bfloat16: its processor can, or it has a GPU."""
+    """Return whether this machine may compute in bfloat16: its processor can, or it has a GPU."""
     if tf.config.list_physical_devices("GPU"):
         return True
     try:

@@ -171,7 +171,7 @@ def _without_means(pixels: keras.KerasTensor) -> keras.KerasTensor:
     """Return blue, green and red, or copies of gray, less the mean of each.
 
     Channel by channel: from one subtraction for all of them TensorFlow's converter makes an 8-bit
-    input that is no pixel, its range being joined with that of the means.
+    input that is not a pixel, its range being joined with that of the means.
     """
     gray = pixels.shape[-1] == 1
     planes = [pixels if gray else pixels[..., at : at + 1] for at in (2, 1, 0)]

@@ -23,7 +23,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 def _field(default: Any, text: str, kind: type | None = None, *, section: str = "") -> Any:
     """Return a field with its help; `kind` is that of the values when the default is None.
 
-    `section` is the heading that it and the fields after it stand under.
+    `section` is the heading of it and of the fields after it.
     """
     found = {"help": text, "kind": kind or type(default), "section": section}
     return field(default=default, metadata=found)
@@ -31,12 +31,12 @@ def _field(default: Any, text: str, kind: type | None = None, *, section: str = 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How to train; what a field is stands in its help. RECIPES has the reasons of each recipe."""
+    """How to train. Each field has its help; RECIPES has the reasons of each recipe."""
 
     epochs: int = _field(24, "passes over the training images", section="Length and data")
     batch: int = _field(250, "images in a step")
     limit: int = _field(0, "use only the first so many training images; 0 for all")
-    validation: int = _field(5000, "images kept apart for validation, by default at most a fifth")
+    validation: int = _field(5000, "images held out for validation, by default at most a fifth")
     optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}", section="Optimizer")
     learning_rate: float = _field(
         0.03, "at its highest (of sphere-muon: as a share of a kernel's norm)"
@@ -150,7 +150,7 @@ class Recipe:
     def of_fields(cls, values: Mapping[str, Any]) -> Recipe:
         """Return the recipe of a card; fields that it does not have are as they were before them.
 
-        Raises UsageError for values that are no recipe.
+        Raises UsageError for values that are not a recipe.
         """
         return cls().with_changes(values)
 
@@ -218,7 +218,7 @@ RECIPES: dict[str, Recipe] = {
     # to see that everything works: the accuracy is poor and meant to be
     "quick": Recipe(epochs=2, limit=6000, validation=600),
     "plain": replace(_PLAIN, epochs=10, batch=32, schedule="cosine"),
-    # A rate that falls when validation stands still, and the best weights. Averaged ones, because
+    # A rate that falls when validation stops improving, and the best weights. Averaged ones, as
     # the others jump about at this rate: it would fall after a few epochs already. Flips are free.
     "plateau": replace(
         _PLAIN, epochs=40, schedule="reduce-on-plateau", plateau_patience=3, early_stopping=8,

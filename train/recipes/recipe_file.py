@@ -22,14 +22,14 @@ else:
 
 _BASE = "base"
 _LARGEST_BYTES = 1 << 16
-# what stands in the line of a field that the model has its own value of
+# shown in the line of a field that the model has its own value of
 _EXAMPLES: dict[type, Scalar] = {float: 0.3, bool: True}
 
 
 def named_recipe(name: str) -> tuple[str, Recipe]:
     """Return what a recipe is called and the recipe: a name, a TOML file, a checkpoint or a card.
 
-    Raises UnknownNameError with the nearest name, FileFormatError for a file that is no recipe.
+    Raises UnknownNameError with the nearest name, FileFormatError for a file that is not a recipe.
     """
     if name in RECIPES:
         return name, find_recipe(name)

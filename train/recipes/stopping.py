@@ -39,7 +39,7 @@ def best_epoch(recipe: Recipe, history: Sequence[Epoch]) -> Epoch:
 
 
 def is_over(recipe: Recipe, history: Sequence[Epoch]) -> bool:
-    """Tell whether early stopping ends the run after `history`."""
+    """Return whether early stopping ends the run after `history`."""
     if not recipe.early_stopping or not history:
         return False
     return history[-1].epoch - best_epoch(recipe, history).epoch >= recipe.early_stopping

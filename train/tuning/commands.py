@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from hemline.console import data_option, require_matplotlib, say
-from hemline.data.datasets import DATASETS, Images
+from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import InterruptedWorkError, UsageError
+from hemline.train import options
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
-from hemline.train.recipes.recipe import RECIPES
 from hemline.train.request import usual_training
 from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
@@ -24,13 +24,7 @@ _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
 
 @click.command()
 @click.argument("model", default="hem-50k")
-@click.option(
-    "--recipe",
-    "recipe_given",
-    metavar="RECIPE",
-    help=f"What to begin from: one of {', '.join(RECIPES)}; a TOML file; or a checkpoint "
-    "(default: the model's own).",
-)
+@options.recipe_option
 @click.option(
     "--over",
     multiple=True,
@@ -76,35 +70,13 @@ _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
     metavar="NAME",
     help=f"When to give a trial up early. {_prunings}.",
 )
-@click.option(
-    "--seed",
-    default=1,
-    show_default=True,
-    type=click.IntRange(0, 2**32 - 1),
-    help="Of weights, order, augmentation and of what is tried.",
-)
-@click.option(
-    "--weights",
-    metavar="WEIGHTS",
-    help="Transfer models: imagenet (fetched by Keras), a file of weights, or random "
-    "(default: imagenet).",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the study (default: tuning/MODEL).",
-)
+@options.seed_option("weights, order, augmentation and the values that are tried")
+@options.weights_option
+@options.output_option("Folder of the study (default: tuning/MODEL).")
 @click.option("--restart", is_flag=True, help="Forget the study in the folder.")
 @click.option("--best", default=10, show_default=True, type=click.IntRange(1), help="Rows shown.")
 @click.option("--json", "as_lines", is_flag=True, help="JSON lines of all trials instead.")
-@click.option(
-    "--dataset",
-    type=click.Choice(list(DATASETS)),
-    default="fashion-mnist",
-    show_default=True,
-    help="What to train on, unless --data says otherwise.",
-)
+@options.dataset_option
 @data_option
 def tune(
     model: str,
@@ -170,7 +142,7 @@ def tune(
         trials=trials,
         deadline=deadline,
     )
-    del images  # with its test images, which nothing here may look at
+    del images  # with its test images, which nothing here may use
     try:
         with opened_study(folder, search, pruning, restart=restart) as study:
             printer = TrialPrinter(study, settings.trials)

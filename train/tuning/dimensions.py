@@ -58,7 +58,7 @@ class Range:
         return self._number(self.low), self._number(self.high)
 
     def suggest(self, trial: optuna.trial.Trial) -> Value:
-        """Return what a trial of Optuna tries, as it stands in its study."""
+        """Return what a trial of Optuna tries, as its study has it."""
         log = self.scale == "log"
         if _kind(self.field) is int:
             step = int(self.step) or 1

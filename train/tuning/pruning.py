@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
 _FIRST_TRIALS = 5  # are trained to the end: a median of fewer says little
-_WARM_SHARE = 4  # the first quarter of the epochs tells little of the last ones
+_WARM_SHARE = 4  # the first quarter of the epochs says little about the last ones
 _KEPT_SHARE = 3  # successive halving: one trial in three goes on, three times as long
 
 

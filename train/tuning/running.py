@@ -179,7 +179,7 @@ class _Running:
             raise optuna.TrialPruned(f"pruned after epoch {epoch.epoch}")
 
     def _note(self, trained: Trained | None = None) -> None:
-        """Keep what a trial cost, and what tells equal accuracies apart."""
+        """Record what a trial cost, and what ranks equal accuracies."""
         seconds = self._before + time.perf_counter() - self._started
         self._trial.set_user_attr(SECONDS, round(seconds, 1))
         if trained is not None:

@@ -60,7 +60,7 @@ class Search:
         return {field: value for field, value in near.items() if value is not None}
 
     def difference(self, other: Search) -> str | None:
-        """Return in words what tells this search from another; None where nothing does."""
+        """Return in words how this search differs from another; None where it does not."""
         for name, what in _PARTS.items():
             one, two = getattr(self, name), getattr(other, name)
             if one != two:

@@ -50,7 +50,7 @@ def opened(path: Path) -> Iterator[optuna.storages.RDBStorage]:
     import optuna
     import sqlalchemy
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command tells by itself
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command reports by itself
     address = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
     with storage_errors(path):
         storage = optuna.storages.RDBStorage(

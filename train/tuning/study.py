@@ -32,7 +32,7 @@ ATTEMPTS = "attempts"  # starts since its last whole epoch
 REASON = "reason"  # why it has no accuracy
 PARAMETERS = "parameters"  # of the model
 SECONDS = "seconds"  # of training
-LOSS = "loss"  # of validation, which tells equal accuracies apart
+LOSS = "loss"  # of validation, which ranks equal accuracies
 _NAME = "hemline"  # of the one study in the file
 _SEARCH = "search"  # attribute of the study
 _MOST_ATTEMPTS = 3  # a trial that ends its process so often does so by itself
@@ -83,7 +83,7 @@ class Study:
             yield claimed
 
     def finish(self, claimed: ClaimedTrial, *, accuracy: float | None, reason: str = "") -> None:
-        """Tell what came of a trial: an accuracy, or the reason why there is none."""
+        """Record the result of a trial: an accuracy, or the reason why there is none."""
         if reason:
             claimed.trial.set_user_attr(REASON, reason)
         state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
@@ -151,7 +151,7 @@ def opened_study(
     """Yield the study in a folder, made where there is none.
 
     restart: forget the trials that are there. Raises UsageError for a study of another search,
-    BusyError while its file is locked by others, FileFormatError for a file that is no study.
+    BusyError while its file is locked by others, FileFormatError for a file that is not a study.
     """
     path = folder / FILE_NAME
     with contextlib.ExitStack() as stack:

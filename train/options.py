@@ -1,15 +1,55 @@
-"""The fields of a recipe as options of a command, under headings of their own in its help."""
+"""Options of the training commands: those they share, and the fields of a recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from hemline.train.recipes.recipe import Recipe
+from hemline.data.datasets import DATASETS
+from hemline.train.recipes.recipe import RECIPES, Recipe
 
 _OWN = "Options"
+
+recipe_option = click.option(
+    "--recipe",
+    "recipe_given",
+    metavar="RECIPE",
+    help=f"Recipe to start from: one of {', '.join(RECIPES)}; a TOML file; or a checkpoint "
+    "(default: the model's own).",
+)
+weights_option = click.option(
+    "--weights",
+    metavar="WEIGHTS",
+    help="Transfer models: imagenet (fetched by Keras), a file of weights, or random "
+    "(default: imagenet).",
+)
+dataset_option = click.option(
+    "--dataset",
+    type=click.Choice(list(DATASETS)),
+    default="fashion-mnist",
+    show_default=True,
+    help="Data set to train on, unless --data names a custom one.",
+)
+
+
+def seed_option(of: str) -> Callable[..., Any]:
+    """Return --seed; `of` is what it decides."""
+    return click.option(
+        "--seed",
+        default=1,
+        show_default=True,
+        type=click.IntRange(0, 2**32 - 1),
+        help=f"Random seed for {of}.",
+    )
+
+
+def output_option(text: str) -> Callable[..., Any]:
+    """Return -o, --output with its help."""
+    folder = click.Path(path_type=Path, file_okay=False)
+    return click.option("-o", "--output", type=folder, help=text)
 
 
 class RecipeOption(click.Option):
@@ -28,7 +68,7 @@ class RecipeCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for each in self.get_params(ctx):
             if isinstance(each, click.Argument):
-                continue  # it stands in the first line
+                continue  # it is in the first line
             heading = each.section if isinstance(each, RecipeOption) else _OWN
             if (line := each.get_help_record(ctx)) is not None:
                 sections.setdefault(heading, []).append(line)
