@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from hemline import files
 from hemline.debian_packages import unpack_packages
 from hemline.errors import DataError, HemlineError
 from hemline.folders import made
+from hemline.programs import ProgramError, output_of
 from hemline.user_folders import cache_folder
 
 PROGRAMS = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}  # by Debian's name of the architecture
@@ -113,12 +113,9 @@ def _make(folder: Path, source: Path) -> None:
     compiler = [*made_here.command("tcc"), "-shared", "-nostdlib", "-nostdinc"]
     command = [*compiler, "-o", str(made_here.counter), str(source)]
     try:
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=_COMPILE_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        raise HemlineError(f"the counter of instructions cannot be built: {said[-1]}") from error
+        output_of(command, seconds=_COMPILE_SECONDS)
+    except ProgramError as error:
+        raise HemlineError(f"the counter of instructions cannot be built: {error}") from error
 
 
 def _only_debian(reason: str) -> HemlineError:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import replace
 
 from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
 from hemline.bench.devices.gpu.software_gpu import software_gpu
 from hemline.contract.job import Job, JobResult
 from hemline.errors import HemlineError, UsageError
+from hemline.programs import ProgramError, output_of
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess, local_command
 from hemline.safe_path import code_command
@@ -76,15 +76,9 @@ def _with(environment: tuple[str, ...]) -> tuple[str, ...]:
 def _is_real() -> bool:
     """Tell whether a GPU, and not a program in its place, may run what is asked of a GPU."""
     try:
-        done = subprocess.run(
-            code_command(_PROBE),
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_PROBE_SECONDS,
-        )
-        return bool(json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
+        lines = output_of(code_command(_PROBE), seconds=_PROBE_SECONDS).splitlines()
+        return bool(json.loads(lines[-1]))
+    except (ProgramError, ValueError, IndexError) as error:
         raise HemlineError(
             f"asking Vulkan and CUDA for a GPU failed ({error}): reinstall the GPU's driver"
         ) from error

@@ -7,13 +7,13 @@ of the reference kernels. Its wall times say nothing of a microcontroller.
 from __future__ import annotations
 
 import functools
-import subprocess
 from pathlib import Path
 
 from hemline.bench.devices.device import Device
 from hemline.bench.devices.micro.micro_jobs import MICRO, MICRO_BACKENDS, REFERENCE
 from hemline.bench.devices.table import DEVICES
 from hemline.errors import BackendError, UsageError
+from hemline.programs import ProgramError, output_of
 from hemline.runtime.backends import Backend
 from hemline.runtime.process import JobProcess
 from hemline.safe_path import code_command, module_command
@@ -66,17 +66,9 @@ class TflmDevice(Device):
 def _version(folder: tuple[str, ...]) -> str:
     """Return the version, asked in a child: importing it loads native code."""
     try:
-        done = subprocess.run(
-            [*code_command(_VERSION), *folder],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1]
+        return output_of([*code_command(_VERSION), *folder], seconds=_SECONDS).strip()
+    except ProgramError as error:
         raise BackendError(
-            f"tflite-micro cannot be used ({said}): pip install 'hemline[{MICRO.extra}]'; "
+            f"tflite-micro cannot be used ({error}): pip install 'hemline[{MICRO.extra}]'; "
             "it has wheels for Linux on x86-64 only"
         ) from error
-    return done.stdout.strip()
