@@ -276,6 +276,7 @@ def test_a_runtime_that_was_not_added_is_told_with_the_command(copy: Path) -> No
     assert "run `hemline runtimes add litert==1.4.0`" in described(caught.value)
 
 
+@pytest.mark.slow
 def test_another_version_is_added_verified_and_measured_for_real(copy: Path) -> None:
     """litert 2.1.0: the oldest that has wheels for every Python that Hemline runs on."""
     run = CliRunner()

@@ -175,6 +175,7 @@ def test_a_runtime_that_answers_wrong_is_not_kept(index: Path) -> None:
     assert not unfinished()
 
 
+@pytest.mark.slow
 def test_a_runtime_that_crashes_is_not_kept(index: Path) -> None:
     add_runtime(index, "7.2.0", code=CRASHING)
     with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*signal 11"):
@@ -189,6 +190,7 @@ def test_the_job_runner_is_brought_up_to_date(added: Path) -> None:
     assert (folder / RUNTIME_NAME).read_bytes() == runtime_file()
 
 
+@pytest.mark.slow
 def test_an_environment_whose_python_is_gone_is_told_and_made_again(added: Path) -> None:
     (added / "bin" / "python").unlink()
     (added / "bin" / "python").symlink_to("/nowhere/python3")
@@ -201,6 +203,7 @@ def test_an_environment_whose_python_is_gone_is_told_and_made_again(added: Path)
     assert find_targets(["litert==7.0.0"])
 
 
+@pytest.mark.slow
 def test_a_record_that_cannot_be_read_is_told_and_made_again(added: Path) -> None:
     (added / RECORD_NAME).write_text("{")
     result = CliRunner().invoke(cli, ["runtimes", "list"], catch_exceptions=False)
@@ -411,6 +414,7 @@ def test_wheels_for_a_device_are_kept_with_their_hashes(index: Path) -> None:
     assert damaged.stat().st_size == record.wheels[0].size_bytes
 
 
+@pytest.mark.slow
 def test_a_wheel_set_that_cannot_be_read_hides_no_other(index: Path) -> None:
     request = WheelRequest(runtime="litert", version="7.0.0", python="3.11", machine="aarch64")
     damaged, _ = wheel_set(request)

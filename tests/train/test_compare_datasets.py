@@ -261,6 +261,7 @@ def test_a_checkpoint_of_other_data_is_refused(
         run([*COMMAND, *names], folder)
 
 
+@pytest.mark.slow
 def test_force_replaces_only_what_is_something_else(
     result: Result, command: list[str], folder: Path, data_folder: Path, tmp_path: Path
 ) -> None:

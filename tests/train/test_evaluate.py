@@ -104,6 +104,7 @@ def test_a_checkpoint_answers_as_its_card_says(
     assert [each.support for each in result.classes] == [score.images // 10] * 10
 
 
+@pytest.mark.slow
 def test_the_test_split_is_the_default_of_one_and_validation_of_several(
     checkpoint: Path, other: Path, data_folder: Path
 ) -> None:
@@ -447,6 +448,7 @@ def unclosed(page: str) -> list[str]:
     return open_tags
 
 
+@pytest.mark.slow
 def test_labels_are_escaped_on_the_page_and_drawn_as_they_are(
     checkpoint: Path, tmp_path: Path, images: Images
 ) -> None:
@@ -495,6 +497,7 @@ def test_several_have_their_pictures_in_folders_and_one_page(
     assert "Left out</h3>" in page
 
 
+@pytest.mark.slow
 def test_a_model_without_convolutions_has_no_maps(
     checkpoint: Path, data_folder: Path, tmp_path: Path, images: Images
 ) -> None:
@@ -527,6 +530,7 @@ def test_a_model_without_convolutions_has_no_maps(
     assert "100.00 %" in result.stdout
 
 
+@pytest.mark.slow
 def test_pictures_of_before_that_are_not_drawn_again_are_removed(
     checkpoint: Path, bundle: Path, data_folder: Path, report: tuple[Path, str], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def figures(card: Card) -> list[tuple[float, float, float]]:
     return [(e.loss, e.validation_loss, e.validation_accuracy) for e in card.trained.history]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:

@@ -268,6 +268,7 @@ def draws(folder: Path, search: Search, count: int) -> list[dict[str, Any]]:
     return values
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_tried(search: Search, tmp_path: Path) -> None:
     one, two = (draws(tmp_path / name, search, 12) for name in "ab")
     assert one == two  # the last two are no longer drawn at random
@@ -358,6 +359,7 @@ def test_a_study_of_another_search_is_refused(
         pass
 
 
+@pytest.mark.slow
 def test_a_study_stays_in_the_precision_that_was_faster_where_it_began(
     search: Search, tmp_path: Path
 ) -> None:
@@ -521,6 +523,7 @@ def test_pictures_tell_the_data_and_how_little_of_it_was_used(search: Search) ->
     assert "limit" not in conditions_line(own)
 
 
+@pytest.mark.slow
 def test_pictures_need_trials_and_one_epoch_makes_no_curve(search: Search, tmp_path: Path) -> None:
     assert draw(Results(search=search, trials=()), {}, tmp_path) == []
     names = [path.name for path in draw(made_up(replace(search, epochs=1)), {}, tmp_path)]
