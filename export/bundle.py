@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hemline import files
 from hemline.contract import schema, stamp, test_vector
+from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import (
     MANIFEST_NAME,
     Artifact,
@@ -31,7 +32,6 @@ from hemline.export.sources.table import find_source, open_source
 from hemline.export.trained_data import require_trained_on, split_of
 from hemline.pictures import generated
 from hemline.provenance import utc_now, versions
-from hemline.train.checkpoint import read_card
 from hemline.train.tensorflow import quiet_keras
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,14 @@ import click
 from hemline import files
 from hemline.console import data_option, say
 from hemline.contract import schema
+from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.tables import as_text
-from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
+from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
 

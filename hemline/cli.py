@@ -40,8 +40,8 @@ COMMANDS: dict[str, Command] = {
         "Train baseline classifiers of scikit-learn: NAME… or all; without a name, list them.",
     ),
     "evaluate": Command(
-        "hemline.train.evaluating.commands",
-        "Tell how well checkpoints or artifacts answer: accuracy, classes, confusion, calibration.",
+        "hemline.bench.evaluation.commands",
+        "Evaluate checkpoints or artifacts: accuracy, classes, confusion, calibration.",
     ),
     "compare-datasets": Command(
         "hemline.train.comparison.commands",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hemline.files import replacing
 
@@ -34,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "grid.linewidth": 0.6,
     "text.parse_math": False,  # a class may be called $x$
 }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,56 @@ class Heading:
             (self.title, _TITLE_SIZE, "black", 0.22),
             (self.subtitle, SUBTITLE_SIZE, GRAY, 0.4),
         )
+
+
+class NotDrawnError(Exception):
+    """There is nothing that a picture could show; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture(Generic[T]):
+    """A row of a table of pictures.
+
+    name: of the file, without its ending.
+    title: on the picture and in the report.
+    caption: what the reader sees.
+    draw: writes the file, and returns what the caption says of this one besides, if anything.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[T, Path, Heading], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A picture that was drawn, or why it was not: exactly one of path and reason is given."""
+
+    name: str
+    title: str
+    caption: str
+    path: Path | None
+    reason: str | None
+
+
+def draw_all(
+    pictures: Iterable[Picture[T]], subject: T, folder: Path, subtitle: str
+) -> tuple[Drawn, ...]:
+    """Write every picture of `subject` in a folder; a file left from before is removed."""
+
+    def draw(row: Picture[T]) -> Drawn:
+        path = folder / f"{row.name}.png"
+        texts = {"name": row.name, "title": row.title}
+        try:
+            remark = row.draw(subject, path, Heading(title=row.title, subtitle=subtitle))
+        except NotDrawnError as reason:
+            path.unlink(missing_ok=True)
+            return Drawn(**texts, caption=row.caption, path=None, reason=str(reason))
+        caption = f"{row.caption} {remark}" if remark else row.caption
+        return Drawn(**texts, caption=caption, path=path, reason=None)
+
+    return tuple(draw(row) for row in pictures)
 
 
 @contextlib.contextmanager

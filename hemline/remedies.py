@@ -27,6 +27,11 @@ REMEDIES: dict[str, str] = {
     "weights elsewhere": "download {url} elsewhere and name the file (--weights {file}), or train "
     "from random weights (--weights random)",
     "verify elsewhere": "run `hemline verify {bundle}` where it is installed, or name an artifact",
+    "name the data": "name its folder or .npz file with --data",
+    "name other data": "name other data with --data",
+    "name the data or take test": "name the data that it was trained on with --data, or use "
+    "--split test",
+    "compare on test": "compare them with --split test, or evaluate them one by one",
     "export again": "run `hemline export` again",
     "add runtime": "run `hemline runtimes add {name}`",
     "add runtime again": "run `hemline runtimes add {name} --python PYTHON`",

@@ -74,7 +74,7 @@ class Backend(NamedTuple):
 
     name: key in the table, also in stamps and records.
     format: of the files it opens.
-    module: to import.
+    module: to import, or "module:function" that imports the runtime.
     session: "module:class" that opens a model.
     gpu_session: "module:class" that opens one on a GPU; None where the runtime has no way to.
     extra: of Hemline's package that installs it.
@@ -98,6 +98,11 @@ class Backend(NamedTuple):
     development_only: bool = False
     batches: bool = True
     reader: str = "hemline.contract.stamp:read_stamped"
+
+    @property
+    def package(self) -> str:
+        """Return the name under which Python imports the runtime."""
+        return self.name if ":" in self.module else self.module.split(".")[0]
 
 
 # In order of preference: the first installed one that a file supports is used.
@@ -133,6 +138,15 @@ BACKENDS: dict[str, Backend] = {
             # else it writes a device identifier into the home folder and sends usage data
             opt_out="ORT_DISABLE_TELEMETRY",
         ),
+        Backend(
+            name="keras",
+            format="keras",
+            module="hemline.train.tensorflow:quiet_keras",
+            session="hemline.train.keras_session:KerasSession",
+            reader="hemline.train.keras_session:read_checkpoint",
+            extra="train",
+            development_only=True,
+        ),
     )
 }
 
@@ -146,16 +160,15 @@ def find_backend(name: str) -> Backend:
 
 def installed(backend: Backend) -> bool:
     """Tell whether the backend's package is there, without importing it."""
-    return importlib.util.find_spec(backend.module.split(".")[0]) is not None
+    return importlib.util.find_spec(backend.package) is not None
 
 
 @functools.cache
 def version_of(backend: Backend) -> str:
     """Return the version of the backend's package; BackendError when it is missing or broken."""
-    package = backend.module.split(".")[0]
     _opt_out(backend)
     try:
-        return str(importlib.import_module(package).__version__)
+        return str(importlib.import_module(backend.package).__version__)
     except Exception as error:  # a package that is half there lets anything out
         raise _missing(backend, error) from error
 
@@ -236,6 +249,9 @@ def load_module(backend: Backend) -> object:
     """Import the backend; raises BackendError that names the extra when it is missing or broken."""
     _opt_out(backend)
     try:
+        if ":" in backend.module:
+            loaded: object = attribute(backend.module)()
+            return loaded
         return importlib.import_module(backend.module)
     except Exception as error:  # a package that is half there lets anything out
         raise _missing(backend, error) from error

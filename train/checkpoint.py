@@ -1,38 +1,36 @@
-"""A checkpoint on disk: checkpoint.keras, card.json and history.csv in one folder."""
+"""Checkpoints as Keras models, and those that come with Hemline."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hemline.contract.card import Card
-from hemline.contract.schema import load
 from hemline.errors import FileFormatError
-from hemline.files import sha256_of
+from hemline.train.tensorflow import quiet_keras
 
-MODEL_NAME = "checkpoint.keras"
-CARD_NAME = "card.json"
-HISTORY_NAME = "history.csv"
+if TYPE_CHECKING:
+    import keras
+
 ZOO = Path(__file__).resolve().parent / "zoo"
 
 
-def is_checkpoint(folder: Path) -> bool:
-    """Tell whether a folder holds a finished checkpoint (its card is written last)."""
-    return (folder / CARD_NAME).is_file()
-
-
-def read_card(folder: Path) -> Card:
-    """Read the card and check that the model beside it is the one it describes.
-
-    Raises FileFormatError when the folder is no checkpoint, or the model was altered.
-    """
-    if not folder.exists():
-        raise FileFormatError(f"{folder} does not exist: name a folder that holds a checkpoint")
-    if not is_checkpoint(folder):
-        raise FileFormatError(f"{folder} is no checkpoint: it has no {CARD_NAME}; train one first")
-    card = load(Card, folder / CARD_NAME)
-    model = folder / card.model.file
-    if sha256_of(model) != card.model.sha256:
+def load_model(folder: Path, card: Card) -> keras.Model:
+    """Return the model of a checkpoint; raises FileFormatError when it does not fit its card."""
+    path, written = folder / card.model.file, card.model.versions.get("keras", "another version")
+    module = quiet_keras()
+    try:
+        model = module.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FileFormatError(
-            f"{model} is not the model of its card: train again or copy both again"
+            f"Keras {module.__version__} cannot open {path} ({reason}): it was written with "
+            f"{written}"
+        ) from error
+    found = (tuple(model.input_shape[1:]), model.output_shape[-1])
+    if found != (card.model.shape, len(card.model.labels)):
+        raise FileFormatError(
+            f"{path} has the input {found[0]} and {found[1]} classes, its card says "
+            f"{card.model.shape} and {len(card.model.labels)}: the card was altered"
         )
-    return card
+    return model

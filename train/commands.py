@@ -12,6 +12,7 @@ import click
 
 from hemline.console import Progress, data_option, say
 from hemline.contract.card import Card, Epoch
+from hemline.contract.checkpoint import is_checkpoint
 from hemline.data.custom.reading import counted
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
@@ -19,7 +20,6 @@ from hemline.data.splits import require_room
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.tables import macs_text
 from hemline.train import options
-from hemline.train.checkpoint import is_checkpoint
 from hemline.train.custom_data import named_after, parts_line
 from hemline.train.nets.models import MODELS, find_model
 from hemline.train.recipes.recipe import Recipe

@@ -30,6 +30,7 @@ class Predictor:
             lambda batch: tf.cast(call(tf.cast(batch, tf.float32)), tf.float32),
             input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
         )
+        self._traced = False
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width, channels)."""
@@ -38,10 +39,12 @@ class Predictor:
         def part(at: int) -> npt.NDArray[np.float32]:
             return np.asarray(self._forward(images[at : at + step]))
 
-        first = part(0)  # in this thread, as a distribution strategy is set for one thread
+        # traced in this thread, as a distribution strategy is set for one thread
+        begun = [] if self._traced else [part(0)]
+        self._traced = True
         with ThreadPoolExecutor(_IN_FLIGHT) as pool:
-            rest = pool.map(part, range(step, len(images), step))
-            return np.concatenate([first, *rest])
+            rest = pool.map(part, range(step * len(begun), len(images), step))
+            return np.concatenate([*begun, *rest])
 
 
 def _with_constants(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.card import Card, Epoch, ModelCard, Score, TrainingCard
+from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import utc_now, versions
-from hemline.train.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers
 from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory

@@ -13,11 +13,9 @@ import numpy.typing as npt
 from hemline.bench.comparison import Comparison, Row, correct, pareto_front
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
-from hemline.files import replacing
+from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
 from hemline.statistics import paired_drop
 
-# Okabe & Ito's palette, distinguished by colour-blind readers
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
 _LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
@@ -39,24 +37,25 @@ def draw(
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
         raise HemlineError("no latency was measured: nothing to draw")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(10, 6.2), dpi=150, layout="constrained")
-    try:
+    with drawn(path, _heading(comparison), width=10, height=5.9) as figure:
+        axes = figure.subplots()
         _points(axes, rows)
         _bars(axes, comparison, rows, labels)
         _front(axes, rows)
         _frame(axes, comparison, rows)
-        _legend(figure, axes, comparison, rows)
+        _legend(figure, comparison, rows)
         figure.canvas.draw()  # fixes the layout, so that labels can be placed in pixels
         _labels(axes, rows, chosen)
-        with replacing(path) as partial:
-            figure.savefig(partial, format="png")
-    finally:
-        plt.close(figure)
+
+
+def _heading(comparison: Comparison) -> Heading:
+    host = comparison.host
+    machine = f"{host.processor}, {host.cores} cores, " if host else ""
+    images = f"{comparison.keras_test.images:,} test images"
+    return Heading(
+        title=f"{comparison.model}: accuracy against latency",
+        subtitle=f"{machine}{comparison.dates[1]}, {images}",
+    )
 
 
 def _points(axes: Any, rows: list[Row]) -> None:
@@ -88,7 +87,7 @@ def _front(axes: Any, rows: list[Row]) -> None:
     axes.plot(
         [_xy(row)[0] for row in front],
         [_xy(row)[1] for row in front],
-        color="#444444",
+        color=DARK,
         linewidth=1.2,
         linestyle="-",
         zorder=2,
@@ -99,7 +98,7 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     keras = 100 * comparison.keras_test.correct / comparison.keras_test.images
-    axes.axhline(keras, color="#999999", linestyle=":", linewidth=1, zorder=1)
+    axes.axhline(keras, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
     axes.annotate(
         f"Keras model {keras:.2f} %",
         (0, keras),
@@ -108,7 +107,7 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
         textcoords="offset points",
         ha="left",
         fontsize=8,
-        color="#666666",
+        color=GRAY,
     )
     bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
     values = [tuple(point) for line in bars for point in line.get_xydata()]
@@ -123,10 +122,7 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one image, µs (median, one thread, log scale)  ← faster")
     axes.set_ylabel("test accuracy, %")
-    axes.grid(which="major", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.grid(which="major")
 
 
 def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
@@ -138,47 +134,28 @@ def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]
     return lowest - room, highest + room
 
 
-def _legend(figure: Any, axes: Any, comparison: Comparison, rows: list[Row]) -> None:
+def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
 
-    host = comparison.host
-    machine = f"{host.processor}, {host.cores} cores, " if host else ""
-    images = f"{comparison.keras_test.images:,} test images"
-    figure.suptitle(f"{comparison.model}: accuracy against latency", x=0.02, ha="left", fontsize=13)
-    subtitle = f"{machine}{comparison.dates[1]}, {images}"
-    axes.set_title(subtitle, loc="left", fontsize=9, color="#666666")
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker="o",
-            linestyle="",
-            color=_COLOURS[at % len(_COLOURS)],
-            markersize=8,
-            label=f"{name} {comparison.versions[name]}",
+    def disc(label: str, colour: str, diameter: float) -> Line2D:
+        return Line2D(
+            [], [], marker="o", linestyle="", color=colour, markersize=diameter, label=label
         )
+
+    versions = comparison.versions
+    handles = [
+        disc(f"{name} {versions[name]}", PALETTE[at % len(PALETTE)], 8)
         for at, name in enumerate(_runtimes(rows))
     ]
     sizes = sorted({row.cell.size_bytes for row in rows})
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         diameter = (_AREA_PER_KB * size / 1000) ** 0.5
-        handles.append(
-            Line2D(
-                [],
-                [],
-                marker="o",
-                linestyle="",
-                color="#bbbbbb",
-                markersize=diameter,
-                label=f"{size / 1000:.0f} kB",
-            )
-        )
-    handles.append(Line2D([], [], color="#444444", linewidth=1.2, label="Pareto front"))
-    handles.append(
-        Line2D(
-            [], [], color="#999999", alpha=0.6, label="95 % interval of the difference from Keras"
-        )
-    )
+        handles.append(disc(f"{size / 1000:.0f} kB", "#bbbbbb", diameter))
+    interval = "95 % interval of the difference from Keras"
+    handles += [
+        Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"),
+        Line2D([], [], color=LIGHT, alpha=0.6, label=interval),
+    ]
     figure.legend(
         handles=handles,
         loc="outside lower left",
@@ -250,7 +227,7 @@ def _runtimes(rows: list[Row]) -> list[str]:
 
 
 def _colour(row: Row, rows: list[Row]) -> str:
-    return _COLOURS[_runtimes(rows).index(row.cell.runtime) % len(_COLOURS)]
+    return PALETTE[_runtimes(rows).index(row.cell.runtime) % len(PALETTE)]
 
 
 def _area(row: Row) -> float:

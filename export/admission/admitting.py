@@ -168,7 +168,11 @@ def _first_stamp(
         labels=request.labels,
         input=input_spec(found.inputs[0], request.pixels, file_format, path),
         outputs=(target,),
-        supported_runtimes=tuple(SupportedRuntime(runtime=name, minimum="0") for name in BACKENDS),
+        supported_runtimes=tuple(
+            SupportedRuntime(runtime=row.name, minimum="0")
+            for row in BACKENDS.values()
+            if not row.development_only
+        ),
         temperature=1.0,
         unknown_threshold=0.0,
         tolerance=0.0,

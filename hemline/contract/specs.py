@@ -10,7 +10,7 @@ from hemline.errors import UnknownNameError
 
 InputDtype = Literal["float32", "int8", "uint8", "int16"]
 OutputDtype = Literal["float32", "int8", "uint8", "int16"]
-Format = Literal["tflite", "onnx"]
+Format = Literal["tflite", "onnx", "keras"]
 Accelerator = Literal["cpu", "gpu"]
 Role = Literal["logits", "embedding", "tap"]
 LOGITS, EMBEDDING = "logits", "embedding"  # names of outputs

@@ -11,6 +11,7 @@ import pytest
 
 from hemline import files
 from hemline.contract import schema
+from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.job import UNKNOWN_HOST
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -27,7 +28,6 @@ from hemline.export.verification import RECORDS_NAME, require_supported_pass, ve
 from hemline.host import host_facts
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.targets import find_targets
-from hemline.train.checkpoint import read_card
 
 # DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
 BORDERS = {

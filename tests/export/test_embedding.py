@@ -13,6 +13,7 @@ from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
+from hemline.contract.checkpoint import MODEL_NAME  # noqa: E402
 from hemline.contract.manifest import Manifest, read_manifest  # noqa: E402
 from hemline.contract.stamp import StampedFile, read_stamped, stamp_onnx  # noqa: E402
 from hemline.data.datasets import Images  # noqa: E402 — after TensorFlow's noise was turned off
@@ -26,7 +27,6 @@ from hemline.export.verification import verify_bundle  # noqa: E402
 from hemline.remedies import described  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.command_line import main  # noqa: E402
-from hemline.train.checkpoint import MODEL_NAME  # noqa: E402
 
 layers = keras.layers
 SIZE = 40  # channels that hem-50k pools

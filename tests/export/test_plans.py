@@ -19,6 +19,7 @@ keras = quiet_keras()
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402 — after TensorFlow's noise
 
 from hemline.contract import schema  # noqa: E402
+from hemline.contract.checkpoint import MODEL_NAME  # noqa: E402
 from hemline.contract.manifest import Manifest, plan_path  # noqa: E402
 from hemline.contract.specs import Format  # noqa: E402
 from hemline.data.datasets import Images  # noqa: E402
@@ -34,7 +35,6 @@ from hemline.export.sources.table import SOURCES, find_source, open_source  # no
 from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.files import sha256_of  # noqa: E402
-from hemline.train.checkpoint import MODEL_NAME  # noqa: E402
 
 layers = keras.layers
 GRAPHS: tuple[Format, ...] = ("tflite", "onnx")

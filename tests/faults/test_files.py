@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hemline.contract.checkpoint import CARD_NAME, MODEL_NAME
 from hemline.contract.manifest import MANIFEST_NAME
-from hemline.train.checkpoint import CARD_NAME, MODEL_NAME
 
 Damage = Callable[[Path], None]
 slow = pytest.mark.slow

@@ -15,9 +15,9 @@ import pytest
 from patience import HANG_SECONDS
 
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError
-from hemline.train.checkpoint import is_checkpoint, read_card
 from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest

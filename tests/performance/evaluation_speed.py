@@ -1,21 +1,24 @@
-"""10,000 images from a checkpoint: Hemline's forward pass against Keras' predict at batch 32."""
+"""10,000 images from a checkpoint: a job in Keras against Keras' predict at batch 32."""
 
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from measurement import Result, interleaved, median_ratio, report
 
+from hemline.bench.evaluation.running import keras_cell
+from hemline.contract.checkpoint import MODEL_NAME
+from hemline.contract.job import Job
+from hemline.contract.specs import LOGITS
 from hemline.data.fetch import load_images
-from hemline.train.checkpoint import MODEL_NAME, ZOO
+from hemline.runtime.process import JobProcess
+from hemline.train.checkpoint import ZOO
 from hemline.train.tensorflow import quiet_keras
-
-keras = quiet_keras()
-
-from hemline.train.predictor import Predictor  # noqa: E402 — after TensorFlow's noise was off
 
 _ROUNDS = 9
 _LEAST = 3.0
@@ -30,16 +33,33 @@ def seconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure and write the result."""
-    model = keras.models.load_model(ZOO / "hem-50k" / MODEL_NAME, compile=False)
+    checkpoint = ZOO / "hem-50k"
+    model = quiet_keras().models.load_model(checkpoint / MODEL_NAME, compile=False)
     pixels = load_images("fashion-mnist").test_images
-    predictor = Predictor(model, fixed=True)
+    with tempfile.TemporaryDirectory(prefix="hemline-") as folder, JobProcess() as process:
+        images = Path(folder) / "images.npy"
+        np.save(images, pixels)
+        job = Job(
+            id="evaluation",
+            artifact=str(checkpoint),
+            runtime="keras",
+            images=str(images),
+            cells=(keras_cell(pixels),),
+            want=("outputs",),
+            arrays=folder,
+        )
 
-    def ours() -> np.ndarray:
-        return predictor.logits(pixels)
+        def ours() -> np.ndarray:
+            (cell,) = process.run(job).cells
+            return np.load(cell.outputs[LOGITS])
 
-    def theirs() -> np.ndarray:
-        return np.asarray(model.predict(pixels, batch_size=32, verbose=0))
+        def theirs() -> np.ndarray:
+            return np.asarray(model.predict(pixels, batch_size=32, verbose=0))
 
+        _measure(ours, theirs)
+
+
+def _measure(ours: Callable[[], np.ndarray], theirs: Callable[[], np.ndarray]) -> None:
     # the first calls trace their graphs; both must answer alike
     same = float((ours().argmax(axis=1) == theirs().argmax(axis=1)).mean())
     if same < 0.999:

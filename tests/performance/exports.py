@@ -10,13 +10,14 @@ from pathlib import Path
 
 from measurement import BUNDLE, Result, interleaved, median_ratio, report
 
+from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.data.datasets import Images
 from hemline.data.fetch import load_images
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images
 from hemline.export.schemes import SCHEMES
 from hemline.silence import silenced
-from hemline.train.checkpoint import MODEL_NAME, ZOO, read_card
+from hemline.train.checkpoint import ZOO
 from hemline.train.tensorflow import quiet_keras
 
 _ROUNDS = 5

@@ -14,9 +14,9 @@ import sys
 from measurement import ROOT
 
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.contract.manifest import Manifest, read_manifest
 from hemline.provenance import commit, utc_now
-from hemline.train.checkpoint import is_checkpoint, read_card
 
 RESULTS = ROOT / "results" / "models.jsonl"
 _SEEDS = {"hem-50k": 3, "mlp": 3, "cnn": 1, "deep-cnn": 3, "mobilenetv2": 1}

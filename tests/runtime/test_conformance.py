@@ -279,7 +279,7 @@ def split(bundle: Path, manifest: Manifest) -> EvaluationSplit:
 @pytest.fixture(scope="module")
 def keras_embeddings(checkpoint: Path, images: Images) -> np.ndarray:
     """Return the Keras model's embeddings of the images, float32 (n, size)."""
-    from hemline.train.checkpoint import MODEL_NAME
+    from hemline.contract.checkpoint import MODEL_NAME
     from hemline.train.tensorflow import quiet_keras
 
     model = quiet_keras().models.load_model(checkpoint / MODEL_NAME, compile=False)

@@ -53,8 +53,6 @@ def stages_of(names: set[str]) -> set[str]:
     ("stage", "path"), SOURCES, ids=lambda value: getattr(value, "name", value)
 )
 def test_a_stage_imports_only_what_it_may(stage: str, path: Path) -> None:
-    if "evaluating" in path.parts:
-        pytest.skip("moves to bench")
     names = imported(ast.parse(path.read_text()), everywhere=path.name not in COMPOSING)
     assert stages_of(names) <= MAY_IMPORT[stage] | {stage}
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from hemline.cli import cli
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
 from hemline.contract.schema import from_document, load
@@ -32,7 +33,6 @@ from hemline.remedies import described
 from hemline.statistics import ratio_of_shares, wilson
 from hemline.tables import as_text
 from hemline.train import commands as train_commands
-from hemline.train.checkpoint import read_card
 from hemline.train.comparison import commands as comparison_commands
 from hemline.train.comparison.comparison import (
     DatasetComparison,

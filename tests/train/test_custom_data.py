@@ -12,8 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from hemline.bench.evaluation.images import DataSource
 from hemline.cli import cli
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
@@ -26,9 +28,7 @@ from hemline.export.quantization.calibration import calibration_images
 from hemline.export.trained_data import require_trained_on, trained_images
 from hemline.pictures.images import read_image
 from hemline.remedies import described
-from hemline.train.checkpoint import read_card
 from hemline.train.custom_data import suited
-from hemline.train.evaluating.images import DataSource
 from hemline.train.nets import pretrained
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.request import TrainRequest

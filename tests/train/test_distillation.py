@@ -13,10 +13,11 @@ from click.testing import CliRunner
 from scipy.special import log_softmax, softmax
 
 from hemline.cli import cli
+from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.data.splits import TrainingData
 from hemline.errors import FileFormatError, UsageError
 from hemline.files import sha256_of
-from hemline.train.checkpoint import MODEL_NAME, ZOO, read_card
+from hemline.train.checkpoint import ZOO
 
 Fit = Callable[..., Any]
 TEMPERATURE, SHARE = 3.0, 0.6

@@ -10,8 +10,8 @@ from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
-from hemline.train.evaluating.activations import feature_maps, grad_cam  # noqa: E402 — likewise
-from hemline.train.evaluating.layers import last_maps, layer_with_maps, summary_of  # noqa: E402
+from hemline.train.explanation.activations import feature_maps, grad_cam  # noqa: E402 — likewise
+from hemline.train.explanation.layers import last_maps, layer_with_maps, summary_of  # noqa: E402
 from hemline.train.predictor import Predictor  # noqa: E402
 
 RANDOM = np.random.default_rng(5)

@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from hemline.cli import cli
+from hemline.contract.checkpoint import CARD_NAME
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.tables import Table, as_markdown
-from hemline.train.checkpoint import CARD_NAME, ZOO
+from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS
 from hemline.train.options import RecipeCommand, recipe_options
 from hemline.train.recipes.optimizers import OPTIMIZERS

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.contract.card import Epoch
+from hemline.contract.checkpoint import read_card
 from hemline.errors import HemlineError
-from hemline.train.checkpoint import read_card
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.data.datasets import Images, array_sha256
 from hemline.errors import BusyError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.files import locked
 from hemline.remedies import described
-from hemline.train.checkpoint import ZOO, is_checkpoint, read_card
+from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS, build_model, count_macs, find_model
 from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from hemline.console import say
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.provenance import commit, utc_now
-from hemline.train.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
 from hemline.train.custom_data import suited
 from hemline.train.recipes.recipe import Recipe

@@ -10,8 +10,8 @@ import keras
 import tensorflow as tf
 
 from hemline.contract.card import Card, Split
+from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.errors import UsageError, remedy
-from hemline.train.checkpoint import MODEL_NAME, read_card
 
 Teach = Callable[[tf.Tensor], tf.Tensor]
 

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from hemline import files
 from hemline.console import quiet
+from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint
 from hemline.data.fetch import STALL_SECONDS, reach
 from hemline.errors import (
     DataError,
@@ -26,7 +27,6 @@ from hemline.errors import (
     UsageError,
     remedy,
 )
-from hemline.train.checkpoint import MODEL_NAME, is_checkpoint
 from hemline.train.nets.models import ModelRow
 from hemline.train.tensorflow import quiet_keras
 

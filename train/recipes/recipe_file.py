@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from hemline.contract.card import Card, Scalar
+from hemline.contract.checkpoint import CARD_NAME, is_checkpoint
 from hemline.contract.schema import load
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
-from hemline.train.checkpoint import CARD_NAME, is_checkpoint
 from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
 
 if sys.version_info >= (3, 11):

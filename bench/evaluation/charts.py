@@ -1,4 +1,4 @@
-"""Pictures of figures: training curves, confusion, reliability, classes."""
+"""Charts of an evaluation: confusion, reliability, classes."""
 
 from __future__ import annotations
 
@@ -8,62 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from hemline.contract.card import Epoch
-from hemline.train.evaluating.drawing import (
-    BLUE,
-    GRAY,
+from hemline.bench.evaluation.result import Calibration, RunResult
+from hemline.figures import (
     GREEN,
-    ORANGE,
     RED,
     SKY,
     Heading,
+    count_formatter,
     drawn,
+    legend_below,
     short_labels,
 )
-from hemline.train.evaluating.result import Calibration, Result
 
 _MOST_NUMBERED = 16  # classes: in a larger matrix the counts are too small to read
-_TAUGHT = "training: with the teachers' part, not shown"
-_MOST_EPOCHS = 10  # numbers below the curves
-_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # from one of them to the next
 _LOG_ABOVE = 20  # times the fewest images: fewer ones could not be seen beside the most
 
 
-def draw_curves(
-    path: Path, heading: Heading, history: Sequence[Epoch], kept_epoch: int, *, taught: bool
-) -> None:
-    """Draw loss and accuracy over the epochs, training and validation.
-
-    `kept_epoch` is the one whose weights were kept; 0 for the last one. The training loss of a
-    model that was `taught` by others is left out: beside it, the other one would be a flat line.
-    """
-    epochs = [each.epoch for each in history]
-    marker = "o" if len(epochs) < 12 else ""  # a single epoch is a point, not a line
-    with drawn(path, heading, width=8, height=3.6) as figure:
-        left, right = figure.subplots(1, 2)
-        for axes, name, scale in ((left, "loss", 1), (right, "accuracy", 100)):
-            for which, prefix, colour in (
-                ("training", "", BLUE),
-                ("validation", "validation_", ORANGE),
-            ):
-                if taught and (which, name) == ("training", "loss"):
-                    continue
-                values = [scale * getattr(each, f"{prefix}{name}") for each in history]
-                axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=which)
-            if kept_epoch:
-                axes.axvline(
-                    kept_epoch, color=GRAY, linestyle=":", label=f"weights of epoch {kept_epoch}"
-                )
-            _over_epochs(axes, epochs)
-        left.set_title("loss", loc="left")
-        if taught:
-            left.set_title(_TAUGHT, loc="right", fontsize=7.5, color=GRAY)
-        right.set_title("accuracy, %", loc="left")
-        handles = right.get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower left", ncols=3, frameon=False, fontsize=8)
-
-
-def draw_confusion(path: Path, heading: Heading, result: Result) -> None:
+def draw_confusion(path: Path, heading: Heading, result: RunResult) -> None:
     """Draw the confusion matrix; the colour is the share of the true class."""
     labels = short_labels([each.label for each in result.classes])
     counts = np.asarray(result.confusion)
@@ -74,13 +35,13 @@ def draw_confusion(path: Path, heading: Heading, result: Result) -> None:
         from matplotlib.ticker import FuncFormatter
 
         axes = figure.subplots()
-        # the square root shows the rare mistakes beside the right answers
+        # the square root shows the rare mistakes beside the correct predictions
         drawing = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
         small = 7.5 if len(labels) <= _MOST_NUMBERED else 6.5
         axes.set_xticks(range(len(labels)), labels, rotation=50, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), labels)
         axes.tick_params(length=0, labelsize=small)
-        axes.set_xlabel("answer")
+        axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         axes.spines[:].set_visible(False)
         if len(labels) <= _MOST_NUMBERED:
@@ -93,8 +54,8 @@ def draw_confusion(path: Path, heading: Heading, result: Result) -> None:
         bar.outline.set_visible(False)
 
 
-def draw_reliability(path: Path, heading: Heading, result: Result) -> None:
-    """Draw accuracy over confidence and where the answers lie, without and with temperature."""
+def draw_reliability(path: Path, heading: Heading, result: RunResult) -> None:
+    """Draw accuracy over confidence and a histogram, without and with temperature."""
     with drawn(path, heading, width=8, height=4.6) as figure:
         figure.get_layout_engine().set(wspace=0.06)  # between the 100 of one and the 0 of the other
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
@@ -104,65 +65,45 @@ def draw_reliability(path: Path, heading: Heading, result: Result) -> None:
             grid[0, column].set_title(_heading(each, column), loc="left", fontsize=9)
         grid[0, 0].set_ylabel("accuracy, %")
         grid[1, 0].set_ylabel("images")
-        handles = grid[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower left", ncols=2, frameon=False, fontsize=8)
+        legend_below(figure, grid[0, 0])
         _scale(grid[1, 0], [each.images for half in result.calibration for each in half.bins])
 
 
 def draw_classes(
-    path: Path, heading: Heading, result: Result, counts: dict[str, tuple[int, ...]], split: str
+    path: Path, heading: Heading, result: RunResult, counts: dict[str, tuple[int, ...]], split: str
 ) -> None:
-    """Draw the images of each class in each part of the data, and the answers in the split."""
+    """Draw the images of each class in each part of the data, and the predictions in the split."""
     labels = short_labels([each.label for each in result.classes])
-    answers = np.asarray(result.confusion).sum(axis=0)
+    predicted = np.asarray(result.confusion).sum(axis=0)
     height = max(2.2, 0.24 * len(labels) + 1.2)
     with drawn(path, heading, width=8, height=height) as figure:
-        from matplotlib.ticker import FuncFormatter
-
         grid = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
         rows = np.arange(len(labels))
         for axes, (part, images) in zip(grid, counts.items(), strict=True):
             axes.barh(rows, images, color=SKY, height=0.7, label="images")
             if part == split:
                 axes.plot(
-                    answers,
+                    predicted,
                     rows,
                     linestyle="",
                     marker="|",
                     markersize=10,
                     markeredgewidth=2,
                     color="black",
-                    label="answers",
+                    label="predictions",
                 )
                 axes.legend(
                     frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=7.5
                 )
             axes.set_xlabel(f"{part}: {sum(images):,} images")
-            most = max(*images, *(answers if part == split else (1,)), 1)
-            axes.set_xlim(-0.03 * most, 1.05 * most)  # a class without answers has a mark at 0
+            most = max(*images, *(predicted if part == split else (1,)), 1)
+            axes.set_xlim(-0.03 * most, 1.05 * most)  # a mark at 0 is shown whole
             axes.spines["left"].set_visible(False)
             axes.locator_params(axis="x", nbins=4, integer=True)
-            axes.xaxis.set_major_formatter(FuncFormatter(_number))
+            axes.xaxis.set_major_formatter(count_formatter())
             axes.tick_params(axis="y", length=0, labelsize=7.5)
         grid[0].set_yticks(rows, labels)
         grid[0].set_ylim(len(labels) - 0.4, -0.6)
-
-
-def _over_epochs(axes: Any, epochs: Sequence[int]) -> None:
-    axes.set_xlabel("epoch")
-    first, last = epochs[0], epochs[-1]
-    room = 0.03 * max(last - first, 1)  # for half a point, not for an epoch
-    axes.set_xlim(first - room, last + room)
-    axes.set_xticks(epoch_ticks(first, last))
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def epoch_ticks(first: int, last: int) -> list[int]:
-    """Return the epochs that are numbered: the first one, then round ones up to the last."""
-    step = next((each for each in _STEPS if (last - first) / each < _MOST_EPOCHS), _STEPS[-1])
-    round_ones = range(step, last + 1, step)
-    return [first, *(each for each in round_ones if each >= first + max(1, step / 2))]
 
 
 def _write_counts(axes: Any, counts: Any, shares: Any) -> None:
@@ -215,15 +156,11 @@ def _confidences(axes: Any, calibration: Calibration) -> None:
 
 
 def _scale(axes: Any, counts: Sequence[int]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, NullLocator
 
     if max(counts) > _LOG_ABOVE * min(count for count in counts if count):
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.5)  # so that one image is a bar too
         axes.yaxis.set_major_locator(LogLocator(numticks=5))
         axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(_number))
-
-
-def _number(value: float, _: int) -> str:
-    return f"{value:,.0f}"
+    axes.yaxis.set_major_formatter(count_formatter())

@@ -1,4 +1,4 @@
-"""The picture of a layer's feature maps: an image, and beside it what each channel makes of it."""
+"""The picture of a layer's feature maps: an image, and beside it its channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.train.evaluating.drawing import Heading, drawn, heading_width, show_image
+from hemline.figures import Heading, drawn
+from hemline.tiles import show_image
 
 _COLUMNS = 8
 _IMAGE, _MAP, _GAP = 1.4, 0.8, 0.07  # inches: side of the image, of a map, and between maps
@@ -20,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
 
 
-def draw_channels(path: Path, heading: Heading, image: Pixels, maps: Maps) -> None:
+def draw_feature_maps(path: Path, heading: Heading, image: Pixels, maps: Maps) -> None:
     """Draw an image and its maps, float32 (rows, columns, channels), all on one colour scale."""
     shown = maps.shape[-1]
     across = min(_COLUMNS, shown)
@@ -29,7 +30,7 @@ def draw_channels(path: Path, heading: Heading, image: Pixels, maps: Maps) -> No
     wide = across * (side + _GAP) - _GAP
     high = -(-shown // across) * (tall + _GAP) - _GAP
     left = _EDGE + _IMAGE + _BETWEEN
-    width = max(left + wide + _BETWEEN + _BAR + _NUMBERS, heading_width(heading))
+    width = max(left + wide + _BETWEEN + _BAR + _NUMBERS, heading.width)
     height = _EDGE + _TITLE + max(image_tall, high) + _EDGE
     top = height - _EDGE - _TITLE
     with drawn(path, heading, width=width, height=height) as figure:

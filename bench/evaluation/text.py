@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from hemline.bench.evaluation.result import Calibration, Evaluation, RunResult
+from hemline.contract.model_summary import Layer
 from hemline.tables import Table, as_text, signed
-from hemline.train.evaluating.result import Calibration, Evaluation, Layer, Result
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
 _MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any terminal
@@ -34,20 +35,20 @@ def verdict(evaluation: Evaluation) -> str:
     return line if certain else f"{line}; no other one is worse by more than chance"
 
 
-def accuracy_text(result: Result) -> str:
-    """Return the share of right answers, with its interval."""
+def accuracy_text(result: RunResult) -> str:
+    """Return the accuracy with its interval."""
     low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
     return f"{100 * result.accuracy:.2f} % ({low:.2f} … {high:.2f} %)"
 
 
-def difference_text(result: Result) -> str:
+def difference_text(result: RunResult) -> str:
     """Return the difference to the first one in points, empty for the first one."""
     if result.difference is None:
         return ""
     return f"{signed(result.difference.points)} ± {result.difference.half_width:.2f}"
 
 
-def title_of(result: Result) -> str:
+def title_of(result: RunResult) -> str:
     """Return what was evaluated, in words."""
     origin = result.origin
     if origin.kind == "ensemble":
@@ -96,7 +97,7 @@ def comparison_note(evaluation: Evaluation) -> str:
     )
 
 
-def scores_table(result: Result) -> Table:
+def scores_table(result: RunResult) -> Table:
     """Return the classification report."""
     rows = [
         (
@@ -121,8 +122,8 @@ def scores_table(result: Result) -> Table:
     )
 
 
-def confusion_table(result: Result) -> Table:
-    """Return the confusion matrix: a row for each true class, a numbered column for each answer."""
+def confusion_table(result: RunResult) -> Table:
+    """Return the confusion matrix: a row a true class, a numbered column a predicted class."""
     labels = [each.label for each in result.classes]
     return Table(
         columns=("true class", *(str(at) for at in range(len(labels)))),
@@ -134,11 +135,11 @@ def confusion_table(result: Result) -> Table:
     )
 
 
-def confused_table(result: Result) -> Table:
-    """Return the commonest mistakes."""
+def confused_table(result: RunResult) -> Table:
+    """Return the most frequent mistakes."""
     support = {each.label: each.support for each in result.classes}
     return Table(
-        columns=("true class", "taken for", "images", "of the class"),
+        columns=("true class", "predicted as", "images", "of the class"),
         numeric=(False, False, True, True),
         rows=tuple(
             (
@@ -152,7 +153,7 @@ def confused_table(result: Result) -> Table:
     )
 
 
-def calibration_table(result: Result) -> Table:
+def calibration_table(result: RunResult) -> Table:
     """Return the expected calibration error and the cross-entropy, without and with temperature."""
     return Table(
         columns=("temperature", "expected calibration error", "cross-entropy"),
@@ -189,7 +190,7 @@ def summary_table(layers: tuple[Layer, ...], *, computing_only: bool = False) ->
     )
 
 
-def _sections(evaluation: Evaluation, result: Result) -> list[str]:
+def _sections(evaluation: Evaluation, result: RunResult) -> list[str]:
     parts = [f"── {title_of(result)} ──"]
     if result.origin.layers:
         parts += ["", *_summary(result.origin.layers)]
@@ -208,50 +209,50 @@ def _summary(layers: tuple[Layer, ...]) -> list[str]:
     lines = ["model", as_text(summary_table(layers, computing_only=long))]
     if long:
         idle = [layer for layer in layers if not layer.macs]
-        lines.append(f"{len(idle)} layers that multiply nothing are not listed, but counted")
+        lines.append(f"{len(idle)} layers without multiplications are not listed, but counted")
     return lines
 
 
-def accuracy_line(result: Result, evaluation: Evaluation) -> str:
+def accuracy_line(result: RunResult, evaluation: Evaluation) -> str:
     """Return the accuracy with the counts behind it and its interval."""
     low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
     line = (
         f"{100 * result.accuracy:.2f} %: {result.correct:,} of {result.images:,} "
-        f"{evaluation.split} images right, 95 % interval {low:.2f} … {high:.2f} % (Wilson)"
+        f"{evaluation.split} images correct, 95 % interval {low:.2f} … {high:.2f} % (Wilson)"
     )
     if result.keras_agreement is not None:
         share = result.keras_agreement / result.images
-        line += f"; {_percent(share)} of the answers are those of the Keras model"
+        line += f"; {_percent(share)} of the predictions are those of the Keras model"
     return line
 
 
-def _alone(result: Result, evaluation: Evaluation) -> str:
+def _alone(result: RunResult, evaluation: Evaluation) -> str:
     worst = min(result.classes, key=lambda each: each.f1_score)
     line = (
         f"{name_of(result)}: {100 * result.accuracy:.2f} % of {result.images:,} {evaluation.split} "
-        f"images of {evaluation.title} right "
+        f"images of {evaluation.title} correct "
         f"({100 * result.accuracy_low:.2f} … {100 * result.accuracy_high:.2f} %), "
         f"macro F1 {result.macro.f1_score:.4f}, weakest class {worst.label} "
         f"(F1 {worst.f1_score:.4f})"
     )
     if result.most_confused:
         pair = result.most_confused[0]
-        line += f", commonest mistake {pair.true} as {pair.predicted} ({pair.images:,})"
+        line += f", most frequent mistake {pair.true} as {pair.predicted} ({pair.images:,})"
     return line
 
 
-def _against(result: Result, first: Result) -> str:
+def _against(result: RunResult, first: RunResult) -> str:
     doubt = "" if _certain(result) else ", which may be chance"
     return f"{difference_text(result)} points against {first.origin.name}{doubt}"
 
 
-def _certain(result: Result) -> bool:
+def _certain(result: RunResult) -> bool:
     return result.difference is not None and (
         abs(result.difference.points) > result.difference.half_width
     )
 
 
-def name_of(result: Result) -> str:
+def name_of(result: RunResult) -> str:
     """Return what was evaluated, in short."""
     if result.origin.kind == "ensemble":
         return f"ensemble of {len(result.origin.members)}"

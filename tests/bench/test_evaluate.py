@@ -19,20 +19,24 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy.special import softmax
 
+from hemline.bench.evaluation.commands import REPORT_NAME
+from hemline.bench.evaluation.pictures import PICTURES as EVALUATION_PICTURES
+from hemline.bench.evaluation.result import Evaluation
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.card import Card
+from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import Manifest, read_manifest
+from hemline.contract.model_summary import Layer
 from hemline.data.datasets import DATASETS, Images
 from hemline.errors import HemlineError
-from hemline.train.checkpoint import MODEL_NAME, read_card
-from hemline.train.evaluating.commands import REPORT_NAME
-from hemline.train.evaluating.curve_caption import curve_caption
-from hemline.train.evaluating.pictures import PICTURES
-from hemline.train.evaluating.result import Evaluation, Layer
+from hemline.remedies import described
+from hemline.train.explanation.curves import curve_caption
+from hemline.train.explanation.pictures import EXPLANATIONS
 
 Train = Callable[..., Card]
+PICTURES = (*EVALUATION_PICTURES, *EXPLANATIONS)
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +74,8 @@ def refused(*words: object) -> str:
     """Return the one line that a command ends with."""
     error = invoke(*words, check=False).exception
     assert isinstance(error, HemlineError), error
-    assert "\n" not in str(error)
-    return str(error)
+    assert "\n" not in described(error)
+    return described(error)
 
 
 def logits_of(checkpoint: Path, images: Images) -> np.ndarray:
@@ -143,10 +147,10 @@ def test_an_artifact_answers_as_it_did_when_it_was_verified(
 def test_many_images_are_answered_by_several_processes_in_their_order(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hemline.train.evaluating import artifact_subject
+    from hemline.bench.evaluation import running
 
     whole = evaluated(bundle / "int8.tflite")
-    monkeypatch.setattr(artifact_subject, "_PART", 70)  # 200 images: two parts
+    monkeypatch.setattr(running, "_PART", 70)  # 200 images: two parts
     assert evaluated(bundle / "int8.tflite").results == whole.results
 
 
@@ -245,17 +249,19 @@ def test_a_bundle_is_evaluated_on_its_own_images_unless_other_data_are_named(
         assert found.source == str(bundle / "evaluation")
         assert not found.notes
     found = evaluated(artifact, "--data", other_data)
-    assert found.notes == (f"{artifact} was made from other files than those in {other_data}",)
+    assert found.notes == (
+        f"{artifact} was exported from other fashion-mnist files than those in {other_data}",
+    )
     assert found.results[0].keras_agreement is None
     error = refused(artifact, "--data", other_data, "--split", "validation")
-    assert f"which images of {other_data} were kept apart for validation is not known" in error
+    assert f"the validation images of {artifact} are not known in {other_data}" in error
 
 
 def test_validation_images_that_are_not_there_are_refused(
     checkpoint: Path, other_data: Path
 ) -> None:
     error = refused(checkpoint, "--data", other_data, "--split", "validation")
-    assert f"the validation images of {checkpoint} are not in {other_data}" in error
+    assert f"the validation images of {checkpoint} are not known in {other_data}" in error
     assert "--split test" in error
 
 
@@ -269,7 +275,7 @@ def test_validation_images_that_are_not_there_are_refused(
         (("{checkpoint}",), "is named twice"),
         (("{bundle}", "--runtime", "litrt"), "unknown runtime 'litrt': did you mean 'litert'?"),
         (("{bundle}/int8.onnx", "--runtime", "litert"), "is a .onnx file: litert cannot open it"),
-        (("{bundle}/int8.onnx", "--runtime", "installed"), "evaluate needs one"),
+        (("{bundle}/int8.onnx", "--runtime", "installed"), "an evaluation needs one"),
         (("-o", "{bundle}/manifest.json/new"), "cannot write in .*: not a directory"),
     ],
 )
@@ -335,7 +341,7 @@ def test_a_card_of_another_model_is_refused(checkpoint: Path, tmp_path: Path) ->
     assert refused(tmp_path / "swapped", checkpoint).endswith("evaluate them one by one")
     smaller = {**model, "input": {**model["input"], "height": 14}}
     path.write_text(json.dumps({**document, "model": smaller}))
-    assert "takes images of (28, 28, 1)" in refused(tmp_path / "swapped", checkpoint)
+    assert "needs images of (28, 28, 1)" in refused(tmp_path / "swapped", checkpoint)
 
 
 def test_no_picture_without_matplotlib_is_begun(
@@ -524,7 +530,7 @@ def test_a_model_without_convolutions_has_no_maps(
     words = (tmp_path / "flat", "--data", data_folder, "-o", tmp_path / "new")
     result = CliRunner().invoke(cli, ["evaluate", *map(str, words)])
     assert result.exit_code == 0
-    assert "no mistakes: every answer is right" in result.stderr
+    assert "no mistakes: every prediction is correct" in result.stderr
     assert "no feature-maps, grad-cam: the model has no convolution" in result.stderr
     assert (tmp_path / "new" / "curves.png").exists()
     assert "100.00 %" in result.stdout

@@ -1,20 +1,22 @@
-"""What an evaluation found: the one document behind the text, the JSON and the report."""
+"""The result of an evaluation: the one document behind the text, the JSON and the report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from hemline.contract.model_summary import Layer
+
 Kind = Literal["checkpoint", "artifact", "ensemble"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassScores:
-    """How one class came out; the names are those of scikit-learn's classification report.
+    """The scores of one class; the names are those of scikit-learn's classification report.
 
     label: of the class.
-    precision: share of the answers with this label that are right; 0 when there are none.
-    recall: share of the images of this class that are answered right; 0 when there are none.
+    precision: share of the predictions of this class that are correct; 0 when there are none.
+    recall: share of the images of this class that are predicted so; 0 when there are none.
     f1_score: harmonic mean of the two; 0 when both are.
     support: images of this class.
     """
@@ -40,11 +42,11 @@ class Averages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """How often one class is taken for another.
+    """How often one class is predicted as another.
 
     true: label of the images.
-    predicted: label of the answers.
-    images: that are answered so.
+    predicted: label of the predictions.
+    images: number of these.
     """
 
     true: str
@@ -54,12 +56,12 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
-    """The answers whose confidence (the highest probability) lies in (low, high].
+    """The predictions whose confidence (the highest probability) is in (low, high].
 
     low, high: bounds, 0 … 1.
     images: in the bin.
     confidence: mean of theirs; 0 for an empty bin.
-    accuracy: share of right answers among them; 0 for an empty bin.
+    accuracy: share of correct predictions among them; 0 for an empty bin.
     """
 
     low: float
@@ -71,10 +73,10 @@ class Bin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """How far probabilities can be believed.
+    """The calibration of probabilities.
 
     temperature: that divided the logits, 1 for none; None where each member had its own.
-    expected_calibration_error: see hemline.train.evaluating.reliability, 0 … 1.
+    expected_calibration_error: see hemline.bench.evaluation.calibration, 0 … 1.
     cross_entropy: mean of −ln(probability of the true class), nats.
     bins: of equal width, from 0 to 1.
     """
@@ -83,24 +85,6 @@ class Calibration:
     expected_calibration_error: float
     cross_entropy: float
     bins: tuple[Bin, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """One line of a model summary.
-
-    name: of the layer in the model.
-    kind: its Keras class.
-    output: shape of its output for one image.
-    parameters: number of scalars.
-    macs: multiply-accumulates of one inference.
-    """
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    parameters: int
-    macs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +110,7 @@ class Origin:
     parameters, macs: of the model, number of scalars and multiply-accumulates of one inference;
         None where only the file is known.
     size_bytes: of the file; None for an ensemble.
-    runtime: that ran it, keras or a name in the BACKENDS table; empty for an ensemble.
+    runtime: name in the BACKENDS table, or keras; empty for an ensemble.
     runtime_version: of its package.
     members: names of what an ensemble averages; empty for everything else.
     layers: the model summary; empty where there is no Keras model.
@@ -141,26 +125,26 @@ class Origin:
     size_bytes: int | None
     runtime: str
     runtime_version: str
-    members: tuple[str, ...]
-    layers: tuple[Layer, ...]
+    members: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What one checkpoint, artifact or ensemble did with the images.
+class RunResult:
+    """The accuracy of one checkpoint, artifact or ensemble on the images.
 
     origin: what was evaluated.
     images: number of images.
-    correct: number answered right.
+    correct: number classified correctly.
     accuracy: correct ÷ images.
     accuracy_low, accuracy_high: 95 % Wilson interval.
     classes: one for each label, in the order of the logits.
     macro: means over the classes.
     weighted: means weighted by support.
-    confusion: images of true class (row) answered with a class (column).
+    confusion: images of a true class (row) by their predicted class (column).
     most_confused: the commonest mistakes, commonest first.
     calibration: without and with temperature, in this order.
-    keras_agreement: answers that are those of the Keras model; None where they are not known.
+    keras_agreement: predictions equal to the Keras model's; None where these are not known.
     difference: to the first one that was named; None for that one.
     """
 
@@ -188,9 +172,9 @@ class Evaluation:
     dataset: name of the data set.
     title: of the data set, as it is written in texts.
     source: where its images were read.
-    images_sha256: of the pixels that were answered.
+    images_sha256: of the pixels.
     labels: class names in the order of the logits.
-    results: in the order in which they were named; an ensemble stands last.
+    results: in the order in which they were named; an ensemble is last.
     notes: what a reader must know of the data, one line each.
     versions: package name to version.
     created: UTC time, ISO 8601.
@@ -205,7 +189,7 @@ class Evaluation:
     source: str
     images_sha256: str
     labels: tuple[str, ...]
-    results: tuple[Result, ...]
+    results: tuple[RunResult, ...]
     notes: tuple[str, ...]
     versions: dict[str, str]
     created: str

@@ -1,4 +1,4 @@
-"""What a Keras model sees in an image: its feature maps, and where the answer comes from.
+"""Activations of a Keras model: feature maps, and Grad-CAM.
 
 Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
 Localization (2017), eq. 1 and 2.
@@ -24,10 +24,10 @@ def feature_maps(model: keras.Model, layer: keras.Layer, pixels: Pixels) -> Maps
 def grad_cam(
     model: keras.Model, layer: keras.Layer, pixels: Pixels, classes: npt.NDArray[np.intp]
 ) -> Maps:
-    """Return float32 (n, rows, columns), 0 … 1 in each image: what speaks for a class where.
+    """Return float32 (n, rows, columns), 0 … 1 in each image: evidence for a class by place.
 
-    The maps of `layer` are weighted by the mean gradient of the logit of `classes` (n,); what
-    speaks against it is left out. An image in which nothing speaks for it is all 0.
+    The maps of `layer` are weighted by the mean gradient of the logit of `classes` (n,); evidence
+    against it is left out. An image without evidence for it is all 0.
     """
     both = keras.Model(model.inputs, [layer.output, model.output])
     with tf.GradientTape() as tape:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from hemline.contract.model_summary import Layer
 from hemline.errors import UnknownNameError, UsageError
-from hemline.train.evaluating.result import Layer
 from hemline.train.nets.models import layer_macs
 
 _CONVOLUTIONS = (

@@ -1,9 +1,9 @@
-"""How far probabilities can be believed: bins of confidence and the expected calibration error.
+"""Calibration of probabilities: bins of confidence and the expected calibration error.
 
 Naeini, Cooper, Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning (2015),
 in the form of Guo et al., On Calibration of Modern Neural Networks (2017), eq. 2 to 5: the
-confidence of an answer is its probability, answers are put into bins (low, high] of equal width,
-and the error is the mean of |accuracy − confidence| over the bins, weighted by their images.
+confidence of a prediction is its probability, predictions are put into bins (low, high] of equal
+width, and the error is the mean of |accuracy − confidence| over the bins, weighted by their images.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hemline.train.evaluating.result import Bin, Calibration
+from hemline.bench.evaluation.result import Bin, Calibration
 
 BINS = 15  # as in both papers' tables
 _LEAST = 1e-12  # what stands for a probability of 0 under the logarithm
@@ -22,10 +22,9 @@ def calibration_of(
     labels: npt.NDArray[np.uint8],
     temperature: float | None,
 ) -> Calibration:
-    """Hold probabilities (n, classes) to labels (n,); `temperature` is what made them so."""
+    """Compare probabilities (n, classes) with labels (n,); `temperature` divided their logits."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    bins = bins_of(confidence, right)
+    bins = bins_of(confidence, probabilities.argmax(axis=1) == labels)
     apart = sum(each.images * abs(each.accuracy - each.confidence) for each in bins)
     of_truth = probabilities[np.arange(len(labels)), labels]
     return Calibration(
@@ -36,12 +35,12 @@ def calibration_of(
     )
 
 
-def bins_of(confidence: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]) -> tuple[Bin, ...]:
-    """Return the bins of answers, each given by its confidence 0 … 1 and whether it is right."""
+def bins_of(confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """Return the bins of predictions, given by confidence 0 … 1 and whether they are correct."""
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     counts = np.bincount(place, minlength=BINS)
     sure = np.bincount(place, weights=confidence, minlength=BINS)
-    hits = np.bincount(place, weights=right, minlength=BINS)
+    hits = np.bincount(place, weights=correct, minlength=BINS)
     share = np.maximum(counts, 1)
     return tuple(
         Bin(

@@ -1,4 +1,4 @@
-"""From answers to figures, by scikit-learn's definitions."""
+"""From predictions to figures, by scikit-learn's definitions."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hemline.statistics import commonest_mistakes, paired_drop, wilson
-from hemline.train.evaluating.reliability import calibration_of
-from hemline.train.evaluating.result import (
+from hemline.bench.evaluation.calibration import calibration_of
+from hemline.bench.evaluation.result import (
     Averages,
     ClassScores,
     Difference,
     Mistake,
     Origin,
-    Result,
+    RunResult,
 )
+from hemline.statistics import commonest_mistakes, paired_drop, wilson
 
 Labels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float64]
@@ -25,11 +25,11 @@ _MOST_CONFUSED = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class Predictions:
     """Probabilities of every class for every image, float64 (n, classes).
 
     plain: without temperature.
-    scaled: with it; the answers are theirs.
+    scaled: with it; the predicted classes are theirs.
     temperature: that divided the logits; None where each member had its own.
     """
 
@@ -39,26 +39,26 @@ class Answers:
 
     @property
     def predicted(self) -> npt.NDArray[np.intp]:
-        """Return the index of the class of each answer, (n,)."""
+        """Return the index of the predicted class of each image, (n,)."""
         indices: npt.NDArray[np.intp] = self.scaled.argmax(axis=1)
         return indices
 
 
-def answers_of(logits: npt.NDArray[np.float32], temperature: float) -> Answers:
+def predictions_of(logits: npt.NDArray[np.float32], temperature: float) -> Predictions:
     """Return the softmax of logits (n, classes), with and without temperature."""
     from scipy.special import softmax
 
     exact = logits.astype(np.float64)
-    return Answers(
+    return Predictions(
         plain=softmax(exact, axis=1),
         scaled=softmax(exact / temperature, axis=1),
         temperature=temperature,
     )
 
 
-def averaged(members: Sequence[Answers]) -> Answers:
+def averaged(members: Sequence[Predictions]) -> Predictions:
     """Return the mean of the members' probabilities, each with its own temperature."""
-    return Answers(
+    return Predictions(
         plain=np.mean([each.plain for each in members], axis=0),
         scaled=np.mean([each.scaled for each in members], axis=0),
         temperature=None,
@@ -67,27 +67,27 @@ def averaged(members: Sequence[Answers]) -> Answers:
 
 def result_of(
     origin: Origin,
-    answers: Answers,
+    predictions: Predictions,
     labels: Labels,
     names: tuple[str, ...],
     *,
     keras_logits: npt.NDArray[np.float32] | None = None,
-    first: Answers | None = None,
-) -> Result:
-    """Hold answers to labels (n,); `names` are those of the classes.
+    first: Predictions | None = None,
+) -> RunResult:
+    """Compare predictions with labels (n,); `names` are those of the classes.
 
     `keras_logits` (n, classes) are those of the model that a file was exported from, `first` the
-    answers of the one that all others are compared with.
+    predictions of the one that all others are compared with.
     """
     from sklearn.metrics import confusion_matrix
 
-    found, indices = answers.predicted, np.arange(len(names))
+    found, indices = predictions.predicted, np.arange(len(names))
     correct = int((found == labels).sum())
     low, high = wilson(correct, len(labels))
     table = confusion_matrix(labels, found, labels=indices)
     classes = _classes(labels, found, names)
     agreement = None if keras_logits is None else int((keras_logits.argmax(axis=1) == found).sum())
-    return Result(
+    return RunResult(
         origin=origin,
         images=len(labels),
         correct=correct,
@@ -100,8 +100,8 @@ def result_of(
         confusion=tuple(tuple(int(count) for count in row) for row in table),
         most_confused=_most_confused(table, names),
         calibration=(
-            calibration_of(answers.plain, labels, 1.0),
-            calibration_of(answers.scaled, labels, answers.temperature),
+            calibration_of(predictions.plain, labels, 1.0),
+            calibration_of(predictions.scaled, labels, predictions.temperature),
         ),
         keras_agreement=agreement,
         difference=None if first is None else _difference(first.predicted, found, labels),
@@ -142,8 +142,8 @@ def _averages(
 
 def _most_confused(table: npt.NDArray[np.int64], names: tuple[str, ...]) -> tuple[Mistake, ...]:
     return tuple(
-        Mistake(true=names[true], predicted=names[answer], images=int(images))
-        for true, answer, images in commonest_mistakes(table, _MOST_CONFUSED)
+        Mistake(true=names[true], predicted=names[predicted], images=int(images))
+        for true, predicted, images in commonest_mistakes(table, _MOST_CONFUSED)
     )
 
 

@@ -10,21 +10,15 @@ from scipy.special import log_softmax
 from sklearn.metrics import classification_report
 from sklearn.metrics import confusion_matrix as confusion_of
 
+from hemline.bench.evaluation.calibration import BINS, bins_of, calibration_of
+from hemline.bench.evaluation.measures import averaged, predictions_of, result_of
+from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
+from hemline.bench.evaluation.text import as_report, confusion_table, scores_table, verdict
 from hemline.contract.schema import from_document, to_document
+from hemline.figures import Heading, fitted, short_labels, text_width
 from hemline.statistics import wilson
-from hemline.train.evaluating.charts import epoch_ticks
-from hemline.train.evaluating.drawing import (
-    Heading,
-    fitted,
-    heading_width,
-    short_labels,
-    text_width,
-)
-from hemline.train.evaluating.galleries import sample, worst
-from hemline.train.evaluating.measures import Answers, answers_of, averaged, result_of
-from hemline.train.evaluating.reliability import BINS, bins_of, calibration_of
-from hemline.train.evaluating.result import Evaluation, Origin, Result
-from hemline.train.evaluating.text import as_report, confusion_table, scores_table, verdict
+from hemline.tiles import Gallery, balanced_sample
+from hemline.train.explanation.curves import epoch_ticks
 
 RANDOM = np.random.default_rng(7)
 NAMES = ("ant", "bee", "accuracy", "dog")
@@ -45,12 +39,12 @@ ORIGIN = Origin(
 )
 
 
-def result(logits: np.ndarray = LOGITS, labels: np.ndarray = LABELS, **more: object) -> Result:
+def result(logits: np.ndarray = LOGITS, labels: np.ndarray = LABELS, **more: object) -> RunResult:
     names = NAMES[: logits.shape[1]]
-    return result_of(ORIGIN, answers_of(logits, 1.5), labels, names, **more)  # type: ignore[arg-type]
+    return result_of(ORIGIN, predictions_of(logits, 1.5), labels, names, **more)  # type: ignore[arg-type]
 
 
-def evaluation(*results: Result) -> Evaluation:
+def evaluation(*results: RunResult) -> Evaluation:
     return Evaluation(
         split="test",
         dataset="zoo",
@@ -133,13 +127,13 @@ def test_bins_are_open_below_and_closed_above() -> None:
 def test_the_right_temperature_leaves_next_to_no_calibration_error(temperature: float) -> None:
     """Labels drawn from the probabilities: what is left is the noise of 15 shares of 20,000."""
     logits = RANDOM.normal(0, 2, (20_000, 10)).astype(np.float32)
-    chance = answers_of(logits, temperature).scaled
+    chance = predictions_of(logits, temperature).scaled
     labels = (chance.cumsum(axis=1) > RANDOM.random((20_000, 1))).argmax(axis=1).astype(np.uint8)
     found = calibration_of(chance, labels, temperature)
     # a share of k answers is off by about 0.4/√k; weighted over the bins at most 0.4·√(15/20,000)
     assert found.expected_calibration_error < 0.4 * (15 / 20_000) ** 0.5
     if temperature != 1:
-        wrong = calibration_of(answers_of(logits, 1.0).scaled, labels, 1.0)
+        wrong = calibration_of(predictions_of(logits, 1.0).scaled, labels, 1.0)
         assert wrong.expected_calibration_error > 0.1
 
 
@@ -151,7 +145,7 @@ def test_the_cross_entropy_without_temperature_is_that_of_the_logits() -> None:
 
 
 def test_an_ensemble_is_the_mean_of_probabilities_each_with_its_own_temperature() -> None:
-    one, other = answers_of(LOGITS, 0.5), answers_of(LOGITS[::-1], 4.0)
+    one, other = predictions_of(LOGITS, 0.5), predictions_of(LOGITS[::-1], 4.0)
     together = averaged([one, other])
     np.testing.assert_allclose(together.scaled, (one.scaled + other.scaled) / 2)
     np.testing.assert_allclose(together.plain, (one.plain + other.plain) / 2)
@@ -160,10 +154,10 @@ def test_an_ensemble_is_the_mean_of_probabilities_each_with_its_own_temperature(
 
 def test_a_better_one_has_a_difference_above_0() -> None:
     perfect = 9 * np.eye(4, dtype=np.float32)[LABELS]
-    better = result(perfect, first=answers_of(LOGITS, 1.0))
+    better = result(perfect, first=predictions_of(LOGITS, 1.0))
     assert better.difference is not None
     assert better.difference.points == pytest.approx(100 * (1 - result().accuracy))
-    worse = result(first=answers_of(perfect, 1.0))
+    worse = result(first=predictions_of(perfect, 1.0))
     assert worse.difference is not None
     assert worse.difference.points == -better.difference.points
     assert worse.difference.half_width == better.difference.half_width > 0
@@ -181,7 +175,7 @@ def test_the_verdict_says_whether_a_difference_may_be_chance() -> None:
     right = np.flatnonzero(LOGITS.argmax(axis=1) == LABELS)
     flipped[right[0]] = -LOGITS[right[0]]  # one answer becomes wrong
     perfect = 9 * np.eye(4, dtype=np.float32)[LABELS]
-    answers = answers_of(LOGITS, 1.0)
+    answers = predictions_of(LOGITS, 1.0)
     near = replace(result(flipped, first=answers), origin=replace(ORIGIN, name="b"))
     best = replace(result(perfect, first=answers), origin=replace(ORIGIN, name="c"))
     assert verdict(evaluation(first, near)).startswith("best of 2: a: ")
@@ -202,7 +196,7 @@ def test_the_text_begins_with_the_verdict_and_tells_the_notes() -> None:
 def test_a_confusion_matrix_that_no_terminal_holds_is_left_to_json_and_pictures() -> None:
     many = result_of(
         ORIGIN,
-        answers_of(np.eye(30, dtype=np.float32), 1.0),
+        predictions_of(np.eye(30, dtype=np.float32), 1.0),
         np.arange(30, dtype=np.uint8),
         tuple(map(str, range(30))),
     )
@@ -212,19 +206,21 @@ def test_a_confusion_matrix_that_no_terminal_holds_is_left_to_json_and_pictures(
 
 def test_a_sample_has_as_many_images_of_each_class() -> None:
     labels = np.array([0] * 90 + [1] * 5 + [2] * 5, np.uint8)
-    assert np.bincount(labels[sample(labels, 3, 12)]).tolist() == [4, 4, 4]
-    assert np.bincount(labels[sample(labels, 3, 30)]).tolist() == [20, 5, 5]
-    assert len(sample(labels[:2], 3, 12)) == 2
-    assert np.array_equal(sample(labels, 3, 12), sample(labels, 3, 12))
+    assert np.bincount(labels[balanced_sample(labels, 12)]).tolist() == [4, 4, 4]
+    assert np.bincount(labels[balanced_sample(labels, 30)]).tolist() == [20, 5, 5]
+    assert len(balanced_sample(labels[:2], 12)) == 2
+    assert np.array_equal(balanced_sample(labels, 12), balanced_sample(labels, 12))
 
 
 def test_the_worst_mistakes_are_wrong_and_the_surest_first() -> None:
-    answers = answers_of(LOGITS, 1.0)
-    places = worst(LABELS, answers)
+    scaled = predictions_of(LOGITS, 1.0).scaled
+    pixels = np.zeros((500, 2, 2, 1), np.uint8)
+    gallery = Gallery(pixels=pixels, labels=LABELS, probabilities=scaled, names=NAMES)
+    places = gallery.worst()
     assert np.array_equal(np.sort(places), np.flatnonzero(LOGITS.argmax(axis=1) != LABELS))
-    assert (np.diff(answers.scaled[places].max(axis=1)) <= 0).all()
-    all_right = Answers(plain=np.eye(4), scaled=np.eye(4), temperature=1.0)
-    assert len(worst(np.arange(4, dtype=np.uint8), all_right)) == 0
+    assert (np.diff(scaled[places].max(axis=1)) <= 0).all()
+    perfect = replace(gallery, probabilities=np.eye(4)[LABELS])
+    assert len(perfect.worst()) == 0
 
 
 def test_labels_that_begin_alike_are_numbered_in_pictures() -> None:
@@ -255,7 +251,7 @@ def test_a_score_behind_a_name_is_never_cut() -> None:
 
 def test_a_heading_is_not_cut_at_the_width_it_asks_for() -> None:
     heading = Heading(title="Feature maps", subtitle="a long subtitle " * 6)
-    assert fitted(heading.subtitle, 8, heading_width(heading) - 0.16) == heading.subtitle
+    assert fitted(heading.subtitle, 8, heading.width - 0.16) == heading.subtitle
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 10, 11, 12, 24, 50, 51, 100, 300, 3000])

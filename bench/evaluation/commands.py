@@ -1,0 +1,177 @@
+"""`hemline evaluate`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hemline import files
+from hemline.console import data_option, require_matplotlib, say
+from hemline.contract import schema
+from hemline.contract.evaluation_set import SPLITS
+from hemline.data.fetch import FetchOptions
+from hemline.errors import HemlineError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hemline.bench.evaluation.images import SplitImages
+    from hemline.bench.evaluation.result import Evaluation
+    from hemline.bench.evaluation.running import EvaluationRequest, EvaluationRun
+    from hemline.bench.evaluation.target import EvaluationTarget
+    from hemline.train.explanation.pictures import ExplainedModel
+
+REPORT_NAME = "report.html"
+
+
+@click.command()
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="CHECKPOINT|ARTIFACT...",
+)
+@click.option("--split", help="validation or test (default: test; of several, validation).")
+@click.option("--runtime", help="For artifacts: litert, onnxruntime==1.31.1, …")
+@click.option("--ensemble", is_flag=True, help="Average the probabilities of several too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for pictures and report.html.",
+)
+@click.option("--layer", help="Whose feature maps to draw (default: the first convolution).")
+@click.option("--force", is_flag=True, help="Replace a report in the folder.")
+@data_option
+def evaluate(
+    paths: tuple[Path, ...],
+    split: str | None,
+    runtime: str | None,
+    ensemble: bool,
+    as_json: bool,
+    output: Path | None,
+    layer: str | None,
+    force: bool,
+    data: FetchOptions,
+) -> None:
+    """Evaluate checkpoints or artifacts: accuracy, classes, confusion, calibration.
+
+    Several are compared on the same images.
+    """
+    if split is not None and split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    if layer is not None and output is None:
+        raise UsageError("--layer is for pictures: name a folder for them with -o")
+    _require_scikit_learn()
+    from hemline.bench.evaluation.running import EvaluationRequest
+
+    request = EvaluationRequest(
+        paths=paths, split=split, runtime=runtime, data=data, ensemble=ensemble
+    )
+    if output is None:
+        evaluation, _, _ = _evaluated(request, layer)
+    else:
+        require_matplotlib()
+        if (output / REPORT_NAME).exists() and not force:
+            raise UsageError(f"{output} holds a report: use --force or another --output")
+        with files.locked(output):
+            evaluation, runs, explained = _evaluated(request, layer)
+            _draw(evaluation, runs, explained, output)
+    click.echo(_text(evaluation, as_json=as_json))
+
+
+def _evaluated(
+    request: EvaluationRequest, layer: str | None
+) -> tuple[Evaluation, Sequence[EvaluationRun], Sequence[ExplainedModel | None]]:
+    from hemline.bench.evaluation.running import evaluate as evaluate_all
+    from hemline.bench.evaluation.running import prepare, run_all
+
+    pairs = prepare(request)
+    checkpoints = sum(target.card is not None for target, _ in pairs)
+    if request.runtime is not None and checkpoints == len(pairs):
+        raise UsageError("--runtime is for artifacts: a checkpoint is run by Keras")
+    if layer is not None and not checkpoints:
+        raise UsageError("--layer is for checkpoints: an artifact does not show its layers")
+    explained = _explained(pairs, layer) if layer is not None else []
+    for target, split in pairs:
+        say(f"{target.name}: {len(split.labels):,} {split.name} images from {split.source}")
+    with ThreadPoolExecutor(1) as aside:
+        logits = aside.submit(run_all, pairs)
+        # TensorFlow loads here while the job's process loads its own
+        explained = explained or _explained(pairs, layer)
+        summaries = [() if each is None else each.layers for each in explained]
+        evaluation, runs = evaluate_all(
+            pairs, logits.result(), summaries=summaries, ensemble=request.ensemble
+        )
+    return evaluation, runs, [*explained, *(None for _ in runs[len(explained) :])]
+
+
+def _explained(
+    pairs: Sequence[tuple[EvaluationTarget, SplitImages]], layer: str | None
+) -> list[ExplainedModel | None]:
+    """Load the model of each checkpoint, None for an artifact."""
+    from hemline.train.explanation.pictures import load_explained
+
+    return [
+        None if target.card is None else load_explained(target.path, target.card, layer)
+        for target, _ in pairs
+    ]
+
+
+def _draw(
+    evaluation: Evaluation,
+    runs: Sequence[EvaluationRun],
+    explained: Sequence[ExplainedModel | None],
+    output: Path,
+) -> None:
+    from hemline.bench.evaluation.pictures import PICTURES, gallery_of, subtitle_of
+    from hemline.bench.evaluation.report import write_report
+    from hemline.figures import draw_all
+    from hemline.train.explanation.pictures import EXPLANATIONS, Explanation
+
+    say("drawing")
+    pictures = []
+    names = folder_names([run.result.origin.name for run in runs])
+    for run, name, model in zip(runs, names, explained, strict=True):
+        kind = run.result.origin.kind
+        explanation = Explanation(kind=kind, explained=model, gallery=gallery_of(run))
+        folder, subtitle = output / name, subtitle_of(run)
+        drawn = draw_all(PICTURES, run, folder, subtitle)
+        drawn += draw_all(EXPLANATIONS, explanation, folder, subtitle)
+        for reason in dict.fromkeys(each.reason for each in drawn if each.reason):
+            missing = ", ".join(each.name for each in drawn if each.reason == reason)
+            say(f"{run.result.origin.name}: no {missing}: {reason}")
+        pictures.append(drawn)
+    write_report(output / REPORT_NAME, evaluation, pictures)
+    say(f"pictures and report: {output / REPORT_NAME}")
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """Return a folder for the pictures of each path: its last parts, as many as it takes."""
+    if len(names) == 1:
+        return ["."]
+    parts = [Path(name).absolute().parts for name in names]
+    depths = range(1, max(map(len, parts)) + 1)
+    found = (["-".join(each[-depth:]) for each in parts] for depth in depths)
+    numbers = [str(at + 1) for at in range(len(names))]
+    return next((each for each in found if len(set(each)) == len(each)), numbers)
+
+
+def _text(evaluation: Evaluation, *, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(schema.to_document(evaluation), indent=1, allow_nan=False)
+    from hemline.bench.evaluation.text import as_report
+
+    return as_report(evaluation)
+
+
+def _require_scikit_learn() -> None:
+    if importlib.util.find_spec("sklearn") is None:
+        raise HemlineError("evaluation needs scikit-learn: pip install 'hemline[train]'")

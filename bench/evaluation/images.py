@@ -1,0 +1,203 @@
+"""The images that a target is evaluated on, and where they are from."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.bench.evaluation.target import EvaluationTarget
+from hemline.contract.card import Split
+from hemline.contract.evaluation_set import SPLITS, load_split
+from hemline.contract.manifest import Manifest
+from hemline.data.datasets import DATASETS, Images, array_sha256
+from hemline.data.fetch import FetchOptions, load_images
+from hemline.errors import DataError, UsageError, remedy
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitImages:
+    """One split in memory: pixels uint8 (n, height, width, channels), labels uint8 (n,).
+
+    name: validation or test.
+    dataset: name of the data set; title is the same as it is written in texts.
+    source: where it was read, for texts.
+    path: of the pixels as .npy; None where there is no such file.
+    keras_logits: of the Keras model, float32 (n, classes); None where they are not known.
+    counts: name of a part of the data to its images of each class.
+    notes: what a reader must know, one line each.
+    """
+
+    name: str
+    dataset: str
+    title: str
+    source: str
+    pixels: Pixels
+    labels: Pixels
+    path: Path | None = None
+    keras_logits: npt.NDArray[np.float32] | None = None
+    counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of the pixels."""
+        return array_sha256(self.pixels)
+
+
+class DataSource:
+    """The data sets as the user wants them read, each of them once."""
+
+    def __init__(self, options: FetchOptions) -> None:
+        self.options = options
+        self.load = functools.cache(self._load)
+
+    def _load(self, name: str, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
+        """Return a data set's arrays, custom images as they were read for training.
+
+        They are brought to `shape` (height, width, channels); an array's numbered classes have the
+        names `labels`, and broken files that were left out then are left out again. Raises
+        DataError when they cannot be found.
+        """
+        if self.options.folder is None and name not in DATASETS:
+            raise UsageError(
+                f"{name!r} is not a data set that Hemline can fetch", remedy=remedy("name the data")
+            )
+        asked = self.options.reading
+        reading = replace(
+            asked,
+            size=asked.size or shape[:2],
+            channels=asked.channels or shape[2],
+            skip_broken=True,  # another selection than then has another hash, which is noted
+        )
+        # where the user's folder holds a custom data set, the name does not matter
+        known = name if name in DATASETS else next(iter(DATASETS))
+        images = load_images(known, replace(self.options, reading=reading))
+        numbers = tuple(map(str, range(len(labels))))
+        if images.dataset.is_custom and asked.labels is None and images.dataset.labels == numbers:
+            return replace(images, dataset=replace(images.dataset, labels=labels))
+        return images
+
+
+def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImages:
+    """Return the validation or test images of a target.
+
+    Those of its bundle, unless the user names other data; else of the data set that it was trained
+    on or, for a file alone, of one with its classes. Raises DataError when the classes or sizes
+    differ, and when the validation images of the training are not in the data.
+    """
+    manifest = target.manifest
+    if manifest is not None and data.options.folder is None:
+        return _split_of_bundle(target, manifest, name)
+    training = None if target.card is None else target.card.training
+    known = training or manifest
+    dataset = _dataset(target, data) if known is None else known.dataset
+    images = data.load(dataset, target.shape, target.labels)
+    if manifest is not None and images.sha256 == manifest.data_sha256:
+        return _split_of_bundle(target, manifest, name)
+    _require_fitting(target, images)
+    notes = []
+    if known is not None and images.sha256 != known.data_sha256:
+        verb = "trained on" if training else "exported from"
+        other = f"other {dataset} files than those in {images.source}"
+        notes.append(f"{target.name} was {verb} {other}")
+    held_out = None if training is None else _held_out(images, training.split)
+    pixels, labels = images.test_images, images.test_labels
+    if name == "validation":
+        if held_out is None:
+            raise DataError(
+                f"the validation images of {target.name} are not known in {images.source}",
+                remedy=remedy("name the data or take test"),
+            )
+        pixels, labels = images.train_images[held_out], images.train_labels[held_out]
+    return SplitImages(
+        name=name,
+        dataset=images.dataset.name,
+        title=images.dataset.title,
+        source=images.source,
+        pixels=pixels,
+        labels=labels,
+        counts=_counts(images, None if training is None else training.split.limit, held_out),
+        notes=tuple(notes),
+    )
+
+
+def _split_of_bundle(target: EvaluationTarget, manifest: Manifest, name: str) -> SplitImages:
+    bundle = target.path.parent
+    parts = {each: load_split(bundle, each, manifest.evaluation_sha256) for each in SPLITS}
+    chosen, known = parts[name], DATASETS.get(manifest.dataset)
+    return SplitImages(
+        name=name,
+        dataset=manifest.dataset,
+        title=known.title if known else manifest.dataset,
+        source=str(chosen.images_path.parent),
+        pixels=np.asarray(chosen.images),
+        labels=chosen.labels,
+        path=chosen.images_path,
+        keras_logits=chosen.logits,
+        counts={each: _counted(part.labels, manifest.labels) for each, part in parts.items()},
+    )
+
+
+def _dataset(target: EvaluationTarget, data: DataSource) -> str:
+    """Return the data set for a file alone: one with its classes."""
+    fitting = [each.name for each in DATASETS.values() if each.labels == target.labels]
+    if not fitting and data.options.folder is None:
+        raise UsageError(
+            f"{target.name} is not in a bundle, and no data set that Hemline can fetch has its "
+            "classes",
+            remedy=remedy("name the data"),
+        )
+    return (fitting or ["custom data"])[0]
+
+
+def _require_fitting(target: EvaluationTarget, images: Images) -> None:
+    labels, shape = images.dataset.labels, images.test_images.shape[1:]
+    if labels != target.labels:
+        raise DataError(
+            f"the classes of {target.name} are {_few(target.labels)}, those in {images.source} "
+            f"{_few(labels)}",
+            remedy=remedy("name other data"),
+        )
+    if shape != target.shape:
+        raise DataError(
+            f"{target.name} needs images of {target.shape}, those in {images.source} are {shape}",
+            remedy=remedy("name other data"),
+        )
+
+
+def _held_out(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
+    """Return the indices of the validation images; None when these are not in the data."""
+    indices = np.asarray(split.validation_indices, np.intp)
+    if not len(indices) or indices[-1] >= len(images.train_images):
+        return None
+    same = array_sha256(images.train_images[indices]) == split.validation_sha256
+    return indices if same else None
+
+
+def _counts(
+    images: Images, limit: int | None, held_out: npt.NDArray[np.intp] | None
+) -> dict[str, tuple[int, ...]]:
+    """Return the images of each class in each part of the data that is known."""
+    classes = images.dataset.labels
+    test = {"test": _counted(images.test_labels, classes)}
+    if held_out is None:
+        return test
+    training = np.delete(images.train_labels[:limit], held_out)
+    validation = images.train_labels[held_out]
+    known = {"training": training, "validation": validation}
+    return {name: _counted(labels, classes) for name, labels in known.items()} | test
+
+
+def _counted(labels: Pixels, classes: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(int(count) for count in np.bincount(labels, minlength=len(classes)))
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    shown = ", ".join(labels[:3])
+    return f"{shown}, … ({len(labels)} classes)" if len(labels) > 3 else shown

@@ -1,0 +1,96 @@
+"""The pictures of an evaluation: which there are, and what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hemline.bench.evaluation.charts import draw_classes, draw_confusion, draw_reliability
+from hemline.bench.evaluation.running import EvaluationRun
+from hemline.bench.evaluation.text import title_of
+from hemline.figures import Heading, NotDrawnError, Picture, short_labels
+from hemline.tiles import Gallery, draw_tiles
+
+_TILES = 30  # of a gallery: five rows
+
+
+def gallery_of(run: EvaluationRun) -> Gallery:
+    """Return the images of a run with their predictions."""
+    return Gallery(
+        pixels=run.split.pixels,
+        labels=run.split.labels,
+        probabilities=run.predictions.scaled,
+        names=short_labels([each.label for each in run.result.classes]),
+    )
+
+
+def subtitle_of(run: EvaluationRun) -> str:
+    """Return the line below the title of every picture."""
+    result, split = run.result, run.split
+    return (
+        f"{title_of(result)}: {100 * result.accuracy:.2f} % of {result.images:,} "
+        f"{split.name} images of {split.title} correct"
+    )
+
+
+def _confusion(run: EvaluationRun, path: Path, heading: Heading) -> None:
+    draw_confusion(path, heading, run.result)
+
+
+def _reliability(run: EvaluationRun, path: Path, heading: Heading) -> None:
+    draw_reliability(path, heading, run.result)
+
+
+def _classes(run: EvaluationRun, path: Path, heading: Heading) -> None:
+    draw_classes(path, heading, run.result, run.split.counts, run.split.name)
+
+
+def _samples(run: EvaluationRun, path: Path, heading: Heading) -> None:
+    gallery = gallery_of(run)
+    draw_tiles(path, heading, [gallery.tile(at) for at in gallery.sample(_TILES)])
+
+
+def _mistakes(run: EvaluationRun, path: Path, heading: Heading) -> None:
+    gallery = gallery_of(run)
+    chosen = gallery.worst()[:_TILES]
+    if not len(chosen):
+        raise NotDrawnError("every prediction is correct")
+    draw_tiles(path, heading, [gallery.tile(at) for at in chosen])
+
+
+PICTURES: tuple[Picture[EvaluationRun], ...] = (
+    Picture(
+        name="confusion",
+        title="Confusion matrix",
+        caption="Images of each true class (row) by their predicted class (column). The colour is "
+        "the share of the true class, on a square-root scale, so that rare mistakes can be seen.",
+        draw=_confusion,
+    ),
+    Picture(
+        name="reliability",
+        title="Reliability",
+        caption="Accuracy of the predictions in 15 bins of confidence; on the dotted line a score "
+        "of 80 % is correct in 80 % of the cases. Below: the number of predictions in each bin.",
+        draw=_reliability,
+    ),
+    Picture(
+        name="classes",
+        title="Class distribution",
+        caption="Images of each class in each part of the data, and how often each class was "
+        "predicted in the part that was evaluated.",
+        draw=_classes,
+    ),
+    Picture(
+        name="samples",
+        title="Sample predictions",
+        caption="Images at random, the same number of each class; green with ✓ is correct, red "
+        "with ✗ is wrong. The score is the probability with temperature.",
+        draw=_samples,
+    ),
+    Picture(
+        name="mistakes",
+        title="Worst mistakes",
+        caption="The wrong predictions with the highest scores. Some are mistakes of the model, "
+        "some of the labels.",
+        draw=_mistakes,
+    ),
+)
