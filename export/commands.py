@@ -1,4 +1,4 @@
-"""`hemline export` and `hemline verify`."""
+"""`hemline export`, `hemline plan` and `hemline verify`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Images for int8 ranges (default: 500, or all where there are fewer).",
 )
 @click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
+@click.option(
+    "--store-images",
+    is_flag=True,
+    help="Store two of your validation images in each file for its self-test (default: generated "
+    "images; published data sets always store theirs).",
+)
 @click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
 @click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
 @data_option
@@ -56,6 +62,7 @@ def export(
     schemes: tuple[str, ...],
     calibration: int | None,
     with_embedding: bool,
+    store_images: bool,
     train_anew: bool,
     quick: bool,
     data: FetchOptions,
@@ -87,11 +94,36 @@ def export(
         schemes=rows,
         calibration_count=calibration,
         embedding=with_embedding,
+        store_images=store_images,
     )
     with files.locked(bundle):
         manifest = export_bundle(request, images, say=say)
         manifest = verify_bundle(bundle, manifest, say=say)
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="BUNDLE|ARTIFACT")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each plan.")
+def plan(path: Path, as_json: bool) -> None:
+    """Show how the 8-bit files of a bundle are quantized.
+
+    For each layer the grid of its weights, for each activation its range, and which calibrator
+    found the ranges on which images.
+    """
+    from hemline.export.quantization.plan_table import origin_line, plan_tables, read_plans
+
+    plans = read_plans(path)
+    if as_json:
+        for name, found in plans.items():
+            click.echo(json.dumps({"artifact": name, **schema.to_document(found)}))
+        return
+    texts = [
+        text
+        for name, found in plans.items()
+        for text in (origin_line(name, found), *map(as_text, plan_tables(found)))
+    ]
+    click.echo("\n\n".join(texts))
 
 
 @click.command()

@@ -55,6 +55,9 @@ COMMANDS: dict[str, Command] = {
         "hemline.export.commands",
         "Verify a bundle or a file in every installed runtime.",
     ),
+    "plan": Command(
+        "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
+    ),
     "runtimes": Command(
         "hemline.environments.commands",
         "Add, list and remove runtimes in other versions, here or for devices.",

@@ -18,6 +18,7 @@ from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import BACKENDS, load_module
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
+_WEIGHTS_AT = 1  # of their inputs; named after the source's layer, which the node often is not
 _BATCH = 10  # images that are observed at once: their activations are in memory together
 
 
@@ -61,9 +62,9 @@ class OnnxGraph:
         """
         constant = {each.name for each in self._proto.graph.initializer}
         return tuple(
-            WeightGrid(layer=node.name, bits=7, scope="channel")
+            WeightGrid(layer=node.input[_WEIGHTS_AT], bits=7, scope="channel")
             for node in self._proto.graph.node
-            if node.op_type in _WEIGHTED and node.input[1] in constant
+            if node.op_type in _WEIGHTED and node.input[_WEIGHTS_AT] in constant
         )
 
     def observe(self, images: npt.NDArray[np.uint8]) -> Iterator[Values]:

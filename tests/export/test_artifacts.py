@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from hemline import files
+from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.job import UNKNOWN_HOST
-from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, plan_path, read_manifest
 from hemline.contract.record import Accuracy, Conditions, Record, read_records
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images, without_copies
@@ -22,6 +26,7 @@ from hemline.errors import DataError, FileFormatError, GateError, UnknownNameErr
 from hemline.export import cell_verification
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images, training_indices
+from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
 from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
@@ -109,6 +114,45 @@ def test_an_altered_artifact_alone_is_made_again(
     export_bundle(request(checkpoint, copy), images, say=said.append)
     assert [line.split(":")[0] for line in said] == ["export fp16.tflite"]
     assert len((copy / "fp16.tflite").read_bytes()) == len(original)
+
+
+def test_the_choice_stands_as_long_as_no_file_changes(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    chosen = {"recommended": "int8.onnx", "recommended_because": "the fastest"}
+    schema.save(copy / MANIFEST_NAME, dataclasses.replace(read_manifest(copy), **chosen))
+    assert export_bundle(request(checkpoint, copy), images).recommended == "int8.onnx"
+    again = dict(read_manifest(copy).evaluation_sha256)
+    (copy / next(iter(again))).unlink()  # the evaluation set is made again, no file is
+    assert export_bundle(request(checkpoint, copy), images).recommended == "int8.onnx"
+    assert read_manifest(copy).recommended_because == "the fastest"
+    changed = dataclasses.replace(request(checkpoint, copy, "int8.onnx"), calibration_count=60)
+    assert export_bundle(changed, images).recommended is None, "it was of another file"
+
+
+def test_an_altered_plan_has_its_artifact_made_again(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    plan = copy / plan_path("int8.onnx")
+    before = schema.load(QuantizationPlan, plan)
+    plan.write_text(plan.read_text().replace("255.0", "254.0"))
+    result = CliRunner().invoke(cli, ["plan", str(copy)])
+    assert "int8.onnx.json is not the plan that int8.onnx was made by" in str(result.exception)
+    said: list[str] = []
+    export_bundle(request(checkpoint, copy), images, say=said.append)
+    assert [line.split(":")[0] for line in said] == ["export int8.onnx"]
+    assert schema.load(QuantizationPlan, plan).activations[0] == before.activations[0]
+
+
+def test_a_plan_is_shown(bundle: Path) -> None:
+    shown = CliRunner().invoke(cli, ["plan", str(bundle / "int8.onnx")]).output
+    assert "int8.onnx: ranges by min-max on 100 training images" in shown
+    assert len(re.findall(r"7  channel$", shown, re.MULTILINE)) == 7
+    assert re.search(r"^image +0 +255$", shown, re.MULTILINE)
+    lines = CliRunner().invoke(cli, ["plan", str(bundle), "--json"]).output.splitlines()
+    assert [json.loads(line)["artifact"] for line in lines] == ["int8.tflite", "int8.onnx"]
+    result = CliRunner().invoke(cli, ["plan", str(bundle / "fp32.onnx")])
+    assert "fp32.onnx has no quantization plan" in str(result.exception)
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ NOT_RUN = {
 # What runs in a moment on the small bundle.
 CHEAP = (
     r"hemline data (check|show)",
-    r"hemline (table|choose|inspect|selftest|recipe) ",
+    r"hemline (table|choose|inspect|plan|selftest|recipe) ",
     r"hemline classify (?!artifacts/photos)",
     r"hemline ((runtimes|device) list|doctor)",
     r"hemline tune .*--show-space",

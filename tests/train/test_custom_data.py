@@ -14,8 +14,9 @@ from PIL import Image
 
 from hemline.bench.evaluation.images import DataSource
 from hemline.cli import cli
+from hemline.contract import schema
 from hemline.contract.card import Card
-from hemline.contract.checkpoint import read_card
+from hemline.contract.checkpoint import CARD_NAME, read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
@@ -26,6 +27,7 @@ from hemline.data.splits import split_images
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.export.quantization.calibration import calibration_images
 from hemline.export.trained_data import require_trained_on, trained_images
+from hemline.pictures.generated import self_test_images
 from hemline.pictures.images import read_image
 from hemline.remedies import described
 from hemline.train.custom_data import suited
@@ -245,6 +247,10 @@ def test_custom_images_go_the_whole_way(
     stamp = read_stamped(bundle / "int8.onnx").stamp
     assert (stamp.input.shape, stamp.preprocessing) == ((16, 20, 3), "stretch")
     assert invoke("verify", bundle).exit_code == 0
+    assert invoke("selftest", bundle).exit_code == 0
+    for stored in (stamp.test_vectors, card.model.test_vectors):  # nobody's images
+        pictures = np.stack([vector.image((16, 20, 3)) for vector in stored])
+        np.testing.assert_array_equal(pictures, self_test_images((16, 20, 3)))
     test = load_split(bundle, "test", manifest.evaluation_sha256)
     images = trained_images(card, FetchOptions(folder=folder), checkpoint=trained)
     for at, name in enumerate(images.test_names):  # a device sees what was evaluated
@@ -254,3 +260,60 @@ def test_custom_images_go_the_whole_way(
     answers = invoke("classify", bundle / "fp32.tflite", *files, "--json").stdout.splitlines()
     indices = [json.loads(line)["index"] for line in answers]
     assert indices == test.logits.argmax(axis=1).tolist()
+
+
+def test_files_hold_images_of_a_custom_data_set_only_when_asked(
+    trained: Path, folder: Path, tmp_path: Path
+) -> None:
+    words = ("export", "--checkpoint", trained, "--data", folder, "--scheme", "fp32.onnx")
+    result = invoke(*words, "-o", tmp_path / "bundle", "--store-images")
+    assert result.exit_code == 0, (result.output, result.exception)
+    validation = load_split(
+        tmp_path / "bundle", "validation", read_manifest(tmp_path / "bundle").evaluation_sha256
+    )
+    stamp = read_stamped(tmp_path / "bundle" / "fp32.onnx").stamp
+    pictures = [vector.image((16, 20, 3)) for vector in stamp.test_vectors]
+    np.testing.assert_array_equal(pictures, validation.images[:2])
+    assert invoke("selftest", tmp_path / "bundle").exit_code == 0
+    result = invoke(*words, "-o", tmp_path / "bundle")
+    assert "export fp32.onnx" in result.output, "made again without them"
+    stamp = read_stamped(tmp_path / "bundle" / "fp32.onnx").stamp
+    pictures = [vector.image((16, 20, 3)) for vector in stamp.test_vectors]
+    np.testing.assert_array_equal(pictures, self_test_images((16, 20, 3)))
+
+
+def with_card(trained: Path, folder: Path, card: Card) -> Path:
+    """Return a copy of a checkpoint with another card."""
+    shutil.copytree(trained, folder)
+    schema.save(folder / CARD_NAME, card)
+    return folder
+
+
+def test_a_model_that_was_not_trained_here_is_exported_by_its_model_card(
+    trained: Path, folder: Path, card: Card, tmp_path: Path
+) -> None:
+    imported = with_card(trained, tmp_path / "imported", replace(card, training=None))
+    result = invoke("export", "--checkpoint", imported)
+    assert described(result.exception).endswith(
+        "was not trained here; name its folder or its .npz with --data"
+    )
+    bundle = tmp_path / "bundle"
+    words = ("--scheme", "int8.tflite", "--calibration", "50", "-o", bundle)
+    result = invoke("export", "--checkpoint", imported, "--data", folder, *words)
+    assert result.exit_code == 0, (result.output, result.exception)
+    manifest = read_manifest(bundle)
+    assert (manifest.dataset, manifest.keras_scores) == ("colours", ())
+    images = trained_images(card, FetchOptions(folder=folder), checkpoint=trained)
+    validation = load_split(bundle, "validation", manifest.evaluation_sha256)
+    assert len(validation.images) == len(images.train_images) // 5, "a fifth is held out"
+    assert manifest.artifact("int8.tflite").plan_sha256 is not None
+
+
+def test_a_model_of_an_unknown_kind_is_refused(
+    trained: Path, folder: Path, card: Card, tmp_path: Path
+) -> None:
+    newer = replace(card, model=replace(card.model, source="safetensors"))
+    copy = with_card(trained, tmp_path / "newer", newer)
+    result = invoke("export", "--checkpoint", copy, "--data", folder, "-o", tmp_path / "bundle")
+    assert isinstance(result.exception, UsageError)
+    assert "unknown kind of model 'safetensors': choose one of: keras" in str(result.exception)

@@ -1,0 +1,63 @@
+"""Quantization plans of a bundle, and their tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hemline.contract import schema
+from hemline.contract.manifest import plan_path, read_manifest
+from hemline.errors import FileFormatError, HemlineError, remedy
+from hemline.export.quantization.plan import QuantizationPlan
+from hemline.files import sha256_of
+from hemline.tables import Table
+
+
+def read_plans(path: Path) -> dict[str, QuantizationPlan]:
+    """Return the plans in a bundle, or that of one artifact in it, by the artifact's name.
+
+    Raises HemlineError where there are none, FileFormatError for a plan that was altered.
+    """
+    bundle, only = (path, None) if path.is_dir() else (path.parent, path.name)
+    artifacts = read_manifest(bundle).artifacts
+    wanted = [each for each in artifacts if only in (None, each.name) and each.plan_sha256]
+    if not wanted:
+        raise HemlineError(
+            f"{path} has no quantization plan: its files are in float, or an earlier Hemline made "
+            "them",
+            remedy=remedy("export again"),
+        )
+    plans = {}
+    for artifact in wanted:
+        file = bundle / plan_path(artifact.name)
+        if sha256_of(file) != artifact.plan_sha256:
+            raise FileFormatError(
+                f"{file} is not the plan that {artifact.name} was made by",
+                remedy=remedy("export again"),
+            )
+        plans[artifact.name] = schema.load(QuantizationPlan, file)
+    return plans
+
+
+def origin_line(name: str, plan: QuantizationPlan) -> str:
+    """Return one line on where the ranges of an artifact come from."""
+    origin = plan.origin
+    return (
+        f"{name}: ranges by {origin.calibrator} on {origin.images:,} training images "
+        f"(SHA-256 {origin.images_sha256[:12]}…)"
+    )
+
+
+def plan_tables(plan: QuantizationPlan) -> list[Table]:
+    """Return the table of layers and that of activations."""
+    weights = [(grid.layer, str(grid.bits), grid.scope) for grid in plan.weights]
+    ranges = [(each.tensor, f"{each.low:.4g}", f"{each.high:.4g}") for each in plan.activations]
+    return [
+        Table(
+            columns=("layer", "weight bits", "scale per"),
+            numeric=(False, True, False),
+            rows=tuple(weights),
+        ),
+        Table(
+            columns=("activation", "low", "high"), numeric=(False, True, True), rows=tuple(ranges)
+        ),
+    ]
