@@ -13,14 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from hemline.contract.specs import (
-    LOGITS,
-    Accelerator,
-    Format,
-    InputSpec,
-    OutputSpec,
-    version_key,
-)
 from hemline.errors import BackendError, FileFormatError, UnknownNameError
 
 # Half a cold start goes into importing: what only type checkers read, only they load.
@@ -28,10 +20,13 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     import numpy.typing as npt
+
+    from hemline.contract.specs import Accelerator, Format, InputSpec, OutputSpec
 else:
     Protocol = object
 
 Tensor: TypeAlias = "npt.NDArray[np.generic]"
+LOGITS_ONLY = ("logits",)  # the names of the outputs that classification reads
 
 
 class OutputFacts(NamedTuple):
@@ -62,7 +57,7 @@ class Session(Protocol):
     software: bool
     arena_bytes: int | None
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> Sequence[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> Sequence[Tensor]:
         """Run one batch of `input_shape`; return the raw outputs (batch, …) of these names."""
 
     def close(self) -> None:
@@ -271,7 +266,7 @@ def require_numpy(backend: Backend) -> None:
     """Raise BackendError when the backend cannot work with the numpy that is here."""
     if backend.numpy_below is None:
         return
-    if version_key(np.__version__)[0] >= backend.numpy_below:
+    if int(np.__version__.partition(".")[0]) >= backend.numpy_below:
         raise BackendError(
             f"{backend.name} cannot work with numpy {np.__version__}: "
             f"pip install 'numpy<{backend.numpy_below}', or use litert"

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from hemline.contract.specs import LOGITS
-from hemline.runtime.backends import Session, Tensor
+from hemline.runtime.backends import LOGITS_ONLY, Session, Tensor
 
 # A batch is cut into the largest of these that fit: few sessions, and no padding is computed. More
 # than 64 images at once gain nothing in any runtime that was measured, and cost memory.
@@ -33,7 +32,7 @@ class BatchSessions:
             self._sessions[batch] = self._open(batch)
         return self._sessions[batch]
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
         """Return the raw outputs (n, …) of a tensor (n, height, width, channels), n ≥ 1."""
         parts, at = [], 0
         for batch in self._batches:

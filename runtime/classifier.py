@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 import numpy as np
 
-from hemline.contract.specs import LOGITS, Preprocessing
-from hemline.contract.stamp import Stamp, StampedFile, read_stamped
 from hemline.errors import DataError, UnknownNameError, UsageError
 from hemline.pictures.pixels import Pixels
-from hemline.runtime.backends import Backend, Session, Tensor, open_session, require_specs
+from hemline.runtime.backends import LOGITS_ONLY, open_session, require_specs
 from hemline.runtime.batch_sessions import BATCHES, BatchSessions
-from hemline.runtime.choosing import pick_artifact, pick_backend
 from hemline.runtime.decoder import Decoder, Prediction, real_values
+from hemline.runtime.discovery import pick_backend
 from hemline.runtime.pixels import PixelEncoder
 
 if TYPE_CHECKING:
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hemline.contract.stamp import Stamp, StampedFile
     from hemline.pictures.preprocessing import Preprocess
+    from hemline.runtime.backends import Backend, Session, Tensor
 
 MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
-# auto: as the artifact says; none: an image of another size is an error
-PREPROCESS = ("auto", "none", *get_args(Preprocessing))
 R = TypeVar("R")
 
 
@@ -50,15 +48,12 @@ class Classifier:
         Raises UsageError for fewer than 1 or more than 256 threads, UnknownNameError for an unknown
         way to preprocess.
         """
-        if preprocess not in PREPROCESS:
-            raise UnknownNameError("preprocessing", preprocess, PREPROCESS)
         if not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, not {threads}")
         self.stamp: Stamp = file.stamp
         self.backend = backend
         self._model, self._threads = file.model, threads
-        way = file.stamp.preprocessing if preprocess == "auto" else preprocess
-        self._preprocess = cast("Preprocess", way)
+        self._preprocess = _preprocess(file.stamp, preprocess)
         self._encoder = PixelEncoder(file.stamp.input)
         self._decoder = Decoder(
             file.stamp.output,
@@ -91,8 +86,13 @@ class Classifier:
         `preprocess` says how image files of another size become the model's: as the artifact says
         (auto), by stretch or product-photo (pictures/preprocessing.py), or not at all (none).
         """
+        from hemline.contract.stamp import read_stamped  # here, to keep the import of this fast
+
         where = Path(path)
         if where.is_dir():
+            # here, because a device may have single files only
+            from hemline.runtime.bundle_choice import pick_artifact
+
             where, backend = pick_artifact(where, runtime)
             return cls(read_stamped(where), backend, threads=threads, preprocess=preprocess)
         file = read_stamped(where)
@@ -147,7 +147,7 @@ class Classifier:
 
     def logits(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width[, channels])."""
-        return self.outputs(images, (LOGITS,))[LOGITS]
+        return self.outputs(images, LOGITS_ONLY)[LOGITS_ONLY[0]]
 
     def scores(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 probabilities (n, classes) of uint8 images (n, height, width[, channels]).
@@ -237,6 +237,16 @@ class Classifier:
         if image is None:
             raise DataError("an image is a uint8 array or a path, not None")
         raise DataError(f"an image is a uint8 array or a path, not {type(image).__name__}")
+
+
+def _preprocess(stamp: Stamp, way: str) -> Preprocess:
+    """Return how to preprocess; `way` may be auto: as the stamp says."""
+    from hemline.contract.specs import Preprocessing  # here, to keep the import of this fast
+
+    known = ("auto", "none", *get_args(Preprocessing))  # none: another size is an error
+    if way not in known:
+        raise UnknownNameError("preprocessing", way, known)
+    return cast("Preprocess", stamp.preprocessing if way == "auto" else way)
 
 
 class _Pool:

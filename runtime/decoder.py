@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hemline.contract.specs import OutputSpec
 from hemline.runtime.backends import Tensor
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from hemline.contract.specs import OutputSpec
 
 UNKNOWN = "unknown"
 _LEAST_PROBABILITY = np.float32(1e-9)  # what stands for 0 under a logarithm

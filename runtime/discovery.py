@@ -1,20 +1,24 @@
-"""Which runtimes are installed here, in which version, and whether they work."""
+"""Which runtimes are installed here, whether they work, and which of them opens a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hemline.contract.specs import Format
-from hemline.errors import BackendError
+from hemline.errors import BackendError, UnsupportedRuntimeError
 from hemline.runtime.backends import (
     BACKENDS,
     Backend,
+    find_backend,
     installed,
     require_numpy,
     require_working,
     version_of,
 )
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import Format
+    from hemline.contract.stamp import Stamp
 
 
 class FoundRuntime(NamedTuple):
@@ -123,3 +127,26 @@ def _asked_for(file_format: Format | None) -> Iterator[Backend]:
     for backend in BACKENDS.values():
         if backend.format == file_format or (file_format is None and not backend.development_only):
             yield backend
+
+
+def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
+    """Return the backend to open a stamped file in.
+
+    Raises UnsupportedRuntimeError for a runtime that the file does not support, BackendError when
+    none works.
+    """
+    if runtime is not None:
+        backend = find_backend(runtime)
+        if backend.format != stamp.format:
+            raise UnsupportedRuntimeError(
+                f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
+            )
+        stamp.require_supported(backend.name, version_of(backend))
+        return backend
+    unsupported = []
+    for found in working(stamp.format, in_process=True):
+        if stamp.supports(found.name, found.version):
+            return found.backend
+        unsupported.append(found)
+    stamp.require_supported(unsupported[0].name, unsupported[0].version)
+    return unsupported[0].backend

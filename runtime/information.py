@@ -14,7 +14,7 @@ from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.host import host_facts
 from hemline.runtime.backends import BACKENDS
-from hemline.runtime.choosing import pick_artifact
+from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.discovery import discover
 
 

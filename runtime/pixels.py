@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hemline.contract.specs import InputSpec
 from hemline.errors import DataError
 from hemline.pictures.pixels import Pixels, require_uint8
 from hemline.runtime.backends import Tensor
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import InputSpec
 
 
 class PixelEncoder:

@@ -17,9 +17,9 @@ from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
-from hemline.runtime.choosing import pick_backend
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.classifying import add_runtime
+from hemline.runtime.discovery import pick_backend
 from hemline.silence import silenced
 
 

@@ -24,7 +24,7 @@ from hemline.errors import (
 from hemline.files import sha256_of
 from hemline.provenance import versions
 from hemline.runtime.backends import BACKENDS
-from hemline.runtime.choosing import pick_artifact
+from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import local_command
 from hemline.runtime.targets import find_targets, installed_targets

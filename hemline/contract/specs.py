@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from hemline.contract.frozen import dataclass
 from hemline.contract.schema import added
 from hemline.errors import UnknownNameError
 

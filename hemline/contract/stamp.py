@@ -16,10 +16,10 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from hemline.contract.frozen import dataclass
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.specs import (
     Format,

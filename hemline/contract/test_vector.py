@@ -1,11 +1,11 @@
 """Images with known answers that travel inside every artifact."""
 
 import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from hemline.contract.frozen import dataclass
 from hemline.errors import FileFormatError
 
 if TYPE_CHECKING:

@@ -6,16 +6,18 @@ import importlib
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import OutputFacts, Tensor, require_count
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import OutputSpec
 
 _MODULE = "ai_edge_litert.compiled_model"
 _NAME = re.compile(r"RegisterAccelerator: .*name=GPU (\w+)")
@@ -74,7 +76,7 @@ class CompiledSession:
             for spec in outputs
         }
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
         """Run one batch; the results are copies that later runs leave alone."""
         self._inputs[0].write(tensor)
         self._model.run_by_index(0, self._inputs, self._buffers)

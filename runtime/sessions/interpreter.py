@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import OutputFacts, Tensor, require_count
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import OutputSpec
 
 
 class InterpreterSession:
@@ -45,7 +48,6 @@ class InterpreterSession:
         self.outputs = {
             name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
         }
-        self.delegate = self._delegate(interpreter)
         self._interpreter = interpreter
         self._set, self._invoke, self._get = (
             interpreter.set_tensor,
@@ -55,7 +57,7 @@ class InterpreterSession:
         self._input = detail["index"]
         self._indices = {name: each["index"] for name, each in details.items()}
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
         """Run one batch; the results are copies that later runs leave alone."""
         self._set(self._input, tensor)
         self._invoke()
@@ -68,8 +70,10 @@ class InterpreterSession:
     def _create(self, module: Any, model: bytes, threads: int) -> Any:
         return module.Interpreter(model_content=model, num_threads=threads)
 
-    def _delegate(self, interpreter: Any) -> str:
+    @cached_property  # a list of every operator: not before the first label
+    def delegate(self) -> str:
+        """Return what runs the operators."""
         # Private, but the only way to see what a delegate really took over; both packages have it.
-        details: list[Any] = getattr(interpreter, "_get_ops_details", list)()
+        details: list[Any] = getattr(self._interpreter, "_get_ops_details", list)()
         taken = any(operator["op_name"] == "DELEGATE" for operator in details)
         return "XNNPACK" if taken else "builtin"

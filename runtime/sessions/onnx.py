@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import OutputFacts, Tensor, require_count
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import OutputSpec
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -64,7 +66,7 @@ class OnnxSession:
         self._input = inputs[0].name
         self._names = {name: each.name for name, each in values.items()}
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
         """Run one batch."""
         found: list[Tensor] = self._run([self._names[n] for n in names], {self._input: tensor})
         return found

@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hemline.contract.specs import LOGITS, OutputSpec
 from hemline.errors import BackendError
-from hemline.runtime.backends import OutputFacts, Tensor, require_count
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
 from hemline.silence import noted
+
+if TYPE_CHECKING:
+    from hemline.contract.specs import OutputSpec
 
 _ARENA_BYTES = 64 << 20  # to find out what is needed; no microcontroller has as much
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
@@ -63,7 +65,7 @@ class MicroSession:
         self._interpreter = interpreter
         self.arena_bytes = self._arena()
 
-    def run(self, tensor: Tensor, names: Sequence[str] = (LOGITS,)) -> list[Tensor]:
+    def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
         """Run one batch; the results are copies that later runs leave alone."""
         self._invoke(tensor)
         return [np.array(self._interpreter.get_output(self._positions[name])) for name in names]

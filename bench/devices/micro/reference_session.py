@@ -10,9 +10,7 @@ from hemline.runtime.sessions.interpreter import InterpreterSession
 class ReferenceSession(InterpreterSession):
     """One TFLite model, run without any optimised kernel."""
 
-    def _delegate(self, interpreter: Any) -> str:
-        del interpreter
-        return "reference kernels"
+    delegate = "reference kernels"
 
     def _create(self, module: Any, model: bytes, threads: int) -> Any:
         return module.Interpreter(

@@ -17,8 +17,9 @@ from hemline.errors import BackendError, FileFormatError, GateError, Unsupported
 from hemline.remedies import described
 from hemline.runtime import Classifier, discovery, targets
 from hemline.runtime.backends import BACKENDS, Backend, load_module, version_of
-from hemline.runtime.choosing import pick_artifact, pick_backend
+from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.command_line import main, parser_of
+from hemline.runtime.discovery import pick_backend
 from hemline.runtime.selftest import run as selftest
 
 Change = Callable[..., None]

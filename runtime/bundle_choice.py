@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from hemline.contract.stamp import Stamp, read_stamped
+from hemline.contract.manifest import Manifest, read_manifest
+from hemline.contract.stamp import read_stamped
 from hemline.errors import UnsupportedRuntimeError, remedy
 from hemline.runtime.backends import Backend, find_backend, version_of
 from hemline.runtime.discovery import FoundRuntime, working
-
-if TYPE_CHECKING:
-    from hemline.contract.manifest import Artifact, Manifest
-
-
-def pick_backend(stamp: Stamp, runtime: str | None) -> Backend:
-    """Return the backend to open a stamped file in.
-
-    Raises UnsupportedRuntimeError for a runtime that the file does not support, BackendError when
-    none works.
-    """
-    if runtime is not None:
-        backend = find_backend(runtime)
-        if backend.format != stamp.format:
-            raise UnsupportedRuntimeError(
-                f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
-            )
-        stamp.require_supported(backend.name, version_of(backend))
-        return backend
-    unsupported = []
-    for found in working(stamp.format, in_process=True):
-        if stamp.supports(found.name, found.version):
-            return found.backend
-        unsupported.append(found)
-    stamp.require_supported(unsupported[0].name, unsupported[0].version)
-    return unsupported[0].backend
 
 
 def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
@@ -45,10 +19,6 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
 
     Raises BackendError or UnsupportedRuntimeError when there is none.
     """
-    from hemline.contract.manifest import (
-        read_manifest,  # here, because a device may have single files only
-    )
-
     manifest = read_manifest(bundle)
     named = None if runtime is None else find_backend(runtime)
     here = (
@@ -83,7 +53,7 @@ def _recommended(
     fitting = [found for found in here if named and found.backend.format == named[0].format]
     if not fitting:
         return None
-    artifact: Artifact = named[0]
+    artifact = named[0]
     stamp = read_stamped(bundle / artifact.name).stamp
     for backend, version, _ in fitting:
         seen = artifact.status_in(backend.name, version)
