@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.parity import check_parity
-from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
+from hemline.contract.record import Arena, Instructions, Payload, Record
 from hemline.contract.specs import LOGITS, Status
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.folders import TemporaryFolder
@@ -97,10 +97,12 @@ def check(
             if artifact.format == device.backend(runtime).format
             and (only is None or only(artifact, runtime, version))
         ]
+        checking = _Checking(
+            bundle=bundle, manifest=manifest, split=split, device=device, runtime=(runtime, version)
+        )
         with _Reference(device, runtime) as reference:
-            for checked in _check_runtime(
-                bundle, manifest, split, device, (runtime, version), fitting, reference
-            ):
+            for artifact in fitting:
+                checked = checking.check(artifact, reference)
                 keep(checked)
                 report(str(checked))
                 checks.append(checked)
@@ -143,57 +145,85 @@ def only_passed(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
     )
 
 
-def _check_runtime(
-    bundle: Path,
-    manifest: Manifest,
-    split: EvaluationSplit,
-    device: Device,
-    runtime: tuple[str, str],
-    artifacts: list[Artifact],
-    reference: _Reference,
-) -> Iterator[Check]:
-    for artifact in artifacts:
-        seen = Check(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checking:
+    """The checks of a bundle in one runtime of a device."""
+
+    bundle: Path
+    manifest: Manifest
+    split: EvaluationSplit
+    device: Device
+    runtime: tuple[str, str]
+
+    def check(self, artifact: Artifact, reference: _Reference) -> Check:
+        """Check one artifact; raises DeviceError when the device was lost."""
+        name, version = self.runtime
+        failed = Check(
             artifact=artifact.name,
-            runtime=runtime[0],
-            version=runtime[1],
-            device=device.name,
+            runtime=name,
+            version=version,
+            device=self.device.name,
             status="failed",
             reason="",
         )
         with TemporaryFolder() as arrays:
-            job = _job(bundle, artifact, split, device, runtime[0], arrays)
+            job = self._job(artifact, arrays)
             try:
-                # a process of its own for each: what breaks in native code breaks alone
-                with device.open(*runtime) as there:
-                    costs: tuple[Record, ...] = ()
-                    if device.capabilities.instructions:  # the same only where nothing ran before
-                        counted = count_instructions(
-                            there, device, bundle, manifest, artifact, runtime[0]
-                        )
-                        costs = (counted,)
-                    result = there.run(job, timeout_seconds=JOB_SECONDS)
+                result, costs = self._run(artifact, job)
             except DeviceError:
                 raise  # that says nothing of the artifact
             except JobError as error:  # its process died or hung
-                yield replace(seen, reason=str(error))
-                continue
+                return replace(failed, reason=str(error))
             if result.failure is not None:
-                yield replace(seen, status=result.failure.status, reason=result.failure.message)
-                continue
+                return replace(failed, status=result.failure.status, reason=result.failure.message)
             logits = _logits_of(result)
             equality = equality_of(artifact, logits, reference.logits(job))
-        parity = check_parity(logits, split.logits[: len(logits)], artifact.output, artifact.bounds)
-        cell = result.cells[0]
-        yield replace(
-            seen,
+        keras = self.split.logits[: len(logits)]
+        parity = check_parity(logits, keras, artifact.output, artifact.bounds)
+        return replace(
+            failed,
             status="passed" if parity.passed else "failed",
             reason=parity.reason,
             equality=equality,
-            delegate=cell.delegate,
-            software=cell.software,
-            records=(*_records(manifest, artifact, device, result, split.accuracy(logits)), *costs),
+            delegate=result.cells[0].delegate,
+            software=result.cells[0].software,
+            records=(*self._records(artifact, result, logits), *costs),
         )
+
+    def _job(self, artifact: Artifact, arrays: str) -> Job:
+        return Job(
+            id="check",
+            artifact=str(self.bundle / artifact.name),
+            runtime=self.runtime[0],
+            images=str(self.split.images_path),
+            count=IMAGES,
+            cells=(JobCell(),),
+            want=("outputs",),
+            arrays=arrays,
+            allow_unsupported=self.device.capabilities.own_runtimes,  # no stamp names those
+        )
+
+    def _run(self, artifact: Artifact, job: Job) -> tuple[JobResult, tuple[Record, ...]]:
+        """Run a job, in a process of its own: what breaks in native code breaks alone."""
+        with self.device.open(*self.runtime) as runner:
+            costs: tuple[Record, ...] = ()
+            if self.device.capabilities.instructions:  # the same only where nothing ran before
+                name = self.runtime[0]
+                costs = count_instructions(
+                    runner, self.device, self.bundle, self.manifest, artifact, name
+                )
+            return runner.run(job, timeout_seconds=JOB_SECONDS), costs
+
+    def _records(
+        self, artifact: Artifact, result: JobResult, logits: _Logits
+    ) -> tuple[Record, ...]:
+        cell = cell_of(self.manifest, artifact, result, device=self.device.name)
+        conditions = conditions_of(result)
+        payloads: list[Payload] = [self.split.accuracy(logits)]
+        arena_bytes = result.cells[0].arena_bytes
+        if arena_bytes is not None:
+            payloads.append(Arena(bytes=arena_bytes))
+        return tuple(Record(cell=cell, conditions=conditions, payload=each) for each in payloads)
 
 
 def _cost_text(payload: Payload) -> str:
@@ -210,27 +240,6 @@ def _nearness(equality: Equality) -> str:
     in_steps = "1 step" if steps == 1 else f"{steps} steps"
     apart = f"{equality.largest_difference:.1e}" if steps is None else in_steps
     return f"{equal}, the others within {apart}" if equality.unequal else equal
-
-
-def _job(
-    bundle: Path,
-    artifact: Artifact,
-    split: EvaluationSplit,
-    device: Device,
-    runtime: str,
-    arrays: str,
-) -> Job:
-    return Job(
-        id="check",
-        artifact=str(bundle / artifact.name),
-        runtime=runtime,
-        images=str(split.images_path),
-        count=IMAGES,
-        cells=(JobCell(),),
-        want=("outputs",),
-        arrays=arrays,
-        allow_unsupported=device.capabilities.own_runtimes,  # no stamp names those
-    )
 
 
 def _logits_of(result: JobResult) -> _Logits:
@@ -260,15 +269,3 @@ class _Reference(Closing):
         """End the runner."""
         if self._runner is not None:
             self._runner.close()
-
-
-def _records(
-    manifest: Manifest, artifact: Artifact, device: Device, result: JobResult, accuracy: Accuracy
-) -> tuple[Record, ...]:
-    cell = cell_of(manifest, artifact, result, device=device.name)
-    conditions = conditions_of(result)
-    payloads: list[Payload] = [accuracy]
-    arena_bytes = result.cells[0].arena_bytes
-    if arena_bytes is not None:
-        payloads.append(Arena(bytes=arena_bytes))
-    return tuple(Record(cell=cell, conditions=conditions, payload=each) for each in payloads)

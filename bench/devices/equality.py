@@ -9,11 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.job import JobResult
 from hemline.contract.manifest import Artifact
-from hemline.errors import JobError
-
-_SECONDS = 600.0  # 100 images of a model of 100 million MACs take a few minutes in an emulator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +60,3 @@ def equality_of(
 def validation_images(bundle: Path) -> str:
     """Return the path of the images that everything here runs on: never those of the test split."""
     return str(bundle / "evaluation" / "validation-images.npy")
-
-
-def require(result: JobResult, title: str) -> JobResult:
-    """Return a job's result; raises JobError when it failed."""
-    if result.failure is not None:
-        raise JobError(f"{title} failed: {result.failure.message}")
-    return result

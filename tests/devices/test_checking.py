@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from broken_board import DIES, BrokenBoard
+from click.testing import CliRunner
 
 from hemline.bench.devices import checking
 from hemline.bench.devices.checking import Check, check, require_passed
-from hemline.bench.devices.local import LocalDevice
+from hemline.bench.devices.device import Capabilities
+from hemline.bench.devices.table import DEVICES, DeviceKind
+from hemline.cli import cli
 from hemline.contract.manifest import Manifest
 from hemline.errors import GateError
-from hemline.runtime.process import JobProcess
-
-
-class BrokenBoard(LocalDevice):
-    """This machine, with a line of Python in place of the job runner."""
-
-    name = "board"
-
-    def __init__(self, code: str) -> None:
-        """Keep the line of Python."""
-        super().__init__()
-        self._code = code
-
-    def runtimes(self) -> tuple[tuple[str, str], ...]:
-        """Return LiteRT."""
-        return super().runtimes()[:1]
-
-    def open(self, runtime: str, version: str) -> JobProcess:
-        """Start the line of Python."""
-        del runtime, version
-        return JobProcess((sys.executable, "-c", self._code))
 
 
 def checks_of(bundle: Path, manifest: Manifest, code: str) -> tuple[Check, ...]:
@@ -44,7 +27,7 @@ def checks_of(bundle: Path, manifest: Manifest, code: str) -> tuple[Check, ...]:
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("import os; input(); os.kill(os.getpid(), 9)", "ended the job runner (signal 9)"),
+        (DIES, "ended the job runner (signal 9)"),
         ("import time; input(); time.sleep(600)", "gave no result in 1 s"),
         ("input(); print('{}')", "job runner gave no valid result"),
     ],
@@ -59,3 +42,30 @@ def test_a_runner_that_dies_hangs_or_returns_nonsense_is_a_failure(
     with pytest.raises(GateError, match=r"failed on board: int8\.tflite in litert: ") as caught:
         require_passed((seen,), BrokenBoard(code))
     assert caught.value.exit_code == 3
+
+
+@pytest.fixture
+def dying(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the address of a device whose runtime crashes."""
+    kind = DeviceKind(
+        name="dying",
+        summary="a board whose job runner is killed",
+        open="broken_board:open_dying",
+        capabilities=Capabilities(latencies=True),
+    )
+    monkeypatch.setitem(DEVICES, kind.name, kind)
+    return kind.name
+
+
+def test_a_bench_on_a_device_whose_runtime_crashes_exits_with_3(
+    bundle: Path, tmp_path: Path, dying: str
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    error = CliRunner().invoke(cli, ["bench", str(copy), "--device", dying]).exception
+    assert isinstance(error, GateError)
+    assert error.exit_code == 3
+    several = ["bench", str(copy), "--rounds", "1", "--device", f"local,{dying}"]
+    result = CliRunner().invoke(cli, several)
+    assert result.exit_code == 3
+    assert "error: board: failed on board: fp32.tflite in litert: " in result.output
+    assert [line.split()[-1] for line in result.stdout.splitlines()[-2:]] == ["done", "failed"]

@@ -146,7 +146,7 @@ class TestOnABoard:
         device = EmulatedDevice("pi4")
         (artifact,) = (a for a in manifest.artifacts if a.name == "int8.tflite")
         with device.open("litert", dict(device.runtimes())["litert"]) as runner:
-            record = count_instructions(runner, device, bundle, manifest, artifact, "litert")
+            (record,) = count_instructions(runner, device, bundle, manifest, artifact, "litert")
         assert isinstance(record.payload, Instructions)
         first = per_inference("pi4", "litert", "int8", bundle)
         assert record.payload.per_inference == pytest.approx(first, rel=1e-3)

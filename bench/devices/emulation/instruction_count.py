@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hemline.bench.devices.device import Device
-from hemline.bench.devices.equality import require, validation_images
+from hemline.bench.devices.equality import validation_images
 from hemline.bench.devices.inspection import Runner
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.job import Job, JobCell
@@ -34,11 +34,11 @@ def count_instructions(
     manifest: Manifest,
     artifact: Artifact,
     runtime: str,
-) -> Record:
+) -> tuple[Record, ...]:
     """Count one artifact with one thread at batch 1: set the input, invoke, get the output.
 
-    A runner that has run nothing before gives the same count every time. Raises JobError when the
-    artifact does not run there.
+    A runner that has run nothing before gives the same count every time. Returns no record for an
+    artifact that does not run there; raises JobError for a runner that dies.
     """
     job = Job(
         id="count",
@@ -49,9 +49,11 @@ def count_instructions(
         cells=(JobCell(warmup=_WARMUP, invocations=_INVOCATIONS),),
         want=("latencies",),
     )
-    result = require(runner.run(job), f"{artifact.name} in {runtime} on {device.name}")
+    result = runner.run(job)
+    if result.failure is not None:
+        return ()
     conditions = conditions_of(result)
-    return Record(
+    record = Record(
         cell=cell_of(manifest, artifact, result, device=device.name),
         conditions=replace(conditions, versions={**conditions.versions, **device.versions()}),
         payload=Instructions(
@@ -60,6 +62,7 @@ def count_instructions(
             processor=device.processor,
         ),
     )
+    return (record,)
 
 
 def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> int:
