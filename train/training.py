@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,8 +27,7 @@ from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_mem
 from hemline.train.fitting.pipeline import TrainingData, split_images
 from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
 from hemline.train.fitting.progress import clear_progress, unfinished_run
-from hemline.train.nets.design import Design
-from hemline.train.nets.models import build_model, count_macs
+from hemline.train.nets.models import count_macs, seeded_model
 from hemline.train.predictor import Predictor
 from hemline.train.request import TrainRequest
 
@@ -47,76 +46,55 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
         if request.restart:
             clear_progress(request.folder)
         data = split_images(images, validation=recipe.validation, limit=recipe.limit or None)
-        origins = _origins(request, images, data)
+        identity = _identity(request, images, data)
         with within_memory(request.model.name, recipe):
-            model = _model(request, data, len(images.dataset.labels))
-            run = _run(request, model, images, data, origins)
+            classes = len(images.dataset.labels)
+            model = seeded_model(
+                request.model,
+                recipe,
+                data.shape,
+                classes,
+                seed=request.seed,
+                weights=request.weights,
+            )
+            run = _run(
+                request,
+                identity,
+                Workload(model=model, recipe=recipe, images=len(data.train_images)),
+            )
             trained = fit(model, run, data, started=started, on_epoch=on_epoch)
-        card = _write_checkpoint(request, images, data, run, origins, trained)
+        card = _write_checkpoint(request, images, data, run, identity, trained)
         clear_progress(request.folder)
         return card
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Origins:
-    """SHA-256 of what a run learns from beside the images, read before it can be written over."""
-
-    teachers: tuple[str, ...]
-    weights: str
-
-
-def _origins(request: TrainRequest, images: Images, data: TrainingData) -> _Origins:
-    _, height, width, channels = data.train_images.shape
-    cards = read_teachers(
-        request.teachers,
-        labels=images.dataset.labels,
-        shape=(height, width, channels),
-        split=data.split,
-    )
-    return _Origins(
-        teachers=tuple(card.model.sha256 for card in cards),
-        weights="" if request.weights is None else files.sha256_of(request.weights),
-    )
+def _identity(request: TrainRequest, images: Images, data: TrainingData) -> dict[str, Any]:
+    """Return what a run depends on but its precision, read before any of it can be overwritten."""
+    labels, shape = images.dataset.labels, data.shape
+    cards = read_teachers(request.teachers, labels=labels, shape=shape, split=data.split)
+    return {
+        "model": request.model.name,
+        "recipe": request.recipe.as_fields(),
+        "seed": request.seed,
+        "data": images.sha256,
+        "classes": len(labels),
+        "teachers": [card.model.sha256 for card in cards],
+        "weights": "" if request.weights is None else files.sha256_of(request.weights),
+    }
 
 
-def _model(request: TrainRequest, data: TrainingData, classes: int) -> keras.Model:
-    _, height, width, channels = data.train_images.shape
-    keras.utils.set_random_seed(request.seed)
-    design = Design.of(request.recipe, weights=request.weights)
-    return build_model(request.model, (height, width, channels), classes, design=design)
-
-
-def _run(
-    request: TrainRequest,
-    model: keras.Model,
-    images: Images,
-    data: TrainingData,
-    origins: _Origins,
-) -> Run:
-    recipe = request.recipe
-
+def _run(request: TrainRequest, identity: dict[str, Any], workload: Workload) -> Run:
     def sha256_in(precision: str) -> str:
-        identity = {
-            "model": request.model.name,
-            "recipe": recipe.as_fields(),
-            "seed": request.seed,
-            "precision": precision,
-            "data": images.sha256,
-            "classes": len(images.dataset.labels),
-            "teachers": list(origins.teachers),
-            "weights": origins.weights,
-        }
-        return files.fingerprint(identity)
+        return files.fingerprint({**identity, "precision": precision})
 
     begun = {sha256_in(precision): precision for precision in (FLOAT32, BFLOAT16)}
     unfinished = unfinished_run(request.folder)
-    if recipe.precision == "auto" and unfinished in begun:
+    if request.recipe.precision == "auto" and unfinished in begun:
         precision = begun[unfinished]  # measured again it might be the other one
     else:
-        workload = Workload(model=model, recipe=recipe, images=len(data.train_images))
         precision = resolve_precision(workload)
     return Run(
-        recipe=recipe,
+        recipe=request.recipe,
         seed=request.seed,
         precision=precision,
         teachers=request.teachers,
@@ -130,7 +108,7 @@ def _write_checkpoint(
     images: Images,
     data: TrainingData,
     run: Run,
-    origins: _Origins,
+    identity: dict[str, Any],
     trained: Trained,
 ) -> Card:
     model, folder = trained.model, request.folder
@@ -156,8 +134,8 @@ def _write_checkpoint(
             ),
             history=trained.history,
             seconds=round(trained.seconds(), 1),
-            teachers=origins.teachers,
-            pretrained_sha256=origins.weights,
+            teachers=tuple(identity["teachers"]),
+            pretrained_sha256=identity["weights"],
             kept_epoch=trained.kept_epoch,
         ),
     )
@@ -198,7 +176,7 @@ def _model_card(
 def _test_vectors(images: Images, model: keras.Model, data: TrainingData) -> tuple[TestVector, ...]:
     """Return images with their logits: of a custom data set generated ones, since cards travel."""
     custom = images.dataset.is_custom
-    height, width, channels = data.train_images.shape[1:]
+    height, width, channels = data.shape
     some = self_test_images((height, width, channels)) if custom else data.validation_images[:2]
     pairs = zip(some, Predictor(model).logits(some), strict=True)
     return tuple(TestVector.of(image, logits) for image, logits in pairs)

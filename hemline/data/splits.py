@@ -27,6 +27,12 @@ class TrainingData:
     validation_labels: Pixels
     split: Split
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return (height, width, channels) of an image."""
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
+
 
 def validation_size(total: int, wanted: int = _VALIDATION_IMAGES) -> int:
     """Return how many of `total` training images to hold out: `wanted`, at most a fifth."""

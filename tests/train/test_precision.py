@@ -108,4 +108,4 @@ def test_an_interrupted_run_goes_on_in_the_precision_that_it_began_in(
     card = training.train(request, images, on_epoch=go_on)
     assert (card.trained.precision, len(card.trained.history)) == ("mixed_bfloat16", 2)
     other = replace(request, folder=tmp_path / "other")
-    assert training.train(other, images, on_epoch=go_on).precision == "float32"
+    assert training.train(other, images, on_epoch=go_on).trained.precision == "float32"

@@ -48,7 +48,7 @@ def by_hand(schedule: str, warmup: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.25])
-@pytest.mark.parametrize("schedule", [name for name, row in SCHEDULES.items() if row.build])
+@pytest.mark.parametrize("schedule", [name for name, row in SCHEDULES.items() if row.by_step])
 def test_the_rate_of_every_step_is_that_of_the_formula(schedule: str, warmup: float) -> None:
     recipe = Recipe(schedule=schedule, warmup=warmup)
     built = build_schedule(recipe, peak=PEAK, steps=STEPS)

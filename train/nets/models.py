@@ -12,7 +12,11 @@ from hemline.errors import UnknownNameError, UsageError
 from hemline.train.nets.design import Design
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import keras
+
+    from hemline.train.recipes.recipe import Recipe
 
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
@@ -127,6 +131,22 @@ def build_model(
         ) from error
     finally:
         backend.config.set_dtype_policy(before)
+
+
+def seeded_model(
+    row: ModelRow,
+    recipe: Recipe,
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    seed: int,
+    weights: Path | None = None,
+) -> keras.Model:
+    """Build a model as a recipe has it, from a seed and a file of pretrained weights."""
+    from hemline.train.tensorflow import quiet_keras
+
+    quiet_keras().utils.set_random_seed(seed)
+    return build_model(row, shape, classes, design=Design.of(recipe, weights=weights))
 
 
 def _first_line(error: Exception) -> str:

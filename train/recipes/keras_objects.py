@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ from hemline.train.recipes.schedules import find_schedule
 # 0 … 1 into about 0.7 … 1.2 in few steps, which is as good as 1 for a direction.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 _ITERATIONS = 4  # measured: a fifth changes nothing in accuracy
-_UNDECAYED = ["bias", "gamma", "beta"]
+_UNDECAYED = ["bias", "gamma", "beta"]  # biases and normalization
 _TINY = 1e-7  # keeps a zero gradient from dividing by zero
 
 
@@ -91,112 +92,49 @@ def orthogonalize(matrix: tf.Tensor) -> tf.Tensor:
     return tf.transpose(wide) if tall else wide
 
 
-class _Schedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc] # as above
-    """A rate that rises from 0 to its peak over the first `warmup` of all steps."""
+# share of the peak, where `after` counts from 0 (end of warm-up) to 1
+_FALLING: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
+    "constant": tf.ones_like,
+    # along half a cosine: Loshchilov and Hutter, SGDR (2017)
+    "cosine": lambda after: 0.5 + 0.5 * tf.cos(math.pi * tf.maximum(after, 0.0)),
+    "one-cycle": lambda after: 1 - after,
+}
 
-    def __init__(self, peak: float, total: int, warmup: float) -> None:
-        self.peak, self.total, self.warmup = peak, total, warmup
+
+@keras.saving.register_keras_serializable("hemline")
+class WarmSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc] # as above
+    """A rate that rises from 0 to its peak over the first `warmup` of all steps, then falls."""
+
+    def __init__(self, name: str, peak: float, total: int, warmup: float) -> None:
+        self.name, self.peak, self.total, self.warmup = name, peak, total, warmup
 
     def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Return the rate of a step, counted from 0."""
         done = (tf.cast(step, tf.float32) + 0.5) / self.total
         rising = done / self.warmup if self.warmup else tf.ones_like(done)
-        after = (done - self.warmup) / (1 - self.warmup)
-        return self.peak * tf.maximum(tf.minimum(rising, self.falling(after)), 0.0)
-
-    def falling(self, after: tf.Tensor) -> tf.Tensor:
-        """Return the share of the peak, where `after` counts from 0 (end of warm-up) to 1."""
-        raise NotImplementedError
+        falling = _FALLING[self.name]((done - self.warmup) / (1 - self.warmup))
+        return self.peak * tf.maximum(tf.minimum(rising, falling), 0.0)
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {"peak": self.peak, "total": self.total, "warmup": self.warmup}
-
-
-@keras.saving.register_keras_serializable("hemline")
-class OneCycle(_Schedule):
-    """Rise to the peak, then fall to 0 in a straight line."""
-
-    def falling(self, after: tf.Tensor) -> tf.Tensor:
-        """Return the share of the peak."""
-        return 1 - after
-
-
-@keras.saving.register_keras_serializable("hemline")
-class Cosine(_Schedule):
-    """Rise to the peak, then fall to 0 along half a cosine (Loshchilov and Hutter, SGDR, 2017)."""
-
-    def falling(self, after: tf.Tensor) -> tf.Tensor:
-        """Return the share of the peak."""
-        return 0.5 + 0.5 * tf.cos(math.pi * tf.maximum(after, 0.0))
-
-
-@keras.saving.register_keras_serializable("hemline")
-class Constant(_Schedule):
-    """Rise to the peak and stay there."""
-
-    def falling(self, after: tf.Tensor) -> tf.Tensor:
-        """Return 1."""
-        return tf.ones_like(after)
-
-
-def sphere_muon(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
-    """Build the optimizer of the default recipe."""
-    return SphereMuon(
-        learning_rate=rate,
-        other_ratio=recipe.other_learning_rate / recipe.learning_rate,
-        momentum=recipe.momentum,
-        decay=recipe.weight_decay,
-        **options,
-    )
-
-
-def adam(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
-    """Build Adam with its usual moments."""
-    del recipe
-    return keras.optimizers.Adam(rate, **options)
-
-
-def adamw(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
-    """Build AdamW; biases and normalization do not decay."""
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **options)
-    optimizer.exclude_from_weight_decay(var_names=_UNDECAYED)
-    return optimizer
-
-
-def rmsprop(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
-    """Build RMSprop with its usual average, without momentum."""
-    del recipe
-    return keras.optimizers.RMSprop(rate, **options)
-
-
-def sgd(recipe: Recipe, rate: Any, options: dict[str, Any]) -> keras.Optimizer:
-    """Build SGD with Nesterov momentum; biases and normalization do not decay."""
-    optimizer = keras.optimizers.SGD(
-        rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.momentum > 0,
-        weight_decay=recipe.weight_decay or None,
-        **options,
-    )
-    optimizer.exclude_from_weight_decay(var_names=_UNDECAYED)
-    return optimizer
+        return {name: getattr(self, name) for name in ("name", "peak", "total", "warmup")}
 
 
 def build_optimizer(recipe: Recipe, rate: Any) -> keras.Optimizer:
     """Build the recipe's optimizer; `rate` is a number or a Keras schedule."""
-    options: dict[str, Any] = {}
+    row = find_optimizer(recipe.optimizer)
+    module, _, name = row.build.partition(":")
+    options = row.arguments(recipe)
     if recipe.ema:
-        options = {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
-    return _attribute(find_optimizer(recipe.optimizer).build)(recipe, rate, options)
+        options |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
+    optimizer = getattr(importlib.import_module(module), name)(learning_rate=rate, **options)
+    if "weight_decay" in options:
+        optimizer.exclude_from_weight_decay(var_names=_UNDECAYED)
+    return optimizer
 
 
 def build_schedule(recipe: Recipe, *, peak: float, steps: int) -> Any:
     """Return the peak itself, or a Keras schedule over so many steps."""
-    build = find_schedule(recipe.schedule).build
-    return peak if build is None else _attribute(build)(peak, steps, recipe.warmup)
-
-
-def _attribute(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    if not find_schedule(recipe.schedule).by_step:
+        return peak
+    return WarmSchedule(recipe.schedule, peak, steps, recipe.warmup)

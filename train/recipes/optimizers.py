@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from hemline.errors import UnknownNameError
 
@@ -11,33 +13,50 @@ from hemline.errors import UnknownNameError
 class OptimizerRow:
     """A row of the OPTIMIZERS table.
 
+    build: "module:class" of the Keras optimizer.
     learning_rate, weight_decay: what is usual, for a recipe that names neither.
     decays: whether it has a weight decay of its own.
-    build: "module:function" taking (recipe, learning rate or schedule, options that every Keras
-        optimizer takes) and giving the optimizer.
+    arguments: of the class, from a Recipe, beside the learning rate.
     """
 
-    learning_rate: float
-    weight_decay: float
-    decays: bool
     build: str
-
-
-def _row(name: str, learning_rate: float, weight_decay: float, *, decays: bool) -> OptimizerRow:
-    return OptimizerRow(
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        decays=decays,
-        build=f"hemline.train.recipes.keras_objects:{name}",
-    )
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    decays: bool = False
+    arguments: Callable[[Any], dict[str, Any]] = lambda _: {}
 
 
 OPTIMIZERS: dict[str, OptimizerRow] = {
-    "sphere-muon": _row("sphere_muon", 0.03, 5e-4, decays=True),
-    "adam": _row("adam", 1e-3, 0.0, decays=False),
-    "adamw": _row("adamw", 1e-3, 0.01, decays=True),
-    "rmsprop": _row("rmsprop", 1e-3, 0.0, decays=False),
-    "sgd": _row("sgd", 0.1, 5e-4, decays=True),
+    "sphere-muon": OptimizerRow(
+        build="hemline.train.recipes.keras_objects:SphereMuon",
+        learning_rate=0.03,
+        weight_decay=5e-4,
+        decays=True,
+        arguments=lambda recipe: {
+            "other_ratio": recipe.other_learning_rate / recipe.learning_rate,
+            "momentum": recipe.momentum,
+            "decay": recipe.weight_decay,
+        },
+    ),
+    "adam": OptimizerRow(build="keras.optimizers:Adam"),
+    "adamw": OptimizerRow(
+        build="keras.optimizers:AdamW",
+        weight_decay=0.01,
+        decays=True,
+        arguments=lambda recipe: {"weight_decay": recipe.weight_decay},
+    ),
+    "rmsprop": OptimizerRow(build="keras.optimizers:RMSprop"),
+    "sgd": OptimizerRow(
+        build="keras.optimizers:SGD",
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        decays=True,
+        arguments=lambda recipe: {
+            "momentum": recipe.momentum,
+            "nesterov": recipe.momentum > 0,
+            "weight_decay": recipe.weight_decay or None,
+        },
+    ),
 }
 
 

@@ -14,19 +14,18 @@ class ScheduleRow:
     """A row of the SCHEDULES table.
 
     warmup: the usual share of steps before the highest rate.
-    build: "module:class" taking (peak, total steps, warmup); None when the rate is constant
-        within an epoch.
+    by_step: whether the rate changes with each step; else it is constant within an epoch.
     """
 
     warmup: float = 0.0
-    build: str | None = None
+    by_step: bool = True
 
 
 SCHEDULES: dict[str, ScheduleRow] = {
-    "constant": ScheduleRow(build="hemline.train.recipes.keras_objects:Constant"),
-    "cosine": ScheduleRow(build="hemline.train.recipes.keras_objects:Cosine"),
-    "one-cycle": ScheduleRow(warmup=0.15, build="hemline.train.recipes.keras_objects:OneCycle"),
-    REDUCE_ON_PLATEAU: ScheduleRow(),
+    "constant": ScheduleRow(),
+    "cosine": ScheduleRow(),
+    "one-cycle": ScheduleRow(warmup=0.15),
+    REDUCE_ON_PLATEAU: ScheduleRow(by_step=False),
 }
 
 

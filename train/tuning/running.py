@@ -16,8 +16,7 @@ from hemline.errors import DivergenceError, UsageError
 from hemline.train.fitting.fitting import Run, Trained, fit, within_memory
 from hemline.train.fitting.pipeline import TrainingData
 from hemline.train.fitting.progress import Progress, read_progress
-from hemline.train.nets.design import Design
-from hemline.train.nets.models import ModelRow, build_model
+from hemline.train.nets.models import ModelRow, seeded_model
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
 from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, ClaimedTrial, Study
@@ -147,12 +146,10 @@ class _Running:
             )
 
     def _model(self) -> keras.Model:
-        settings = self._settings
-        keras.utils.set_random_seed(self._study.search.seed)
-        _, height, width, channels = settings.data.train_images.shape
-        design = Design.of(self._recipe, weights=settings.weights)
-        return build_model(
-            settings.model, (height, width, channels), settings.classes, design=design
+        settings, shape = self._settings, self._settings.data.shape
+        seed, weights = self._study.search.seed, settings.weights
+        return seeded_model(
+            settings.model, self._recipe, shape, settings.classes, seed=seed, weights=weights
         )
 
     def _report_again(self, state: Progress) -> None:
