@@ -31,8 +31,6 @@ from hemline.runtime.targets import find_targets, installed_targets
 
 _KERAS = "keras"  # name of its runtime
 
-_KERAS = "keras"  # name of its runtime
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationTarget:

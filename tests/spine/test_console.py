@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -174,3 +176,70 @@ def test_completion_has_a_script_for_each_shell(shell: str) -> None:
     done = in_shell(_HEMLINE_COMPLETE=f"{shell}_source")
     assert "_HEMLINE_COMPLETE" in done.stdout
     assert not done.stderr
+
+
+EPOCHS = """
+from hemline.console import Progress
+with Progress("training", 4) as progress:
+    for epoch in (2, 3, 4):
+        progress.show(f"loss 0.{epoch}", done=epoch, line=f"epoch {epoch}/4")
+    progress.say("a [line] that stays")
+"""
+
+
+def on_terminal(code: str) -> str:
+    """Return what a program writes to a terminal of 100 columns as its stderr."""
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    shown = b""
+    with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=variables) as child:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # the end of a terminal that nobody holds
+            while part := os.read(ours, 1 << 16):
+                shown += part
+    os.close(ours)
+    assert child.returncode == 0
+    return shown.decode()
+
+
+def test_progress_is_a_line_for_each_step_where_there_is_no_terminal() -> None:
+    done = subprocess.run([sys.executable, "-c", EPOCHS], capture_output=True, text=True)
+    assert done.stderr.splitlines() == [
+        "epoch 2/4",
+        "epoch 3/4",
+        "epoch 4/4",
+        "a [line] that stays",
+    ]
+
+
+def test_progress_on_a_terminal_is_a_bar_that_leaves_nothing_but_what_was_said() -> None:
+    shown = on_terminal(EPOCHS)
+    assert "training" in shown
+    assert "loss 0.3" in shown
+    assert "epoch 2/4" not in shown
+    assert "0:00:0" in shown  # the remaining time
+    hidden, visible = "\x1b[?25l", "\x1b[?25h"
+    assert shown.rindex(visible) > shown.rindex(hidden)
+    assert "a [line] that stays" in shown
+    assert shown.endswith("\x1b[2K")  # the bar's own line is erased at the end
+
+
+def test_reading_images_that_fails_gives_the_terminal_its_cursor_back(tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for at in range(3):
+            (tmp_path / label / f"{at}.pgm").write_bytes(b"P5 2 2 255\n" + bytes([at] * 4))
+    (tmp_path / "b" / "2.pgm").write_bytes(b"P5 2 2 255\n")
+    code = f"""
+import sys
+sys.argv = ["hemline", "data", "check", "--data", {str(tmp_path)!r}]
+from hemline.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
+    shown = on_terminal(code)
+    assert "reading" in shown
+    assert "error: " in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
