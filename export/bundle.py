@@ -31,7 +31,7 @@ from hemline.export.schemes import SCHEMES
 from hemline.export.sources.table import find_source, open_source
 from hemline.export.trained_data import require_trained_on, split_of
 from hemline.pictures import generated
-from hemline.provenance import utc_now, versions
+from hemline.provenance import commit, utc_now, versions
 from hemline.train.tensorflow import quiet_keras
 
 log = logging.getLogger(__name__)
@@ -159,6 +159,7 @@ def _manifest(
         recommended=chosen.recommended if chosen else None,
         recommended_because=chosen.recommended_because if chosen else "",
         versions=versions(CONVERTER_PACKAGES),
+        commit=commit(),
         created=utc_now(),
     )
 

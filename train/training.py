@@ -20,7 +20,7 @@ from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
-from hemline.provenance import utc_now, versions
+from hemline.provenance import commit, utc_now, versions
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers
 from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory
@@ -168,6 +168,7 @@ def _model_card(
         unknown_threshold=fit_unknown_threshold(logits, data.validation_labels, temperature),
         test_vectors=_test_vectors(images, model, data),
         versions=versions(PACKAGES),
+        commit=commit(),
         host=f"{host.processor}, {host.cores} cores",
         created=utc_now(),
     )

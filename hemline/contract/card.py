@@ -103,6 +103,7 @@ class ModelCard:
     unknown_threshold: highest score under which a prediction is "unknown"; fitted on validation.
     test_vectors: images with the model's logits.
     versions: package name to version.
+    commit: of Hemline, with "+" when files were changed; None outside a checkout.
     host: processor model and logical cores, as text.
     created: UTC time, ISO 8601.
     """
@@ -120,6 +121,7 @@ class ModelCard:
     unknown_threshold: float
     test_vectors: tuple[TestVector, ...]
     versions: dict[str, str]
+    commit: str | None = added(None)
     host: str
     created: str
 

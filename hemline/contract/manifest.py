@@ -124,16 +124,17 @@ class Manifest:
     parameters: of the model, number of scalars.
     macs: multiply-accumulates of one inference.
     labels: class names in the order of the logits.
-    dataset: name in the DATASETS table, or what the user's own data is called.
+    dataset: name in the DATASETS table, or of a custom data set.
     data_sha256: as in the card.
     parent_sha256: of the checkpoint that everything was exported from.
-    validation_indices: positions in the training file kept apart from training and calibration.
+    validation_indices: positions in the training file held out from training and calibration.
     evaluation_sha256: file of the evaluation folder to its SHA-256.
     keras_scores: accuracy counts at the end of training; none for a model not trained here.
     artifacts: one for each exported file.
     recommended: name of the artifact to ship by the budget, None before a choice was made.
     recommended_because: one line of reasons.
     versions: package name to version at export.
+    commit: of Hemline, with "+" when files were changed; None outside a checkout.
     created: UTC time, ISO 8601.
     """
 
@@ -154,6 +155,7 @@ class Manifest:
     recommended: str | None
     recommended_because: str
     versions: dict[str, str]
+    commit: str | None = added(None)
     created: str
 
     def __post_init__(self) -> None:

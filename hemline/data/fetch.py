@@ -207,7 +207,7 @@ def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Ro
     except BusyError:
         log.info("another process is just keeping %s", dataset.title)
     except HemlineError as error:
-        log.warning("not kept for the next time: %s", error)
+        log.warning("not cached: %s", error)
     return contents
 
 

@@ -132,7 +132,7 @@ def test_a_cache_on_a_full_disk_costs_only_the_cache(
     hemline.environment["XDG_CACHE_HOME"] = str(disk)
     ended = hemline.run(mirror, data_folder, "data", "fetch", command=LOOPBACK)
     assert ended.code == 0
-    assert "not kept for the next time: cannot write" in ended.errors[0]
+    assert "not cached: cannot write" in ended.errors[0]
     assert "no space left on device" in ended.errors[0]
     whole(disk / "hemline" / "fashion-mnist", data_folder)
     assert not [path for path in disk.rglob("*") if path.is_file() and path.stat().st_size > 0]
@@ -150,7 +150,7 @@ def test_a_home_without_permission_costs_only_the_cache(
     ended = powerless.run(mirror, data_folder, "data", "fetch", command=LOOPBACK)
     home.chmod(0o755)
     assert ended.code == 0
-    assert "not kept for the next time: cannot write in" in ended.errors[0]
+    assert "not cached: cannot write in" in ended.errors[0]
     assert "permission denied" in ended.errors[0]
     assert list(home.iterdir()) == []
 

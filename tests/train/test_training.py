@@ -16,6 +16,7 @@ from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.data.datasets import Images, array_sha256
 from hemline.errors import BusyError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.files import locked
+from hemline.provenance import commit
 from hemline.remedies import described
 from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS, build_model, count_macs, find_model
@@ -33,6 +34,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
     whole = train_checkpoint(tmp_path / "whole")
+    assert whole.model.commit == commit()
     with pytest.raises(KeyboardInterrupt):
         train_checkpoint(tmp_path / "stopped", stop_after=2)
     assert not is_checkpoint(tmp_path / "stopped")
