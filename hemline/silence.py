@@ -13,32 +13,24 @@ from hemline.errors import HemlineError
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Keep the block's stderr to itself, unless it breaks down: then show it.
+    """Keep the block's stderr away from the user, unless it breaks down: then show it.
 
-    A HemlineError is no breakdown: its message says all that the user needs.
+    A HemlineError does not show it: its message says all that the user needs.
     """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as kept:
-        original = os.dup(2)
-        os.dup2(kept.fileno(), 2)
-        try:
+    lines: list[str] = []
+    try:
+        with noted() as lines:
             yield
-        except HemlineError:
-            raise
-        except Exception:
-            sys.stderr.flush()
-            kept.seek(0)
-            os.write(original, kept.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
+    except HemlineError:
+        raise
+    except Exception:
+        os.write(2, "".join(f"{line}\n" for line in lines).encode(errors="replace"))
+        raise
 
 
 @contextlib.contextmanager
 def noted() -> Iterator[list[str]]:
-    """Keep the block's stderr to itself; the list has its lines when the block has ended.
+    """Keep the block's stderr away from the user; the list has its lines when the block has ended.
 
     For what native code says there and nowhere else, as why it found no GPU.
     """

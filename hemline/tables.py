@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -12,6 +13,16 @@ class Table:
     columns: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    @staticmethod
+    def of(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+        """Return a table; the names of numeric columns begin with >."""
+        names = tuple(columns)
+        return Table(
+            columns=tuple(name.removeprefix(">") for name in names),
+            numeric=tuple(name.startswith(">") for name in names),
+            rows=tuple(tuple(row) for row in rows),
+        )
 
 
 def as_text(table: Table) -> str:

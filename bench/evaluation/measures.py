@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,8 +95,8 @@ def result_of(
         accuracy_low=low,
         accuracy_high=high,
         classes=classes,
-        macro=_averages(labels, found, names, "macro"),
-        weighted=_averages(labels, found, names, "weighted"),
+        macro=_averages(classes),
+        weighted=_averages(classes, [each.support for each in classes]),
         confusion=tuple(tuple(int(count) for count in row) for row in table),
         most_confused=_most_confused(table, names),
         calibration=(
@@ -118,26 +118,20 @@ def _classes(
         labels, found, labels=np.arange(len(names)), average=None, zero_division=0
     )
     return tuple(
-        ClassScores(
-            label=name,
-            precision=float(precision),
-            recall=float(recall),
-            f1_score=float(f1_score),
-            support=int(support),
-        )
-        for name, precision, recall, f1_score, support in zip(names, *columns, strict=True)
+        ClassScores(label=name, precision=p, recall=r, f1_score=f, support=int(n))
+        for name, p, r, f, n in zip(names, *(each.tolist() for each in columns), strict=True)
     )
 
 
-def _averages(
-    labels: Labels, found: npt.NDArray[np.intp], names: tuple[str, ...], how: str
-) -> Averages:
-    from sklearn.metrics import precision_recall_fscore_support
+def _averages(classes: Sequence[ClassScores], weights: Sequence[int] | None = None) -> Averages:
+    def mean(values: Iterable[float]) -> float:
+        return float(np.average(list(values), weights=weights))
 
-    precision, recall, f1_score, _ = precision_recall_fscore_support(
-        labels, found, labels=np.arange(len(names)), average=how, zero_division=0
+    return Averages(
+        precision=mean(each.precision for each in classes),
+        recall=mean(each.recall for each in classes),
+        f1_score=mean(each.f1_score for each in classes),
     )
-    return Averages(precision=float(precision), recall=float(recall), f1_score=float(f1_score))
 
 
 def _most_confused(table: npt.NDArray[np.int64], names: tuple[str, ...]) -> tuple[Mistake, ...]:

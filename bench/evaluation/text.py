@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from hemline.bench.evaluation.result import Calibration, Evaluation, RunResult
+from hemline.bench.evaluation.result import (
+    Averages,
+    Calibration,
+    ClassScores,
+    Evaluation,
+    RunResult,
+)
 from hemline.contract.model_summary import Layer
 from hemline.tables import Table, as_text, signed
 
@@ -59,20 +65,10 @@ def title_of(result: RunResult) -> str:
 
 def comparison_table(evaluation: Evaluation) -> Table:
     """Return one row for each result."""
-    return Table(
-        columns=(
-            "evaluated",
-            "accuracy (95 %)",
-            "difference",
-            "macro F1",
-            "ECE",
-            "parameters",
-            "MACs",
-            "size",
-            "ran in",
-        ),
-        numeric=(False, True, True, True, True, True, True, True, False),
-        rows=tuple(
+    figures = ("accuracy (95 %)", "difference", "macro F1", "ECE", "parameters", "MACs", "size")
+    return Table.of(
+        ("evaluated", *(f">{name}" for name in figures), "ran in"),
+        (
             (
                 name_of(result),
                 accuracy_text(result),
@@ -99,49 +95,34 @@ def comparison_note(evaluation: Evaluation) -> str:
 
 def scores_table(result: RunResult) -> Table:
     """Return the classification report."""
-    rows = [
-        (
-            each.label,
-            f"{each.precision:.4f}",
-            f"{each.recall:.4f}",
-            f"{each.f1_score:.4f}",
-            f"{each.support:,}",
-        )
-        for each in result.classes
-    ]
-    total = f"{result.images:,}"
-    rows.append(("accuracy", "", "", f"{result.accuracy:.4f}", total))
-    for name, mean in (("macro avg", result.macro), ("weighted avg", result.weighted)):
-        rows.append(
-            (name, f"{mean.precision:.4f}", f"{mean.recall:.4f}", f"{mean.f1_score:.4f}", total)
-        )
-    return Table(
-        columns=("", "precision", "recall", "f1-score", "support"),
-        numeric=(False, True, True, True, True),
-        rows=tuple(rows),
-    )
+
+    def row(name: str, scores: ClassScores | Averages, images: int) -> tuple[str, ...]:
+        shares = (scores.precision, scores.recall, scores.f1_score)
+        return (name, *(f"{share:.4f}" for share in shares), f"{images:,}")
+
+    total = result.images
+    rows = [row(each.label, each, each.support) for each in result.classes]
+    rows.append(("accuracy", "", "", f"{result.accuracy:.4f}", f"{total:,}"))
+    rows.append(row("macro avg", result.macro, total))
+    rows.append(row("weighted avg", result.weighted, total))
+    return Table.of(("", ">precision", ">recall", ">f1-score", ">support"), rows)
 
 
 def confusion_table(result: RunResult) -> Table:
     """Return the confusion matrix: a row a true class, a numbered column a predicted class."""
-    labels = [each.label for each in result.classes]
-    return Table(
-        columns=("true class", *(str(at) for at in range(len(labels)))),
-        numeric=(False, *(True for _ in labels)),
-        rows=tuple(
-            (f"{at} {label}", *(str(count) if count else "·" for count in row))
-            for at, (label, row) in enumerate(zip(labels, result.confusion, strict=True))
-        ),
-    )
+    rows = [
+        (f"{at} {each.label}", *(str(count) if count else "·" for count in row))
+        for at, (each, row) in enumerate(zip(result.classes, result.confusion, strict=True))
+    ]
+    return Table.of(("true class", *(f">{at}" for at in range(len(rows)))), rows)
 
 
 def confused_table(result: RunResult) -> Table:
     """Return the most frequent mistakes."""
     support = {each.label: each.support for each in result.classes}
-    return Table(
-        columns=("true class", "predicted as", "images", "of the class"),
-        numeric=(False, False, True, True),
-        rows=tuple(
+    return Table.of(
+        ("true class", "predicted as", ">images", ">of the class"),
+        (
             (
                 each.true,
                 each.predicted,
@@ -155,10 +136,9 @@ def confused_table(result: RunResult) -> Table:
 
 def calibration_table(result: RunResult) -> Table:
     """Return the expected calibration error and the cross-entropy, without and with temperature."""
-    return Table(
-        columns=("temperature", "expected calibration error", "cross-entropy"),
-        numeric=(False, True, True),
-        rows=tuple(
+    return Table.of(
+        ("temperature", ">expected calibration error", ">cross-entropy"),
+        (
             (
                 _temperature(each, plain=at == 0),
                 _percent(each.expected_calibration_error),
@@ -171,23 +151,18 @@ def calibration_table(result: RunResult) -> Table:
 
 def summary_table(layers: tuple[Layer, ...], *, computing_only: bool = False) -> Table:
     """Return the model summary; the sums are over all layers, whichever are listed."""
+
+    def row(name: str, kind: str, output: str, parameters: int, macs: int) -> tuple[str, ...]:
+        return name, kind, output, f"{parameters:,}", f"{macs:,}"
+
     rows = [
-        (
-            layer.name,
-            layer.kind,
-            " × ".join(map(str, layer.output)),
-            f"{layer.parameters:,}",
-            f"{layer.macs:,}",
-        )
-        for layer in layers
-        if layer.macs or not computing_only
+        row(each.name, each.kind, " × ".join(map(str, each.output)), each.parameters, each.macs)
+        for each in layers
+        if each.macs or not computing_only
     ]
-    parameters, macs = (sum(getattr(x, name) for x in layers) for name in ("parameters", "macs"))
-    return Table(
-        columns=("layer", "kind", "output", "parameters", "MACs"),
-        numeric=(False, False, True, True, True),
-        rows=(*rows, ("in all", "", "", f"{parameters:,}", f"{macs:,}")),
-    )
+    parameters, macs = sum(x.parameters for x in layers), sum(x.macs for x in layers)
+    rows.append(row("in all", "", "", parameters, macs))
+    return Table.of(("layer", "kind", ">output", ">parameters", ">MACs"), rows)
 
 
 def _sections(evaluation: Evaluation, result: RunResult) -> list[str]:
