@@ -6,12 +6,11 @@ sources of this machine, checks their signatures, and can fetch for another arch
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from hemline.errors import DataError
-from hemline.folders import TemporaryFolder
+from hemline.folders import TemporaryFolder, require_space
 from hemline.programs import ProgramError, output_of
 
 STALL_SECONDS = 10  # longest wait for a connection and for the next bytes
@@ -34,7 +33,7 @@ def unpack_packages(
     """
     with TemporaryFolder() as name:
         folder = Path(name)
-        _require_space(folder)
+        require_space(folder.parent, LEAST_FREE_BYTES, variable="TMPDIR")
         apt = _apt(folder, architecture)
         stale = _update(apt, folder)
         archives = folder / "archives"
@@ -49,15 +48,6 @@ def unpack_packages(
         for archive in fetched:
             _run(["dpkg-deb", "--extract", str(archive), str(into)], folder)
         return dict(_name_and_version(archive) for archive in fetched)
-
-
-def _require_space(folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < LEAST_FREE_BYTES:
-        raise DataError(
-            f"{folder.parent} has only {free / 1e6:.0f} MB free, and unpacking Debian packages "
-            f"needs {LEAST_FREE_BYTES / 1e6:.0f} MB: make room, or set TMPDIR to another folder"
-        )
 
 
 def _apt(folder: Path, architecture: str | None) -> list[str]:

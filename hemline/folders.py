@@ -75,7 +75,7 @@ def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Pat
         if folder.is_dir():  # another thread or process made it meanwhile
             return folder
         _remove_unfinished(folder.parent)
-        _require_space(folder, needs_bytes)
+        require_space(folder.parent, needs_bytes, variable="XDG_CACHE_HOME")
         with tempfile.TemporaryDirectory(prefix=_prefix(folder), dir=folder.parent) as name:
             whole = Path(name) / "whole"
             whole.mkdir()
@@ -125,10 +125,11 @@ def _remove_unfinished(parent: Path) -> None:
         shutil.rmtree(abandoned, ignore_errors=True)  # the rest is tried again next time
 
 
-def _require_space(folder: Path, needs_bytes: int) -> None:
-    free = shutil.disk_usage(folder.parent).free
+def require_space(folder: Path, needs_bytes: int, *, variable: str) -> None:
+    """Raise HemlineError, naming the variable that places it, for a folder without enough room."""
+    free = shutil.disk_usage(folder).free
     if free < needs_bytes:
         raise HemlineError(
-            f"{folder.parent} has only {free / 1e6:.0f} MB free, and this needs "
-            f"{needs_bytes / 1e6:.0f} MB: make room, or set XDG_CACHE_HOME to another folder"
+            f"{folder} has only {free / 1e6:.0f} MB free, and this needs "
+            f"{needs_bytes / 1e6:.0f} MB: make room, or set {variable} to another folder"
         )

@@ -20,7 +20,7 @@ def utc_now() -> str:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return package name to installed version, and Hemline's; missing packages are left out."""
-    known = {package: _version(package) for package in packages}
+    known = {package: installed_version(package) for package in packages}
     return {"hemline": VERSION, **{name: found for name, found in known.items() if found}}
 
 
@@ -38,7 +38,8 @@ def commit() -> str | None:
     return f"{name}+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else name
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Return the version of a package without importing it; None where it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -42,15 +42,16 @@ def _rows(report: Report) -> Iterator[tuple[str, str]]:
     commit = "not a checkout" if report.commit is None else f"commit {report.commit}"
     yield "hemline", f"{report.hemline}, {commit}, {report.folder}"
     yield "python", f"{report.python}, {report.executable}"
-    yield "system", f"{report.system}, {report.machine}"
-    yield "processor", f"{report.processor}, {report.cores} cores"
+    host = report.host
+    yield "system", f"{host.system}, {host.machine}"
+    yield "processor", f"{host.processor}, {host.cores} cores"
     if report.features:
         have = [name for name, present in report.features.items() if present]
         lack = [name for name, present in report.features.items() if not present]
         yield "features", f"{', '.join(have) or 'none'}; without {', '.join(lack) or 'none'}"
-    if report.memory_bytes is not None:
+    if host.memory_bytes is not None:
         free = report.free_memory_bytes
-        yield "memory", _size(report.memory_bytes) + (f", {_size(free)} free" if free else "")
+        yield "memory", _size(host.memory_bytes) + (f", {_size(free)} free" if free else "")
     known = [f"{name} {version}" for name, version in report.libraries.items() if version]
     yield "libraries", ", ".join(known)
     if missing := [name for name, version in report.libraries.items() if not version]:

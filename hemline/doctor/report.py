@@ -6,7 +6,6 @@ missing or broken one is a line of the report.
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import sys
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from hemline.contract.job import HostFacts
 from hemline.data.memory import free_bytes
 from hemline.doctor.processor import processor_features
 from hemline.environments.environment import environments, fault
@@ -24,7 +24,7 @@ from hemline.errors import HemlineError
 from hemline.folders import TemporaryFolder, size_of
 from hemline.host import host_facts
 from hemline.programs import output_of
-from hemline.provenance import commit
+from hemline.provenance import commit, installed_version
 from hemline.safe_path import module_command
 from hemline.user_folders import cache_folder
 from hemline.version import VERSION
@@ -78,12 +78,8 @@ class Report:
     folder: str
     python: str
     executable: str
-    system: str
-    machine: str
-    processor: str
+    host: HostFacts
     features: dict[str, bool]
-    cores: int
-    memory_bytes: int | None
     free_memory_bytes: int | None
     libraries: dict[str, str | None]
     runtimes: tuple[RuntimeState, ...]
@@ -98,37 +94,19 @@ def make_report(devices: tuple[str, ...]) -> Report:
     """Return the report of this machine; takes the second that the runtimes need to start."""
     host = host_facts()
     cache = _cache()
-    added = environments(cache) if cache else ([], [])
-    wheels = wheel_sets(cache) if cache else ([], [])
     return Report(
         hemline=VERSION,
         commit=commit(),
         folder=_shown(Path(__file__).resolve().parents[1]),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         executable=_shown(Path(sys.executable)),
-        system=host.system,
-        machine=host.machine,
-        processor=host.processor,
+        host=host,
         features=processor_features(host.machine),
-        cores=host.cores,
-        memory_bytes=host.memory_bytes,
         free_memory_bytes=free_bytes(),
-        libraries={name: _version(name) for name in _LIBRARIES},
+        libraries={name: installed_version(name) for name in _LIBRARIES},
         runtimes=_runtimes(),
-        environments=(
-            *(
-                AddedFolder(name=e.name, size_bytes=e.size_bytes, fault=fault(folder))
-                for folder, e in added[0]
-            ),
-            *map(_unreadable, added[1]),
-        ),
-        wheel_sets=(
-            *(
-                AddedFolder(name=w.name, size_bytes=size_of(folder), fault=None)
-                for folder, w in wheels[0]
-            ),
-            *map(_unreadable, wheels[1]),
-        ),
+        environments=_environments(cache),
+        wheel_sets=_wheel_sets(cache),
         cache="" if cache is None else _shown(cache),
         cache_bytes=_sizes(cache),
         devices=devices,
@@ -143,7 +121,7 @@ def _runtimes() -> tuple[RuntimeState, ...]:
 def _state(package: Package) -> RuntimeState:
     """Run the probe in a process of its own, which a runtime may crash."""
     # onnxruntime-gpu is installed in place of onnxruntime
-    version = _version(package.project) or _version(f"{package.project}-gpu")
+    version = installed_version(package.project) or installed_version(f"{package.project}-gpu")
     found = None
     if version is not None:
         with TemporaryFolder() as folder:
@@ -164,6 +142,22 @@ def _fault(path: Path, runtime: str) -> str | None:
         return "its self-test has no result"
 
 
+def _environments(cache: Path | None) -> tuple[AddedFolder, ...]:
+    readable, unreadable = ([], []) if cache is None else environments(cache)
+    return (
+        *(AddedFolder(name=e.name, size_bytes=e.size_bytes, fault=fault(f)) for f, e in readable),
+        *map(_unreadable, unreadable),
+    )
+
+
+def _wheel_sets(cache: Path | None) -> tuple[AddedFolder, ...]:
+    readable, unreadable = ([], []) if cache is None else wheel_sets(cache)
+    return (
+        *(AddedFolder(name=w.name, size_bytes=size_of(f), fault=None) for f, w in readable),
+        *map(_unreadable, unreadable),
+    )
+
+
 def _unreadable(folder: Path) -> AddedFolder:
     return AddedFolder(name=folder.name, size_bytes=size_of(folder), fault="no readable record")
 
@@ -179,13 +173,6 @@ def _sizes(cache: Path | None) -> dict[str, int]:
     if cache is None or not cache.is_dir():
         return {}
     return {path.name: size_of(path) for path in sorted(cache.iterdir()) if path.is_dir()}
-
-
-def _version(project: str) -> str | None:
-    try:
-        return importlib.metadata.version(project)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _shown(path: Path) -> str:

@@ -50,7 +50,7 @@ def report_of(shadows: Path | None = None) -> tuple[Report, set[str]]:
 def test_it_reports_this_machine_and_loads_no_tensorflow() -> None:
     report, modules = report_of()
     assert (report.hemline, report.libraries["numpy"]) == (VERSION, np.__version__)
-    assert report.cores >= 1
+    assert report.host.cores >= 1
     assert [state.name for state in report.runtimes] == list(PACKAGES)
     assert {s.name for s in report.runtimes if s.version and s.fault is None} >= {"litert"}
     assert not modules & {"tensorflow", "keras", "ai_edge_litert", "onnxruntime", "matplotlib"}
@@ -74,7 +74,7 @@ def test_what_is_broken_is_a_line_of_the_report(tmp_path: Path) -> None:
 def test_what_is_not_installed_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     from hemline.doctor import report as module
 
-    monkeypatch.setattr(module, "_version", lambda _: None)
+    monkeypatch.setattr(module, "installed_version", lambda _: None)
     result = CliRunner().invoke(cli, ["doctor"], catch_exceptions=False)
     lines = result.stdout.splitlines()
     assert next(line for line in lines if line.startswith("onnxruntime")).endswith("not installed")

@@ -19,6 +19,7 @@ from hemline.data.custom.reading import CustomImages, ReadOptions
 from hemline.data.datasets import array_sha256
 from hemline.errors import HemlineError
 from hemline.pictures.npy import npy_errors
+from hemline.provenance import installed_version
 
 log = logging.getLogger(__name__)
 
@@ -49,16 +50,10 @@ class Facts:
 
 def key_of(listing: Listing, reading: ReadOptions) -> str:
     """Return a key of these files (names, sizes, times) and of how they are read."""
-    import importlib.metadata  # here, because it is slow to load and only folders need it
-
-    try:
-        pillow = importlib.metadata.version("pillow")
-    except importlib.metadata.PackageNotFoundError:
-        pillow = ""
     return files.fingerprint(
         {
             "version": _VERSION,
-            "pillow": pillow,
+            "pillow": installed_version("pillow"),
             "labels": listing.labels,
             "files": [[f.name, f.size_bytes, f.modified_ns, f.fault] for f in listing.files],
             "test_from": listing.test_from,
