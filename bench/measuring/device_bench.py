@@ -21,7 +21,7 @@ from hemline.bench.measuring.plan import (
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.records import records_on
 from hemline.contract.manifest import Artifact, Manifest
-from hemline.contract.record import Record
+from hemline.contract.record import Accuracy, Record
 from hemline.errors import HemlineError, remedy
 
 Print = Callable[[str], None]
@@ -90,10 +90,8 @@ def bench_device(
     was lost, HemlineError when there is nothing to do; what came before was kept.
     """
     able = device.capabilities
-    plan = replace(request.plan, runtimes=device.runtimes())
-    if able.instructions:  # counted for one image and thread only
-        plan = replace(plan, threads=(1,), batches=(1,))
-    before = records_on(bundle, device) if request.resume else ()
+    plan = _plan_on(device, request.plan)
+    before = _earlier(bundle, device) if request.resume else ()
     done = measured_cells(before, plan)
     run.records.extend(record for record in before if key_of(record.cell) in done)
     missing = frozenset(cells_of(manifest, plan)) - done
@@ -121,6 +119,21 @@ def bench_device(
         require_passed(checks, device)
         raise
     require_passed(checks, device)
+
+
+def _plan_on(device: Device, plan: MeasurementPlan) -> MeasurementPlan:
+    plan = replace(plan, runtimes=device.runtimes())
+    # instructions are counted for one image and thread only
+    counts = device.capabilities.instructions
+    return replace(plan, threads=(1,), batches=(1,)) if counts else plan
+
+
+def _earlier(bundle: Path, device: Device) -> tuple[Record, ...]:
+    """Return the records that may stay; accuracies of verification are not those of a check."""
+    records = records_on(bundle, device)
+    if not device.capabilities.verified_here:
+        return records
+    return tuple(record for record in records if not isinstance(record.payload, Accuracy))
 
 
 def _check(

@@ -249,6 +249,7 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
     other = [
         replace(
             r,
+            cell=replace(r.cell, host="another one, 2 cores, Linux"),
             conditions=replace(
                 r.conditions, host=replace(r.conditions.host, processor="another one")
             ),
