@@ -1,4 +1,4 @@
-"""Open a model that nobody vouches for in a process of limited means, and read what it says.
+"""Open an untrusted model in a process of limited memory, and read its inputs and outputs.
 
     python -m hemline.export.admission.confined describe RUNTIME MODEL
     python -m hemline.export.admission.confined channels-last MODEL OUTPUT
@@ -36,7 +36,7 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorFacts:
-    """What a runtime says of an input or output.
+    """An input or output, as a runtime describes it.
 
     name: of the tensor.
     shape: sizes; −1 where one is free. None where the runtime does not know the number of axes.
@@ -54,7 +54,7 @@ class TensorFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a runtime says of a model.
+    """A model, as a runtime describes it.
 
     version: of the runtime's package.
     refused: why it does not open the model, one line; empty when it does.
@@ -205,7 +205,8 @@ def _channels_last(path: str, output: str) -> Description:
         import onnx
     except ImportError as error:
         raise BackendError(
-            f"{path} takes channels first: turning that needs onnx (pip install 'hemline[train]')"
+            f"{path} accepts channels first: transposing its input needs onnx "
+            "(pip install 'hemline[train]')"
         ) from error
     content = read_bytes(Path(path))
     _limit()

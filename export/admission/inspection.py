@@ -1,4 +1,4 @@
-"""Let every runtime open a model that nobody vouches for, each in a confined process."""
+"""Open an untrusted model in every runtime, each in a confined process."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Opened = dict[Backend, Description]
 def open_in_all(
     folder: Path, shown: Path, structure: Structure, say: Callable[[str], None]
 ) -> tuple[bytes, Opened]:
-    """Return a model for (n, height, width, channels) and what each runtime says of it.
+    """Return a model for (n, height, width, channels) and its description by each runtime.
 
     `shown` is the file in errors. Raises FileFormatError for a model that no runtime opens, or that
-    is no classifier of images; BackendError when there is no runtime.
+    is not an image classifier; BackendError when there is no runtime.
     """
     model = folder / f"model.{structure.format}"
     files.write_bytes(model, structure.model)
@@ -32,12 +32,12 @@ def open_in_all(
         return structure.model, opened
     if structure.format != "onnx":
         raise FileFormatError(
-            f"{shown} takes channels before height and width: convert it again for "
+            f"{shown} expects channels before height and width: convert it again for "
             "(1, height, width, channels)"
         )
     turned = folder / "turned.onnx"
     to_channels_last(model, turned, shown=shown)
-    say("takes channels first: the copy transposes what goes in")
+    say("expects channels first: the copy transposes its input")
     return files.read_bytes(turned), _opened(turned, shown, say)
 
 

@@ -64,18 +64,18 @@ def takes_channels_first(found: Description, path: Path) -> bool:
     shape = found.inputs[0].shape
     if shape is None or len(shape) != 4:
         raise FileFormatError(
-            f"{path} takes {_shown(shape)}: a classifier of images takes "
+            f"{path} accepts {_shown(shape)}: a image classifier accepts "
             "(1, height, width, channels); add the axis that is missing and convert it again"
         )
     if shape[0] not in (1, -1):
         raise FileFormatError(
-            f"{path} takes {shape[0]} images at once: convert it again for 1, or any number"
+            f"{path} accepts {shape[0]} images at once: convert it again for 1, or any number"
         )
     first = shape[1] in _CHANNELS and shape[3] not in _CHANNELS
     sizes = (*shape[2:], shape[1]) if first else shape[1:]
     if sizes[2] not in _CHANNELS or min(sizes) < 1:
         raise FileFormatError(
-            f"{path} takes {_shown(shape)}: height and width must be numbers, and channels 1 or 3"
+            f"{path} accepts {_shown(shape)}: height and width must be numbers, and channels 1 or 3"
         )
     return first
 
@@ -90,7 +90,7 @@ def input_spec(
     """
     if tensor.dtype not in _FEEDABLE[file_format]:
         raise FileFormatError(
-            f"{path} takes {tensor.dtype}: images go into {', '.join(_FEEDABLE[file_format])}"
+            f"{path} accepts {tensor.dtype}: images go into {', '.join(_FEEDABLE[file_format])}"
         )
     dtype: Any = tensor.dtype
     scale = tensor.scale if tensor.scale > 0 and dtype != "float32" else 1.0
@@ -103,7 +103,7 @@ def input_spec(
     if pixels is None:
         holds = "" if dtype == "float32" else f", which holds {held[0]:.4g} … {held[1]:.4g}"
         raise UsageError(
-            f"{path} takes {dtype}{holds}: its pixel range is not known",
+            f"{path} accepts {dtype}{holds}: its pixel range is not known",
             remedy=remedy("pixel range"),
         )
     _, height, width, channels = tensor.shape or ()
@@ -133,18 +133,19 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
         shape = ()
     if shape is not None and len(shape) != 2:
         raise FileFormatError(
-            f"{path} gives {_shown(shape)}: a classifier gives (1, classes), one row an image"
+            f"{path} returns {_shown(shape)}: a classifier returns (1, classes), one row an image"
         )
     quantized = tensor.dtype in (*_EIGHT_BIT, "int16")
     if tensor.dtype != "float32" and not (quantized and tensor.scale > 0):
         raise FileFormatError(
-            f"{path} gives {tensor.dtype}"
-            f"{' without saying what a step is worth' if quantized else ''}: a classifier gives "
+            f"{path} returns {tensor.dtype}"
+            f"{' without saying what a step is worth' if quantized else ''}: a classifier returns "
             "float32 or quantized logits or probabilities"
         )
     if shape is not None and shape[1] == 1:
         raise FileFormatError(
-            f"{path} gives one value an image: a classifier gives one for each of 2 classes or more"
+            f"{path} returns one value an image: a classifier returns one for each of 2 classes or "
+            "more"
         )
     if shape is not None and shape[1] not in (-1, classes):
         raise UsageError(f"{path} has {shape[1]} classes, for {classes} labels")

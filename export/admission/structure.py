@@ -70,7 +70,7 @@ class Structure:
 
 
 def structure_of(path: Path, content: bytes) -> Structure:
-    """Return what the bytes of `path` are; raises FileFormatError that says what is wrong."""
+    """Return what the bytes of `path` are; raises FileFormatError for anything but a model."""
     if not content:
         raise FileFormatError(f"{path} is empty: copy it again")
     if content[4:8] == b"TFL3":
@@ -81,10 +81,10 @@ def structure_of(path: Path, content: bytes) -> Structure:
         if content[:64].lstrip().startswith(start):
             raise FileFormatError(f"{path} is {kind}")
     if all(byte > 31 or byte in b"\t\n\r\f" for byte in content[:512]):
-        raise FileFormatError(f"{path} is a text: name the model itself")
+        raise FileFormatError(f"{path} is text: name the model itself")
     if path.suffix == ".onnx":
         return _onnx(path, content)
-    raise FileFormatError(f"{path} is no TFLite model: the mark TFL3 is missing; copy it again")
+    raise FileFormatError(f"{path} is not a TFLite model: the mark TFL3 is missing; copy it again")
 
 
 def _damaged(path: Path) -> FileFormatError:
@@ -189,7 +189,7 @@ def _onnx(path: Path, content: bytes) -> Structure:
     except (IndexError, ValueError) as error:
         raise _damaged(path) from error
     if not operators:
-        raise FileFormatError(f"{path} is no ONNX model: it has no graph; copy it again")
+        raise FileFormatError(f"{path} is not an ONNX model: it has no graph; copy it again")
     if outside:
         raise FileFormatError(f"{path} keeps its weights in another file: save it as one file")
     return Structure(

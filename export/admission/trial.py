@@ -1,4 +1,4 @@
-"""Run a model that nobody vouches for in its runtimes, and compare their outputs.
+"""Run an untrusted model in its runtimes, and compare their outputs.
 
 Every run is a job in a confined process. The same file runs in all of them, so only the kernels
 differ, and how far their answers may lie apart is derived below.

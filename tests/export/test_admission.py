@@ -298,11 +298,11 @@ JUNK = {
     b"<!DOCTYPE html><title>404</title>": "is a page of HTML",
     b"version https://git-lfs and more": "git lfs pull",
     b'{"a": 1}': "is a JSON text",
-    b"hello, this is text": "is a text",
+    b"hello, this is text": "is text: name the model itself",
     b"\x00\x00\x00\x1c3LFT\0\0\0\0": "little-endian",
     b"\x00\x00\x00\x08TFL3" + bytes(40): "big-endian",
     b"\x1c\0\0\0TFL3" + bytes(10): "cut short or damaged",
-    b"\x08\x08\x12\x02me": "no ONNX model: it has no graph|the mark TFL3 is missing",
+    b"\x08\x08\x12\x02me": "not an ONNX model: it has no graph|the mark TFL3 is missing",
 }
 
 
@@ -424,9 +424,9 @@ def image(*shape: int, dtype: str = "float32", **fields: float) -> TensorFacts:
     [
         (Description(version="1", inputs=(image(1), image(1))), r"has 2 inputs \(x, x\)"),
         (Description(version="1", inputs=(image(1),)), r"has 0 outputs \(none\)"),
-        (Description(version="1", inputs=(image(1, 28, 28),)), r"takes \(1, 28, 28\)"),
-        (Description(version="1", inputs=(image(8, 28, 28, 1),)), "takes 8 images at once"),
-        (Description(version="1", inputs=(image(1, -1, -1, 3),)), r"takes \(1, any, any, 3\)"),
+        (Description(version="1", inputs=(image(1, 28, 28),)), r"accepts \(1, 28, 28\)"),
+        (Description(version="1", inputs=(image(8, 28, 28, 1),)), "accepts 8 images at once"),
+        (Description(version="1", inputs=(image(1, -1, -1, 3),)), r"accepts \(1, any, any, 3\)"),
         (Description(version="1", inputs=(image(1, 28, 28, 5),)), "channels 1 or 3"),
     ],
 )
@@ -439,10 +439,10 @@ def test_what_takes_no_images_is_refused(found: Description, message: str) -> No
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (image(1, 8, 8, 4), r"gives \(1, 8, 8, 4\)"),
+        (image(1, 8, 8, 4), r"returns \(1, 8, 8, 4\)"),
         (image(-1, 1), "one value an image"),
         (image(1, 5), "has 5 classes, for 4 labels"),
-        (image(1, 4, dtype="int64"), "gives int64"),
+        (image(1, 4, dtype="int64"), "returns int64"),
         (image(1, 4, dtype="uint8"), "without saying what a step is worth"),
     ],
 )
@@ -488,7 +488,7 @@ def test_an_input_that_does_not_say_it_must_be_told() -> None:
         input_spec(odd, PixelScale.of_range(0, 255), "tflite", WHERE)
     with pytest.raises(UsageError, match="would hardly differ"):
         input_spec(odd, PixelScale.of_range(0, 1), "tflite", WHERE)
-    with pytest.raises(FileFormatError, match="takes string"):
+    with pytest.raises(FileFormatError, match="accepts string"):
         input_spec(image(1, 8, 8, 3, dtype="string"), None, "tflite", WHERE)
 
 

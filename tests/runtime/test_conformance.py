@@ -282,11 +282,13 @@ def keras_embeddings(checkpoint: Path, images: Images) -> np.ndarray:
     from hemline.contract.checkpoint import MODEL_NAME
     from hemline.train.tensorflow import quiet_keras
 
-    model = quiet_keras().models.load_model(checkpoint / MODEL_NAME, compile=False)
-    from hemline.export.sources.embedding import embedder
+    keras = quiet_keras()
+    model = keras.models.load_model(checkpoint / MODEL_NAME, compile=False)
+    from hemline.export.sources.outputs import output_of
     from hemline.train.predictor import Predictor
 
-    return Predictor(embedder(model)).logits(images.test_images[:IMAGES])
+    embedder = keras.Model(model.input, output_of(model, "embedding"))
+    return Predictor(embedder).logits(images.test_images[:IMAGES])
 
 
 def between_ways(artifact: Artifact) -> float:
