@@ -87,7 +87,7 @@ def hang(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
     request.end_headers()
     request.wfile.write(body[:10])
     request.wfile.flush()
-    threading.Event().wait(2)  # longer than the stall time-out that the test sets
+    threading.Event().wait(60)  # in a thread that ends with the process: the client leaves first
 
 
 @pytest.fixture
