@@ -32,6 +32,8 @@ REMEDIES: dict[str, str] = {
     "name the data or take test": "name the data that it was trained on with --data, or use "
     "--split test",
     "compare on test": "compare them with --split test, or evaluate them one by one",
+    "export with embedding": "export it with --with-embedding",
+    "raw frames": "raw pixels need --raw",
     "export again": "run `hemline export` again",
     "add runtime": "run `hemline runtimes add {name}`",
     "add runtime again": "run `hemline runtimes add {name} --python PYTHON`",

@@ -190,7 +190,7 @@ def open_session(
         return _session(backend, backend.session, model, values)
     try:
         if backend.gpu_session is None:
-            raise BackendError(f"{backend.name} has no way to a GPU: use litert or onnxruntime")
+            raise BackendError(f"{backend.name} cannot use a GPU: use litert or onnxruntime")
         return _session(backend, backend.gpu_session, model, {**values, "fallback": fallback})
     except BackendError as error:
         if not fallback:
@@ -224,18 +224,18 @@ def require_count(inputs: int, outputs: int, specs: Sequence[OutputSpec]) -> Non
 
 
 def require_specs(session: Session, source: InputSpec, outputs: Sequence[OutputSpec]) -> None:
-    """Raise FileFormatError unless a model takes and gives what its stamp says."""
+    """Raise FileFormatError unless a model has the input and outputs of its stamp."""
     shape = (session.input_shape[0], *source.shape)
     if session.input_shape != shape or np.dtype(session.input_dtype) != np.dtype(source.dtype):
         raise FileFormatError(
-            f"the stamp says {source.dtype} {source.shape}, the model takes "
+            f"the stamp says {source.dtype} {source.shape}, the model has "
             f"{np.dtype(session.input_dtype)} {session.input_shape[1:]}: export it again"
         )
     for spec in outputs:
         size, dtype = session.outputs[spec.name]
         if size not in (None, spec.size) or dtype != np.dtype(spec.dtype):
             raise FileFormatError(
-                f"the stamp says {spec.name} of {spec.size} {spec.dtype} values, the model gives "
+                f"the stamp says {spec.name} of {spec.size} {spec.dtype} values, the model has "
                 f"{size} {dtype}: export it again"
             )
 

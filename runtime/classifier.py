@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, get_args
 
 import numpy as np
 
-from hemline.errors import DataError, UnknownNameError, UsageError
+from hemline.errors import DataError, UnknownNameError, UsageError, remedy
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import LOGITS_ONLY, open_session, require_specs
 from hemline.runtime.batch_sessions import BATCHES, BatchSessions
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hemline.pictures.preprocessing import Preprocess
     from hemline.runtime.backends import Backend, Session, Tensor
 
-MOST_THREADS = 256  # a runtime starts as many as it is told to, whatever the machine has
+MOST_THREADS = 256  # a runtime starts as many as it is asked for, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
 R = TypeVar("R")
 
@@ -164,7 +164,7 @@ class Classifier:
         spec = self.stamp.embedding
         if spec is None:
             raise UsageError(
-                f"{self.stamp.name} gives no embedding: export it with --with-embedding"
+                f"{self.stamp.name} has no embedding", remedy=remedy("export with embedding")
             )
         return self.outputs(images, (spec.name,))[spec.name]
 

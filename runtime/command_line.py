@@ -1,7 +1,7 @@
 """What the runtime does for a user: classify, info, selftest and jobs.
 
 The one-file runtime and `hemline classify`, `inspect` and `selftest` all end here, so that a board
-and a workstation answer alike. Only the standard library reads the arguments.
+and a workstation behave alike. Only the standard library reads the arguments.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from hemline.version import VERSION
 
 # name: (module with `add_arguments` and `run`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "classify": ("hemline.runtime.classifying", "classify image files, a stream or a folder"),
+    "classify": ("hemline.runtime.classification", "classify image files, a stream or a folder"),
     "info": ("hemline.runtime.information", "show this machine, its runtimes, or an artifact"),
     "selftest": ("hemline.runtime.selftest", "run the test images inside an artifact"),
-    "jobs": ("hemline.runtime.job", "answer jobs on the standard streams"),
+    "jobs": ("hemline.runtime.job", "run jobs from the standard streams"),
 }
 ENDED_BY_READER = 1
 
@@ -104,5 +104,5 @@ def _overview(program: str) -> str:
     return (
         f"usage: {program} COMMAND …\n\n"
         "Classify images on a device, with numpy and one runtime.\n\n"
-        f"{rows}\n\n`{program} COMMAND --help` tells more."
+        f"{rows}\n\n`{program} COMMAND --help` says more."
     )

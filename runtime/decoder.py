@@ -21,7 +21,7 @@ _FEW = 64  # up to so many classes plain numbers are faster than numpy's calls
 
 
 class Prediction:
-    """The answer for one image.
+    """What a model predicts for one image.
 
     label: class name; "unknown" when the score does not exceed the file's threshold.
     index: of the best class.

@@ -19,7 +19,7 @@ from hemline.runtime.discovery import discover
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Declare the options of the command."""
     parser.add_argument(
         "artifact", metavar="ARTIFACT", type=Path, nargs="?", help="a file, or a bundle"
     )

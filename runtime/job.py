@@ -100,7 +100,7 @@ class JobRunner:
             cells = self._cells(job)
         except HemlineError as error:
             failure = Failure(kind=_kind_of(error), message=str(error))
-        except Exception as error:  # noqa: BLE001 — a child must answer, whatever a runtime raises
+        except Exception as error:  # noqa: BLE001 — a child must reply, whatever a runtime raises
             failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")
         return self._result(job, cells, failure)
 
@@ -171,35 +171,35 @@ class JobRunner:
         )
 
 
-def serve(requests: IO[str], answers: IO[str]) -> None:
-    """Answer jobs until the requests end."""
+def serve(requests: IO[str], replies: IO[str]) -> None:
+    """Run jobs until the requests end; write one result for each."""
     runner = JobRunner()
     for line in requests:
         if not line.strip():
             continue
         job = from_document(Job, parse_json(line, where="the job"), where="the job")
-        answers.write(json.dumps(to_document(runner.run(job)), separators=(",", ":")) + "\n")
-        answers.flush()
+        replies.write(json.dumps(to_document(runner.run(job)), separators=(",", ":")) + "\n")
+        replies.flush()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes: nothing."""
+    """Declare the options of the command: none."""
     del parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer jobs until the standard input ends."""
+    """Run jobs until the standard input ends."""
     del options
     serve_standard_streams()
     return 0
 
 
 def serve_standard_streams() -> None:
-    """Answer jobs on the standard streams, whatever native code prints there."""
+    """Run jobs from the standard streams, whatever native code prints there."""
     # Runtimes print to descriptor 1: keep the real one to ourselves and send theirs to stderr.
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as replies:
         os.dup2(2, 1)
-        serve(sys.stdin, answers)
+        serve(sys.stdin, replies)
 
 
 def _read_images(job: Job) -> Pixels:
@@ -325,5 +325,5 @@ def _kind_of(error: HemlineError) -> FailureKind:
 def _version_or_empty(runtime: str) -> str:
     try:
         return version_of(find_backend(runtime))
-    except Exception:  # noqa: BLE001 — a job that failed must be answered all the same
+    except Exception:  # noqa: BLE001 — a job that failed has a result all the same
         return ""

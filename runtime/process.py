@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 5.0
 _MOST_IDLE = 6  # two for each of three runtimes, at 60 MB each
-_LONGEST_ANSWER = 256 << 20  # characters; ten million latencies have about 60 MB
+_LONGEST_REPLY = 256 << 20  # characters; ten million latencies have about 60 MB
 
 
 def local_command() -> tuple[str, ...]:
@@ -50,7 +50,7 @@ class JobProcess(Closing):
         except OSError as error:
             raise JobError(f"cannot start the job runner: {error}") from error
         self._stderr = StderrTail(self._child.stderr)
-        # one job, one answer: a child that says more has to wait
+        # one job, one reply: a child that writes more has to wait
         self._lines: queue.Queue[str] = queue.Queue(maxsize=1)
         pumped = (self._child.stdout, self._lines)
         self._pump = threading.Thread(target=_pump, args=pumped, daemon=True)
@@ -59,15 +59,15 @@ class JobProcess(Closing):
     def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
         """Run one job and wait for its result.
 
-        Raises JobError when the child dies, answers nonsense or takes longer than the time-out;
-        a failure inside the job is part of the result.
+        Raises JobError when the child dies, replies with nonsense or exceeds the time-out; a
+        failure inside the job is part of the result.
         """
         line = json.dumps(to_document(job), separators=(",", ":"))
         try:
             assert self._child.stdin is not None  # noqa: S101 — Popen was asked for a pipe
             self._child.stdin.write(line + "\n")
             self._child.stdin.flush()
-            answer = self._lines.get(timeout=timeout_seconds)
+            reply = self._lines.get(timeout=timeout_seconds)
         except queue.Empty as error:
             self._child.kill()
             raise JobError(
@@ -75,11 +75,11 @@ class JobProcess(Closing):
             ) from error
         except (OSError, ValueError) as error:
             raise self._died(job) from error
-        if not answer:
+        if not reply:
             raise self._died(job)
         try:
             where = f"the result of {job.id}"
-            return from_document(JobResult, parse_json(answer, where=where), where=where)
+            return from_document(JobResult, parse_json(reply, where=where), where=where)
         except HemlineError as error:
             raise JobError(f"the job runner gave no valid result: {error}") from error
 
@@ -163,6 +163,6 @@ class JobPool(Closing):
 def _pump(stream: IO[str], lines: queue.Queue[str]) -> None:
     """Move answers into a queue, so that waiting for one can have a time-out; "" is the end."""
     with stream:
-        while line := stream.readline(_LONGEST_ANSWER):
+        while line := stream.readline(_LONGEST_REPLY):
             lines.put(line)
     lines.put("")

@@ -17,8 +17,8 @@ from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
+from hemline.runtime.classification import add_runtime
 from hemline.runtime.classifier import Classifier
-from hemline.runtime.classifying import add_runtime
 from hemline.runtime.discovery import pick_backend
 from hemline.silence import silenced
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from io import BytesIO
 from math import prod
 
-from hemline.errors import DataError
+from hemline.errors import DataError, remedy
 from hemline.pictures import netpbm
 from hemline.pictures.npy import npy_errors, read_npy_header
 
@@ -33,7 +33,7 @@ _MAY_HOLD_IMAGES = {*range(0xE1, 0xF0), 0xFE}  # metadata and comments
 _CUT_JPEG = "a damaged JPEG, or one that is cut short"
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _FIRST_MARKER, _START, _END, _SCAN = 0xC0, 0xD8, 0xD9, 0xDA
-_UNKNOWN = "no image of a kind that can follow others (PNG, JPEG, PGM, PPM, .npy; raw with --raw)"
+_UNKNOWN = "no image of a kind that can follow others (PNG, JPEG, PGM, PPM or .npy)"
 
 Read = Callable[[int], bytes]  # returns at most so many bytes, as soon as there are any
 
@@ -104,7 +104,7 @@ def image_frames(read: Read) -> Iterator[bytes | DataError]:
     while True:
         skipped, measure = _next_frame(buffer)
         if skipped and not lost:
-            yield DataError(f"{skipped} bytes are {_UNKNOWN}")
+            yield DataError(f"{skipped} bytes are {_UNKNOWN}", remedy=remedy("raw frames"))
         if measure is None:
             return
         try:

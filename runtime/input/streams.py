@@ -136,22 +136,22 @@ def standard_input() -> Read:
 
 
 @contextlib.contextmanager
-def until_told() -> Iterator[Callable[[float], bool]]:
+def until_stopped() -> Iterator[Callable[[float], bool]]:
     """Yield a function that waits for some seconds and tells whether the process was told to end.
 
     Inside, SIGINT and SIGTERM let a source end behind the frame in hand; a second one ends at once.
     """
-    told = threading.Event()
+    stopped = threading.Event()
     before: dict[int, Any] = {}
 
     def on_signal(number: int, _: object) -> None:
-        told.set()
+        stopped.set()
         signal.signal(number, before[number])
 
     for each in (signal.SIGINT, signal.SIGTERM):
         before[each] = signal.signal(each, on_signal)
     try:
-        yield told.wait
+        yield stopped.wait
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -100,7 +100,7 @@ def _import() -> Any:
         return importlib.import_module(_MODULE)
     except ImportError as error:
         raise BackendError(
-            f"this litert has no way to a GPU ({error}): pip install --upgrade 'hemline[litert]'"
+            f"this litert cannot use a GPU ({error}): upgrade it, pip install -U 'hemline[litert]'"
         ) from error
 
 

@@ -84,7 +84,7 @@ def logits_of(result: JobResult, cell: int = 0) -> npt.NDArray[np.float32]:
     ("artifact", "runtime", "message"),
     [
         ("fp32.tflite", "litert", "Vulkan"),
-        ("int8.tflite", "tflite-runtime", "tflite-runtime has no way to a GPU: use litert"),
+        ("int8.tflite", "tflite-runtime", "tflite-runtime cannot use a GPU: use litert"),
         ("fp32.onnx", "onnxruntime", "onnxruntime"),
     ],
 )

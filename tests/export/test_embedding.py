@@ -162,7 +162,7 @@ def test_an_embedding_that_is_not_the_models_is_no_export(
         check(altered(file, scale=1.0))
     with pytest.raises(HemlineError, match=r"differs from the source model's by"):
         check(altered(file, zero_point=0))
-    with pytest.raises(FileFormatError, match="embedding of 41 int8 values, the model gives 40"):
+    with pytest.raises(FileFormatError, match="embedding of 41 int8 values, the model has 40"):
         check(altered(file, size=41))
 
 

@@ -66,16 +66,16 @@ BAD_FILES = {
     "unclaimed": ("UnsupportedRuntimeError", "NAME does not support RUNTIME VERSION: use another"),
     "height": (
         "FileFormatError",
-        "the stamp says float32 (8, 28, 1), the model takes float32 (28, 28, 1): export it again",
+        "the stamp says float32 (8, 28, 1), the model has float32 (28, 28, 1): export it again",
     ),
-    "input type": ("FileFormatError", "the stamp says uint8 (28, 28, 1), the model takes float32"),
+    "input type": ("FileFormatError", "the stamp says uint8 (28, 28, 1), the model has float32"),
     "classes": (
         "FileFormatError",
-        "the stamp says logits of 2 float32 values, the model gives 10 float32: export it again",
+        "the stamp says logits of 2 float32 values, the model has 10 float32: export it again",
     ),
     "output type": (
         "FileFormatError",
-        "the stamp says logits of 10 int8 values, the model gives 10 float32: export it again",
+        "the stamp says logits of 10 int8 values, the model has 10 float32: export it again",
     ),
     "two outputs": (
         "FileFormatError",
@@ -87,15 +87,15 @@ BAD_FILES = {
     ),
     "embedding size": (
         "FileFormatError",
-        "the stamp says embedding of 41 float32 values, the model gives 40 float32",
+        "the stamp says embedding of 41 float32 values, the model has 40 float32",
     ),
     "embedding type": (
         "FileFormatError",
-        "the stamp says embedding of 40 int8 values, the model gives 40 float32",
+        "the stamp says embedding of 40 int8 values, the model has 40 float32",
     ),
     "embedding position": (
         "FileFormatError",
-        "the stamp says logits of 10 float32 values, the model gives 40 float32",
+        "the stamp says logits of 10 float32 values, the model has 40 float32",
     ),
 }
 BAD_CALLS = {
@@ -109,7 +109,7 @@ BAD_CALLS = {
     "a list of numbers": ("DataError", "an image is a uint8 array or a path, not list"),
     "an embedding of logits only": (
         "UsageError",
-        "NAME gives no embedding: export it with --with-embedding",
+        "NAME has no embedding",
     ),
     "classify after closing": ("UsageError", "this classifier of NAME was closed: load it again"),
     "classify_batch after closing": ("UsageError", "this classifier of NAME was closed"),

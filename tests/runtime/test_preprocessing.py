@@ -17,7 +17,7 @@ from hemline.errors import DataError
 from hemline.pictures.images import read_image, read_picture
 from hemline.pictures.preprocessing import as_picture, model_pixels
 from hemline.pictures.scaling import area, lanczos, scaled
-from hemline.runtime.input.showing import Album
+from hemline.runtime.input.album import Album
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=28, width=28, channels=3, dtype="uint8")

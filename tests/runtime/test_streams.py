@@ -27,11 +27,12 @@ from hemline.contract.specs import InputSpec
 from hemline.data.datasets import Images
 from hemline.errors import BackendError, DataError, UsageError
 from hemline.pictures.netpbm import read_netpbm
+from hemline.remedies import described
 from hemline.runtime.commands import classify
 from hemline.runtime.input import frames as frames_module
 from hemline.runtime.input.frames import image_frames, raw_frames
 from hemline.runtime.input.streams import from_bytes, raw_format
-from hemline.runtime.input.watching import watched
+from hemline.runtime.input.watched_folder import watched
 
 GRAY = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 COLOUR = InputSpec(height=20, width=30, channels=3, dtype="uint8")
@@ -78,7 +79,8 @@ def reader(content: bytes, piece: int = 1 << 20) -> Callable[[int], bytes]:
 
 def cut(content: bytes, piece: int = 1 << 20) -> list[bytes | str]:
     """Return the frames of a stream; errors as their messages."""
-    return [x if isinstance(x, bytes) else str(x) for x in image_frames(reader(content, piece))]
+    frames = image_frames(reader(content, piece))
+    return [each if isinstance(each, bytes) else described(each) for each in frames]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 4096, 1 << 20])
@@ -143,7 +145,7 @@ def test_what_is_no_image_is_told_once() -> None:
     assert f"{len(garbage)} bytes are no image of a kind that can follow others" in str(told)
     assert frame == KINDS["png"]
     (told,) = cut(garbage)
-    assert "raw with --raw" in str(told)
+    assert str(told).endswith("(PNG, JPEG, PGM, PPM or .npy); raw pixels need --raw")
     assert cut(b"") == []
 
 
@@ -425,7 +427,7 @@ def test_a_count_ends_a_stream(started, model: Path) -> None:
 
 
 def test_no_number_of_json_is_infinite(bundle: Path, tmp_path: Path) -> None:
-    from hemline.runtime.classifying import _number
+    from hemline.runtime.classification import _number
 
     assert _number(float("nan")) is None
     assert _number(float("inf")) is None
@@ -437,13 +439,13 @@ def test_no_number_of_json_is_infinite(bundle: Path, tmp_path: Path) -> None:
     [
         ((), "nothing to classify: name images, - for standard input, --watch, --camera or"),
         (("-", "a.png"), "- stands for standard input: name it alone"),
-        (("a.png", "--raw"), "--raw tells of frames on standard input"),
+        (("a.png", "--raw"), "--raw describes frames on standard input"),
         (("a.png", "--watch", "b"), "--watch and images at once"),
         (("--watch", "b", "--camera", "0"), "--watch and --camera at once"),
         (("a.png", "--count", "3"), "--count ends a stream"),
         (("-", "--raw", "3x"), "'3x' is no size of raw frames"),
         (("-", "--preprocess", "strech"), "did you mean 'stretch'?"),
-        (("-", "--count", "0"), "'0' is no number from 1"),
+        (("-", "--count", "0"), "'0' is not a whole number from 1"),
     ],
 )
 def test_a_wrong_request_is_one_line(

@@ -106,7 +106,7 @@ def test_the_runtime_needs_numpy_and_one_backend_only(path: Path) -> None:
     allowed = {"hemline", "numpy", "__future__", *sys.stdlib_module_names}
     if path.name == "commands.py":
         allowed.add("click")
-    if path.name in ("images.py", "showing.py"):
+    if path.name in ("images.py", "album.py"):
         allowed.add("PIL")
     if path.name == "camera.py":
         allowed.add("cv2")

@@ -1,4 +1,4 @@
-"""Draw what a model saw: the image beside the model's pixels, with the answer below."""
+"""Draw what a model saw: the image beside the model's pixels, with the prediction below."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ _TILES = (210, 240)  # grays of the squares that show through where an image is 
 
 
 class Album:
-    """A folder of pictures, one for each answer. Raises BackendError without pillow."""
+    """A folder of pictures, one for each prediction. Raises BackendError without pillow."""
 
     def __init__(self, folder: Path) -> None:
         try:
             import PIL  # noqa: F401 — to say at once that it is missing
         except ImportError as error:
-            raise BackendError("--show needs pillow: pip install 'hemline[image]'") from error
+            raise BackendError(
+                "drawing pictures needs pillow: pip install 'hemline[image]'"
+            ) from error
         self._folder, self._count = folder, 0
 
-    def add(self, name: str, image: Pixels, seen: Pixels, answer: str) -> Path:
-        """Write the picture of one answer; return its path.
+    def add(self, name: str, image: Pixels, seen: Pixels, prediction: str) -> Path:
+        """Write the picture of one prediction; return its path.
 
         `image` is uint8 (height, width[, channels]) as it came, `seen` what the model was given.
         Pictures are numbered, so that equal names do not meet. Raises HemlineError.
         """
         path = self._folder / f"{self._count:06d}-{name[:_NAME]}.png"
         self._count += 1
-        picture = _composed(as_picture(image), seen, name, answer)
+        picture = _composed(as_picture(image), seen, name, prediction)
         with files.replacing(path) as partial:
             picture.save(partial)
         return path
 
 
-def _composed(image: Pixels, seen: Pixels, name: str, answer: str) -> Image.Image:
+def _composed(image: Pixels, seen: Pixels, name: str, prediction: str) -> Image.Image:
     from PIL import Image, ImageDraw
 
     size = (2 * _SIDE + 3 * _MARGIN, _SIDE + 2 * _MARGIN + _CAPTION)
@@ -59,7 +61,7 @@ def _composed(image: Pixels, seen: Pixels, name: str, answer: str) -> Image.Imag
     came = f"{image.shape[1]} x {image.shape[0]}"
     _write(draw, (_MARGIN, first), f"{came}  {name}", 13)
     _write(draw, (second, first), f"{seen.shape[1]} x {seen.shape[0]}  as the model saw it", 13)
-    _write(draw, (_MARGIN, first + height), answer, 15, width=2 * _SIDE + _MARGIN)
+    _write(draw, (_MARGIN, first + height), prediction, 15, width=2 * _SIDE + _MARGIN)
     return sheet
 
 

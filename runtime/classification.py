@@ -1,9 +1,8 @@
 """Classify images with an artifact: label, score and the best classes of each.
 
 ARTIFACT is a file, or the folder of a bundle: then the recommended one is taken. Images are files;
-or frames, which are answered one JSON line each as soon as they have come: of standard input (-),
-of a folder that is watched, of a camera or of a video. A frame that cannot be read is answered with
-its error; the exit code is then 1.
+or frames from standard input (-), a watched folder, a camera or a video: each gives one JSON line
+as soon as it has come. A frame that cannot be read gives its error, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.pictures.pixels import NO_MEMORY
+from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
@@ -32,7 +32,7 @@ Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Declare the options of the command."""
     parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
     parser.add_argument(
         "images",
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Add what tells how to open an artifact."""
+    """Declare the options that say how to open an artifact."""
     parser.add_argument(
         "--runtime", help="litert, tflite-runtime or onnxruntime (default: the first one here)"
     )
@@ -91,7 +91,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """Return a number from 1, for argparse."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
@@ -108,9 +108,9 @@ def run(options: argparse.Namespace) -> int:
     with classifier:
         show = _shown(options)
         if options.images and options.images != [STREAM]:
-            return _answer_files(classifier, options, show)
+            return _classify_files(classifier, options, show)
         with _frames(classifier, options) as frames:
-            return _answer_frames(classifier, frames, options, show)
+            return _classify_frames(classifier, frames, options, show)
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
@@ -128,12 +128,12 @@ def _require_one_source(options: argparse.Namespace) -> None:
     if STREAM in options.images and len(options.images) > 1:
         raise UsageError("- stands for standard input: name it alone, or name files")
     if options.raw is not None and options.images != [STREAM]:
-        raise UsageError("--raw tells of frames on standard input: name - as the image")
+        raise UsageError("--raw describes frames on standard input: name - as the image")
     if options.count is not None and options.images not in ([], [STREAM]):
         raise UsageError("--count ends a stream: of files, name as many as you want")
 
 
-def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
+def _classify_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
     code = 0
     for image in options.images:
         try:
@@ -144,13 +144,13 @@ def _answer_files(classifier: Classifier, options: argparse.Namespace, show: Sho
             )
         except HemlineError as error:
             code = code or error.exit_code
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {described(error)}", file=sys.stderr)
             continue
         except MemoryError:
             code = code or 1
             print(f"error: {image} {NO_MEMORY}", file=sys.stderr)
             continue
-        print(answer(str(image), prediction, options.top, as_json=options.json))
+        print(line_of(str(image), prediction, options.top, as_json=options.json))
     return code
 
 
@@ -167,10 +167,10 @@ def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Predic
     return prediction
 
 
-def _answer_frames(
+def _classify_frames(
     classifier: Classifier, frames: Iterator[Frame], options: argparse.Namespace, show: Show | None
 ) -> int:
-    """Answer each frame with a line of JSON; return 1 when there was one that cannot be read."""
+    """Print a line of JSON for each frame; return 1 when one could not be read."""
     code = 0
     for number, frame in enumerate(frames):
         document: dict[str, Any] = {"frame": number}
@@ -181,12 +181,12 @@ def _answer_frames(
                 raise frame.error or HemlineError("the frame has no pixels")
             seen = classifier.prepare(frame.pixels)
             prediction = classifier.classify(seen)
-            document |= _told(prediction, options.top)
+            document |= _fields(prediction, options.top)
             if show is not None:
                 name = "frame" if frame.image is None else Path(frame.image).stem
                 show(name, frame.pixels, seen, prediction)
         except HemlineError as error:
-            code, document["error"] = 1, str(error)
+            code, document["error"] = 1, described(error)
         except MemoryError:
             code, document["error"] = 1, f"the frame {NO_MEMORY}"
         print(json.dumps(document, allow_nan=False), flush=True)
@@ -205,9 +205,9 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
         raw = None if options.raw is None else streams.raw_format(options.raw, spec)
         yield streams.from_bytes(streams.standard_input(), raw, _side(classifier))
     elif options.watch is not None:
-        from hemline.runtime.input.watching import watched
+        from hemline.runtime.input.watched_folder import watched
 
-        with streams.until_told() as wait:
+        with streams.until_stopped() as wait:
             yield watched(options.watch, wait, _side(classifier))
     else:
         from hemline.runtime.input.camera import camera_frames, video_frames
@@ -215,7 +215,7 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
         if options.video is not None:
             yield video_frames(options.video)
             return
-        with streams.until_told() as wait:
+        with streams.until_stopped() as wait:
             yield camera_frames(options.camera, wait)
 
 
@@ -225,10 +225,10 @@ def _side(classifier: Classifier) -> int:
 
 
 def _shown(options: argparse.Namespace) -> Show | None:
-    """Return what draws an answer into the folder of --show."""
+    """Return what draws a prediction into the folder of --show."""
     if options.show is None:
         return None
-    from hemline.runtime.input.showing import Album
+    from hemline.runtime.input.album import Album
 
     album = Album(options.show)
 
@@ -240,10 +240,10 @@ def _shown(options: argparse.Namespace) -> Show | None:
     return show
 
 
-def answer(image: str, prediction: Prediction, top: int, *, as_json: bool) -> str:
+def line_of(image: str, prediction: Prediction, top: int, *, as_json: bool) -> str:
     """Return one line for one image."""
     if as_json:
-        return json.dumps({"image": image, **_told(prediction, top)}, allow_nan=False)
+        return json.dumps({"image": image, **_fields(prediction, top)}, allow_nan=False)
     best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
     image = image.encode(errors="replace").decode()  # a name need not be text, a terminal wants it
@@ -252,7 +252,7 @@ def answer(image: str, prediction: Prediction, top: int, *, as_json: bool) -> st
     )
 
 
-def _told(prediction: Prediction, top: int) -> dict[str, Any]:
+def _fields(prediction: Prediction, top: int) -> dict[str, Any]:
     best = prediction.top(top)
     return {
         "label": prediction.label,
