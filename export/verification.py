@@ -11,7 +11,7 @@ from pathlib import Path
 from hemline.contract import schema
 from hemline.contract.evaluation_set import SPLITS, load_conditions, load_split
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, Verdict, require_artifacts
-from hemline.contract.record import RECORDS_NAME, append_records
+from hemline.contract.record import RECORDS_NAME, append_records, read_records
 from hemline.contract.specs import version_key
 from hemline.contract.stamp import read_stamped
 from hemline.environments.environment import RuntimeTarget
@@ -67,7 +67,9 @@ def verify_bundle(
             verified = _verify_all(cells, say)
         conditions = load_conditions(bundle, manifest.evaluation_sha256)
         records = [record for each in verified for record in each.records]
-        records += [keras_record(manifest, split, conditions) for split in splits.values()]
+        keras = [keras_record(manifest, split, conditions) for split in splits.values()]
+        known = read_records(bundle / RECORDS_NAME) if recorded else ()
+        records += [record for record in keras if record not in known]
         append_records(bundle / RECORDS_NAME, records)
         manifest = _with_verdicts(manifest, verified)
         schema.save(bundle / MANIFEST_NAME, manifest)

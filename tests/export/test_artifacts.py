@@ -235,6 +235,8 @@ def test_the_keras_record_has_the_conditions_of_the_export(copy: Path) -> None:
         dataclasses.replace(manifest, evaluation_sha256=manifest.evaluation_sha256 | digest),
         find_targets(["onnxruntime"]),
     )
+    verify_bundle(copy, read_manifest(copy), find_targets(["litert"]))
+    assert len(keras_records(copy)) == 2, "once a split, however often it is verified"
     for record in keras_records(copy):
         assert record.conditions == elsewhere
         assert record.cell.host.startswith("another, ")
