@@ -37,6 +37,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         )
     for value in (proto.graph.input[0], *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    proto.graph.doc_string = ""  # the name of a function, with how many TensorFlow made before
     onnx.checker.check_model(proto)
     return proto
 

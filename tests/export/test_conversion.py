@@ -106,6 +106,12 @@ def test_a_flatten_is_one_operator_in_every_format() -> None:
     assert "Shape" not in {node.op_type for node in graph.node}
 
 
+def test_an_onnx_file_does_not_depend_on_what_was_traced_before() -> None:
+    """tf2onnx writes down the name of the function that was traced, which has a running number."""
+    with KerasSource(model_of(layers.Flatten(), layers.Dense(3))) as source:
+        assert source.onnx.graph.doc_string == ""
+
+
 def test_a_model_whose_layers_train_by_default_is_exported_as_it_predicts() -> None:
     """keras.layers.Resizing does, and has all that follows it train too."""
     model = model_of(layers.Resizing(6, 6), layers.Conv2D(4, 3), layers.BatchNormalization())
