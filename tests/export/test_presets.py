@@ -27,8 +27,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "hem-50k": {"epochs": 6},
     "mlp": {"epochs": 4, "batch": 10},
     "cnn": {"epochs": 4},
-    "deep-cnn": {"epochs": 10},
-    "mobilenetv2": {"epochs": 16, "resize": 32},
+    "deep-cnn": {"epochs": 24},
+    "mobilenetv2": {"epochs": 30, "resize": 32},
     "vgg16": {"epochs": 3, "resize": 32, "learning_rate": 2e-4},
     "resnet50": {"epochs": 6, "resize": 32},
 }
