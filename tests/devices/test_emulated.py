@@ -176,7 +176,6 @@ class TestOnABoard:
         with pytest.raises(HemlineError, match=r"litert has no build for 32-bit ARM: use tflite-"):
             device.open("litert", "2.3.0")
 
-    @pytest.mark.smoke
     def test_bench_writes_instructions_and_no_latency(self, bundle: Path, tmp_path: Path) -> None:
         copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
         manifest = read_manifest(copy)

@@ -127,9 +127,12 @@ def test_a_model_whose_layers_train_by_default_is_exported_as_it_predicts() -> N
     "stack",
     [
         (layers.Conv2D(4, 3),),
-        (layers.Resizing(6, 6), layers.Conv2D(4, 3)),
+        pytest.param((layers.Resizing(6, 6), layers.Conv2D(4, 3)), marks=pytest.mark.slow),
         (layers.Resizing(6, 6), layers.Rescaling(1 / 127.5, offset=-1.0), layers.Conv2D(4, 3)),
-        (layers.Rescaling(1.0, offset=-100.0), layers.ZeroPadding2D(1), layers.Conv2D(4, 3)),
+        pytest.param(
+            (layers.Rescaling(1.0, offset=-100.0), layers.ZeroPadding2D(1), layers.Conv2D(4, 3)),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["a convolution", "resized", "resized and rescaled", "less a mean, then padded"],
 )

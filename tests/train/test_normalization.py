@@ -88,7 +88,13 @@ def test_bfloat16_is_averaged_in_float32() -> None:
         np.testing.assert_allclose(left, right, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["hem-50k", "deep-cnn", "mobilenetv2", "resnet50"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hem-50k",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("deep-cnn", "mobilenetv2", "resnet50")),
+    ],
+)
 def test_a_model_keeps_its_names_weights_and_answers(name: str) -> None:
     from hemline.train.nets.normalization import FusedBatchNormalization, training_copy
 

@@ -180,9 +180,14 @@ def test_the_moving_average_of_the_weights_is_the_one_by_hand(name: str, tiny_mo
     [
         ("sphere-muon", "one-cycle", {"learning_rate": 0.03, "warmup": 0.25}),
         ("adam", "reduce-on-plateau", {"learning_rate": 0.03, "plateau_patience": 1}),
-        ("adamw", "cosine", {"learning_rate": 0.01, "weight_decay": 0.01}),
-        ("rmsprop", "constant", {"learning_rate": 0.01, "warmup": 0.25}),
-        ("sgd", "one-cycle", {"learning_rate": 0.05, "weight_decay": 5e-4}),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                ("adamw", "cosine", {"learning_rate": 0.01, "weight_decay": 0.01}),
+                ("rmsprop", "constant", {"learning_rate": 0.01, "warmup": 0.25}),
+                ("sgd", "one-cycle", {"learning_rate": 0.05, "weight_decay": 5e-4}),
+            )
+        ),
     ],
 )
 def test_every_optimizer_and_every_schedule_trains_at_the_rates_of_the_schedule(

@@ -100,7 +100,13 @@ def test_a_folder_without_a_card_is_no_checkpoint(tmp_path: Path) -> None:
         read_card(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", MODELS)
+QUICK = ("mlp", "hem-50k", "mobilenetv2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],
+)
 def test_a_model_takes_pixels_and_gives_logits(name: str) -> None:
     model = build_model(find_model(name), (28, 28, 1), 10, policy="float32")
     logits = model(np.zeros((2, 28, 28, 1), np.float32)).numpy()

@@ -98,7 +98,16 @@ def test_weights_from_every_kind_of_file_arrive(
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["other.weights.h5", "other.h5", "few.weights.h5", "few.h5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "other.weights.h5",
+        *(
+            pytest.param(x, marks=pytest.mark.slow)
+            for x in ("other.h5", "few.weights.h5", "few.h5")
+        ),
+    ],
+)
 def test_weights_of_another_architecture_are_told_with_the_layer(tmp_path: Path, name: str) -> None:
     other = keras.Sequential([keras.Input((SIDE, SIDE, 3)), keras.layers.Conv2D(16, 3)])
     other = other if name.startswith("few") else backbone(0.5)
@@ -318,7 +327,7 @@ def test_a_host_that_lets_connections_hang_is_left_in_time(
             each.close()
 
 
-@pytest.mark.parametrize("last", [0, 3])
+@pytest.mark.parametrize("last", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_only_the_top_and_the_last_layers_below_it_are_left_to_train(last: int) -> None:
     model = mobilenetv2()
     freeze(model, but_last=last)
