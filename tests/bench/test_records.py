@@ -12,6 +12,7 @@ import pytest
 
 from hemline.bench.measuring.plan import FULL, QUICK, key_of, measured_cells
 from hemline.bench.report.table import _span
+from hemline.contract.evaluation_set import load_split, save_split
 from hemline.contract.job import HostFacts
 from hemline.contract.record import (
     Accuracy,
@@ -141,6 +142,18 @@ def test_predictions_of_more_than_256_classes_do_not_wrap(classes: list[int]) ->
     else:
         with pytest.raises(FileFormatError, match="0 bytes of predictions of 1 images"):
             packed.classes()
+
+
+def test_accuracy_of_300_classes_counts_each_class_as_itself(tmp_path: Path) -> None:
+    """In one byte 299 would be 43."""
+    labels = np.array([299, 43, 299], np.uint16)
+    keras = np.eye(300, dtype=np.float32)[[299, 43, 43]]
+    here = np.eye(300, dtype=np.float32)[[299, 299, 43]]
+    images = np.zeros((3, 1, 1, 1), np.uint8)
+    hashes = save_split(tmp_path, "test", images=images, labels=labels, logits=keras)
+    found = load_split(tmp_path, "test", hashes).accuracy(here)
+    assert (found.correct, found.agreement, found.keras_correct) == (1, 2, 2)
+    assert found.classes().tolist() == [299, 299, 43]
 
 
 def test_measured_means_as_many_rounds_and_invocations_as_the_plan_asks_for() -> None:

@@ -122,6 +122,15 @@ def test_the_score_is_the_softmax_at_the_temperature(dtype: str, classes: int) -
     assert [score for _, score in prediction.top(3)] == sorted(prediction.scores, reverse=True)[:3]
 
 
+def test_more_than_256_classes_keep_their_indices() -> None:
+    rows = np.zeros((2, 300), np.float32)
+    rows[0, 299], rows[1, 43] = 5.0, 5.0  # 43 is 299 in one byte
+    many = Decoder(OutputSpec(size=300, dtype="float32"), [f"c{at}" for at in range(300)])
+    assert [many.decode(row).label for row in rows] == ["c299", "c43"]
+    assert [each.index for each in many.decode_batch(rows)] == [299, 43]
+    assert many.decode(rows[0]).top(1)[0][0] == "c299"
+
+
 def test_a_score_that_does_not_exceed_the_threshold_is_unknown() -> None:
     prediction = decoder(unknown_threshold=0.9).decode(np.array([0, 0.1, 0], np.float32))
     assert (prediction.label, prediction.index) == (UNKNOWN, 1)
