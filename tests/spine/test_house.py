@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -203,3 +204,19 @@ def test_every_remedy_that_an_error_names_has_a_text_for_its_facts() -> None:
                 assert fields <= facts, f"{path}: the remedy {name!r} lacks {fields - facts}"
                 used += 1
     assert used
+
+
+def test_an_error_of_the_library_names_no_flag_and_no_command() -> None:
+    """Those stand in remedies.py; modules that define options may name them."""
+    command_line = {"click", "argparse"}
+    for _, path in SOURCES:
+        tree = ast.parse(path.read_text())
+        if imported(tree, everywhere=False) & command_line:
+            continue
+        for node in ast.walk(tree):
+            texts = ast.walk(node) if isinstance(node, ast.Raise) else ()
+            for text in texts:
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    ours = re.sub(r"pip install .*", "", text.value)
+                    found = re.search(r"(^|[\s(])--[a-z]|`(hemline|make) ", ours)
+                    assert found is None, f"{path}:{text.lineno}: {text.value}"
