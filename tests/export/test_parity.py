@@ -212,7 +212,7 @@ def test_an_int8_classifier_with_a_softmax_inside_passes_in_both_runtimes(
     other = document["runtimes"][1]
     # otherwise this test shows nothing: the largest difference alone would have refused the file
     assert other["largest_difference"] > document["stamp"]["tolerance"]
-    assert other["agreement"] >= 0.97 * other["compared"]
+    assert other["agreement"] >= 0.95 * other["compared"]
     checked = CliRunner().invoke(cli, ["verify", str(tmp_path / "out.tflite")])
     assert checked.exit_code == 0, checked.output
     assert {line.rpartition(": ")[2] for line in checked.stdout.splitlines()} == {"passed"}
