@@ -269,14 +269,8 @@ def find_environments(
     there, _ = environments(cache)
     if not there:
         raise UsageError("no environment was added", remedy=remedy("add runtime", name=requirement))
-    return select(
-        there,
-        kind="environment",
-        asked=str(requirement),
-        runtime=requirement.runtime,
-        version=requirement.version,
-        python=requirement.python,
-    )
+    wanted = f"{requirement.runtime}=={requirement.version or '*'}@{requirement.python or '*'}"
+    return select(there, wanted, kind="environment")
 
 
 def fault(folder: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -10,14 +11,8 @@ from hemline.errors import HemlineError, UnknownNameError
 
 
 class Record(Protocol):
-    """What every record says: a runtime, its version, a Python (major.minor) and its own name."""
+    """What every record has: a name, as litert==1.4.0@3.11."""
 
-    @property
-    def runtime(self) -> str: ...  # noqa: D102
-    @property
-    def version(self) -> str: ...  # noqa: D102
-    @property
-    def python(self) -> str: ...  # noqa: D102
     @property
     def name(self) -> str: ...  # noqa: D102
 
@@ -42,21 +37,13 @@ def _read(kind: type[R], path: Path) -> R | None:
         return None
 
 
-def select(
-    pairs: list[tuple[Path, R]], *, kind: str, asked: str, runtime: str,
-    version: str | None, python: str | None,
-) -> list[tuple[Path, R]]:  # fmt: skip
-    """Return the folders of a runtime, a version and a Python, where None stands for any.
+def select(pairs: list[tuple[Path, R]], pattern: str, *, kind: str) -> list[tuple[Path, R]]:
+    """Return the folders whose names match, with * for any version or Python.
 
-    Raises UnknownNameError, with the names of a `kind` of folder, when none is `asked` for.
+    Raises UnknownNameError, with the names of this `kind` of folder, for none.
     """
-    found = [
-        (folder, record)
-        for folder, record in pairs
-        if record.runtime == runtime
-        and version in (None, record.version)
-        and python in (None, record.python)
-    ]
+    found = [(folder, record) for folder, record in pairs if fnmatchcase(record.name, pattern)]
     if not found:
+        asked = pattern.replace("==*", "").replace("@*", "")
         raise UnknownNameError(kind, asked, {record.name for _, record in pairs})
     return found

@@ -225,10 +225,8 @@ def find_wheel_sets(
     there = [pair for pair in wheel_sets(cache)[0] if pair[1].machine == machine]
     if not there:
         raise UsageError(f"no wheels for {machine} were added", remedy=remedy("list runtimes"))
-    asked = f"{runtime}=={version}{f'@{python}' if python else ''} for {machine}"
-    return select(
-        there, kind="wheel set", asked=asked, runtime=runtime, version=version, python=python
-    )
+    pattern = f"{runtime}=={version}@{python or '*'} for {machine}"
+    return select(there, pattern, kind="wheel set")
 
 
 def wheels_folder(cache: Path | None = None) -> Path:
