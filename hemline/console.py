@@ -30,7 +30,7 @@ def say(message: str) -> None:
 
 
 def quiet() -> bool:
-    """Tell whether the user asked for results and errors only."""
+    """Return whether the user asked for results and errors only."""
     context = click.get_current_context(silent=True)
     return context is not None and bool((context.find_root().obj or {}).get("quiet"))
 

@@ -120,8 +120,8 @@ def table(table: Table) -> str:
 
     def row(cells: tuple[str, ...], tag: str) -> str:
         marked = (
-            f"<{tag}{' class=number' if right else ''}>{escaped(cell)}</{tag}>"
-            for cell, right in zip(cells, table.numeric, strict=True)
+            f"<{tag}{' class=number' if numeric else ''}>{escaped(cell)}</{tag}>"
+            for cell, numeric in zip(cells, table.numeric, strict=True)
         )
         return f"<tr>{''.join(marked)}</tr>\n"
 

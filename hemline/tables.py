@@ -1,4 +1,4 @@
-"""Tables: one list of rows, written as plain text or Markdown, and figures as they stand there."""
+"""Tables: one list of rows, written as plain text or Markdown, and the figures in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns and rows of text; `numeric` says which columns are set flush right."""
+    """Columns and rows of text; `numeric` says which columns are aligned right."""
 
     columns: tuple[str, ...]
     numeric: tuple[bool, ...]
@@ -32,8 +32,8 @@ def as_text(table: Table) -> str:
     rule = tuple("─" * width for width in widths)
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, table.numeric, strict=True)
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(line, widths, table.numeric, strict=True)
         ).rstrip()
         for line in (table.columns, rule, *table.rows)
     )
@@ -41,7 +41,7 @@ def as_text(table: Table) -> str:
 
 def as_markdown(table: Table) -> str:
     """Return a Markdown table."""
-    rule = tuple("---:" if right else "---" for right in table.numeric)
+    rule = tuple("---:" if numeric else "---" for numeric in table.numeric)
     lines = (table.columns, rule, *table.rows)
     return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
 

@@ -50,7 +50,7 @@ class EpochLog:
 
     def close(self) -> None:
         """Close the file."""
-        with contextlib.suppress(tf.errors.OpError):  # a full disk has been told of
+        with contextlib.suppress(tf.errors.OpError):  # a full disk was reported before
             self._writer.close()
 
     @contextlib.contextmanager

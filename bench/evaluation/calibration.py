@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hemline.bench.evaluation.result import Bin, Calibration
 
 BINS = 15  # as in both papers' tables
-_LEAST = 1e-12  # what stands for a probability of 0 under the logarithm
+_LEAST = 1e-12  # in place of a probability of 0 under the logarithm
 
 
 def calibration_of(

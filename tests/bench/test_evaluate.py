@@ -275,6 +275,10 @@ def test_validation_images_that_are_not_there_are_refused(
         (("{checkpoint}",), "is named twice"),
         (("{bundle}", "--runtime", "litrt"), "unknown runtime 'litrt': did you mean 'litert'?"),
         (("{bundle}/int8.onnx", "--runtime", "litert"), "is a .onnx file: litert cannot open it"),
+        (
+            ("{bundle}/int8.onnx", "--runtime", "keras"),
+            "unknown runtime 'keras': choose one of: litert",
+        ),
         (("{bundle}/int8.onnx", "--runtime", "installed"), "an evaluation needs one"),
         (("-o", "{bundle}/manifest.json/new"), "cannot write in .*: not a directory"),
     ],
@@ -433,7 +437,7 @@ def test_the_loss_of_a_taught_model_is_not_compared(checkpoint: Path) -> None:
     fields = PLAIN | {"shift": 2, "label_smoothing": 0.1}
     card = replace(read_card(checkpoint).trained, recipe_fields=fields, teachers=("0" * 64,))
     caption = curve_caption(card, ())
-    assert f"on augmented images{LOWER}. The training loss also holds" in caption
+    assert f"on augmented images{LOWER}. The training loss also includes" in caption
     assert "above it" not in caption
     assert "label smoothing" not in caption
 

@@ -60,10 +60,10 @@ def main() -> None:
 
 
 def _measure(ours: Callable[[], np.ndarray], theirs: Callable[[], np.ndarray]) -> None:
-    # the first calls trace their graphs; both must answer alike
+    # the first calls trace their graphs; both must predict the same classes
     same = float((ours().argmax(axis=1) == theirs().argmax(axis=1)).mean())
     if same < 0.999:
-        raise SystemExit(f"only {100 * same:.2f} % of the answers are the same")
+        raise SystemExit(f"only {100 * same:.2f} % of the predictions are the same")
     a, b = interleaved(lambda: seconds(theirs), lambda: seconds(ours), _ROUNDS)
     ratio = median_ratio(a, b)
     report(

@@ -75,7 +75,7 @@ def _harder(card: TrainingCard, layers: Sequence[Layer]) -> list[str]:
 def _of_the_loss(card: TrainingCard) -> list[str]:
     if card.teachers:
         return [
-            "The training loss also holds the distance to the teachers' answers and cannot be "
+            "The training loss also includes the distillation loss and cannot be "
             "compared with the validation loss: it is not shown."
         ]
     fields, sentences = card.recipe_fields, []
