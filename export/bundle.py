@@ -84,7 +84,8 @@ def export_bundle(
     ]
     evaluation = old.evaluation_sha256 if old else {}
     if old is not None and not stale and _evaluation_intact(request.bundle, evaluation):
-        return old
+        gone = len(kept) < len(old.artifacts)
+        return _save(request.bundle, _manifest(inputs, kept, evaluation, old)) if gone else old
     if old is not None and stale:
         # a kill from here on leaves a bundle that is whole, without what is being made anew
         for scheme in stale:
@@ -100,9 +101,7 @@ def export_bundle(
         for scheme in stale:
             name = scheme.file_name
             kept[name] = maker.make(scheme, evaluation, recipes[name])
-    manifest = _manifest(inputs, kept, evaluation, old)
-    _save(request.bundle, manifest)
-    return manifest
+    return _save(request.bundle, _manifest(inputs, kept, evaluation, old))
 
 
 def _inputs(request: ExportRequest, images: Images) -> ExportInputs:
@@ -168,8 +167,9 @@ def _files(artifacts: tuple[Artifact, ...]) -> dict[str, str]:
     return {artifact.name: artifact.sha256 for artifact in artifacts}
 
 
-def _save(bundle: Path, manifest: Manifest) -> None:
+def _save(bundle: Path, manifest: Manifest) -> Manifest:
     schema.save(bundle / MANIFEST_NAME, manifest)
+    return manifest
 
 
 def _in_table(name: str) -> tuple[int, str]:

@@ -57,8 +57,8 @@ class Stamp(NamedOutputs):
     unknown_threshold: highest score under which an answer is "unknown".
     tolerance: largest difference from the test vectors' logits that is still right; from their
         probabilities where the model gives these.
-    test_vectors: images with the Keras model's logits; of a foreign file, with those of the first
-        runtime it was tried in.
+    test_vectors: images of a published data set with the source model's logits; else generated
+        ones with the file's own, from the first runtime it ran in.
     parent_sha256: of the checkpoint; of the foreign file as it came.
     calibration_sha256: of the calibration images; None where none were needed.
     payload_sha256: of the model bytes (see the module's text); empty until they are stamped.

@@ -130,6 +130,17 @@ def test_the_choice_stands_as_long_as_no_file_changes(
     assert export_bundle(changed, images).recommended is None, "it was of another file"
 
 
+def test_a_file_that_was_removed_leaves_the_manifest_when_another_is_exported(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    (copy / "fp32.onnx").unlink()
+    said: list[str] = []
+    export_bundle(request(checkpoint, copy, "fp16.tflite"), images, say=said.append)
+    assert said == []
+    assert "fp32.onnx" not in [artifact.name for artifact in read_manifest(copy).artifacts]
+    verify_bundle(copy, read_manifest(copy))
+
+
 def test_an_altered_plan_has_its_artifact_made_again(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
