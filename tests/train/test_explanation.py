@@ -1,4 +1,4 @@
-"""What a model sees: layers by name, feature maps and Grad-CAM as by hand."""
+"""Explanations of a model: layers by name, feature maps and Grad-CAM as by hand."""
 
 from __future__ import annotations
 
