@@ -70,7 +70,8 @@ REMEDIES: dict[str, str] = {
     "other python on device": "name one with `hemline device add … --python`",
     "records damaged": "delete the records file, then verify and bench again",
     "remove device": "run `hemline device remove {device}` first",
-    "verify": "run `hemline verify {bundle}` first, with the same --runtime if any",
+    "verify": "run `hemline verify {bundle}` first",
+    "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }
 
 

@@ -50,7 +50,7 @@ def measure(
         names = " ".join(f"{runtime}=={version}" for runtime, version in plan.runtimes)
         raise HemlineError(
             f"{bundle} has no artifact that passed verification in {names}",
-            remedy=remedy("verify", bundle=bundle),
+            remedy=remedy("verify there", bundle=bundle),
         )
     progress(f"bench {len(cells)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
     failed: dict[CellKey, JobError] = {}

@@ -256,7 +256,7 @@ def test_a_name_with_a_way_out_of_the_bundle_is_refused(hemline, copy: Path) -> 
 @slow
 def test_lost_records_are_made_again(hemline, copy: Path) -> None:
     (copy / "records.jsonl").unlink()
-    assert "has no records: run `hemline verify" in hemline.run("table", copy).error
+    assert "has no records; run `hemline verify" in hemline.run("table", copy).error
     assert hemline.run("verify", copy).code == 0
     assert hemline.run("table", copy).code == 0
 
