@@ -76,9 +76,9 @@ class Recipe:
     erasing: float = _field(0.0, "share of images in which a rectangle becomes noise")
     mixup: float = _field(0.0, "alpha of mixup: pairs of images and targets are blended; 0: none")
     distillation: float = _field(
-        0.7, "share of the loss that is the teachers' (with --teacher)", section="Distillation"
+        0.7, "share of the loss that is the teachers' (with teachers)", section="Distillation"
     )
-    distillation_temperature: float = _field(4.0, "softens all logits for that (with --teacher)")
+    distillation_temperature: float = _field(4.0, "softens all logits for that (with teachers)")
     frozen_epochs: int = _field(
         0, "first epochs, in which a transfer model trains its new top only", section="Transfer"
     )
