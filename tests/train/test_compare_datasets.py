@@ -215,15 +215,15 @@ def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = []
+    shown = []
 
-    def interrupt(_: object, *epoch: object) -> None:
-        told.append(epoch)
-        if len(told) == 3:  # the first epoch of the second data set
+    def interrupt(_: object, *figures: object, **epoch: object) -> None:
+        shown.append((figures, epoch))
+        if len(shown) == 3:  # the first epoch of the second data set
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_commands._EpochPrinter, "__call__", interrupt)
+        patch.setattr(train_commands.Progress, "show", interrupt)
         with pytest.raises(HemlineError, match="interrupted: the same command goes on"):
             run(command, tmp_path)
     assert not (tmp_path / "datasets.json").exists()

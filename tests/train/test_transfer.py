@@ -17,7 +17,8 @@ from hemline.data import fetch
 from hemline.errors import FetchError, FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.remedies import described
 from hemline.train.nets.design import Design
-from hemline.train.nets.models import MODELS, build_model
+from hemline.train.nets.models import MODELS, build_model, seeded_model
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
@@ -350,14 +351,7 @@ def test_the_two_phases_change_what_they_may_and_a_resumed_run_is_the_whole_one(
     fit_small: Fit, kept: tuple[Path, list[np.ndarray]], tmp_path: Path
 ) -> None:
     """Epoch 1 trains the top, epochs 2 and 3 the last four layers below it too."""
-    fields = {
-        "model": MODELS["mobilenetv2"],
-        "weights": kept[0] / "notop.h5",
-        "resize": SIDE,
-        "epochs": 3,
-        "frozen_epochs": 1,
-        "fine_tuned_layers": 4,
-    }
+    fields = {"epochs": 3, "frozen_epochs": 1, "fine_tuned_layers": 4}
     seen: list[list[np.ndarray]] = []
     folder = tmp_path / "whole"
 
@@ -365,7 +359,13 @@ def test_the_two_phases_change_what_they_may_and_a_resumed_run_is_the_whole_one(
         with np.load(folder / "progress" / f"kept-{epoch.epoch}.npz") as arrays:
             seen.append([arrays[name] for name in arrays.files])
 
-    whole = fit_small(folder, look=look, **fields)
+    def run(folder: Path, **more: Any) -> Any:
+        recipe = Recipe(resize=SIDE)
+        row, weights = MODELS["mobilenetv2"], kept[0] / "notop.h5"
+        model = seeded_model(row, recipe, (12, 12, 1), 4, seed=1, weights=weights)
+        return fit_small(folder, model=model, **fields, **more)
+
+    whole = run(folder, look=look)
     shape_alone = mobilenetv2()
     names = [variable.path for variable in shape_alone.weights]
     below = len(kept[1])
@@ -384,7 +384,7 @@ def test_the_two_phases_change_what_they_may_and_a_resumed_run_is_the_whole_one(
     assert any(not np.array_equal(a, b) for a, b in zip(second[below:], third[below:], strict=True))
     for stop in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            fit_small(tmp_path / "stopped", stop_after=stop, **fields)
-    resumed = fit_small(tmp_path / "stopped", **fields)
+            run(tmp_path / "stopped", stop_after=stop)
+    resumed = run(tmp_path / "stopped")
     for one, other in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
