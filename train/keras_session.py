@@ -14,6 +14,7 @@ from hemline.contract.checkpoint import read_card
 from hemline.contract.specs import LOGITS, OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp, StampedFile
 from hemline.errors import BackendError
+from hemline.host import host_facts
 from hemline.train.checkpoint import load_model
 from hemline.version import VERSION
 
@@ -64,7 +65,8 @@ class KerasSession:
         del module, outputs
         import tensorflow as tf
 
-        if tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        now = tf.config.threading.get_intra_op_parallelism_threads() or host_facts().cores
+        if now != threads:
             try:
                 tf.config.threading.set_intra_op_parallelism_threads(threads)
             except RuntimeError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,17 +98,15 @@ def _evaluated(
         raise UsageError("--runtime is for artifacts: a checkpoint is run by Keras")
     if layer is not None and not checkpoints:
         raise UsageError("--layer is for checkpoints: an artifact does not show its layers")
-    explained = _explained(pairs, layer) if layer is not None else []
+    if checkpoints:
+        say("loading TensorFlow")
+    explained = _explained(pairs, layer)
     for target, split in pairs:
         say(f"{target.name}: {len(split.labels):,} {split.name} images from {split.source}")
-    with ThreadPoolExecutor(1) as aside:
-        logits = aside.submit(run_all, pairs)
-        # TensorFlow loads here while the job's process loads its own
-        explained = explained or _explained(pairs, layer)
-        summaries = [() if each is None else each.layers for each in explained]
-        evaluation, runs = evaluate_all(
-            pairs, logits.result(), summaries=summaries, ensemble=request.ensemble
-        )
+    summaries = [() if each is None else each.layers for each in explained]
+    evaluation, runs = evaluate_all(
+        pairs, run_all(pairs), summaries=summaries, ensemble=request.ensemble
+    )
     return evaluation, runs, [*explained, *(None for _ in runs[len(explained) :])]
 
 
