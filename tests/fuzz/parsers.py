@@ -1,6 +1,6 @@
-"""The doors through which bytes from outside come in; each may raise HemlineError and nothing else.
+"""The parsers of bytes from outside; each may raise HemlineError and nothing else.
 
-A door takes bytes. `seeds` gives valid inputs to begin from.
+A parser takes bytes. `seeds` gives valid inputs to begin from.
 """
 
 from __future__ import annotations
@@ -116,9 +116,9 @@ def recipe(content: bytes) -> None:
     assert read_recipe(_as_file(recipe_toml(read).encode(), "b.toml")) == read
 
 
-DOORS: dict[str, Callable[[bytes], None]] = {
-    door.__name__: door
-    for door in (
+PARSERS: dict[str, Callable[[bytes], None]] = {
+    parser.__name__: parser
+    for parser in (
         tflite,
         onnx,
         stamp,
@@ -174,13 +174,13 @@ def altered(document: Any, choices: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-JSON_DOORS = ("stamp", "manifest", "job", "result")
+JSON_PARSERS = ("stamp", "manifest", "job", "result")
 
 
 def enter(name: str, content: bytes) -> bool:
-    """Take bytes through a door; return whether they were let in."""
+    """Give bytes to a parser; return whether it accepts them."""
     try:
-        DOORS[name](content)
+        PARSERS[name](content)
     except HemlineError as error:
         text = str(error)
         assert text, "an error without a word"
@@ -191,7 +191,7 @@ def enter(name: str, content: bytes) -> bool:
 
 @functools.cache
 def seeds(name: str, bundle: Path) -> tuple[bytes, ...]:
-    """Return valid inputs of a door, from a bundle; the same ones at every call."""
+    """Return valid inputs of a parser, from a bundle; the same ones at every call."""
     return tuple(_seeds(name, bundle))
 
 

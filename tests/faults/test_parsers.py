@@ -1,4 +1,4 @@
-"""Whatever comes in through a door, the answer is a value or one line; tests/fuzz looks longer."""
+"""Whatever bytes a parser gets, it returns a value or raises one line; tests/fuzz tries longer."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-_PATH = Path(__file__).resolve().parents[1] / "fuzz" / "doors.py"
-JSON_DOORS = ("stamp", "manifest", "job", "result")
-BYTE_DOORS = ("tflite", "onnx", "image", "array", "own_arrays", "stream", "recipe")
+_PATH = Path(__file__).resolve().parents[1] / "fuzz" / "parsers.py"
+JSON_PARSERS = ("stamp", "manifest", "job", "result")
+BYTE_PARSERS = ("tflite", "onnx", "image", "array", "own_arrays", "stream", "recipe")
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
 @pytest.fixture(scope="module")
-def doors() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("doors", _PATH)
+def parsers() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("parsers", _PATH)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -29,30 +29,30 @@ def doors() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", [*JSON_DOORS, *BYTE_DOORS])
-def test_what_is_good_is_let_in(doors: ModuleType, bundle: Path, name: str) -> None:
-    """Guards the seeds: a door that refuses everything would pass every other test."""
-    assert all(doors.enter(name, seed) for seed in doors.seeds(name, bundle))
+@pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
+def test_valid_input_is_accepted(parsers: ModuleType, bundle: Path, name: str) -> None:
+    """Guards the seeds: a parser that refuses everything would pass every other test."""
+    assert all(parsers.enter(name, seed) for seed in parsers.seeds(name, bundle))
 
 
-@pytest.mark.parametrize("name", JSON_DOORS)
+@pytest.mark.parametrize("name", JSON_PARSERS)
 @quick
 @given(choices=st.binary(min_size=3, max_size=24))
 def test_an_altered_document_is_one_line(
-    doors: ModuleType, bundle: Path, name: str, choices: bytes
+    parsers: ModuleType, bundle: Path, name: str, choices: bytes
 ) -> None:
-    for seed in doors.seeds(name, bundle):
-        doors.enter(name, doors.altered(json.loads(seed), choices))
+    for seed in parsers.seeds(name, bundle):
+        parsers.enter(name, parsers.altered(json.loads(seed), choices))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pillow's, of damaged metadata
-@pytest.mark.parametrize("name", [*JSON_DOORS, *BYTE_DOORS])
+@pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
 @quick
 @given(data=st.data())
 def test_altered_bytes_are_one_line(
-    doors: ModuleType, bundle: Path, name: str, data: st.DataObject
+    parsers: ModuleType, bundle: Path, name: str, data: st.DataObject
 ) -> None:
-    seeds = doors.seeds(name, bundle)
+    seeds = parsers.seeds(name, bundle)
     content = bytearray(seeds[data.draw(st.integers(0, len(seeds) - 1))])
     at = data.draw(st.integers(0, len(content) - 1))
     how = data.draw(st.sampled_from(["cut", "flip", "insert", "zero"]))
@@ -64,11 +64,11 @@ def test_altered_bytes_are_one_line(
         content[at:at] = data.draw(st.binary(max_size=64))
     else:
         content[at : at + 16] = bytes(len(content[at : at + 16]))
-    doors.enter(name, bytes(content))
+    parsers.enter(name, bytes(content))
 
 
-@pytest.mark.parametrize("name", [*JSON_DOORS, *BYTE_DOORS])
+@pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
 @quick
 @given(content=st.binary(max_size=300))
-def test_any_bytes_are_one_line(doors: ModuleType, name: str, content: bytes) -> None:
-    doors.enter(name, content)
+def test_any_bytes_are_one_line(parsers: ModuleType, name: str, content: bytes) -> None:
+    parsers.enter(name, content)
