@@ -32,7 +32,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "vgg16": {"epochs": 3, "resize": 32, "learning_rate": 2e-4},
     "resnet50": {"epochs": 6, "resize": 32},
 }
-QUICK = ("mlp", "cnn")
+QUICK = ("mlp",)
 NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS]
 
 

@@ -59,7 +59,13 @@ def validation_loss(model: Any, data: TrainingData) -> float:
     return float(-log_softmax(logits, axis=1)[rows, data.validation_labels].mean())
 
 
-@pytest.mark.parametrize("fields", TOGETHER.values(), ids=TOGETHER)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(TOGETHER["one phase"], id="one phase"),
+        pytest.param(TOGETHER["two phases"], id="two phases", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_stopped_after_every_epoch_ends_like_one_that_was_not(
     fields: dict[str, Any], require_alike: Fit
 ) -> None:
@@ -211,7 +217,9 @@ def separable_net(pixels: Any) -> Any:
     return keras.Model(pixels, layers.Dense(4)(layers.Dropout(0.1)(x)), name="theirs")
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
+)
 def test_any_model_is_fitted_and_resumed(
     precision: str, fit_small: Fit, small_data: TrainingData, tmp_path: Path
 ) -> None:
