@@ -52,8 +52,7 @@ COMMANDS: dict[str, Command] = {
         "Export a checkpoint in every scheme and verify each file in every runtime.",
     ),
     "verify": Command(
-        "hemline.export.commands",
-        "Verify a bundle or a file in every installed runtime.",
+        "hemline.export.commands", "Verify a bundle or a file in every installed runtime."
     ),
     "plan": Command(
         "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
@@ -139,11 +138,9 @@ def main() -> None:
     except HemlineError as error:
         click.echo(f"error: {described(error)}", err=True)
         sys.exit(error.exit_code)
-    except click.UsageError as error:
-        click.echo(f"error: {error.format_message()} (see --help)", err=True)
-        sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        advice = " (see --help)" if isinstance(error, click.UsageError) else ""
+        click.echo(f"error: {error.format_message()}{advice}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: no file is half-written; the same command goes on", err=True)

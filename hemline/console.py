@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from hemline.closing import Closing
 from hemline.data.class_names import parse_labels
 from hemline.data.custom.reading import ReadOptions
 from hemline.data.fetch import FetchOptions
@@ -85,8 +86,7 @@ _DATA_OPTIONS = (
         help="Convert your images to gray (1) or colour (3) (default: gray if all are).",
     ),
     click.option(
-        "--labels",
-        help="Class names of your .npz: a file with one name a line, or a,b,…",
+        "--labels", help="Class names of your .npz: a file with one name a line, or a,b,…"
     ),
     click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
 )
@@ -125,12 +125,7 @@ def data_option(command: F) -> F:
     return cast("F", with_data)
 
 
-def fetch_options(data: FetchOptions, *, offline: bool = False) -> FetchOptions:
-    """Return where to look for a data set."""
-    return replace(data, offline=offline)
-
-
-class Progress:
+class Progress(Closing):
     """Progress on stderr: a bar with the remaining time on a terminal, plain lines elsewhere."""
 
     def __init__(self, label: str, total: float | None = None) -> None:
@@ -168,12 +163,6 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.close()
 
 
 def _bar() -> Any:

@@ -53,10 +53,7 @@ class Heading:
     @property
     def lines(self) -> tuple[tuple[str, float, str, float], ...]:
         """Return text, size in points, colour, and inches below the upper edge of each line."""
-        return (
-            (self.title, _TITLE_SIZE, "black", 0.22),
-            (self.subtitle, SUBTITLE_SIZE, GRAY, 0.4),
-        )
+        return ((self.title, _TITLE_SIZE, "black", 0.22), (self.subtitle, SUBTITLE_SIZE, GRAY, 0.4))
 
 
 class NotDrawnError(Exception):

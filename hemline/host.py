@@ -21,6 +21,9 @@ _EXTENSIONS = {
     "avx2": "AVX2",
     "avx": "AVX",
 }
+_GROUP = Path("/sys/fs/cgroup")  # version 2: the limit of a container
+_MEMORY = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
@@ -30,7 +33,7 @@ def host_facts() -> HostFacts:
         machine=platform.machine(),
         processor=_processor(),
         cores=cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=_bytes_of(_MEMORY, "MemTotal:"),
         system=f"{platform.system()} {platform.release()}",
         governor=_text(_CPU / "scaling_governor"),
         frequency_khz=_number(_CPU / "scaling_cur_freq"),
@@ -45,9 +48,8 @@ def peak_memory_bytes() -> int:
 
     From VmHWM where the system has it: ru_maxrss can still hold the parent's peak.
     """
-    kilobytes = _status("VmHWM")
-    if kilobytes is not None:
-        return kilobytes * 1024
+    if (peak := _bytes_of(_STATUS, "VmHWM:")) is not None:
+        return peak
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -55,8 +57,19 @@ def peak_memory_bytes() -> int:
 
 def steady_memory_bytes() -> int | None:
     """Return the resident memory of this process now, or None where the system does not tell."""
-    kilobytes = _status("VmRSS")
-    return None if kilobytes is None else kilobytes * 1024
+    return _bytes_of(_STATUS, "VmRSS:")
+
+
+def free_bytes() -> int | None:
+    """Return the memory that this process can still allocate, or None if it is unknown.
+
+    The cache of files counts as free: the system drops it on demand.
+    """
+    free = [] if (here := _bytes_of(_MEMORY, "MemAvailable:")) is None else [here]
+    limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
+    if limit is not None and used is not None:  # "max" where there is no limit
+        free.append(max(0, limit - used + (_row(_GROUP / "memory.stat", "inactive_file") or 0)))
+    return min(free, default=None)
 
 
 def running_threads() -> int | None:
@@ -104,13 +117,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory_bytes() -> int | None:
-    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
-        if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
 def _temperature() -> int | None:
     zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
     values = [value for zone in zones if (value := _number(zone)) is not None]
@@ -128,11 +134,15 @@ def _throttled() -> bool | None:
     return any(known) if known else None
 
 
-def _status(key: str) -> int | None:
-    for line in (_text(Path("/proc/self/status")) or "").splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1])
-    return None
+def _bytes_of(path: Path, key: str) -> int | None:
+    kilobytes = _row(path, key)
+    return None if kilobytes is None else kilobytes * 1024
+
+
+def _row(path: Path, key: str) -> int | None:
+    """Return the number in the line of a file that begins with `key`."""
+    rows = (line.split() for line in (_text(path) or "").splitlines())
+    return next((int(row[1]) for row in rows if row and row[0] == key), None)
 
 
 def _number(path: Path) -> int | None:

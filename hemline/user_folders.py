@@ -6,22 +6,13 @@ from pathlib import Path
 
 from hemline.errors import HemlineError, remedy
 
-_NAME = "hemline"
-
 
 def cache_folder() -> Path:
     """Return the folder for what can be made again: ~/.cache/hemline, or below $XDG_CACHE_HOME.
 
     Raises HemlineError for a user without a home folder.
     """
-    import platformdirs  # here, because few commands need it
-
-    try:
-        return platformdirs.user_cache_path(_NAME)
-    except RuntimeError as error:  # a container's user may have no name and no home
-        raise HemlineError(
-            "this user has no home folder for the cache", remedy=remedy("cache folder")
-        ) from error
+    return _folder("cache", "the cache")
 
 
 def config_folder() -> Path:
@@ -29,11 +20,16 @@ def config_folder() -> Path:
 
     Raises HemlineError for a user without a home folder.
     """
+    return _folder("config", "settings")
+
+
+def _folder(kind: str, what: str) -> Path:
     import platformdirs  # here, because few commands need it
 
     try:
-        return platformdirs.user_config_path(_NAME)
-    except RuntimeError as error:
+        path: Path = getattr(platformdirs, f"user_{kind}_path")("hemline")
+    except RuntimeError as error:  # a container's user may have no name and no home
         raise HemlineError(
-            "this user has no home folder for settings", remedy=remedy("config folder")
+            f"this user has no home folder for {what}", remedy=remedy(f"{kind} folder")
         ) from error
+    return path

@@ -64,11 +64,7 @@ class Inspection:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def probed(
-    open_runner: Callable[[str, str], Runner],
-    backend: Backend,
-    version: str,
-) -> RuntimeFit:
+def probed(open_runner: Callable[[str, str], Runner], backend: Backend, version: str) -> RuntimeFit:
     """Run a model of one layer in a runtime of a device; raises DeviceError for a lost device."""
     fit = RuntimeFit(runtime=backend.name, version=version)
     with TemporaryFolder() as folder:

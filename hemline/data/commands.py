@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hemline.console import data_option, fetch_options, require_matplotlib, say
+from hemline.console import data_option, require_matplotlib, say
 from hemline.data.datasets import Images, find_dataset
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
@@ -39,7 +40,7 @@ def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
 def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
     """Check local data sets against their SHA-256, or a custom data set; no network."""
     for name in names or (None,):
-        images = _load(name, fetch_options(data, offline=True))
+        images = _load(name, replace(data, offline=True))
         if as_json:
             click.echo(json.dumps(_document(images)))
             continue

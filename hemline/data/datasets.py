@@ -61,10 +61,10 @@ class Dataset:
     name: str
     title: str
     labels: tuple[str, ...]
-    files: tuple[DataFile, ...]
-    system_folder: str | None
-    mirrors: tuple[str, ...]
-    debian_package: str | None
+    files: tuple[DataFile, ...] = ()
+    system_folder: str | None = None
+    mirrors: tuple[str, ...] = ()
+    debian_package: str | None = None
     preprocessing: Preprocessing = "stretch"
     may_flip: bool = True
 
@@ -100,15 +100,17 @@ class Images:
     test_names: tuple[str, ...] = ()
 
 
-def _files(
-    train_images: str, train_labels: str, test_images: str, test_labels: str
-) -> tuple[DataFile, ...]:
-    return (
-        DataFile(role="train_images", name="train-images-idx3-ubyte", sha256=train_images),
-        DataFile(role="train_labels", name="train-labels-idx1-ubyte", sha256=train_labels),
-        DataFile(role="test_images", name="t10k-images-idx3-ubyte", sha256=test_images),
-        DataFile(role="test_labels", name="t10k-labels-idx1-ubyte", sha256=test_labels),
-    )
+_NAMES: dict[Role, str] = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+
+
+def _files(*digests: str) -> tuple[DataFile, ...]:
+    rows = zip(_NAMES.items(), digests, strict=True)
+    return tuple(DataFile(role=role, name=name, sha256=digest) for (role, name), digest in rows)
 
 
 DATASETS: dict[str, Dataset] = {
@@ -152,12 +154,10 @@ DATASETS: dict[str, Dataset] = {
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
-        system_folder=None,
         mirrors=(
             "https://ossci-datasets.s3.amazonaws.com/mnist",
             "https://storage.googleapis.com/cvdf-datasets/mnist",
         ),
-        debian_package=None,
         may_flip=False,
     ),
 }

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hemline import files
@@ -93,15 +94,18 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     dataset = find_dataset(name)
     if options.folder is not None:
         return _from_user(dataset, options.folder)
+    cache = (options.cache or cache_folder()) / dataset.name
     reasons = []
-    for title, source in _sources(dataset, options):
+    for title, source in _sources(dataset, options, cache):
         try:
-            images = _from_verified(dataset, source(), title)
+            contents = source()
+            images = _from_verified(dataset, contents, title)
         except DataError as error:
             reasons.append(f"{title}: {error}")
             log.info("%s: %s", title, error)
             continue
         if title != "cache":
+            _keep(dataset, cache, contents)
             log.info("%s found in %s", dataset.title, title)
         return images
     raise FetchError(
@@ -174,32 +178,21 @@ def _known(digest: str) -> tuple[Dataset, DataFile] | None:
 Source = Callable[[], dict[Role, bytes]]
 
 
-def _sources(dataset: Dataset, options: FetchOptions) -> list[tuple[str, Source]]:
-    cache = (options.cache or cache_folder()) / dataset.name
-    found: list[tuple[str, Source]] = [("cache", lambda: _read_folder(dataset, cache))]
-    if dataset.system_folder is not None:
-        system = Path(dataset.system_folder)
-        found.append((str(system), lambda: _kept(dataset, cache, _read_folder(dataset, system))))
+def _sources(dataset: Dataset, options: FetchOptions, cache: Path) -> list[tuple[str, Source]]:
+    found: list[tuple[str, Source]] = [("cache", partial(_read_folder, dataset, cache))]
+    if (system := dataset.system_folder) is not None:
+        found.append((system, partial(_read_folder, dataset, Path(system))))
     if options.offline:
         return found
     mirrors = dataset.mirrors if options.mirrors is None else options.mirrors
-    found += [(mirror, _mirror(dataset, cache, mirror)) for mirror in mirrors]
-    if dataset.debian_package is not None and options.mirrors is None:
-        package = dataset.debian_package
-        found.append(
-            (f"Debian package {package}", lambda: _kept(dataset, cache, _unpack(dataset, package)))
-        )
+    found += [(mirror, partial(_download, dataset, mirror)) for mirror in mirrors]
+    if (package := dataset.debian_package) is not None and options.mirrors is None:
+        found.append((f"Debian package {package}", partial(_unpack, dataset, package)))
     return found
 
 
-def _mirror(dataset: Dataset, cache: Path, url: str) -> Source:
-    return lambda: _kept(dataset, cache, _download(dataset, url))
-
-
-def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Role, bytes]:
-    """Verify fresh files and keep them in the cache; go on without a cache that is not writable."""
-    for file in dataset.files:
-        _require_hash(file, contents[file.role], "this source")
+def _keep(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> None:
+    """Keep verified files in the cache; go on without a cache that is not writable."""
     try:
         with files.locked(cache):
             for file in dataset.files:
@@ -208,7 +201,6 @@ def _kept(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> dict[Ro
         log.info("another process is just keeping %s", dataset.title)
     except HemlineError as error:
         log.warning("not cached: %s", error)
-    return contents
 
 
 def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from hemline.contract.job import HostFacts
-from hemline.data.memory import free_bytes
 from hemline.doctor.processor import processor_features
 from hemline.environments.environment import environments, fault
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.environments.wheels import PACKAGES, Package, wheel_sets
 from hemline.errors import HemlineError
 from hemline.folders import TemporaryFolder, size_of
-from hemline.host import host_facts
+from hemline.host import free_bytes, host_facts
 from hemline.programs import output_of
 from hemline.provenance import commit, installed_version
 from hemline.safe_path import module_command

@@ -26,7 +26,6 @@ from hemline.environments.wheels import (
     WheelRequest,
     WheelSet,
     find_wheel_sets,
-    newest_version,
     wheel_set,
     wheel_sets,
 )
@@ -91,15 +90,11 @@ def remove(names: tuple[str, ...], platform: str | None) -> None:
     for requirement in [Requirement.parse(name) for name in names]:
         if requirement.version is None:
             raise UsageError(f"which version of {requirement.runtime}? See `hemline runtimes list`")
-        if platform is None:
-            for folder, environment in find_environments(requirement):
-                remove_folder(folder)
-                say(f"{environment.name}: removed")
-            continue
         asked = (requirement.runtime, requirement.version, requirement.python)
-        for folder, wheels in find_wheel_sets(*asked, platform):
+        found = find_wheel_sets(*asked, platform) if platform else find_environments(requirement)
+        for folder, record in found:
             remove_folder(folder)
-            say(f"{wheels.name}: removed")
+            say(f"{record.name}: removed")
 
 
 def _requirement(name: str, python: str | None) -> Requirement:
@@ -124,14 +119,13 @@ def _add_environment(requirement: Requirement, python: str | None) -> None:
 def _add_wheels(requirement: Requirement, python: str | None, platform: str) -> None:
     wanted = python or requirement.python or minor_of(find_interpreter(None).version)
     request = WheelRequest(
-        runtime=requirement.runtime,
-        version=requirement.version,
-        python=wanted,
-        machine=platform,
+        runtime=requirement.runtime, version=requirement.version, python=wanted, machine=platform
     )
-    version = requirement.version or newest_version(request)
-    folder, wheels = wheel_set(request.at(version))
-    click.echo(f"{wheels.name}: {_numpy_of(wheels)}, {_megabytes(wheels)}, in {folder}")
+    folder, wheels = wheel_set(request.pinned())
+    numpy = f"numpy {wheels.numpy_version}"
+    if wheels.numpy_version is None:
+        numpy = "numpy must be the device's own (apt-get install python3-numpy)"
+    click.echo(f"{wheels.name}: {numpy}, {_megabytes(wheels)}, in {folder}")
 
 
 def _table(here: list[tuple[Path, Environment]], sets: list[tuple[Path, WheelSet]]) -> Table:
@@ -157,17 +151,7 @@ def _table(here: list[tuple[Path, Environment]], sets: list[tuple[Path, WheelSet
         )
         for _, wheels in sets
     ]
-    return Table(
-        columns=("runtime", "version", "python", "numpy", "size", "state"),
-        numeric=(False, False, False, False, True, False),
-        rows=tuple(rows),
-    )
-
-
-def _numpy_of(wheels: WheelSet) -> str:
-    if wheels.numpy_version is not None:
-        return f"numpy {wheels.numpy_version}"
-    return "numpy must be the device's own (apt-get install python3-numpy)"
+    return Table.of(("runtime", "version", "python", "numpy", ">size", "state"), rows)
 
 
 def _megabytes(wheels: WheelSet) -> str:

@@ -26,13 +26,7 @@ from hemline.contract.specs import version_key
 from hemline.environments.pip import run_pip
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.environments.record_folders import read_folders, select
-from hemline.environments.wheels import (
-    PACKAGES,
-    Wheel,
-    WheelRequest,
-    download,
-    newest_version,
-)
+from hemline.environments.wheels import PACKAGES, Wheel, WheelRequest, download
 from hemline.errors import BackendError, HemlineError, UnknownNameError, UsageError, remedy
 from hemline.folders import made, remove, size_of
 from hemline.programs import output_of
@@ -46,8 +40,27 @@ _SECONDS = 60.0  # for one start of a Python; an import from a cold disk takes s
 _LARGEST_BYTES = 500 << 20  # numpy, and litert 2.0 with its 380 MB; the others have a fifth
 
 
+class _Versioned:
+    """A runtime and a Python, each in one version."""
+
+    __slots__ = ()
+    runtime: str
+    version: str
+    python_version: str
+
+    @property
+    def python(self) -> str:
+        """Return the Python version, major.minor."""
+        return minor_of(self.python_version)
+
+    @property
+    def name(self) -> str:
+        """Return its name in commands: litert==1.4.0@3.11."""
+        return f"{self.runtime}=={self.version}@{self.python}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeTarget:
+class RuntimeTarget(_Versioned):
     """A runtime in one version, and how to start a process that runs jobs in it.
 
     runtime: name in the BACKENDS table.
@@ -64,16 +77,6 @@ class RuntimeTarget:
     numpy_version: str
     command: tuple[str, ...]
     added: bool
-
-    @property
-    def python(self) -> str:
-        """Return the Python version, major.minor."""
-        return minor_of(self.python_version)
-
-    @property
-    def name(self) -> str:
-        """Return its name in commands: litert==1.4.0@3.11."""
-        return f"{self.runtime}=={self.version}@{self.python}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,7 @@ class Interpreter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Environment:
+class Environment(_Versioned):
     """The record of an environment, environment.json.
 
     runtime: name in the PACKAGES table.
@@ -150,16 +153,6 @@ class Environment:
     wheels: tuple[Wheel, ...]
     size_bytes: int
     created: str
-
-    @property
-    def python(self) -> str:
-        """Return the Python version, major.minor."""
-        return minor_of(self.python_version)
-
-    @property
-    def name(self) -> str:
-        """Return its name in commands: litert==1.4.0@3.11."""
-        return f"{self.runtime}=={self.version}@{self.python}"
 
 
 def minor_of(python_version: str) -> str:
@@ -225,15 +218,14 @@ def add_environment(
     wheels.download; BackendError when the runtime does not work in it, and then keeps nothing.
     """
     python = minor_of(interpreter.version)
-    version = requirement.version or newest_version(
-        WheelRequest(runtime=requirement.runtime, version=None, python=python)
-    )
-    folder = environments_folder(cache) / f"{requirement.runtime}-{version}-py{python}"
+    request = WheelRequest(
+        runtime=requirement.runtime, version=requirement.version, python=python
+    ).pinned()
+    folder = environments_folder(cache) / f"{request.runtime}-{request.version}-py{python}"
     if folder.is_dir():
         if fault(folder) is None:
             return folder, schema.load(Environment, folder / RECORD_NAME), False
         remove(folder)
-    request = WheelRequest(runtime=requirement.runtime, version=version, python=python)
     made(
         folder,
         lambda empty: _fill(empty, request, interpreter, runtime_file),

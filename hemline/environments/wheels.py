@@ -116,9 +116,9 @@ class WheelRequest:
         tags = [f"--platform={name}_{self.machine}" for name in names]
         return [*options, "--implementation=cp", *tags]
 
-    def at(self, version: str) -> WheelRequest:
-        """Return the same for one version."""
-        return dataclasses.replace(self, version=version)
+    def pinned(self) -> WheelRequest:
+        """Return the same for one version, by default the newest; raises as `download`."""
+        return dataclasses.replace(self, version=self.version or newest_version(self))
 
     def __str__(self) -> str:
         where = "" if self.machine is None else f" on {self.machine}"
@@ -186,9 +186,7 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
     `request` must name a machine and a version. Raises as `download`; HemlineError when the cache
     cannot be written.
     """
-    machine, version = str(request.machine), str(request.version)
-    kind = f"{machine}-py{request.python}-glibc2.{request.glibc}"
-    folder = wheels_folder(cache) / kind / f"{request.runtime}-{version}"
+    folder = wheel_set_folder(request, cache)
     if folder.is_dir() and not _whole(folder):
         remove(folder)
 
@@ -196,9 +194,9 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
         wheels = download(request, empty)
         record = WheelSet(
             runtime=request.runtime,
-            version=version,
+            version=str(request.version),
             python=request.python,
-            machine=machine,
+            machine=str(request.machine),
             glibc=request.glibc,
             numpy_version=wheels[1].version if request.has_numpy else None,
             wheels=wheels,
@@ -212,7 +210,7 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
 
 def wheel_sets(cache: Path | None = None) -> tuple[list[tuple[Path, WheelSet]], list[Path]]:
     """Return the wheel sets with their records, and the folders without a readable record."""
-    return read_folders(wheels_folder(cache), "*/[!.]*", WheelSet, RECORD_NAME)
+    return read_folders((cache or cache_folder()) / "wheels", "*/[!.]*", WheelSet, RECORD_NAME)
 
 
 def find_wheel_sets(
@@ -229,9 +227,10 @@ def find_wheel_sets(
     return select(there, pattern, kind="wheel set")
 
 
-def wheels_folder(cache: Path | None = None) -> Path:
-    """Return the folder of all wheel sets."""
-    return (cache or cache_folder()) / "wheels"
+def wheel_set_folder(request: WheelRequest, cache: Path | None = None) -> Path:
+    """Return the folder of a device's wheels."""
+    kind = f"{request.machine}-py{request.python}-glibc2.{request.glibc}"
+    return (cache or cache_folder()) / "wheels" / kind / f"{request.runtime}-{request.version}"
 
 
 def _whole(folder: Path) -> bool:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from hemline.cli import cli
 from hemline.contract.specs import InputSpec
-from hemline.data import memory
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.array_file import as_bytes
 from hemline.data.custom.loading import load_custom, name_of
@@ -25,6 +24,7 @@ from hemline.data.custom.reading import ReadOptions
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, HemlineError, UsageError
+from hemline.host import free_bytes
 from hemline.pictures.images import read_image, read_picture, read_size
 from hemline.remedies import described
 
@@ -506,7 +506,7 @@ def test_too_many_images_for_the_memory_are_refused(
 
 
 def test_the_free_memory_is_what_the_machine_tells() -> None:
-    free = memory.free_bytes()
+    free = free_bytes()
     assert free is not None
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < free <= total

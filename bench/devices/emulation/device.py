@@ -123,12 +123,7 @@ class EmulatedDevice(Device):
         return [*wheels, root.packages]  # Debian's packages are last: only 32-bit has numpy there
 
     def _command(
-        self,
-        qemu: Emulator,
-        root: GuestRoot,
-        folder: Path,
-        seen_as: Path,
-        packages: Sequence[Path],
+        self, qemu: Emulator, root: GuestRoot, folder: Path, seen_as: Path, packages: Sequence[Path]
     ) -> list[str]:
         """Return the command that starts a runner, with all that it needs linked into a root."""
         place = folder / _PLACE

@@ -19,13 +19,7 @@ from hemline.folders import made
 # numpy has no wheel for 32-bit ARM: there it is Debian's
 _PACKAGES = {
     "arm64": ("python3-minimal", "libpython3-stdlib", "libstdc++6"),
-    "armhf": (
-        "python3-minimal",
-        "libpython3-stdlib",
-        "libstdc++6",
-        "libatomic1",
-        "python3-numpy",
-    ),
+    "armhf": ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libatomic1", "python3-numpy"),
 }
 _LARGEST_BYTES = 120 << 20  # 80 MB unpacked, before what is not needed is removed
 _FOR_ALL = "system"

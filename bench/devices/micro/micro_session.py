@@ -29,13 +29,7 @@ class MicroSession:
     software = False
 
     def __init__(
-        self,
-        module: Any,
-        model: bytes,
-        *,
-        threads: int,
-        batch: int,
-        outputs: Sequence[OutputSpec],
+        self, module: Any, model: bytes, *, threads: int, batch: int, outputs: Sequence[OutputSpec]
     ) -> None:
         """Open flatbuffer bytes; raises BackendError naming the operator that has no kernel.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hemline import files
 from hemline.bench.devices.ssh.survey import Survey
-from hemline.environments.wheels import MACHINES, Wheel, WheelRequest, wheel_set, wheels_folder
+from hemline.environments.wheels import MACHINES, Wheel, WheelRequest, wheel_set, wheel_set_folder
 from hemline.errors import BackendError, HemlineError, UsageError
 from hemline.runtime.backends import find_backend
 
@@ -83,5 +83,5 @@ def _remember_absent(request: WheelRequest, reason: str) -> None:
 
 
 def _memo(request: WheelRequest) -> Path:
-    kind = f"{request.machine}-py{request.python}-glibc2.{request.glibc}"
-    return wheels_folder() / kind / f"{request.runtime}-{request.version}.{_ABSENT}"
+    folder = wheel_set_folder(request)
+    return folder.with_name(f"{folder.name}.{_ABSENT}")

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -47,8 +48,8 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
     files = listing.files
     size = reading.size
     if size is None:
-        measured = each(_measured, files)
-        files = tuple(file for file, _ in measured)
+        measured = each(lambda file: _tried(read_size, file), files)
+        files = tuple(replace(f, fault=w) for f, (w, _) in zip(files, measured, strict=True))
         sizes = [found for _, found in measured if found is not None]
         if not sizes:
             _without_broken(listing, [file.fault for file in files], reading)
@@ -59,8 +60,8 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
     images = np.empty((len(files), *spec.shape), np.uint8)
 
     def read(at: int) -> str:
-        fault, pixels = _read(files[at], spec)
-        images[at] = pixels
+        fault, pixels = _tried(lambda path: read_image(path, spec, "stretch"), files[at])
+        images[at] = 0 if pixels is None else pixels
         return fault
 
     faults = each(read, range(len(files)), reading.on_progress)
@@ -136,28 +137,16 @@ def each(
     return results
 
 
-def _measured(file: ImageFile) -> tuple[ImageFile, tuple[int, int] | None]:
-    """Return the file, with its fault if it has one, and its size."""
+def _tried(read: Callable[[Path], R], file: ImageFile) -> tuple[str, R | None]:
+    """Return why a file cannot be read, or an empty text, and what `read` returns for it."""
     if file.fault:
-        return file, None
+        return file.fault, None
     try:
-        return file, read_size(file.path)
+        return "", read(file.path)
     except DataError as error:
-        return replace(file, fault=str(error)), None
+        return str(error), None
     except MemoryError:
-        return replace(file, fault=NO_MEMORY), None
-
-
-def _read(file: ImageFile, spec: InputSpec) -> tuple[str, Pixels | int]:
-    """Return why a file cannot be read, or an empty text, and its pixels."""
-    if file.fault:
-        return file.fault, 0
-    try:
-        return "", read_image(file.path, spec, "stretch")
-    except DataError as error:
-        return str(error), 0
-    except MemoryError:
-        return NO_MEMORY, 0
+        return NO_MEMORY, None
 
 
 def _without_broken(listing: Listing, faults: list[str], reading: ReadOptions) -> list[bool]:

@@ -28,32 +28,26 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
     cannot be trained on, UsageError for options that do not fit the data.
     """
     try:
-        return _load(path, reading, cache)
+        found = _from_folder(path, reading, cache) if path.is_dir() else read_arrays(path, reading)
+        title = _title(path)
+        dataset = Dataset(
+            name=name_of(path),
+            title=title if title.isprintable() and title else "custom images",
+            labels=found.labels,
+        )
+        return with_test_part(found, dataset, source=str(path))
     except MemoryError as error:
         raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
 
 
-def _load(path: Path, reading: ReadOptions, cache: Path | None) -> Images:
-    found = _from_folder(path, reading, cache) if path.is_dir() else read_arrays(path, reading)
-    title = path.resolve().name if path.is_dir() else path.resolve().stem
-    dataset = Dataset(
-        name=name_of(path),
-        title=title if title.isprintable() and title else "custom images",
-        labels=found.labels,
-        files=(),
-        system_folder=None,
-        mirrors=(),
-        debian_package=None,
-    )
-    return with_test_part(found, dataset, source=str(path))
-
-
 def name_of(path: Path) -> str:
     """Return the name of the data set in a folder or file: letters, digits, dot, - and _."""
-    whole = path.resolve()
-    plain = whole.name if whole.is_dir() else whole.stem
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)[:_LONGEST_NAME].strip("-._") or "images"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", _title(path))[:_LONGEST_NAME].strip("-._") or "images"
     return f"custom-{name}" if name in DATASETS else name
+
+
+def _title(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.resolve().stem
 
 
 def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.closing import Closing
-from hemline.data.memory import free_bytes
 from hemline.errors import DataError
+from hemline.host import free_bytes
 from hemline.pictures.npy import npy_errors, read_npy_header
 
 Array = npt.NDArray[Any]

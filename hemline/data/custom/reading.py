@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hemline.data.datasets import Pixels
-from hemline.data.memory import free_bytes
 from hemline.errors import DataError, remedy
+from hemline.host import free_bytes
 
 LARGEST_SIDE = 256  # pixels, without an explicit size: more is a photograph
 MOST_CLASSES = 256  # a label is one byte
