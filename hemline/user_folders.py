@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hemline.errors import HemlineError, remedy
+from hemline.errors import HemlineError, Remedy, remedy
 
 
 def cache_folder() -> Path:
@@ -12,7 +12,7 @@ def cache_folder() -> Path:
 
     Raises HemlineError for a user without a home folder.
     """
-    return _folder("cache", "the cache")
+    return _folder("cache", "the cache", remedy("cache folder"))
 
 
 def config_folder() -> Path:
@@ -20,16 +20,14 @@ def config_folder() -> Path:
 
     Raises HemlineError for a user without a home folder.
     """
-    return _folder("config", "settings")
+    return _folder("config", "settings", remedy("config folder"))
 
 
-def _folder(kind: str, what: str) -> Path:
+def _folder(kind: str, what: str, advice: Remedy) -> Path:
     import platformdirs  # here, because few commands need it
 
     try:
         path: Path = getattr(platformdirs, f"user_{kind}_path")("hemline")
     except RuntimeError as error:  # a container's user may have no name and no home
-        raise HemlineError(
-            f"this user has no home folder for {what}", remedy=remedy(f"{kind} folder")
-        ) from error
+        raise HemlineError(f"this user has no home folder for {what}", remedy=advice) from error
     return path
