@@ -69,6 +69,8 @@ SHORTER = {
     "tune": "--epochs 1 --trials 2 --limit 300 --validation 100",
     "compare-datasets": "--epochs 1 --limit 300 --validation 100 --seeds 1",
     "baseline": "--limit 600",
+    "bench": "--quick",
+    "compare": "--quick",
 }
 
 
