@@ -64,6 +64,23 @@ class Session(Protocol):
         """Free the model."""
 
 
+class SessionOptions(NamedTuple):
+    """How to open a model.
+
+    outputs: all that its stamp says it has.
+    threads: that the runtime may use.
+    batch: images a run.
+    accelerator: what must run it.
+    fallback: whether the processor may run all or part of what was asked of the GPU.
+    """
+
+    outputs: Sequence[OutputSpec]
+    threads: int
+    batch: int
+    accelerator: Accelerator = "cpu"
+    fallback: bool = False
+
+
 class Backend(NamedTuple):
     """A row of the BACKENDS table.
 
@@ -168,43 +185,32 @@ def version_of(backend: Backend) -> str:
         raise _missing(backend, error) from error
 
 
-def open_session(
-    backend: Backend,
-    model: bytes,
-    *,
-    threads: int,
-    batch: int,
-    outputs: Sequence[OutputSpec],
-    accelerator: Accelerator = "cpu",
-    fallback: bool = False,
-) -> Session:
-    """Open model bytes in a backend; `outputs` are all that the stamp says of them.
+def open_session(backend: Backend, model: bytes, options: SessionOptions) -> Session:
+    """Open model bytes in a backend.
 
-    With `fallback` the processor may run all or part of what was asked of the GPU. Raises
-    BackendError when the backend is missing or broken, or refuses the model, and when the GPU that
-    was asked for cannot run all of it.
+    Raises BackendError when the backend is missing or broken, or refuses the model, and when the
+    GPU that was asked for cannot run all of it.
     """
     require_working(backend)
-    values: dict[str, Any] = {"threads": threads, "batch": batch, "outputs": outputs}
-    if accelerator == "cpu":
-        return _session(backend, backend.session, model, values)
+    if options.accelerator == "cpu":
+        return _session(backend, backend.session, model, options)
     try:
         if backend.gpu_session is None:
             raise BackendError(f"{backend.name} cannot use a GPU: use litert or onnxruntime")
-        return _session(backend, backend.gpu_session, model, {**values, "fallback": fallback})
+        return _session(backend, backend.gpu_session, model, options)
     except BackendError as error:
-        if not fallback:
+        if not options.fallback:
             raise
         import logging  # here, because few processes ever need it
 
         logging.getLogger(__name__).warning("%s; the processor runs it", error)
-    session = _session(backend, backend.session, model, values)
+    session = _session(backend, backend.session, model, options)
     session.delegate = f"{session.delegate} instead of a GPU"
     return session
 
 
-def _session(backend: Backend, what: str, model: bytes, values: dict[str, Any]) -> Session:
-    session: Session = attribute(what)(load_module(backend), model, **values)
+def _session(backend: Backend, what: str, model: bytes, options: SessionOptions) -> Session:
+    session: Session = attribute(what)(load_module(backend), model, options)
     return session
 
 

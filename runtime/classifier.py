@@ -12,7 +12,7 @@ import numpy as np
 
 from hemline.errors import DataError, UnknownNameError, UsageError, remedy
 from hemline.pictures.pixels import Pixels
-from hemline.runtime.backends import LOGITS_ONLY, open_session, require_specs
+from hemline.runtime.backends import LOGITS_ONLY, SessionOptions, open_session, require_specs
 from hemline.runtime.batch_sessions import BATCHES, BatchSessions
 from hemline.runtime.decoder import Decoder, Prediction, real_values
 from hemline.runtime.discovery import pick_backend
@@ -221,9 +221,8 @@ class Classifier:
         if self._closed:
             raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
         outputs = self.stamp.outputs
-        session = open_session(
-            self.backend, self._model, threads=threads, batch=batch, outputs=outputs
-        )
+        options = SessionOptions(outputs, threads=threads, batch=batch)
+        session = open_session(self.backend, self._model, options)
         require_specs(session, self.stamp.input, outputs)
         return session
 

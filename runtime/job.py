@@ -53,6 +53,7 @@ from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,
     Session,
+    SessionOptions,
     Tensor,
     attribute,
     find_backend,
@@ -221,15 +222,10 @@ def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: T
         raise BackendError(f"{backend.name} cannot resize a model for batches: use batch 1")
     before = running_threads()
     started = time.perf_counter_ns()
-    session = open_session(
-        backend,
-        file.model,
-        threads=cell.threads,
-        batch=cell.batch,
-        outputs=file.stamp.outputs,
-        accelerator=job.accelerator,
-        fallback=job.fallback,
+    options = SessionOptions(
+        file.stamp.outputs, cell.threads, cell.batch, job.accelerator, job.fallback
     )
+    session = open_session(backend, file.model, options)
     loaded = time.perf_counter_ns()
     require_specs(session, file.stamp.input, file.stamp.outputs)
     session.run(np.repeat(first, cell.batch, axis=0), job.outputs)

@@ -14,6 +14,8 @@ from hemline.runtime.backends import Tensor
 if TYPE_CHECKING:
     from hemline.contract.specs import InputSpec
 
+_HIGHEST_BIT = np.uint8(0x80)  # a plain number takes numpy longer than a small image
+
 
 class PixelEncoder:
     """Turn uint8 images into one model's input tensor.
@@ -25,8 +27,8 @@ class PixelEncoder:
         self.spec = spec
         self.table = pixel_table(spec)
         self._shapes = {spec.shape} | ({spec.shape[:2]} if spec.channels == 1 else set())
-        self._tensor, self._write = _writer(self.table, spec)
-        self._encode = _batch_encoder(self.table, spec)
+        self._tensor: Tensor = np.empty((1, *spec.shape), spec.dtype)
+        self._write = _writer(self.table, spec)
 
     def encode(self, images: Pixels) -> Tensor:
         """Return a new tensor of uint8 images (n, height, width, channels).
@@ -34,7 +36,10 @@ class PixelEncoder:
         The channel axis may be left out of gray images. Raises DataError for another dtype or
         shape.
         """
-        return self._encode(self.as_images(images))
+        images = self.as_images(images)
+        tensor: Tensor = np.empty(images.shape, self.table.dtype)
+        self._write(images, tensor)
+        return tensor
 
     def as_images(self, images: Pixels) -> Pixels:
         """Return checked images (n, height, width, channels), the same memory. Raises DataError."""
@@ -58,10 +63,7 @@ class PixelEncoder:
         The channel axis may be left out of a gray image. The tensor is valid until the next call.
         Raises DataError for another dtype or shape.
         """
-        require_uint8(image)
-        if image.shape not in self._shapes:
-            raise self._misfit(image.shape)
-        self._write(image)
+        self._write(self.as_batch(image), self._tensor)
         return self._tensor
 
     def _misfit(self, shape: tuple[int, ...]) -> DataError:
@@ -83,45 +85,23 @@ def pixel_table(spec: InputSpec) -> Tensor:
     return table
 
 
-def _batch_encoder(table: Tensor, spec: InputSpec) -> Callable[[Pixels], Tensor]:
-    """Return the fastest function from images (n, …) to a new tensor."""
-    pixels = np.arange(256)
-    if np.array_equal(table, pixels):
-        dtype = table.dtype
-        return lambda images: images.astype(dtype, order="C")
-    if _is_shift(table, spec):
-        return lambda images: np.bitwise_xor(images, np.uint8(0x80), order="C").view(np.int8)
-    return lambda images: table[images]
-
-
-def _is_shift(table: Tensor, spec: InputSpec) -> bool:
-    """Tell whether the table only takes 128 from each pixel, as Hemline's int8 files do.
-
-    In two's complement that is the pixel with its highest bit flipped.
-    """
-    return spec.dtype == "int8" and np.array_equal(table, np.arange(256) - 128)
-
-
-def _writer(table: Tensor, spec: InputSpec) -> tuple[Tensor, Callable[[Pixels], object]]:
-    """Return a tensor (1, …) and the fastest function that writes one image into it."""
-    tensor: Tensor = np.empty((1, *spec.shape), spec.dtype)
-    target = tensor.reshape(spec.shape)
+def _writer(table: Tensor, spec: InputSpec) -> Callable[[Pixels, Tensor], object]:
+    """Return the fastest function that writes the tensor of pixels into another of their shape."""
     pixels = np.arange(256)
     if np.array_equal(table, pixels):
 
-        def copy(image: Pixels) -> None:
-            target[...] = image.reshape(spec.shape)
+        def write(images: Pixels, tensor: Tensor) -> None:
+            tensor[...] = images
 
-        return tensor, copy
-    if _is_shift(table, spec):
-        unsigned = target.view(np.uint8)
+    # in two's complement, 128 less is the pixel with its highest bit flipped
+    elif spec.dtype == "int8" and np.array_equal(table, pixels - 128):
 
-        def shift(image: Pixels) -> None:
-            np.bitwise_xor(image.reshape(spec.shape), 0x80, out=unsigned)
+        def write(images: Pixels, tensor: Tensor) -> None:
+            np.bitwise_xor(images, _HIGHEST_BIT, out=tensor.view(np.uint8))
 
-        return tensor, shift
+    else:
 
-    def look_up(image: Pixels) -> None:
-        np.take(table, image.reshape(spec.shape), out=target, mode="clip")
+        def write(images: Pixels, tensor: Tensor) -> None:
+            table.take(images, out=tensor, mode="clip")
 
-    return tensor, look_up
+    return write

@@ -54,21 +54,19 @@ class KerasSession:
     software = False
     arena_bytes = None
 
-    def __init__(
-        self, module: Any, model: bytes, *, threads: int, batch: int, outputs: Sequence[OutputSpec]
-    ) -> None:
-        """Load a checkpoint; `model` is the path of its folder.
+    def __init__(self, module: Any, model: bytes, options: Any) -> None:
+        """Load a checkpoint; `model` is the path of its folder, `options` are SessionOptions.
 
         Raises BackendError for another number of threads than that of an earlier session in this
         process, which TensorFlow cannot change.
         """
-        del module, outputs
+        del module
         import tensorflow as tf
 
         now = tf.config.threading.get_intra_op_parallelism_threads() or host_facts().cores
-        if now != threads:
+        if now != options.threads:
             try:
-                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_intra_op_parallelism_threads(options.threads)
             except RuntimeError as error:
                 raise BackendError(
                     "TensorFlow keeps its number of threads: use a job process for each number"
@@ -77,7 +75,7 @@ class KerasSession:
 
         folder = Path(model.decode())
         loaded = load_model(folder, read_card(folder))
-        self.input_shape = (batch, *loaded.input_shape[1:])
+        self.input_shape = (options.batch, *loaded.input_shape[1:])
         self.input_dtype = np.dtype(np.uint8)
         self.outputs = {LOGITS: (int(loaded.output_shape[-1]), np.dtype(np.float32))}
         self._predictor = Predictor(loaded, fixed=True)

@@ -6,18 +6,21 @@ import importlib
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
+from hemline.runtime.backends import (
+    LOGITS_ONLY,
+    OutputFacts,
+    SessionOptions,
+    Tensor,
+    require_count,
+)
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted
-
-if TYPE_CHECKING:
-    from hemline.contract.specs import OutputSpec
 
 _MODULE = "ai_edge_litert.compiled_model"
 _NAME = re.compile(r"RegisterAccelerator: .*name=GPU (\w+)")
@@ -28,36 +31,27 @@ class CompiledSession:
 
     arena_bytes = None
 
-    def __init__(
-        self,
-        module: Any,
-        model: bytes,
-        *,
-        threads: int,
-        batch: int,
-        outputs: Sequence[OutputSpec],
-        fallback: bool,
-    ) -> None:
+    def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open flatbuffer bytes; raises BackendError where the GPU cannot run all of the model.
 
-        With `fallback` the processor runs what the GPU cannot, with `threads`.
+        With a fallback the processor runs what the GPU cannot, with the threads.
         """
         del module
         compiled = _import()
         try:
             with noted() as notes:
-                opened = _compile(compiled, model, threads, batch, fallback)
+                opened = _compile(compiled, model, options)
         except RuntimeError as error:
             raise BackendError(f"litert: {why(notes, str(error))}") from error
         self._model = opened
         self._all_on_gpu = opened.is_fully_accelerated()
-        if not self._all_on_gpu and not fallback:
+        if not self._all_on_gpu and not options.fallback:
             raise BackendError("litert: the GPU has no kernels for some operators of this model")
         inputs, found = _details(opened)
-        require_count(len(inputs), len(found), outputs)
+        require_count(len(inputs), len(found), options.outputs)
         self.input_shape = tuple(int(size) for size in inputs[0]["shape"])
         self.input_dtype = np.dtype(inputs[0]["dtype"])
-        details = {spec.name: found[spec.position] for spec in outputs}
+        details = {spec.name: found[spec.position] for spec in options.outputs}
         self.outputs = {
             name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
         }
@@ -70,10 +64,10 @@ class CompiledSession:
         self._readers = {
             spec.name: (
                 self._buffers[spec.position],
-                (batch, *(int(size) for size in details[spec.name]["shape"][1:])),
+                (options.batch, *(int(size) for size in details[spec.name]["shape"][1:])),
                 self.outputs[spec.name].dtype,
             )
-            for spec in outputs
+            for spec in options.outputs
         }
 
     def run(self, tensor: Tensor, names: Sequence[str] = LOGITS_ONLY) -> list[Tensor]:
@@ -104,21 +98,21 @@ def _import() -> Any:
         ) from error
 
 
-def _compile(compiled: Any, model: bytes, threads: int, batch: int, fallback: bool) -> Any:
+def _compile(compiled: Any, model: bytes, options: SessionOptions) -> Any:
     kinds = compiled.HardwareAccelerator
     opened = compiled.CompiledModel.from_buffer(
         model,
         options=compiled.Options(
-            hardware_accelerators=kinds.GPU | kinds.CPU if fallback else kinds.GPU,
-            cpu_options=compiled.CpuOptions(num_threads=threads),
+            hardware_accelerators=kinds.GPU | kinds.CPU if options.fallback else kinds.GPU,
+            cpu_options=compiled.CpuOptions(num_threads=options.threads),
             # float16 arithmetic would answer otherwise than the processor
             gpu_options=compiled.GpuOptions(enforce_f32=True),
         ),
     )
     shape = [int(size) for size in _details(opened)[0][0]["shape"]]
-    if shape[0] != batch:
+    if shape[0] != options.batch:
         # not strict: the exported batch is a number, not a free dimension
-        opened.resize_input_tensor(0, [batch, *shape[1:]], strict=False)
+        opened.resize_input_tensor(0, [options.batch, *shape[1:]], strict=False)
         # only a run gives the resized model to the GPU again
         opened.run_by_index(0, opened.create_input_buffers(0), opened.create_output_buffers(0))
     return opened

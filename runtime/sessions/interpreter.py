@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
-
-if TYPE_CHECKING:
-    from hemline.contract.specs import OutputSpec
+from hemline.runtime.backends import (
+    LOGITS_ONLY,
+    OutputFacts,
+    SessionOptions,
+    Tensor,
+    require_count,
+)
 
 
 class InterpreterSession:
@@ -19,22 +22,14 @@ class InterpreterSession:
     software = False
     arena_bytes = None
 
-    def __init__(
-        self,
-        module: Any,
-        model: bytes,
-        *,
-        threads: int,
-        batch: int,
-        outputs: Sequence[OutputSpec],
-    ) -> None:
+    def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open flatbuffer bytes; raises BackendError when the interpreter refuses them."""
         try:
-            interpreter = self._create(module, model, threads)
+            interpreter = self._create(module, model, options.threads)
             inputs, found = interpreter.get_input_details(), interpreter.get_output_details()
-            require_count(len(inputs), len(found), outputs)
-            if inputs[0]["shape"][0] != batch:
-                shape = [batch, *(int(size) for size in inputs[0]["shape"][1:])]
+            require_count(len(inputs), len(found), options.outputs)
+            if inputs[0]["shape"][0] != options.batch:
+                shape = [options.batch, *(int(size) for size in inputs[0]["shape"][1:])]
                 interpreter.resize_tensor_input(inputs[0]["index"], shape)
             interpreter.allocate_tensors()
         # AttributeError: litert 1.1.0 cannot make an interpreter with a number of threads
@@ -44,7 +39,7 @@ class InterpreterSession:
         detail = interpreter.get_input_details()[0]
         self.input_shape = tuple(int(size) for size in detail["shape"])
         self.input_dtype = detail["dtype"]
-        details = {spec.name: found[spec.position] for spec in outputs}
+        details = {spec.name: found[spec.position] for spec in options.outputs}
         self.outputs = {
             name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
         }

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
-
-if TYPE_CHECKING:
-    from hemline.contract.specs import OutputSpec
+from hemline.runtime.backends import (
+    LOGITS_ONLY,
+    OutputFacts,
+    SessionOptions,
+    Tensor,
+    require_count,
+)
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -27,22 +30,14 @@ class OnnxSession:
     software = False
     arena_bytes = None
 
-    def __init__(
-        self,
-        module: Any,
-        model: bytes,
-        *,
-        threads: int,
-        batch: int,
-        outputs: Sequence[OutputSpec],
-    ) -> None:
+    def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them."""
-        options = module.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        settings = module.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = _ERRORS_ONLY
         try:
-            session = self._create(module, model, options)
+            session = self._create(module, model, settings)
         except BackendError:
             raise
         # ONNX Runtime's exceptions share no base class of their own
@@ -50,14 +45,14 @@ class OnnxSession:
             reason = str(error).strip().splitlines()[0]
             raise BackendError(f"onnxruntime refuses the model: {reason}") from error
         inputs, found = session.get_inputs(), session.get_outputs()
-        require_count(len(inputs), len(found), outputs)
+        require_count(len(inputs), len(found), options.outputs)
         for name, values in (("input", inputs), ("output", found)):
             for value in values:
                 if value.type not in _DTYPES:
                     raise BackendError(f"onnxruntime: {name} of type {value.type} is not supported")
-        self.input_shape = (batch, *(int(size) for size in inputs[0].shape[1:]))
+        self.input_shape = (options.batch, *(int(size) for size in inputs[0].shape[1:]))
         self.input_dtype = _DTYPES[inputs[0].type]
-        values = {spec.name: found[spec.position] for spec in outputs}
+        values = {spec.name: found[spec.position] for spec in options.outputs}
         self.outputs = {
             name: OutputFacts.of(each.shape, _DTYPES[each.type]) for name, each in values.items()
         }
@@ -75,8 +70,8 @@ class OnnxSession:
         """Free the session."""
         del self._run
 
-    def _create(self, module: Any, model: bytes, options: Any) -> Any:
-        return module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    def _create(self, module: Any, model: bytes, settings: Any) -> Any:
+        return module.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
     def _delegate(self, session: Any) -> str:
         return ",".join(session.get_providers())

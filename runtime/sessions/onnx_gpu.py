@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
 from typing import Any
 
-from hemline.contract.specs import OutputSpec
 from hemline.errors import BackendError
+from hemline.runtime.backends import SessionOptions
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.onnx import OnnxSession
 from hemline.runtime.sessions.vulkan import software_adapter
@@ -27,28 +26,19 @@ _RECORD_NODES = "session.record_ep_graph_assignment_info"
 class OnnxGpuSession(OnnxSession):
     """One ONNX model whose nodes a GPU runs."""
 
-    def __init__(
-        self,
-        module: Any,
-        model: bytes,
-        *,
-        threads: int,
-        batch: int,
-        outputs: Sequence[OutputSpec],
-        fallback: bool,
-    ) -> None:
+    def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open ModelProto bytes; raises BackendError where the GPU cannot run all of the model.
 
-        With `fallback` the processor runs the nodes that the GPU cannot.
+        With a fallback the processor runs the nodes that the GPU cannot.
         """
-        self._modes = (True, False) if fallback else (True,)
-        super().__init__(module, model, threads=threads, batch=batch, outputs=outputs)
+        self._modes = (True, False) if options.fallback else (True,)
+        super().__init__(module, model, options)
         adapter = software_adapter() if self.delegate.startswith(_WEBGPU) else None
         self.software = adapter is not None
         if adapter is not None:
             self.delegate = f"{self.delegate} on {adapter.name} (software)"
 
-    def _create(self, module: Any, model: bytes, options: Any) -> Any:
+    def _create(self, module: Any, model: bytes, settings: Any) -> Any:
         """Return a session of the first providers that run the model, of the GPU alone if it can.
 
         Raises BackendError with the reason of the last ones, which ask for the least.
@@ -65,18 +55,18 @@ class OnnxGpuSession(OnnxSession):
         *others, last = [(chain, alone) for alone in self._modes for chain in chains]
         for chain, alone in others:
             with contextlib.suppress(BackendError):
-                return self._try(module, model, options, chain, alone)
-        return self._try(module, model, options, *last)
+                return self._try(module, model, settings, chain, alone)
+        return self._try(module, model, settings, *last)
 
     def _try(
-        self, module: Any, model: bytes, options: Any, chain: tuple[str, ...], alone: bool
+        self, module: Any, model: bytes, settings: Any, chain: tuple[str, ...], alone: bool
     ) -> Any:
         # ONNX Runtime warns and takes the processor; this makes it an error
-        options.add_session_config_entry(_NO_PROCESSOR, str(int(alone)))
+        settings.add_session_config_entry(_NO_PROCESSOR, str(int(alone)))
         providers = [(name, _OPTIONS.get(name, {})) for name in chain]
         try:
             with noted() as notes:
-                session = module.InferenceSession(model, options, providers, enable_fallback=0)
+                session = module.InferenceSession(model, settings, providers, enable_fallback=0)
         # ONNX Runtime's exceptions share no base class of their own
         except Exception as error:
             reason = _reason(module, model, providers, notes, error)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, Tensor, require_count
+from hemline.runtime.backends import (
+    LOGITS_ONLY,
+    OutputFacts,
+    SessionOptions,
+    Tensor,
+    require_count,
+)
 from hemline.silence import noted
-
-if TYPE_CHECKING:
-    from hemline.contract.specs import OutputSpec
 
 _ARENA_BYTES = 64 << 20  # to find out what is needed; no microcontroller has as much
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
@@ -28,29 +31,23 @@ class MicroSession:
 
     software = False
 
-    def __init__(
-        self, module: Any, model: bytes, *, threads: int, batch: int, outputs: Sequence[OutputSpec]
-    ) -> None:
-        """Open flatbuffer bytes; raises BackendError naming the operator that has no kernel.
-
-        `threads` means nothing there.
-        """
-        del threads
+    def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
+        """Open flatbuffer bytes; raises BackendError naming the operator that has no kernel."""
         try:
             with noted() as notes:
                 interpreter = module.Interpreter.from_bytes(model, arena_size=_ARENA_BYTES)
         except (RuntimeError, ValueError) as error:
             raise BackendError(_reason(notes, str(error))) from error
         inputs, found = interpreter.get_input_details, interpreter.get_output_details
-        require_count(_count(inputs), _count(found), outputs)
+        require_count(_count(inputs), _count(found), options.outputs)
         detail = inputs(0)
         self.input_shape = tuple(int(size) for size in detail["shape"])
-        if self.input_shape[0] != batch:
+        if self.input_shape[0] != options.batch:
             raise BackendError(
                 f"tflite-micro cannot resize a model made for {self.input_shape[0]} images at once"
             )
         self.input_dtype = np.dtype(detail["dtype"])
-        self._positions = {spec.name: spec.position for spec in outputs}
+        self._positions = {spec.name: spec.position for spec in options.outputs}
         details = {name: found(position) for name, position in self._positions.items()}
         self.outputs = {
             name: OutputFacts.of(each["shape"], each["dtype"]) for name, each in details.items()
