@@ -13,7 +13,7 @@ from hemline import files
 from hemline.contract.card import Score
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit
-from hemline.contract.job import UNKNOWN_HOST, Job, JobCell, JobResult
+from hemline.contract.job import HostFacts, Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest, Verdict
 from hemline.contract.parity import RULES, check_parity
 from hemline.contract.record import Cell, Conditions, Record
@@ -155,8 +155,6 @@ class VerificationCell:
             artifact=str(self.bundle / self.artifact.name),
             runtime=self.target.runtime,
             images=str(split.images_path),
-            cells=(JobCell(threads=1, batch=1),),
-            want=("outputs",),
             arrays=str(self.arrays),
             allow_unsupported=True,
         )
@@ -199,7 +197,7 @@ def keras_record(
         ),
         conditions=conditions
         or Conditions(
-            host=UNKNOWN_HOST,
+            host=HostFacts(),  # none is known
             delegate="TensorFlow",
             versions=known,
             commit=None,

@@ -88,14 +88,9 @@ def working(
             any_works = True
             yield found
         else:
-            broken.append(found.problem)
-    if any_works:
-        return
-    if len(broken) == 1:
-        raise broken[0]
-    if broken:
-        raise BackendError("; ".join(map(str, broken)))
-    raise none_installed(file_format)
+            broken.append(str(found.problem))
+    if not any_works:
+        raise BackendError("; ".join(broken)) if broken else none_installed(file_format)
 
 
 def working_or_warn() -> tuple[FoundRuntime, ...]:
@@ -106,13 +101,12 @@ def working_or_warn() -> tuple[FoundRuntime, ...]:
     import logging  # here, because a device that only classifies never needs it
 
     found = tuple(discover())
-    works = tuple(each for each in found if each.problem is None)
-    if found and not works:
-        raise BackendError("; ".join(str(each.problem) for each in found))
-    for each in found:
-        if each.problem is not None:
-            logging.getLogger(__name__).warning("%s; it is left out", each.problem)
-    return works
+    problems = [each.problem for each in found if each.problem is not None]
+    if found and len(problems) == len(found):
+        raise BackendError("; ".join(map(str, problems)))
+    for problem in problems:
+        logging.getLogger(__name__).warning("%s; it is left out", problem)
+    return tuple(each for each in found if each.problem is None)
 
 
 def none_installed(file_format: Format | None) -> BackendError:

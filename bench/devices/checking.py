@@ -16,7 +16,7 @@ from hemline.bench.devices.inspection import Runner
 from hemline.closing import Closing
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit, load_split
-from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.job import Job, JobResult
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.parity import check_parity
 from hemline.contract.record import Arena, Instructions, Payload, Record
@@ -197,8 +197,6 @@ class _Checking:
             runtime=self.runtime[0],
             images=str(self.split.images_path),
             count=IMAGES,
-            cells=(JobCell(),),
-            want=("outputs",),
             arrays=arrays,
             allow_unsupported=self.device.capabilities.own_runtimes,  # no stamp names those
         )

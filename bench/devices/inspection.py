@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hemline.contract.job import HostFacts, Job, JobCell, JobResult
+from hemline.contract.job import HostFacts, Job, JobResult
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, JobError
 from hemline.folders import TemporaryFolder
@@ -76,7 +76,6 @@ def probed(open_runner: Callable[[str, str], Runner], backend: Backend, version:
             artifact=str(artifact),
             runtime=backend.name,
             images=str(images),
-            cells=(JobCell(),),
             want=("latencies",),
         )
         try:

@@ -186,7 +186,6 @@ def _logits(
             first=first,
             count=last - first,
             cells=(cell,),
-            want=("outputs",),
             arrays=str(folder),
         )
         for first, last in itertools.pairwise(bounds)

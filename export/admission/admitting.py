@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from hemline import files
 from hemline.contract.parity import ParityBounds, ParityResult, check_parity
@@ -35,7 +36,7 @@ from hemline.export.admission.trial import (
     between_runtimes,
     try_in_all,
 )
-from hemline.export.admission.user_samples import UserSamples, read_user_samples
+from hemline.export.admission.user_samples import read_user_classes
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images
 from hemline.runtime.backends import BACKENDS
@@ -109,14 +110,13 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
         generated = generated_images(stamp.input.shape)
         _require_room(stamp, generated[0])
-        samples = read_user_samples(
-            request.images, request.expected, stamp.input, len(request.labels)
-        )
+        classes = len(request.labels)
+        expected = read_user_classes(request.images, request.expected, stamp.input, classes)
         trial_request = TrialRequest(
             artifact=Path(name) / f"trial.{stamp.format}",
             shown=path,
             generated=Path(name) / "generated.npy",
-            given=samples.path,
+            given=request.images,
             arrays=Path(name),
             output=stamp.output,
             share=share,
@@ -139,8 +139,8 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         stamp=read_stamped(output).stamp,  # what was written is what the loader accepts
         trials=trials,
         parities=parities,
-        images=0 if samples.expected is None else len(samples.expected),
-        correct=tuple(_correct(trial, samples) for trial in trials),
+        images=0 if expected is None else len(expected),
+        correct=tuple(_correct(trial, expected) for trial in trials),
     )
 
 
@@ -285,7 +285,7 @@ def _vectors(stamp: Stamp, trials: tuple[Trial, ...], images: Pixels) -> tuple[T
     return tuple(TestVector.of(images[at], logits[at]) for at in chosen)
 
 
-def _correct(trial: Trial, samples: UserSamples) -> int:
-    if samples.expected is None or trial.given is None:
+def _correct(trial: Trial, expected: npt.NDArray[np.int64] | None) -> int:
+    if expected is None or trial.given is None:
         return 0
-    return int((trial.given.argmax(axis=1) == samples.expected).sum())
+    return int((trial.given.argmax(axis=1) == expected).sum())

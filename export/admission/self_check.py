@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.job import Job, JobResult
 from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.specs import LOGITS, Status
 from hemline.contract.stamp import Stamp, read_stamped
@@ -66,8 +66,6 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
         artifact=str(path),
         runtime=backend.name,
         images=str(folder / "images.npy"),
-        cells=(JobCell(threads=1, batch=1),),
-        want=("outputs",),
         arrays=str(folder),
     )
     version = ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,6 @@ from hemline.contract.specs import Format, InputSpec, OutputSpec
 from hemline.errors import FileFormatError, UsageError, remedy
 from hemline.export.admission.confined import Description, TensorFacts
 
-S = TypeVar("S")
 Gives = Literal["logits", "probabilities"]
 _EIGHT_BIT = ("int8", "uint8")
 _FEEDABLE = {"tflite": ("float32", "int8", "uint8", "int16"), "onnx": ("float32", "int8", "uint8")}
@@ -40,14 +40,9 @@ class PixelScale:
         return cls(mean=0.0 - low * std, std=std)
 
     @property
-    def low(self) -> float:
-        """Return what a black pixel becomes."""
-        return -self.mean / self.std
-
-    @property
-    def high(self) -> float:
-        """Return what a white pixel becomes."""
-        return (255 - self.mean) / self.std
+    def range(self) -> tuple[float, float]:
+        """Return what a black and a white pixel become."""
+        return -self.mean / self.std, (255 - self.mean) / self.std
 
 
 def takes_channels_first(found: Description, path: Path) -> bool:
@@ -107,8 +102,8 @@ def input_spec(
             remedy=remedy("pixel range"),
         )
     _, height, width, channels = tensor.shape or ()
-    return _checked(
-        lambda: InputSpec(
+    with _checked(path):
+        return InputSpec(
             height=height,
             width=width,
             channels=channels,
@@ -117,9 +112,7 @@ def input_spec(
             zero_point=zero_point,
             mean=pixels.mean,
             std=pixels.std,
-        ),
-        path,
-    )
+        )
 
 
 def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Path) -> OutputSpec:
@@ -128,9 +121,7 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
     Raises FileFormatError for an output that is none of a classifier, UsageError when it has
     another number of classes.
     """
-    shape = tensor.shape
-    if shape is None and file_format == "tflite":
-        shape = ()
+    shape = () if tensor.shape is None and file_format == "tflite" else tensor.shape
     if shape is not None and len(shape) != 2:
         raise FileFormatError(
             f"{path} returns {_shown(shape)}: a classifier returns (1, classes), one row an image"
@@ -150,15 +141,13 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
     if shape is not None and shape[1] not in (-1, classes):
         raise UsageError(f"{path} has {shape[1]} classes, for {classes} labels")
     dtype: Any = tensor.dtype
-    return _checked(
-        lambda: OutputSpec(
+    with _checked(path):
+        return OutputSpec(
             size=classes,
             dtype=dtype,
             scale=tensor.scale if quantized else 1.0,
             zero_point=tensor.zero_point if quantized else 0,
-        ),
-        path,
-    )
+        )
 
 
 def gives(outputs: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> Gives:
@@ -192,25 +181,25 @@ def _usual(held: tuple[float, float], scale: float) -> PixelScale | None:
 def _require_room(pixels: PixelScale | None, held: tuple[float, float], path: Path) -> None:
     if pixels is None:
         return
+    (low, high), size = pixels.range, held[1] - held[0]
     # a tenth beyond is what calibration on images without black or white leaves out
-    room = (held[1] - held[0]) / 10
-    if pixels.low < held[0] - room or pixels.high > held[1] + room:
-        raise UsageError(
-            f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
-            f"{pixels.high:.4g} would be cut off",
-            remedy=remedy("other pixel range"),
-        )
-    if pixels.high - pixels.low < (held[1] - held[0]) / 4:
-        raise UsageError(
-            f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {pixels.low:.4g} … "
-            f"{pixels.high:.4g} would hardly differ in it",
-            remedy=remedy("other pixel range"),
-        )
+    if low < held[0] - size / 10 or high > held[1] + size / 10:
+        problem = "be cut off"
+    elif high - low < size / 4:
+        problem = "hardly differ in it"
+    else:
+        return
+    raise UsageError(
+        f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {low:.4g} … {high:.4g} would "
+        f"{problem}",
+        remedy=remedy("other pixel range"),
+    )
 
 
-def _checked(make: Callable[[], S], path: Path) -> S:
+@contextmanager
+def _checked(path: Path) -> Iterator[None]:
     try:
-        return make()
+        yield
     except ValueError as error:
         raise FileFormatError(f"{path} cannot be used: {error}") from error
 

@@ -170,8 +170,7 @@ def _run(
         artifact=str(request.artifact),
         runtime=backend.name,
         images=str(images),
-        cells=(JobCell(threads=1, batch=batch),),
-        want=("outputs",),
+        cells=(JobCell(batch=batch),),
         arrays=str(request.arrays),
     )
     result = process.run(job, timeout_seconds=seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,17 @@ from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.npy import npy_errors
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserSamples:
-    """Images of the user; all None without any.
-
-    path: of the .npy file.
-    images: uint8 (n, height, width[, channels]), read from the disk as they are needed.
-    expected: their classes, integers (n,).
-    """
-
-    path: Path | None = None
-    images: npt.NDArray[np.uint8] | None = None
-    expected: npt.NDArray[np.int64] | None = None
-
-
-def read_user_samples(
+def read_user_classes(
     images: Path | None, expected: Path | None, spec: InputSpec, classes: int
-) -> UserSamples:
-    """Read and check images and classes; raises UsageError or DataError that names the file."""
+) -> npt.NDArray[np.int64] | None:
+    """Check .npy files of images and of their classes; return the classes (n,), None without any.
+
+    Raises UsageError or DataError that names the file.
+    """
     if images is None:
         if expected is not None:
             raise UsageError("classes without images", remedy=remedy("images and classes"))
-        return UserSamples()
+        return None
     pixels = _array(images)
     shapes = (spec.shape, spec.shape[:2]) if spec.channels == 1 else (spec.shape,)
     if pixels.dtype != np.uint8 or pixels.shape[1:] not in shapes or len(pixels) == 0:
@@ -44,7 +32,7 @@ def read_user_samples(
             f"{images} holds {pixels.dtype} {pixels.shape}: the model needs uint8 images of {size}"
         )
     if expected is None:
-        return UserSamples(path=images, images=pixels)
+        return None
     known = _array(expected)
     if known.dtype.kind not in "iu" or known.shape != (len(pixels),):
         raise DataError(
@@ -53,7 +41,7 @@ def read_user_samples(
         )
     if known.min() < 0 or known.max() >= classes:
         raise DataError(f"{expected} has classes from {known.min()} to {known.max()}, of {classes}")
-    return UserSamples(path=images, images=pixels, expected=known.astype(np.int64))
+    return known.astype(np.int64)
 
 
 def _array(path: Path) -> npt.NDArray[Any]:

@@ -217,12 +217,14 @@ class Card:
         of_training = {field.name for field in dataclasses.fields(TrainingCard)}
         training = {name: fields.pop(name) for name in list(fields) if name in of_training}
         shape = {name: fields.pop(name) for name in ("height", "width", "channels")}
-        kind = {"source": "keras", "file": "checkpoint.keras"}
-        model = {**kind, "input": _pixels(shape), **fields}
+        # the pixels as they are, in float32
+        pixels = {
+            **shape,
+            "dtype": "float32",
+            "scale": 1.0,
+            "zero_point": 0,
+            "mean": 0.0,
+            "std": 1.0,
+        }
+        model = {"source": "keras", "file": "checkpoint.keras", "input": pixels, **fields}
         return {"kind": "card", "schema": 3, "model": model, "training": training}
-
-
-def _pixels(shape: dict[str, Any]) -> dict[str, Any]:
-    """Return the document of an InputSpec that takes pixels of a shape as they are, in float32."""
-    as_they_are = {"dtype": "float32", "scale": 1.0, "zero_point": 0, "mean": 0.0, "std": 1.0}
-    return {**shape, **as_they_are}

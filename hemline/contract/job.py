@@ -66,8 +66,8 @@ class Job:
     images: str
     first: int = 0
     count: int | None = None
-    cells: tuple[JobCell, ...]
-    want: tuple[Want, ...]
+    cells: tuple[JobCell, ...] = (JobCell(),)
+    want: tuple[Want, ...] = ("outputs",)
     arrays: str | None = None
     allow_unsupported: bool = added(False)
     accelerator: Accelerator = added("cpu")
@@ -104,15 +104,15 @@ class HostFacts:
         started; None where the system does not report it.
     """
 
-    machine: str
-    processor: str
-    cores: int
-    memory_bytes: int | None
-    system: str
-    governor: str | None
-    frequency_khz: int | None
-    temperature_millicelsius: int | None
-    load_average: float | None
+    machine: str = ""
+    processor: str = ""
+    cores: int = 0
+    memory_bytes: int | None = None
+    system: str = ""
+    governor: str | None = None
+    frequency_khz: int | None = None
+    temperature_millicelsius: int | None = None
+    load_average: float | None = None
     throttled: bool | None = added(None)
 
     @property
@@ -124,19 +124,6 @@ class HostFacts:
 def host_name(processor: str, cores: int, system: str) -> str:
     """Return the identity of a host: it changes with the processor, its cores and the kernel."""
     return f"{processor}, {cores} cores, {system}"
-
-
-UNKNOWN_HOST = HostFacts(
-    machine="",
-    processor="",
-    cores=0,
-    memory_bytes=None,
-    system="",
-    governor=None,
-    frequency_khz=None,
-    temperature_millicelsius=None,
-    load_average=None,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

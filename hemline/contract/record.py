@@ -26,7 +26,7 @@ import numpy.typing as npt
 from hemline.contract.job import HostFacts, host_name
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import FileFormatError, HemlineError, SchemaError, remedy
-from hemline.files import parse_json, read_bytes, reason_of, write_bytes
+from hemline.files import parse_json, read_bytes, reason_of
 
 RECORDS_NAME = "records.jsonl"  # in a bundle
 
@@ -219,11 +219,6 @@ def read_records(path: Path) -> tuple[Record, ...]:
             "%s: the last line was cut off while it was written: it is left out", path
         )
     return tuple(_parsed(whole, path))
-
-
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write records as JSON lines, whole or not at all, in place of what the file has."""
-    write_bytes(path, _lines_of(records))
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:

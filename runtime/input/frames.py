@@ -218,12 +218,8 @@ def _scan_end(buffer: _Buffer, start: int) -> int:
 
 
 def _netpbm_size(buffer: _Buffer) -> int:
-    def byte_at(at: int) -> int:
-        buffer.require(at + 1, intact=2)
-        return buffer.held[at]
-
     try:
-        header = netpbm.read_header(byte_at)
+        header = netpbm.read_header(lambda at: _at(buffer, at))
     except DataError as error:
         raise _BrokenError(str(error), 2) from error
     return _whole(buffer, header.size_bytes)

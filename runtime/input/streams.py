@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from hemline.pictures.images import read_array, read_stream
 from hemline.pictures.pixels import NO_MEMORY, Pixels
 from hemline.runtime.input.frames import LARGEST_BYTES, Read, image_frames, raw_frames
 
+S = TypeVar("S")
 _RAW = re.compile(r"(\d{1,5})x(\d{1,5})(?:x([134])|:(yuv420))?")
 
 
@@ -98,16 +99,22 @@ def from_bytes(read: Read, raw: RawFormat | None, side: int = 0) -> Iterator[Fra
     Raises BackendError at the first image that needs a library which is not there.
     """
     contents = image_frames(read) if raw is None else raw_frames(read, raw.size_bytes)
+    decode = raw.pixels if raw else lambda content: _decoded(content, side)
     for content in contents:
         if isinstance(content, DataError):
             yield Frame(error=content)
-            continue
-        try:
-            yield Frame(pixels=_decoded(content, side) if raw is None else raw.pixels(content))
-        except DataError as error:
-            yield Frame(error=error)
-        except MemoryError:
-            yield Frame(error=DataError(f"the frame {NO_MEMORY}"))
+        else:
+            yield frame_of(decode, content, "the frame")
+
+
+def frame_of(read: Callable[[S], Pixels], source: S, name: str, image: str | None = None) -> Frame:
+    """Return the frame that `read` gets of a source, or the error that it raises."""
+    try:
+        return Frame(pixels=read(source), image=image)
+    except DataError as error:
+        return Frame(error=error, image=image)
+    except MemoryError:
+        return Frame(error=DataError(f"{name} {NO_MEMORY}"), image=image)
 
 
 def _decoded(content: bytes, side: int) -> Pixels:

@@ -9,8 +9,7 @@ from pathlib import Path
 from hemline.errors import DataError
 from hemline.files import reason_of
 from hemline.pictures.images import ENDINGS, read_picture
-from hemline.pictures.pixels import NO_MEMORY
-from hemline.runtime.input.streams import Frame
+from hemline.runtime.input.streams import Frame, frame_of
 
 SECONDS = 0.2  # between two looks
 _State = tuple[int, int, int]  # modified at (ns), size, inode
@@ -38,7 +37,8 @@ def watched(folder: Path, wait: Callable[[float], bool], side: int = 0) -> Itera
             if wait(0):
                 return
             answered[name] = now[name]
-            yield _read(folder / name, side)
+            path = folder / name
+            yield frame_of(lambda path: read_picture(path, side), path, str(path), str(path))
         if wait(SECONDS):
             return
         before = now
@@ -63,12 +63,3 @@ def _files(folder: Path) -> dict[str, _State]:
     except OSError as error:
         raise DataError(f"cannot watch {folder}: {reason_of(error)}") from error
     return found
-
-
-def _read(path: Path, side: int) -> Frame:
-    try:
-        return Frame(pixels=read_picture(path, side), image=str(path))
-    except DataError as error:
-        return Frame(error=error, image=str(path))
-    except MemoryError:
-        return Frame(error=DataError(f"{path} {NO_MEMORY}"), image=str(path))

@@ -57,7 +57,7 @@ class CompiledSession:
         }
         adapter = software_adapter()
         self.software = adapter is not None
-        self.delegate = _delegate(notes, self._all_on_gpu, adapter.name if adapter else None)
+        self.delegate = _delegate(notes, self._all_on_gpu, adapter)
         self._inputs = opened.create_input_buffers(0)
         self._buffers = opened.create_output_buffers(0)
         # name: its buffer, shape and dtype

@@ -36,7 +36,7 @@ class OnnxGpuSession(OnnxSession):
         adapter = software_adapter() if self.delegate.startswith(_WEBGPU) else None
         self.software = adapter is not None
         if adapter is not None:
-            self.delegate = f"{self.delegate} on {adapter.name} (software)"
+            self.delegate = f"{self.delegate} on {adapter} (software)"
 
     def _create(self, module: Any, model: bytes, settings: Any) -> Any:
         """Return a session of the first providers that run the model, of the GPU alone if it can.

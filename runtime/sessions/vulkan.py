@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from dataclasses import dataclass
 from typing import Any
-
-from hemline.errors import BackendError
 
 _LIBRARY = "vulkan-1.dll" if sys.platform == "win32" else "libvulkan.so.1"
 _INSTANCE_CREATE_INFO = 1  # VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO
@@ -20,18 +17,6 @@ _MOST_ADAPTERS = 16
 _PROPERTIES_BYTES = 4096  # VkPhysicalDeviceProperties has 824
 _TYPE_AT, _NAME_AT, _NAME_BYTES = 16, 20, 256
 _TYPE_CPU = 4  # VK_PHYSICAL_DEVICE_TYPE_CPU
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adapter:
-    """A device that Vulkan offers.
-
-    name: as its driver calls it.
-    software: whether a program on the processor takes the place of a GPU.
-    """
-
-    name: str
-    software: bool
 
 
 class _InstanceCreateInfo(ctypes.Structure):
@@ -47,15 +32,15 @@ class _InstanceCreateInfo(ctypes.Structure):
     )
 
 
-def adapters() -> tuple[Adapter, ...]:
-    """Return what Vulkan offers in this process's environment; empty without any driver.
+def _adapters() -> tuple[tuple[str, bool], ...]:
+    """Return the name of each device that Vulkan offers, and whether it is a program.
 
-    Raises BackendError without a Vulkan library.
+    Empty without a driver, and on a system whose GPUs are reached without Vulkan.
     """
     try:
         library = ctypes.CDLL(_LIBRARY)
-    except OSError as error:
-        raise BackendError(f"there is no Vulkan library here ({error})") from error
+    except OSError:
+        return ()
     instance = ctypes.c_void_p()
     info = _InstanceCreateInfo(type=_INSTANCE_CREATE_INFO)
     if library.vkCreateInstance(ctypes.byref(info), None, ctypes.byref(instance)) != 0:
@@ -66,16 +51,13 @@ def adapters() -> tuple[Adapter, ...]:
         library.vkDestroyInstance(instance, None)
 
 
-def software_adapter() -> Adapter | None:
-    """Return the software adapter that stands in for a GPU here, None where none needs to.
+def software_adapter() -> str | None:
+    """Return the name of the software that stands in for a GPU here, None where none needs to.
 
     Whoever picks an adapter prefers a real one, so a software one counts only where it is alone.
     """
-    try:
-        found = adapters()
-    except BackendError:
-        return None  # as on a system whose GPUs are reached without Vulkan
-    return found[0] if found and all(adapter.software for adapter in found) else None
+    found = _adapters()
+    return found[0][0] if found and all(software for _, software in found) else None
 
 
 def _devices(library: Any, instance: ctypes.c_void_p) -> list[ctypes.c_void_p]:
@@ -85,9 +67,9 @@ def _devices(library: Any, instance: ctypes.c_void_p) -> list[ctypes.c_void_p]:
     return [ctypes.c_void_p(handle) for handle in handles[: count.value] if handle]
 
 
-def _adapter(library: Any, device: ctypes.c_void_p) -> Adapter:
+def _adapter(library: Any, device: ctypes.c_void_p) -> tuple[str, bool]:
     properties = ctypes.create_string_buffer(_PROPERTIES_BYTES)
     library.vkGetPhysicalDeviceProperties(device, properties)
     name = properties.raw[_NAME_AT : _NAME_AT + _NAME_BYTES].split(b"\0")[0]
     kind = int.from_bytes(properties.raw[_TYPE_AT : _TYPE_AT + 4], sys.byteorder)
-    return Adapter(name=name.decode(errors="replace"), software=kind == _TYPE_CPU)
+    return name.decode(errors="replace"), kind == _TYPE_CPU

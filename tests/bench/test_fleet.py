@@ -25,8 +25,8 @@ from hemline.contract.record import (
     Accuracy,
     Latency,
     Record,
+    append_records,
     read_records,
-    write_records,
 )
 from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, UsageError
 from hemline.runtime.process import JobProcess
@@ -256,7 +256,8 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
         )
         for r in read_records(copy / RECORDS_NAME)
     ]
-    write_records(copy / RECORDS_NAME, other)
+    (copy / RECORDS_NAME).unlink()
+    append_records(copy / RECORDS_NAME, other)
     lost = Board(name="one", lost_after=2)
     (result,) = run(copy, manifest, lost, resume=True)
     assert isinstance(result.error, DeviceError)
@@ -327,7 +328,8 @@ def test_records_of_a_file_that_was_exported_anew_do_not_count(
         replace(r, cell=replace(r.cell, artifact_sha256="0" * 64))
         for r in read_records(copy / RECORDS_NAME)
     ]
-    write_records(copy / RECORDS_NAME, older)
+    (copy / RECORDS_NAME).unlink()
+    append_records(copy / RECORDS_NAME, older)
     jobs = board.jobs
     run(copy, manifest, board, resume=True)
     assert board.jobs > jobs

@@ -48,7 +48,7 @@ from hemline.export.admission.specs import (
 )
 from hemline.export.admission.structure import structure_of
 from hemline.export.admission.trial import Trial
-from hemline.export.admission.user_samples import read_user_samples
+from hemline.export.admission.user_samples import read_user_classes
 from hemline.pictures.generated import generated_images
 from hemline.remedies import described
 from hemline.runtime import Classifier
@@ -562,19 +562,19 @@ def test_images_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         return tmp_path / name
 
     fitting = saved("i.npy", np.zeros((3, 4, 4), np.uint8))
-    assert read_user_samples(fitting, None, spec, 2).expected is None
+    assert read_user_classes(fitting, None, spec, 2) is None
     for array in (np.zeros((3, 4, 4)), np.zeros((3, 5, 4), np.uint8), np.zeros((0, 4, 4), "u1")):
         with pytest.raises(DataError, match=r"the model needs uint8 images of 4 × 4 × 1"):
-            read_user_samples(saved("bad.npy", array), None, spec, 2)
+            read_user_classes(saved("bad.npy", array), None, spec, 2)
     for known in (np.zeros(3), np.zeros(2, int), np.array([0, 1, 2]), np.array([0, -1, 1])):
         with pytest.raises(DataError, match="one integer for each|has classes from"):
-            read_user_samples(fitting, saved("bad.npy", known), spec, 2)
+            read_user_classes(fitting, saved("bad.npy", known), spec, 2)
     with pytest.raises(UsageError, match="classes without images") as caught:
-        read_user_samples(None, fitting, spec, 2)
+        read_user_classes(None, fitting, spec, 2)
     assert "give both --images and --expected" in described(caught.value)
     (tmp_path / "no.npy").write_bytes(b"\x93NUMPY\1\0")
     with pytest.raises(DataError, match="cannot read"):
-        read_user_samples(tmp_path / "no.npy", None, spec, 2)
+        read_user_classes(tmp_path / "no.npy", None, spec, 2)
 
 
 def test_nothing_is_overwritten(cut: Cut, manifest: Manifest) -> None:

@@ -17,7 +17,7 @@ from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
-from hemline.contract.job import UNKNOWN_HOST
+from hemline.contract.job import HostFacts
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, plan_path, read_manifest
 from hemline.contract.record import Accuracy, Conditions, Record, read_records
 from hemline.contract.stamp import read_stamped
@@ -262,7 +262,7 @@ def test_the_keras_record_of_an_older_bundle_names_no_host(copy: Path) -> None:
     older = dataclasses.replace(manifest, evaluation_sha256=hashes)
     verify_bundle(copy, older, find_targets(["onnxruntime"]))
     for record in keras_records(copy):
-        assert (record.cell.host, record.conditions.host) == ("", UNKNOWN_HOST)
+        assert (record.cell.host, record.conditions.host) == ("", HostFacts())
         assert record.conditions.date == manifest.created
 
 

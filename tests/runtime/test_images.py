@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from hemline.contract.specs import InputSpec
 from hemline.data.datasets import Images
 from hemline.errors import BackendError, DataError, UnknownNameError
-from hemline.export.admission.user_samples import read_user_samples
+from hemline.export.admission.user_samples import read_user_classes
 from hemline.pictures import images as images_module
 from hemline.pictures import preprocessing
 from hemline.pictures.images import read_image, read_picture
@@ -274,7 +274,7 @@ def test_a_crafted_header_is_an_error_of_its_file(tmp_path: Path, header: bytes)
     with pytest.raises(DataError, match=r"a\.npy"):
         read_image(tmp_path / "a.npy", GRAY)
     with pytest.raises(DataError, match=r"a\.npy"):
-        read_user_samples(tmp_path / "a.npy", None, GRAY, 10)
+        read_user_classes(tmp_path / "a.npy", None, GRAY, 10)
     frames = list(image_frames(BytesIO(crafted(header)).read))
     assert isinstance(frames[0], DataError)
 
