@@ -17,7 +17,7 @@ from hemline.contract.job import HostFacts, Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest, Verdict
 from hemline.contract.parity import RULES, check_parity
 from hemline.contract.record import Cell, Conditions, Record
-from hemline.contract.specs import LOGITS, Status
+from hemline.contract.specs import Status
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, JobError, remedy
 from hemline.runtime.process import JobPool, JobProcess
@@ -74,9 +74,7 @@ class VerificationCell:
             # a full disk or a killed process says nothing lasting of the file: try again next time
             lasting = failure.kind not in ("data", "crash")
             return self._without_logits(failure.status, failure.message, lasting=lasting)
-        logits = {
-            name: np.load(result.cells[0].outputs[LOGITS]) for name, result in results.items()
-        }
+        logits = {name: result.logits() for name, result in results.items()}
         return self._compared(results, logits)
 
     def _without_logits(self, status: Status, reason: str, *, lasting: bool) -> CellVerification:

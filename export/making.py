@@ -213,9 +213,9 @@ def _converter(
 
 
 def _require_specs(made: Stamp, card: Card) -> None:
-    if made.input.shape != card.model.shape or made.output.classes != len(card.model.labels):
+    if made.input.shape != card.model.shape or made.output.size != len(card.model.labels):
         raise HemlineError(
-            f"{made.name} came out with input {made.input.shape} and {made.output.classes} "
+            f"{made.name} came out with input {made.input.shape} and {made.output.size} "
             f"classes, the card says {card.model.shape} and {len(card.model.labels)}: report this"
         )
 

@@ -67,7 +67,7 @@ class Decoder:
     ) -> None:
         self.spec, self.labels = spec, tuple(labels)
         self.temperature, self.unknown_threshold = temperature, unknown_threshold
-        few = spec.classes <= _FEW and spec.gives == "logits"
+        few = spec.size <= _FEW and spec.gives == "logits"
         self._best = _best_of(spec, temperature) if few else self._best_of_many
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:

@@ -87,7 +87,7 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
         "name": f"{stamp.name} ({path.stat().st_size / 1000:.1f} kB), model {stamp.model}",
         "input": f"{spec.dtype} {' × '.join(map(str, spec.shape))}, scale {spec.scale:g}, "
         f"zero point {spec.zero_point}{_pixels(spec)}",
-        "output": f"{stamp.output.dtype} {stamp.output.gives} of {stamp.output.classes} classes",
+        "output": f"{stamp.output.dtype} {stamp.output.gives} of {stamp.output.size} classes",
         "labels": ", ".join(stamp.labels),
         "supported runtimes": ", ".join(
             f"{each.runtime} >= {each.minimum}" for each in stamp.supported_runtimes

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.contract.parity import ParityBounds, check_parity
+from hemline.contract.parity import check_vectors
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
@@ -64,11 +64,8 @@ def check(classifier: Classifier) -> dict[str, Any]:
     """Run the stamped vectors; return the result as a JSON object."""
     stamp = classifier.stamp
     images = [vector.image(stamp.input.shape) for vector in stamp.test_vectors]
-    shape = (-1, stamp.output.classes)
     found = np.asarray([classifier.classify(image).logits for image in images], np.float32)
-    expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
-    bounds = ParityBounds(difference=stamp.tolerance)
-    parity = check_parity(found.reshape(shape), expected.reshape(shape), stamp.output, bounds)
+    parity = check_vectors(found, stamp)
     return {
         "artifact": stamp.name,
         "runtime": classifier.backend.name,

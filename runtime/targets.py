@@ -32,14 +32,6 @@ def installed_targets() -> tuple[RuntimeTarget, ...]:
     return tuple(_target(found) for found in working_or_warn())
 
 
-def added_targets() -> tuple[RuntimeTarget, ...]:
-    """Return the environments that were added, oldest version first.
-
-    Raises BackendError for one that is broken.
-    """
-    return tuple(target_of(folder, record, runtime_file()) for folder, record in environments()[0])
-
-
 def find_targets(names: Iterable[str]) -> tuple[RuntimeTarget, ...]:
     """Return the targets of these names, each once; without names the installed ones.
 
@@ -58,7 +50,8 @@ def _named(name: str) -> tuple[RuntimeTarget, ...]:
     if name == INSTALLED:
         return installed_targets()
     if name == ALL:
-        return (*installed_targets(), *added_targets())
+        added = (target_of(*each, runtime_file()) for each in environments()[0])
+        return (*installed_targets(), *added)
     return (_one(Requirement.parse(name)),)
 
 

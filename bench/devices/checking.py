@@ -20,7 +20,7 @@ from hemline.contract.job import Job, JobResult
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.parity import check_parity
 from hemline.contract.record import Arena, Instructions, Payload, Record
-from hemline.contract.specs import LOGITS, Status
+from hemline.contract.specs import Status
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.folders import TemporaryFolder
 
@@ -176,7 +176,7 @@ class _Checking:
                 return replace(failed, reason=str(error))
             if result.failure is not None:
                 return replace(failed, status=result.failure.status, reason=result.failure.message)
-            logits = _logits_of(result)
+            logits = result.logits()
             equality = equality_of(artifact, logits, reference.logits(job))
         keras = self.split.logits[: len(logits)]
         parity = check_parity(logits, keras, artifact.output, artifact.bounds)
@@ -240,11 +240,6 @@ def _nearness(equality: Equality) -> str:
     return f"{equal}, the others within {apart}" if equality.unequal else equal
 
 
-def _logits_of(result: JobResult) -> _Logits:
-    logits: _Logits = np.load(result.cells[0].outputs[LOGITS])
-    return logits
-
-
 class _Reference(Closing):
     """A runner of this machine that predictions are compared with; started when needed."""
 
@@ -261,7 +256,7 @@ class _Reference(Closing):
             result = self._runner.run(job, timeout_seconds=JOB_SECONDS)
             if result.failure is not None:
                 raise JobError(result.failure.message)
-            return _logits_of(result)
+            return result.logits()
 
     def close(self) -> None:
         """End the runner."""

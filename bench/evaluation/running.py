@@ -18,7 +18,6 @@ from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
 from hemline.bench.evaluation.target import EvaluationTarget, find_target
 from hemline.contract.job import FailureKind, Job, JobCell
 from hemline.contract.model_summary import Layer
-from hemline.contract.specs import LOGITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import (
     BackendError,
@@ -210,8 +209,7 @@ def _run(processes: JobPool, target: EvaluationTarget, job: Job) -> Logits:
     if result.failure is not None:
         message = f"{target.name} in {target.runtime.name}: {result.failure.message}"
         raise _ERRORS[result.failure.kind](message)
-    logits: Logits = np.load(result.cells[0].outputs[LOGITS])
-    return logits
+    return result.logits()
 
 
 def _saved(split: SplitImages, folder: Path) -> Path:

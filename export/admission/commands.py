@@ -125,7 +125,7 @@ def _lines(admission: Admission) -> list[str]:
     lines = [
         f"{admission.path}: accepts {source.dtype} {' × '.join(map(str, source.shape))}, pixel "
         f"range {low:.4g} … {high:.4g}; returns {target.dtype} {target.gives} of "
-        f"{target.classes} classes"
+        f"{target.size} classes"
     ]
     for at, trial in enumerate(admission.trials):
         lines.append(f"{admission.path.name} in {trial.name}: {_finding(admission, at)}")
@@ -157,7 +157,7 @@ def _finding(admission: Admission, at: int) -> str:
 
 def _is_guessing(admission: Admission) -> bool:
     low, _ = wilson(max(admission.correct), admission.images)
-    return low <= 1 / admission.stamp.output.classes
+    return low <= 1 / admission.stamp.output.size
 
 
 def _document(admission: Admission) -> dict[str, object]:

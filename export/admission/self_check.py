@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.contract.job import Job, JobResult
-from hemline.contract.parity import ParityBounds, check_parity
-from hemline.contract.specs import LOGITS, Status
+from hemline.contract.parity import check_vectors
+from hemline.contract.specs import Status
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.errors import FileFormatError, JobError
 from hemline.export.admission.confined import COMMAND
@@ -93,8 +92,5 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
 def _status_of(result: JobResult, stamp: Stamp) -> tuple[Status, str]:
     if result.failure is not None:
         return result.failure.status, result.failure.message
-    logits: npt.NDArray[np.float32] = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
-    expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
-    bounds = ParityBounds(difference=stamp.tolerance)
-    parity = check_parity(logits, expected, stamp.output, bounds)
+    parity = check_vectors(result.logits(), stamp)
     return ("passed" if parity.passed else "failed"), parity.reason

@@ -157,7 +157,7 @@ def gives(outputs: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> G
     """
     step = output.scale if output.dtype != "float32" else 0.0
     # rounded to steps, each probability may be off by half a step
-    allowed = min(max(_SUM_ERROR, output.classes * step / 2), _LARGEST_SUM_ERROR)
+    allowed = min(max(_SUM_ERROR, output.size * step / 2), _LARGEST_SUM_ERROR)
     if outputs.min() < -_SUM_ERROR or outputs.max() > 1 + allowed:
         return "logits"
     sums = outputs.sum(axis=1)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hemline.contract.job import Job, JobCell
 from hemline.contract.parity import ParityBounds, check_parity
-from hemline.contract.specs import LOGITS, OutputSpec
+from hemline.contract.specs import OutputSpec
 from hemline.errors import FileFormatError, GateError, JobError
 from hemline.export.admission.confined import COMMAND, Description, in_one_line
 from hemline.export.scheme import Tolerance
@@ -177,8 +177,7 @@ def _run(
     if result.failure is not None:
         said = result.failure.message.replace(str(request.artifact), str(request.shown))
         raise Refused(in_one_line(said))
-    outputs: Outputs = np.load(result.cells[0].outputs[LOGITS], allow_pickle=False)
-    return outputs
+    return result.logits()
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from hemline.contract.schema import added
 from hemline.contract.specs import LOGITS, Accelerator, Status
 
@@ -206,3 +209,8 @@ class JobResult:
     peak_memory_bytes: int
     steady_memory_bytes: int | None
     host: HostFacts
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """Read the logits of the first cell, float32 (images, classes)."""
+        values: npt.NDArray[np.float32] = np.load(self.cells[0].outputs[LOGITS], allow_pickle=False)
+        return values

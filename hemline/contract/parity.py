@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import OutputSpec
 from hemline.statistics import wilson
+
+if TYPE_CHECKING:
+    from hemline.contract.stamp import Stamp
 
 # Share of images that may lie beyond the bound, or 1 − agreement where that is less. The bound is
 # at least 4.4 standard deviations of the rounding, so that rounding alone puts no image there. A
@@ -131,6 +134,12 @@ def check_parity(
         rms_difference=rms,
         largest_difference=largest,
     )
+
+
+def check_vectors(found: npt.NDArray[np.float32], stamp: Stamp) -> ParityResult:
+    """Compare logits of a file's test images, float32 (n, classes), with those in its stamp."""
+    expected = np.asarray([vector.logits for vector in stamp.test_vectors], np.float32)
+    return check_parity(found, expected, stamp.output, ParityBounds(difference=stamp.tolerance))
 
 
 def _explained(found: _Values, reference: _Values, spec: OutputSpec) -> int:

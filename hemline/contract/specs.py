@@ -92,11 +92,6 @@ class OutputSpec:
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise ValueError("scale must be positive")
 
-    @property
-    def classes(self) -> int:
-        """Return the size, as it is called of the logits."""
-        return self.size
-
 
 class NamedOutputs:
     """What has `outputs`: exactly one of logits, each with a name and a position of its own."""

@@ -91,15 +91,14 @@ class Stamp(NamedOutputs):
 
     def __post_init__(self) -> None:
         self.require_outputs()
-        if len(self.labels) != self.output.classes:
-            raise ValueError(f"{len(self.labels)} labels for {self.output.classes} classes")
+        if len(self.labels) != self.output.size:
+            raise ValueError(f"{len(self.labels)} labels for {self.output.size} classes")
         if not self.temperature > 0:
             raise ValueError("temperature must be positive")
         for vector in self.test_vectors:
-            if len(vector.logits) != self.output.classes:
+            if len(vector.logits) != self.output.size:
                 raise ValueError(
-                    f"a test vector has {len(vector.logits)} logits for "
-                    f"{self.output.classes} classes"
+                    f"a test vector has {len(vector.logits)} logits for {self.output.size} classes"
                 )
         digest = self.payload_sha256
         if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
