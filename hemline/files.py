@@ -117,7 +117,10 @@ def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     What a killed process left half-written in there is removed, and a folder that was made for
     nothing, because the block failed before it wrote anything.
     """
-    made = not folder.exists()
+    try:
+        made = not folder.exists()
+    except OSError as error:  # a folder above it may not be read
+        raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
     with _lock(folder, time.monotonic() + wait_seconds):
         _remove_partial(folder)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -40,6 +41,8 @@ def require_whole(bundle: Path, before: dict[str, bytes]) -> None:
             require_known(bundle, read_manifest(bundle))
         elif path.name == "records.jsonl":
             assert read_records(path)
+        elif path.parent.name == "plans":
+            json.loads(path.read_text())
         else:
             assert path.name == ".lock"
 
