@@ -32,7 +32,6 @@ from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
 from hemline.silence import silenced
-from hemline.version import VERSION
 
 CONVERTER_PACKAGES = (
     "tensorflow",
@@ -123,7 +122,6 @@ class ArtifactMaker:
             plan_sha256=plan_sha256,
             tolerance=stamp.tolerance,
             minimum_agreement=scheme.tolerance.agreement,
-            verdicts=(),
         )
 
     def _plan(self, scheme: Scheme) -> QuantizationPlan | None:
@@ -167,11 +165,8 @@ class ArtifactMaker:
             temperature=model.temperature,
             unknown_threshold=model.unknown_threshold,
             tolerance=scheme.tolerance.bound(largest_logit, self._source.weighted_layers),
-            test_vectors=(),
             parent_sha256=model.sha256,
             calibration_sha256=self._inputs.calibration.sha256 if scheme.calibrated else None,
-            payload_sha256="",
-            hemline_version=VERSION,
             preprocessing=model.preprocessing,
         )
 

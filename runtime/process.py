@@ -88,11 +88,7 @@ class JobProcess(Closing):
         if self._child.stdin is not None:
             with contextlib.suppress(OSError):  # the child may be gone already
                 self._child.stdin.close()
-        try:
-            self._child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        self._ended()
         self._end_pump()
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
@@ -109,13 +105,16 @@ class JobProcess(Closing):
             self._pump.join(0.01)
 
     def _died(self, job: Job) -> JobError:
-        try:
-            code = self._child.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:  # it answers no more, but does not end either
-            self._child.kill()
-            code = self._child.wait()
-        how = how_it_ended(code, self._stderr.text())
+        how = how_it_ended(self._ended(), self._stderr.text())
         return JobError(f"{job.artifact} in {job.runtime} ended the job runner {how}")
+
+    def _ended(self) -> int:
+        """Return the child's exit code; it is killed when it does not end."""
+        try:
+            return self._child.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            return self._child.wait()
 
 
 class JobPool(Closing):

@@ -16,7 +16,6 @@ from hemline.contract.stamp import Stamp, StampedFile
 from hemline.errors import BackendError
 from hemline.host import host_facts
 from hemline.train.checkpoint import load_model
-from hemline.version import VERSION
 
 
 def read_checkpoint(folder: Path) -> StampedFile:
@@ -36,12 +35,9 @@ def read_checkpoint(folder: Path) -> StampedFile:
         supported_runtimes=(SupportedRuntime(runtime="keras", minimum="3"),),
         temperature=card.temperature,
         unknown_threshold=card.unknown_threshold,
-        tolerance=0.0,
         test_vectors=card.test_vectors,
         parent_sha256=card.sha256,
-        calibration_sha256=None,
         payload_sha256=card.sha256,
-        hemline_version=VERSION,
         preprocessing=card.preprocessing,
     )
     return StampedFile(stamp, str(folder).encode())

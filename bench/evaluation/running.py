@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +28,9 @@ from hemline.errors import (
     UsageError,
     remedy,
 )
-from hemline.files import write_bytes
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
+from hemline.pictures.npy import write_npy
 from hemline.provenance import utc_now, versions
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobPool
@@ -216,9 +215,7 @@ def _saved(split: SplitImages, folder: Path) -> Path:
     """Write the images where jobs read them; those of all targets are the same."""
     path = folder / "images.npy"
     if not path.exists():
-        packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
-        np.save(packed, np.ascontiguousarray(split.pixels))
-        write_bytes(path, packed.getvalue())
+        write_npy(path, split.pixels)
     return path
 
 

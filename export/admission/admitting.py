@@ -41,7 +41,6 @@ from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.decoder import Decoder
-from hemline.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -173,14 +172,7 @@ def _first_stamp(
             for row in BACKENDS.values()
             if not row.development_only
         ),
-        temperature=1.0,
-        unknown_threshold=0.0,
-        tolerance=0.0,
-        test_vectors=(),
         parent_sha256="",
-        calibration_sha256=None,
-        payload_sha256="",
-        hemline_version=VERSION,
     )
 
 

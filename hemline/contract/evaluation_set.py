@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ import numpy.typing as npt
 from hemline.contract import schema
 from hemline.contract.record import Accuracy, Conditions, pack_predictions
 from hemline.errors import FileFormatError, remedy
-from hemline.files import sha256_of, write_bytes
+from hemline.files import sha256_of
+from hemline.pictures.npy import write_npy
 
 FOLDER = "evaluation"
 SPLITS = ("validation", "test")
@@ -59,9 +59,7 @@ def save_split(
     hashes = {}
     for part, array in (("images", images), ("labels", labels), ("logits", logits)):
         path = _path(bundle, name, part)
-        packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
-        np.save(packed, np.ascontiguousarray(array))
-        write_bytes(path, packed.getvalue())
+        write_npy(path, array)
         hashes[f"{FOLDER}/{path.name}"] = sha256_of(path)
     return hashes
 

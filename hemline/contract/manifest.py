@@ -48,10 +48,10 @@ class Verdict:
     runtime: str
     version: str
     status: Status
-    reason: str
-    scores: tuple[Score, ...]
-    agreement: int
-    largest_difference: float
+    reason: str = ""
+    scores: tuple[Score, ...] = ()
+    agreement: int = 0
+    largest_difference: float = 0.0
     numpy_version: str
     inputs_sha256: str
     python_version: str = added("")
@@ -93,7 +93,7 @@ class Artifact(NamedOutputs):
     recipe_sha256: str
     tolerance: float
     minimum_agreement: float
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[Verdict, ...] = ()
     plan_sha256: str | None = added(None)
 
     def __post_init__(self) -> None:

@@ -53,9 +53,9 @@ class Cell:
     size_bytes: int
     runtime: str
     runtime_version: str
-    threads: int
-    batch: int
-    device: str
+    threads: int = 1
+    batch: int = 1
+    device: str = "local"
     host: str
 
 
@@ -248,15 +248,11 @@ def newest(records: Iterable[Record]) -> tuple[Record, ...]:
     """
     last: dict[tuple[object, ...], Record] = {}
     for record in records:
-        key = _identity(record)
+        payload = record.payload
+        key = (record.cell, payload.KIND, getattr(payload, "split", ""))
         if record.conditions.date >= last.setdefault(key, record).conditions.date:
             last[key] = record
     return tuple(last.values())
-
-
-def _identity(record: Record) -> tuple[object, ...]:
-    payload = record.payload
-    return (record.cell, payload.KIND, getattr(payload, "split", ""))
 
 
 def _parsed(content: bytes, path: Path) -> Iterator[Record]:

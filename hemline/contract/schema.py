@@ -65,12 +65,7 @@ def load(cls: type[T], path: Path) -> T:
 
 
 def _header(cls: type) -> dict[str, Any]:
-    header: dict[str, Any] = {}
-    if hasattr(cls, "KIND"):
-        header["kind"] = cls.KIND
-    if hasattr(cls, "SCHEMA"):
-        header["schema"] = cls.SCHEMA
-    return header
+    return {name.lower(): getattr(cls, name) for name in ("KIND", "SCHEMA") if hasattr(cls, name)}
 
 
 @functools.cache

@@ -33,6 +33,7 @@ from hemline.contract.specs import (
 from hemline.contract.test_vector import TestVector
 from hemline.errors import FileFormatError, UnstampedError, UnsupportedRuntimeError, remedy
 from hemline.files import parse_json, read_bytes
+from hemline.version import VERSION
 
 MEMBER = "hemline.json"
 ONNX_KEY = "hemline"
@@ -78,14 +79,14 @@ class Stamp(NamedOutputs):
     input: InputSpec
     outputs: tuple[OutputSpec, ...]
     supported_runtimes: tuple[SupportedRuntime, ...]
-    temperature: float
-    unknown_threshold: float
-    tolerance: float
-    test_vectors: tuple[TestVector, ...]
+    temperature: float = 1.0
+    unknown_threshold: float = 0.0
+    tolerance: float = 0.0
+    test_vectors: tuple[TestVector, ...] = ()
     parent_sha256: str
-    calibration_sha256: str | None
-    payload_sha256: str
-    hemline_version: str
+    calibration_sha256: str | None = None
+    payload_sha256: str = ""
+    hemline_version: str = VERSION
     preprocessing: Preprocessing = added("stretch")
     takes_batches: bool = added(True)
 

@@ -15,7 +15,6 @@ import numpy as np
 from hemline.contract.specs import Format, InputSpec, OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp, stamp_onnx, stamp_tflite
 from hemline.contract.test_vector import TestVector
-from hemline.version import VERSION
 
 _PIXELS = (10, 200)
 
@@ -48,13 +47,8 @@ def probe_artifact(file_format: Format, runtime: str) -> bytes:
         input=InputSpec(height=1, width=2, channels=1, dtype="float32"),
         outputs=(OutputSpec(size=2, dtype="float32"),),
         supported_runtimes=(SupportedRuntime(runtime=runtime, minimum="0"),),
-        temperature=1.0,
-        unknown_threshold=0.0,
         tolerance=1e-3,  # the values are whole numbers under 2¹⁰: float32 has them to 6e-5
         test_vectors=(TestVector.of(image, answer),),
         parent_sha256=hashlib.sha256(model).hexdigest(),
-        calibration_sha256=None,
-        payload_sha256="",
-        hemline_version=VERSION,
     )
     return stamp_tflite(model, stamp) if file_format == "tflite" else stamp_onnx(model, stamp)

@@ -1,10 +1,15 @@
-"""What goes wrong in the headers of .npy files, which numpy reads as Python literals."""
+"""Write .npy files, and read their headers, which numpy reads as Python literals."""
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
+
+from hemline import files
 
 
 def npy_errors() -> tuple[type[Exception], ...]:
@@ -15,6 +20,13 @@ def npy_errors() -> tuple[type[Exception], ...]:
     values = (ValueError, TypeError, LookupError, OverflowError, EOFError)
     parser = (SyntaxError, TokenError, MemoryError, RecursionError)  # deep nesting: the last two
     return (*values, *parser, BadZipFile)
+
+
+def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write an array, whole or not at all; raises HemlineError with the reason."""
+    packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
+    np.save(packed, np.ascontiguousarray(array))
+    files.write_bytes(path, packed.getvalue())
 
 
 def read_npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:

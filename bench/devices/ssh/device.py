@@ -7,7 +7,6 @@ needs no network. Nothing that comes back is trusted.
 from __future__ import annotations
 
 import contextlib
-import io
 import secrets
 import threading
 import time
@@ -43,6 +42,7 @@ from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
+from hemline.pictures.npy import write_npy
 from hemline.runtime.backends import find_backend
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
@@ -321,10 +321,8 @@ class SshRunner(Closing):
         if job.arrays is None:
             raise DataError("the job wants outputs but names no folder for arrays")
         content = self._device.pull(f"{self._arrays}/{name}", npy_bytes(count, spec))
-        packed = io.BytesIO()
-        np.save(packed, read_output(content, count, spec, self._device.name))
         path = Path(job.arrays) / f"{job.id}-{name}"
-        files.write_bytes(path, packed.getvalue())
+        write_npy(path, read_output(content, count, spec, self._device.name))
         return str(path)
 
     def _local(self, message: str, job: Job, remote: Job) -> str:
