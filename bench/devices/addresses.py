@@ -22,15 +22,13 @@ def open_device(address: str, *, registry: Path | None = None, **options: Any) -
     """
     if address.partition(":")[0] in DEVICES:
         return _open(address, address, options)
-    entry = _named(address, registry)
-    _require_options(entry.address, address, options)
-    return open_entry(entry)
+    return open_entry(_named(address, registry), **options)
 
 
-def open_entry(entry: Entry) -> Device:
-    """Return a board that has a name."""
+def open_entry(entry: Entry, **options: Any) -> Device:
+    """Return a board that has a name; `options` as for open_device."""
     settings = {"name": entry.name, "folder": entry.folder, "python": entry.python}
-    return _open(entry.address, entry.name, settings)
+    return _open(entry.address, entry.name, {**options, **settings})
 
 
 def address_of(name: str, registry: Path | None = None) -> str:
@@ -47,18 +45,14 @@ def _named(name: str, registry: Path | None) -> Entry:
 
 def _open(address: str, name: str, options: dict[str, Any]) -> Device:
     kind, _, rest = address.partition(":")
-    _require_options(kind, name, options)
-    module, _, function = DEVICES[kind].open.partition(":")
-    given = {option: value for option, value in options.items() if value}
-    device: Device = getattr(importlib.import_module(module), function)(rest, **given)
-    return device
-
-
-def _require_options(address: str, name: str, options: dict[str, Any]) -> None:
-    row = DEVICES[address.partition(":")[0]]
+    row = DEVICES[kind]
     if options.get("fallback") and not row.falls_back:
         raise UsageError(
             f"{name} has nothing to fall back to", remedy=remedy("device with fallback")
         )
     if options.get("targets") and not row.takes_targets:
         raise UsageError(f"{name} has runtimes of its own", remedy=remedy("device with runtimes"))
+    module, _, function = row.open.partition(":")
+    given = {option: value for option, value in options.items() if value}
+    device: Device = getattr(importlib.import_module(module), function)(rest, **given)
+    return device

@@ -73,16 +73,6 @@ def read_registry(path: Path) -> dict[str, Entry]:
     return _parsed(_text(path), path)
 
 
-def find_entry(name: str, path: Path) -> Entry:
-    """Return one device; raises UnknownNameError with the nearest name."""
-    entries = read_registry(path)
-    if name not in entries:
-        if not entries:
-            raise UsageError(f"there is no device {name!r}", remedy=remedy("add device"))
-        raise UnknownNameError("device", name, entries)
-    return entries[name]
-
-
 def require_free(path: Path, entry: Entry) -> None:
     """Raise UsageError when there is a device of that name, or a kind of device."""
     if entry.name in DEVICES:
@@ -117,8 +107,11 @@ def remove_entry(path: Path, name: str) -> None:
     Raises UnknownNameError with the nearest name, FileFormatError when it is not written as a table
     of its own.
     """
-    find_entry(name, path)
-    others = {each: entry for each, entry in read_registry(path).items() if each != name}
+    others = read_registry(path)
+    if not others:
+        raise UsageError(f"there is no device {name!r}", remedy=remedy("add device"))
+    if others.pop(name, None) is None:
+        raise UnknownNameError("device", name, others)
     kept, inside = [], False
     for line in _text(path).splitlines(keepends=True):
         if header := re.match(r"\s*\[\s*([^]]*?)\s*\]", line):

@@ -13,8 +13,8 @@ class DeviceKind:
 
     name: before the colon of a device's address.
     summary: one line for help and tables.
-    open: "module:function" that takes what is after the colon ("" without one) and those of the
-        options below that were given, and returns a Device.
+    open: "module:class" of the Device, made of what is after the colon ("" without one) and those
+        of the options below that were given.
     capabilities: the most that a device of this kind can tell.
     falls_back: whether `open` takes fallback, which lets this machine's processor run what the
         device cannot.
@@ -61,7 +61,7 @@ DEVICES: dict[str, DeviceKind] = {
         DeviceKind(
             name="ssh",
             summary="a Raspberry Pi or any Linux board: ssh:user@host[:port]",
-            open="hemline.bench.devices.ssh.device:open_ssh",
+            open="hemline.bench.devices.ssh.device:SshDevice",
             capabilities=Capabilities(latencies=True),
         ),
     )

@@ -99,7 +99,9 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     for title, source in _sources(dataset, options, cache):
         try:
             contents = source()
-            images = _from_verified(dataset, contents, title)
+            for file in dataset.files:
+                _require_hash(file, contents[file.role], title)
+            images = assemble(dataset, contents, source=title, verified=True)
         except DataError as error:
             reasons.append(f"{title}: {error}")
             log.info("%s: %s", title, error)
@@ -145,12 +147,6 @@ def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, s
         if known is not None and (known[0].name, known[1].name) != (dataset.name, file.name):
             what = f"{known[0].title} {known[1].name}"
             raise DataError(f"{folder}/{file.name} is really {what}: put the right file there")
-
-
-def _from_verified(dataset: Dataset, contents: dict[Role, bytes], title: str) -> Images:
-    for file in dataset.files:
-        _require_hash(file, contents[file.role], title)
-    return assemble(dataset, contents, source=title, verified=True)
 
 
 def _require_hash(file: DataFile, content: bytes, where: str) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.contract.card import Split
-from hemline.data.datasets import Images, array_sha256
+from hemline.data.datasets import Images, Pixels, array_sha256
 from hemline.errors import DataError
-
-Pixels = npt.NDArray[np.uint8]
 
 _VALIDATION_IMAGES, _LARGEST_SHARE = 5000, 5  # held out, and at most one image in five
 _SPLIT_SEED = 20_170_831  # one split for every seed of training, so that runs can be compared

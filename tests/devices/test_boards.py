@@ -36,7 +36,7 @@ from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.connection_failures import failure
-from hemline.bench.devices.ssh.device import open_ssh
+from hemline.bench.devices.ssh.device import SshDevice
 from hemline.bench.devices.ssh.store import Store, _write_tar, pushable
 from hemline.bench.devices.ssh.survey import Survey, read_survey
 from hemline.bench.devices.ssh.untrusted import npy_bytes, plain, read_output
@@ -278,7 +278,7 @@ LITERT = RuntimeFit(runtime="litert", version="2.3.0", reason="it is too old")
 
 
 def test_a_board_that_no_runtime_fits_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    board = open_ssh("pi@board")
+    board = SshDevice("pi@board")
     monkeypatch.setattr(board, "fitting", lambda: (LITERT,))
     with pytest.raises(BackendError, match=r"board can run no .*: litert \(it is too old\)"):
         board.runtimes()
@@ -291,7 +291,7 @@ def test_a_board_is_quiet_in_every_thread(
     path.write_bytes(bytes(2_000_000))
     for quiet, told in ((False, "ssh:board: pushing 2.0 MB\n"), (True, "")):
         with click.Context(click.Command("bench"), obj={"quiet": quiet}):
-            board = open_ssh("board")
+            board = SshDevice("board")
         board.store = Silent()  # type: ignore[assignment]
         monkeypatch.setattr(Connection, "alive", True)
         thread = threading.Thread(target=board.push, args=(pushable(path),))

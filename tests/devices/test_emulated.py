@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,8 +22,8 @@ from hemline.bench.devices.emulation.device import EmulatedDevice
 from hemline.bench.devices.emulation.emulator import emulator
 from hemline.bench.devices.emulation.instruction_count import (
     count_instructions,
+    counts_by_cell,
     instruction_table,
-    require_unchanged,
 )
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
 from hemline.bench.devices.equality import Equality, validation_images
@@ -267,6 +268,30 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
     monkeypatch.setattr("hemline.bench.devices.emulation.emulator._LARGEST_BYTES", 1 << 60)
     with pytest.raises(HemlineError, match=r"make room, or set XDG_CACHE_HOME to another folder"):
         emulator()
+
+
+LARGEST_CHANGE = 0.01
+
+
+def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> int:
+    """Return how many counts have a committed one of the same artifact, runtime and device.
+
+    Raises GateError when one of them is off by more than 1 %.
+    """
+    before, now = counts_by_cell(committed), counts_by_cell(fresh)
+    both = [key for key in now if key in before]
+    changes = {key: now[key] / before[key] - 1 for key in both}
+    off = [
+        f"{artifact} in {runtime} on {device} takes {changes[artifact, runtime, device]:+.1%}"
+        for artifact, runtime, device in both
+        if abs(changes[artifact, runtime, device]) > LARGEST_CHANGE
+    ]
+    if off:
+        raise GateError(
+            f"instructions per inference changed by more than {LARGEST_CHANGE:.0%} against the "
+            f"committed ones: {'; '.join(off)}; find out why, or commit the new ones"
+        )
+    return len(both)
 
 
 def count_of(board: str, millions: float, template: Record) -> Record:

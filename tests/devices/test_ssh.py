@@ -33,10 +33,9 @@ from hemline.bench.devices.emulation.emulator import PROGRAMS, emulator
 from hemline.bench.devices.emulation.guest_root import guest_root
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
 from hemline.bench.devices.ssh import on_board
-from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
-from hemline.bench.devices.ssh.device import SshDevice, open_ssh
+from hemline.bench.devices.ssh.device import SshDevice
 from hemline.bench.devices.ssh.store import pushable
 from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
@@ -106,7 +105,7 @@ def use(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def device(board: Board) -> Iterator[SshDevice]:
-    with contextlib.closing(open_ssh(board.address)) as opened:
+    with contextlib.closing(SshDevice(board.address)) as opened:
         yield opened
 
 
@@ -119,7 +118,7 @@ def cable(board: Board) -> Iterator[Cable]:
 @pytest.fixture
 def far_device(board: Board, cable: Cable) -> Iterator[SshDevice]:
     """Return the board at the end of the cable."""
-    with contextlib.closing(open_ssh(board.address_at(cable.port))) as opened:
+    with contextlib.closing(SshDevice(board.address_at(cable.port))) as opened:
         yield opened
 
 
@@ -190,12 +189,12 @@ def test_a_board_without_numpy_runs_a_job_and_is_pushed_nothing_the_second_time(
     board.set_python(f'{own_python().removesuffix(chr(34) + "$@" + chr(34))} -S "$@"')
     pushed = []
     for _ in range(2):
-        with contextlib.closing(open_ssh(board.address)) as device:
+        with contextlib.closing(SshDevice(board.address)) as device:
             assert device.survey().numpy is None
             assert (runtime, version) in device.runtimes()
             with device.open(runtime, version) as runner:
                 result = runner.run(job)
-            pushed.append(device.pushed_bytes)
+            pushed.append(device.store.pushed_bytes)
         assert result.failure is None
         assert (result.id, result.runtime_version) == (job.id, version)
         assert len(result.cells[0].latencies_ns) == 5
@@ -221,8 +220,8 @@ def test_nothing_stays_behind(board: Board, device: SshDevice, job: Job) -> None
 
 def test_a_killed_hemline_leaves_no_connection(board: Board) -> None:
     code = (
-        "import sys, time; from hemline.bench.devices.ssh.device import open_ssh; "
-        f"open_ssh({board.address!r}).survey(); print('connected', flush=True); time.sleep(600)"
+        "import sys, time; from hemline.bench.devices.ssh.device import SshDevice; "
+        f"SshDevice({board.address!r}).survey(); print('connected', flush=True); time.sleep(600)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -258,9 +257,9 @@ def test_a_push_that_was_cut_sends_no_whole_file_again(
     assert eventually(lambda: not board.sessions())
     store = board.cache / "store"
     assert eventually(lambda: [path.name for path in store.iterdir()] == [pushable(small).name])
-    before = far_device.pushed_bytes
+    before = far_device.store.pushed_bytes
     far_device.push(pushable(small), pushable(large))
-    assert far_device.pushed_bytes - before == size
+    assert far_device.store.pushed_bytes - before == size
     assert {path.read_bytes() for path in store.iterdir()} == {
         small.read_bytes(),
         large.read_bytes(),
@@ -277,7 +276,7 @@ def test_a_file_that_is_not_whole_on_the_board_is_sent_anew(
     (board.cache / "store" / file.name).write_bytes(bytes(50_000))
     device.push(file)
     assert (board.cache / "store" / file.name).read_bytes() == path.read_bytes()
-    assert device.pushed_bytes == 100_000
+    assert device.store.pushed_bytes == 100_000
 
 
 def test_a_job_that_was_cut_is_one_line_and_the_next_one_connects_again(
@@ -292,9 +291,9 @@ def test_a_job_that_was_cut_is_one_line_and_the_next_one_connects_again(
         assert "\n" not in str(caught.value)
         # what still computed there would disturb the measurements after it
         assert eventually(lambda: not board_processes(board))
-        before = far_device.pushed_bytes
+        before = far_device.store.pushed_bytes
         assert runner.run(job).failure is None
-        assert far_device.pushed_bytes == before
+        assert far_device.store.pushed_bytes == before
 
 
 def test_a_board_that_is_gone_says_so(
@@ -428,7 +427,7 @@ def test_a_python_that_is_too_old_is_refused_with_its_version(
 
 
 def test_a_board_without_python_says_what_to_install(board: Board) -> None:
-    entry = SshDevice("pi4", parse_address(board.address), python="python3.99")
+    entry = SshDevice(board.address, name="pi4", python="python3.99")
     with (
         contextlib.closing(entry) as device,
         pytest.raises(DeviceError, match=r"pi4 has no python3\.99: apt-get install python3"),
@@ -477,7 +476,7 @@ def test_a_full_disk_is_told_and_stays_no_fuller(
     large, small = tmp_path / "large.npy", tmp_path / "small.npy"
     large.write_bytes(os.urandom(3 << 20))
     small.write_bytes(os.urandom(1 << 20))
-    pi4 = SshDevice("pi4", parse_address(board.address), folder=str(small_disk / "hemline"))
+    pi4 = SshDevice(board.address, name="pi4", folder=str(small_disk / "hemline"))
     with contextlib.closing(pi4) as device:
         with pytest.raises(HemlineError, match=r"pi4 has 2\.1 MB free in .*, 3\.1 MB are needed"):
             device.push(pushable(large))
@@ -509,7 +508,7 @@ def test_two_boards_at_once(
         folder = tmp_path / str(place.port)
         folder.mkdir()
         with (
-            contextlib.closing(open_ssh(place.address)) as device,
+            contextlib.closing(SshDevice(place.address)) as device,
             device.open("litert", VERSION) as runner,
         ):
             results = [runner.run(make_job(folder)) for _ in range(5)]
@@ -525,7 +524,7 @@ def test_two_connections_push_the_same_file_at_once(board: Board, tmp_path: Path
     path.write_bytes(os.urandom(20 << 20))
 
     def work(_: int) -> None:
-        with contextlib.closing(open_ssh(board.address)) as device:
+        with contextlib.closing(SshDevice(board.address)) as device:
             device.push(pushable(path))
 
     with ThreadPoolExecutor(3) as pool:

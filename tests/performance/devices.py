@@ -20,7 +20,7 @@ from loopback_sshd import running_board, write_ssh
 
 from hemline.bench.devices.checking import check
 from hemline.bench.devices.emulation.device import EmulatedDevice
-from hemline.bench.devices.ssh.device import SshDevice, open_ssh
+from hemline.bench.devices.ssh.device import SshDevice
 from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import read_manifest
 from hemline.runtime.backends import BACKENDS, version_of
@@ -89,12 +89,12 @@ def second_run(address: str, runtime_file: Path, known: SshDevice) -> Result:
         with by_hand(known, runtime_file) as hand:
             hand.run(job())
         alone = time.perf_counter() - started
-        device = open_ssh(address)
+        device = SshDevice(address)
         started = time.perf_counter()
         with device.open("litert", _VERSION) as there:
             there.run(job())
         added.append(time.perf_counter() - started - alone)
-        pushed += device.pushed_bytes
+        pushed += device.store.pushed_bytes
         device.close()
     median = statistics.median(added)
     return Result(
@@ -139,7 +139,7 @@ def main() -> None:
             os.environ["PATH"] = f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}"
             runtime_file = place / NAME
             write_runtime_file(runtime_file)
-            device = open_ssh(board.address)
+            device = SshDevice(board.address)
             with device.open("litert", _VERSION) as runner:
                 runner.run(job())  # pushes everything
             results = [

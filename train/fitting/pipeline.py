@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from hemline.data.splits import Pixels, TrainingData, split_images
+from hemline.data.datasets import Pixels
+from hemline.data.splits import TrainingData, split_images
 from hemline.train.fitting.augmentation import augment, mix
 from hemline.train.recipes.recipe import Recipe
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from hemline.bench.devices.device import Device, installed_runtimes
 from hemline.bench.devices.emulation.emulator import PROGRAMS, Emulator, emulator
-from hemline.bench.devices.emulation.guest_root import GuestRoot, guest_root
-from hemline.bench.devices.emulation.guest_wheels import unpacked_wheels
+from hemline.bench.devices.emulation.guest_root import GuestRoot, guest_root, unpacked_wheels
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS, RaspberryPi
 from hemline.bench.devices.table import DEVICES
 from hemline.contract.job import Job, JobResult
@@ -105,7 +104,8 @@ class EmulatedDevice(Device):
                 f"{runtime} has no build for 32-bit ARM: use {', '.join(self.pi.runtimes or ())}"
             )
         program, root = emulator(), guest_root(self.pi)
-        packages = self._packages(runtime, version, root)
+        wheels = unpacked_wheels(runtime, version, machine=self.pi.machine, python=root.python)
+        packages = [*wheels, root.packages]  # Debian's are last: only 32-bit has numpy there
         folder = TemporaryFolder()
         seen_as = Path("/") if self.pi.finds_root else Path(folder.name)
         command = self._command(program, root, Path(folder.name), seen_as, packages)
@@ -117,10 +117,6 @@ class EmulatedDevice(Device):
 
     def _has(self, runtime: str) -> bool:
         return self.pi.runtimes is None or runtime in self.pi.runtimes
-
-    def _packages(self, runtime: str, version: str, root: GuestRoot) -> list[Path]:
-        wheels = unpacked_wheels(runtime, version, machine=self.pi.machine, python=root.python)
-        return [*wheels, root.packages]  # Debian's packages are last: only 32-bit has numpy there
 
     def _command(
         self, qemu: Emulator, root: GuestRoot, folder: Path, seen_as: Path, packages: Sequence[Path]

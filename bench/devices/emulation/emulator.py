@@ -60,9 +60,10 @@ def emulator() -> Emulator:
     Raises HemlineError with what to do when it cannot be had.
     """
     source = Path(__file__).with_name(f"{_COUNTER}.c")
-    name = cache_name("qemu", [*_PACKAGES, files.sha256_of(source)])
     folder = made(
-        emulation_folder() / name, lambda empty: _make(empty, source), needs_bytes=_LARGEST_BYTES
+        cached("qemu", [*_PACKAGES, files.sha256_of(source)]),
+        lambda empty: _make(empty, source),
+        needs_bytes=_LARGEST_BYTES,
     )
     return Emulator(folder=folder, version=read_contents(folder)["qemu-user"])
 
@@ -72,8 +73,8 @@ def emulation_folder() -> Path:
     return cache_folder() / "emulated"
 
 
-def cache_name(what: str, made_of: Sequence[str]) -> str:
-    """Return the name of a folder that changes with what it is made of and this system's release.
+def cached(what: str, made_of: Sequence[str]) -> Path:
+    """Return a folder whose name changes with what it is made of and this system's release.
 
     The release is that of the packages.
     """
@@ -82,7 +83,8 @@ def cache_name(what: str, made_of: Sequence[str]) -> str:
     except OSError as error:
         raise _only_debian("there is no /etc/os-release") from error
     system = [release["ID"], release.get("VERSION_ID", "")]
-    return f"{what}-{files.fingerprint([*system, platform.machine(), *made_of])[:12]}"
+    digest = files.fingerprint([*system, platform.machine(), *made_of])[:12]
+    return emulation_folder() / f"{what}-{digest}"
 
 
 def unpack(packages: Sequence[str], folder: Path, *, architecture: str | None = None) -> None:

@@ -1,18 +1,15 @@
-"""The root folder that an emulated program sees: Python of another architecture, in the cache."""
+"""What an emulated program sees, in the cache: Python of another architecture, and its wheels."""
 
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hemline.bench.devices.emulation.emulator import (
-    cache_name,
-    emulation_folder,
-    read_contents,
-    unpack,
-)
+from hemline.bench.devices.emulation.emulator import cached, emulation_folder, read_contents, unpack
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS, RaspberryPi
+from hemline.environments.wheels import WheelRequest, wheel_set
 from hemline.errors import HemlineError
 from hemline.folders import made
 
@@ -22,6 +19,8 @@ _PACKAGES = {
     "armhf": ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libatomic1", "python3-numpy"),
 }
 _LARGEST_BYTES = 120 << 20  # 80 MB unpacked, before what is not needed is removed
+_LARGEST_WHEEL_BYTES = 80 << 20  # onnxruntime has 55 MB, numpy 49
+_UNNEEDED = "tests"  # folders that make up a fifth of numpy
 _FOR_ALL = "system"
 _SHARED = ("usr", "lib", "lib64")
 
@@ -56,11 +55,9 @@ def guest_root(pi: RaspberryPi) -> GuestRoot:
     Raises HemlineError with what to do when it cannot be had.
     """
     boards = [each for each in RASPBERRY_PIS.values() if each.architecture == pi.architecture]
-    name = cache_name(
-        pi.architecture, [*_PACKAGES[pi.architecture], *(board.cpuinfo for board in boards)]
-    )
+    made_of = [*_PACKAGES[pi.architecture], *(board.cpuinfo for board in boards)]
     folder = made(
-        emulation_folder() / name,
+        cached(pi.architecture, made_of),
         lambda empty: _make(empty, pi.architecture, boards),
         needs_bytes=_LARGEST_BYTES,
     )
@@ -105,3 +102,30 @@ def _python_in(system: Path) -> str:
             "then try again"
         )
     return found[0]
+
+
+def unpacked_wheels(runtime: str, version: str, *, machine: str, python: str) -> tuple[Path, ...]:
+    """Return the folders to import a runtime from, and numpy where the index has it.
+
+    `machine` is a name in the MACHINES table. Raises HemlineError when there is no such wheel, or
+    no network on first use.
+    """
+    request = WheelRequest(runtime=runtime, version=version, python=python, machine=machine)
+    folder, wheels = wheel_set(request)
+    return tuple(
+        made(
+            emulation_folder() / "wheels" / path.stem,
+            lambda empty, wheel=path: _unpack(wheel, empty),  # type: ignore[misc]
+            needs_bytes=_LARGEST_WHEEL_BYTES,
+        )
+        for path in wheels.paths(folder)
+    )
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if _UNNEEDED not in name.split("/")]
+            archive.extractall(folder, names)
+    except zipfile.BadZipFile as error:
+        raise HemlineError(f"{wheel} is damaged: remove {wheel.parent}, then try again") from error

@@ -18,13 +18,11 @@ from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.record import Instructions, Record
-from hemline.errors import GateError
 from hemline.tables import Table
 
 # The first ones fill caches and grow tables; after that, counts differ by 1 in 3,000 at most.
 _WARMUP = 20
 _INVOCATIONS = 9  # an odd number: the median is then one of the counts
-_LARGEST_CHANGE = 0.01
 
 
 def count_instructions(
@@ -65,28 +63,7 @@ def count_instructions(
     return (record,)
 
 
-def require_unchanged(fresh: Iterable[Record], committed: Iterable[Record]) -> int:
-    """Return how many counts have a committed one of the same artifact, runtime and device.
-
-    Raises GateError when one of them is off by more than 1 %.
-    """
-    before, now = _by_cell(committed), _by_cell(fresh)
-    both = [key for key in now if key in before]
-    changes = {key: now[key] / before[key] - 1 for key in both}
-    off = [
-        f"{artifact} in {runtime} on {device} takes {changes[artifact, runtime, device]:+.1%}"
-        for artifact, runtime, device in both
-        if abs(changes[artifact, runtime, device]) > _LARGEST_CHANGE
-    ]
-    if off:
-        raise GateError(
-            f"instructions per inference changed by more than {_LARGEST_CHANGE:.0%} against the "
-            f"committed ones: {'; '.join(off)}; find out why, or commit the new ones"
-        )
-    return len(both)
-
-
-def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
+def counts_by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
     """Return the newest count of each artifact, runtime and device; its host decides nothing."""
     by_date = sorted(records, key=lambda record: record.conditions.date)
     return {
@@ -100,18 +77,14 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
 
 def instruction_table(records: Iterable[Record]) -> Table:
     """Return one row for each artifact and runtime: millions of instructions, by device."""
-    counts = _by_cell(records)
+    counts = counts_by_cell(records)
     devices = list(dict.fromkeys(device for _, _, device in counts))
     cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
     return Table(
         columns=("artifact", "runtime", *(name.partition(":")[2] for name in devices)),
         numeric=(False, False, *(True for _ in devices)),
         rows=tuple(
-            (*cell, *(_millions(counts.get((*cell, device))) for device in devices))
+            (*cell, *(f"{n / 1e6:.3f}" if (n := counts.get((*cell, d))) else "" for d in devices))
             for cell in cells
         ),
     )
-
-
-def _millions(count: int | None) -> str:
-    return "" if count is None else f"{count / 1e6:.3f}"

@@ -35,7 +35,7 @@ class GpuRunner(JobProcess):
     def __init__(self, environment: tuple[str, ...], *, fallback: bool) -> None:
         """Start it with variables written NAME=value; `fallback` as in Job."""
         self._fallback = fallback
-        super().__init__((*_with(environment), *local_command()))
+        super().__init__((*(("env", *environment) if environment else ()), *local_command()))
 
     def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
         """Run one job on the GPU; a processor that runs it without leave is its failure."""
@@ -67,10 +67,6 @@ class GpuDevice(Device):
         """Start a child process."""
         del runtime, version
         return GpuRunner(self._environment, fallback=self._fallback)
-
-
-def _with(environment: tuple[str, ...]) -> tuple[str, ...]:
-    return ("env", *environment) if environment else ()
 
 
 def _is_real() -> bool:

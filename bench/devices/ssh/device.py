@@ -20,7 +20,7 @@ from hemline import files
 from hemline.bench.devices.device import Device, installed_runtimes
 from hemline.bench.devices.inspection import Inspection, RuntimeFit
 from hemline.bench.devices.ssh import on_board
-from hemline.bench.devices.ssh.address import SshAddress, parse_address
+from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.store import Pushable, Store, pushable
@@ -57,25 +57,23 @@ class SshDevice(Device):
     capabilities = DEVICES["ssh"].capabilities
 
     def __init__(
-        self, name: str, address: SshAddress, *, folder: str = "", python: str = "python3"
+        self, address: str, *, name: str = "", folder: str = "", python: str = "python3"
     ) -> None:
-        """Say where it is: `folder` is for our files there, by default ~/.cache/hemline."""
-        self.name = name
-        self.address = address
-        self.place = address.known_as
+        """Name the board at `[user@]host[:port]`; `folder` is for our files there.
+
+        It is ~/.cache/hemline by default.
+        """
+        self.name = name or f"ssh:{address}"
+        self.address = parse_address(address)
+        self.place = self.address.known_as
         self.python = python
-        self.connection = Connection(address)
-        self.store = Store(self.connection, name, folder=folder, python=python)
+        self.connection = Connection(self.address)
+        self.store = Store(self.connection, self.name, folder=folder, python=python)
         self._ours: TemporaryFolder | None = None
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
         self._quiet = quiet()  # click knows it in the thread of the command only
-
-    @property
-    def pushed_bytes(self) -> int:
-        """Return how many bytes of files were sent so far."""
-        return self.store.pushed_bytes
 
     def survey(self) -> Survey:
         """Return what the board is, asked anew; raises DeviceError."""
@@ -340,11 +338,3 @@ def _count_images(job: Job) -> int:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read the images {job.images}: {error}") from error
     return len(images[job.first :][: job.count])
-
-
-def open_ssh(
-    address: str, *, name: str = "", folder: str = "", python: str = "python3"
-) -> SshDevice:
-    """Return the board at `[user@]host[:port]`, perhaps with a name of its own."""
-    parsed = parse_address(address)
-    return SshDevice(name or f"ssh:{address}", parsed, folder=folder, python=python)

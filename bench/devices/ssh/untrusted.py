@@ -6,7 +6,7 @@ import dataclasses
 import io
 import math
 import unicodedata
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,19 +34,15 @@ def plain(text: str, longest: int = _LONGEST_TEXT) -> str:
 
 def cleaned(value: T) -> T:
     """Return a dataclass, tuple or text with every text in it made plain."""
-    result: T = _cleaned(value)
-    return result
-
-
-def _cleaned(value: Any) -> Any:
+    result: Any = value
     if isinstance(value, str):
-        return plain(value)
-    if isinstance(value, tuple):
-        return tuple(map(_cleaned, value))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        result = plain(value)
+    elif isinstance(value, tuple):
+        result = tuple(map(cleaned, value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value) if field.init]
-        return dataclasses.replace(value, **{n: _cleaned(getattr(value, n)) for n in names})
-    return value
+        result = dataclasses.replace(value, **{n: cleaned(getattr(value, n)) for n in names})
+    return cast("T", result)
 
 
 def require_answer(job: Job, result: JobResult) -> None:

@@ -77,17 +77,19 @@ def list_folder(folder: Path) -> Listing:
     present = {file.label for file in files}
     if missing := [label for at, label in enumerate(labels) if at not in present]:
         raise DataError(f"{train} has no images in {few(missing)}: put some there, or remove it")
-    if test is None:
-        _warn_of_others(folder, others)
-        return Listing(folder=folder, labels=labels, files=tuple(files), test_from=None)
-    foreign = [path.name for path in _folders(test) if path.name not in labels]
-    if foreign:
-        raise DataError(f"{test} has classes that {train} does not have: {few(foreign)}")
-    tests = _listed(folder, _folders(test), labels, others)
-    if not tests:
-        raise DataError(f"{test} has no images: put some there, or remove it")
-    _warn_of_others(folder, others)
-    return Listing(folder=folder, labels=labels, files=(*files, *tests), test_from=len(files))
+    test_from = None
+    if test is not None:
+        if foreign := [path.name for path in _folders(test) if path.name not in labels]:
+            raise DataError(f"{test} has classes that {train} does not have: {few(foreign)}")
+        test_from = len(files)
+        files += _listed(folder, _folders(test), labels, others)
+        if len(files) == test_from:
+            raise DataError(f"{test} has no images: put some there, or remove it")
+    if others:
+        what = "ignored, not images by their names"
+        count = counted(len(others), "file")
+        log.warning("%s: %s: %s, such as %s", folder, what, count, shown(others[0]))
+    return Listing(folder=folder, labels=labels, files=tuple(files), test_from=test_from)
 
 
 def _parts(folder: Path, below: list[Path]) -> tuple[Path, Path | None]:
@@ -185,14 +187,3 @@ def _misplaced(folder: Path) -> list[str]:
         for path in _entries(folder)
         if path.suffix.lower() in ENDINGS and not _is_folder(path)
     ]
-
-
-def _warn_of_others(folder: Path, others: list[str]) -> None:
-    if others:
-        count = counted(len(others), "file")
-        log.warning(
-            "%s: ignored, not images by their names: %s, such as %s",
-            folder,
-            count,
-            shown(others[0]),
-        )

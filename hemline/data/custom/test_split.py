@@ -48,16 +48,15 @@ def with_test_part(found: CustomImages, dataset: Dataset, *, source: str) -> Ima
         test = [order[at] for at in split_off]
     else:
         train, test = order, sorted(range(until, len(digests)), key=digests.__getitem__)
-    parts = {"train": train, "test": test}
-    images = {name: found.images[at] for name, at in parts.items()}
-    classes = {name: found.classes[at] for name, at in parts.items()}
+    images, classes = found.images, found.classes
+    train_part, test_part = (images[train], classes[train]), (images[test], classes[test])
     return Images(
         dataset=dataset,
-        train_images=images["train"],
-        train_labels=classes["train"],
-        test_images=images["test"],
-        test_labels=classes["test"],
-        sha256={name: _sha256(images[name], classes[name]) for name in parts},
+        train_images=train_part[0],
+        train_labels=train_part[1],
+        test_images=test_part[0],
+        test_labels=test_part[1],
+        sha256={"train": _sha256(*train_part), "test": _sha256(*test_part)},
         verified=False,
         source=source,
         test_indices=tuple(split_off),
