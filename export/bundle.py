@@ -13,13 +13,7 @@ from pathlib import Path
 from hemline import files
 from hemline.contract import schema, stamp, test_vector
 from hemline.contract.checkpoint import read_card
-from hemline.contract.manifest import (
-    MANIFEST_NAME,
-    Artifact,
-    Manifest,
-    plan_path,
-    read_manifest,
-)
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, plan_path, read_manifest
 from hemline.contract.specs import EMBEDDING, LOGITS
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, NewerSchemaError

@@ -198,9 +198,7 @@ def _conditions() -> Conditions:
     )
 
 
-def _converter(
-    scheme: Scheme,
-) -> Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]:
+def _converter(scheme: Scheme) -> Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]:
     module, _, name = scheme.converter.partition(":")
     convert: Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]
     convert = getattr(importlib.import_module(module), name)

@@ -43,12 +43,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import parse_json, reason_of
-from hemline.host import (
-    host_facts,
-    peak_memory_bytes,
-    running_threads,
-    steady_memory_bytes,
-)
+from hemline.host import host_facts, peak_memory_bytes, running_threads, steady_memory_bytes
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,

@@ -68,9 +68,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
 
     Raises FileFormatError naming what is wrong.
     """
-    if not path.exists():
-        return {}
-    return _parsed(_text(path), path)
+    return _parsed(_text(path), path) if path.exists() else {}
 
 
 def require_free(path: Path, entry: Entry) -> None:

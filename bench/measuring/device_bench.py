@@ -11,13 +11,7 @@ from pathlib import Path
 
 from hemline.bench.devices.checking import Check, check, nothing, only_passed, require_passed
 from hemline.bench.devices.device import Device
-from hemline.bench.measuring.plan import (
-    CellKey,
-    MeasurementPlan,
-    cells_of,
-    key_of,
-    measured_cells,
-)
+from hemline.bench.measuring.plan import CellKey, MeasurementPlan, cells_of, key_of, measured_cells
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.records import records_on
 from hemline.contract.manifest import Artifact, Manifest

@@ -72,11 +72,7 @@ def planned_cells(manifest: Manifest, plan: MeasurementPlan) -> list[PlannedCell
     """Return the cells that a plan measures: what passed verification in its runtimes."""
     return [
         PlannedCell(
-            artifact=artifact,
-            runtime=runtime,
-            version=version,
-            threads=threads,
-            batch=batch,
+            artifact=artifact, runtime=runtime, version=version, threads=threads, batch=batch
         )
         for artifact in manifest.artifacts
         for runtime, version in dict.fromkeys((v.runtime, v.version) for v in artifact.verdicts)

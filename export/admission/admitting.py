@@ -29,13 +29,7 @@ from hemline.export.admission.confined import Description
 from hemline.export.admission.inspection import open_in_all
 from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec
 from hemline.export.admission.structure import Structure, structure_of
-from hemline.export.admission.trial import (
-    Pixels,
-    Trial,
-    TrialRequest,
-    between_runtimes,
-    try_in_all,
-)
+from hemline.export.admission.trial import Pixels, Trial, TrialRequest, between_runtimes, try_in_all
 from hemline.export.admission.user_samples import read_user_classes
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -33,22 +31,20 @@ from hemline.errors import UsageError
 from hemline.folders import remove as remove_folder
 from hemline.tables import Table, as_text
 
+_PLATFORM = click.option(
+    "--platform", type=click.Choice(list(MACHINES)), help="Fetch wheels for a device instead."
+)
+
 
 @click.group()
 def runtimes() -> None:
     """Add, list and remove runtimes in other versions, here or for devices."""
 
 
-def _platform_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--platform", type=click.Choice(list(MACHINES)), help="Fetch wheels for a device instead."
-    )(command)
-
-
 @runtimes.command()
 @click.argument("names", nargs=-1, required=True, metavar="RUNTIME[==VERSION]...")
 @click.option("--python", help="Version (3.12) or path of the Python (default: this one).")
-@_platform_option
+@_PLATFORM
 def add(names: tuple[str, ...], python: str | None, platform: str | None) -> None:
     """Make a small environment for each runtime, from wheels, unless it exists.
 
@@ -84,7 +80,7 @@ def list_added(as_json: bool) -> None:
 
 @runtimes.command()
 @click.argument("names", nargs=-1, required=True, metavar="RUNTIME==VERSION[@PYTHON]...")
-@_platform_option
+@_PLATFORM
 def remove(names: tuple[str, ...], platform: str | None) -> None:
     """Remove environments; without @PYTHON, those of every Python."""
     for requirement in [Requirement.parse(name) for name in names]:

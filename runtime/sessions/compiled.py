@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import (
-    LOGITS_ONLY,
-    OutputFacts,
-    SessionOptions,
-    Tensor,
-    require_count,
-)
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 from hemline.runtime.sessions.gpu_failures import why
 from hemline.runtime.sessions.vulkan import software_adapter
 from hemline.silence import noted

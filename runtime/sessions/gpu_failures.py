@@ -32,10 +32,7 @@ _KNOWN = (
         r"(libcu|libnv|libcudnn)\S*\.so\S*: cannot open shared object",
         "a library of CUDA is missing ({note}): pip install 'onnxruntime-gpu[cuda,cudnn]'",
     ),
-    (
-        r"dynamic-sized tensors",
-        "the GPU needs tensors of fixed sizes, and this model has others",
-    ),
+    (r"dynamic-sized tensors", "the GPU needs tensors of fixed sizes, and this model has others"),
     (r"No (supported )?adapters( found)?", "no GPU is offered to this process ({note})"),
 )
 _MISSING = re.compile(r"(\S+\.so\S*|\S+\.dll): cannot open shared object file.*")

@@ -7,13 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import (
-    LOGITS_ONLY,
-    OutputFacts,
-    SessionOptions,
-    Tensor,
-    require_count,
-)
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 
 
 class InterpreterSession:

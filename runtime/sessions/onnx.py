@@ -8,13 +8,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import (
-    LOGITS_ONLY,
-    OutputFacts,
-    SessionOptions,
-    Tensor,
-    require_count,
-)
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),

@@ -8,11 +8,7 @@ from hemline.contract.model_summary import Layer
 from hemline.errors import UnknownNameError, UsageError
 from hemline.train.nets.models import layer_macs
 
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.SeparableConv2D,
-)
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
 
 
 def summary_of(model: keras.Model) -> tuple[Layer, ...]:

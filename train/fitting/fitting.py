@@ -98,12 +98,7 @@ def within_memory(name: str, recipe: Recipe) -> Iterator[None]:
 
 class _Fitting:
     def __init__(
-        self,
-        model: keras.Model,
-        run: Run,
-        data: TrainingData,
-        started: float,
-        on_epoch: OnEpoch,
+        self, model: keras.Model, run: Run, data: TrainingData, started: float, on_epoch: OnEpoch
     ) -> None:
         self._model, self._run, self._data, self._on_epoch = model, run, data, on_epoch
         self._started, self._before = started, 0.0

@@ -39,10 +39,7 @@ _MISFITS = (
         r"named ([^ )]+).*?expects (\d+) weight\(s\)\. Received (\d+)",
         "layer {0} counts {2} arrays in the file, not {1}",
     ),
-    (
-        r"expected (\d+) layers, found (\d+)",
-        "it has {0} layers with weights, the file {1}",
-    ),
+    (r"expected (\d+) layers, found (\d+)", "it has {0} layers with weights, the file {1}"),
 )
 
 

@@ -14,13 +14,7 @@ from hemline.train.nets.models import ModelRow, build_model
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import require_layers
 from hemline.train.tuning.search import Search
-from hemline.train.tuning.space import (
-    Space,
-    named_space,
-    read_space,
-    require_possible,
-    usual_space,
-)
+from hemline.train.tuning.space import Space, named_space, read_space, require_possible, usual_space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,7 @@ from typing import Any
 import numpy as np
 
 from hemline.errors import BackendError
-from hemline.runtime.backends import (
-    LOGITS_ONLY,
-    OutputFacts,
-    SessionOptions,
-    Tensor,
-    require_count,
-)
+from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 from hemline.silence import noted
 
 _ARENA_BYTES = 64 << 20  # to find out what is needed; no microcontroller has as much

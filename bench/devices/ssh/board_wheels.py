@@ -14,7 +14,6 @@ from hemline.errors import BackendError, HemlineError, UsageError
 from hemline.runtime.backends import find_backend
 
 _GLIBC = re.compile(r"glibc 2\.([0-9]{1,3})")
-_ABSENT = "absent.json"
 _ABSENT_SECONDS = 7 * 86400.0  # then it is asked again: there may be a wheel by now
 
 
@@ -24,6 +23,22 @@ def board_wheels(runtime: str, version: str, board: Survey) -> tuple[tuple[Path,
     They are fetched when they are not here yet. Raises BackendError with the reason when the
     runtime cannot run there, FetchError without a network.
     """
+    request = _request(runtime, version, board)
+    folder = wheel_set_folder(request)
+    absent = folder.with_name(f"{folder.name}.absent.json")
+    # asking the index takes seconds, and a warm start has none to spare
+    if absent.exists() and time.time() - absent.stat().st_mtime < _ABSENT_SECONDS:
+        raise BackendError(str(files.read_json(absent)))
+    try:
+        folder, wheels = wheel_set(request)
+    except UsageError as error:
+        with contextlib.suppress(HemlineError):  # without it, the index is asked again
+            files.write_json(absent, str(error))
+        raise BackendError(str(error)) from error
+    return tuple(zip(wheels.paths(folder), wheels.wheels, strict=True))
+
+
+def _request(runtime: str, version: str, board: Survey) -> WheelRequest:
     if board.platform is None:
         raise BackendError(
             f"there are no wheels for {board.machine} with {board.pointer_bits} bits, only for "
@@ -35,7 +50,7 @@ def board_wheels(runtime: str, version: str, board: Survey) -> tuple[tuple[Path,
     if not MACHINES[board.platform]:
         _require_numpy_there(runtime, board)
     try:
-        request = WheelRequest(
+        return WheelRequest(
             runtime=runtime,
             version=version,
             python=board.python_minor,
@@ -44,13 +59,6 @@ def board_wheels(runtime: str, version: str, board: Survey) -> tuple[tuple[Path,
         )
     except UsageError as error:
         raise BackendError(str(error)) from error
-    _require_not_absent(request)
-    try:
-        folder, wheels = wheel_set(request)
-    except UsageError as error:
-        _remember_absent(request, str(error))
-        raise BackendError(str(error)) from error
-    return tuple(zip(wheels.paths(folder), wheels.wheels, strict=True))
 
 
 def _require_numpy_there(runtime: str, board: Survey) -> None:
@@ -65,23 +73,3 @@ def _require_numpy_there(runtime: str, board: Survey) -> None:
             f"{runtime} cannot work with numpy {board.numpy}, which the board has, and there is no "
             f"wheel of an older one for {board.platform}"
         )
-
-
-def _require_not_absent(request: WheelRequest) -> None:
-    """Raise BackendError when the index had no such wheel a short while ago.
-
-    Asking it takes seconds, and a warm start has none to spare.
-    """
-    memo = _memo(request)
-    if memo.exists() and time.time() - memo.stat().st_mtime < _ABSENT_SECONDS:
-        raise BackendError(str(files.read_json(memo)))
-
-
-def _remember_absent(request: WheelRequest, reason: str) -> None:
-    with contextlib.suppress(HemlineError):  # without it, it is asked again
-        files.write_json(_memo(request), reason)
-
-
-def _memo(request: WheelRequest) -> Path:
-    folder = wheel_set_folder(request)
-    return folder.with_name(f"{folder.name}.{_ABSENT}")
