@@ -142,16 +142,16 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
                 if show is None
                 else _classify_and_show(classifier, Path(image), show)
             )
-        except HemlineError as error:
-            code = code or error.exit_code
-            print(f"error: {described(error)}", file=sys.stderr)
-            continue
-        except MemoryError:
-            code = code or 1
-            print(f"error: {image} {NO_MEMORY}", file=sys.stderr)
+        except (HemlineError, MemoryError) as error:
+            code = code or getattr(error, "exit_code", 1)
+            print(f"error: {_reason(error, image)}", file=sys.stderr)
             continue
         print(line_of(str(image), prediction, options.top, as_json=options.json))
     return code
+
+
+def _reason(error: HemlineError | MemoryError, name: str) -> str:
+    return described(error) if isinstance(error, HemlineError) else f"{name} {NO_MEMORY}"
 
 
 def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
@@ -185,10 +185,8 @@ def _classify_frames(
             if show is not None:
                 name = "frame" if frame.image is None else Path(frame.image).stem
                 show(name, frame.pixels, seen, prediction)
-        except HemlineError as error:
-            code, document["error"] = 1, described(error)
-        except MemoryError:
-            code, document["error"] = 1, f"the frame {NO_MEMORY}"
+        except (HemlineError, MemoryError) as error:
+            code, document["error"] = 1, _reason(error, "the frame")
         print(json.dumps(document, allow_nan=False), flush=True)
         if number + 1 == options.count:
             break

@@ -95,10 +95,23 @@ class JobRunner:
         try:
             cells = self._cells(job)
         except HemlineError as error:
-            failure = Failure(kind=_kind_of(error), message=str(error))
+            kinds = (kind for cls, kind in _KINDS if isinstance(error, cls))
+            failure = Failure(kind=next(kinds, "crash"), message=str(error))
         except Exception as error:  # noqa: BLE001 — a child must reply, whatever a runtime raises
             failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")
-        return self._result(job, cells, failure)
+        return JobResult(
+            id=job.id,
+            failure=failure,
+            runtime=job.runtime,
+            runtime_version=_version_or_empty(job.runtime),
+            numpy_version=np.__version__,
+            python_version=platform.python_version(),
+            import_ns=self._import_ns.get(job.runtime, 0),
+            cells=cells,
+            peak_memory_bytes=peak_memory_bytes(),
+            steady_memory_bytes=steady_memory_bytes(),
+            host=host_facts(),
+        )
 
     def _cells(self, job: Job) -> tuple[CellResult, ...]:
         backend = find_backend(job.runtime)
@@ -107,7 +120,9 @@ class JobRunner:
         if not job.allow_unsupported:
             file.stamp.require_supported(backend.name, version_of(backend))
         file.stamp.find_outputs(job.outputs)
-        images = _read_images(job)
+        images = job_images(job)
+        if len(images) == 0:
+            raise DataError(f"{job.images} has no image {job.first}")
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
 
     def _import(self, backend: Backend) -> None:
@@ -149,23 +164,6 @@ class JobRunner:
             arena_bytes=opened.session.arena_bytes,
         )
 
-    def _result(
-        self, job: Job, cells: tuple[CellResult, ...], failure: Failure | None
-    ) -> JobResult:
-        return JobResult(
-            id=job.id,
-            failure=failure,
-            runtime=job.runtime,
-            runtime_version=_version_or_empty(job.runtime),
-            numpy_version=np.__version__,
-            python_version=platform.python_version(),
-            import_ns=self._import_ns.get(job.runtime, 0),
-            cells=cells,
-            peak_memory_bytes=peak_memory_bytes(),
-            steady_memory_bytes=steady_memory_bytes(),
-            host=host_facts(),
-        )
-
 
 def serve(requests: IO[str], replies: IO[str]) -> None:
     """Run jobs until the requests end; write one result for each."""
@@ -198,15 +196,14 @@ def serve_standard_streams() -> None:
         serve(sys.stdin, replies)
 
 
-def _read_images(job: Job) -> Pixels:
+def job_images(job: Job) -> Pixels:
+    """Return the images of a job, read from the disk as they are needed; raises DataError."""
     try:
         images = np.load(job.images, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cannot read the images {job.images}: {error}") from error
     last = None if job.count is None else job.first + job.count
     chosen: Pixels = images[job.first : last]
-    if len(chosen) == 0:
-        raise DataError(f"{job.images} has no image {job.first}")
     return chosen
 
 
@@ -238,7 +235,12 @@ def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: T
 def _timed(
     session: Session, cell: JobCell, encoder: PixelEncoder, images: Pixels, names: Sequence[str]
 ) -> tuple[int, ...]:
-    tensors = list(_batches(encoder, images, cell.batch, most_bytes=_LARGEST_TENSORS_BYTES))
+    tensors: list[Tensor] = []
+    for at in range(0, len(images), cell.batch):
+        batch = _filled_up(np.asarray(images[at : at + cell.batch]), cell.batch)
+        tensors.append(encoder.encode(batch))
+        if len(tensors) * tensors[0].nbytes >= _LARGEST_TENSORS_BYTES:
+            break
     count = cell.invocations or len(tensors)
     for at in range(cell.warmup):
         session.run(tensors[at % len(tensors)], names)
@@ -268,19 +270,6 @@ def _outputs(
     return [np.concatenate(each)[: len(images)] for each in zip(*parts, strict=True)]
 
 
-def _batches(
-    encoder: PixelEncoder, images: Pixels, batch: int, *, most_bytes: int
-) -> Iterator[Tensor]:
-    """Yield tensors of exactly `batch` images, until they take `most_bytes`."""
-    total = 0
-    for at in range(0, len(images), batch):
-        tensor = encoder.encode(_filled_up(np.asarray(images[at : at + batch]), batch))
-        yield tensor
-        total += tensor.nbytes
-        if total >= most_bytes:
-            return
-
-
 def _filled_up(images: Pixels, batch: int) -> Pixels:
     """Return images in whole batches: the last one is filled up with its last image."""
     missing = -len(images) % batch
@@ -307,10 +296,6 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
-
-
-def _kind_of(error: HemlineError) -> FailureKind:
-    return next((kind for cls, kind in _KINDS if isinstance(error, cls)), "crash")
 
 
 def _version_or_empty(runtime: str) -> str:

@@ -71,7 +71,8 @@ def _one(requirement: Requirement) -> RuntimeTarget:
             remedy=remedy("name version"),
         )
     found = find_environments(requirement)
-    here_first = [p for p in found if minor_of(p[1].python_version) == _this_python()] or found
+    this = minor_of(platform.python_version())
+    here_first = [pair for pair in found if minor_of(pair[1].python_version) == this] or found
     return target_of(*here_first[-1], runtime_file())
 
 
@@ -83,9 +84,4 @@ def _target(found: FoundRuntime) -> RuntimeTarget:
         python_version=platform.python_version(),
         numpy_version=np.__version__,
         command=local_command(),
-        added=False,
     )
-
-
-def _this_python() -> str:
-    return minor_of(platform.python_version())

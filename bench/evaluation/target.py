@@ -115,7 +115,6 @@ def _checkpoint(folder: Path) -> EvaluationTarget:
             python_version=platform.python_version(),
             numpy_version=np.__version__,
             command=local_command(),
-            added=False,
         ),
     )
 

@@ -82,8 +82,7 @@ def _check_in(backend: Backend, path: Path, stamp: Stamp, folder: Path) -> FileV
         status=status,
         # a process that died names no version: then any supported version counts
         supported=any(
-            each.runtime == backend.name and each.admits(backend.name, version or each.minimum)
-            for each in stamp.supported_runtimes
+            each.admits(backend.name, version or each.minimum) for each in stamp.supported_runtimes
         ),
         reason=reason,
     )

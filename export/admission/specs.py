@@ -59,7 +59,7 @@ def takes_channels_first(found: Description, path: Path) -> bool:
     shape = found.inputs[0].shape
     if shape is None or len(shape) != 4:
         raise FileFormatError(
-            f"{path} accepts {_shown(shape)}: a image classifier accepts "
+            f"{path} accepts {_shown(shape)}: an image classifier accepts "
             "(1, height, width, channels); add the axis that is missing and convert it again"
         )
     if shape[0] not in (1, -1):

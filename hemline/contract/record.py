@@ -226,7 +226,8 @@ def append_records(path: Path, records: Iterable[Record]) -> None:
 
     Raises HemlineError naming the file when it cannot be written.
     """
-    lines = _lines_of(records)
+    texts = (json.dumps(to_document(record), separators=(",", ":")) for record in records)
+    lines = "".join(f"{text}\n" for text in texts).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as stream:
@@ -276,11 +277,6 @@ def _cut_at(content: bytes) -> int:
     except (ValueError, RecursionError):
         return start
     return len(content)
-
-
-def _lines_of(records: Iterable[Record]) -> bytes:
-    lines = (json.dumps(to_document(record), separators=(",", ":")) for record in records)
-    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _damaged(message: str) -> FileFormatError:

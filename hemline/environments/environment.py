@@ -68,7 +68,6 @@ class RuntimeTarget(_Versioned):
     python_version: of the process.
     numpy_version: of the process.
     command: starts the job runner.
-    added: whether it is a separate environment, not the one that runs Hemline.
     """
 
     runtime: str
@@ -76,7 +75,6 @@ class RuntimeTarget(_Versioned):
     python_version: str
     numpy_version: str
     command: tuple[str, ...]
-    added: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +294,6 @@ def target_of(folder: Path, record: Environment, runtime_file: bytes) -> Runtime
         numpy_version=record.numpy_version,
         # isolated: no PYTHON… variable, nothing of the user's own packages, no current folder
         command=(str(_python(folder)), "-I", str(path), "jobs"),
-        added=True,
     )
 
 

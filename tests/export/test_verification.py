@@ -159,7 +159,7 @@ def target(code: str, **changes: str) -> RuntimeTarget:
     """Return a target whose job runner is a line of Python."""
     here = next(t for t in installed_targets() if t.runtime == "litert")
     return dataclasses.replace(
-        here, command=(sys.executable, "-c", code), added=True, **{"version": "9.9.9", **changes}
+        here, command=(sys.executable, "-c", code), **{"version": "9.9.9", **changes}
     )
 
 

@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from hemline import files
 from hemline.bench.devices.device import Device, installed_runtimes
 from hemline.bench.devices.inspection import Inspection, RuntimeFit
@@ -44,6 +42,7 @@ from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
 from hemline.pictures.npy import write_npy
 from hemline.runtime.backends import find_backend
+from hemline.runtime.job import job_images
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
@@ -304,7 +303,7 @@ class SshRunner(Closing):
         if result.failure is not None or "outputs" not in job.want:
             return result
         specs = read_stamped(Path(job.artifact)).stamp.find_outputs(job.outputs)
-        count = _count_images(job)
+        count = len(job_images(job))
         cells = []
         for cell, found in zip(job.cells, result.cells, strict=True):
             paths = {
@@ -329,12 +328,3 @@ class SshRunner(Closing):
         for there, here in ((remote.artifact, job.artifact), (remote.images, job.images)):
             line = line.replace(there, here)
         return f"{self._device.name}: {line}"
-
-
-def _count_images(job: Job) -> int:
-    """Return how many images a job uses."""
-    try:
-        images = np.load(job.images, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read the images {job.images}: {error}") from error
-    return len(images[job.first :][: job.count])
