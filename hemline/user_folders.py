@@ -15,6 +15,14 @@ def cache_folder() -> Path:
     return _folder("cache", "the cache", remedy("cache folder"))
 
 
+def cache_folder_if_any() -> Path | None:
+    """Return the cache folder, or None for a user without a home folder."""
+    try:
+        return cache_folder()
+    except HemlineError:
+        return None
+
+
 def config_folder() -> Path:
     """Return the folder for settings: ~/.config/hemline, or below $XDG_CONFIG_HOME.
 

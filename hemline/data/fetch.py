@@ -37,7 +37,7 @@ from hemline.data.datasets import (
 from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
 from hemline.folders import TemporaryFolder
-from hemline.user_folders import cache_folder
+from hemline.user_folders import cache_folder, cache_folder_if_any
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,9 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """
     options = options or FetchOptions()
     if options.custom is not None:
-        return load_custom(options.custom, options.reading, cache=_decoded(options))
+        cache = options.cache or cache_folder_if_any()
+        decoded = None if cache is None else cache / _DECODED
+        return load_custom(options.custom, options.reading, cache=decoded)
     dataset = find_dataset(name)
     if options.folder is not None:
         return _from_user(dataset, options.folder)
@@ -113,14 +115,6 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     raise FetchError(
         f"{dataset.title} was not found ({'; '.join(reasons)})", remedy=remedy("put data")
     )
-
-
-def _decoded(options: FetchOptions) -> Path | None:
-    """Return the folder of decoded images, or None for a user without a home folder."""
-    try:
-        return (options.cache or cache_folder()) / _DECODED
-    except HemlineError:
-        return None
 
 
 def _from_user(dataset: Dataset, folder: Path) -> Images:

@@ -25,7 +25,7 @@ from hemline.host import free_bytes, host_facts
 from hemline.programs import output_of
 from hemline.provenance import commit, installed_version
 from hemline.safe_path import module_command
-from hemline.user_folders import cache_folder
+from hemline.user_folders import cache_folder_if_any
 from hemline.version import VERSION
 
 _SECONDS = 60.0  # for the self-test of a runtime; an import from a cold disk takes seconds
@@ -92,7 +92,7 @@ class Report:
 def make_report(devices: tuple[str, ...]) -> Report:
     """Return the report of this machine; takes the second that the runtimes need to start."""
     host = host_facts()
-    cache = _cache()
+    cache = cache_folder_if_any()
     return Report(
         hemline=VERSION,
         commit=commit(),
@@ -159,13 +159,6 @@ def _wheel_sets(cache: Path | None) -> tuple[AddedFolder, ...]:
 
 def _unreadable(folder: Path) -> AddedFolder:
     return AddedFolder(name=folder.name, size_bytes=size_of(folder), fault="no readable record")
-
-
-def _cache() -> Path | None:
-    try:
-        return cache_folder()
-    except HemlineError:
-        return None
 
 
 def _sizes(cache: Path | None) -> dict[str, int]:
