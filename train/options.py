@@ -11,7 +11,9 @@ import click
 from hemline.data.datasets import DATASETS
 from hemline.train.recipes.recipe import RECIPES, Recipe
 
-_OWN = "Options"
+_HEADINGS = {
+    name: f"Recipe: {section}" for section, names in Recipe.sections().items() for name in names
+}
 
 recipe_option = click.option(
     "--recipe",
@@ -52,14 +54,6 @@ def output_option(text: str) -> Callable[..., Any]:
     return click.option("-o", "--output", type=folder, help=text)
 
 
-class RecipeOption(click.Option):
-    """An option that changes a field of the recipe; `section` is its heading in the help."""
-
-    def __init__(self, *arguments: Any, section: str, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.section = section
-
-
 class RecipeCommand(click.Command):
     """A command with `recipe_options`: its own options come first, then those by section."""
 
@@ -69,7 +63,7 @@ class RecipeCommand(click.Command):
         for each in self.get_params(ctx):
             if isinstance(each, click.Argument):
                 continue  # it is in the first line
-            heading = each.section if isinstance(each, RecipeOption) else _OWN
+            heading = _HEADINGS.get(each.name or "", "Options")
             if (line := each.get_help_record(ctx)) is not None:
                 sections.setdefault(heading, []).append(line)
         for heading, lines in sections.items():
@@ -79,21 +73,11 @@ class RecipeCommand(click.Command):
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for each field of Recipe; those not given stay None."""
-    options = Recipe.options()
-    for section, names in reversed(Recipe.sections().items()):
-        for name in reversed(names):
-            kind, default, text = options[name]
-            flag = f"--{name.replace('_', '-')}"
-            flag = f"{flag}/--no-{name.replace('_', '-')}" if kind is bool else flag
-            command = click.option(
-                flag,
-                name,
-                cls=RecipeOption,
-                section=f"Recipe: {section}",
-                type=kind,
-                default=None,
-                help=f"{text[0].upper()}{text[1:]} (fast: {_shown(default)}).",
-            )(command)
+    for name, (kind, default, text) in reversed(Recipe.options().items()):
+        flag = f"--{name.replace('_', '-')}"
+        flag = f"{flag}/--no-{name.replace('_', '-')}" if kind is bool else flag
+        told = f"{text[0].upper()}{text[1:]} (fast: {_shown(default)})."
+        command = click.option(flag, name, type=kind, default=None, help=told)(command)
     return command
 
 

@@ -18,13 +18,13 @@ from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
+from hemline.data.splits import TrainingData, split_images
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers
 from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory
-from hemline.train.fitting.pipeline import TrainingData, split_images
 from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
 from hemline.train.fitting.progress import clear_progress, unfinished_run
 from hemline.train.nets.models import count_macs, seeded_model

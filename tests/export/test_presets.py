@@ -15,7 +15,7 @@ from hemline.export.schemes import EIGHT_BIT, SCHEMES
 from hemline.export.verification import verify_bundle
 from hemline.runtime.discovery import installed_names
 from hemline.train.nets.models import MODELS
-from hemline.train.recipes.recipe import Recipe, find_recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.tensorflow import quiet_keras
 
 # Enough to know the bars: between logits that are all alike 8 bits would decide by chance. The
@@ -37,7 +37,7 @@ NAMES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 
 
 def small_recipe(name: str) -> Recipe:
-    return find_recipe("plain").with_changes({**SMALL, **CHANGES[name]})
+    return RECIPES["plain"].with_changes({**SMALL, **CHANGES[name]})
 
 
 @pytest.mark.parametrize("name", NAMES)

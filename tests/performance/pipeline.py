@@ -9,6 +9,7 @@ from dataclasses import replace
 from measurement import Result, interleaved, median_ratio, report
 
 from hemline.data.fetch import load_images
+from hemline.data.splits import TrainingData, split_images
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
@@ -17,12 +18,7 @@ keras = quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.fitting.phases import phases  # noqa: E402
-from hemline.train.fitting.pipeline import (  # noqa: E402
-    Epochs,
-    TrainingData,
-    split_images,
-    training_batches,
-)
+from hemline.train.fitting.pipeline import training_batches  # noqa: E402
 from hemline.train.nets.normalization import training_copy  # noqa: E402
 from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
@@ -51,7 +47,7 @@ def ours(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
         data.train_labels,
         recipe,
         seed=1,
-        epochs=Epochs(first=0, end=recipe.epochs),
+        epochs=range(recipe.epochs),
         classes=10,
     )
 

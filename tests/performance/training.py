@@ -12,6 +12,7 @@ from measurement import Result, installed_package, interleaved, median_ratio, pr
 from pipeline import drain, ours, train_seconds
 
 from hemline.data.fetch import load_images
+from hemline.data.splits import TrainingData, split_images
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.tensorflow import quiet_keras
 
@@ -20,7 +21,6 @@ keras = quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.fitting.phases import phases  # noqa: E402
-from hemline.train.fitting.pipeline import TrainingData, split_images  # noqa: E402
 from hemline.train.fitting.precision import has_bfloat16  # noqa: E402
 from hemline.train.nets.normalization import training_copy  # noqa: E402
 from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402

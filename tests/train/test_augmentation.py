@@ -17,7 +17,7 @@ quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.fitting.augmentation import augment, mix  # noqa: E402
-from hemline.train.fitting.pipeline import Epochs, training_batches  # noqa: E402
+from hemline.train.fitting.pipeline import training_batches  # noqa: E402
 
 SEED = tf.constant([5, 7], tf.int64)
 NONE = Recipe(shift=0, flip=False)
@@ -165,7 +165,7 @@ def batches(data: TrainingData, recipe: Recipe, seed: int = 1) -> list[tuple[Arr
         data.train_labels,
         recipe,
         seed=seed,
-        epochs=Epochs(first=0, end=recipe.epochs),
+        epochs=range(recipe.epochs),
         classes=4,
     )
     return [tuple(part.numpy() for part in batch) for batch in found]

@@ -10,6 +10,7 @@ import pytest
 
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.splits import split_images
 from hemline.errors import DataError
 from hemline.train.tensorflow import quiet_keras
 
@@ -18,12 +19,7 @@ quiet_keras()
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.fitting.augmentation import augment  # noqa: E402
-from hemline.train.fitting.pipeline import (  # noqa: E402
-    Epochs,
-    split_images,
-    steps_per_epoch,
-    training_batches,
-)
+from hemline.train.fitting.pipeline import steps_per_epoch, training_batches  # noqa: E402
 from hemline.train.recipes.recipe import Recipe  # noqa: E402
 
 PLAIN = Recipe(epochs=3, batch=50, shift=0, flip=False, cutout=0)
@@ -37,7 +33,7 @@ def collect(
         images.train_labels,
         recipe,
         seed=seed,
-        epochs=Epochs(first=first_epoch, end=recipe.epochs),
+        epochs=range(first_epoch, recipe.epochs),
         classes=10,
     )
     return [pixels.numpy() for pixels, _ in batches]
@@ -57,7 +53,7 @@ def test_images_and_labels_stay_together(images: Images) -> None:
         images.train_labels,
         PLAIN,
         seed=1,
-        epochs=Epochs(first=0, end=PLAIN.epochs),
+        epochs=range(PLAIN.epochs),
         classes=10,
     )
     label_of = {
@@ -173,7 +169,7 @@ def test_nothing_is_left_to_a_tuner_that_closing_the_iterator_would_wait_for(
         images.train_labels,
         PLAIN,
         seed=1,
-        epochs=Epochs(first=0, end=1),
+        epochs=range(1),
         classes=10,
     )
     assert batches.options().autotune.enabled is False

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hemline.errors import UnknownNameError
-from hemline.train.recipes.optimizers import OPTIMIZERS, find_optimizer
+from hemline.train.recipes.optimizers import OPTIMIZERS
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.stopping import plateau_factor
 from hemline.train.tensorflow import quiet_keras
@@ -211,4 +211,4 @@ def test_every_optimizer_and_every_schedule_trains_at_the_rates_of_the_schedule(
 
 def test_an_unknown_optimizer_gets_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError, match="unknown optimizer 'adma': did you mean 'adam'"):
-        find_optimizer("adma")
+        Recipe(optimizer="adma")

@@ -20,7 +20,7 @@ from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS
 from hemline.train.options import RecipeCommand, recipe_options
 from hemline.train.recipes.optimizers import OPTIMIZERS
-from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import named_recipe, read_recipe, recipe_toml
 from hemline.train.recipes.schedules import SCHEDULES
 
@@ -189,8 +189,8 @@ def test_another_schedule_brings_its_usual_warmup_unless_another_is_given(name: 
 
 def test_every_model_trains_by_recipes_of_the_table() -> None:
     for row in MODELS.values():
-        find_recipe(row.recipe)
-        assert row.transfer_recipe is None or find_recipe(row.transfer_recipe).frozen_epochs
+        assert row.recipe in RECIPES
+        assert row.transfer_recipe is None or RECIPES[row.transfer_recipe].frozen_epochs
 
 
 def test_every_field_has_its_help_and_its_section() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hemline.contract.card import Epoch
 from hemline.errors import UnknownNameError
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import SCHEDULES, find_schedule
+from hemline.train.recipes.schedules import SCHEDULES
 from hemline.train.recipes.stopping import best_epoch, is_over, plateau_factor
 from hemline.train.tensorflow import quiet_keras
 
@@ -99,4 +99,4 @@ def test_a_run_ends_early_after_so_many_epochs_without_improvement(
 
 def test_an_unknown_schedule_gets_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError, match="unknown schedule 'cosin': did you mean 'cosine'"):
-        find_schedule("cosin")
+        Recipe(schedule="cosin")

@@ -20,7 +20,8 @@ from hemline.provenance import commit
 from hemline.remedies import described
 from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS, build_model, count_macs, find_model
-from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe
+from hemline.train.recipes.recipe_file import named_recipe
 
 Train = Callable[..., Card]
 
@@ -141,7 +142,7 @@ def test_unknown_names_get_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'hem-50k'"):
         find_model("hem-5ok")
     with pytest.raises(UnknownNameError, match="did you mean 'fast'"):
-        find_recipe("fats")
+        named_recipe("fats")
 
 
 @pytest.mark.parametrize("folder", sorted(ZOO.glob("*")), ids=lambda path: path.name)

@@ -39,10 +39,11 @@ from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.recipes.recipe_file import read_recipe
+from hemline.train.request import TrainRequest
 from hemline.train.tuning import commands, storage
 from hemline.train.tuning.dimensions import Choices, Range
 from hemline.train.tuning.pictures import conditions_line, draw
-from hemline.train.tuning.preparing import TuneRequest, prepare
+from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.results import Results, TrialResult, results_of, table
 from hemline.train.tuning.search import Search
@@ -57,14 +58,26 @@ from hemline.train.tuning.space import (
 from hemline.train.tuning.study import Study, opened_study
 
 BASE = RECIPES["plain"].with_changes({"batch": 50, "validation": 160, "precision": "float32"})
-REQUEST = TuneRequest(
-    model=MODELS["mlp"], recipe=BASE, epochs=2, over=("learning_rate", "shift", "width=0.25..1")
+REQUEST = TrainRequest(
+    model=MODELS["mlp"], recipe=BASE, recipe_name="plain, changed", folder=Path("tuning")
 )
+OVER = ("learning_rate", "shift", "width=0.25..1")
+
+
+def searched(
+    images: Images,
+    *,
+    over: tuple[str, ...] = OVER,
+    request: TrainRequest = REQUEST,
+    **changes: int,
+) -> Search:
+    space = space_of(request, images, over=over)
+    return prepare(request, images, space, {"epochs": 2, **changes})
 
 
 @pytest.fixture
 def search(images: Images) -> Search:
-    return prepare(REQUEST, images)
+    return searched(images)
 
 
 @contextlib.contextmanager
@@ -225,9 +238,9 @@ def test_the_recipe_that_was_found_keeps_its_own_epochs_and_images(search: Searc
 
 
 def test_few_images_keep_enough_to_train_on(images: Images) -> None:
-    limited = prepare(replace(REQUEST, limit=400), images)
+    limited = searched(images, limit=400)
     assert (limited.limit, limited.validation) == (400, 80)
-    assert prepare(replace(REQUEST, limit=400, validation=100), images).validation == 100
+    assert searched(images, limit=400, validation=100).validation == 100
 
 
 # a study without any training
@@ -236,7 +249,7 @@ def test_few_images_keep_enough_to_train_on(images: Images) -> None:
 def test_the_first_trial_is_the_recipe_itself(search: Search, tmp_path: Path) -> None:
     with opened(tmp_path, search) as study, study.next_trial(3) as taken:
         assert taken is not None
-        assert search.rounded(taken.trial.params) == {
+        assert search.rounded(taken.params) == {
             "learning_rate": BASE.learning_rate,
             "shift": BASE.shift,
             "width": 1.0,
@@ -247,9 +260,9 @@ def test_two_workers_never_have_the_same_trial(search: Search, tmp_path: Path) -
     with contextlib.ExitStack() as stack:
         workers = [stack.enter_context(opened(tmp_path, search)) for _ in range(2)]
         taken = [stack.enter_context(worker.next_trial(4)) for worker in workers * 2]
-        numbers = [each.trial.number for each in taken if each]
+        numbers = [each.number for each in taken if each]
         assert numbers == [0, 1, 2, 3]
-        tried = [str(each.trial.params) for each in taken if each]
+        tried = [str(each.params) for each in taken if each]
         assert len(set(tried)) == 4
         assert stack.enter_context(workers[0].next_trial(4)) is None
         assert stack.enter_context(workers[0].next_trial(5)) is not None
@@ -262,7 +275,7 @@ def draws(folder: Path, search: Search, count: int) -> list[dict[str, Any]]:
         for number in range(count):
             with study.next_trial(count) as taken:
                 assert taken is not None
-                values.append(taken.trial.params)
+                values.append(taken.params)
                 accuracy = 0.5 - values[-1]["width"] / 10 + number / 1000
                 study.finish(taken, accuracy=accuracy)
     return values
@@ -281,13 +294,13 @@ def test_a_trial_whose_process_ended_goes_on(search: Search, tmp_path: Path) -> 
     with opened(tmp_path, search) as study:
         with study.next_trial(5) as taken:
             assert taken is not None
-            first = taken.trial.params
+            first = taken.params
         with study.next_trial(5) as again:
             assert again is not None
-            assert (again.trial.number, again.trial.params) == (0, first)
+            assert (again.number, again.params) == (0, first)
             with study.next_trial(5) as other:
                 assert other is not None
-                assert other.trial.number == 1
+                assert other.number == 1
 
 
 def test_a_trial_that_was_finished_in_between_is_not_taken(
@@ -305,8 +318,8 @@ def test_a_trial_that_was_finished_in_between_is_not_taken(
         )
         with other.next_trial(5) as taken:
             assert taken is not None
-            assert taken.trial.number == 1
-            assert taken.folder.is_dir()
+            assert taken.number == 1
+            assert other.folder_of(taken).is_dir()
 
 
 def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
@@ -316,10 +329,10 @@ def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
         for _ in range(3):
             with study.next_trial(5) as taken:
                 assert taken is not None
-                assert taken.trial.number == 0
+                assert taken.number == 0
         with study.next_trial(1) as taken:  # what failed does not count
             assert taken is not None
-            assert taken.trial.number == 1
+            assert taken.number == 1
         (failed, _) = results_of(search, study.trials()).trials
     assert (failed.state, failed.reason) == ("failed", "ended its process 3 times")
 
@@ -439,8 +452,8 @@ def pruned_after(name: str, folder: Path, search: Search) -> list[int | None]:
                 assert taken is not None
                 end = None
                 for epoch in range(1, 9):
-                    taken.trial.report(0.9 - 0.01 * number + 0.001 * epoch, epoch)
-                    if taken.trial.should_prune():
+                    taken.report(0.9 - 0.01 * number + 0.001 * epoch, epoch)
+                    if taken.should_prune():
                         end = epoch
                         break
                 study.finish(taken, accuracy=0.9 - 0.01 * number if end is None else None)
@@ -592,10 +605,9 @@ def run(
     from hemline.train.tuning.running import TrialSettings, run_trials
 
     settings = TrialSettings(
-        model=MODELS[search.model],
+        request=REQUEST,
         data=split_images(images, validation=search.validation, limit=search.limit or None),
         classes=10,
-        weights=None,
         trials=trials,
         deadline=deadline,
     )
@@ -639,7 +651,7 @@ def test_a_study_that_was_interrupted_ends_like_one_that_was_not(
 def test_a_trial_that_breaks_down_counts_as_pruned(images: Images, tmp_path: Path) -> None:
     recipe = BASE.with_changes({"optimizer": "sgd", "learning_rate": 1e20, "weight_decay": 0.0})
     words = ("learning_rate=1e18..1e30",)
-    search = prepare(replace(REQUEST, recipe=recipe, epochs=1, over=words), images)
+    search = searched(images, over=words, request=replace(REQUEST, recipe=recipe), epochs=1)
     enough, results = run(tmp_path, search, images, trials=1)
     assert enough
     (trial,) = results.trials
@@ -650,7 +662,7 @@ def test_a_trial_that_breaks_down_counts_as_pruned(images: Images, tmp_path: Pat
 
 def test_a_search_that_the_model_cannot_follow_ends_at_once(images: Images, tmp_path: Path) -> None:
     words = ("batch_normalization=true,false",)
-    search = prepare(replace(REQUEST, over=words), images)
+    search = searched(images, over=words)
     with pytest.raises(UsageError, match="mlp cannot be built with another batch_normalization"):
         run(tmp_path, search, images, trials=3)
     with opened(tmp_path, search) as study:

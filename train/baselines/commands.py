@@ -124,14 +124,10 @@ def _list(*, as_lines: bool) -> str:
         return "\n".join(
             json.dumps({key: getattr(row, key) for key in keys}) for row in BASELINES.values()
         )
-    rows = tuple(
-        (
-            row.name,
-            row.summary,
-            *(f"{100 * row.published[each]:.1f} %" for each in ("fashion-mnist", "mnist")),
-        )
+    names = ("fashion-mnist", "mnist")
+    rows = (
+        (row.name, row.summary, *(f"{100 * row.published[name]:.1f} %" for name in names))
         for row in BASELINES.values()
     )
-    columns = ("baseline", "what it is", "Fashion-MNIST", "MNIST")
-    table = Table(columns=columns, numeric=(False, False, True, True), rows=rows)
+    table = Table.of(("baseline", "what it is", ">Fashion-MNIST", ">MNIST"), rows)
     return f"{as_text(table)}\ntest accuracy as published (arXiv 1708.07747v2, Table 3)"

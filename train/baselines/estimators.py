@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
+import pkgutil
 from typing import Any
 
 from sklearn.linear_model import LogisticRegression
@@ -14,9 +14,7 @@ from hemline.train.baselines.table import Baseline
 
 def make_estimator(baseline: Baseline, *, seed: int, threads: int) -> Any:
     """Return the unfitted classifier of a row, which prints its rounds where it can."""
-    module, _, attribute = baseline.estimator.partition(":")
-    maker = getattr(importlib.import_module(module), attribute)
-    estimator = maker(**baseline.parameters)
+    estimator = pkgutil.resolve_name(baseline.estimator)(**baseline.parameters)
     wanted = {
         "random_state": seed,
         "estimator__random_state": seed,

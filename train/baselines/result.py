@@ -94,23 +94,22 @@ def read_results(path: Path) -> tuple[BaselineResult, ...]:
 
 def results_table(results: Sequence[BaselineResult]) -> Table:
     """Return a row for each result: measured and published accuracy, processor time, memory."""
-    rows = []
-    for each in results:
-        test, validation = each.score("test"), each.score("validation")
-        low, high = (100 * bound for bound in wilson(test.correct, test.images))
-        row = {
-            "baseline": each.baseline,
-            "test": f"{100 * test.accuracy:.2f} %",
-            "95 % interval": f"{low:.2f} … {high:.2f} %",
-            "published": "" if each.published is None else f"{100 * each.published:.1f} %",
-            "validation": f"{100 * validation.accuracy:.2f} %",
-            "CPU min": f"{each.cpu_seconds / 60:.1f}",
-            "MB": f"{each.peak_memory_bytes / 1e6:.0f}",
-        }
-        rows.append(row)
-    columns = tuple(rows[0])
-    numeric = tuple(name != "baseline" for name in columns)
-    return Table(columns=columns, numeric=numeric, rows=tuple(tuple(row.values()) for row in rows))
+    rows = [_row(each) for each in results]
+    return Table.of(rows[0], (tuple(row.values()) for row in rows))
+
+
+def _row(result: BaselineResult) -> dict[str, str]:
+    test = result.score("test")
+    low, high = (100 * bound for bound in wilson(test.correct, test.images))
+    return {
+        "baseline": result.baseline,
+        ">test": f"{100 * test.accuracy:.2f} %",
+        ">95 % interval": f"{low:.2f} … {high:.2f} %",
+        ">published": "" if result.published is None else f"{100 * result.published:.1f} %",
+        ">validation": f"{100 * result.score('validation').accuracy:.2f} %",
+        ">CPU min": f"{result.cpu_seconds / 60:.1f}",
+        ">MB": f"{result.peak_memory_bytes / 1e6:.0f}",
+    }
 
 
 def conditions_lines(results: Sequence[BaselineResult]) -> list[str]:

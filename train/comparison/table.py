@@ -15,15 +15,11 @@ from hemline.train.comparison.comparison import (
     outcomes,
 )
 
-_LEFT = ("data set", "best class", "worst class")  # columns that are no numbers
-
 
 def comparison_table(comparison: DatasetComparison) -> Table:
     """Return a row for each data set: accuracy, best and worst class, spread, time."""
     rows = [_row(each, comparison.runs_of(each.name)) for each in outcomes(comparison)]
-    columns = tuple(rows[0])
-    numeric = tuple(name not in _LEFT for name in columns)
-    return Table(columns=columns, numeric=numeric, rows=tuple(tuple(row.values()) for row in rows))
+    return Table.of(rows[0], (tuple(row.values()) for row in rows))
 
 
 def ratio_lines(comparison: DatasetComparison) -> list[str]:
@@ -78,15 +74,15 @@ def _row(outcome: Outcome, runs: Sequence[DatasetRun]) -> dict[str, str]:
     best, worst = (f"{x.label} ({100 * x.accuracy:.2f} %)" for x in (outcome.best, outcome.worst))
     return {
         "data set": outcome.title,
-        "test": f"{100 * outcome.accuracy:.2f} %",
-        "95 % interval": f"{100 * outcome.low:.2f} … {100 * outcome.high:.2f} %",
-        **({"seeds": f"{low:.2f} … {high:.2f} %"} if len(runs) > 1 else {}),
-        "validation": f"{100 * correct / images:.2f} %",
+        ">test": f"{100 * outcome.accuracy:.2f} %",
+        ">95 % interval": f"{100 * outcome.low:.2f} … {100 * outcome.high:.2f} %",
+        **({">seeds": f"{low:.2f} … {high:.2f} %"} if len(runs) > 1 else {}),
+        ">validation": f"{100 * correct / images:.2f} %",
         "best class": best,
         "worst class": worst,
-        "spread": f"{outcome.spread_points:.2f} points",
-        "epochs": _span([run.epochs for run in runs]),
-        "min": _span([math.ceil(run.training_seconds / 60) for run in runs]),
+        ">spread": f"{outcome.spread_points:.2f} points",
+        ">epochs": _span([run.epochs for run in runs]),
+        ">min": _span([math.ceil(run.training_seconds / 60) for run in runs]),
     }
 
 

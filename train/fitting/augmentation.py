@@ -26,12 +26,7 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     of it may lie outside. In a share `recipe.erasing` of them a rectangle, all of it inside,
     becomes noise (Zhong et al., 2020).
     """
-    batch, height, width, channels = (
-        tf.shape(images)[0],
-        images.shape[1],
-        images.shape[2],
-        images.shape[3],
-    )
+    batch, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     if recipe.rotation or recipe.zoom:
         images = _warped(images, recipe, tf.random.stateless_uniform((batch, 2), _seed(seed, 1)))
     random = tf.random.stateless_uniform((batch, 5), seed)

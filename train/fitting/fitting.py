@@ -17,10 +17,11 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.card import Epoch
+from hemline.data.splits import TrainingData
 from hemline.errors import DivergenceError, HemlineError, remedy
 from hemline.train.fitting.distillation import Student, open_teachers
 from hemline.train.fitting.phases import Phase, phases
-from hemline.train.fitting.pipeline import Epochs, TrainingData, steps_per_epoch, training_batches
+from hemline.train.fitting.pipeline import steps_per_epoch, training_batches
 from hemline.train.fitting.progress import (
     Kept,
     Progress,
@@ -156,7 +157,7 @@ class _Fitting:
             self._data.train_labels,
             recipe,
             seed=run.seed,
-            epochs=Epochs(first=done, end=phase.end),
+            epochs=range(done, phase.end),
             classes=self._model.output_shape[-1],
         )
         model.fit(

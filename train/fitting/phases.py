@@ -30,11 +30,8 @@ class Phase:
     free_layers: int = 0
     rate: float = 1.0
 
-    def prepare(self, model: keras.Model, recipe: Recipe, steps: int) -> float:
-        """Compile a model for this phase and return the highest learning rate of it.
-
-        `steps` make an epoch.
-        """
+    def prepare(self, model: keras.Model, recipe: Recipe, steps: int) -> None:
+        """Compile a model for this phase; `steps` make an epoch."""
         if self.frozen:
             freeze(model, but_last=self.free_layers)
         else:
@@ -53,7 +50,6 @@ class Phase:
             steps_per_execution=_steps_at_once(steps),
             jit_compile=False,  # XLA's convolutions are slower than oneDNN's on CPUs
         )
-        return peak
 
 
 def _steps_at_once(steps: int) -> int:
@@ -61,7 +57,7 @@ def _steps_at_once(steps: int) -> int:
 
     Only there does control-C end a training, so that it should not be minutes away.
     """
-    if _replicas() > 1:
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         return 1  # Keras cannot do more on several devices
     part = next(size for size in range(_MOST_AT_ONCE, 0, -1) if steps % size == 0)
     return part if part >= _FEWEST_AT_ONCE else steps  # returning costs as much as a short step
@@ -77,10 +73,6 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
         first=border, end=end, frozen=free > 0, free_layers=free, rate=recipe.fine_tuning_rate
     )
     return Phase(first=0, end=border, frozen=True), later
-
-
-def _replicas() -> int:
-    return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def _kernels(model: keras.Model) -> list[keras.Variable]:

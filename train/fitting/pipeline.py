@@ -6,25 +6,13 @@ run that is resumed sees the same batches as one that was never interrupted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.data.datasets import Pixels
-from hemline.data.splits import TrainingData, split_images
 from hemline.train.fitting.augmentation import augment, mix
 from hemline.train.recipes.recipe import Recipe
-
-__all__ = [
-    "Epochs",
-    "TrainingData",
-    "class_weights",
-    "split_images",
-    "steps_per_epoch",
-    "training_batches",
-]
 
 _PREFETCHED_BATCHES = 4  # a batch takes 2 ms to make and 35 ms to train on
 
@@ -32,14 +20,6 @@ _PREFETCHED_BATCHES = 4  # a batch takes 2 ms to make and 35 ms to train on
 def steps_per_epoch(count: int, recipe: Recipe) -> int:
     """Return the number of whole batches in `count` images; what is left over waits a turn."""
     return max(1, count // recipe.batch)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epochs:
-    """Which epochs to make batches for: from `first`, counted from 0, to before `end`."""
-
-    first: int
-    end: int
 
 
 def class_weights(labels: Pixels, classes: int) -> npt.NDArray[np.float32]:
@@ -50,9 +30,10 @@ def class_weights(labels: Pixels, classes: int) -> npt.NDArray[np.float32]:
 
 
 def training_batches(
-    images: Pixels, labels: Pixels, recipe: Recipe, *, seed: int, epochs: Epochs, classes: int
+    images: Pixels, labels: Pixels, recipe: Recipe, *, seed: int, epochs: range, classes: int
 ) -> tf.data.Dataset:
-    """Return batches (float32 images 0 … 255 (batch, h, w, c), one-hot labels) of some epochs.
+    """Return batches (float32 images 0 … 255 (batch, h, w, c), one-hot labels) of epochs,
+    counted from 0.
 
     With class weights each batch has a third part, the weights of its images.
     """
@@ -84,7 +65,7 @@ def training_batches(
                 return changed, targets
             return changed, targets, tf.linalg.matvec(targets, weights)
 
-        numbers = tf.data.Dataset.range(epochs.first, epochs.end)
+        numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
         # one thread is enough: the other core is training
         return numbers.flat_map(one_epoch).map(prepare, num_parallel_calls=1, deterministic=True)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
+import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,59 +42,58 @@ class ModelRow:
     widens: bool = True
 
 
-def _rows(*rows: ModelRow) -> dict[str, ModelRow]:
-    return {row.name: row for row in rows}
-
-
-MODELS: dict[str, ModelRow] = _rows(
-    ModelRow(
-        name="hem-50k",
-        summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
-        build="hemline.train.nets.hem:build_hem_50k",
-        recipe="fast",
-    ),
-    ModelRow(
-        name="mlp",
-        summary="one hidden layer of 32 units",
-        build="hemline.train.nets.presets:build_mlp",
-        recipe="plain",
-    ),
-    ModelRow(
-        name="cnn",
-        summary="three convolutions with max pooling and dropout, a hidden layer",
-        build="hemline.train.nets.presets:build_cnn",
-        recipe="plateau",
-    ),
-    ModelRow(
-        name="deep-cnn",
-        summary="five convolutions with batch normalization and dropout, two hidden layers",
-        build="hemline.train.nets.presets:build_deep_cnn",
-        recipe="plateau",
-    ),
-    ModelRow(
-        name="mobilenetv2",
-        summary="MobileNetV2 with 0.35 of its channels",
-        build="hemline.train.nets.transfer:build_mobilenetv2",
-        recipe="scratch",
-        transfer_recipe="transfer",
-    ),
-    ModelRow(
-        name="vgg16",
-        summary="VGG16 with a new top",
-        build="hemline.train.nets.transfer:build_vgg16",
-        recipe="scratch",
-        transfer_recipe="transfer",
-        widens=False,
-    ),
-    ModelRow(
-        name="resnet50",
-        summary="ResNet50 with a new top",
-        build="hemline.train.nets.transfer:build_resnet50",
-        recipe="scratch",
-        transfer_recipe="transfer",
-        widens=False,
-    ),
-)
+MODELS: dict[str, ModelRow] = {
+    row.name: row
+    for row in (
+        ModelRow(
+            name="hem-50k",
+            summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
+            build="hemline.train.nets.hem:build_hem_50k",
+            recipe="fast",
+        ),
+        ModelRow(
+            name="mlp",
+            summary="one hidden layer of 32 units",
+            build="hemline.train.nets.presets:build_mlp",
+            recipe="plain",
+        ),
+        ModelRow(
+            name="cnn",
+            summary="three convolutions with max pooling and dropout, a hidden layer",
+            build="hemline.train.nets.presets:build_cnn",
+            recipe="plateau",
+        ),
+        ModelRow(
+            name="deep-cnn",
+            summary="five convolutions with batch normalization and dropout, two hidden layers",
+            build="hemline.train.nets.presets:build_deep_cnn",
+            recipe="plateau",
+        ),
+        ModelRow(
+            name="mobilenetv2",
+            summary="MobileNetV2 with 0.35 of its channels",
+            build="hemline.train.nets.transfer:build_mobilenetv2",
+            recipe="scratch",
+            transfer_recipe="transfer",
+        ),
+        ModelRow(
+            name="vgg16",
+            summary="VGG16 with a new top",
+            build="hemline.train.nets.transfer:build_vgg16",
+            recipe="scratch",
+            transfer_recipe="transfer",
+            widens=False,
+        ),
+        ModelRow(
+            name="resnet50",
+            summary="ResNet50 with a new top",
+            build="hemline.train.nets.transfer:build_resnet50",
+            recipe="scratch",
+            transfer_recipe="transfer",
+            widens=False,
+        ),
+    )
+}
 
 
 def find_model(name: str) -> ModelRow:
@@ -119,8 +118,7 @@ def build_model(
     from hemline.train.tensorflow import quiet_keras
 
     backend = quiet_keras()
-    module, _, name = row.build.partition(":")
-    build = getattr(importlib.import_module(module), name)
+    build = pkgutil.resolve_name(row.build)
     before = backend.config.dtype_policy()
     backend.config.set_dtype_policy(policy)
     try:

@@ -21,24 +21,14 @@ _SMALLEST = 32  # pixels a side, of all three
 _CAFFE_MEANS = (103.939, 116.779, 123.68)
 _BN_MOMENTUM = 0.99  # 0.999 of the original averages over more steps than two epochs have here
 _HEAD = "head"  # the names of the layers on top begin so
+_OTHER_SHAPE = "layer {0} has shape {2} in the file, not {1}"
+_OTHER_COUNT = "layer {0} counts {2} arrays in the file, not {1}"
 # What Keras says of weights that do not fit, in files of Keras 3 and of 1 and 2.
 _MISFITS = (
-    (
-        r"name=([^,>]+).*?variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))",
-        "layer {0} has shape {2} in the file, not {1}",
-    ),
-    (
-        r"named ([^)]+)\).*?expects shape (\([^)]*\)).*?with shape (\([^)]*\))",
-        "layer {0} has shape {2} in the file, not {1}",
-    ),
-    (
-        r"Layer '([^']+)' expected (\d+) variables, but received (\d+)",
-        "layer {0} counts {2} arrays in the file, not {1}",
-    ),
-    (
-        r"named ([^ )]+).*?expects (\d+) weight\(s\)\. Received (\d+)",
-        "layer {0} counts {2} arrays in the file, not {1}",
-    ),
+    (r"name=([^,>]+).*?variable\.shape=(\([^)]*\)).*?value\.shape=(\([^)]*\))", _OTHER_SHAPE),
+    (r"named ([^)]+)\).*?expects shape (\([^)]*\)).*?with shape (\([^)]*\))", _OTHER_SHAPE),
+    (r"Layer '([^']+)' expected (\d+) variables, but received (\d+)", _OTHER_COUNT),
+    (r"named ([^ )]+).*?expects (\d+) weight\(s\)\. Received (\d+)", _OTHER_COUNT),
     (r"expected (\d+) layers, found (\d+)", "it has {0} layers with weights, the file {1}"),
 )
 
@@ -64,25 +54,19 @@ def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design)
 def build_vgg16(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build VGG16 (Simonyan and Zisserman, 2015) at 48 × 48."""
     design.require_default("vgg16", "width")
-
-    def body(pixels: keras.KerasTensor) -> keras.Model:
-        return keras.applications.VGG16(
-            input_tensor=_without_means(pixels), include_top=False, weights=None
-        )
-
-    return _build("vgg16", body, shape, classes, design, side=48)
+    return _build("vgg16", _caffe(keras.applications.VGG16), shape, classes, design, side=48)
 
 
 def build_resnet50(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build ResNet50 (He et al., 2016) at 64 × 64."""
     design.require_default("resnet50", "width")
+    return _build("resnet50", _caffe(keras.applications.ResNet50), shape, classes, design, side=64)
 
-    def body(pixels: keras.KerasTensor) -> keras.Model:
-        return keras.applications.ResNet50(
-            input_tensor=_without_means(pixels), include_top=False, weights=None
-        )
 
-    return _build("resnet50", body, shape, classes, design, side=64)
+def _caffe(application: Callable[..., keras.Model]) -> Callable[[keras.KerasTensor], keras.Model]:
+    return lambda pixels: application(
+        input_tensor=_without_means(pixels), include_top=False, weights=None
+    )
 
 
 def below_the_head(model: keras.Model) -> list[keras.Layer]:

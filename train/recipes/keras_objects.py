@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from hemline.train.recipes.optimizers import find_optimizer
+from hemline.train.recipes.optimizers import OPTIMIZERS
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.schedules import find_schedule
+from hemline.train.recipes.schedules import SCHEDULES
 
 # Quintic Newton-Schulz coefficients of Jordan et al., Muon (2024): they pull singular values of
 # 0 … 1 into about 0.7 … 1.2 in few steps, which is as good as 1 for a direction.
@@ -122,12 +122,11 @@ class WarmSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ig
 
 def build_optimizer(recipe: Recipe, rate: Any) -> keras.Optimizer:
     """Build the recipe's optimizer; `rate` is a number or a Keras schedule."""
-    row = find_optimizer(recipe.optimizer)
-    module, _, name = row.build.partition(":")
+    row = OPTIMIZERS[recipe.optimizer]
     options = row.arguments(recipe)
     if recipe.ema:
         options |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
-    optimizer = getattr(importlib.import_module(module), name)(learning_rate=rate, **options)
+    optimizer = pkgutil.resolve_name(row.build)(learning_rate=rate, **options)
     if "weight_decay" in options:
         optimizer.exclude_from_weight_decay(var_names=_UNDECAYED)
     return optimizer
@@ -135,6 +134,6 @@ def build_optimizer(recipe: Recipe, rate: Any) -> keras.Optimizer:
 
 def build_schedule(recipe: Recipe, *, peak: float, steps: int) -> Any:
     """Return the peak itself, or a Keras schedule over so many steps."""
-    if not find_schedule(recipe.schedule).by_step:
+    if not SCHEDULES[recipe.schedule].by_step:
         return peak
     return WarmSchedule(recipe.schedule, peak, steps, recipe.warmup)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hemline.errors import UnknownNameError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerRow:
@@ -58,10 +56,3 @@ OPTIMIZERS: dict[str, OptimizerRow] = {
         },
     ),
 }
-
-
-def find_optimizer(name: str) -> OptimizerRow:
-    """Return a row of the OPTIMIZERS table; raises UnknownNameError with the nearest name."""
-    if name not in OPTIMIZERS:
-        raise UnknownNameError("optimizer", name, OPTIMIZERS)
-    return OPTIMIZERS[name]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from hemline.contract.card import Scalar
 from hemline.errors import UnknownNameError, UsageError
-from hemline.train.recipes.optimizers import OPTIMIZERS, find_optimizer
-from hemline.train.recipes.schedules import SCHEDULES, find_schedule
+from hemline.train.recipes.optimizers import OPTIMIZERS
+from hemline.train.recipes.schedules import SCHEDULES
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, Iterable[str]] = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
     "precision": ("auto", "float32", "mixed_bfloat16"),
     "monitor": ("loss", "accuracy"),
     "class_weights": ("none", "balanced"),
@@ -96,24 +98,14 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             _require_kind(each.name, getattr(self, each.name), each.metadata["kind"], each.default)
-        for name in _AT_LEAST_1:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1")
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative")
-        for name in _SHARES:
-            if not 0 <= (getattr(self, name) or 0) < 1:
-                raise UsageError(f"{name} must be from 0 to under 1")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be positive")
+        for text, within, names in _BOUNDS:
+            for name in names.split():
+                if not within(getattr(self, name) or 0):
+                    raise UsageError(f"{name} must {text}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UnknownNameError(name, getattr(self, name), choices)
-        find_schedule(self.schedule)
-        row = find_optimizer(self.optimizer)
-        if self.weight_decay and not row.decays:
+        if self.weight_decay and not OPTIMIZERS[self.optimizer].decays:
             raise UsageError(f"{self.optimizer} has no weight_decay: use adamw, or l2")
         if self.frozen_epochs >= self.epochs:
             raise UsageError(
@@ -139,11 +131,12 @@ class Recipe:
             kind, default, _ = options[name]
             _require_kind(name, value, kind, default)
         usual: dict[str, Any] = {}
-        if changes.get("optimizer", self.optimizer) != self.optimizer:
-            row = find_optimizer(changes["optimizer"])
+        optimizer, schedule = (changes.get(name) for name in ("optimizer", "schedule"))
+        if optimizer in OPTIMIZERS and optimizer != self.optimizer:
+            row = OPTIMIZERS[optimizer]
             usual |= {"learning_rate": row.learning_rate, "weight_decay": row.weight_decay}
-        if changes.get("schedule", self.schedule) != self.schedule:
-            usual["warmup"] = find_schedule(changes["schedule"]).warmup
+        if schedule in SCHEDULES and schedule != self.schedule:
+            usual["warmup"] = SCHEDULES[schedule].warmup
         return replace(self, **{**usual, **changes})
 
     @classmethod
@@ -173,18 +166,27 @@ class Recipe:
         return found
 
 
-_AT_LEAST_1 = ("epochs", "batch", "validation", "plateau_patience")
-_NOT_NEGATIVE = (
-    "shift", "cutout", "limit", "weight_decay", "early_stopping", "l2", "rotation", "mixup",
-    "resize", "frozen_epochs", "fine_tuned_layers", "distillation",
-)  # fmt: skip
-_SHARES = (
-    "warmup", "label_smoothing", "momentum", "ema", "dropout", "zoom", "erasing", "plateau_factor",
-)  # fmt: skip
-_POSITIVE = (
-    "learning_rate", "other_learning_rate", "plateau_factor", "width", "distillation_temperature",
-    "fine_tuning_rate",
-)  # fmt: skip
+# what must hold, and of which fields
+_BOUNDS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("be at least 1", lambda value: value >= 1, "epochs batch validation plateau_patience"),
+    (
+        "not be negative",
+        lambda value: value >= 0,
+        "shift cutout limit weight_decay early_stopping l2 rotation mixup resize frozen_epochs "
+        "fine_tuned_layers distillation",
+    ),
+    (
+        "be from 0 to under 1",
+        lambda value: 0 <= value < 1,
+        "warmup label_smoothing momentum ema dropout zoom erasing plateau_factor",
+    ),
+    (
+        "be positive",
+        lambda value: value > 0,
+        "learning_rate other_learning_rate plateau_factor width distillation_temperature "
+        "fine_tuning_rate",
+    ),
+)
 
 
 def _require_kind(name: str, value: object, kind: type, default: object) -> None:
@@ -235,10 +237,3 @@ RECIPES: dict[str, Recipe] = {
         frozen_epochs=4, fine_tuned_layers=40,
     ),
 }  # fmt: skip
-
-
-def find_recipe(name: str) -> Recipe:
-    """Return a row of the RECIPES table; raises UnknownNameError with the nearest name."""
-    if name not in RECIPES:
-        raise UnknownNameError("recipe", name, RECIPES)
-    return RECIPES[name]

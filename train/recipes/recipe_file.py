@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from hemline.contract.card import Card, Scalar
 from hemline.contract.checkpoint import CARD_NAME, is_checkpoint
 from hemline.contract.schema import load
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
-from hemline.train.recipes.recipe import RECIPES, Recipe, find_recipe
+from hemline.train.recipes.recipe import RECIPES, Recipe
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,7 +33,7 @@ def named_recipe(name: str) -> tuple[str, Recipe]:
     Raises UnknownNameError with the nearest name, FileFormatError for a file that is not a recipe.
     """
     if name in RECIPES:
-        return name, find_recipe(name)
+        return name, RECIPES[name]
     path = Path(name)
     if is_checkpoint(path):
         path = path / CARD_NAME
@@ -55,18 +56,21 @@ def read_recipe(path: Path) -> Recipe:
         ) from error
     if len(content) > _LARGEST_BYTES:
         raise FileFormatError(f"{path} is no recipe: it has over {_LARGEST_BYTES} bytes")
-    try:
-        fields = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are the first
-        raise FileFormatError(f"{path} is no recipe, it is not TOML: {error}") from error
+    fields = parse_toml(content, where=f"{path} is no recipe")
     base = fields.pop(_BASE, "fast")
     if not isinstance(base, str):
         raise FileFormatError(f"{path}: {_BASE} must be the name of a recipe")
+    if base not in RECIPES:
+        raise FileFormatError(f"{path}: {UnknownNameError('recipe', base, RECIPES)}")
+    return _checked(fields, RECIPES[base], str(path))
+
+
+def parse_toml(content: bytes, *, where: str) -> dict[str, Any]:
+    """Return what a TOML file says; raises FileFormatError, which begins with `where`."""
     try:
-        recipe = find_recipe(base)
-    except UnknownNameError as error:
-        raise FileFormatError(f"{path}: {error}") from error
-    return _checked(fields, recipe, str(path))
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits are the first
+        raise FileFormatError(f"{where}, it is not TOML: {error}") from error
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hemline.errors import UnknownNameError
-
 REDUCE_ON_PLATEAU = "reduce-on-plateau"
 
 
@@ -27,10 +25,3 @@ SCHEDULES: dict[str, ScheduleRow] = {
     "one-cycle": ScheduleRow(warmup=0.15),
     REDUCE_ON_PLATEAU: ScheduleRow(by_step=False),
 }
-
-
-def find_schedule(name: str) -> ScheduleRow:
-    """Return a row of the SCHEDULES table; raises UnknownNameError with the nearest name."""
-    if name not in SCHEDULES:
-        raise UnknownNameError("schedule", name, SCHEDULES)
-    return SCHEDULES[name]

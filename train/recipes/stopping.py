@@ -5,6 +5,7 @@ Decisions are functions of the history alone, so that a resumed run decides alik
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from hemline.contract.card import Epoch
@@ -20,7 +21,7 @@ def plateau_factor(recipe: Recipe, history: Sequence[Epoch]) -> float:
         return 1.0
     factor, best, waited = 1.0, None, 0
     for epoch in history:
-        if best is None or _better(recipe, epoch, best):
+        if best is None or _rank(recipe, epoch) > _rank(recipe, best):
             best, waited = epoch, 0
             continue
         waited += 1
@@ -31,11 +32,7 @@ def plateau_factor(recipe: Recipe, history: Sequence[Epoch]) -> float:
 
 def best_epoch(recipe: Recipe, history: Sequence[Epoch]) -> Epoch:
     """Return the epoch with the best validation figure, the first of equal ones."""
-    best = history[0]
-    for epoch in history[1:]:
-        if _better(recipe, epoch, best):
-            best = epoch
-    return best
+    return max(history, key=functools.partial(_rank, recipe))
 
 
 def is_over(recipe: Recipe, history: Sequence[Epoch]) -> bool:
@@ -45,11 +42,7 @@ def is_over(recipe: Recipe, history: Sequence[Epoch]) -> bool:
     return history[-1].epoch - best_epoch(recipe, history).epoch >= recipe.early_stopping
 
 
-def _better(recipe: Recipe, one: Epoch, other: Epoch) -> bool:
-    if recipe.monitor == "accuracy":
-        # accuracies of few images are often equal: the loss decides then
-        return (one.validation_accuracy, -one.validation_loss) > (
-            other.validation_accuracy,
-            -other.validation_loss,
-        )
-    return one.validation_loss < other.validation_loss
+def _rank(recipe: Recipe, epoch: Epoch) -> tuple[float, float]:
+    # accuracies of few images are often equal: the loss decides then
+    accuracy = epoch.validation_accuracy if recipe.monitor == "accuracy" else 0.0
+    return accuracy, -epoch.validation_loss

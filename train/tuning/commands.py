@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from hemline.console import data_option, require_matplotlib, say
-from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.train import options
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
-from hemline.train.request import usual_training
-from hemline.train.tuning.preparing import TuneRequest, deadline_after, prepare, space_of
+from hemline.train.request import new_request
+from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
 from hemline.train.tuning.storage import require_optuna
@@ -103,29 +103,23 @@ def tune(
 
     The same command goes on where an interrupted one stopped; several at once share the work.
     """
-    pruning, deadline, row = find_pruning(pruning_given), deadline_after(timeout), find_model(model)
+    pruning, row = find_pruning(pruning_given), find_model(model)
+    deadline = None if timeout is None else time.monotonic() + 60 * timeout
     if over and space is not None:
         raise UsageError("--over and --space both say what is searched: use one of them")
     require_optuna()
     require_matplotlib()
-    _, recipe, file = usual_training(row, recipe=recipe_given, weights=weights)
-    request = TuneRequest(
-        model=row,
-        recipe=recipe,
-        seed=seed,
-        epochs=epochs,
-        limit=limit,
-        validation=validation,
-        over=over,
-        space=space,
-        weights=file,
-    )
+    folder = output or Path("tuning") / named_after(row, data)
+    request = new_request(row, recipe=recipe_given, weights=weights, seed=seed, folder=folder)
     images = load_images(dataset, data)
+    searched = space_of(request, images, over=over, path=space)
     if show_space:
-        click.echo(space_toml(space_of(request, images)), nl=False)
+        click.echo(space_toml(searched), nl=False)
         return
-    search, folder = prepare(request, images), output or Path("tuning") / named_after(row, data)
-    _announce(request, images, folder)
+    given = {"epochs": epochs, "limit": limit, "validation": validation}
+    changes = {name: value for name, value in given.items() if value is not None}
+    search = prepare(request, images, searched, changes)
+    say(f"tuning {row.name} ({row.summary}) on {images.dataset.title}, in {folder}")
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()
@@ -135,10 +129,9 @@ def tune(
     from hemline.train.tuning.study import opened_study
 
     settings = TrialSettings(
-        model=row,
+        request=request,
         data=split_images(images, validation=search.validation, limit=search.limit or None),
         classes=len(images.dataset.labels),
-        weights=file,
         trials=trials,
         deadline=deadline,
     )
@@ -159,8 +152,3 @@ def tune(
         raise InterruptedWorkError(
             f"interrupted: {folder} keeps what was tried; {again} goes on"
         ) from error
-
-
-def _announce(request: TuneRequest, images: Images, folder: Path) -> None:
-    model = request.model
-    say(f"tuning {model.name} ({model.summary}) on {images.dataset.title}, in {folder}")

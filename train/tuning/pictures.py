@@ -30,8 +30,8 @@ _SHOWN_SPREADS = 2.0  # how far below the lower quartile is shown, as a multiple
 
 def draw(results: Results, importances: Mapping[str, float], folder: Path) -> list[Path]:
     """Write the pictures that the trials so far are enough for, and return their paths."""
-    finished = [each for each in results.trials if each.state in ("complete", "pruned")]
-    seen = [each for each in finished if each.last is not None]
+    finished = ("complete", "pruned")
+    seen = [each for each in results.trials if each.state in finished and each.last is not None]
     if not seen:
         return []
     title, conditions = f"{results.search.model}: {{}}", conditions_line(results)

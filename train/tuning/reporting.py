@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from hemline.console import Progress, say
@@ -10,11 +11,9 @@ from hemline.contract.card import Epoch
 from hemline.tables import as_text
 from hemline.train.tuning.dimensions import Value, shown
 from hemline.train.tuning.pictures import draw
-from hemline.train.tuning.results import Results, TrialResult, as_json, results_of, table
+from hemline.train.tuning.results import STATES, Results, TrialResult, results_of, table
 from hemline.train.tuning.running import write_best
 from hemline.train.tuning.study import Study
-
-_STATES = ("complete", "pruned", "running", "failed")
 
 
 def report(study: Study, *, most: int, as_lines: bool) -> tuple[str, Path | None]:
@@ -30,14 +29,14 @@ def report(study: Study, *, most: int, as_lines: bool) -> tuple[str, Path | None
         names = ", ".join(picture.name for picture in pictures)
         say(f"pictures in {study.folder}: {names}")
     if as_lines:
-        return "\n".join(json.dumps(as_json(each)) for each in results.trials), path
+        return "\n".join(json.dumps(asdict(each)) for each in results.trials), path
     return "\n".join(_lines(results, most)), path
 
 
 def _lines(results: Results, most: int) -> list[str]:
     lines = [as_text(table(results, most=most)), ""] if results.best else []
     seconds = sum(each.seconds or 0.0 for each in results.trials)
-    counts = {state: results.count(state) for state in _STATES}
+    counts = {state: results.count(state) for state in STATES.values()}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines.append(f"{len(results.trials)} trials: {states}; {seconds / 60:.1f} minutes")
     error = results.standard_error

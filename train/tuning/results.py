@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
 from hemline.data.custom.reading import counted
 from hemline.tables import Table
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import recipe_toml
 from hemline.train.tuning.dimensions import Value, shown
 from hemline.train.tuning.search import Search
 from hemline.train.tuning.study import LOSS, PARAMETERS, REASON, SECONDS
 
-_STATES: dict[TrialState, Literal["complete", "pruned", "running", "failed"]] = {
+STATES: dict[TrialState, Literal["complete", "pruned", "running", "failed"]] = {
     TrialState.COMPLETE: "complete",
     TrialState.PRUNED: "pruned",
     TrialState.RUNNING: "running",
@@ -33,10 +34,10 @@ class TrialResult:
     accuracy: of validation, 0 … 1, of the weights that would be kept; None unless complete.
     loss: of validation, of the same weights.
     values: fields to what was tried.
-    epochs: epoch to validation accuracy, of those that are finished.
     parameters: of the model; None unless complete.
     seconds: of training; None while it runs.
     reason: why it has no accuracy.
+    epochs: epoch to validation accuracy, of those that are finished.
     """
 
     number: int
@@ -44,10 +45,10 @@ class TrialResult:
     accuracy: float | None
     loss: float | None
     values: dict[str, Value]
-    epochs: dict[int, float]
     parameters: int | None
     seconds: float | None
     reason: str
+    epochs: dict[int, float]
 
     @property
     def last(self) -> float | None:
@@ -89,7 +90,7 @@ class Results:
 
 def results_of(search: Search, trials: Sequence[FrozenTrial]) -> Results:
     """Return what the file of a study says of its trials."""
-    begun = [each for each in trials if each.state in _STATES]
+    begun = [each for each in trials if each.state in STATES]
     return Results(search=search, trials=tuple(_result(search, each) for each in begun))
 
 
@@ -99,7 +100,7 @@ def _result(search: Search, trial: FrozenTrial) -> TrialResult:
     named = all(each.field in trial.params for each in search.space)
     return TrialResult(
         number=trial.number,
-        state=_STATES[trial.state],
+        state=STATES[trial.state],
         accuracy=trial.value if complete else None,
         loss=attributes.get(LOSS) if complete else None,
         values=search.rounded(trial.params) if named else {},
@@ -139,20 +140,6 @@ def table(results: Results, *, most: int) -> Table:
         )
         for each in results.ranked()[:most]
     ]
-    columns = ("trial", "validation", *fields, "parameters", "epochs", "s")
-    numeric = (True, True, *(_is_number(results, field) for field in fields), True, True, True)
-    return Table(columns=columns, numeric=numeric, rows=tuple(rows))
-
-
-def as_json(result: TrialResult) -> dict[str, Any]:
-    """Return the document of a trial."""
-    names = ("number", "state", "accuracy", "loss", "values", "parameters", "seconds", "reason")
-    return {
-        **{name: getattr(result, name) for name in names},
-        "epochs": {str(epoch): accuracy for epoch, accuracy in result.epochs.items()},
-    }
-
-
-def _is_number(results: Results, field: str) -> bool:
-    values = [each.values[field] for each in results.ranked()]
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    kinds = {name: option[0] for name, option in Recipe.options().items()}
+    tried = (f">{field}" if kinds[field] in (int, float) else field for field in fields)
+    return Table.of((">trial", ">validation", *tried, ">parameters", ">epochs", ">s"), rows)

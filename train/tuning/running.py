@@ -12,14 +12,15 @@ import optuna
 
 from hemline import files
 from hemline.contract.card import Epoch
+from hemline.data.splits import TrainingData
 from hemline.errors import DivergenceError, UsageError
 from hemline.train.fitting.fitting import Run, Trained, fit, within_memory
-from hemline.train.fitting.pipeline import TrainingData
 from hemline.train.fitting.progress import Progress, read_progress
-from hemline.train.nets.models import ModelRow, seeded_model
+from hemline.train.nets.models import seeded_model
+from hemline.train.request import TrainRequest
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
-from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, ClaimedTrial, Study
+from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study
 
 BEST_NAME = "best.toml"
 
@@ -41,18 +42,16 @@ class Listener(Protocol):
 class TrialSettings:
     """What all trials of this process share.
 
-    model: row of the MODELS table.
+    request: the model and the file of pretrained weights.
     data: training and validation images; no test images.
     classes: how many.
-    weights: file of pretrained weights; None for random ones.
     trials: how many finished ones the study shall have.
     deadline: time.monotonic() at which to stop after an epoch; None for never.
     """
 
-    model: ModelRow
+    request: TrainRequest
     data: TrainingData
     classes: int
-    weights: Path | None
     trials: int
     deadline: float | None = None
 
@@ -67,11 +66,11 @@ def run_trials(study: Study, settings: TrialSettings, listener: Listener) -> boo
     Raises UsageError for a recipe that the model cannot follow.
     """
     while settings.deadline is None or time.monotonic() < settings.deadline:
-        with study.next_trial(settings.trials) as claimed:
-            if claimed is None:
+        with study.next_trial(settings.trials) as trial:
+            if trial is None:
                 return True
             try:
-                _Running(study, settings, claimed, listener).run()
+                _Running(study, settings, trial, listener).run()
             except TimeUpError:
                 return False
             finally:
@@ -93,41 +92,36 @@ def write_best(study: Study) -> Path | None:
 
 class _Running:
     def __init__(
-        self, study: Study, settings: TrialSettings, claimed: ClaimedTrial, listener: Listener
+        self, study: Study, settings: TrialSettings, trial: optuna.trial.Trial, listener: Listener
     ) -> None:
-        self._study, self._settings, self._claimed, self._listener = (
-            study,
-            settings,
-            claimed,
-            listener,
-        )
-        self._trial = claimed.trial
-        self._recipe = study.search.trial_recipe(self._trial.params)
+        self._study, self._settings, self._trial = study, settings, trial
+        self._listener = listener
+        self._recipe = study.search.trial_recipe(trial.params)
         self._run = self._describe()
         self._started, self._before = time.perf_counter(), 0.0
 
     def run(self) -> None:
         """Train the trial and record its result in the study."""
-        study, claimed = self._study, self._claimed
+        study, trial = self._study, self._trial
         try:
             trained = self._fit()
         except optuna.TrialPruned as error:
             self._note()
-            study.finish(claimed, accuracy=None, reason=str(error))
+            study.finish(trial, accuracy=None, reason=str(error))
         except DivergenceError as error:
             self._note()
-            study.finish(claimed, accuracy=None, reason=f"broke down in epoch {error.epoch}")
+            study.finish(trial, accuracy=None, reason=f"broke down in epoch {error.epoch}")
         except UsageError as error:  # of the search: no trial will do better
-            study.give_up(self._trial, str(error))
+            study.give_up(trial, str(error))
             raise
         except (KeyboardInterrupt, TimeUpError):
-            self._trial.set_user_attr(ATTEMPTS, 0)  # its end was no fault of the trial
+            trial.set_user_attr(ATTEMPTS, 0)  # its end was no fault of the trial
             raise
         else:
             self._note(trained)
-            study.finish(claimed, accuracy=_kept(trained).validation_accuracy)
+            study.finish(trial, accuracy=_kept(trained).validation_accuracy)
         write_best(study)
-        self._listener.end(self._trial.number)
+        self._listener.end(trial.number)
 
     def _fit(self) -> Trained:
         state = read_progress(self._run.folder, run_sha256=self._run.run_sha256)
@@ -136,7 +130,7 @@ class _Running:
         self._listener.begin(self._trial.number, values, len(history))
         if state is not None:
             self._report_again(state)
-        with within_memory(self._settings.model.name, self._recipe):
+        with within_memory(self._study.search.model, self._recipe):
             return fit(
                 self._model(),
                 self._run,
@@ -146,10 +140,14 @@ class _Running:
             )
 
     def _model(self) -> keras.Model:
-        settings, shape = self._settings, self._settings.data.shape
-        seed, weights = self._study.search.seed, settings.weights
+        request, shape = self._settings.request, self._settings.data.shape
         return seeded_model(
-            settings.model, self._recipe, shape, settings.classes, seed=seed, weights=weights
+            request.model,
+            self._recipe,
+            shape,
+            self._settings.classes,
+            seed=request.seed,
+            weights=request.weights,
         )
 
     def _report_again(self, state: Progress) -> None:
@@ -190,7 +188,7 @@ class _Running:
             recipe=recipe,
             seed=search.seed,
             precision=search.precision,
-            folder=self._claimed.folder,
+            folder=self._study.folder_of(self._trial),
             run_sha256=files.fingerprint(identity),  # the data is the same in all of the study
         )
 

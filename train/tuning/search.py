@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 from hemline.contract.card import Scalar
@@ -61,25 +61,21 @@ class Search:
 
     def difference(self, other: Search) -> str | None:
         """Return in words how this search differs from another; None where it does not."""
-        for name, what in _PARTS.items():
+        for name in (each.name for each in fields(self)):
             one, two = getattr(self, name), getattr(other, name)
             if one != two:
+                what = _PARTS.get(name, f"{name} {{}}, not {{}}")
                 return what.format(_shown(name, one, two), _shown(name, two, one))
         return None
 
 
 _PARTS = {
-    "model": "model {}, not {}",
     "dataset": "data set {}, not {}",
     "data_sha256": "other images",
     "weights_sha256": "other pretrained weights",
     "recipe": "recipe with {}, not {}",
-    "epochs": "epochs {}, not {}",
-    "limit": "limit {}, not {}",
     "validation": "{} validation images, not {}",
     "space": "space with {}, not {}",
-    "seed": "seed {}, not {}",
-    "precision": "precision {}, not {}",
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,10 @@ from typing import Any, Literal
 from hemline.errors import FileFormatError, HemlineError, UsageError
 from hemline.files import read_bytes
 from hemline.train.nets.models import ModelRow
-from hemline.train.recipes.optimizers import find_optimizer
+from hemline.train.recipes.optimizers import OPTIMIZERS
 from hemline.train.recipes.recipe import Recipe
+from hemline.train.recipes.recipe_file import parse_toml
 from hemline.train.tuning.dimensions import Choices, Dimension, Range, Scale, Value, parsed
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Space = tuple[Dimension, ...]
 
@@ -71,7 +66,7 @@ def usual_space(model: ModelRow, recipe: Recipe, *, side: int, pretrained: bool)
 
     Pretrained weights fit one width only.
     """
-    decay = "weight_decay" if find_optimizer(recipe.optimizer).decays else "l2"
+    decay = "weight_decay" if OPTIMIZERS[recipe.optimizer].decays else "l2"
     names = ["learning_rate", decay, "label_smoothing", "shift", "rotation", "cutout"]
     names += ["width"] if model.widens and not pretrained else []
     return tuple(_usual(name, recipe, side) for name in names)
@@ -85,10 +80,7 @@ def named_space(words: Sequence[str], recipe: Recipe, *, side: int) -> Space:
 
 def read_space(path: Path) -> Space:
     """Return the space in a TOML file as `space_toml` writes it; raises FileFormatError."""
-    try:
-        document = tomllib.loads(read_bytes(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{path} is no search space, it is not TOML: {error}") from error
+    document = parse_toml(read_bytes(path), where=f"{path} is no search space")
     try:
         return _distinct(tuple(_read(name, value) for name, value in document.items()))
     except (HemlineError, TypeError, ValueError) as error:
@@ -117,7 +109,7 @@ def _usual(name: str, recipe: Recipe, side: int) -> Range:
     row = SPACE[name]
     own: float = getattr(recipe, name) or 0.0
     if name == "weight_decay" and not own:
-        own = find_optimizer(recipe.optimizer).weight_decay
+        own = OPTIMIZERS[recipe.optimizer].weight_decay
     if row.unit == "recipe" and not own:
         raise UsageError(f"{name} is 0 in the recipe: name a range, {name}=LOW..HIGH")
     factor = {"": 1.0, "recipe": own, "side": float(side)}[row.unit]

@@ -10,11 +10,11 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import BusyError, FileFormatError, UsageError, remedy
@@ -41,14 +41,6 @@ _LOCK_SECONDS = 60.0  # nobody holds the folder for longer than its pictures tak
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedTrial:
-    """A trial that this process works on, and the folder of its progress."""
-
-    trial: optuna.trial.Trial
-    folder: Path
-
-
 class Study:
     """The trials of a search; made by `opened_study`."""
 
@@ -72,7 +64,7 @@ class Study:
         return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
 
     @contextlib.contextmanager
-    def next_trial(self, wanted: int) -> Iterator[ClaimedTrial | None]:
+    def next_trial(self, wanted: int) -> Iterator[Trial | None]:
         """Yield a trial to work on, held by this process in the block.
 
         None when `wanted` trials are finished or in other processes' hands.
@@ -82,38 +74,37 @@ class Study:
                 claimed = self._abandoned(held) or self._new(held, wanted)
             yield claimed
 
-    def finish(self, claimed: ClaimedTrial, *, accuracy: float | None, reason: str = "") -> None:
+    def finish(self, trial: Trial, *, accuracy: float | None, reason: str = "") -> None:
         """Record the result of a trial: an accuracy, or the reason why there is none."""
-        if reason:
-            claimed.trial.set_user_attr(REASON, reason)
         state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
-        self._study.tell(claimed.trial, accuracy, state)
-        shutil.rmtree(claimed.folder, ignore_errors=True)
+        self._end(trial, state, accuracy, reason)
 
-    def give_up(self, trial: optuna.trial.Trial, reason: str) -> None:
+    def give_up(self, trial: Trial, reason: str) -> None:
         """Say that a trial failed, which counts as if it had not been."""
-        trial.set_user_attr(REASON, reason)
-        self._study.tell(trial, state=TrialState.FAIL)
-        shutil.rmtree(self._folder_of(trial.number), ignore_errors=True)
+        self._end(trial, TrialState.FAIL, None, reason)
 
-    @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def _end(self, trial: Trial, state: TrialState, accuracy: float | None, reason: str) -> None:
+        if reason:
+            trial.set_user_attr(REASON, reason)
+        self._study.tell(trial, accuracy, state)
+        shutil.rmtree(self.folder_of(trial), ignore_errors=True)
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder in the block; the others wait for it."""
-        with locked(self.folder, wait_seconds=_LOCK_SECONDS):
-            yield
+        return locked(self.folder, wait_seconds=_LOCK_SECONDS)
 
-    def _abandoned(self, held: contextlib.ExitStack) -> ClaimedTrial | None:
+    def _abandoned(self, held: contextlib.ExitStack) -> Trial | None:
         """Return a trial whose process has ended; one that ended several of them is given up."""
         for each in self._running():
             with contextlib.ExitStack() as claim:
                 try:
-                    claim.enter_context(locked(self._folder_of(each.number)))
+                    claim.enter_context(locked(self.folder_of(each)))
                 except BusyError:
                     continue
                 if each.number not in {other.number for other in self._running()}:
                     continue  # it was finished and let go in between
                 # Optuna has no other way back to a trial that runs
-                trial = optuna.trial.Trial(self._study, each._trial_id)
+                trial = Trial(self._study, each._trial_id)
                 if trial.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
                     reason = f"ended its process {_MOST_ATTEMPTS} times"
                     log.warning("trial %d %s: it is given up", trial.number, reason)
@@ -126,22 +117,23 @@ class Study:
     def _running(self) -> list[FrozenTrial]:
         return [each for each in self.trials() if each.state == TrialState.RUNNING]
 
-    def _new(self, held: contextlib.ExitStack, wanted: int) -> ClaimedTrial | None:
+    def _new(self, held: contextlib.ExitStack, wanted: int) -> Trial | None:
         begun = sum(each.state in (*FINISHED, TrialState.RUNNING) for each in self.trials())
         if begun >= wanted:
             return None
         trial = self._study.ask()
-        held.enter_context(locked(self._folder_of(trial.number)))
+        held.enter_context(locked(self.folder_of(trial)))
         return self._started(trial)
 
-    def _started(self, trial: optuna.trial.Trial) -> ClaimedTrial:
+    def _started(self, trial: Trial) -> Trial:
         for each in self.search.space:
             each.suggest(trial)
         trial.set_user_attr(ATTEMPTS, trial.user_attrs.get(ATTEMPTS, 0) + 1)
-        return ClaimedTrial(trial=trial, folder=self._folder_of(trial.number))
+        return trial
 
-    def _folder_of(self, number: int) -> Path:
-        return self.folder / "trials" / str(number)
+    def folder_of(self, trial: Trial | FrozenTrial) -> Path:
+        """Return the folder of a trial's progress."""
+        return self.folder / "trials" / str(trial.number)
 
 
 @contextlib.contextmanager
