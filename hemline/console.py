@@ -201,5 +201,10 @@ class ReadingProgress:
 
 def require_matplotlib() -> None:
     """Raise HemlineError when no picture can be drawn here, before the work for it begins."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise HemlineError("pictures need matplotlib: pip install matplotlib")
+    require_package("matplotlib", "pictures need matplotlib: pip install matplotlib")
+
+
+def require_package(package: str, message: str) -> None:
+    """Raise HemlineError with a message when a package is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise HemlineError(message)

@@ -148,15 +148,15 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
 
 
 @contextlib.contextmanager
-def resumable(restart: bool) -> Iterator[None]:
-    """Say how to go on when the user interrupts."""
+def resumable(
+    restart: bool, *, kept: str = "", after: str = " after the last whole epoch"
+) -> Iterator[None]:
+    """Say what is kept and how to go on when the user interrupts."""
     try:
         yield
     except KeyboardInterrupt as error:
         again = "the same command without --restart" if restart else "the same command"
-        raise InterruptedWorkError(
-            f"interrupted: {again} goes on after the last whole epoch"
-        ) from error
+        raise InterruptedWorkError(f"interrupted: {kept}{again} goes on{after}") from error
 
 
 def summary(card: Card, folder: Path) -> str:

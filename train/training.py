@@ -57,11 +57,8 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
                 seed=request.seed,
                 weights=request.weights,
             )
-            run = _run(
-                request,
-                identity,
-                Workload(model=model, recipe=recipe, images=len(data.train_images)),
-            )
+            workload = Workload(model=model, recipe=recipe, images=len(data.train_images))
+            run = _run(request, identity, workload)
             trained = fit(model, run, data, started=started, on_epoch=on_epoch)
         card = _write_checkpoint(request, images, data, run, identity, trained)
         clear_progress(request.folder)

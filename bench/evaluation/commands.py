@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
-from hemline.console import data_option, require_matplotlib, say
+from hemline.console import data_option, require_matplotlib, require_package, say
 from hemline.contract import schema
 from hemline.contract.evaluation_set import SPLITS
 from hemline.data.fetch import FetchOptions
-from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +67,7 @@ def evaluate(
         raise UnknownNameError("split", split, SPLITS)
     if layer is not None and output is None:
         raise UsageError("--layer is for pictures: name a folder for them with -o")
-    _require_scikit_learn()
+    require_package("sklearn", "evaluation needs scikit-learn: pip install 'hemline[train]'")
     from hemline.bench.evaluation.running import EvaluationRequest
 
     request = EvaluationRequest(
@@ -167,8 +166,3 @@ def _text(evaluation: Evaluation, *, as_json: bool) -> str:
     from hemline.bench.evaluation.text import as_report
 
     return as_report(evaluation)
-
-
-def _require_scikit_learn() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        raise HemlineError("evaluation needs scikit-learn: pip install 'hemline[train]'")

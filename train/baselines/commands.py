@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 
 import click
 
-from hemline.console import Progress, data_option, say
+from hemline.console import Progress, data_option, require_package, say
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import HemlineError, InterruptedWorkError
+from hemline.errors import InterruptedWorkError
 from hemline.host import host_facts
 from hemline.tables import Table, as_text
 from hemline.train import options
@@ -61,7 +60,7 @@ def baseline(
         click.echo(_list(as_lines=as_lines))
         return
     rows = _rows(names)
-    _require_scikit_learn()
+    require_package("sklearn", "baselines need scikit-learn: pip install 'hemline[train]'")
     images = load_images(dataset, data)
     results = []
     for row in rows:
@@ -111,11 +110,6 @@ def _rows(names: Sequence[str]) -> list[Baseline]:
     """Return the rows by name, each once; `all` means every one."""
     wanted = [each for name in names for each in (BASELINES if name == _ALL else (name,))]
     return [find_baseline(name) for name in dict.fromkeys(wanted)]
-
-
-def _require_scikit_learn() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        raise HemlineError("baselines need scikit-learn: pip install 'hemline[train]'")
 
 
 def _list(*, as_lines: bool) -> str:

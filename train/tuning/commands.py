@@ -7,17 +7,17 @@ from pathlib import Path
 
 import click
 
-from hemline.console import data_option, require_matplotlib, say
+from hemline.console import data_option, require_matplotlib, require_package, say
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import InterruptedWorkError, UsageError
+from hemline.errors import UsageError
 from hemline.train import options
+from hemline.train.commands import resumable
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import find_model
 from hemline.train.request import new_request
 from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
-from hemline.train.tuning.storage import require_optuna
 
 _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
 
@@ -107,7 +107,7 @@ def tune(
     deadline = None if timeout is None else time.monotonic() + 60 * timeout
     if over and space is not None:
         raise UsageError("--over and --space both say what is searched: use one of them")
-    require_optuna()
+    require_package("optuna", "tuning needs Optuna: pip install 'hemline[tune]'")
     require_matplotlib()
     folder = output or Path("tuning") / named_after(row, data)
     request = new_request(row, recipe=recipe_given, weights=weights, seed=seed, folder=folder)
@@ -136,19 +136,15 @@ def tune(
         deadline=deadline,
     )
     del images  # with its test images, which nothing here may use
-    try:
-        with opened_study(folder, search, pruning, restart=restart) as study:
-            printer = TrialPrinter(study, settings.trials)
-            with printer:
-                enough = run_trials(study, settings, printer)
-            if not enough:
-                say("the time is over: the same command goes on")
-            text, path = report(study, most=best, as_lines=as_lines)
-            click.echo(text)
-            if path is not None and not as_lines:
-                click.echo(f"best recipe: hemline train {row.name} --recipe {path}")
-    except KeyboardInterrupt as error:
-        again = "the same command without --restart" if restart else "the same command"
-        raise InterruptedWorkError(
-            f"interrupted: {folder} keeps what was tried; {again} goes on"
-        ) from error
+    with (
+        resumable(restart, kept=f"{folder} keeps what was tried; ", after=""),
+        opened_study(folder, search, pruning, restart=restart) as study,
+    ):
+        with TrialPrinter(study, trials) as printer:
+            enough = run_trials(study, settings, printer)
+        if not enough:
+            say("the time is over: the same command goes on")
+        text, path = report(study, most=best, as_lines=as_lines)
+        click.echo(text)
+        if path is not None and not as_lines:
+            click.echo(f"best recipe: hemline train {row.name} --recipe {path}")

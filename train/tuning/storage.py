@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +14,6 @@ if TYPE_CHECKING:
     import optuna
 
 BUSY_SECONDS = 30.0  # a worker holds the file for milliseconds
-
-
-def require_optuna() -> None:
-    """Raise HemlineError, naming the extra, when Optuna is missing."""
-    if importlib.util.find_spec("optuna") is None:
-        raise HemlineError("tuning needs Optuna: pip install 'hemline[tune]'")
 
 
 @contextlib.contextmanager
