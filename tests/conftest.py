@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import struct
@@ -198,6 +199,12 @@ def export_every_scheme(
         embedding=embedding,
     )
     return export_bundle(request, images)
+
+
+@pytest.fixture(autouse=True)
+def _usual_log_level() -> None:
+    """Undo what a command with --quiet or --verbose left in this process."""
+    logging.getLogger("hemline").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
