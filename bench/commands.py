@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hemline import files
-from hemline.console import quiet, require_matplotlib, say
+from hemline.console import quiet, require_matplotlib, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
@@ -59,12 +59,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--device", default="local", show_default=True, help="Where to run; several as in local,pi4."
 )
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
-@click.option(
-    "--runtime",
-    "runtimes",
-    multiple=True,
-    help="litert==1.4.0, installed (the default), all; repeat for more.",
-)
+@runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
 def bench(
     bundle: Path,
@@ -116,13 +111,12 @@ def bench(
 @_JSON
 def table(bundle: Path, as_json: bool) -> None:
     """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
-    from hemline.bench.comparison import compare as join
-    from hemline.bench.records import current_records
+    from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.table import bundle_table, conditions_line, refusals
 
     manifest = _manifest(bundle)
-    comparison = join(current_records(bundle, manifest), every_version=True)
+    comparison = compared(bundle, manifest, every_version=True)
     if as_json:
         click.echo("\n".join(json_lines(comparison)))
         return
@@ -138,11 +132,10 @@ def table(bundle: Path, as_json: bool) -> None:
 def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) -> None:
     """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
     from hemline.bench.choosing import choose_in
-    from hemline.bench.comparison import compare as join
     from hemline.bench.devices.local import LocalDevice
     from hemline.bench.measuring.plan import FULL, QUICK
     from hemline.bench.measuring.rounds import measure
-    from hemline.bench.records import current_records
+    from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
     from hemline.bench.report.table import comparison_table, conditions_line, refusals
@@ -153,7 +146,7 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
         manifest = _manifest(bundle)
         plan, keep = QUICK if quick else FULL, partial(append_records, bundle / RECORDS_NAME)
         measure(bundle, manifest, LocalDevice(), plan, keep=keep, progress=say)
-        comparison = join(current_records(bundle, manifest))
+        comparison = compared(bundle, manifest)
         choice = choose_in(bundle, manifest, comparison, Budget(**limits))
         chosen = (choice.candidate.artifact, choice.candidate.runtime)
         lines = json_lines(comparison)
@@ -176,13 +169,11 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
 def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits."""
     from hemline.bench.choosing import choose_in
-    from hemline.bench.comparison import compare as join
-    from hemline.bench.records import current_records
+    from hemline.bench.records import compared
 
     with files.locked(bundle):
         manifest = _manifest(bundle)
-        comparison = join(current_records(bundle, manifest))
-        choice = choose_in(bundle, manifest, comparison, Budget(**limits))
+        choice = choose_in(bundle, manifest, compared(bundle, manifest), Budget(**limits))
     if as_json:
         document = schema.to_document(choice.candidate)
         document["drop_points"] = round(choice.candidate.drop_points, 4)

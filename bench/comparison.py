@@ -44,6 +44,21 @@ class Row:
         """Return artifact and runtime, the label of a point in the picture."""
         return f"{self.cell.artifact} · {self.cell.runtime}"
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Return artifact and runtime, which a candidate is chosen by."""
+        return (self.cell.artifact, self.cell.runtime)
+
+    @property
+    def accuracy(self) -> float:
+        """Return the share of test images that are classified correctly."""
+        return self.test.correct / self.test.images
+
+    @property
+    def median_us(self) -> float:
+        """Return the median latency; infinity where it was not measured."""
+        return self.latency.median_us if self.latency else float("inf")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -139,7 +154,7 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
             runtime=row.cell.runtime,
             size_bytes=row.cell.size_bytes,
             drop_points=drop_points(row.validation),
-            median_us=row.latency.median_us,
+            median_us=row.median_us,
         )
         for row in comparison.rows
         if row.latency is not None
@@ -150,18 +165,10 @@ def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Return the rows that no other one beats in both latency and test accuracy, fastest first."""
     timed = [row for row in rows if row.latency is not None]
     front: list[Row] = []
-    for row in sorted(timed, key=lambda r: (_median(r), -_share(r))):
-        if not front or _share(row) > _share(front[-1]):
+    for row in sorted(timed, key=lambda r: (r.median_us, -r.accuracy)):
+        if not front or row.accuracy > front[-1].accuracy:
             front.append(row)
     return tuple(front)
-
-
-def _share(row: Row) -> float:
-    return row.test.correct / row.test.images
-
-
-def _median(row: Row) -> float:
-    return row.latency.median_us if row.latency else float("inf")
 
 
 def _newest_versions(records: Iterable[Record]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from hemline.bench.comparison import Comparison, compare
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
 from hemline.contract.manifest import Manifest
@@ -12,16 +13,17 @@ from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
 from hemline.errors import UsageError, remedy
 
 
-def current_records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
-    """Return the records of the artifacts as they are now; those of older files are out of date.
+def compared(bundle: Path, manifest: Manifest, *, every_version: bool = False) -> Comparison:
+    """Compare the artifacts as they are now: records of older files are out of date.
 
-    Raises UsageError when there are none.
+    Raises UsageError when there are no records, HemlineError as compare does.
     """
     current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
     path = bundle / RECORDS_NAME
     if not path.exists():
         raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
-    return tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current)
+    records = (r for r in read_records(path) if r.cell.artifact_sha256 in current)
+    return compare(records, every_version=every_version)
 
 
 def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:

@@ -77,7 +77,7 @@ def export_bundle(
         if (name := scheme.file_name) not in kept or kept[name].recipe_sha256 != recipes[name]
     ]
     evaluation = old.evaluation_sha256 if old else {}
-    if old is not None and not stale and _evaluation_intact(request.bundle, evaluation):
+    if old is not None and not stale and _all_intact(request.bundle, evaluation):
         gone = len(kept) < len(old.artifacts)
         return _save(request.bundle, _manifest(inputs, kept, evaluation, old)) if gone else old
     if old is not None and stale:
@@ -90,7 +90,7 @@ def export_bundle(
     path = request.checkpoint / model.file
     with open_source(model.source, path, outputs=request.outputs) as source:
         maker = ArtifactMaker(inputs, source, request.bundle, say)
-        if not _evaluation_intact(request.bundle, evaluation):
+        if not _all_intact(request.bundle, evaluation):
             evaluation = maker.write_evaluation()
         for scheme in stale:
             name = scheme.file_name
@@ -192,14 +192,13 @@ def _recipe(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str
 
 def _intact(bundle: Path, artifact: Artifact) -> bool:
     """Return whether an artifact and its plan are the files that the manifest describes."""
-    path, plan = bundle / artifact.name, bundle / plan_path(artifact.name)
-    if not path.is_file() or files.sha256_of(path) != artifact.sha256:
-        return False
-    expected = artifact.plan_sha256
-    return expected is None or (plan.is_file() and files.sha256_of(plan) == expected)
+    expected = {artifact.name: artifact.sha256}
+    if artifact.plan_sha256 is not None:
+        expected[plan_path(artifact.name)] = artifact.plan_sha256
+    return _all_intact(bundle, expected)
 
 
-def _evaluation_intact(bundle: Path, hashes: dict[str, str]) -> bool:
+def _all_intact(bundle: Path, hashes: dict[str, str]) -> bool:
     return bool(hashes) and all(
         (bundle / name).is_file() and files.sha256_of(bundle / name) == digest
         for name, digest in hashes.items()

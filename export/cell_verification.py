@@ -175,7 +175,15 @@ def keras_record(
 
     conditions: of that export; where an older Hemline did not record them, no host is named.
     """
-    known = manifest.versions
+    host = conditions.host.name if conditions else ""
+    if conditions is None:
+        conditions = Conditions(
+            host=HostFacts(),  # none is known
+            delegate="TensorFlow",
+            versions=manifest.versions,
+            commit=None,
+            date=manifest.created,
+        )
     return Record(
         cell=Cell(
             model=manifest.model,
@@ -183,16 +191,9 @@ def keras_record(
             artifact_sha256=manifest.parent_sha256,
             size_bytes=0,
             runtime="keras",
-            runtime_version=(conditions.versions if conditions else known).get("keras", ""),
-            host=conditions.host.name if conditions else "",
+            runtime_version=conditions.versions.get("keras", ""),
+            host=host,
         ),
-        conditions=conditions
-        or Conditions(
-            host=HostFacts(),  # none is known
-            delegate="TensorFlow",
-            versions=known,
-            commit=None,
-            date=manifest.created,
-        ),
+        conditions=conditions,
         payload=split.accuracy(split.logits),
     )

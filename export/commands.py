@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from hemline import files
-from hemline.console import data_option, say
+from hemline.console import data_option, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.data.fetch import FetchOptions, load_images
@@ -139,12 +139,7 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option("--images", type=_FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
 @click.option("--expected", type=_FILE, help="Their classes, .npy, integers (n,).")
 @click.option("-o", "--out", type=_FILE, help="Stamped copy (default: FILE's name with -admitted).")
-@click.option(
-    "--runtime",
-    "runtimes",
-    multiple=True,
-    help="litert==1.4.0, installed (the default), all; repeat for more.",
-)
+@runtimes_option
 def verify(
     target: Path,
     as_json: bool,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from hemline.export.writers.converted import ConvertedModel
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
+from hemline.runtime.backends import attribute
 from hemline.silence import silenced
 
 CONVERTER_PACKAGES = (
@@ -102,7 +102,7 @@ class ArtifactMaker:
         self._say(f"export {scheme.file_name}: {scheme.summary}")
         with silenced():
             plan = self._plan(scheme)
-            converted = _converter(scheme)(self._source, plan)
+            converted: ConvertedModel = attribute(scheme.converter)(self._source, plan)
         logits = evaluation_set.load_split(self._bundle, "validation", evaluation).logits
         stamp = self._stamp(scheme, converted, float(np.abs(logits).max()))
         _require_specs(stamp, self._inputs.card)
@@ -196,13 +196,6 @@ def _conditions() -> Conditions:
         commit=commit(),
         date=utc_now(),
     )
-
-
-def _converter(scheme: Scheme) -> Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]:
-    module, _, name = scheme.converter.partition(":")
-    convert: Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]
-    convert = getattr(importlib.import_module(module), name)
-    return convert
 
 
 def _require_specs(made: Stamp, card: Card) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hemline.contract.specs import SupportedRuntime
+from hemline.contract.specs import Format, SupportedRuntime
 from hemline.errors import UnknownNameError
 from hemline.export.scheme import Scheme, Tolerance
 
@@ -43,67 +43,34 @@ EIGHT_BIT_ROUNDING = 4.4 * 8 / (255 * math.sqrt(12)) * math.sqrt(2)
 # logits).
 EIGHT_BIT = Tolerance(share=2 * EIGHT_BIT_ROUNDING, growth=0.5, agreement=0.90, least=0.25)
 
-_TFLITE = "hemline.export.writers.tflite"
-_ONNX = "hemline.export.writers.onnx"
 
+def _scheme(name: str, file_format: Format, summary: str, tolerance: Tolerance) -> Scheme:
+    return Scheme(
+        name=name,
+        format=file_format,
+        summary=summary,
+        converter=f"hemline.export.writers.{file_format}:convert_{name}",
+        calibrated=name == "int8",
+        tolerance=tolerance,
+        supported_runtimes=(
+            (_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)
+        ),
+    )
+
+
+_FLOAT = "float32 weights and activations"
+_INT8 = "int8 weights per channel, int8 activations, int8 in and out"
+_QDQ = "7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out"
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {
     scheme.file_name: scheme
     for scheme in (
-        Scheme(
-            name="fp32",
-            format="tflite",
-            summary="float32 weights and activations",
-            converter=f"{_TFLITE}:convert_fp32",
-            calibrated=False,
-            tolerance=FLOAT32,
-            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
-        ),
-        Scheme(
-            name="fp16",
-            format="tflite",
-            summary="float16 weights, float32 activations",
-            converter=f"{_TFLITE}:convert_fp16",
-            calibrated=False,
-            tolerance=FLOAT16,
-            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
-        ),
-        Scheme(
-            name="dynamic",
-            format="tflite",
-            summary="int8 weights, float32 activations",
-            converter=f"{_TFLITE}:convert_dynamic",
-            calibrated=False,
-            tolerance=EIGHT_BIT,
-            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
-        ),
-        Scheme(
-            name="int8",
-            format="tflite",
-            summary="int8 weights per channel, int8 activations, int8 in and out",
-            converter=f"{_TFLITE}:convert_int8",
-            calibrated=True,
-            tolerance=EIGHT_BIT,
-            supported_runtimes=(_LITERT, _TFLITE_RUNTIME),
-        ),
-        Scheme(
-            name="fp32",
-            format="onnx",
-            summary="float32 weights and activations",
-            converter=f"{_ONNX}:convert_fp32",
-            calibrated=False,
-            tolerance=FLOAT32,
-            supported_runtimes=(_ONNXRUNTIME,),
-        ),
-        Scheme(
-            name="int8",
-            format="onnx",
-            summary="7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out",
-            converter=f"{_ONNX}:convert_int8",
-            calibrated=True,
-            tolerance=EIGHT_BIT,
-            supported_runtimes=(_ONNXRUNTIME,),
-        ),
+        _scheme("fp32", "tflite", _FLOAT, FLOAT32),
+        _scheme("fp16", "tflite", "float16 weights, float32 activations", FLOAT16),
+        _scheme("dynamic", "tflite", "int8 weights, float32 activations", EIGHT_BIT),
+        _scheme("int8", "tflite", _INT8, EIGHT_BIT),
+        _scheme("fp32", "onnx", _FLOAT, FLOAT32),
+        _scheme("int8", "onnx", _QDQ, EIGHT_BIT),
     )
 }
 

@@ -39,10 +39,9 @@ def _table(verdicts: Sequence[NamedVerdict]) -> Table:
     names = list(dict.fromkeys(name for name, _ in verdicts))
     status = {(name, _place(verdict)): verdict.status for name, verdict in verdicts}
     places = list(dict.fromkeys(_place(verdict) for _, verdict in verdicts))
-    return Table(
-        columns=("runtime", "python", "numpy", *names),
-        numeric=(False,) * (3 + len(names)),
-        rows=tuple(
+    return Table.of(
+        ("runtime", "python", "numpy", *names),
+        (
             (f"{runtime} {version}", python, numpy, *(_cell(status, n, place) for n in names))
             for place in places
             for runtime, version, python, numpy in [place]

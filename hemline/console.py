@@ -92,6 +92,14 @@ _DATA_OPTIONS = (
 )
 
 
+runtimes_option = click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    help="litert==1.4.0, installed (the default), all; repeat for more.",
+)
+
+
 def data_option(command: F) -> F:
     """Add --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`."""
 

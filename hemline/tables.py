@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -15,7 +15,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
     @staticmethod
-    def of(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    def of(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
         """Return a table; the names of numeric columns begin with >."""
         names = tuple(columns)
         return Table(
@@ -56,3 +56,13 @@ def macs_text(macs: int) -> str:
 def signed(points: float) -> str:
     """Return points with their sign and two digits; what rounds to zero is +0.00."""
     return f"{round(points, 2) + 0.0:+.2f}"  # the sum makes 0.0 of -0.0
+
+
+def percent(share: float) -> str:
+    """Return a share 0 … 1 in percent with two digits."""
+    return f"{100 * share:.2f} %"
+
+
+def microseconds(duration_us: float | None) -> str:
+    """Return a duration in whole microseconds; nothing for None."""
+    return "" if duration_us is None else f"{duration_us:.0f} µs"

@@ -195,10 +195,7 @@ def _devices(root: Path) -> str:
         )
         for kind in DEVICES.values()
     ]
-    table = Table(
-        columns=("device", "what it is", *figures), numeric=(False,) * 5, rows=tuple(rows)
-    )
-    return f"{as_markdown(table)}\n"
+    return f"{as_markdown(Table.of(('device', 'what it is', *figures), rows))}\n"
 
 
 def _instructions(root: Path) -> str:

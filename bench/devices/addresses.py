@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from hemline.bench.devices.device import Device
 from hemline.bench.devices.registry import Entry, read_registry, registry_path
 from hemline.bench.devices.table import DEVICES
 from hemline.errors import UnknownNameError, UsageError, remedy
+from hemline.runtime.backends import attribute
 
 
 def open_device(address: str, *, registry: Path | None = None, **options: Any) -> Device:
@@ -52,7 +52,6 @@ def _open(address: str, name: str, options: dict[str, Any]) -> Device:
         )
     if options.get("targets") and not row.takes_targets:
         raise UsageError(f"{name} has runtimes of its own", remedy=remedy("device with runtimes"))
-    module, _, function = row.open.partition(":")
     given = {option: value for option, value in options.items() if value}
-    device: Device = getattr(importlib.import_module(module), function)(rest, **given)
+    device: Device = attribute(row.open)(rest, **given)
     return device

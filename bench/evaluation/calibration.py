@@ -18,9 +18,7 @@ _LEAST = 1e-12  # in place of a probability of 0 under the logarithm
 
 
 def calibration_of(
-    probabilities: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.uint8],
-    temperature: float | None,
+    probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.uint8], temperature: float | None
 ) -> Calibration:
     """Compare probabilities (n, classes) with labels (n,); `temperature` divided their logits."""
     confidence = probabilities.max(axis=1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hemline.bench.evaluation.result import Calibration, RunResult
+from hemline.bench.evaluation.result import Calibration
+from hemline.bench.evaluation.running import EvaluationRun
 from hemline.figures import (
     GREEN,
     RED,
@@ -24,10 +25,10 @@ _MOST_NUMBERED = 16  # classes: in a larger matrix the counts are too small to r
 _LOG_ABOVE = 20  # times the fewest images: fewer ones could not be seen beside the most
 
 
-def draw_confusion(path: Path, heading: Heading, result: RunResult) -> None:
+def draw_confusion(run: EvaluationRun, path: Path, heading: Heading) -> None:
     """Draw the confusion matrix; the colour is the share of the true class."""
-    labels = short_labels([each.label for each in result.classes])
-    counts = np.asarray(result.confusion)
+    labels = short_labels([each.label for each in run.result.classes])
+    counts = np.asarray(run.result.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(3.2, 0.42 * len(labels) if len(labels) <= _MOST_NUMBERED else 0.24 * len(labels))
     with drawn(path, heading, width=side + 2.4, height=side + 1.7) as figure:
@@ -54,49 +55,38 @@ def draw_confusion(path: Path, heading: Heading, result: RunResult) -> None:
         bar.outline.set_visible(False)
 
 
-def draw_reliability(path: Path, heading: Heading, result: RunResult) -> None:
+def draw_reliability(run: EvaluationRun, path: Path, heading: Heading) -> None:
     """Draw accuracy over confidence and a histogram, without and with temperature."""
     with drawn(path, heading, width=8, height=4.6) as figure:
         figure.get_layout_engine().set(wspace=0.06)  # between the 100 of one and the 0 of the other
         grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3, 1))
-        for column, each in enumerate(result.calibration):
+        halves = run.result.calibration
+        for column, each in enumerate(halves):
             _diagram(grid[0, column], each)
             _confidences(grid[1, column], each)
             grid[0, column].set_title(_heading(each, column), loc="left", fontsize=9)
         grid[0, 0].set_ylabel("accuracy, %")
         grid[1, 0].set_ylabel("images")
         legend_below(figure, grid[0, 0])
-        _scale(grid[1, 0], [each.images for half in result.calibration for each in half.bins])
+        _scale(grid[1, 0], [each.images for half in halves for each in half.bins])
 
 
-def draw_classes(
-    path: Path, heading: Heading, result: RunResult, counts: dict[str, tuple[int, ...]], split: str
-) -> None:
+def draw_classes(run: EvaluationRun, path: Path, heading: Heading) -> None:
     """Draw the images of each class in each part of the data, and the predictions in the split."""
-    labels = short_labels([each.label for each in result.classes])
-    predicted = np.asarray(result.confusion).sum(axis=0)
+    labels = short_labels([each.label for each in run.result.classes])
+    predicted = np.asarray(run.result.confusion).sum(axis=0)
+    counts = run.split.counts
     height = max(2.2, 0.24 * len(labels) + 1.2)
     with drawn(path, heading, width=8, height=height) as figure:
         grid = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
         rows = np.arange(len(labels))
         for axes, (part, images) in zip(grid, counts.items(), strict=True):
             axes.barh(rows, images, color=SKY, height=0.7, label="images")
-            if part == split:
-                axes.plot(
-                    predicted,
-                    rows,
-                    linestyle="",
-                    marker="|",
-                    markersize=10,
-                    markeredgewidth=2,
-                    color="black",
-                    label="predictions",
-                )
-                axes.legend(
-                    frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=7.5
-                )
+            most = max(*images, 1)
+            if part == run.split.name:
+                most = max(most, *predicted)
+                _mark(axes, predicted, rows)
             axes.set_xlabel(f"{part}: {sum(images):,} images")
-            most = max(*images, *(predicted if part == split else (1,)), 1)
             axes.set_xlim(-0.03 * most, 1.05 * most)  # a mark at 0 is shown whole
             axes.spines["left"].set_visible(False)
             axes.locator_params(axis="x", nbins=4, integer=True)
@@ -104,6 +94,12 @@ def draw_classes(
             axes.tick_params(axis="y", length=0, labelsize=7.5)
         grid[0].set_yticks(rows, labels)
         grid[0].set_ylim(len(labels) - 0.4, -0.6)
+
+
+def _mark(axes: Any, predicted: Any, rows: Any) -> None:
+    style = {"linestyle": "", "marker": "|", "markersize": 10, "markeredgewidth": 2}
+    axes.plot(predicted, rows, color="black", label="predictions", **style)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, fontsize=7.5)
 
 
 def _write_counts(axes: Any, counts: Any, shares: Any) -> None:
@@ -127,31 +123,22 @@ def _heading(calibration: Calibration, column: int) -> str:
 
 def _diagram(axes: Any, calibration: Calibration) -> None:
     filled = [each for each in calibration.bins if each.images]
-    width = 100 / len(calibration.bins)
+    width = 94 / len(calibration.bins)
     middles = [50 * (each.low + each.high) for each in filled]
     accuracies = [100 * each.accuracy for each in filled]
-    axes.bar(middles, accuracies, width=0.94 * width, color=SKY, label="accuracy")
-    axes.bar(
-        middles,
-        [100 * (each.confidence - each.accuracy) for each in filled],
-        bottom=accuracies,
-        width=0.94 * width,
-        color="none",
-        edgecolor=RED,
-        hatch="////",
-        linewidth=0.8,
-        label="gap to confidence",
-    )
+    gaps = [100 * (each.confidence - each.accuracy) for each in filled]
+    axes.bar(middles, accuracies, width=width, color=SKY, label="accuracy")
+    hatched = {"color": "none", "edgecolor": RED, "hatch": "////", "linewidth": 0.8}
+    axes.bar(middles, gaps, bottom=accuracies, width=width, label="gap to confidence", **hatched)
     axes.plot([0, 100], [0, 100], color="black", linestyle=":", linewidth=1.2, zorder=3)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
 
 
 def _confidences(axes: Any, calibration: Calibration) -> None:
-    width = 100 / len(calibration.bins)
     middles = [50 * (each.low + each.high) for each in calibration.bins]
     counts = [each.images for each in calibration.bins]
-    axes.bar(middles, counts, width=0.94 * width, color=GREEN)
+    axes.bar(middles, counts, width=94 / len(calibration.bins), color=GREEN)
     axes.set_xlabel("confidence, %")
 
 

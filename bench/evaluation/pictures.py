@@ -8,6 +8,7 @@ from hemline.bench.evaluation.charts import draw_classes, draw_confusion, draw_r
 from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import title_of
 from hemline.figures import Heading, NotDrawnError, Picture, short_labels
+from hemline.tables import percent
 from hemline.tiles import Gallery, draw_tiles
 
 _TILES = 30  # of a gallery: five rows
@@ -27,21 +28,9 @@ def subtitle_of(run: EvaluationRun) -> str:
     """Return the line below the title of every picture."""
     result, split = run.result, run.split
     return (
-        f"{title_of(result)}: {100 * result.accuracy:.2f} % of {result.images:,} "
+        f"{title_of(result)}: {percent(result.accuracy)} of {result.images:,} "
         f"{split.name} images of {split.title} correct"
     )
-
-
-def _confusion(run: EvaluationRun, path: Path, heading: Heading) -> None:
-    draw_confusion(path, heading, run.result)
-
-
-def _reliability(run: EvaluationRun, path: Path, heading: Heading) -> None:
-    draw_reliability(path, heading, run.result)
-
-
-def _classes(run: EvaluationRun, path: Path, heading: Heading) -> None:
-    draw_classes(path, heading, run.result, run.split.counts, run.split.name)
 
 
 def _samples(run: EvaluationRun, path: Path, heading: Heading) -> None:
@@ -63,21 +52,21 @@ PICTURES: tuple[Picture[EvaluationRun], ...] = (
         title="Confusion matrix",
         caption="Images of each true class (row) by their predicted class (column). The colour is "
         "the share of the true class, on a square-root scale, so that rare mistakes can be seen.",
-        draw=_confusion,
+        draw=draw_confusion,
     ),
     Picture(
         name="reliability",
         title="Reliability",
         caption="Accuracy of the predictions in 15 bins of confidence; on the dotted line a score "
         "of 80 % is correct in 80 % of the cases. Below: the number of predictions in each bin.",
-        draw=_reliability,
+        draw=draw_reliability,
     ),
     Picture(
         name="classes",
         title="Class distribution",
         caption="Images of each class in each part of the data, and how often each class was "
         "predicted in the part that was evaluated.",
-        draw=_classes,
+        draw=draw_classes,
     ),
     Picture(
         name="samples",

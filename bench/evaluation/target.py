@@ -15,12 +15,7 @@ from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.contract.model_summary import Layer
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.environments.environment import Requirement, RuntimeTarget
-from hemline.errors import (
-    FileFormatError,
-    UnsupportedRuntimeError,
-    UsageError,
-    remedy,
-)
+from hemline.errors import FileFormatError, UnsupportedRuntimeError, UsageError, remedy
 from hemline.files import sha256_of
 from hemline.provenance import versions
 from hemline.runtime.backends import BACKENDS

@@ -10,7 +10,7 @@ from hemline.bench.evaluation.result import (
     RunResult,
 )
 from hemline.contract.model_summary import Layer
-from hemline.tables import Table, as_text, signed
+from hemline.tables import Table, as_text, percent, signed
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
 _MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any terminal
@@ -41,10 +41,9 @@ def verdict(evaluation: Evaluation) -> str:
     return line if certain else f"{line}; no other one is worse by more than chance"
 
 
-def accuracy_text(result: RunResult) -> str:
-    """Return the accuracy with its interval."""
-    low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
-    return f"{100 * result.accuracy:.2f} % ({low:.2f} … {high:.2f} %)"
+def interval_text(result: RunResult) -> str:
+    """Return the 95 % interval of the accuracy."""
+    return f"{100 * result.accuracy_low:.2f} … {percent(result.accuracy_high)}"
 
 
 def difference_text(result: RunResult) -> str:
@@ -57,10 +56,8 @@ def difference_text(result: RunResult) -> str:
 def title_of(result: RunResult) -> str:
     """Return what was evaluated, in words."""
     origin = result.origin
-    if origin.kind == "ensemble":
-        return f"ensemble of {len(origin.members)}"
-    ran = f"{origin.runtime} {origin.runtime_version}"
-    return f"{origin.name} ({origin.model}, {ran})"
+    ran = f" ({origin.model}, {origin.runtime} {origin.runtime_version})"
+    return f"{name_of(result)}{'' if origin.kind == 'ensemble' else ran}"
 
 
 def comparison_table(evaluation: Evaluation) -> Table:
@@ -71,13 +68,13 @@ def comparison_table(evaluation: Evaluation) -> Table:
         (
             (
                 name_of(result),
-                accuracy_text(result),
+                f"{percent(result.accuracy)} ({interval_text(result)})",
                 difference_text(result),
                 f"{result.macro.f1_score:.4f}",
-                _percent(result.calibration[1].expected_calibration_error),
+                percent(result.calibration[1].expected_calibration_error),
                 _count(result.origin.parameters),
                 _count(result.origin.macs),
-                "" if result.origin.size_bytes is None else _kilobytes(result.origin.size_bytes),
+                _kilobytes(result.origin.size_bytes),
                 f"{result.origin.runtime} {result.origin.runtime_version}".strip(),
             )
             for result in evaluation.results
@@ -127,7 +124,7 @@ def confused_table(result: RunResult) -> Table:
                 each.true,
                 each.predicted,
                 f"{each.images:,}",
-                _percent(each.images / support[each.true]),
+                percent(each.images / support[each.true]),
             )
             for each in result.most_confused
         ),
@@ -141,7 +138,7 @@ def calibration_table(result: RunResult) -> Table:
         (
             (
                 _temperature(each, plain=at == 0),
-                _percent(each.expected_calibration_error),
+                percent(each.expected_calibration_error),
                 f"{each.cross_entropy:.4f}",
             )
             for at, each in enumerate(result.calibration)
@@ -190,25 +187,22 @@ def _summary(layers: tuple[Layer, ...]) -> list[str]:
 
 def accuracy_line(result: RunResult, evaluation: Evaluation) -> str:
     """Return the accuracy with the counts behind it and its interval."""
-    low, high = 100 * result.accuracy_low, 100 * result.accuracy_high
     line = (
-        f"{100 * result.accuracy:.2f} %: {result.correct:,} of {result.images:,} "
-        f"{evaluation.split} images correct, 95 % interval {low:.2f} … {high:.2f} % (Wilson)"
+        f"{percent(result.accuracy)}: {result.correct:,} of {result.images:,} "
+        f"{evaluation.split} images correct, 95 % interval {interval_text(result)} (Wilson)"
     )
     if result.keras_agreement is not None:
         share = result.keras_agreement / result.images
-        line += f"; {_percent(share)} of the predictions are those of the Keras model"
+        line += f"; {percent(share)} of the predictions are those of the Keras model"
     return line
 
 
 def _alone(result: RunResult, evaluation: Evaluation) -> str:
     worst = min(result.classes, key=lambda each: each.f1_score)
     line = (
-        f"{name_of(result)}: {100 * result.accuracy:.2f} % of {result.images:,} {evaluation.split} "
-        f"images of {evaluation.title} correct "
-        f"({100 * result.accuracy_low:.2f} … {100 * result.accuracy_high:.2f} %), "
-        f"macro F1 {result.macro.f1_score:.4f}, weakest class {worst.label} "
-        f"(F1 {worst.f1_score:.4f})"
+        f"{name_of(result)}: {percent(result.accuracy)} of {result.images:,} {evaluation.split} "
+        f"images of {evaluation.title} correct ({interval_text(result)}), macro F1 "
+        f"{result.macro.f1_score:.4f}, weakest class {worst.label} (F1 {worst.f1_score:.4f})"
     )
     if result.most_confused:
         pair = result.most_confused[0]
@@ -246,9 +240,5 @@ def _count(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def _kilobytes(size_bytes: int) -> str:
-    return f"{size_bytes / 1000:,.0f} kB"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def _kilobytes(size_bytes: int | None) -> str:
+    return "" if size_bytes is None else f"{size_bytes / 1000:,.0f} kB"

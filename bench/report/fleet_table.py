@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 from hemline.bench.measuring.fleet import DeviceResult
 from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
 from hemline.statistics import summarize
-from hemline.tables import Table
+from hemline.tables import Table, microseconds
 
-_COLUMNS = (
-    "device",
-    "processor",
-    "cheapest",
-    "runtime",
-    "runs on",
-    "median",
-    "instructions",
-    "arena",
-    "memory",
-    "agreement",
-    "cells",
-    "state",
-)
-_NUMERIC = {"median", "instructions", "arena", "memory", "agreement", "cells"}
+_FIGURES = (">median", ">instructions", ">arena", ">memory", ">agreement", ">cells")
+_COLUMNS = ("device", "processor", "cheapest", "runtime", "runs on", *_FIGURES, "state")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,12 +32,9 @@ class _CellFigures:
     @property
     def cost(self) -> tuple[float, float, float]:
         """Return what is compared: time, else instructions, else arena."""
-        unknown = float("inf")
-        return (
-            unknown if self.latency_us is None else self.latency_us,
-            unknown if self.instructions is None else self.instructions,
-            unknown if self.arena_bytes is None else self.arena_bytes,
-        )
+        figures = (self.latency_us, self.instructions, self.arena_bytes)
+        time, count, arena = (math.inf if each is None else each for each in figures)
+        return time, count, arena
 
 
 def fleet_table(results: Iterable[DeviceResult]) -> Table:
@@ -61,12 +47,8 @@ def fleet_table(results: Iterable[DeviceResult]) -> Table:
     for result in results:
         figures = _figures(_cell_figures(result.records))
         rows.append((result.device, *figures, "done" if result.error is None else "failed"))
-    used = [at for at, _ in enumerate(_COLUMNS) if any(row[at] for row in rows)]
-    return Table(
-        columns=tuple(_COLUMNS[at] for at in used),
-        numeric=tuple(_COLUMNS[at] in _NUMERIC for at in used),
-        rows=tuple(tuple(row[at] for at in used) for row in rows),
-    )
+    used = [any(row[at] for row in rows) for at in range(len(_COLUMNS))]
+    return Table.of(compress(_COLUMNS, used), (compress(row, used) for row in rows))
 
 
 def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
@@ -96,7 +78,7 @@ def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
 
 
 def _figures(cells: list[_CellFigures]) -> tuple[str, ...]:
-    costed = [each for each in cells if min(each.cost) < float("inf")]
+    costed = [each for each in cells if min(each.cost) < math.inf]
     if not costed:
         checked = f"{len(cells)}" if cells else ""
         processor = cells[0].processor if cells else ""
@@ -108,7 +90,7 @@ def _figures(cells: list[_CellFigures]) -> tuple[str, ...]:
         best.cell.artifact,
         f"{best.cell.runtime} {best.cell.runtime_version}",
         best.delegate.replace("ExecutionProvider", ""),
-        "" if best.latency_us is None else f"{best.latency_us:.0f} µs",
+        microseconds(best.latency_us),
         "" if best.instructions is None else f"{best.instructions / 1e6:.2f} M",
         "" if best.arena_bytes is None else f"{best.arena_bytes / 1000:.1f} kB",
         "" if best.peak_bytes is None else f"{best.peak_bytes / 1e6:.0f} MB",

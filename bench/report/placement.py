@@ -19,10 +19,20 @@ class Box:
     x1: float
     y1: float
 
+    @staticmethod
+    def around(x: float, y: float, width: float, height: float) -> Box:
+        """Return the box with this centre."""
+        return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+
     @property
     def width(self) -> float:
         """Return the horizontal extent."""
         return self.x1 - self.x0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Return the point in the middle."""
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
 
     def overlap(self, other: Box) -> float:
         """Return the shared area."""
@@ -32,7 +42,7 @@ class Box:
 
     def outside(self, bounds: Box) -> float:
         """Return the area that lies outside `bounds`."""
-        return (self.x1 - self.x0) * (self.y1 - self.y0) - self.overlap(bounds)
+        return self.width * (self.y1 - self.y0) - self.overlap(bounds)
 
 
 def place(
@@ -61,7 +71,7 @@ def place(
 
 def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[float, Box]]:
     """Yield (distance, box), beside the disc first, then further out."""
-    x, y = (disc.x0 + disc.x1) / 2, (disc.y0 + disc.y1) / 2
+    x, y = disc.centre
     for ring in range(_RINGS):
         reach = disc.width / 2 + gap * (1 + 1.5 * ring)
         for step in range(_DIRECTIONS):
@@ -69,15 +79,9 @@ def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[
             # the box's centre lies so that its edge, not its centre, is at this reach
             centre_x = x + math.cos(angle) * (reach + size[0] / 2)
             centre_y = y + math.sin(angle) * (reach + size[1] / 2)
-            box = Box(
-                centre_x - size[0] / 2,
-                centre_y - size[1] / 2,
-                centre_x + size[0] / 2,
-                centre_y + size[1] / 2,
-            )
             # right and above read best, so they win among equals
             preference = 0.1 * step
-            yield reach + preference, box
+            yield reach + preference, Box.around(centre_x, centre_y, *size)
 
 
 def _cost(box: Box, taken: Sequence[Box], bounds: Box) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def _points(axes: Any, rows: list[Row]) -> None:
             edgecolor="white",
             linewidth=0.8,
             zorder=3,
+            clip_on=False,  # a disc at 100 % is shown whole
         )
 
 
@@ -84,14 +86,8 @@ def _bars(
 
 def _front(axes: Any, rows: list[Row]) -> None:
     front = pareto_front(rows)
-    axes.plot(
-        [_xy(row)[0] for row in front],
-        [_xy(row)[1] for row in front],
-        color=DARK,
-        linewidth=1.2,
-        linestyle="-",
-        zorder=2,
-    )
+    x, y = zip(*map(_xy, front), strict=True)
+    axes.plot(x, y, color=DARK, linewidth=1.2, linestyle="-", zorder=2)
 
 
 def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
@@ -126,12 +122,15 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
 
 
 def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
-    """Return the lower and upper end of an axis for accuracies of so many images, in percent."""
+    """Return the lower and upper end of an axis for accuracies of so many images, in percent.
+
+    It ends at 100 % at most: an interval may reach beyond, an accuracy may not.
+    """
     lowest, highest = min(values), max(values)
     least = max(_LEAST_SPAN, 100 / images)  # one image is the least that can differ
     missing = max(0.0, least - (highest - lowest)) / 2
     room = missing + 0.15 * max(least, highest - lowest)
-    return lowest - room, highest + room
+    return lowest - room, min(highest + room, 100.0)
 
 
 def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
@@ -172,10 +171,10 @@ def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
     renderer = axes.figure.canvas.get_renderer()
     scale = axes.figure.dpi / 72
     frame = axes.get_window_extent(renderer)
-    bounds = Box(frame.x0, frame.y0, frame.x1, frame.y1)
+    bounds = Box(*frame.extents)
     texts, sizes, discs = [], [], []
     for row in rows:
-        best = (row.cell.artifact, row.cell.runtime) == chosen
+        best = row.identity == chosen
         text = axes.annotate(
             f"{row.cell.artifact}{'  ← ship this' if best else ''}",
             _xy(row),
@@ -186,23 +185,20 @@ def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
         )
         extent = text.get_window_extent(renderer)
         x, y = axes.transData.transform(_xy(row))
-        radius = (_area(row) ** 0.5) / 2 * scale
+        diameter = _area(row) ** 0.5 * scale
         texts.append((text, x, y))
         sizes.append((extent.width, extent.height))
-        discs.append(Box(x - radius, y - radius, x + radius, y + radius))
+        discs.append(Box.around(x, y, diameter, diameter))
     placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=_obstacles(axes, renderer))
     for (text, x, y), box in zip(texts, placed, strict=True):
         text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
         text.set_anncoords("offset points")
         text.set_verticalalignment("bottom")
-        centre = ((box.x0 + box.x1) / 2 - x, (box.y0 + box.y1) / 2 - y)
-        if (centre[0] ** 2 + centre[1] ** 2) ** 0.5 > box.width * 0.5 + 30 * scale:
-            target = ((box.x0 + box.x1) / 2, box.y0 if centre[1] > 0 else box.y1)
-            end = axes.transData.inverted().transform(target)
-            point = text.xy
-            axes.plot(
-                [point[0], end[0]], [point[1], end[1]], color="#aaaaaa", linewidth=0.6, zorder=2
-            )
+        middle, height = box.centre
+        if math.dist(box.centre, (x, y)) > box.width * 0.5 + 30 * scale:
+            target = (middle, box.y0 if height > y else box.y1)
+            ends = zip(text.xy, axes.transData.inverted().transform(target), strict=True)
+            axes.plot(*ends, color="#aaaaaa", linewidth=0.6, zorder=2)
 
 
 def _obstacles(axes: Any, renderer: Any) -> list[Box]:
@@ -214,12 +210,9 @@ def _obstacles(axes: Any, renderer: Any) -> list[Box]:
             steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0)) / _LINE_STEP_PIXELS))
             for step in range(steps + 1):
                 x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
-                boxes.append(Box(x - 1, y - 1, x + 1, y + 1))
-    for text in axes.texts:
-        if text.get_text().startswith("Keras"):
-            extent = text.get_window_extent(renderer)
-            boxes.append(Box(extent.x0, extent.y0, extent.x1, extent.y1))
-    return boxes
+                boxes.append(Box.around(x, y, 2, 2))
+    keras = (text for text in axes.texts if text.get_text().startswith("Keras"))
+    return [*boxes, *(Box(*text.get_window_extent(renderer).extents) for text in keras)]
 
 
 def _runtimes(rows: list[Row]) -> list[str]:
@@ -235,5 +228,4 @@ def _area(row: Row) -> float:
 
 
 def _xy(row: Row) -> tuple[float, float]:
-    median = row.latency.median_us if row.latency else float("nan")
-    return median, 100 * row.test.correct / row.test.images
+    return row.median_us, 100 * row.accuracy

@@ -8,7 +8,7 @@ from hemline.bench.comparison import Comparison, Row, drop_points
 from hemline.contract.manifest import Manifest
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
-from hemline.tables import Table, signed
+from hemline.tables import Table, microseconds, percent, signed
 
 
 def bundle_table(comparison: Comparison) -> Table:
@@ -20,47 +20,30 @@ def bundle_table(comparison: Comparison) -> Table:
     by_artifact: dict[str, list[Row]] = {}
     for row in comparison.rows:
         by_artifact.setdefault(row.cell.artifact, []).append(row)
-    columns = ("artifact", "size", "accuracy", "drop", "agreement")
-    latencies = tuple(f"{runtime} {version}" for runtime, version in versions)
     keras = comparison.keras_test
-    lines = [("keras", "", _percent(keras.correct / keras.images), "", "", *("" for _ in versions))]
+    lines = [("keras", "", percent(keras.correct / keras.images), "", "", *("" for _ in versions))]
     for artifact, rows in by_artifact.items():
         lines.append(
             (
                 artifact,
                 f"{rows[0].cell.size_bytes / 1000:.1f} kB",
-                _span({_share(r): _accuracy(r, keras.images) for r in rows}),
+                _span({r.accuracy: _accuracy(r, keras.images) for r in rows}),
                 _span({drop: signed(drop) for drop in (drop_points(r.test) for r in rows)}),
-                _span({share: _percent(share) for share in map(_agreement, rows)}),
+                _span({share: percent(share) for share in map(_agreement, rows)}),
                 *(_latency_in(rows, *version) for version in versions),
             )
         )
-    return Table(
-        columns=(*columns, *latencies),
-        numeric=(False, *(True for _ in (*columns[1:], *latencies))),
-        rows=tuple(lines),
-    )
+    latencies = (f">{runtime} {version}" for runtime, version in versions)
+    return Table.of(("artifact", ">size", ">accuracy", ">drop", ">agreement", *latencies), lines)
 
 
 def comparison_table(comparison: Comparison, chosen: tuple[str, str] | None) -> Table:
     """Return one row for each artifact and runtime, fastest first; `chosen` is marked."""
-    rows = sorted(comparison.rows, key=lambda r: r.latency.median_us if r.latency else float("inf"))
-    return Table(
-        columns=(
-            "artifact",
-            "runtime",
-            "size",
-            "accuracy (95 %)",
-            "drop",
-            "agreement",
-            "median",
-            "p90",
-            "p99",
-            "memory",
-            "runs on",
-        ),
-        numeric=(False, False, *(True for _ in range(8)), False),
-        rows=tuple(_comparison_row(comparison, row, chosen) for row in rows),
+    figures = ("size", "accuracy (95 %)", "drop", "agreement", "median", "p90", "p99", "memory")
+    rows = sorted(comparison.rows, key=lambda row: row.median_us)
+    return Table.of(
+        ("artifact", "runtime", *(f">{name}" for name in figures), "runs on"),
+        (_comparison_row(comparison, row, chosen) for row in rows),
     )
 
 
@@ -94,18 +77,15 @@ def _comparison_row(
 ) -> tuple[str, ...]:
     latency, cell = row.latency, row.cell
     low, high = wilson(row.test.correct, row.test.images)
-    mark = " ←" if (cell.artifact, cell.runtime) == chosen else ""
+    mark = " ←" if row.identity == chosen else ""
     return (
         f"{cell.artifact}{mark}",
         f"{cell.runtime} {cell.runtime_version}",
         f"{cell.size_bytes / 1000:.1f} kB",
         f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
         signed(drop_points(row.test)),
-        _percent(_agreement(row)),
-        *(
-            _microseconds(getattr(latency, name, None))
-            for name in ("median_us", "p90_us", "p99_us")
-        ),
+        percent(_agreement(row)),
+        *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
         f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
         row.delegate.replace("ExecutionProvider", ""),
     )
@@ -124,12 +104,8 @@ def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
     for row in rows:
         here = (row.cell.runtime, row.cell.runtime_version) == (runtime, version)
         if here and row.latency is not None:
-            return _microseconds(row.latency.median_us)
+            return microseconds(row.latency.median_us)
     return ""
-
-
-def _share(row: Row) -> float:
-    return row.test.correct / row.test.images
 
 
 def _agreement(row: Row) -> float:
@@ -138,16 +114,8 @@ def _agreement(row: Row) -> float:
 
 def _accuracy(row: Row, all_images: int) -> str:
     """Return the test accuracy, marked where only the first images were run."""
-    text = _percent(_share(row))
+    text = percent(row.accuracy)
     return text if row.test.images == all_images else f"{text} of {row.test.images:,}"
-
-
-def _microseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f} µs"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
 
 
 def _span(texts: dict[float, str]) -> str:

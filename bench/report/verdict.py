@@ -8,7 +8,7 @@ import numpy.typing as npt
 from hemline.bench.comparison import Comparison, Row, candidates, correct
 from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.statistics import paired_drop
-from hemline.tables import signed
+from hemline.tables import percent, signed
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Candidate:
@@ -17,10 +17,7 @@ def recommend(comparison: Comparison, budget: Budget) -> Candidate:
 
 
 def explain(
-    comparison: Comparison,
-    budget: Budget,
-    chosen: Candidate,
-    test_labels: npt.NDArray[np.uint8],
+    comparison: Comparison, budget: Budget, chosen: Candidate, test_labels: npt.NDArray[np.uint8]
 ) -> tuple[str, ...]:
     """Return the reasons: speed and size against fp32, the drop and its interval, what is left out.
 
@@ -51,7 +48,7 @@ def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
     headline = (
         f"Ship {chosen.artifact} with {chosen.runtime} {row.cell.runtime_version}: "
         f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
-        f"{100 * row.test.correct / row.test.images:.2f} % on test."
+        f"{percent(row.accuracy)} on test."
     )
     return [headline, *_against_fp32(comparison, chosen)]
 
@@ -62,17 +59,13 @@ def _against_fp32(comparison: Comparison, chosen: Candidate) -> list[str]:
     ]
     if not floats or chosen.artifact.startswith("fp32."):
         return []
-    best = min(floats, key=lambda row: row.latency.median_us if row.latency else 0.0)
-    median = best.latency.median_us if best.latency else 0.0
-    ratio = median / chosen.median_us
+    best = min(floats, key=lambda row: row.median_us)
+    ratio = best.median_us / chosen.median_us
     speed = f"{ratio:.1f} × as fast as" if ratio >= 1.05 else f"{1 / ratio:.1f} × the time of"
     size = best.cell.size_bytes / chosen.size_bytes
     return [f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."]
 
 
 def _find(comparison: Comparison, chosen: Candidate) -> Row:
-    return next(
-        row
-        for row in comparison.rows
-        if (row.cell.artifact, row.cell.runtime) == (chosen.artifact, chosen.runtime)
-    )
+    wanted = (chosen.artifact, chosen.runtime)
+    return next(row for row in comparison.rows if row.identity == wanted)

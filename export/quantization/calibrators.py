@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -22,18 +21,22 @@ class Calibrator:
 
     name: of the calibrator.
     summary: one line for help and tables.
-    function: "module:function" that turns the values of all images into ranges.
+    function: turns the values of all images into ranges.
     """
 
     name: str
     summary: str
-    function: str
+    function: Calibrate
 
-    def load(self) -> Calibrate:
-        """Import the function."""
-        module, _, name = self.function.partition(":")
-        calibrate: Calibrate = getattr(importlib.import_module(module), name)
-        return calibrate
+
+def min_max(values: Iterable[Values]) -> Ranges:
+    """Return the smallest and the largest value of each activation."""
+    ranges: Ranges = {}
+    for batch in values:
+        for name, each in batch.items():
+            low, high = ranges.get(name, (float("inf"), float("-inf")))
+            ranges[name] = (min(low, float(each.min())), max(high, float(each.max())))
+    return ranges
 
 
 CALIBRATORS: dict[str, Calibrator] = {
@@ -42,7 +45,7 @@ CALIBRATORS: dict[str, Calibrator] = {
         Calibrator(
             name="min-max",
             summary="the smallest and the largest value: nothing is clipped",
-            function="hemline.export.quantization.ranges:min_max",
+            function=min_max,
         ),
     )
 }

@@ -41,7 +41,7 @@ def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
     """Return the plan of a graph with the ranges that a calibrator finds on images."""
-    ranges = find_calibrator(calibrator).load()(graph.observe(with_extremes(calibration.images)))
+    ranges = find_calibrator(calibrator).function(graph.observe(with_extremes(calibration.images)))
     return QuantizationPlan(
         graph=graph.format,
         weights=graph.grids,

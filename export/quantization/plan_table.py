@@ -52,12 +52,6 @@ def plan_tables(plan: QuantizationPlan) -> list[Table]:
     weights = [(grid.layer, str(grid.bits), grid.scope) for grid in plan.weights]
     ranges = [(each.tensor, f"{each.low:.4g}", f"{each.high:.4g}") for each in plan.activations]
     return [
-        Table(
-            columns=("layer", "weight bits", "scale per"),
-            numeric=(False, True, False),
-            rows=tuple(weights),
-        ),
-        Table(
-            columns=("activation", "low", "high"), numeric=(False, True, True), rows=tuple(ranges)
-        ),
+        Table.of(("layer", ">weight bits", "scale per"), weights),
+        Table.of(("activation", ">low", ">high"), ranges),
     ]

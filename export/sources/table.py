@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemline.contract.specs import LOGITS
 from hemline.errors import UnknownNameError
+from hemline.runtime.backends import attribute
 
 if TYPE_CHECKING:
     from hemline.export.sources.source import ModelSource
@@ -20,13 +20,11 @@ class SourceKind:
 
     name: as a model card has it.
     summary: one line for help and tables.
-    suffix: of its files.
     opener: "module:function" (path, outputs) → ModelSource.
     """
 
     name: str
     summary: str
-    suffix: str
     opener: str
 
 
@@ -36,7 +34,6 @@ SOURCES: dict[str, SourceKind] = {
         SourceKind(
             name="keras",
             summary="a Keras 3 model, pixels 0 … 255 in, logits out",
-            suffix=".keras",
             opener="hemline.export.sources.keras:open_keras",
         ),
     )
@@ -52,6 +49,5 @@ def find_source(kind: str) -> SourceKind:
 
 def open_source(kind: str, path: Path, *, outputs: tuple[str, ...] = (LOGITS,)) -> ModelSource:
     """Load a model for export, with the outputs that its files are to have."""
-    module, _, name = find_source(kind).opener.partition(":")
-    source: ModelSource = getattr(importlib.import_module(module), name)(path, outputs)
+    source: ModelSource = attribute(find_source(kind).opener)(path, outputs)
     return source

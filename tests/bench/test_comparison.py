@@ -145,6 +145,11 @@ def test_equal_accuracies_are_not_drawn_far_apart() -> None:
     assert (low, high) == pytest.approx((78.5, 91.5))
 
 
+def test_the_axis_of_accuracies_ends_at_100_percent() -> None:
+    assert accuracy_limits([99.0, 99.9], 10_000) == pytest.approx((98.865, 100))
+    assert accuracy_limits([99.0, 100.4], 10_000) == pytest.approx((98.79, 100))  # an interval
+
+
 def elsewhere(record: Record, date: str) -> Record:
     """Return a record as if it had been measured on another host."""
     host = dataclasses.replace(record.conditions.host, processor="another one")

@@ -80,10 +80,9 @@ def instruction_table(records: Iterable[Record]) -> Table:
     counts = counts_by_cell(records)
     devices = list(dict.fromkeys(device for _, _, device in counts))
     cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
-    return Table(
-        columns=("artifact", "runtime", *(name.partition(":")[2] for name in devices)),
-        numeric=(False, False, *(True for _ in devices)),
-        rows=tuple(
+    return Table.of(
+        ("artifact", "runtime", *(f">{name.partition(':')[2]}" for name in devices)),
+        (
             (*cell, *(f"{n / 1e6:.3f}" if (n := counts.get((*cell, d))) else "" for d in devices))
             for cell in cells
         ),
