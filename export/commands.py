@@ -21,6 +21,7 @@ from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
+from hemline.train.options import output_option
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -33,12 +34,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Folder of a checkpoint (default: checkpoints/MODEL, or MODEL-DATA with your own images; "
     "else the shipped one).",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the bundle (default: artifacts/ and the checkpoint's name).",
-)
+@output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
 @click.option(
     "--calibration",

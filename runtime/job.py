@@ -64,13 +64,14 @@ from hemline.runtime.pixels import PixelEncoder
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
 
-_KINDS: tuple[tuple[type[HemlineError], FailureKind], ...] = (
-    (UnsupportedRuntimeError, "unsupported"),
-    (BackendError, "backend"),
-    (FileFormatError, "file"),
-    (DataError, "data"),
-    (UsageError, "job"),
-)
+# of the failures of a job; all others are a crash
+ERRORS: dict[FailureKind, type[HemlineError]] = {
+    "unsupported": UnsupportedRuntimeError,
+    "backend": BackendError,
+    "file": FileFormatError,
+    "data": DataError,
+    "job": UsageError,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ class JobRunner:
         try:
             cells = self._cells(job)
         except HemlineError as error:
-            kinds = (kind for cls, kind in _KINDS if isinstance(error, cls))
+            kinds = (kind for kind, cls in ERRORS.items() if isinstance(error, cls))
             failure = Failure(kind=next(kinds, "crash"), message=str(error))
         except Exception as error:  # noqa: BLE001 — a child must reply, whatever a runtime raises
             failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")

@@ -15,24 +15,15 @@ from hemline.bench.evaluation.images import DataSource, SplitImages, split_of
 from hemline.bench.evaluation.measures import Predictions, averaged, predictions_of, result_of
 from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
 from hemline.bench.evaluation.target import EvaluationTarget, find_target
-from hemline.contract.job import FailureKind, Job, JobCell
+from hemline.contract.job import Job, JobCell
 from hemline.contract.model_summary import Layer
 from hemline.data.fetch import FetchOptions
-from hemline.errors import (
-    BackendError,
-    DataError,
-    FileFormatError,
-    HemlineError,
-    JobError,
-    UnsupportedRuntimeError,
-    UsageError,
-    remedy,
-)
+from hemline.errors import DataError, JobError, UsageError, remedy
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
 from hemline.pictures.npy import write_npy
 from hemline.provenance import utc_now, versions
-from hemline.runtime.job import JobRunner
+from hemline.runtime.job import ERRORS, JobRunner
 from hemline.runtime.process import JobPool
 
 Logits = npt.NDArray[np.float32]
@@ -40,14 +31,6 @@ _PACKAGES = ("numpy", "scikit-learn")
 _PART = 2500  # images: fewer are not worth a process more, which takes 0.2 s to start
 _KERAS_BATCH = 1000  # images: the session runs them in parts
 _KERAS_VALUES = 1 << 24  # of such a batch at most: 111 images of 224 × 224 × 3
-_ERRORS: dict[FailureKind, type[HemlineError]] = {
-    "unsupported": UnsupportedRuntimeError,
-    "backend": BackendError,
-    "file": FileFormatError,
-    "data": DataError,
-    "job": UsageError,
-    "crash": JobError,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +190,7 @@ def _run(processes: JobPool, target: EvaluationTarget, job: Job) -> Logits:
         result = JobRunner().run(job)
     if result.failure is not None:
         message = f"{target.name} in {target.runtime.name}: {result.failure.message}"
-        raise _ERRORS[result.failure.kind](message)
+        raise ERRORS.get(result.failure.kind, JobError)(message)
     return result.logits()
 
 

@@ -32,11 +32,6 @@ class DeviceResult:
     error: HemlineError | None
     records: tuple[Record, ...] = ()
 
-    @property
-    def exit_code(self) -> int:
-        """Return the exit code of the error; 0 without one."""
-        return 0 if self.error is None else self.error.exit_code
-
 
 def open_fleet(
     names: str, *, fallback: bool = False, targets: Sequence[RuntimeTarget] = ()

@@ -50,20 +50,17 @@ def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
         f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
         f"{percent(row.accuracy)} on test."
     )
-    return [headline, *_against_fp32(comparison, chosen)]
-
-
-def _against_fp32(comparison: Comparison, chosen: Candidate) -> list[str]:
     floats = [
         row for row in comparison.rows if row.cell.artifact.startswith("fp32.") and row.latency
     ]
     if not floats or chosen.artifact.startswith("fp32."):
-        return []
+        return [headline]
     best = min(floats, key=lambda row: row.median_us)
     ratio = best.median_us / chosen.median_us
     speed = f"{ratio:.1f} × as fast as" if ratio >= 1.05 else f"{1 / ratio:.1f} × the time of"
     size = best.cell.size_bytes / chosen.size_bytes
-    return [f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."]
+    against = f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."
+    return [headline, against]
 
 
 def _find(comparison: Comparison, chosen: Candidate) -> Row:

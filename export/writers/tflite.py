@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,30 +17,24 @@ from hemline.export.writers.converted import ConvertedModel
 def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Convert without quantization."""
     del plan
-    return _convert(source, lambda _: None)
+    return _described(_converter(source).convert())
 
 
 def convert_fp16(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Store the weights as float16."""
     del plan
-
-    def configure(converter: tf.lite.TFLiteConverter) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_types = [tf.float16]
-
-    return _convert(source, configure)
+    converter = _converter(source, tf.lite.Optimize.DEFAULT)
+    converter.target_spec.supported_types = [tf.float16]
+    return _described(converter.convert())
 
 
 def convert_dynamic(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Store the weights as int8, quantize activations while running."""
     del plan
-
-    def configure(converter: tf.lite.TFLiteConverter) -> None:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-
-    return _convert(source, configure)
+    converter = _converter(source, tf.lite.Optimize.DEFAULT)
+    # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return _described(converter.convert())
 
 
 def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
@@ -59,14 +52,10 @@ def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> Converte
     return converted
 
 
-Configure = Callable[[tf.lite.TFLiteConverter], None]
-
-
-def _convert(source: ModelSource, configure: Configure) -> ConvertedModel:
+def _converter(source: ModelSource, *optimizations: tf.lite.Optimize) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(source.saved_model)
-    configure(converter)
-    content: bytes = converter.convert()
-    return _described(content)
+    converter.optimizations = list(optimizations)
+    return converter
 
 
 def _described(content: bytes) -> ConvertedModel:
