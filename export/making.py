@@ -95,7 +95,14 @@ class ArtifactMaker:
             hashes |= evaluation_set.save_split(
                 self._bundle, name, images=pixels, labels=labels, logits=logits
             )
-        return hashes | evaluation_set.save_conditions(self._bundle, _conditions())
+        conditions = Conditions(
+            host=host_facts(),
+            delegate="TensorFlow",
+            versions=versions(CONVERTER_PACKAGES),
+            commit=commit(),
+            date=utc_now(),
+        )
+        return hashes | evaluation_set.save_conditions(self._bundle, conditions)
 
     def make(self, scheme: Scheme, evaluation: dict[str, str], recipe_sha256: str) -> Artifact:
         """Convert, stamp and write one artifact, with the plan that it is quantized by."""
@@ -185,17 +192,6 @@ class ArtifactMaker:
     def _embedded(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         images = self._inputs.validation[0][:_EMBEDDED]
         return images, self._source.run(images, EMBEDDING)
-
-
-def _conditions() -> Conditions:
-    """Return the conditions of an export that computes the source's logits now."""
-    return Conditions(
-        host=host_facts(),
-        delegate="TensorFlow",
-        versions=versions(CONVERTER_PACKAGES),
-        commit=commit(),
-        date=utc_now(),
-    )
 
 
 def _require_specs(made: Stamp, card: Card) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from hemline.contract.manifest import Verdict
 from hemline.tables import Table
@@ -37,21 +37,20 @@ def title_of(verdict: Verdict) -> str:
 
 def _table(verdicts: Sequence[NamedVerdict]) -> Table:
     names = list(dict.fromkeys(name for name, _ in verdicts))
-    status = {(name, _place(verdict)): verdict.status for name, verdict in verdicts}
+    status = {(name, _place(verdict)): _shown(verdict) for name, verdict in verdicts}
     places = list(dict.fromkeys(_place(verdict) for _, verdict in verdicts))
     return Table.of(
         ("runtime", "python", "numpy", *names),
         (
-            (f"{runtime} {version}", python, numpy, *(_cell(status, n, place) for n in names))
+            (f"{runtime} {version}", python, numpy, *(status.get((n, place), "") for n in names))
             for place in places
             for runtime, version, python, numpy in [place]
         ),
     )
 
 
-def _cell(status: Mapping[tuple[str, Place], str], name: str, place: Place) -> str:
-    found = status.get((name, place), "")
-    return found.upper() if found == "failed" else found
+def _shown(verdict: Verdict) -> str:
+    return verdict.status.upper() if verdict.status == "failed" else verdict.status
 
 
 def _place(verdict: Verdict) -> Place:

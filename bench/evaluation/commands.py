@@ -69,6 +69,7 @@ def evaluate(
         raise UsageError("--layer is for pictures: name a folder for them with -o")
     require_package("sklearn", "evaluation needs scikit-learn: pip install 'hemline[train]'")
     from hemline.bench.evaluation.running import EvaluationRequest
+    from hemline.bench.evaluation.text import as_report
 
     request = EvaluationRequest(
         paths=paths, split=split, runtime=runtime, data=data, ensemble=ensemble
@@ -82,7 +83,10 @@ def evaluate(
         with files.locked(output):
             evaluation, runs, explained = _evaluated(request, layer)
             _draw(evaluation, runs, explained, output)
-    click.echo(_text(evaluation, as_json=as_json))
+    if as_json:
+        click.echo(json.dumps(schema.to_document(evaluation), indent=1, allow_nan=False))
+    else:
+        click.echo(as_report(evaluation))
 
 
 def _evaluated(
@@ -158,11 +162,3 @@ def folder_names(names: Sequence[str]) -> list[str]:
     found = (["-".join(each[-depth:]) for each in parts] for depth in depths)
     numbers = [str(at + 1) for at in range(len(names))]
     return next((each for each in found if len(set(each)) == len(each)), numbers)
-
-
-def _text(evaluation: Evaluation, *, as_json: bool) -> str:
-    if as_json:
-        return json.dumps(schema.to_document(evaluation), indent=1, allow_nan=False)
-    from hemline.bench.evaluation.text import as_report
-
-    return as_report(evaluation)

@@ -17,7 +17,7 @@ from hemline.bench.devices.inspection import Runner
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, PlannedCell, planned_cells
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import load_split
-from hemline.contract.job import CellResult, Job, JobCell, JobResult
+from hemline.contract.job import Job, JobCell, JobResult
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Latency, Memory, Record
 from hemline.errors import DeviceError, HemlineError, JobError, remedy
@@ -112,7 +112,7 @@ def _require(cell: PlannedCell, result: JobResult) -> JobResult:
 
 def _records(
     manifest: Manifest, device: Device, planned: PlannedCell, results: Sequence[JobResult]
-) -> tuple[Record, Record]:
+) -> list[Record]:
     first, last = results[0], results[-1]
     cell = cell_of(
         manifest,
@@ -123,15 +123,11 @@ def _records(
         device=device.name,
     )
     conditions = conditions_of(last)
-    opened: CellResult = first.cells[0]
     latency = Latency(rounds_ns=tuple(result.cells[0].latencies_ns for result in results))
     memory = Memory(
         peak_bytes=last.peak_memory_bytes,
         import_ns=first.import_ns,
-        load_ns=opened.load_ns,
-        first_ns=opened.first_ns,
+        load_ns=first.cells[0].load_ns,
+        first_ns=first.cells[0].first_ns,
     )
-    return (
-        Record(cell=cell, conditions=conditions, payload=latency),
-        Record(cell=cell, conditions=conditions, payload=memory),
-    )
+    return [Record(cell=cell, conditions=conditions, payload=each) for each in (latency, memory)]
