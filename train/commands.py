@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hemline.data.splits import require_room
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.tables import macs_text
 from hemline.train import options
-from hemline.train.custom_data import named_after, parts_line
+from hemline.train.custom_data import named_after, parts_line, suited
 from hemline.train.nets.models import MODELS, find_model
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
@@ -110,8 +111,8 @@ def recipe(recipe: str) -> None:
 
 def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | None = None) -> Card:
     """Train by a recipe that suits the images, with progress on stderr, and return the card."""
-    request = request.suited_to(images)
-    model, recipe = request.model, request.recipe
+    model, recipe = request.model, suited(request.recipe, images, given=request.given)
+    request = replace(request, recipe=recipe)
     require_room(images, validation=recipe.validation, limit=recipe.limit or None)
     say(
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "

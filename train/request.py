@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hemline.data.datasets import Images
 from hemline.errors import UsageError
-from hemline.train.custom_data import suited
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe
@@ -41,13 +39,10 @@ class TrainRequest:
 
     def __post_init__(self) -> None:
         """Raise UsageError for what no training can do."""
-        require_layers(self.model, self.recipe)
+        if self.recipe.frozen_epochs and self.model.transfer_recipe is None:
+            raise UsageError(f"{self.model.name} has no pretrained layers: frozen_epochs must be 0")
         if self.folder.resolve() in [teacher.resolve() for teacher in self.teachers]:
             raise UsageError(f"{self.folder} is a teacher: the checkpoint needs another folder")
-
-    def suited_to(self, images: Images) -> TrainRequest:
-        """Return the request with a recipe for these images: see custom_data.suited."""
-        return replace(self, recipe=suited(self.recipe, images, given=self.given))
 
 
 def new_request(
@@ -60,34 +55,20 @@ def new_request(
 ) -> TrainRequest:
     """Return a request with what is usual for the model where nothing is given.
 
-    recipe: name, file or checkpoint; weights: see `usual_training`; changes: fields of the recipe.
-    others: fields of TrainRequest. Raises HemlineError for what cannot be trained.
+    recipe: name, file or checkpoint; the model's own depends on whether its weights are pretrained.
+    weights: imagenet, random or a file; by default ImageNet's where the model has some.
+    changes: fields of the recipe; others: fields of TrainRequest.
+
+    Raises HemlineError for what cannot be trained.
     """
-    name, found, file = usual_training(model, recipe=recipe, weights=weights)
+    from hemline.train.nets.pretrained import pretrained_weights
+
+    file = pretrained_weights(model, weights)
+    own = (model.transfer_recipe if file is not None else None) or model.recipe
+    name, found = named_recipe(recipe or own)
     if changes:
         name, found = f"{name.removesuffix(', changed')}, changed", found.with_changes(changes)
     given = frozenset(changes or ())
     return TrainRequest(
         model=model, recipe=found, recipe_name=name, weights=file, given=given, **others
     )
-
-
-def usual_training(
-    model: ModelRow, *, recipe: str | None, weights: str | None
-) -> tuple[str, Recipe, Path | None]:
-    """Return a recipe's name, the recipe, and the file of pretrained weights (None: random ones).
-
-    weights: imagenet, random, or a file; None for what is usual: ImageNet's where a model has some.
-    recipe: None for the model's own, which is another one with pretrained weights.
-    """
-    from hemline.train.nets.pretrained import pretrained_weights
-
-    file = pretrained_weights(model, weights)
-    own = (model.transfer_recipe if file is not None else None) or model.recipe
-    return *named_recipe(recipe or own), file
-
-
-def require_layers(model: ModelRow, recipe: Recipe) -> None:
-    """Raise UsageError for a recipe that freezes layers of a model without pretrained ones."""
-    if recipe.frozen_epochs and model.transfer_recipe is None:
-        raise UsageError(f"{model.name} has no pretrained layers: frozen_epochs must be 0")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hemline.contract.card import Scalar
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.tuning.dimensions import Choices, Dimension, Range, Value
+from hemline.train.tuning.dimensions import Choices, Range, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,20 +79,13 @@ _PARTS = {
 }
 
 
-def _shown(name: str, one: object, other: object) -> object:
+def _shown(name: str, one: Any, other: Any) -> object:
     """Return of fields and spaces only the first part that differs."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        key = next(key for key in sorted({*one, *other}) if one.get(key) != other.get(key))
-        return f"{key} {one.get(key)}"
-    if name == "space" and isinstance(one, tuple) and isinstance(other, tuple):
-        return _of_space(one, other)
-    return one
-
-
-def _of_space(one: tuple[Dimension, ...], other: tuple[Dimension, ...]) -> str:
-    rows, others = ({each.field: each for each in space} for space in (one, other))
-    names = sorted({*rows, *others})
-    field = next((name for name in names if rows.get(name) != others.get(name)), "")
-    if not field:
-        return ", ".join(rows)  # the same ones in another order
-    return f"{field} {rows[field]}" if field in rows else f"no {field}"
+    if name == "space":
+        one, other = ({each.field: each for each in space} for space in (one, other))
+    if not isinstance(one, dict):
+        return one
+    differing = (key for key in sorted({*one, *other}) if one.get(key) != other.get(key))
+    if (key := next(differing, None)) is None:
+        return ", ".join(one)  # the same ones in another order
+    return f"{key} {one[key]}" if key in one else f"no {key}"
