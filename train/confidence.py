@@ -19,14 +19,19 @@ _SURE = 0.9  # a prediction this sure is never "unknown", however sure the model
 
 def fit_temperature(logits: Logits, labels: Labels) -> float:
     """Return the temperature with the least cross-entropy; logits (n, classes), labels (n,)."""
-    rows = np.arange(len(labels))
-
-    def cross_entropy(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        return float(-log_softmax(scaled, axis=1)[rows, labels].mean())
-
-    best = minimize_scalar(cross_entropy, bounds=(np.log(0.05), np.log(20)), method="bounded")
+    exact = logits.astype(np.float64)
+    best = minimize_scalar(
+        lambda log_temperature: cross_entropy(exact / np.exp(log_temperature), labels),
+        bounds=(np.log(0.05), np.log(20)),
+        method="bounded",
+    )
     return round(float(np.exp(best.x)), 4)
+
+
+def cross_entropy(logits: Logits | npt.NDArray[np.float64], labels: Labels) -> float:
+    """Return the mean cross-entropy of logits (n, classes) for labels (n,)."""
+    log_shares = log_softmax(logits.astype(np.float64), axis=1)
+    return float(-log_shares[np.arange(len(labels)), labels].mean())
 
 
 def fit_unknown_threshold(logits: Logits, labels: Labels, temperature: float) -> float:

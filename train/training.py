@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import time
 from typing import Any
@@ -187,8 +188,8 @@ def _score(split: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.u
 
 def _as_csv(history: tuple[Epoch, ...]) -> bytes:
     stream = io.StringIO()
-    names = list(Epoch.__dataclass_fields__)
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([getattr(epoch, name) for name in names] for epoch in history)
+    names = [each.name for each in dataclasses.fields(Epoch)]
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(dataclasses.asdict, history))
     return stream.getvalue().encode()

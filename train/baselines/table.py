@@ -38,10 +38,6 @@ class Baseline:
     rounds: str | None = None
 
 
-def _published(fashion: float, digits: float) -> dict[str, float]:
-    return {"fashion-mnist": fashion, "mnist": digits}
-
-
 BASELINES: dict[str, Baseline] = {
     row.name: row
     for row in (
@@ -52,14 +48,14 @@ BASELINES: dict[str, Baseline] = {
             # A larger cache than 200 MB changes the time only. The gamma of the paper's version,
             # 1 / features of standardized pixels, is what "scale" is for any pixels.
             parameters={"C": 10.0, "kernel": "rbf", "gamma": "scale", "cache_size": 500},
-            published=_published(0.897, 0.973),
+            published={"fashion-mnist": 0.897, "mnist": 0.973},
         ),
         Baseline(
             name="random-forest",
             summary="100 trees, entropy, up to 100 levels",
             estimator="sklearn.ensemble:RandomForestClassifier",
             parameters={"n_estimators": 100, "criterion": "entropy", "max_depth": 100},
-            published=_published(0.873, 0.970),
+            published={"fashion-mnist": 0.873, "mnist": 0.970},
             rounds="n_estimators",
         ),
         Baseline(
@@ -76,7 +72,7 @@ BASELINES: dict[str, Baseline] = {
                 "max_bins": 255,
                 "early_stopping": False,
             },
-            published=_published(0.880, 0.969),
+            published={"fashion-mnist": 0.880, "mnist": 0.969},
             # 131 of the 784 pixels keep a bin a level, the others get 12 to 195, by quantiles
             note="HistGradientBoostingClassifier, up to 255 bins a pixel, in place of the paper's "
             "GradientBoostingClassifier, which sorts exact values and takes hours",
@@ -87,21 +83,21 @@ BASELINES: dict[str, Baseline] = {
             summary="logistic regression, one against the rest, L1",
             estimator="hemline.train.baselines.estimators:one_vs_rest_logistic",
             parameters={"C": 1.0, "penalty": "l1", "solver": "liblinear"},
-            published=_published(0.842, 0.917),
+            published={"fashion-mnist": 0.842, "mnist": 0.917},
         ),
         Baseline(
             name="knn",
             summary="5 nearest neighbours by the sum of absolute differences",
             estimator="sklearn.neighbors:KNeighborsClassifier",
             parameters={"n_neighbors": 5, "weights": "distance", "p": 1},
-            published=_published(0.854, 0.959),
+            published={"fashion-mnist": 0.854, "mnist": 0.959},
         ),
         Baseline(
             name="mlp-sk",
             summary="one hidden layer of 100 ReLU units, Adam",
             estimator="sklearn.neural_network:MLPClassifier",
             parameters={"hidden_layer_sizes": 100, "activation": "relu", "max_iter": 200},
-            published=_published(0.871, 0.972),
+            published={"fashion-mnist": 0.871, "mnist": 0.972},
             rounds="max_iter",
         ),
     )

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.card import Epoch
 from hemline.data.splits import TrainingData
 from hemline.errors import DivergenceError, HemlineError, remedy
+from hemline.train.confidence import cross_entropy
 from hemline.train.fitting.distillation import Student, open_teachers
 from hemline.train.fitting.phases import Phase, phases
 from hemline.train.fitting.pipeline import steps_per_epoch, training_batches
@@ -111,7 +111,8 @@ class _Fitting:
         run = self._run
         state = read_progress(run.folder, run_sha256=run.run_sha256)
         keras.utils.set_random_seed(run.seed)
-        with _strategy(run.recipe).scope():
+        one = run.recipe.strategy == "none"
+        with (tf.distribute.get_strategy() if one else _mirrored()).scope():
             trained = self._with_teachers(training_copy(self._model, run.precision))
             if state is not None:
                 self._restore(trained, state)
@@ -219,16 +220,16 @@ class _Fitting:
     def _describe(
         self, model: keras.Model, predictor: Predictor, logs: dict[str, float], seconds: float
     ) -> Epoch:
+        labels = self._data.validation_labels
         logits = predictor.logits(self._data.validation_images)
-        loss, accuracy = _validation_figures(logits, self._data.validation_labels)
         return Epoch(
             epoch=len(self._history) + 1,
             seconds=round(seconds, 2),
             learning_rate=float(model.optimizer.learning_rate.numpy()),
             loss=float(logs["loss"]),
             accuracy=float(logs["accuracy"]),
-            validation_loss=loss,
-            validation_accuracy=accuracy,
+            validation_loss=cross_entropy(logits, labels),
+            validation_accuracy=float((logits.argmax(axis=1) == labels).mean()),
         )
 
     def _require_finite(self, epoch: Epoch) -> None:
@@ -243,10 +244,6 @@ class _Fitting:
 
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._started
-
-
-def _strategy(recipe: Recipe) -> tf.distribute.Strategy:
-    return tf.distribute.get_strategy() if recipe.strategy == "none" else _mirrored()
 
 
 @functools.cache  # the sums over devices of a second one would be taken for those of the first
@@ -269,13 +266,3 @@ def _averaged(model: keras.Model, recipe: Recipe) -> Iterator[None]:
     finally:
         for variable, array in zip(variables, raw, strict=True):
             variable.assign(array)
-
-
-def _validation_figures(
-    logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
-) -> tuple[float, float]:
-    from scipy.special import log_softmax
-
-    rows = np.arange(len(labels))
-    loss = float(-log_softmax(logits.astype(np.float64), axis=1)[rows, labels].mean())
-    return loss, float((logits.argmax(axis=1) == labels).mean())

@@ -39,8 +39,9 @@ class Phase:
         peak = recipe.learning_rate * self.rate
         total = steps * (self.end - self.first)
         if recipe.l2:
-            for variable in _kernels(model):
-                variable.regularizer = keras.regularizers.L2(recipe.l2)
+            for variable in model.trainable_variables:
+                if len(variable.shape) > 1:  # no biases, no normalization
+                    variable.regularizer = keras.regularizers.L2(recipe.l2)
         model.compile(
             build_optimizer(recipe, build_schedule(recipe, peak=peak, steps=total)),
             keras.losses.CategoricalCrossentropy(
@@ -73,8 +74,3 @@ def phases(recipe: Recipe) -> tuple[Phase, ...]:
         first=border, end=end, frozen=free > 0, free_layers=free, rate=recipe.fine_tuning_rate
     )
     return Phase(first=0, end=border, frozen=True), later
-
-
-def _kernels(model: keras.Model) -> list[keras.Variable]:
-    """Return the weights that have more than one axis: no biases, no normalization."""
-    return [variable for variable in model.trainable_variables if len(variable.shape) > 1]

@@ -74,8 +74,7 @@ def usual_space(model: ModelRow, recipe: Recipe, *, side: int, pretrained: bool)
 
 def named_space(words: Sequence[str], recipe: Recipe, *, side: int) -> Space:
     """Return the space of FIELD, FIELD=LOW..HIGH and FIELD=A,B,… words; raises UsageError."""
-    space = tuple(_named(word, recipe, side) for word in words)
-    return _distinct(space)
+    return _distinct(tuple(_named(word, recipe, side) for word in words))
 
 
 def read_space(path: Path) -> Space:
