@@ -97,8 +97,9 @@ def compare(records: Iterable[Record], *, every_version: bool = False) -> Compar
     local = tuple(r for r in local if r.cell.device == LOCAL)
     hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
     local = tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
-    hosts = {r.cell.host: r.conditions.host for r in local if isinstance(r.payload, Latency)}
-    host = _last_timed(local)
+    timed = [r for r in local if isinstance(r.payload, Latency)]
+    hosts = {r.cell.host: r.conditions.host for r in timed}
+    host = max(timed, key=_date).cell.host if timed else None
     mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
     mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
     versions = _newest_versions(mine)
@@ -109,7 +110,7 @@ def compare(records: Iterable[Record], *, every_version: bool = False) -> Compar
     rows = [
         _row(cell, [r for r in mine if _identity(r.cell) == key]) for key, cell in cells.items()
     ]
-    timed = [r for r in mine if isinstance(r.payload, Latency)]
+    dated = [r for r in mine if isinstance(r.payload, Latency)] or mine
     return Comparison(
         model=_only({record.cell.model for record in mine}, "models"),
         keras_test=_require(_payload(keras, Accuracy, "test")),
@@ -118,15 +119,9 @@ def compare(records: Iterable[Record], *, every_version: bool = False) -> Compar
         host=None if host is None else hosts[host],
         other_hosts=tuple(name for name in hosts if name != host),
         versions={runtime: versions[runtime] for runtime in (c.runtime for c in cells.values())},
-        dates=_dates(timed or mine),
-        commit=max(timed or mine, key=_date).conditions.commit,
+        dates=_dates(dated),
+        commit=max(dated, key=_date).conditions.commit,
     )
-
-
-def _last_timed(records: Iterable[Record]) -> str | None:
-    """Return the name of the host of the last latency; None without one."""
-    timed = [record for record in records if isinstance(record.payload, Latency)]
-    return max(timed, key=_date).cell.host if timed else None
 
 
 def _date(record: Record) -> str:
@@ -180,12 +175,10 @@ def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
     for record in records:
         cell, timed = record.cell, isinstance(record.payload, Latency)
         this = (timed, cell.runtime_version)
-        best[cell.runtime] = max(best.get(cell.runtime, this), this, key=_timed_and_newest)
+        best[cell.runtime] = max(
+            best.get(cell.runtime, this), this, key=lambda each: (each[0], version_key(each[1]))
+        )
     return {runtime: version for runtime, (_, version) in best.items()}
-
-
-def _timed_and_newest(version: tuple[bool, str]) -> tuple[bool, tuple[int, ...]]:
-    return version[0], version_key(version[1])
 
 
 def _identity(cell: Cell) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -94,14 +94,13 @@ def draw_all(
 
     def draw(row: Picture[T]) -> Drawn:
         path = folder / f"{row.name}.png"
-        texts = {"name": row.name, "title": row.title}
+        drawn = Drawn(name=row.name, title=row.title, caption=row.caption, path=path, reason=None)
         try:
             remark = row.draw(subject, path, Heading(title=row.title, subtitle=subtitle))
         except NotDrawnError as reason:
             path.unlink(missing_ok=True)
-            return Drawn(**texts, caption=row.caption, path=None, reason=str(reason))
-        caption = f"{row.caption} {remark}" if remark else row.caption
-        return Drawn(**texts, caption=caption, path=path, reason=None)
+            return replace(drawn, path=None, reason=str(reason))
+        return replace(drawn, caption=f"{row.caption} {remark}") if remark else drawn
 
     return tuple(draw(row) for row in pictures)
 

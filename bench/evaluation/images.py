@@ -97,7 +97,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     training = None if target.card is None else target.card.training
     known = training or manifest
     dataset = _dataset(target, data) if known is None else known.dataset
-    images = data.load(dataset, target.shape, target.labels)
+    images = data.load(dataset, target.spec.input.shape, target.spec.labels)
     if manifest is not None and images.sha256 == manifest.data_sha256:
         return _split_of_bundle(target, manifest, name)
     _require_fitting(target, images)
@@ -146,7 +146,7 @@ def _split_of_bundle(target: EvaluationTarget, manifest: Manifest, name: str) ->
 
 def _dataset(target: EvaluationTarget, data: DataSource) -> str:
     """Return the data set for a file alone: one with its classes."""
-    fitting = [each.name for each in DATASETS.values() if each.labels == target.labels]
+    fitting = [each.name for each in DATASETS.values() if each.labels == target.spec.labels]
     if not fitting and data.options.folder is None:
         raise UsageError(
             f"{target.name} is not in a bundle, and no data set that Hemline can fetch has its "
@@ -158,15 +158,16 @@ def _dataset(target: EvaluationTarget, data: DataSource) -> str:
 
 def _require_fitting(target: EvaluationTarget, images: Images) -> None:
     labels, shape = images.dataset.labels, images.test_images.shape[1:]
-    if labels != target.labels:
+    own, size = target.spec.labels, target.spec.input.shape
+    if labels != own:
         raise DataError(
-            f"the classes of {target.name} are {_few(target.labels)}, those in {images.source} "
+            f"the classes of {target.name} are {_few(own)}, those in {images.source} "
             f"{_few(labels)}",
             remedy=remedy("name other data"),
         )
-    if shape != target.shape:
+    if shape != size:
         raise DataError(
-            f"{target.name} needs images of {target.shape}, those in {images.source} are {shape}",
+            f"{target.name} needs images of {size}, those in {images.source} are {shape}",
             remedy=remedy("name other data"),
         )
 

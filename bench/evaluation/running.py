@@ -112,18 +112,18 @@ def evaluate(
     """
     runs: list[EvaluationRun] = []
     for (target, split), values, layers in zip(pairs, logits, summaries, strict=True):
-        predictions = predictions_of(values, target.temperature)
+        predictions = predictions_of(values, target.spec.temperature)
         result = result_of(
             target.origin(layers),
             predictions,
             split.labels,
-            target.labels,
+            target.spec.labels,
             keras_logits=split.keras_logits,
             first=runs[0].predictions if runs else None,
         )
         runs.append(EvaluationRun(result=result, predictions=predictions, split=split))
     if ensemble:
-        runs.append(_ensemble(runs, pairs[0][0].labels))
+        runs.append(_ensemble(runs, pairs[0][0].spec.labels))
     return _evaluation(runs, pairs), tuple(runs)
 
 
@@ -135,13 +135,14 @@ def _targets(request: EvaluationRequest) -> list[EvaluationTarget]:
     for at, other in enumerate(targets):
         if any(other.path == each.path for each in targets[:at]):
             raise UsageError(f"{other.name} is named twice")
-        if other.labels != first.labels:
+        if other.spec.labels != first.spec.labels:
             raise UsageError(
                 f"{other.name} and {first.name} have different classes: evaluate them one by one"
             )
-        if other.shape != first.shape:
+        shape, own = first.spec.input.shape, other.spec.input.shape
+        if own != shape:
             raise UsageError(
-                f"{other.name} needs images of {other.shape}, {first.name} of {first.shape}: "
+                f"{other.name} needs images of {own}, {first.name} of {shape}: "
                 "evaluate them one by one"
             )
     return targets
@@ -239,7 +240,7 @@ def _evaluation(
         title=first.title,
         source=first.source,
         images_sha256=first.sha256,
-        labels=target.labels,
+        labels=target.spec.labels,
         results=tuple(run.result for run in runs),
         notes=tuple(dict.fromkeys(note for _, split in pairs for note in split.notes)),
         versions=versions((*_PACKAGES, *(("keras", "tensorflow") if by_keras else ()))),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline.bench.evaluation.result import Origin
-from hemline.contract.card import Card
+from hemline.contract.card import Card, ModelCard
 from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.contract.model_summary import Layer
@@ -33,9 +33,7 @@ class EvaluationTarget:
 
     path: as the user wrote it; of a bundle, that of the artifact to ship.
     model: name of the model.
-    labels: class names in the order of the logits.
-    shape: (height, width, channels) of its input.
-    temperature: divides the logits before softmax.
+    spec: its labels, input and temperature.
     sha256: of the file.
     runtime: where jobs run it.
     card: of a checkpoint; None for an artifact.
@@ -44,9 +42,7 @@ class EvaluationTarget:
 
     path: Path
     model: str
-    labels: tuple[str, ...]
-    shape: tuple[int, int, int]
-    temperature: float
+    spec: ModelCard | Stamp
     sha256: str
     runtime: RuntimeTarget
     card: Card | None = None
@@ -99,9 +95,7 @@ def _checkpoint(folder: Path) -> EvaluationTarget:
     return EvaluationTarget(
         path=folder,
         model=card.model.name,
-        labels=card.model.labels,
-        shape=card.model.shape,
-        temperature=card.model.temperature,
+        spec=card.model,
         sha256=card.model.sha256,
         card=card,
         runtime=RuntimeTarget(
@@ -119,9 +113,7 @@ def _artifact(path: Path, runtime: str | None) -> EvaluationTarget:
     return EvaluationTarget(
         path=path,
         model=stamp.model,
-        labels=stamp.labels,
-        shape=stamp.input.shape,
-        temperature=stamp.temperature,
+        spec=stamp,
         sha256=sha256,
         manifest=_manifest_beside(path, sha256),
         runtime=_runtime(stamp, runtime),

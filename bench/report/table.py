@@ -101,11 +101,8 @@ def _timed_versions(comparison: Comparison) -> list[tuple[str, str]]:
 
 
 def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
-    for row in rows:
-        here = (row.cell.runtime, row.cell.runtime_version) == (runtime, version)
-        if here and row.latency is not None:
-            return microseconds(row.latency.median_us)
-    return ""
+    there = (r for r in rows if (r.cell.runtime, r.cell.runtime_version) == (runtime, version))
+    return next((microseconds(r.latency.median_us) for r in there if r.latency), "")
 
 
 def _agreement(row: Row) -> float:
