@@ -33,8 +33,7 @@ def choose_in(bundle: Path, manifest: Manifest, comparison: Comparison, budget: 
 
     Raises UsageError when no latency was measured, GateError when nothing fits the budget.
     """
-    passed = _passed(manifest)  # records may be older than a verdict that their artifact failed
-    rows = [r for r in comparison.rows if _identity(r.cell) in passed and _supports(bundle, r.cell)]
+    rows = [row for row in comparison.rows if _may_ship(bundle, manifest, row.cell)]
     comparison = replace(comparison, rows=tuple(rows))
     if all(row.latency is None for row in rows):
         raise UsageError("no latency was measured", remedy=remedy("bench", bundle=bundle))
@@ -48,21 +47,13 @@ def choose_in(bundle: Path, manifest: Manifest, comparison: Comparison, budget: 
     return Choice(candidate=chosen, reasons=reasons)
 
 
-def _passed(manifest: Manifest) -> set[tuple[str, str, str]]:
-    """Return the identities of artifacts in the runtimes in which they passed verification."""
-    return {
-        (artifact.sha256, verdict.runtime, verdict.version)
+def _may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:
+    """Return whether an artifact passed in the runtime of a record, and supports it."""
+    ran_in = (cell.runtime, cell.runtime_version)
+    return any(
+        artifact.sha256 == cell.artifact_sha256
+        # its records may be older than a verdict that it failed
+        and artifact.status_in(*ran_in) == "passed"
+        and read_stamped(bundle / artifact.name).stamp.supports(*ran_in)
         for artifact in manifest.artifacts
-        for verdict in artifact.verdicts
-        if artifact.status_in(verdict.runtime, verdict.version) == "passed"
-    }
-
-
-def _supports(bundle: Path, cell: Cell) -> bool:
-    """Return whether the artifact supports the runtime that it was measured in."""
-    stamp = read_stamped(bundle / cell.artifact).stamp
-    return stamp.supports(cell.runtime, cell.runtime_version)
-
-
-def _identity(cell: Cell) -> tuple[str, str, str]:
-    return (cell.artifact_sha256, cell.runtime, cell.runtime_version)
+    )
