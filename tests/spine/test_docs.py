@@ -69,7 +69,7 @@ CHEAP = (
 # What is added to a line so that it takes seconds: the last of two equal options counts.
 SHORTER = {
     "train": "--epochs 1 --validation 10 --force",
-    "tune": "--epochs 1 --trials 2 --limit 300 --validation 100",
+    "tune": "--epochs 1 --trials 2 --limit 300 --validation 100 --restart",
     "compare-datasets": "--epochs 1 --limit 300 --validation 100 --seeds 1",
     "baseline": "--limit 600",
     "bench": "--quick",
