@@ -86,7 +86,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 		--no-annotate --no-header \
 		--extra all --extra dev pyproject.toml --output-file requirements.lock
 
-performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, 10 minutes)
+performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, some 15 minutes)
 	@$(BIN)/hemline export --model hem-50k
 	@for each in second_export classify batch cold_start help benchmark_tool verification exports \
 		pipeline training evaluation_speed devices photographs; do \
