@@ -18,6 +18,9 @@ from pathlib import Path
 from hemline.host import host_facts
 from hemline.provenance import commit, utc_now
 
+# Users have compiled modules: children that compile them at each start would be measured instead.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "results" / "performance.jsonl"
 BUNDLE = ROOT / "artifacts" / "hem-50k"

@@ -48,7 +48,9 @@ def main() -> None:
         bundle = Path(shutil.copytree(BUNDLE, Path(folder) / "bundle"))
         for _ in range(_ROUNDS):
             records: list[Record] = []
-            measure(bundle, manifest, open_device("local"), QUICK, keep=records.extend, say=str)
+            measure(
+                bundle, manifest, open_device("local"), QUICK, keep=records.extend, progress=str
+            )
             pairs.append((verify_seconds(bundle, manifest), bare_seconds(manifest, records)))
     ratio = statistics.median(ours / bare for ours, bare in pairs)
     ours, bare = (statistics.median(values) for values in zip(*pairs, strict=True))
