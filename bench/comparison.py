@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hemline.bench.latency_summary import LatencySummary, summarize
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
 from hemline.contract.record import Accuracy, Cell, Latency, Memory, Payload, Record, newest
 from hemline.contract.specs import version_key
 from hemline.errors import HemlineError, remedy
-from hemline.statistics import LatencySummary, summarize
 
 P = TypeVar("P", Latency, Accuracy, Memory)
 KERAS = "keras"

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 
+from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.fleet import DeviceResult
 from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
-from hemline.statistics import summarize
 from hemline.tables import Table, microseconds
 
 _FIGURES = (">median", ">instructions", ">arena", ">memory", ">agreement", ">cells")

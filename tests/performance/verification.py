@@ -12,6 +12,7 @@ from pathlib import Path
 from measurement import BUNDLE, Result, report
 
 from hemline.bench.devices.addresses import open_device
+from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.plan import QUICK
 from hemline.bench.measuring.rounds import measure
 from hemline.contract import schema
@@ -19,7 +20,6 @@ from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, Record
 from hemline.export.verification import verify_bundle
 from hemline.host import cores
-from hemline.statistics import summarize
 
 _ROUNDS = 3
 _LIMIT = 1.3

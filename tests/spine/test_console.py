@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from hemline.bench.latency_summary import summarize
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, read_records
 from hemline.errors import GateError
-from hemline.statistics import summarize
 
 HEMLINE = Path(sys.executable).with_name("hemline")
 

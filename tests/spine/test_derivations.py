@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hemline.bench.latency_summary import summarize
 from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.contract.record import Latency
 from hemline.contract.specs import SupportedRuntime
 from hemline.errors import GateError, UsageError
-from hemline.statistics import paired_drop, summarize, wilson
+from hemline.statistics import paired_drop, wilson
 from hemline.tables import macs_text, signed
 
 
