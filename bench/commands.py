@@ -176,7 +176,8 @@ def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
         choice = choose_in(bundle, manifest, compared(bundle, manifest), Budget(**limits))
     if as_json:
         document = schema.to_document(choice.candidate)
-        document["drop_points"] = round(choice.candidate.drop_points, 4)
+        if (drop := choice.candidate.drop_points) is not None:
+            document["drop_points"] = round(drop, 4)
         click.echo(json.dumps({**document, "reasons": choice.reasons}))
         return
     click.echo("\n".join(choice.reasons))

@@ -17,7 +17,6 @@ from hemline.contract.specs import version_key
 from hemline.errors import HemlineError, remedy
 
 P = TypeVar("P", Latency, Accuracy, Memory)
-KERAS = "keras"
 LOCAL = "local"  # the device
 
 
@@ -50,9 +49,19 @@ class Row:
         return (self.cell.artifact, self.cell.runtime)
 
     @property
-    def accuracy(self) -> float:
-        """Return the share of test images that are classified correctly."""
-        return self.test.correct / self.test.images
+    def accuracy(self) -> float | None:
+        """Return the share of test images that are classified correctly; None without labels."""
+        return self.test.share
+
+    @property
+    def agreement(self) -> float:
+        """Return the share of test images with the reference's label."""
+        return self.test.agreement / self.test.images
+
+    @property
+    def quality(self) -> float:
+        """Return the accuracy; for images without labels the agreement."""
+        return self.agreement if self.accuracy is None else self.accuracy
 
     @property
     def median_us(self) -> float:
@@ -61,11 +70,33 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Rows of one host, and the Keras model that they are compared with.
+class SourceModel:
+    """The model that the artifacts were exported from.
 
-    model: name in the MODELS table.
-    keras_test, keras_validation: the Keras model's predictions.
+    kind: keras or onnx.
+    test: its predictions.
+    """
+
+    kind: str
+    test: Accuracy
+
+    @property
+    def name(self) -> str:
+        """Return its name in tables."""
+        return "keras" if self.kind == "keras" else "source"
+
+    @property
+    def title(self) -> str:
+        """Return its name in texts."""
+        return "Keras model" if self.kind == "keras" else "source model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Rows of one host, and the source model that they are compared with.
+
+    model: name of the model.
+    source: the source model; None for a file that was made elsewhere.
     rows: one for each artifact and runtime.
     host: that the latencies were measured on; None before any was.
     other_hosts: names of those whose latencies are left out.
@@ -75,8 +106,7 @@ class Comparison:
     """
 
     model: str
-    keras_test: Accuracy
-    keras_validation: Accuracy
+    source: SourceModel | None
     rows: tuple[Row, ...]
     host: HostFacts | None
     other_hosts: tuple[str, ...]
@@ -84,14 +114,33 @@ class Comparison:
     dates: tuple[str, str]
     commit: str | None
 
+    @property
+    def accuracies(self) -> tuple[Accuracy, ...]:
+        """Return all predictions of the test split."""
+        own = () if self.source is None else (self.source.test,)
+        return (*own, *(row.test for row in self.rows))
 
-def compare(records: Iterable[Record], *, every_version: bool = False) -> Comparison:
+    @property
+    def images(self) -> int:
+        """Return the number of test images."""
+        return max((each.images for each in self.accuracies), default=0)
+
+    @property
+    def has_labels(self) -> bool:
+        """Return whether the test images have labels: without these no accuracy is known."""
+        return any(each.correct is not None for each in self.accuracies)
+
+
+def compare(
+    records: Iterable[Record], *, every_version: bool = False, has_source: bool = True
+) -> Comparison:
     """Join the newest records of one model on `local` at batch 1 and one thread.
 
     Latencies are those of one host: the one that was measured last. Of each runtime only the newest
     version counts, of those that were timed there; `every_version` keeps the others as rows of
-    their own. An accuracy of another host is used where this one has none. Raises HemlineError
-    when the Keras model's predictions are missing.
+    their own. An accuracy of another host is used where this one has none. A file that was made
+    elsewhere has no source model (`has_source`). Raises HemlineError when a source model's
+    predictions are missing.
     """
     local = newest(r for r in records if r.cell.threads == r.cell.batch == 1)
     local = tuple(r for r in local if r.cell.device == LOCAL)
@@ -105,16 +154,14 @@ def compare(records: Iterable[Record], *, every_version: bool = False) -> Compar
     versions = _newest_versions(mine)
     if not every_version:
         mine = [r for r in mine if r.cell.runtime_version == versions[r.cell.runtime]]
-    keras = [record for record in mine if record.cell.runtime == KERAS]
-    cells = {_identity(r.cell): r.cell for r in mine if r.cell.runtime != KERAS}
+    cells = {_identity(r.cell): r.cell for r in mine if not r.cell.is_source}
     rows = [
         _row(cell, [r for r in mine if _identity(r.cell) == key]) for key, cell in cells.items()
     ]
     dated = [r for r in mine if isinstance(r.payload, Latency)] or mine
     return Comparison(
         model=_only({record.cell.model for record in mine}, "models"),
-        keras_test=_require(_payload(keras, Accuracy, "test")),
-        keras_validation=_require(_payload(keras, Accuracy, "validation")),
+        source=_source(mine) if has_source else None,
         rows=tuple(row for row in rows if row is not None),
         host=None if host is None else hosts[host],
         other_hosts=tuple(name for name in hosts if name != host),
@@ -136,11 +183,6 @@ def correct(accuracy: Accuracy, labels: npt.NDArray[np.integer[Any]]) -> npt.NDA
     return np.asarray(accuracy.classes() == labels[: accuracy.images], bool)
 
 
-def drop_points(accuracy: Accuracy) -> float:
-    """Return the accuracy lost against the Keras model on the same images, percentage points."""
-    return 100 * (accuracy.keras_correct - accuracy.correct) / accuracy.images
-
-
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
     """Return the candidates for a budget: with the drop on validation, never on test."""
     return tuple(
@@ -148,7 +190,7 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
             artifact=row.cell.artifact,
             runtime=row.cell.runtime,
             size_bytes=row.cell.size_bytes,
-            drop_points=drop_points(row.validation),
+            drop_points=row.validation.drop_points if comparison.source else None,
             median_us=row.median_us,
         )
         for row in comparison.rows
@@ -157,11 +199,11 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
 
 
 def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows that no other one beats in both latency and test accuracy, fastest first."""
+    """Return the rows that no other one beats in both latency and quality, fastest first."""
     timed = [row for row in rows if row.latency is not None]
     front: list[Row] = []
-    for row in sorted(timed, key=lambda r: (r.median_us, -r.accuracy)):
-        if not front or row.accuracy > front[-1].accuracy:
+    for row in sorted(timed, key=lambda r: (r.median_us, -r.quality)):
+        if not front or row.quality > front[-1].quality:
             front.append(row)
     return tuple(front)
 
@@ -211,12 +253,14 @@ def _payload(records: Iterable[Record], kind: type[P], split: str | None = None)
     return last
 
 
-def _require(accuracy: Accuracy | None) -> Accuracy:
-    if accuracy is None:
+def _source(records: Iterable[Record]) -> SourceModel:
+    own = [record for record in records if record.cell.is_source]
+    test = _payload(own, Accuracy, "test")
+    if test is None:
         raise HemlineError(
-            "the records lack the Keras model's predictions", remedy=remedy("export again")
+            "the records lack the source model's predictions", remedy=remedy("export again")
         )
-    return accuracy
+    return SourceModel(kind=own[-1].cell.runtime, test=test)
 
 
 def _only(names: set[str], what: str) -> str:

@@ -23,7 +23,8 @@ def compared(bundle: Path, manifest: Manifest, *, every_version: bool = False) -
     if not path.exists():
         raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
     records = (r for r in read_records(path) if r.cell.artifact_sha256 in current)
-    return compare(records, every_version=every_version)
+    has_source = manifest.source is not None
+    return compare(records, every_version=every_version, has_source=has_source)
 
 
 def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:

@@ -139,6 +139,7 @@ def _manifest(
     chosen = old if old is not None and _files(old.artifacts) == _files(ordered) else None
     return Manifest(
         model=model.name,
+        source=model.source,
         parameters=model.parameters,
         macs=model.macs,
         labels=model.labels,

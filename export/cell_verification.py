@@ -1,4 +1,4 @@
-"""Verify one artifact in one runtime: run it on every split and compare it with the Keras model."""
+"""Verify one artifact in one runtime: run it on every split and compare it with the reference."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class VerificationCell:
     arrays: Path
 
     def verify(self, processes: JobPool) -> CellVerification:
-        """Run every split in a process of the pool, and compare the logits with the Keras model's.
+        """Run every split in a process of the pool, and compare the logits with the reference's.
 
         Unsupported runtimes are run too: that is the only way to know what happens there.
         """
@@ -109,7 +109,9 @@ class VerificationCell:
             scores=tuple(
                 Score(split=name, images=each.images, correct=each.correct)
                 for name, each in answers.items()
+                if each.correct is not None
             ),
+            images=len(tested),
             agreement=parity.agreement,
             largest_difference=parity.largest_difference,
             rms_difference=parity.rms_difference,
@@ -168,11 +170,12 @@ def inputs_of(manifest: Manifest, artifact: Artifact, target: RuntimeTarget) -> 
     )
 
 
-def keras_record(
-    manifest: Manifest, split: EvaluationSplit, conditions: Conditions | None
+def source_record(
+    manifest: Manifest, source: str, split: EvaluationSplit, conditions: Conditions | None
 ) -> Record:
-    """Return the Keras model's accuracy, from the logits that were written at export.
+    """Return the accuracy of the source model, from the logits that were written at export.
 
+    source: its kind.
     conditions: of that export; where an older Hemline did not record them, no host is named.
     """
     host = conditions.host.name if conditions else ""
@@ -187,11 +190,11 @@ def keras_record(
     return Record(
         cell=Cell(
             model=manifest.model,
-            artifact="keras",
+            artifact=source,
             artifact_sha256=manifest.parent_sha256,
             size_bytes=0,
-            runtime="keras",
-            runtime_version=conditions.versions.get("keras", ""),
+            runtime=source,
+            runtime_version=conditions.versions.get(source, ""),
             host=host,
         ),
         conditions=conditions,

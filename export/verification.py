@@ -20,7 +20,7 @@ from hemline.export.cell_verification import (
     CellVerification,
     VerificationCell,
     inputs_of,
-    keras_record,
+    source_record,
 )
 from hemline.export.verdict_table import title_of
 from hemline.folders import TemporaryFolder
@@ -67,9 +67,10 @@ def verify_bundle(
             verified = _verify_all(cells, say)
         conditions = load_conditions(bundle, manifest.evaluation_sha256)
         records = [record for each in verified for record in each.records]
-        keras = [keras_record(manifest, split, conditions) for split in splits.values()]
-        known = read_records(bundle / RECORDS_NAME) if recorded else ()
-        records += [record for record in keras if record not in known]
+        if (source := manifest.source) is not None:
+            known = read_records(bundle / RECORDS_NAME) if recorded else ()
+            references = [source_record(manifest, source, s, conditions) for s in splits.values()]
+            records += [record for record in references if record not in known]
         append_records(bundle / RECORDS_NAME, records)
         manifest = _with_verdicts(manifest, verified)
         schema.save(bundle / MANIFEST_NAME, manifest)
@@ -166,12 +167,12 @@ def _in_table(verdict: Verdict) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
 def _line(verified: CellVerification) -> str:
     verdict = verified.verdict
     where = f"verify {verified.artifact} in {title_of(verdict)}: {verdict.status}"
-    score = verdict.score("test")
-    if score is None:
+    if verdict.images == 0:
         return f"{where} ({verdict.reason})"
+    score = verdict.score("test")
     figures = (
-        f"accuracy {100 * score.accuracy:.2f} %, "
-        f"agreement {100 * verdict.agreement / score.images:.2f} %, "
-        f"logits within {verdict.largest_difference:.2g}"
+        *(() if score is None else (f"accuracy {100 * score.accuracy:.2f} %",)),
+        f"agreement {100 * verdict.agreement / verdict.images:.2f} %",
+        f"logits within {verdict.largest_difference:.2g}",
     )
-    return f"{where}, {figures}{f' ({verdict.reason})' if verdict.reason else ''}"
+    return f"{where}, {', '.join(figures)}{f' ({verdict.reason})' if verdict.reason else ''}"

@@ -131,6 +131,10 @@ def _split_of_bundle(target: EvaluationTarget, manifest: Manifest, name: str) ->
     bundle = target.path.parent
     parts = {each: load_split(bundle, each, manifest.evaluation_sha256) for each in SPLITS}
     chosen, known = parts[name], DATASETS.get(manifest.dataset)
+    if chosen.labels is None:
+        raise DataError(
+            f"the {name} images in {bundle} have no labels", remedy=remedy("name the data")
+        )
     return SplitImages(
         name=name,
         dataset=manifest.dataset,
@@ -140,7 +144,11 @@ def _split_of_bundle(target: EvaluationTarget, manifest: Manifest, name: str) ->
         labels=chosen.labels,
         path=chosen.images_path,
         keras_logits=chosen.logits,
-        counts={each: _counted(part.labels, manifest.labels) for each, part in parts.items()},
+        counts={
+            each: _counted(part.labels, manifest.labels)
+            for each, part in parts.items()
+            if part.labels is not None
+        },
     )
 
 

@@ -1,4 +1,7 @@
-"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as a line."""
+"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as a line.
+
+For images without labels the agreement with the source model stands for the accuracy.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.comparison import Comparison, Row, correct, pareto_front
+from hemline.bench.comparison import Comparison, Row, SourceModel, correct, pareto_front
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
@@ -21,19 +24,21 @@ _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
 _LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
 _LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
+_SOURCE = "source"  # marks the text at the source model's line
 
 
 def draw(
     comparison: Comparison,
     path: Path,
     *,
-    labels: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8] | None,
     chosen: tuple[str, str] | None = None,
 ) -> None:
     """Write a PNG; `chosen` is the (artifact, runtime) to point out.
 
-    `labels` are those of the test images, uint8 (n,): a bar at each point shows how far its
-    accuracy can be distinguished from the Keras model's, image by image. Raises HemlineError.
+    `labels` are those of the test images, uint8 (n,), None where they have none: a bar at each
+    point shows how far its accuracy can be distinguished from the source model's, image by image.
+    Raises HemlineError.
     """
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
@@ -41,7 +46,8 @@ def draw(
     with drawn(path, _heading(comparison), width=10, height=5.9) as figure:
         axes = figure.subplots()
         _points(axes, rows)
-        _bars(axes, comparison, rows, labels)
+        if labels is not None and comparison.source is not None:
+            _bars(axes, comparison.source, rows, labels)
         _front(axes, rows)
         _frame(axes, comparison, rows)
         _legend(figure, comparison, rows)
@@ -52,11 +58,15 @@ def draw(
 def _heading(comparison: Comparison) -> Heading:
     host = comparison.host
     machine = f"{host.processor}, {host.cores} cores, " if host else ""
-    images = f"{comparison.keras_test.images:,} test images"
+    images = f"{comparison.images:,} test images"
     return Heading(
-        title=f"{comparison.model}: accuracy against latency",
+        title=f"{comparison.model}: {_quality(comparison)} against latency",
         subtitle=f"{machine}{comparison.dates[1]}, {images}",
     )
+
+
+def _quality(comparison: Comparison) -> str:
+    return "accuracy" if comparison.has_labels else "agreement"
 
 
 def _points(axes: Any, rows: list[Row]) -> None:
@@ -74,10 +84,8 @@ def _points(axes: Any, rows: list[Row]) -> None:
         )
 
 
-def _bars(
-    axes: Any, comparison: Comparison, rows: list[Row], labels: npt.NDArray[np.uint8]
-) -> None:
-    reference = correct(comparison.keras_test, labels)
+def _bars(axes: Any, source: SourceModel, rows: list[Row], labels: npt.NDArray[np.uint8]) -> None:
+    reference = correct(source.test, labels)
     for row in rows:
         _, margin = paired_drop(reference[: row.test.images], correct(row.test, labels))
         x, y = _xy(row)
@@ -93,32 +101,41 @@ def _front(axes: Any, rows: list[Row]) -> None:
 def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    keras = 100 * comparison.keras_test.correct / comparison.keras_test.images
-    axes.axhline(keras, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
-    axes.annotate(
-        f"Keras model {keras:.2f} %",
-        (0, keras),
-        xycoords=("axes fraction", "data"),
-        xytext=(6, 3),
-        textcoords="offset points",
-        ha="left",
-        fontsize=8,
-        color=GRAY,
-    )
+    shown = [] if comparison.source is None else _source_line(axes, comparison.source)
     bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
     values = [tuple(point) for line in bars for point in line.get_xydata()]
     values += [_xy(row) for row in rows]
     fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
     axes.set_xscale("log")
     axes.set_xlim(fastest / 1.8, slowest * 1.6)  # room for the Keras label on the left
-    shown = [keras, *(y for _, y in values)]
-    axes.set_ylim(*accuracy_limits(shown, comparison.keras_test.images))
+    shown += (y for _, y in values)
+    axes.set_ylim(*accuracy_limits(shown, comparison.images))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one image, µs (median, one thread, log scale)  ← faster")
-    axes.set_ylabel("test accuracy, %")
+    axes.set_ylabel(f"test {_quality(comparison)}, %")
     axes.grid(which="major")
+
+
+def _source_line(axes: Any, source: SourceModel) -> list[float]:
+    """Draw the source model's accuracy; return it, in percent, or nothing where it is not known."""
+    if source.test.share is None:
+        return []
+    accuracy = 100 * source.test.share
+    axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
+    axes.annotate(
+        f"{source.title} {accuracy:.2f} %",
+        (0, accuracy),
+        xycoords=("axes fraction", "data"),
+        xytext=(6, 3),
+        textcoords="offset points",
+        ha="left",
+        fontsize=8,
+        color=GRAY,
+        gid=_SOURCE,
+    )
+    return [accuracy]
 
 
 def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
@@ -150,11 +167,10 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         diameter = (_AREA_PER_KB * size / 1000) ** 0.5
         handles.append(disc(f"{size / 1000:.0f} kB", "#bbbbbb", diameter))
-    interval = "95 % interval of the difference from Keras"
-    handles += [
-        Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"),
-        Line2D([], [], color=LIGHT, alpha=0.6, label=interval),
-    ]
+    handles.append(Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"))
+    if (source := comparison.source) is not None and comparison.has_labels:
+        interval = f"95 % interval of the difference from the {source.title}"
+        handles.append(Line2D([], [], color=LIGHT, alpha=0.6, label=interval))
     figure.legend(
         handles=handles,
         loc="outside lower left",
@@ -211,8 +227,8 @@ def _obstacles(axes: Any, renderer: Any) -> list[Box]:
             for step in range(steps + 1):
                 x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
                 boxes.append(Box.around(x, y, 2, 2))
-    keras = (text for text in axes.texts if text.get_text().startswith("Keras"))
-    return [*boxes, *(Box(*text.get_window_extent(renderer).extents) for text in keras)]
+    source = (text for text in axes.texts if text.get_gid() == _SOURCE)
+    return [*boxes, *(Box(*text.get_window_extent(renderer).extents) for text in source)]
 
 
 def _runtimes(rows: list[Row]) -> list[str]:
@@ -228,4 +244,4 @@ def _area(row: Row) -> float:
 
 
 def _xy(row: Row) -> tuple[float, float]:
-    return row.median_us, 100 * row.accuracy
+    return row.median_us, 100 * row.quality

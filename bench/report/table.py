@@ -4,42 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hemline.bench.comparison import Comparison, Row, drop_points
+from hemline.bench.comparison import Comparison, Row
 from hemline.contract.manifest import Manifest
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
 from hemline.tables import Table, microseconds, percent, signed
 
+NO_LABELS = "accuracy not known, as the test images have no labels"
+_FIGURES = ("accuracy", "drop", "agreement")
+
 
 def bundle_table(comparison: Comparison) -> Table:
     """Return one row for each artifact: size, accuracy, agreement, latency per runtime.
 
-    A version that was not timed has no column, unless it is the newest of its runtime.
+    A version that was not timed has no column, unless it is the newest of its runtime. What is not
+    known of any artifact has none either.
     """
-    versions = _timed_versions(comparison)
+    versions, known = _timed_versions(comparison), _known_figures(comparison)
     by_artifact: dict[str, list[Row]] = {}
     for row in comparison.rows:
         by_artifact.setdefault(row.cell.artifact, []).append(row)
-    keras = comparison.keras_test
-    lines = [("keras", "", percent(keras.correct / keras.images), "", "", *("" for _ in versions))]
+    lines = []
+    if (source := comparison.source) is not None:
+        shares = (source.test.share if name == "accuracy" else None for name in known)
+        figures = ("" if share is None else percent(share) for share in shares)
+        lines.append((source.name, "", *figures, *("" for _ in versions)))
     for artifact, rows in by_artifact.items():
         lines.append(
             (
                 artifact,
                 f"{rows[0].cell.size_bytes / 1000:.1f} kB",
-                _span({r.accuracy: _accuracy(r, keras.images) for r in rows}),
-                _span({drop: signed(drop) for drop in (drop_points(r.test) for r in rows)}),
-                _span({share: percent(share) for share in map(_agreement, rows)}),
+                *(_span(dict(_figure(comparison, r, name) for r in rows)) for name in known),
                 *(_latency_in(rows, *version) for version in versions),
             )
         )
     latencies = (f">{runtime} {version}" for runtime, version in versions)
-    return Table.of(("artifact", ">size", ">accuracy", ">drop", ">agreement", *latencies), lines)
+    figures = (f">{name}" for name in known)
+    return Table.of(("artifact", ">size", *figures, *latencies), lines)
 
 
 def comparison_table(comparison: Comparison, chosen: tuple[str, str] | None) -> Table:
     """Return one row for each artifact and runtime, fastest first; `chosen` is marked."""
-    figures = ("size", "accuracy (95 %)", "drop", "agreement", "median", "p90", "p99", "memory")
+    known = ("accuracy (95 %)" if n == "accuracy" else n for n in _known_figures(comparison))
+    figures = ("size", *known, "median", "p90", "p99", "memory")
     rows = sorted(comparison.rows, key=lambda row: row.median_us)
     return Table.of(
         ("artifact", "runtime", *(f">{name}" for name in figures), "runs on"),
@@ -55,9 +62,10 @@ def conditions_line(comparison: Comparison) -> str:
     when = first if first == last else f"{first} to {last}"
     others = "; ".join(comparison.other_hosts)
     left_out = f"; latencies of other hosts are left out ({others})" if others else ""
+    accuracy = f"accuracy on {comparison.images:,} test images"
     return (
         f"{host.name}; one thread, batch 1, median of set input, invoke, get output; "
-        f"accuracy on {comparison.keras_test.images:,} test images; {when}{left_out}"
+        f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}"
     )
 
 
@@ -76,15 +84,16 @@ def _comparison_row(
     comparison: Comparison, row: Row, chosen: tuple[str, str] | None
 ) -> tuple[str, ...]:
     latency, cell = row.latency, row.cell
-    low, high = wilson(row.test.correct, row.test.images)
+    figures = {name: _figure(comparison, row, name)[1] for name in _known_figures(comparison)}
+    if row.test.correct is not None:
+        low, high = wilson(row.test.correct, row.test.images)
+        figures["accuracy"] += f" ({100 * low:.1f}–{100 * high:.1f})"
     mark = " ←" if row.identity == chosen else ""
     return (
         f"{cell.artifact}{mark}",
         f"{cell.runtime} {cell.runtime_version}",
         f"{cell.size_bytes / 1000:.1f} kB",
-        f"{_accuracy(row, comparison.keras_test.images)} ({100 * low:.1f}–{100 * high:.1f})",
-        signed(drop_points(row.test)),
-        percent(_agreement(row)),
+        *figures.values(),
         *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
         f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
         row.delegate.replace("ExecutionProvider", ""),
@@ -105,14 +114,23 @@ def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
     return next((microseconds(r.latency.median_us) for r in there if r.latency), "")
 
 
-def _agreement(row: Row) -> float:
-    return row.test.agreement / row.test.images
+def _known_figures(comparison: Comparison) -> tuple[str, ...]:
+    """Return the names of the figures of quality that are known."""
+    if not comparison.has_labels:
+        return ("agreement",)
+    return ("accuracy", "agreement") if comparison.source is None else _FIGURES
 
 
-def _accuracy(row: Row, all_images: int) -> str:
-    """Return the test accuracy, marked where only the first images were run."""
-    text = percent(row.accuracy)
-    return text if row.test.images == all_images else f"{text} of {row.test.images:,}"
+def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
+    """Return a figure of the test images and its text, marked where only the first were run."""
+    if name == "drop":
+        drop = row.test.drop_points or 0.0
+        return drop, signed(drop)
+    if name == "agreement":
+        return row.agreement, percent(row.agreement)
+    share = row.accuracy or 0.0
+    part = "" if row.test.images == comparison.images else f" of {row.test.images:,}"
+    return share, f"{percent(share)}{part}"
 
 
 def _span(texts: dict[float, str]) -> str:

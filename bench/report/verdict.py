@@ -17,24 +17,17 @@ def recommend(comparison: Comparison, budget: Budget) -> Candidate:
 
 
 def explain(
-    comparison: Comparison, budget: Budget, chosen: Candidate, test_labels: npt.NDArray[np.uint8]
+    comparison: Comparison,
+    budget: Budget,
+    chosen: Candidate,
+    test_labels: npt.NDArray[np.uint8] | None,
 ) -> tuple[str, ...]:
     """Return the reasons: speed and size against fp32, the drop and its interval, what is left out.
 
-    test_labels: class indices of the test images (n,).
+    test_labels: class indices of the test images (n,); None where they are not known.
     """
-    row = _find(comparison, chosen)
     headline, *against = summarize_choice(comparison, chosen)
-    drop, margin = paired_drop(
-        correct(comparison.keras_test, test_labels)[: row.test.images],
-        correct(row.test, test_labels),
-    )
-    reasons = [
-        headline,
-        f"It changes accuracy by {signed(-drop)} ± {margin:.2f} points on test (paired, 95 %) "
-        f"and by {signed(-chosen.drop_points)} on validation, where it was chosen.",
-    ]
-    reasons += against
+    reasons = [headline, _accuracy_reason(comparison, chosen, test_labels), *against]
     for other in candidates(comparison):
         reason = over_budget(other, budget)
         if reason is not None:
@@ -45,10 +38,10 @@ def explain(
 def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
     """Return what to ship in a sentence, and one that compares it with the best float file."""
     row = _find(comparison, chosen)
+    accuracy = "" if row.accuracy is None else f", {percent(row.accuracy)} on test"
     headline = (
         f"Ship {chosen.artifact} with {chosen.runtime} {row.cell.runtime_version}: "
-        f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB, "
-        f"{percent(row.accuracy)} on test."
+        f"{chosen.median_us:.0f} µs, {chosen.size_bytes / 1000:.1f} kB{accuracy}."
     )
     floats = [
         row for row in comparison.rows if row.cell.artifact.startswith("fp32.") and row.latency
@@ -61,6 +54,22 @@ def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
     size = best.cell.size_bytes / chosen.size_bytes
     against = f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."
     return [headline, against]
+
+
+def _accuracy_reason(
+    comparison: Comparison, chosen: Candidate, labels: npt.NDArray[np.uint8] | None
+) -> str:
+    """Return how the choice changes the accuracy, or why that is not known."""
+    test, source = _find(comparison, chosen).test, comparison.source
+    if labels is None or test.correct is None:
+        return "It was chosen by latency and size alone: without labels its accuracy is not known."
+    if source is None or chosen.drop_points is None:
+        return "It was chosen by latency and size alone: there is no source model to compare with."
+    drop, margin = paired_drop(correct(source.test, labels)[: test.images], correct(test, labels))
+    return (
+        f"It changes accuracy by {signed(-drop)} ± {margin:.2f} points on test (paired, 95 %) "
+        f"and by {signed(-chosen.drop_points)} on validation, where it was chosen."
+    )
 
 
 def _find(comparison: Comparison, chosen: Candidate) -> Row:

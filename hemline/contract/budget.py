@@ -14,7 +14,8 @@ _SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one
 class Budget:
     """What an artifact may cost; None where anything goes.
 
-    max_drop_points: accuracy lost against the Keras model on validation, percentage points.
+    max_drop_points: accuracy lost against the source model on validation, percentage points;
+        it does not limit a candidate whose loss is not known.
     max_kb: file size, 1000 bytes.
     max_ms: median latency, milliseconds.
     """
@@ -37,21 +38,23 @@ class Candidate:
     artifact: file name.
     runtime: name in the BACKENDS table.
     size_bytes: of the file.
-    drop_points: accuracy lost against the Keras model on validation, percentage points.
+    drop_points: accuracy lost against the source model on validation, percentage points; None where
+        the images have no labels, or there is no source model.
     median_us: median latency at batch 1, one thread, microseconds.
     """
 
     artifact: str
     runtime: str
     size_bytes: int
-    drop_points: float
+    drop_points: float | None
     median_us: float
 
 
 def over_budget(candidate: Candidate, budget: Budget) -> str | None:
     """Return why a candidate may not ship, or None when it may."""
-    if budget.max_drop_points is not None and candidate.drop_points > budget.max_drop_points:
-        return f"loses {candidate.drop_points:.2f} points (budget {budget.max_drop_points:g})"
+    drop, most = candidate.drop_points, budget.max_drop_points
+    if drop is not None and most is not None and drop > most:
+        return f"loses {drop:.2f} points (budget {most:g})"
     if budget.max_kb is not None and candidate.size_bytes > budget.max_kb * 1000:
         return f"has {candidate.size_bytes / 1000:.0f} kB (budget {budget.max_kb:g})"
     if budget.max_ms is not None and candidate.median_us > budget.max_ms * 1000:

@@ -24,27 +24,33 @@ _CONDITIONS = "conditions.json"
 class EvaluationSplit:
     """One split: images uint8 (n, h, w, c) on disk, labels uint8 (n,), logits float32 (n, classes).
 
-    logits are the Keras model's.
+    labels are None where the images have none. logits are the reference: those of the model that
+    everything was exported from or, for a file without it, those of the first runtime.
     """
 
     name: str
     images_path: Path
     images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8] | None
     logits: npt.NDArray[np.float32]
 
     def accuracy(self, logits: npt.NDArray[np.float32]) -> Accuracy:
-        """Compare logits of the first n images, float32 (n, classes), with labels and Keras'."""
+        """Compare logits of the first n images, float32 (n, classes), with labels and reference."""
         classes, count = logits.argmax(axis=1), len(logits)
-        labels, keras = self.labels[:count], self.logits[:count].argmax(axis=1)
+        reference = self.logits[:count].argmax(axis=1)
         return Accuracy(
             split=self.name,
             images=count,
-            correct=int((classes == labels).sum()),
-            agreement=int((classes == keras).sum()),
-            keras_correct=int((keras == labels).sum()),
+            correct=self._correct(classes),
+            agreement=int((classes == reference).sum()),
+            keras_correct=self._correct(reference),
             predictions=pack_predictions(classes),
         )
+
+    def _correct(self, classes: npt.NDArray[np.intp]) -> int | None:
+        if self.labels is None:
+            return None
+        return int((classes == self.labels[: len(classes)]).sum())
 
 
 def save_split(
@@ -52,13 +58,19 @@ def save_split(
     name: str,
     *,
     images: npt.NDArray[np.uint8],
-    labels: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.uint8] | None,
     logits: npt.NDArray[np.float32],
 ) -> dict[str, str]:
-    """Write one split's arrays; return file name (inside the bundle) to SHA-256."""
+    """Write one split's arrays; return file name (inside the bundle) to SHA-256.
+
+    `labels` are None where they are not known: then there is no such file.
+    """
     hashes = {}
     for part, array in (("images", images), ("labels", labels), ("logits", logits)):
         path = _path(bundle, name, part)
+        if array is None:
+            path.unlink(missing_ok=True)
+            continue
         write_npy(path, array)
         hashes[f"{FOLDER}/{path.name}"] = sha256_of(path)
     return hashes
@@ -66,23 +78,26 @@ def save_split(
 
 def load_split(bundle: Path, name: str, hashes: dict[str, str]) -> EvaluationSplit:
     """Read one split; raises FileFormatError when a file is missing or was altered."""
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"labels": None}
     for part in ("images", "labels", "logits"):
         path = _path(bundle, name, part)
-        _require_unaltered(path, hashes.get(f"{FOLDER}/{path.name}"))
+        digest = hashes.get(f"{FOLDER}/{path.name}")
+        if part == "labels" and digest is None:
+            continue
+        _require_unaltered(path, digest)
         arrays[part] = np.load(path, mmap_mode="r" if part == "images" else None)
     return EvaluationSplit(name=name, images_path=_path(bundle, name, "images"), **arrays)
 
 
 def save_conditions(bundle: Path, conditions: Conditions) -> dict[str, str]:
-    """Write when and where the Keras logits were computed; return file name to SHA-256."""
+    """Write when and where the reference was computed; return file name to SHA-256."""
     path = bundle / FOLDER / _CONDITIONS
     schema.save(path, conditions)
     return {f"{FOLDER}/{_CONDITIONS}": sha256_of(path)}
 
 
 def load_conditions(bundle: Path, hashes: dict[str, str]) -> Conditions | None:
-    """Return when and where the Keras logits were computed, None where an older Hemline did it."""
+    """Return when and where the reference was computed, None where an older Hemline did it."""
     path, digest = bundle / FOLDER / _CONDITIONS, hashes.get(f"{FOLDER}/{_CONDITIONS}")
     if digest is None:
         return None

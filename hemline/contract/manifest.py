@@ -35,14 +35,15 @@ class Verdict:
     status: passed (within tolerance), failed (ran outside it, crashed or hung),
         refused (not opened).
     reason: one line; empty when passed.
-    scores: accuracy counts per split; empty when refused.
-    agreement: test images with the same label as the Keras model; 0 when refused.
-    largest_difference: between logits of the artifact and of the Keras model, over the test split.
+    scores: accuracy counts per split; empty when refused, and for images without labels.
+    agreement: test images with the reference's label (evaluation_set.py); 0 when refused.
+    largest_difference: between logits of the artifact and of the reference, over the test split.
     numpy_version: that the runtime ran with.
     inputs_sha256: of the data and the artifact; a verdict with other inputs is out of date.
     python_version: that the runtime ran in, major.minor; empty where an older Hemline verified.
     rms_difference: of the images' largest differences (parity.py); None where it was not computed.
     p99_difference: 99 % of the images are at most that far off; None likewise.
+    images: test images that it ran; 0 when refused.
     """
 
     runtime: str
@@ -57,6 +58,7 @@ class Verdict:
     python_version: str = added("")
     rms_difference: float | None = added(None)
     p99_difference: float | None = added(None)
+    images: int = added(0)
 
     def score(self, split: str) -> Score | None:
         """Return the counts of one split, or None."""
@@ -101,7 +103,7 @@ class Artifact(NamedOutputs):
 
     @property
     def bounds(self) -> ParityBounds:
-        """Return what counts as rounding when it is compared with the Keras model."""
+        """Return what counts as rounding when it is compared with the reference."""
         from hemline.contract.parity import ParityBounds  # here: classifying compares nothing
 
         return ParityBounds(difference=self.tolerance, agreement=self.minimum_agreement)
@@ -126,7 +128,9 @@ class Manifest:
     labels: class names in the order of the logits.
     dataset: name in the DATASETS table, or of a custom data set.
     data_sha256: as in the card.
-    parent_sha256: of the checkpoint that everything was exported from.
+    source: kind of the model that everything was exported from, such as keras; None for a bundle of
+        a file that was made elsewhere.
+    parent_sha256: of that model's checkpoint; of the foreign file as it came.
     validation_indices: positions in the training file held out from training and calibration.
     evaluation_sha256: file of the evaluation folder to its SHA-256.
     keras_scores: accuracy counts at the end of training; none for a model not trained here.
@@ -139,7 +143,7 @@ class Manifest:
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     model: str
     parameters: int
@@ -157,6 +161,7 @@ class Manifest:
     versions: dict[str, str]
     commit: str | None = added(None)
     created: str
+    source: str | None = added("keras")
 
     def __post_init__(self) -> None:
         for artifact in self.artifacts:
@@ -166,15 +171,19 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 to 3 to this one.
+        """Bring a manifest of schema 1 to 4 to this one.
 
-        Statuses had other words; there was one output, perhaps with an embedding.
+        Statuses had other words; there was one output, perhaps with an embedding; the images that a
+        verdict is of were counted in its scores only.
         """
         renamed = {"right": "passed", "wrong": "failed"} if schema < 3 else {}
         for artifact in document["artifacts"]:
-            upgrade_outputs(artifact)
+            if schema < 4:
+                upgrade_outputs(artifact)
             for verdict in artifact["verdicts"]:
                 verdict["status"] = renamed.get(verdict["status"], verdict["status"])
+                counts = {score["split"]: score["images"] for score in verdict.get("scores", ())}
+                verdict["images"] = counts.get("test", 0)
         return document
 
     def artifact(self, name: str) -> Artifact:

@@ -5,7 +5,7 @@ Records are appended and never overwritten: the same cell measured again, on ano
 another version or later, is one line more. `newest` returns the last one of each cell and host.
 
 Schema history of a record: 2, Accuracy.keras_correct (older files cannot be read); 3, the host is
-part of the cell.
+part of the cell; 4, images without labels, of which no number is correct.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ class Cell:
     """What was measured.
 
     model: name in the MODELS table.
-    artifact: file name inside the bundle; "keras" for the checkpoint itself.
+    artifact: file name inside the bundle; of the model that it was exported from, its kind: keras
+        for a Keras model.
     artifact_sha256: of the file.
     size_bytes: of the file.
-    runtime: name in the BACKENDS table; "keras" for the checkpoint.
+    runtime: name in the BACKENDS table; of the source model, its kind again.
     runtime_version: of its package.
     threads: that the runtime was given.
     batch: images per invocation.
@@ -57,6 +58,11 @@ class Cell:
     batch: int = 1
     device: str = "local"
     host: str
+
+    @property
+    def is_source(self) -> bool:
+        """Return whether this is the model that the artifacts were exported from."""
+        return self.artifact == self.runtime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +105,10 @@ class Accuracy:
 
     split: validation or test.
     images: number of images.
-    correct: number classified correctly.
-    agreement: number classified like the Keras model does.
-    keras_correct: of the same images, number that the Keras model classifies correctly.
+    correct: number classified correctly; None for images without labels.
+    agreement: number classified like the reference (evaluation_set.py), mostly the Keras model.
+    keras_correct: of the same images, number that the reference classifies correctly; None
+        likewise.
     predictions: base64 of zlib of class indices, one per image: uint8, or little-endian uint16
         where there are more than 256 classes.
     """
@@ -110,15 +117,29 @@ class Accuracy:
 
     split: str
     images: int
-    correct: int
+    correct: int | None
     agreement: int
-    keras_correct: int
+    keras_correct: int | None
     predictions: str
 
     def __post_init__(self) -> None:
-        counts = (self.correct, self.agreement)
+        if (self.correct is None) != (self.keras_correct is None):
+            raise ValueError("correct and keras_correct are known together")
+        counts = (self.correct or 0, self.agreement)
         if self.images < 1 or not all(0 <= count <= self.images for count in counts):
             raise ValueError(f"{self.correct} correct and {self.agreement} alike of {self.images}")
+
+    @property
+    def share(self) -> float | None:
+        """Return the share of images that are classified correctly; None without labels."""
+        return None if self.correct is None else self.correct / self.images
+
+    @property
+    def drop_points(self) -> float | None:
+        """Return the accuracy lost against the reference, points; None without labels."""
+        if self.correct is None or self.keras_correct is None:
+            return None
+        return 100 * (self.keras_correct - self.correct) / self.images
 
     def classes(self) -> npt.NDArray[np.uint16]:
         """Return the predicted class indices, uint16 (images,); raises FileFormatError."""
@@ -191,7 +212,7 @@ class Record:
     """One line of a records file: cell, conditions and exactly one payload."""
 
     KIND: ClassVar[str] = "record"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     cell: Cell
     conditions: Conditions
@@ -200,9 +221,9 @@ class Record:
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
         """Bring an older document to the fields of today: the host came into the cell with 3."""
-        del schema
-        host = document["conditions"]["host"]
-        document["cell"]["host"] = host_name(host["processor"], host["cores"], host["system"])
+        if schema < 3:
+            host = document["conditions"]["host"]
+            document["cell"]["host"] = host_name(host["processor"], host["cores"], host["system"])
         return document
 
 

@@ -83,7 +83,7 @@ def test_a_record_of_an_older_schema_gets_its_host_from_its_conditions(tmp_path:
     assert record.payload == Latency(rounds_ns=((16000, 17000),))
     append_records(path, [record])
     first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert (first["schema"], second["schema"]) == (2, 3)
+    assert (first["schema"], second["schema"]) == (2, 4)
     assert read_records(path) == (record, record)
 
 
@@ -154,6 +154,35 @@ def test_accuracy_of_300_classes_counts_each_class_as_itself(tmp_path: Path) -> 
     found = load_split(tmp_path, "test", hashes).accuracy(here)
     assert (found.correct, found.agreement, found.keras_correct) == (1, 2, 2)
     assert found.classes().tolist() == [299, 299, 43]
+
+
+def test_images_without_labels_have_an_agreement_and_no_accuracy(tmp_path: Path) -> None:
+    reference = np.eye(3, dtype=np.float32)[[0, 1, 2]]
+    images = np.zeros((3, 1, 1, 1), np.uint8)
+    labelled = save_split(
+        tmp_path, "test", images=images, labels=images[:, 0, 0, 0], logits=reference
+    )
+    hashes = save_split(tmp_path, "test", images=images, labels=None, logits=reference)
+    assert labelled.keys() - hashes.keys() == {"evaluation/test-labels.npy"}
+    assert not (tmp_path / "evaluation" / "test-labels.npy").exists()
+    found = load_split(tmp_path, "test", hashes).accuracy(reference[[0, 1, 1]])
+    assert (found.images, found.agreement) == (3, 2)
+    assert (found.correct, found.keras_correct, found.share, found.drop_points) == (None,) * 4
+    path = tmp_path / "records.jsonl"
+    append_records(path, [replace(RECORD, payload=found)])
+    assert read_records(path)[0].payload == found
+
+
+def test_an_accuracy_is_known_of_both_or_of_none() -> None:
+    with pytest.raises(ValueError, match="known together"):
+        Accuracy(split="test", images=1, correct=1, agreement=1, keras_correct=None, predictions="")
+
+
+def test_a_record_of_schema_3_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    append_records(path, [RECORD])
+    path.write_text(path.read_text().replace('"schema":4', '"schema":3'))
+    assert read_records(path) == (RECORD,)
 
 
 def test_measured_means_as_many_rounds_and_invocations_as_the_plan_asks_for() -> None:

@@ -303,7 +303,7 @@ def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
 def test_a_slow_cell_is_verified_on_the_first_images_and_marked(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hemline.bench.comparison import compare, drop_points
+    from hemline.bench.comparison import compare
     from hemline.bench.report.table import bundle_table
 
     monkeypatch.setattr(cell_verification, "SLOW_NS", 0)  # then every cell is slow
@@ -315,7 +315,7 @@ def test_a_slow_cell_is_verified_on_the_first_images_and_marked(
     comparison = compare(read_records(copy / RECORDS_NAME))
     assert all("of 60" in row[2] for row in bundle_table(comparison).rows[1:])
     float_row = next(row for row in comparison.rows if row.cell.artifact == "fp32.onnx")
-    assert drop_points(float_row.test) == 0, "the drop is against the same 60 images"
+    assert float_row.test.drop_points == 0, "the drop is against the same 60 images"
 
 
 def test_a_scheme_name_means_every_format() -> None:

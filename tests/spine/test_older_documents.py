@@ -152,6 +152,16 @@ def test_a_manifest_of_schema_3_keeps_its_statuses() -> None:
         from_document(Manifest, document, where="an old file")
 
 
+def test_a_manifest_of_schema_4_has_a_keras_source_and_counts_its_images() -> None:
+    document = {**to_document(read(Manifest, MANIFEST_2)), "schema": 4}
+    del document["source"]
+    for verdict in document["artifacts"][0]["verdicts"]:
+        del verdict["images"]
+    manifest = read(Manifest, document)
+    assert manifest.source == "keras"
+    assert manifest.artifacts[0].verdicts[0].images == 10
+
+
 def test_a_job_of_schema_3_wants_its_logits() -> None:
     document = {
         "kind": "job",
