@@ -30,7 +30,7 @@ from hemline.train.tensorflow import quiet_keras
 
 log = logging.getLogger(__name__)
 
-_MAKING = ("sources", "quantization", "writers")  # folders here whose code makes a file
+_MAKING = ("graph", "sources", "quantization", "writers")  # folders here whose code makes a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,11 @@ SOURCES: dict[str, SourceKind] = {
             summary="a Keras 3 model, pixels 0 … 255 in, logits out",
             opener="hemline.export.sources.keras:open_keras",
         ),
+        SourceKind(
+            name="onnx",
+            summary="an imported model as a float ONNX graph, pixels 0 … 255 in, logits out",
+            opener="hemline.export.sources.graph:open_graph",
+        ),
     )
 }
 

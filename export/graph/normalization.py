@@ -1,0 +1,68 @@
+"""Any float ONNX classifier as the graph that plans, writers and training work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+
+from hemline.contract.specs import LOGITS
+from hemline.errors import FileFormatError
+from hemline.export.graph.batch import open_batch
+from hemline.export.graph.cleaning import clean
+from hemline.export.graph.editing import Graph
+from hemline.export.graph.folding import fold_affine, replace_lone_normalizations
+from hemline.export.graph.forms import Layout, folded, source_input, static_form
+from hemline.export.graph.heads import write_logits
+from hemline.export.graph.layout import remove_transpositions
+from hemline.export.graph.naming import rename
+from hemline.export.graph.pixels import centre_by_convolution, write_pixel_input
+from hemline.export.graph.refusals import require_importable, require_no_control_flow
+
+
+def normalized(
+    proto: onnx.ModelProto,
+    *,
+    mean: Sequence[float] = (0.0,),
+    std: Sequence[float] = (1.0,),
+    size: tuple[int, int] | None = None,
+    layout: Layout | None = None,
+    outputs: tuple[str, ...] = (LOGITS,),
+) -> onnx.ModelProto:
+    """Return a classifier as a graph: pixels (batch, h, w, c) in, logits (batch, classes) out.
+
+    The source takes (pixel − mean) ÷ std, each one number or one for each channel, in pixel units.
+    `size` is height and width where the file leaves them open, `layout` the order of its input's
+    dimensions where they do not tell. `outputs` names the outputs in the order of the file.
+
+    The graph has opset 17, static shapes but for the batch, and the names of naming.py. Raises
+    FileFormatError for what cannot be done, naming operator and node.
+    """
+    require_importable(proto)
+    image = source_input(proto, size=size, layout=layout)
+    if len(proto.graph.output) != len(outputs):
+        names = ", ".join(each.name for each in proto.graph.output)
+        raise FileFormatError(f"a classifier has one output, this model has: {names}")
+    simplified = folded(static_form(proto, image))
+    require_no_control_flow(simplified)
+    graph = Graph(simplified)
+    write_pixel_input(graph, image, mean=mean, std=std)
+    write_logits(graph, names=outputs)
+    clean(graph)
+    remove_transpositions(graph)
+    fold_affine(graph)
+    centre_by_convolution(graph)
+    fold_affine(graph)
+    replace_lone_normalizations(graph)
+    remove_transpositions(graph)
+    open_batch(graph)
+    rename(graph, outputs)
+    return _checked(graph)
+
+
+def _checked(graph: Graph) -> onnx.ModelProto:
+    graph.drop_unused()
+    proto = graph.proto(open_batch=True)
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True, strict_mode=True)
+    onnx.checker.check_model(inferred, full_check=True)
+    return inferred

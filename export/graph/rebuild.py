@@ -1,0 +1,99 @@
+"""A graph as a TensorFlow function, channels last, with hooks where values and weights are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import tensorflow as tf
+
+from hemline.export.graph.editing import BATCH, Graph, Node
+from hemline.export.graph.operators import OPERATORS, Context
+from hemline.export.graph.values import Value
+
+Activation = Callable[[str, tf.Tensor], tf.Tensor]
+Kernel = Callable[[str, npt.NDArray[np.float32], "int | None"], Any]
+
+
+def _activation(name: str, value: tf.Tensor) -> tf.Tensor:
+    del name
+    return value
+
+
+def _kernel(name: str, values: npt.NDArray[np.float32], channel_axis: int | None) -> Any:
+    del name, channel_axis
+    return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What is done with the values of a graph while it is rebuilt.
+
+    activation: called with the name and tensor of each value, the image first; it returns the
+        tensor that is read in its place. Dimensions lie in TensorFlow's order, channels last.
+    kernel: called with the name, values and axis of the output channels of the weights of each
+        convolution; dense layers have weights (inputs, outputs) and no axis (None).
+    """
+
+    activation: Activation = _activation
+    kernel: Kernel = _kernel
+
+
+class Rebuilt:
+    """A graph that computes with TensorFlow: call it with float images (n, h, w, c)."""
+
+    def __init__(self, proto: onnx.ModelProto, hooks: Hooks = Hooks()) -> None:
+        """Read a normalized graph; raises FileFormatError for an operator without a row."""
+        self.graph = Graph(with_batch_of_one(proto))
+        self.hooks = hooks
+        for node in self.graph.nodes:
+            if node.op not in OPERATORS:
+                raise node.refusal("there is no way to write it for TensorFlow")
+
+    def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Return the outputs by name."""
+        values = {name: Value.plain(each) for name, each in self.graph.constants.items()}
+        given = self.hooks.activation(self.graph.image, image)
+        values[self.graph.image] = Value.plain(given)
+        for node in self.graph.nodes:
+            self._compute(node, values)
+        return {name: tf.identity(values[name].in_order, name) for name in self.graph.outputs}
+
+    def _compute(self, node: Node, values: dict[str, Value]) -> None:
+        inputs = [values[name] if name else None for name in node.inputs]
+        context = Context(node=node, graph=self.graph, kernel=self.hooks.kernel)
+        found = OPERATORS[node.op](context, *inputs)
+        made = found if isinstance(found, list) else [found]
+        for name, value in zip(node.outputs, made, strict=False):
+            tensor = self.hooks.activation(name, value.tensor)
+            values[name] = value.with_tensor(tensor)
+
+
+def with_batch_of_one(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a normalized model for one image, with the shapes of all its values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.value_info[:]
+    for value in (*copy.graph.input, *copy.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param == BATCH:
+                dimension.dim_value = 1
+    return onnx.shape_inference.infer_shapes(copy, data_prop=True)
+
+
+def saved_model(proto: onnx.ModelProto, folder: Path | str, hooks: Hooks = Hooks()) -> None:
+    """Write a normalized graph as a SavedModel with a signature: float32 (n, h, w, c) in."""
+    rebuilt = Rebuilt(proto, hooks)
+    shape = rebuilt.graph.shape(rebuilt.graph.image)[1:]
+    module = tf.Module()
+    module.serve = tf.function(
+        rebuilt.__call__,
+        autograph=False,
+        input_signature=[tf.TensorSpec((None, *shape), tf.float32, name=rebuilt.graph.image)],
+    )
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})

@@ -1,0 +1,103 @@
+"""A normalized ONNX graph as a source: an imported model, or any other by way of it."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx as onnx_format
+import tensorflow as tf
+
+from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec
+from hemline.errors import FileFormatError, HemlineError, UnknownNameError
+from hemline.export.graph.editing import Graph
+from hemline.export.graph.heads import embedding_of
+from hemline.export.graph.rebuild import saved_model, with_batch_of_one
+from hemline.export.sources.source import ModelSource
+from hemline.folders import TemporaryFolder
+
+_WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
+_BATCH = 100  # images that are run at once
+
+
+class GraphSource(ModelSource):
+    """A normalized graph ready to convert."""
+
+    def __init__(self, proto: onnx_format.ModelProto, outputs: tuple[str, ...] = (LOGITS,)) -> None:
+        """Take a graph as `normalized` makes it; `outputs` are those that its files have."""
+        self._graph = Graph(with_batch_of_one(proto))
+        height, width, channels = self._graph.shape(self._graph.image)[1:]
+        self.input = InputSpec(height=height, width=width, channels=channels, dtype="float32")
+        self.outputs = outputs
+        self.weighted_layers = sum(
+            node.op in _WEIGHTED and node.inputs[1] in self._graph.constants
+            for node in self._graph.nodes
+        )
+        self._proto = proto
+        self._folder = TemporaryFolder()
+
+    @functools.cached_property
+    def onnx(self) -> onnx_format.ModelProto:
+        """Return the graph with the outputs that were asked for."""
+        return self._with_outputs(self.outputs)
+
+    @functools.cached_property
+    def saved_model(self) -> str:
+        """Return the folder of the SavedModel, whose signature the converters need."""
+        path = f"{self._folder.name}/saved_model"
+        try:
+            saved_model(self.onnx, path)
+        except tf.errors.OpError as error:
+            raise HemlineError(
+                f"cannot write the model into {path} ({type(error).__name__}): "
+                "make room there, or set TMPDIR to a folder that has some"
+            ) from error
+        return path
+
+    def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
+        """Return one output, or any value, for uint8 images (n, h, w, c), by ONNX Runtime."""
+        import onnxruntime
+
+        proto = self._with_outputs((output,))
+        session = onnxruntime.InferenceSession(
+            proto.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        found = [
+            session.run([output], {self._graph.image: part.astype(np.float32)})[0]
+            for part in np.split(images, range(_BATCH, len(images), _BATCH))
+        ]
+        return np.concatenate(found)
+
+    def close(self) -> None:
+        """Remove the SavedModel."""
+        self._folder.cleanup()
+
+    def _with_outputs(self, names: tuple[str, ...]) -> onnx_format.ModelProto:
+        """Return the graph with outputs of these names; raises UnknownNameError for another."""
+        if names == tuple(self._graph.outputs):
+            return self._proto
+        graph = Graph(with_batch_of_one(self._proto))
+        graph.outputs = [self._named(graph, name) for name in names]
+        graph.drop_unused()
+        proto = graph.proto(open_batch=True)
+        return onnx_format.shape_inference.infer_shapes(proto, data_prop=True)
+
+    def _named(self, graph: Graph, name: str) -> str:
+        if name == EMBEDDING and EMBEDDING not in graph.shapes:
+            value = embedding_of(graph)
+            graph.rename_value(value, EMBEDDING)
+            return EMBEDDING
+        if name not in graph.shapes:
+            raise UnknownNameError("value", name, graph.shapes)
+        return name
+
+
+def open_graph(path: Path, outputs: tuple[str, ...]) -> GraphSource:
+    """Read a normalized graph; raises FileFormatError for what is not one."""
+    try:
+        proto = onnx_format.load(path)
+        return GraphSource(proto, outputs)
+    except (OSError, ValueError, onnx_format.checker.ValidationError) as error:
+        raise FileFormatError(f"{path} is not a model that was imported: {error}") from error
