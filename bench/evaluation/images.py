@@ -13,6 +13,7 @@ from hemline.bench.evaluation.target import EvaluationTarget
 from hemline.contract.card import Split
 from hemline.contract.evaluation_set import SPLITS, load_split
 from hemline.contract.manifest import Manifest
+from hemline.data.custom.held_out import held_out, with_labels_of
 from hemline.data.datasets import DATASETS, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, UsageError, remedy
@@ -60,9 +61,9 @@ class DataSource:
     def _load(self, name: str, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
         """Return a data set's arrays, custom images as they were read for training.
 
-        They are brought to `shape` (height, width, channels); an array's numbered classes have the
-        names `labels`, and broken files that were left out then are left out again. Raises
-        DataError when they cannot be found.
+        They are brought to `shape` (height, width, channels), their classes to the order of
+        `labels`; broken files that were left out then are left out again. Raises DataError when
+        they cannot be found, or have other classes.
         """
         if self.options.folder is None and name not in DATASETS:
             raise UsageError(
@@ -74,22 +75,20 @@ class DataSource:
             size=asked.size or shape[:2],
             channels=asked.channels or shape[2],
             skip_broken=True,  # another selection than then has another hash, which is noted
+            fewest=1,
         )
         # where the user's folder holds a custom data set, the name does not matter
         known = name if name in DATASETS else next(iter(DATASETS))
-        images = load_images(known, replace(self.options, reading=reading))
-        numbers = tuple(map(str, range(len(labels))))
-        if images.dataset.is_custom and asked.labels is None and images.dataset.labels == numbers:
-            return replace(images, dataset=replace(images.dataset, labels=labels))
-        return images
+        return with_labels_of(load_images(known, replace(self.options, reading=reading)), labels)
 
 
 def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImages:
     """Return the validation or test images of a target.
 
     Those of its bundle, unless the user names other data; else of the data set that it was trained
-    on or, for a file alone, of one with its classes. Raises DataError when the classes or sizes
-    differ, and when the validation images of the training are not in the data.
+    on or, for a file alone, of one with its classes. Of a custom data set that it was not trained
+    on, all images are test images. Raises DataError when the classes or sizes differ, and when the
+    validation images of the training are not in the data.
     """
     manifest = target.manifest
     if manifest is not None and data.options.folder is None:
@@ -100,21 +99,27 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     images = data.load(dataset, target.spec.input.shape, target.spec.labels)
     if manifest is not None and images.sha256 == manifest.data_sha256:
         return _split_of_bundle(target, manifest, name)
-    _require_fitting(target, images)
+    _require_size(target, images)
     notes = []
     if known is not None and images.sha256 != known.data_sha256:
         verb = "trained on" if training else "exported from"
         other = f"other {dataset} files than those in {images.source}"
         notes.append(f"{target.name} was {verb} {other}")
-    held_out = None if training is None else _held_out(images, training.split)
+    if (known is None or notes) and images.test_indices:
+        images = held_out(images)
+        notes.append(
+            f"all images in {images.source} are evaluated: the accuracy is too high if "
+            f"{target.name} was trained on some of them"
+        )
+    validation = None if training is None else _validation(images, training.split)
     pixels, labels = images.test_images, images.test_labels
     if name == "validation":
-        if held_out is None:
+        if validation is None:
             raise DataError(
                 f"the validation images of {target.name} are not known in {images.source}",
                 remedy=remedy("name the data or take test"),
             )
-        pixels, labels = images.train_images[held_out], images.train_labels[held_out]
+        pixels, labels = images.train_images[validation], images.train_labels[validation]
     return SplitImages(
         name=name,
         dataset=images.dataset.name,
@@ -122,7 +127,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
         source=images.source,
         pixels=pixels,
         labels=labels,
-        counts=_counts(images, None if training is None else training.split.limit, held_out),
+        counts=_counts(images, None if training is None else training.split.limit, validation),
         notes=tuple(notes),
     )
 
@@ -164,15 +169,8 @@ def _dataset(target: EvaluationTarget, data: DataSource) -> str:
     return (fitting or ["custom data"])[0]
 
 
-def _require_fitting(target: EvaluationTarget, images: Images) -> None:
-    labels, shape = images.dataset.labels, images.test_images.shape[1:]
-    own, size = target.spec.labels, target.spec.input.shape
-    if labels != own:
-        raise DataError(
-            f"the classes of {target.name} are {_few(own)}, those in {images.source} "
-            f"{_few(labels)}",
-            remedy=remedy("name other data"),
-        )
+def _require_size(target: EvaluationTarget, images: Images) -> None:
+    shape, size = images.test_images.shape[1:], target.spec.input.shape
     if shape != size:
         raise DataError(
             f"{target.name} needs images of {size}, those in {images.source} are {shape}",
@@ -180,7 +178,7 @@ def _require_fitting(target: EvaluationTarget, images: Images) -> None:
         )
 
 
-def _held_out(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
+def _validation(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
     """Return the indices of the validation images; None when these are not in the data."""
     indices = np.asarray(split.validation_indices, np.intp)
     if not len(indices) or indices[-1] >= len(images.train_images):
@@ -190,23 +188,17 @@ def _held_out(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
 
 
 def _counts(
-    images: Images, limit: int | None, held_out: npt.NDArray[np.intp] | None
+    images: Images, limit: int | None, validation: npt.NDArray[np.intp] | None
 ) -> dict[str, tuple[int, ...]]:
     """Return the images of each class in each part of the data that is known."""
     classes = images.dataset.labels
     test = {"test": _counted(images.test_labels, classes)}
-    if held_out is None:
+    if validation is None:
         return test
-    training = np.delete(images.train_labels[:limit], held_out)
-    validation = images.train_labels[held_out]
-    known = {"training": training, "validation": validation}
+    training = np.delete(images.train_labels[:limit], validation)
+    known = {"training": training, "validation": images.train_labels[validation]}
     return {name: _counted(labels, classes) for name, labels in known.items()} | test
 
 
 def _counted(labels: Pixels, classes: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(int(count) for count in np.bincount(labels, minlength=len(classes)))
-
-
-def _few(labels: tuple[str, ...]) -> str:
-    shown = ", ".join(labels[:3])
-    return f"{shown}, … ({len(labels)} classes)" if len(labels) > 3 else shown

@@ -193,7 +193,7 @@ def accuracy_line(result: RunResult, evaluation: Evaluation) -> str:
     )
     if result.keras_agreement is not None:
         share = result.keras_agreement / result.images
-        line += f"; {percent(share)} of the predictions are those of the Keras model"
+        line += f"; {percent(share)} of the predictions are those of the source model"
     return line
 
 

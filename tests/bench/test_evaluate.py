@@ -257,6 +257,33 @@ def test_a_bundle_is_evaluated_on_its_own_images_unless_other_data_are_named(
     assert f"the validation images of {artifact} are not known in {other_data}" in error
 
 
+def test_a_whole_held_out_data_set_is_evaluated_with_its_labels_in_another_order(
+    bundle: Path, images: Images, tmp_path: Path
+) -> None:
+    artifact, labels = bundle / "int8.tflite", read_manifest(bundle).labels
+    turned = np.array([9 - label for label in images.test_labels], np.uint8)
+    data = tmp_path / "turned.npz"
+    np.savez(data, x=images.test_images, y=turned, labels=np.array(labels[::-1]))
+    found = evaluated(artifact, "--data", data)
+    assert found.labels == labels
+    expected = evaluated(artifact, "--split", "test").results[0]
+    assert (found.results[0].images, found.results[0].correct) == (200, expected.correct)
+    assert found.results[0].confusion == expected.confusion
+    assert found.notes == (
+        f"{artifact} was exported from other fashion-mnist files than those in {data}",
+        f"all images in {data} are evaluated: the accuracy is too high if {artifact} was trained "
+        "on some of them",
+    )
+
+
+def test_data_of_other_classes_are_refused(bundle: Path, images: Images, tmp_path: Path) -> None:
+    data = tmp_path / "other.npz"
+    names = np.array([f"class {at}" for at in range(10)])
+    np.savez(data, x=images.test_images, y=images.test_labels, labels=names)
+    error = refused(bundle / "int8.tflite", "--data", data)
+    assert "class 0, class 1, class 2 and 7 more cannot be matched; name other data" in error
+
+
 def test_validation_images_that_are_not_there_are_refused(
     checkpoint: Path, other_data: Path
 ) -> None:

@@ -35,7 +35,7 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
             title=title if title.isprintable() and title else "custom images",
             labels=found.labels,
         )
-        return with_test_part(found, dataset, source=str(path))
+        return with_test_part(found, dataset, source=str(path), fewest=reading.fewest)
     except MemoryError as error:
         raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
 

@@ -11,6 +11,7 @@ from hemline.host import free_bytes
 
 LARGEST_SIDE = 256  # pixels, without an explicit size: more is a photograph
 MOST_CLASSES = 256  # a label is one byte
+FEWEST = 3  # different images of a class: one for training, validation and test each
 # The images, their training part and TensorFlow's copy of it are in memory at once.
 _COPIES = 4
 
@@ -23,6 +24,7 @@ class ReadOptions:
     channels: 1 for gray, 3 for colour; None for gray if every image is gray.
     labels: class names of an .npz, in the order of their numbers; None for those in the file.
     skip_broken: leave out files that cannot be read, instead of an error.
+    fewest: different images that each class must have; to train on, 3.
     on_progress: called with the number of files read so far, and of all files.
     """
 
@@ -30,6 +32,7 @@ class ReadOptions:
     channels: int | None = None
     labels: tuple[str, ...] | None = None
     skip_broken: bool = False
+    fewest: int = FEWEST
     on_progress: Callable[[int, int], None] | None = None
 
 

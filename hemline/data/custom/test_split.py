@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hemline.data.custom.reading import CustomImages, counted, few, shown
+from hemline.data.custom.reading import FEWEST, CustomImages, counted, few, shown
 from hemline.data.datasets import Dataset, Images, Pixels, image_hashes
 from hemline.errors import DataError
 
@@ -26,18 +26,19 @@ TEST_SHARE = 0.15  # of each class, for data without a test part
 _CROSSING = "in several classes"
 _LEAKING = "in the training and in the test part, which overstates the test accuracy"
 _REPEATED = "present several times"
-_FEWEST = 3  # different images of a class: one for training, validation and test each
 
 
-def with_test_part(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
+def with_test_part(
+    found: CustomImages, dataset: Dataset, *, source: str, fewest: int = FEWEST
+) -> Images:
     """Return custom images in their order, with a test part.
 
-    Raises DataError for a class of too few different images. Warns of images in several classes or
-    in both parts.
+    Raises DataError for a class of fewer different images than `fewest`. Warns of images in several
+    classes or in both parts.
     """
     digests = list(image_hashes(found.images))
     until = len(digests) if found.test_from is None else found.test_from
-    _require_enough(found, digests[:until], source)
+    _require_enough(found, digests[:until], source, fewest)
     _warn_of_duplicates(found, digests, until, source)
     order = sorted(range(until), key=digests.__getitem__)
     split_off: list[int] = []
@@ -65,18 +66,20 @@ def with_test_part(found: CustomImages, dataset: Dataset, *, source: str) -> Ima
     )
 
 
-def _require_enough(found: CustomImages, digests: Sequence[bytes], source: str) -> None:
+def _require_enough(
+    found: CustomImages, digests: Sequence[bytes], source: str, fewest: int
+) -> None:
     different: list[set[bytes]] = [set() for _ in found.labels]
     for label, digest in zip(found.classes, digests, strict=False):
         different[label].add(digest)
     scarce = [
         f"{label} ({len(each)})"
         for label, each in zip(found.labels, different, strict=True)
-        if len(each) < _FEWEST
+        if len(each) < fewest
     ]
     if scarce:
         raise DataError(
-            f"{source}: each class needs at least {_FEWEST} different images to train on, these "
+            f"{source}: each class needs at least {fewest} different images to train on, these "
             f"have fewer: {few(scarce)}"
         )
 
