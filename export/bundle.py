@@ -175,7 +175,7 @@ def _in_table(name: str) -> tuple[int, str]:
 def _recipe(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str:
     """Return the fingerprint of all that an artifact is made from, its plan included."""
     here = Path(__file__).resolve().parent
-    made_by = {path for name in _MAKING for path in (here / name).glob("*.py")}
+    made_by = {path for name in _MAKING for path in (here / name).rglob("*.py")}
     made_by |= {Path(str(module.__file__)) for module in (making, stamp, test_vector, generated)}
     model = inputs.card.model
     return files.fingerprint(

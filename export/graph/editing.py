@@ -175,6 +175,11 @@ class Graph:
         """Insert a node behind another; return the name of its output."""
         return self.insert(self.nodes.index(node) + 1, op, inputs, **options)
 
+    def add_function(self, function: onnx.FunctionProto) -> None:
+        """Let the model define an operator, unless it does already."""
+        if function.name not in {each.name for each in self.functions}:
+            self.functions.append(function)
+
     def redirect(self, old: str, new: str, *, but: Node | None = None) -> None:
         """Let all nodes and outputs read `new` where they read `old`, but for one node."""
         for node in list(self.consumers(old)):

@@ -8,16 +8,18 @@ import onnx
 
 from hemline.contract.specs import LOGITS
 from hemline.errors import FileFormatError
-from hemline.export.graph.batch import open_batch
-from hemline.export.graph.cleaning import clean
 from hemline.export.graph.editing import Graph
-from hemline.export.graph.folding import fold_affine, replace_lone_normalizations
 from hemline.export.graph.forms import Layout, folded, source_input, static_form
-from hemline.export.graph.heads import write_logits
-from hemline.export.graph.layout import remove_transpositions
-from hemline.export.graph.naming import rename
-from hemline.export.graph.pixels import centre_by_convolution, write_pixel_input
-from hemline.export.graph.refusals import require_importable, require_no_control_flow
+from hemline.export.graph.passes.activations import fuse_activations
+from hemline.export.graph.passes.batch import open_batch
+from hemline.export.graph.passes.cleaning import clean
+from hemline.export.graph.passes.folding import fold_affine, replace_lone_normalizations
+from hemline.export.graph.passes.heads import write_logits
+from hemline.export.graph.passes.layout import remove_transpositions
+from hemline.export.graph.passes.lowering import lower
+from hemline.export.graph.passes.naming import rename
+from hemline.export.graph.passes.pixels import centre_by_convolution, write_pixel_input
+from hemline.export.graph.refusals import require_importable, require_known, require_no_control_flow
 
 
 def normalized(
@@ -48,13 +50,16 @@ def normalized(
     graph = Graph(simplified)
     write_pixel_input(graph, image, mean=mean, std=std)
     write_logits(graph, names=outputs)
+    lower(graph)
     clean(graph)
+    fuse_activations(graph)
     remove_transpositions(graph)
     fold_affine(graph)
     centre_by_convolution(graph)
     fold_affine(graph)
     replace_lone_normalizations(graph)
     remove_transpositions(graph)
+    require_known(graph)
     open_batch(graph)
     rename(graph, outputs)
     return _checked(graph)

@@ -13,8 +13,11 @@ import onnx
 import tensorflow as tf
 
 from hemline.export.graph.editing import BATCH, Graph, Node
-from hemline.export.graph.operators import OPERATORS, Context
-from hemline.export.graph.values import Value
+from hemline.export.graph.rebuilding.context import Context
+from hemline.export.graph.rebuilding.values import Value
+from hemline.export.graph.refusals import require_known
+from hemline.export.graph.table import OPERATORS
+from hemline.runtime.backends import attribute
 
 Activation = Callable[[str, tf.Tensor], tf.Tensor]
 Kernel = Callable[[str, npt.NDArray[np.float32], "int | None"], Any]
@@ -51,9 +54,7 @@ class Rebuilt:
         """Read a normalized graph; raises FileFormatError for an operator without a row."""
         self.graph = Graph(with_batch_of_one(proto))
         self.hooks = hooks
-        for node in self.graph.nodes:
-            if node.op not in OPERATORS:
-                raise node.refusal("there is no way to write it for TensorFlow")
+        require_known(self.graph)
 
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs by name."""
@@ -67,7 +68,7 @@ class Rebuilt:
     def _compute(self, node: Node, values: dict[str, Value]) -> None:
         inputs = [values[name] if name else None for name in node.inputs]
         context = Context(node=node, graph=self.graph, kernel=self.hooks.kernel)
-        found = OPERATORS[node.op](context, *inputs)
+        found = attribute(OPERATORS[node.op])(context, *inputs)
         made = found if isinstance(found, list) else [found]
         for name, value in zip(node.outputs, made, strict=False):
             tensor = self.hooks.activation(name, value.tensor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx
 
 from hemline.errors import FileFormatError
+from hemline.export.graph.editing import Graph
+from hemline.export.graph.table import OPERATORS
 
 _RANDOM = {
     "RandomNormal",
@@ -50,6 +52,13 @@ def require_no_control_flow(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         if node.op_type in _CONTROL:
             raise _refused(node, "control flow cannot be written for small devices")
+
+
+def require_known(graph: Graph) -> None:
+    """Raise FileFormatError for an operator of a graph that has no row in OPERATORS."""
+    for node in graph.nodes:
+        if node.op not in OPERATORS:
+            raise node.refusal("there is no way to write it for TensorFlow")
 
 
 def _trains(proto: onnx.ModelProto, node: onnx.NodeProto) -> bool:

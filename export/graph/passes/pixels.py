@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError
 from hemline.export.graph.editing import Graph
-from hemline.export.graph.folding import affine_of, insert_depthwise
 from hemline.export.graph.forms import SourceInput
+from hemline.export.graph.passes.folding import affine_of, insert_depthwise
 
 IMAGE = "image"  # the name of the input
 _LAYOUT = ("Reshape", "Transpose")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hemline.export.graph.editing import Graph, Node
-from hemline.export.graph.folding import is_weighted, set_weights
+from hemline.export.graph.passes.folding import is_weighted, set_weights
 
 _ELEMENTWISE = {
     "Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from hemline.export.graph.editing import Graph
-from hemline.export.graph.pixels import IMAGE
+from hemline.export.graph.passes.pixels import IMAGE
 
 _PARTS = {
     "Conv": ("", ".weight", ".bias"),

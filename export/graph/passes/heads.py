@@ -9,7 +9,7 @@ import numpy as np
 from hemline.contract.specs import EMBEDDING, LOGITS
 from hemline.errors import FileFormatError, HemlineError, remedy
 from hemline.export.graph.editing import Graph, Node
-from hemline.export.graph.folding import is_weighted
+from hemline.export.graph.passes.folding import is_weighted
 
 _LAYOUT = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 
