@@ -20,6 +20,7 @@ REMEDIES: dict[str, str] = {
     "same search": "give the same options, another --output, or --restart to forget it",
     "restart": "start anew with --restart",
     "finish or restart": "finish that one, or start anew with --restart",
+    "own validation": "leave --validation out",
     "same split": "train it with the same --validation and --limit",
     "smaller training": "use a smaller --batch, --width or --resize",
     "diverged": "start anew with --restart and a lower --learning-rate; the weights of epoch "

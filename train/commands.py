@@ -14,6 +14,7 @@ import click
 from hemline.console import Progress, data_option, say
 from hemline.contract.card import Card, Epoch
 from hemline.contract.checkpoint import is_checkpoint
+from hemline.data.class_counts import counts_line, warn_of_counts
 from hemline.data.custom.reading import counted
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
@@ -120,6 +121,8 @@ def run_training(request: TrainRequest, images: Images, *, tensorboard: Path | N
     )
     if images.dataset.is_custom:
         say(parts_line(images, recipe))
+        say(counts_line(images))
+        warn_of_counts(images)
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras()

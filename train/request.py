@@ -10,7 +10,7 @@ from typing import Any
 from hemline.errors import UsageError
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
-from hemline.train.recipes.recipe_file import named_recipe
+from hemline.train.recipes.recipe_file import flip_is_given, named_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,8 @@ def new_request(
     if changes:
         name, found = f"{name.removesuffix(', changed')}, changed", found.with_changes(changes)
     given = frozenset(changes or ())
+    if recipe is not None and flip_is_given(recipe):
+        given |= {"flip"}
     return TrainRequest(
         model=model, recipe=found, recipe_name=name, weights=file, given=given, **others
     )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hemline.console import data_option, require_matplotlib, say
+from hemline.data.class_counts import class_counts, counts_line, warn_of_counts
 from hemline.data.datasets import Images, find_dataset
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
@@ -43,10 +44,15 @@ def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
         images = _load(name, replace(data, offline=True))
         if as_json:
             click.echo(json.dumps(_document(images)))
-            continue
-        click.echo(
-            f"{images.dataset.title}: {_summary(images)}, {_state(images)}, from {images.source}"
-        )
+        else:
+            click.echo(
+                f"{images.dataset.title}: {_summary(images)}, {_state(images)}, from "
+                f"{images.source}"
+            )
+        if images.dataset.is_custom:
+            if not as_json:
+                click.echo(counts_line(images))
+            warn_of_counts(images)
 
 
 @data.command()
@@ -93,6 +99,7 @@ def _document(images: Images) -> dict[str, Any]:
         "test_images": len(images.test_images),
         "shape": images.train_images.shape[1:],
         "labels": images.dataset.labels,
+        "class_counts": class_counts(images),
         "verified": images.verified,
         "source": images.source,
         "sha256": images.sha256,
@@ -104,6 +111,8 @@ def _state(images: Images) -> str:
         _, height, width, channels = images.train_images.shape
         colour = "gray" if channels == 1 else "colour"
         split = ", test part split off" if images.test_indices else ""
+        if count := len(images.validation_indices):
+            split = f", {count:,} of them for validation{split}"
         return f"{len(images.dataset.labels)} classes, {height} × {width} {colour}{split}"
     return "verified" if images.verified else "UNVERIFIED (not the official files)"
 

@@ -84,6 +84,8 @@ class Images:
     source: where the files were read, for texts.
     test_indices: of a custom data set without a test part: positions among all images, in their
         order here, that were split off for test, ascending.
+    validation_indices: of a custom data set with a validation part: its positions in the training
+        images, ascending.
     train_names, test_names: the file of each image of a custom data set, for texts.
     """
 
@@ -96,6 +98,7 @@ class Images:
     verified: bool
     source: str
     test_indices: tuple[int, ...] = ()
+    validation_indices: tuple[int, ...] = ()
     train_names: tuple[str, ...] = ()
     test_names: tuple[str, ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hemline.contract.card import Split
 from hemline.data.datasets import Images, Pixels, array_sha256
@@ -40,7 +41,8 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
     """Return how many of the training images are used; raise DataError for too few."""
     total = min(limit or len(images.train_images), len(images.train_images))
     classes = len(images.dataset.labels)
-    if not classes <= validation < total:
+    least = 1 if images.validation_indices else classes
+    if not least <= validation < total:
         why = "none are left to train on" if validation >= total else f"there are {classes} classes"
         raise DataError(f"{validation} validation images cannot be taken from {total}: {why}")
     return total
@@ -49,6 +51,7 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
     """Hold out `validation` of the first `limit` training images, stratified by class.
 
+    Data with a validation part of its own is split by that, whatever `validation` is.
     Raises DataError when there are too few images for that, or none of a class.
     """
     from sklearn.model_selection import train_test_split  # here, as it takes half a second to load
@@ -61,6 +64,9 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
             f"{images.source}: no class {without[0]!r} among the {total} training images: a model "
             "cannot learn it"
         )
+    if images.validation_indices:
+        held_out = own_validation(images, total)
+        return _parted(images, held_out, total)
     positions = np.arange(total)
     try:
         _, held_out = train_test_split(
@@ -73,8 +79,17 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
         raise DataError(
             f"{validation} validation images of every class cannot be taken from {total} ({error})"
         ) from error
-    held_out = np.sort(held_out)
-    training = np.setdiff1d(positions, held_out)
+    return _parted(images, np.sort(held_out), total)
+
+
+def own_validation(images: Images, total: int) -> npt.NDArray[np.intp]:
+    """Return the data's own validation images among the first `total`; empty if it has none."""
+    indices = np.asarray(images.validation_indices, np.intp)
+    return indices[indices < total]
+
+
+def _parted(images: Images, held_out: npt.NDArray[np.intp], total: int) -> TrainingData:
+    training = np.setdiff1d(np.arange(total), held_out)
     pixels = images.train_images[held_out]
     return TrainingData(
         train_images=images.train_images[training],

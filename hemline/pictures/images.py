@@ -12,6 +12,7 @@ import numpy as np
 from hemline.contract.specs import InputSpec
 from hemline.errors import BackendError, DataError
 from hemline.pictures import netpbm
+from hemline.pictures.foreign_formats import foreign_format
 from hemline.pictures.npy import npy_errors
 from hemline.pictures.pixels import Pixels
 from hemline.pictures.preprocessing import Preprocess, as_picture, model_pixels
@@ -42,6 +43,7 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 }
 _LYING = (5, 6, 7, 8)  # height and width change places
 _ORIENTATION = 0x0112  # the EXIF tag
+_TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags of the stored pixels
 
 
 def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") -> Pixels:
@@ -109,9 +111,18 @@ def read_size(path: Path) -> tuple[int, int]:
                 return header.height, header.width
             with _opened(stream, str(path)) as image:
                 lying = image.getexif().get(_ORIENTATION, 1) in _LYING
-                return (image.width, image.height) if lying else (image.height, image.width)
+                width, height = _stored_size(image)
+                return (width, height) if lying else (height, width)
     except OSError as error:
         raise _unreadable(str(path), error) from error
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return (width, height) before an image is turned: pillow's size of a TIFF is that after."""
+    if image.format != "TIFF":
+        return image.size
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    return int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
 
 
 def _netpbm_header(stream: BinaryIO, name: str) -> netpbm.Header:
@@ -149,7 +160,13 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
                 yield image
     except DataError:
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except UnidentifiedImageError as error:
+        stream.seek(0)
+        what = (
+            foreign_format(stream.read(32)) or f"is not an image that can be read: {_reason(error)}"
+        )
+        raise DataError(f"{name} {what}") from error
+    except (Image.DecompressionBombError, SyntaxError) as error:
         raise DataError(f"{name} is not an image that can be read: {_reason(error)}") from error
     except Exception as error:  # parsers let anything out when a file was crafted
         raise _unreadable(name, error) from error
@@ -162,7 +179,9 @@ def _require_small(image: Image.Image | netpbm.Header, name: str) -> None:
 
 
 def _pixels(image: Image.Image, name: str, side: int) -> Pixels:
-    turned = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1), _UPRIGHT[1])
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    # pillow itself turns a TIFF when it unpacks it, and nothing else
+    turned = _UPRIGHT[1 if image.format == "TIFF" or orientation not in _UPRIGHT else orientation]
     _tell_of_more(image, name)
     draft = max(_DRAFT_SIDE, side)
     image.draft(None, (draft, draft))

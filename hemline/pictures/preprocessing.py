@@ -32,6 +32,9 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R 601, as pillow and 
 _CLOSE = 0.05 * 255  # of the largest distance in RGB, as a mean over the channels
 _JUDGED = 128  # pixels of the longer side of the copy on which the background is judged
 _LIGHT = 127.5
+# Of 0 … 255: a drawing whose mean differs less from the ground can hardly be seen on it. It is a
+# quarter of the range, so that photographs that were cut out keep the usual ground.
+_HIDDEN = 64
 _CHANNELS = (1, 3, 4)  # gray, red-green-blue, and the same with opacity
 _BLOCK = 1 << 18  # pixels laid on a background at a time
 
@@ -61,23 +64,38 @@ def model_pixels(image: Pixels, spec: InputSpec, preprocess: Preprocess) -> Pixe
     """Return the uint8 (height, width, channels) pixels that a model sees of an image of any size.
 
     `image` is uint8 (h, w[, 1, 3 or 4]); a fourth channel is opacity: the image is laid on white
-    where it becomes a product photo, else on black. Raises DataError.
+    where it becomes a product photo, else on black, unless it could hardly be seen there; then on
+    the other. Raises DataError.
     """
     require_uint8(image)
     if image.shape == spec.shape:
         return image
     picture = as_picture(image)
     if picture.shape[:2] == (spec.height, spec.width):
-        return _in_channels(laid_on(picture, 0), spec.channels)
+        return _in_channels(_opaque(picture, 0), spec.channels)
     if preprocess == "product-photo":
-        return _product_photo(laid_on(picture, 255), spec)
+        return _product_photo(_opaque(picture, 255), spec)
     if preprocess == "stretch":
-        return _stretched(laid_on(picture, 0), spec)
+        return _stretched(_opaque(picture, 0), spec)
     size = " × ".join(map(str, spec.shape))
     raise DataError(
         f"images have {size} values here, not shape {image.shape}: "
         "give one of that size, or preprocess otherwise than by none"
     )
+
+
+def _opaque(picture: Pixels, background: int) -> Pixels:
+    """Return an image without its opacity, on `background` (0 or 255) or where it can be seen."""
+    if picture.shape[2] != 4:
+        return picture
+    opacity = picture[..., 3]
+    weight = int(opacity.sum(dtype=np.int64))
+    if weight == 255 * opacity.size or weight == 0:
+        return laid_on(picture, background)
+    # the mean luma of what is drawn: sums of products, in float64, without a copy of the picture
+    sums = np.einsum("hwc,hw->c", picture[..., :3], opacity, dtype=np.float64)
+    hidden = abs(float(sums @ _LUMA) / weight - background) < _HIDDEN
+    return laid_on(picture, 255 - background if hidden else background)
 
 
 def laid_on(picture: Pixels, background: int) -> Pixels:

@@ -17,7 +17,8 @@ from hemline.errors import BackendError, DataError, UnknownNameError
 from hemline.export.admission.user_samples import read_user_classes
 from hemline.pictures import images as images_module
 from hemline.pictures import preprocessing
-from hemline.pictures.images import read_image, read_picture
+from hemline.pictures.images import read_image, read_picture, read_size
+from hemline.pictures.preprocessing import model_pixels
 from hemline.runtime import Classifier
 from hemline.runtime.command_line import main
 from hemline.runtime.input.frames import image_frames
@@ -52,6 +53,38 @@ def test_transparency_is_laid_on_black(tmp_path: Path) -> None:
     clear[..., 3] = 0
     Image.fromarray(clear).save(tmp_path / "a.png")
     assert read_image(tmp_path / "a.png", GRAY).max() == 0
+
+
+@pytest.mark.parametrize("luma", [0, 40, 200, 255])
+@pytest.mark.parametrize("side", [28, 40])
+@pytest.mark.parametrize("way", ["stretch", "product-photo"])
+def test_a_drawing_on_a_transparent_ground_can_be_seen(luma: int, side: int, way) -> None:
+    drawing = np.zeros((side, side, 4), np.uint8)
+    drawing[4:24, 4:24] = (luma, luma, luma, 255)
+    drawing[8:20, 8:20, 3] = 0
+    seen = model_pixels(drawing, GRAY, way)
+    assert int(seen.max()) - int(seen.min()) >= 190
+    if side == 28 and way == "stretch":  # on black, unless it is dark itself
+        assert seen[0, 0, 0] == (255 if luma < 64 else 0)
+
+
+def test_tiff_orientation_is_applied_once(tmp_path: Path) -> None:
+    """Pillow turns a TIFF itself, and nothing else."""
+    upright = np.arange(12 * 20, dtype=np.uint8).reshape(12, 20)
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.T, 6: upright.T[::-1], 7: upright.T[::-1, ::-1], 8: upright.T[:, ::-1],
+    }  # fmt: skip
+    for orientation, pixels in stored.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        for depth, scale in ((np.uint8, 1), (np.uint16, 256)):
+            turned = Image.fromarray(np.ascontiguousarray(pixels).astype(depth) * depth(scale))
+            for name in ("a.tif", "a.png"):
+                turned.save(tmp_path / name, exif=exif)
+                assert read_size(tmp_path / name) == (12, 20), (name, orientation)
+                seen = read_picture(tmp_path / name)[..., 0]
+                np.testing.assert_array_equal(seen, upright, f"{name} {orientation} {depth}")
 
 
 def test_a_palette_is_resolved(tmp_path: Path, pixels: np.ndarray) -> None:

@@ -475,7 +475,7 @@ BAD_FOLDERS: dict[Callable[[Path], None], str] = {
     control_name: r"the name of class 're\x1b[31md' cannot be printed",
     undecodable_name: r"the name of class 'r\udcff' cannot be printed",
     many_classes: "has 257 classes, the most are 256",
-    validation_folder: "and val/: only test/ may be beside train/",
+    validation_folder: "val has no images: put some there, or remove it",
     foreign_test_class: "has classes that",
     empty_test_part: "test has no images",
 }
@@ -586,6 +586,12 @@ def change_a_file(folder: Path, cache: Path) -> None:
     Image.fromarray(picture(COLOURS["red"], 12345)).save(path)
 
 
+def change_pixels_only(folder: Path, cache: Path) -> None:
+    """Write other pixels of the same size at the same time, as archives and build systems do."""
+    np.save(folder / "red" / "array.npy", picture(COLOURS["red"], 12345))
+    os.utime(folder / "red" / "array.npy", (1_000_000_000, 1_000_000_000))
+
+
 def add_a_file(folder: Path, cache: Path) -> None:
     Image.fromarray(picture(COLOURS["red"], 12345)).save(folder / "red" / "new.png")
 
@@ -602,11 +608,15 @@ def cut_the_cache(folder: Path, cache: Path) -> None:
     path.write_text(path.read_text()[:50])
 
 
-@pytest.mark.parametrize("change", [change_a_file, add_a_file, harm_the_cache, cut_the_cache])
+@pytest.mark.parametrize(
+    "change", [change_a_file, change_pixels_only, add_a_file, harm_the_cache, cut_the_cache]
+)
 def test_what_changed_is_decoded_again(
     folder: Path, tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
     counted, count = read_counter()
+    np.save(folder / "red" / "array.npy", picture(COLOURS["red"], 1234))
+    os.utime(folder / "red" / "array.npy", (1_000_000_000, 1_000_000_000))
     load(folder, tmp_path / "cache")
     change(folder, tmp_path / "cache")
     images = load(folder, tmp_path / "cache", on_progress=count)

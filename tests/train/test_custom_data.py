@@ -30,10 +30,11 @@ from hemline.export.trained_data import require_trained_on, trained_images
 from hemline.pictures.generated import self_test_images
 from hemline.pictures.images import read_image
 from hemline.remedies import described
-from hemline.train.custom_data import suited
+from hemline.train.custom_data import parts_line, suited
 from hemline.train.nets import pretrained
+from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES, Recipe
-from hemline.train.request import TrainRequest
+from hemline.train.request import TrainRequest, new_request
 from hemline.train.tensorflow import quiet_keras
 
 quiet_keras()
@@ -118,7 +119,24 @@ def test_few_custom_images_go_in_small_batches(images: Images) -> None:
     assert suited(recipe, images).batch == recipe.batch, (
         "published data: the recipe was made for it"
     )
-    assert suited(recipe, custom, given={"batch", "validation"}) == recipe, "what is given stays"
+    given = {"batch", "validation", "flip"}
+    assert suited(recipe, custom, given=given) == recipe, "what is given stays"
+
+
+def test_custom_images_are_flipped_only_on_request(images: Images, tmp_path: Path) -> None:
+    custom = replace(images, dataset=replace(images.dataset, files=()))
+    assert RECIPES["fast"].flip, "Fashion-MNIST's recipe stays as it is"
+    assert suited(RECIPES["fast"], images).flip
+    unflipped = suited(RECIPES["fast"], custom)
+    assert not unflipped.flip
+    assert parts_line(custom, unflipped).endswith("; images are not flipped")
+    flipped = suited(RECIPES["fast"], custom, given={"flip"})
+    assert parts_line(custom, flipped).endswith("; images are flipped left to right at random")
+    model = find_model("hem-50k")
+    for text, given in (("flip = true", {"flip"}), ("epochs = 3", set())):
+        (tmp_path / "own.toml").write_text(text)
+        request = new_request(model, recipe=str(tmp_path / "own.toml"), folder=tmp_path)
+        assert request.given == given
 
 
 def test_export_trains_custom_images_as_train_does(

@@ -45,6 +45,14 @@ def named_recipe(name: str) -> tuple[str, Recipe]:
     raise UnknownNameError("recipe", name, RECIPES)
 
 
+def flip_is_given(name: str) -> bool:
+    """Return whether a recipe is a file in which the user decided on flips."""
+    path = Path(name)
+    if name in RECIPES or is_checkpoint(path) or path.name == CARD_NAME:
+        return False
+    return "flip" in parse_toml(path.read_bytes(), where=str(path))
+
+
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file; raises FileFormatError."""
     try:

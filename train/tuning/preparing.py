@@ -25,8 +25,9 @@ def prepare(
     changes: epochs, limit and validation of a trial, in place of the recipe's. Raises UsageError
     for a search that cannot work.
     """
-    recipe = replace(request.recipe, batch=suited(request.recipe, images).batch)
-    trial = suited(recipe.with_changes(changes), images, given={"batch", *changes})
+    own = suited(request.recipe, images, given=request.given & {"flip"})
+    recipe = replace(request.recipe, batch=own.batch, flip=own.flip)
+    trial = suited(recipe.with_changes(changes), images, given={"batch", "flip", *changes})
     require_possible(space, trial)
     return Search(
         model=request.model.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,12 @@ from hemline.data.datasets import Pixels
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.preprocessing import model_pixels
 
+log = logging.getLogger(__name__)
+
 _ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
 _LABELS = "labels"  # optional class names, in the order of their numbers
+# highest values of 1, 2, 3 and 4 bits, and of scikit-learn's digits
+LEVELS = (1, 3, 7, 15, 16)
 _BLOCK = 1 << 20  # values converted at a time
 Part = tuple[str, str]  # names of the images' and of the classes' array
 
@@ -102,10 +107,11 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
     """Return an array as uint8 pixels if that loses nothing.
 
     That holds for whole numbers 0 … 255 of any dtype, and for multiples of 1/255 from 0 to 1.
-    Raises DataError for other values, whose scaling is unknown.
+    Whole numbers of few bits (masks of 0 and 1, gray levels of 0 … 15 or 0 … 16) are scaled to
+    0 … 255, with a warning. Raises DataError for other values, whose scaling is unknown.
     """
     if values.dtype == np.uint8:
-        return values
+        return _levels_scaled(values, where)
     if values.dtype.kind not in "iuf":
         raise DataError(f"{where} holds {values.dtype}: save pixels as uint8, 0 … 255")
     low, high = values.min(), values.max()
@@ -122,12 +128,31 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
                 break
             pixels[at : at + step] = whole
         else:
-            return pixels
+            return pixels if factor == 255 else _levels_scaled(pixels, where)
+    if values.dtype.kind in "iu" and low >= 0 and high < 1 << 16:
+        raise DataError(
+            f"{where} holds {values.dtype} from {low} to {high}: cameras deliver 0 … 255; save "
+            "pixels of 16 bits as (x >> 8).astype('uint8'), others scaled to 0 … 255"
+        )
     scaled = "(x * 255).round().astype('uint8')" if low >= 0 and high <= 1 else "uint8"
     raise DataError(
         f"{where} holds {values.dtype} from {low:g} to {high:g} that are not 8-bit pixels: cameras "
         f"deliver 0 … 255, save them so, as {scaled}"
     )
+
+
+def _levels_scaled(pixels: Pixels, where: str) -> Pixels:
+    """Return pixels 0 … 255 of gray levels in few bits; others as they are."""
+    highest = int(pixels.max(initial=0))
+    if not 0 < highest <= LEVELS[-1]:
+        return pixels
+    top = next(each for each in LEVELS if highest <= each)
+    log.warning(
+        "%s holds whole numbers from 0 to %d: scaled so that %d is 255", where, highest, top
+    )
+    scale = np.rint(np.arange(256) * (255 / top)).clip(0, 255).astype(np.uint8)
+    scaled: Pixels = scale[pixels]
+    return scaled
 
 
 def _convert(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:

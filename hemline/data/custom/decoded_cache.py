@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import logging
 import os
@@ -14,17 +15,20 @@ import numpy as np
 
 from hemline import files, folders
 from hemline.contract import schema
-from hemline.data.custom.class_folders import Listing
+from hemline.data.custom.class_folders import ImageFile, Listing
+from hemline.data.custom.decoding import each
 from hemline.data.custom.reading import CustomImages, ReadOptions
 from hemline.data.datasets import array_sha256
 from hemline.errors import HemlineError
+from hemline.files import reason_of
 from hemline.pictures.npy import npy_errors
 from hemline.provenance import installed_version
 
 log = logging.getLogger(__name__)
 
 _KEPT = 4  # decoded folders; the least recently used is removed first
-_VERSION = 1  # counts up when the same files decode to other pixels
+_VERSION = 2  # counts up when the same files decode to other pixels
+_CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
 _DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
 
@@ -33,7 +37,7 @@ _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
 class Facts:
     """The record beside decoded images.
 
-    labels, names, test_from, broken: as in CustomImages.
+    labels, names, validation_from, test_from, broken: as in CustomImages.
     images_sha256, classes_sha256: of the arrays' bytes.
     """
 
@@ -42,27 +46,52 @@ class Facts:
 
     labels: tuple[str, ...]
     names: tuple[str, ...]
+    validation_from: int | None
     test_from: int | None
     broken: tuple[str, ...]
     images_sha256: str
     classes_sha256: str
 
 
-def key_of(listing: Listing, reading: ReadOptions) -> str:
-    """Return a key of these files (names, sizes, times) and of how they are read."""
+def contents_of(listing: Listing) -> tuple[str, ...]:
+    """Return the hash of each file: names, sizes and times do not tell two contents apart.
+
+    Archives and package managers set one time for all files.
+    """
+    return tuple(each(_content, listing.files))
+
+
+def _content(file: ImageFile) -> str:
+    if file.fault:
+        return file.fault
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with file.path.open("rb", buffering=0) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        return reason_of(error)
+    return digest.hexdigest()
+
+
+def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) -> str:
+    """Return a key of these files, their contents and how they are read."""
     return files.fingerprint(
         {
             "version": _VERSION,
             "pillow": installed_version("pillow"),
             "labels": listing.labels,
-            "files": [[f.name, f.size_bytes, f.modified_ns, f.fault] for f in listing.files],
-            "test_from": listing.test_from,
+            "names": [file.name for file in listing.files],
+            "contents": contents,
+            "parts": [listing.validation_from, listing.test_from],
             "reading": [reading.size, reading.channels, reading.skip_broken],
         }
     )
 
 
-def load(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages | None:
+def load(
+    cache: Path, listing: Listing, contents: tuple[str, ...], reading: ReadOptions
+) -> CustomImages | None:
     """Return the cached images of these files, or None if they are missing or damaged.
 
     An explicit size or number of channels equals none if all images have it.
@@ -70,7 +99,7 @@ def load(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages | 
     sizes, channels = {reading.size, None}, {reading.channels, None}
     for size, channel, skip in itertools.product(sizes, channels, {reading.skip_broken, False}):
         other = replace(reading, size=size, channels=channel, skip_broken=skip)
-        found = _load(cache / key_of(listing, other))
+        found = _load(cache / key_of(listing, contents, other))
         if found is not None and _fits(found, reading):
             return found
     return None
@@ -100,14 +129,21 @@ def _load(folder: Path) -> CustomImages | None:
         images=images,
         classes=classes,
         names=facts.names,
+        validation_from=facts.validation_from,
         test_from=facts.test_from,
         broken=facts.broken,
     )
 
 
-def keep(cache: Path, listing: Listing, reading: ReadOptions, found: CustomImages) -> None:
+def keep(
+    cache: Path,
+    listing: Listing,
+    contents: tuple[str, ...],
+    reading: ReadOptions,
+    found: CustomImages,
+) -> None:
     """Cache decoded images; a cache that cannot be written is only a warning."""
-    folder = cache / key_of(listing, reading)
+    folder = cache / key_of(listing, contents, reading)
 
     def write(place: Path) -> None:
         np.save(place / _IMAGES, found.images)
@@ -115,6 +151,7 @@ def keep(cache: Path, listing: Listing, reading: ReadOptions, found: CustomImage
         facts = Facts(
             labels=found.labels,
             names=found.names,
+            validation_from=found.validation_from,
             test_from=found.test_from,
             broken=found.broken,
             images_sha256=array_sha256(found.images),

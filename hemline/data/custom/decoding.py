@@ -36,6 +36,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE = 64  # files per task of a thread
 _SIZES_SHOWN = 4
+_BLACK = 16  # of 255: also the highest of 12 bits that a file of 16 bits holds in its low ones
 
 
 def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
@@ -68,14 +69,34 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
     whole = _without_broken(listing, faults, reading)
     if not all(whole):
         images = images[whole]
+    _require_visible(images, where)
     return CustomImages(
         labels=listing.labels,
         images=gray_if_all(images) if reading.channels is None else images,
         classes=np.array([f.label for f, keep in zip(files, whole, strict=True) if keep], np.uint8),
         names=tuple(f.name for f, keep in zip(files, whole, strict=True) if keep),
-        test_from=None if listing.test_from is None else sum(whole[: listing.test_from]),
+        validation_from=_moved(listing.validation_from, whole),
+        test_from=_moved(listing.test_from, whole),
         broken=tuple(f.name for f, keep in zip(files, whole, strict=True) if not keep),
     )
+
+
+def _require_visible(images: Pixels, where: str) -> None:
+    """Raise DataError where every image is nearly black: pixels in few of the bits of their files.
+
+    They cannot be scaled here, since a device sees the same files one by one.
+    """
+    highest = int(images.max(initial=0))
+    if highest <= _BLACK:
+        raise DataError(
+            f"{where}: the brightest pixel of all images is {highest} of 255 (8 bits): masks of 0 "
+            "and 1, or 12 bits in files of 16, look black; save them scaled to 0 … 255"
+        )
+
+
+def _moved(position: int | None, whole: list[bool]) -> int | None:
+    """Return a position among the files that are left."""
+    return None if position is None else sum(whole[:position])
 
 
 def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:

@@ -30,6 +30,7 @@ def held_out(images: Images) -> Images:
         test_labels=np.concatenate([images.test_labels, images.train_labels]),
         test_names=(*images.test_names, *images.train_names),
         test_indices=(),
+        validation_indices=(),
     )
 
 

@@ -57,11 +57,13 @@ def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> Cust
             remedy=remedy("no labels"),
         )
     listing = list_folder(folder)
-    found = None if cache is None else decoded_cache.load(cache, listing, reading)
+    if cache is None:
+        return decode(listing, reading)
+    contents = decoded_cache.contents_of(listing)
+    found = decoded_cache.load(cache, listing, contents, reading)
     if found is None:
         found = decode(listing, reading)
-        if cache is not None:
-            decoded_cache.keep(cache, listing, reading, found)
+        decoded_cache.keep(cache, listing, contents, reading, found)
     elif found.broken:
         count = counted(len(found.broken), "broken file")
         log.warning("%s: %s left out: %s", folder, count, few(found.broken, 3))

@@ -43,6 +43,7 @@ class CustomImages:
     labels: class names.
     names: of each image, for texts: its path inside the folder, or its position in the array.
     test_from: position of the first image of the test part; None if the data has none.
+    validation_from: the same of the validation part, which comes before.
     broken: names of files that were left out because they cannot be read.
     """
 
@@ -51,7 +52,14 @@ class CustomImages:
     classes: Pixels
     names: tuple[str, ...]
     test_from: int | None
+    validation_from: int | None = None
     broken: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Return where the images to train on end, and where those of the validation part do."""
+        until = len(self.images) if self.test_from is None else self.test_from
+        return until if self.validation_from is None else self.validation_from, until
 
 
 def require_room(count: int, size: tuple[int, int], channels: int, *, where: str) -> None:

@@ -8,6 +8,7 @@ one image are never in both parts.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import logging
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 TEST_SHARE = 0.15  # of each class, for data without a test part
 _CROSSING = "in several classes"
 _LEAKING = "in the training and in the test part, which overstates the test accuracy"
+_VALIDATED = "in the validation and in another part, which overstates the validation accuracy"
 _REPEATED = "present several times"
 
 
@@ -37,13 +39,13 @@ def with_test_part(
     classes or in both parts.
     """
     digests = list(image_hashes(found.images))
-    until = len(digests) if found.test_from is None else found.test_from
+    own, until = found.ends
     _require_enough(found, digests[:until], source, fewest)
-    _warn_of_duplicates(found, digests, until, source)
+    _warn_of_duplicates(found, digests, source)
     order = sorted(range(until), key=digests.__getitem__)
     split_off: list[int] = []
     if found.test_from is None:
-        split_off = _test_positions(order, digests, found.classes, len(found.labels))
+        split_off = _test_positions(order, digests, found)
         tested = set(split_off)
         train = [each for at, each in enumerate(order) if at not in tested]
         test = [order[at] for at in split_off]
@@ -61,6 +63,7 @@ def with_test_part(
         verified=False,
         source=source,
         test_indices=tuple(split_off),
+        validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
         train_names=tuple(found.names[at] for at in train),
         test_names=tuple(found.names[at] for at in test),
     )
@@ -84,36 +87,46 @@ def _require_enough(
         )
 
 
-def _test_positions(
-    order: list[int], digests: list[bytes], classes: Pixels, count: int
-) -> list[int]:
-    """Return the positions in `order` of the test part, ascending."""
-    wanted = [max(1, round(TEST_SHARE * n)) for n in np.bincount(classes, minlength=count)]
+def _test_positions(order: list[int], digests: list[bytes], found: CustomImages) -> list[int]:
+    """Return the positions in `order` of the test part, ascending; none is a validation image."""
+    own, _ = found.ends
+    counts = np.bincount(found.classes[:own], minlength=len(found.labels))
+    wanted = [max(1, round(TEST_SHARE * n)) for n in counts]
     positions: list[int] = []
     for _, copies in itertools.groupby(range(len(order)), key=lambda at: digests[order[at]]):
         group = list(copies)
-        if wanted[classes[order[group[0]]]] > 0:
+        if any(order[at] >= own for at in group):
+            continue
+        if wanted[found.classes[order[group[0]]]] > 0:
             positions += group
             for at in group:
-                wanted[classes[order[at]]] -= 1
+                wanted[found.classes[order[at]]] -= 1
     return positions
 
 
-def _warn_of_duplicates(found: CustomImages, digests: list[bytes], until: int, source: str) -> None:
+def _warn_of_duplicates(found: CustomImages, digests: list[bytes], source: str) -> None:
     """Warn of images that occur several times: they distort accuracy."""
     places: dict[bytes, list[int]] = defaultdict(list)
     for at, digest in enumerate(digests):
         places[digest].append(at)
-    kinds: dict[str, list[list[int]]] = {_CROSSING: [], _LEAKING: [], _REPEATED: []}
+    kinds: dict[str, list[list[int]]] = {
+        kind: [] for kind in (_CROSSING, _LEAKING, _VALIDATED, _REPEATED)
+    }
     for group in (each for each in places.values() if len(each) > 1):
-        crosses = len({int(found.classes[each]) for each in group}) > 1
-        leaks = group[0] < until <= group[-1]
-        kinds[_CROSSING if crosses else _LEAKING if leaks else _REPEATED].append(group)
+        kinds[_kind_of(group, found)].append(group)
     for what, groups in kinds.items():
         if groups:
             names = " = ".join(shown(found.names[at]) for at in groups[0][:2])
             count = counted(len(groups), "image")
             log.warning("%s: %s: %s, such as %s", source, what, count, names)
+
+
+def _kind_of(copies: list[int], found: CustomImages) -> str:
+    """Return how the copies of one image distort accuracy most."""
+    if len({int(found.classes[each]) for each in copies}) > 1:
+        return _CROSSING
+    parts = {bisect.bisect_right(found.ends, at) for at in copies}  # 0 to train on, 2 for test
+    return _LEAKING if {0, 2} <= parts else _VALIDATED if len(parts) > 1 else _REPEATED
 
 
 def _sha256(images: Pixels, classes: Pixels) -> str:
