@@ -71,6 +71,13 @@ REMEDIES: dict[str, str] = {
     "other python on device": "name one with `hemline device add … --python`",
     "records damaged": "delete the records file, then verify and bench again",
     "remove device": "run `hemline device remove {device}` first",
+    "from pytorch": "export the model to ONNX with torch.onnx.export and import that file",
+    "trust the file": "if you trust who made it, allow that with --trust",
+    "without custom objects": "save it without them, or export it to ONNX where their code is",
+    "save the whole model": "save the whole model with model.save",
+    "admit quantized": "run `hemline verify` on it, or import the float model behind it",
+    "weights beside": "copy that file into the folder of the model",
+    "image size of model": "specify the size with --size HxW",
     "verify": "run `hemline verify {bundle}` first",
     "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }

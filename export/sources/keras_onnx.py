@@ -31,7 +31,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         return {name: tf.identity(value) for name, value in named.items()}
 
     # tf2onnx calls the outputs by the keys of the dictionary
-    with _collecting():
+    with collecting():
         proto, _ = tf2onnx.convert.from_function(
             tf.function(outputs, input_signature=signature), input_signature=signature, opset=_OPSET
         )
@@ -43,7 +43,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
 
 
 @contextlib.contextmanager
-def _collecting() -> Iterator[None]:
+def collecting() -> Iterator[None]:
     """Collect garbage early in the block, among the objects that are made there.
 
     tf2onnx copies the graph with all weights for each of its passes, in cycles of references:
