@@ -134,7 +134,12 @@ class ArtifactMaker:
     def _plan(self, scheme: Scheme) -> QuantizationPlan | None:
         if not scheme.calibrated:
             return None
-        return calibrated_plan(self._source.float_graph(scheme.format), self._inputs.calibration)
+        return self._calibrated
+
+    @functools.cached_property
+    def _calibrated(self) -> QuantizationPlan:
+        """Return the plan that all calibrated schemes share."""
+        return calibrated_plan(self._source.float_graph, self._inputs.calibration)
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:
         path = self._bundle / plan_path(scheme.file_name)

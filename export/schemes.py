@@ -59,8 +59,8 @@ def _scheme(name: str, file_format: Format, summary: str, tolerance: Tolerance) 
 
 
 _FLOAT = "float32 weights and activations"
-_INT8 = "int8 weights per channel, int8 activations, int8 in and out"
-_QDQ = "7-bit weights per channel, uint8 activations (QDQ), uint8 in, float32 out"
+_INT8 = "7-bit weights, int8 activations, int8 in and out"
+_QDQ = "7-bit weights, uint8 activations (QDQ), uint8 in, float32 out"
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {
     scheme.file_name: scheme

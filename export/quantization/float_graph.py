@@ -1,52 +1,100 @@
-"""The float graph of a format: what a plan names, where ranges are observed and 8 bits are made."""
+"""The float graph that plans are made for: what they name, and where ranges are observed."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
-from hemline.contract.specs import Format
+from hemline.export.graph.editing import Graph, Node
+from hemline.export.graph.points import Points, find_points
+from hemline.export.graph.rebuild import with_batch_of_one
 from hemline.export.quantization.calibration import SEED, Calibration
-from hemline.export.quantization.calibrators import Values, find_calibrator
+from hemline.export.quantization.calibrators import Ranges, Values, find_calibrator
 from hemline.export.quantization.plan import (
     ActivationRange,
     QuantizationPlan,
     RangeOrigin,
     WeightGrid,
 )
+from hemline.runtime.backends import BACKENDS, load_module
 
 Pixels = npt.NDArray[np.uint8]
+_WEIGHTS_AT = 1  # of their inputs
+_BATCH = 10  # images that are observed at once: their activations are in memory together
 
 
-class FloatGraph(Protocol):
-    """A model as a format's quantizer reads it: folded and fused, still in float."""
+class FloatGraph:
+    """A normalized model, still in float, and its points."""
 
-    format: Format
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        """Find the points of a model that `normalized` made."""
+        self.proto = proto
+        self.graph = Graph(with_batch_of_one(proto))
+        self.points: Points = find_points(self.graph)
 
-    @property
+    @functools.cached_property
+    def weighted(self) -> tuple[Node, ...]:
+        """Return the convolutions and dense layers."""
+        return tuple(node for node in self.graph.nodes if _has_weights(self.graph, node))
+
+    @functools.cached_property
     def grids(self) -> tuple[WeightGrid, ...]:
-        """Return the weight grid that the format's quantizer gives each layer."""
+        """Return 7 bits for each layer: a scale a channel for convolutions, one for dense layers.
+
+        x86 without VNNI adds two products in 16 bits, which 2 · 255 · 127 does not fit into and
+        2 · 255 · 64 does. TFLite's converter knows no scale a channel for dense layers here, and
+        older runtimes none at all.
+        """
+        return tuple(
+            WeightGrid(
+                layer=node.inputs[_WEIGHTS_AT],
+                bits=7,
+                scope="channel" if node.op == "Conv" else "tensor",
+            )
+            for node in self.weighted
+        )
 
     def observe(self, images: Pixels) -> Iterator[Values]:
-        """Yield the values of all activations for uint8 images (n, h, w, c), some at a time."""
+        """Yield the values at the points for uint8 images (n, h, w, c), some at a time."""
+        load_module(BACKENDS["onnxruntime"])
+        from onnxruntime import InferenceSession
 
-    def quantized(self, plan: QuantizationPlan) -> bytes:
-        """Return the file that a plan describes; raises HemlineError for one that does not fit."""
+        opened = onnx.ModelProto()
+        opened.CopyFrom(self.proto)
+        given = {value.name for value in opened.graph.output}
+        names = list(self.points.observed)
+        opened.graph.output.extend(
+            onnx.ValueInfoProto(name=each) for each in names if each not in given
+        )
+        session = InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+        for first in range(0, len(images), _BATCH):
+            pixels = images[first : first + _BATCH].astype(np.float32)
+            found = session.run(names, {self.graph.image: pixels})
+            yield dict(zip(names, found, strict=True))
+
+
+def _has_weights(graph: Graph, node: Node) -> bool:
+    if node.op not in ("Conv", "Gemm", "MatMul"):
+        return False
+    weights = graph.constant(node.input(_WEIGHTS_AT))
+    return weights is not None and (node.op != "MatMul" or weights.ndim == 2)
 
 
 def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
     """Return the plan of a graph with the ranges that a calibrator finds on images."""
-    ranges = find_calibrator(calibrator).function(graph.observe(with_extremes(calibration.images)))
+    found = find_calibrator(calibrator).function(graph.observe(with_extremes(calibration.images)))
+    ranges = _shared(graph.points, found)
     return QuantizationPlan(
-        graph=graph.format,
         weights=graph.grids,
         activations=tuple(
-            ActivationRange(tensor=name, low=low, high=high) for name, (low, high) in ranges.items()
+            ActivationRange(tensor=name, low=ranges[name][0], high=ranges[name][1])
+            for name in graph.points.owners
         ),
         origin=RangeOrigin(
             calibrator=calibrator,
@@ -57,11 +105,20 @@ def calibrated_plan(
     )
 
 
-def with_extremes(images: Pixels) -> Pixels:
-    """Return the images with one black and white one in front, so that the input range is 0 … 255.
+def _shared(points: Points, found: Ranges) -> Ranges:
+    """Return the range of each grid: of all values that share it."""
+    ranges = dict(points.fixed)
+    for name, (low, high) in found.items():
+        owner = str(points.owner(name))
+        other = ranges.get(owner, (low, high))
+        ranges[owner] = (min(low, other[0]), max(high, other[1]))
+    return ranges
 
-    Otherwise a set of dark images would shrink the input's scale, and pixels would no longer go in
-    unchanged. Half of the image is black: convolutions see flat areas only, as in real images.
+
+def with_extremes(images: Pixels) -> Pixels:
+    """Return the images with one black and white one in front, so that pixels go in unchanged.
+
+    Half of the image is black: convolutions see flat areas only, as in real images.
     """
     extreme = np.zeros_like(images[:1])
     extreme[:, : extreme.shape[1] // 2] = 255

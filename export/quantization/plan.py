@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from hemline.contract.specs import Format
 from hemline.errors import HemlineError
 
 Bits = Literal[4, 7, 8, 32]
@@ -65,16 +64,14 @@ class RangeOrigin:
 class QuantizationPlan:
     """All that a quantized file is made by, beside the float model.
 
-    graph: format of the float graph that names the layers and tensors.
     weights: grid of each layer with weights, in the order of the graph.
     activations: range of each activation, in the order of the graph, the input first.
     origin: of the ranges.
     """
 
     KIND: ClassVar[str] = "quantization plan"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
-    graph: Format
     weights: tuple[WeightGrid, ...]
     activations: tuple[ActivationRange, ...]
     origin: RangeOrigin
@@ -84,18 +81,23 @@ class QuantizationPlan:
         """Return the range of each activation by name."""
         return {each.tensor: (each.low, each.high) for each in self.activations}
 
-    def require_fitting(self, graph: Format, grids: tuple[WeightGrid, ...]) -> None:
-        """Raise HemlineError for a plan of another graph, or with grids that its writer lacks."""
-        if self.graph != graph:
-            raise HemlineError(f"the plan is of a graph in {self.graph}, not {graph}")
+    @staticmethod
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
+        """Bring a plan of schema 1 to this one: each format had a graph, and a plan, of its own."""
+        del schema
+        del document["graph"]
+        return document
+
+    def require_fitting(self, grids: tuple[WeightGrid, ...]) -> None:
+        """Raise HemlineError for a plan of another graph, or with grids that the writers lack."""
         own = {grid.layer: grid for grid in grids}
-        for grid in self.weights:
-            if own.get(grid.layer) != grid:
-                can = "no such layer" if grid.layer not in own else _described(own[grid.layer])
+        planned = {grid.layer: grid for grid in self.weights}
+        if other := sorted(own.keys() ^ planned.keys()):
+            which = "no grid for" if other[0] in own else "one for a layer that is not there,"
+            raise HemlineError(f"the plan has {which} {other[0]}")
+        for name, grid in planned.items():
+            if grid.bits == 32 or grid.scope != own[name].scope:
                 raise HemlineError(
-                    f"the plan wants {_described(grid)} in {grid.layer}; {graph} has {can}"
+                    f"the plan wants {grid.bits} bits per {grid.scope} in {name}; the writers have "
+                    f"4, 7 and 8 bits per {own[name].scope}"
                 )
-
-
-def _described(grid: WeightGrid) -> str:
-    return f"{grid.bits} bits per {grid.scope}"

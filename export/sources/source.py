@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.closing import Closing
-from hemline.contract.specs import LOGITS, Format, InputSpec
-from hemline.export.quantization.float_graph import FloatGraph
+from hemline.contract.specs import LOGITS, InputSpec
+
+if TYPE_CHECKING:
+    from hemline.export.quantization.float_graph import FloatGraph
 
 
 class ModelSource(Closing, abc.ABC):
@@ -46,18 +48,16 @@ class ModelSource(Closing, abc.ABC):
         Any output that the model can give has a name here, whatever `outputs` says.
         """
 
-    def float_graph(self, graph: Format) -> FloatGraph:
-        """Return the float graph of a format, which plans and int8 files are made from."""
-        return self._tflite_graph if graph == "tflite" else self._onnx_graph
-
     @functools.cached_property
-    def _tflite_graph(self) -> FloatGraph:
-        from hemline.export.quantization.tflite_graph import TFLiteGraph
+    def float_graph(self) -> FloatGraph:
+        """Return the normalized graph, which plans and the 8-bit files of both formats are of."""
+        from hemline.export.quantization.float_graph import FloatGraph
 
-        return TFLiteGraph(self.saved_model, self.input.shape)
+        return FloatGraph(self.graph)
 
-    @functools.cached_property
-    def _onnx_graph(self) -> FloatGraph:
-        from hemline.export.quantization.onnx_graph import OnnxGraph
+    @property
+    def graph(self) -> Any:
+        """Return the normalized ONNX ModelProto: pixels in, logits out, all constants folded."""
+        from hemline.export.graph.normalization import normalized
 
-        return OnnxGraph(self.onnx)
+        return normalized(self.onnx, outputs=tuple(each.name for each in self.onnx.graph.output))

@@ -9,9 +9,12 @@ import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
+from hemline.export.quantization.annotation import AnnotatedGraph
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
+from hemline.export.writers.fake_quantization import save_annotated
+from hemline.folders import TemporaryFolder
 
 
 def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
@@ -44,7 +47,13 @@ def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> Converte
     """
     if plan is None:
         raise HemlineError("int8 needs a quantization plan")
-    converted = _described(source.float_graph("tflite").quantized(plan))
+    with TemporaryFolder() as folder:
+        save_annotated(AnnotatedGraph(source.float_graph, plan), folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        # it takes the ranges from the fake quantization, so that it needs no images
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converted = _described(converter.convert())
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -33,11 +34,14 @@ from hemline.export.sources.source import ModelSource  # noqa: E402
 from hemline.export.sources.table import SOURCES, find_source, open_source  # noqa: E402
 from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
+from hemline.export.writers.converted import ConvertedModel  # noqa: E402
 from hemline.files import sha256_of  # noqa: E402
 
 layers = keras.layers
-GRAPHS: tuple[Format, ...] = ("tflite", "onnx")
-CONVERT = {"tflite": tflite_writer.convert_int8, "onnx": onnx_writer.convert_int8}
+CONVERT: dict[Format, Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]] = {
+    "tflite": tflite_writer.convert_int8,
+    "onnx": onnx_writer.convert_int8,
+}
 PIXELS = np.random.default_rng(3).integers(0, 256, (20, 8, 8, 1), np.uint8)
 CALIBRATION = Calibration(images=PIXELS, sha256="0" * 64)
 
@@ -55,8 +59,8 @@ def source() -> Iterator[ModelSource]:
 
 
 @pytest.fixture(scope="module")
-def plans(source: ModelSource) -> dict[Format, QuantizationPlan]:
-    return {name: calibrated_plan(source.float_graph(name), CALIBRATION) for name in GRAPHS}
+def plan(source: ModelSource) -> QuantizationPlan:
+    return calibrated_plan(source.float_graph, CALIBRATION)
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
@@ -71,9 +75,13 @@ def test_the_plan_of_an_8_bit_file_is_in_its_bundle(
     assert plan.activations[0].low == 0
     assert plan.activations[0].high == 255
     assert len(plan.weights) == 7, "the convolutions and the dense layer of hem-50k"
-    assert {(grid.bits, grid.scope) for grid in plan.weights} == {
-        (8 if plan.graph == "tflite" else 7, "channel")
-    }
+    scopes = [(grid.bits, grid.scope) for grid in plan.weights]
+    assert scopes == [(7, "channel")] * 6 + [(7, "tensor")]
+
+
+def test_both_8_bit_files_are_made_by_one_plan(bundle: Path) -> None:
+    texts = {(bundle / plan_path(name)).read_text() for name in ("int8.tflite", "int8.onnx")}
+    assert len(texts) == 1
 
 
 def test_a_file_in_float_has_no_plan(bundle: Path, manifest: Manifest) -> None:
@@ -81,29 +89,25 @@ def test_a_file_in_float_has_no_plan(bundle: Path, manifest: Manifest) -> None:
     assert not (bundle / plan_path("fp32.tflite")).exists()
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
-def test_ranges_are_those_of_the_model(
-    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
-) -> None:
+def test_ranges_are_those_of_the_model(source: ModelSource, plan: QuantizationPlan) -> None:
     """An addition may work in place: its input must be observed before."""
     seen = source.run(with_extremes(PIXELS), "second")
-    ranges = plans[graph].ranges.values()
     # float32 sums of 36 products, in another order
-    assert any(np.allclose(each, (seen.min(), seen.max()), rtol=1e-5) for each in ranges)
+    ends = (seen.min(), seen.max())
+    assert any(np.allclose(each, ends, rtol=1e-5) for each in plan.ranges.values())
     logits = source.run(with_extremes(PIXELS))
-    assert np.allclose(plans[graph].activations[-1].low, logits.min(), rtol=1e-4, atol=1e-4)
+    assert np.allclose(plan.activations[-1].low, logits.min(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", CONVERT)
 def test_the_file_has_the_ranges_of_the_plan(
-    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
+    source: ModelSource, plan: QuantizationPlan, kind: Format
 ) -> None:
     """The logits are given −25.5 … 25.5: their scale is 51 ÷ 255, whatever was calibrated."""
-    plan = plans[graph]
     logits = dataclasses.replace(plan.activations[-1], low=-25.5, high=25.5)
     changed = dataclasses.replace(plan, activations=(*plan.activations[:-1], logits))
-    content = CONVERT[graph](source, changed).content
-    if graph == "tflite":
+    content = CONVERT[kind](source, changed).content
+    if kind == "tflite":
         interpreter = Interpreter(model_content=content)
         details = interpreter.get_tensor_details()
         scales = [detail["quantization"][0] for detail in details]
@@ -111,29 +115,33 @@ def test_the_file_has_the_ranges_of_the_plan(
         arrays = onnx.load_from_string(content).graph.initializer
         scales = [float(onnx.numpy_helper.to_array(a)) for a in arrays if not a.dims]
     assert any(np.isclose(scale, 0.2) for scale in scales)
-    again = CONVERT[graph](source, plan).content
-    assert again == CONVERT[graph](source, plan).content, "a plan does not change the graph"
+    again = CONVERT[kind](source, plan).content
+    assert again == CONVERT[kind](source, plan).content, "a plan does not change the graph"
     assert again != content
 
 
-@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("kind", CONVERT)
 def test_a_plan_that_does_not_fit_is_refused(
-    source: ModelSource, plans: dict[Format, QuantizationPlan], graph: Format
+    source: ModelSource, plan: QuantizationPlan, kind: Format
 ) -> None:
-    plan, other = plans[graph], plans["onnx" if graph == "tflite" else "tflite"]
-    with pytest.raises(HemlineError, match="the plan is of a graph in"):
-        CONVERT[graph](source, other)
-    with pytest.raises(HemlineError, match="the plan has no range for"):
-        CONVERT[graph](source, dataclasses.replace(plan, activations=plan.activations[:-1]))
-    coarse = dataclasses.replace(plan.weights[0], bits=4)
-    with pytest.raises(HemlineError, match="the plan wants 4 bits per channel in"):
-        CONVERT[graph](source, dataclasses.replace(plan, weights=(coarse, *plan.weights[1:])))
+    def refuse(match: str, **changes: Any) -> None:
+        with pytest.raises(HemlineError, match=match):
+            CONVERT[kind](source, dataclasses.replace(plan, **changes))
+
+    first, *others = plan.weights
+    refuse("the plan has no range for logits", activations=plan.activations[:-1])
+    refuse("the plan has no grid for conv_1.weight", weights=tuple(others))
+    unknown = dataclasses.replace(first, layer="conv_9.weight")
+    refuse("a layer that is not there, conv_9.weight", weights=(*plan.weights, unknown))
+    in_float = dataclasses.replace(first, bits=32)
+    refuse("the plan wants 32 bits per channel in", weights=(in_float, *others))
+    coarse = dataclasses.replace(first, scope="tensor")
+    refuse("the plan wants 7 bits per tensor in", weights=(coarse, *others))
     with pytest.raises(HemlineError, match="int8 needs a quantization plan"):
-        CONVERT[graph](source, None)
+        CONVERT[kind](source, None)
 
 
-def test_a_plan_survives_json(plans: dict[Format, QuantizationPlan]) -> None:
-    plan = plans["onnx"]
+def test_a_plan_survives_json(plan: QuantizationPlan) -> None:
     text = json.dumps(schema.to_document(plan))
     assert schema.from_document(QuantizationPlan, json.loads(text), where="here") == plan
 

@@ -108,9 +108,9 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     expected = np.asarray(model(images.astype(np.float32), training=False))
     calibration = Calibration(images=images, sha256="")
     with KerasSource(model) as source:
-        plans = [calibrated_plan(source.float_graph(f), calibration) for f in ("tflite", "onnx")]
-        lite = tflite_writer.convert_int8(source, plans[0])  # raises unless pixels go in
-        file = onnx_writer.convert_int8(source, plans[1])
+        plan = calibrated_plan(source.float_graph, calibration)
+        lite = tflite_writer.convert_int8(source, plan)  # raises unless pixels go in
+        file = onnx_writer.convert_int8(source, plan)
     assert (lite.input.dtype, file.input.dtype) == ("int8", "uint8")
     nodes = onnx.load_from_string(file.content).graph.node
     dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}

@@ -1,0 +1,166 @@
+"""A graph with the numbers of a plan: scale and zero point at each point, weights as integers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from hemline.errors import HemlineError
+from hemline.export.graph.editing import Node
+from hemline.export.quantization.float_graph import FloatGraph
+from hemline.export.quantization.plan import QuantizationPlan
+
+Floats = npt.NDArray[np.float32]
+_STEPS = 255  # of 8 bits
+_FULL = 127  # largest weight of 8 bits
+_LARGEST = {8: 127, 7: 63, 4: 7}  # weight, by bits: the inner part of the same grid
+_LEAST = 2.0**-16  # of the largest weight: a channel of zeros needs a scale too
+_LARGEST_BIAS = 2.0**30  # int32, with room for the sum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """The 256 values of an activation: (integer − zero_point) · scale, integers 0 … 255.
+
+    low, high: the ends as TensorFlow's fake quantization takes them, from which its converter
+    calculates the very same scale.
+    """
+
+    low: float
+    high: float
+    zero_point: int
+
+    @property
+    def scale(self) -> np.float32:
+        """Return the distance of two values."""
+        return np.float32((self.high - self.low) / _STEPS)
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Grid:
+        """Return the grid that spans a range, widened so that it holds 0 exactly."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = np.float32((high - low) / _STEPS) or np.float32(1 / _STEPS)
+        zero_point = round(float(np.clip(-low / scale, 0, _STEPS)))
+        ends = (np.float32(each * scale) for each in (-zero_point, _STEPS - zero_point))
+        return cls(
+            **dict(zip(("low", "high"), map(float, ends), strict=True)), zero_point=zero_point
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """Weights on their grid.
+
+    bound: the largest |value| that 8 bits would hold, one or one for each channel.
+    axis: of the channels in `integers`; None for one scale.
+    integers: int8, in the order of the graph.
+    """
+
+    bound: Floats
+    axis: int | None
+    integers: npt.NDArray[np.int8]
+
+    @property
+    def scale(self) -> Floats:
+        """Return the scale, or that of each channel, as TensorFlow's converter calculates it."""
+        return np.asarray(self.bound.astype(np.float64) / _FULL, np.float32)
+
+
+class AnnotatedGraph:
+    """A float graph and what a plan makes of its values."""
+
+    def __init__(self, graph: FloatGraph, plan: QuantizationPlan) -> None:
+        """Raise HemlineError for a plan of another graph."""
+        plan.require_fitting(graph.grids)
+        if missing := [name for name in graph.points.owners if name not in plan.ranges]:
+            raise HemlineError(f"the plan has no range for {missing[0]}")
+        self.float_graph = graph
+        self.graph = graph.graph
+        self._ranges = plan.ranges
+        self._bits = {grid.layer: grid for grid in plan.weights}
+
+    def is_point(self, value: str) -> bool:
+        """Return whether a value is rounded to 8 bits."""
+        return value in self._quantized
+
+    @functools.cached_property
+    def _quantized(self) -> frozenset[str]:
+        return frozenset(self.float_graph.points.quantized)
+
+    def grid(self, value: str) -> Grid:
+        """Return the grid of a value that has one."""
+        return Grid.of(*self._ranges[str(self.float_graph.points.owner(value))])
+
+    @functools.cached_property
+    def kernels(self) -> dict[str, Kernel]:
+        """Return the weights of each layer on their grid, by the name of the weights."""
+        return {node.inputs[1]: self._kernel(node) for node in self.float_graph.weighted}
+
+    def _kernel(self, node: Node) -> Kernel:
+        weights = self.graph.constants[node.inputs[1]].astype(np.float64)
+        plan = self._bits[node.inputs[1]]
+        largest = _LARGEST[plan.bits]
+        sizes = np.abs(weights)
+        per_channel = plan.scope == "channel"
+        found = sizes.reshape(len(weights), -1).max(axis=1) if per_channel else sizes.max()
+        scale = np.maximum(found, _LEAST * sizes.max()) / largest
+        scale = np.maximum(scale, self._least_for_bias(node, per_channel))
+        bound = np.asarray(scale * _FULL, np.float32)
+        kernel = Kernel(bound=bound, axis=0 if per_channel else None, integers=np.zeros(0, np.int8))
+        spread = (
+            kernel.scale.reshape(-1, *(1,) * (weights.ndim - 1)) if per_channel else kernel.scale
+        )
+        integers = np.clip(np.round(weights / spread), -largest, largest).astype(np.int8)
+        return Kernel(bound=bound, axis=kernel.axis, integers=integers)
+
+    def _least_for_bias(self, node: Node, per_channel: bool) -> npt.NDArray[np.float64]:
+        """Return the least scale of weights with which the bias fits into its integers."""
+        bias = self.graph.constants.get(node.input(2), np.zeros(1, np.float32)).reshape(-1)
+        sizes = np.abs(bias.astype(np.float64)) / self.grid(node.inputs[0]).scale / _LARGEST_BIAS
+        least = sizes if per_channel else sizes.max()
+        return np.maximum(least, np.finfo(np.float32).tiny * 2.0**20)
+
+    def bias(self, node: Node) -> tuple[npt.NDArray[np.int32], Floats]:
+        """Return the bias of a layer as integers, and their scales."""
+        kernel = self.kernels[node.inputs[1]]
+        bias = self.graph.constants[node.inputs[2]].reshape(-1).astype(np.float64)
+        scale = self.grid(node.inputs[0]).scale * kernel.scale
+        integers = np.round((bias + self._off_ties(node, kernel, bias)) / scale.astype(np.float64))
+        return integers.astype(np.int32), scale
+
+    def _off_ties(
+        self, node: Node, kernel: Kernel, bias: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return a quarter of a step where all outputs would lie in the middle between two steps.
+
+        Such a layer subtracts 127.5 from pixels. How a runtime rounds halves, and its last bit,
+        would decide each output.
+        """
+        if kernel.integers[0].size != 1 or kernel.axis is None:
+            return np.zeros_like(bias)
+        following = self.graph.only_consumer(node.output)
+        inner = following is not None and not self.is_point(node.output)
+        step = self.grid(following.output if inner and following else node.output).scale
+        ratio = self.grid(node.inputs[0]).scale * kernel.scale * kernel.integers.reshape(-1) / step
+        whole = np.abs(ratio - np.round(ratio)) < 1e-3
+        half = np.abs((bias / step) % 1 - 0.5) < 1 / 8
+        return np.where(whole & half, step / 4, 0.0)
+
+    @functools.cached_property
+    def proto(self) -> onnx.ModelProto:
+        """Return the float model with every bias that one layer alone has rounded to its grid."""
+        rounded = onnx.ModelProto()
+        rounded.CopyFrom(self.float_graph.proto)
+        biases = [node.input(2) for node in self.float_graph.weighted]
+        tensors = {tensor.name: tensor for tensor in rounded.graph.initializer}
+        for node in self.float_graph.weighted:
+            if biases.count(name := node.input(2)) == 1 and name:
+                integers, scale = self.bias(node)
+                found = np.asarray(integers * scale.astype(np.float64), np.float32)
+                shape = self.graph.constants[name].shape
+                tensors[name].CopyFrom(onnx.numpy_helper.from_array(found.reshape(shape), name))
+        return rounded
