@@ -43,6 +43,11 @@ class GraphSource(ModelSource):
         """Return the graph with the outputs that were asked for."""
         return self._with_outputs(self.outputs)
 
+    @property
+    def graph(self) -> onnx_format.ModelProto:
+        """Return the same: it is normalized."""
+        return self.onnx
+
     @functools.cached_property
     def saved_model(self) -> str:
         """Return the folder of the SavedModel, whose signature the converters need."""

@@ -12,9 +12,11 @@ from hemline.export.graph.editing import Node
 from hemline.export.graph.points import LAYOUT
 from hemline.export.quantization.annotation import AnnotatedGraph
 
-# TFLite rounds halves up where it resizes, QuantizeLinear to the even neighbour. Between pixels
-# halves are common: bilinear weights are often multiples of 1/256. 255 · 2⁻¹⁷ is less than that.
-_ROUNDING_UP = np.float32(1 + 2**-17)
+# QuantizeLinear rounds halves to the even neighbour. TFLite rounds them up where it resizes, away
+# from the 0 of int8 where it averages; halves are common there. What is read is made larger by so
+# little that only halves move: bilinear weights are often multiples of 1/256 (255 · 2⁻¹⁷ is
+# less), averages of n values are of 1/n (127 · 2⁻¹⁴ is less than half of that up to n = 64).
+_LARGER = {"Resize": np.float32(1 + 2**-17), "AveragePool": np.float32(1 + 2**-14)}
 
 
 def quantized_onnx(annotated: AnnotatedGraph) -> onnx.ModelProto:
@@ -34,6 +36,7 @@ class _Writer:
     def __init__(self, annotated: AnnotatedGraph) -> None:
         self._annotated = annotated
         self._graph = annotated.graph
+        self._points = annotated.float_graph.points
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, npt.NDArray[Any]] = {}
         self._stored = {self._graph.image: self._graph.image}  # value → uint8 tensor
@@ -67,8 +70,7 @@ class _Writer:
 
     def _compute(self, node: Node, *, weighted: bool) -> None:
         values = node.inputs[:1] if weighted else node.inputs
-        rounds_up = node.op == "Resize"
-        inputs = [self._read(name, rounds_up=rounds_up) for name in values]
+        inputs = [self._read(name, node) for name in values]
         if weighted:
             inputs += self._weights(node)
         given = self._graph.outputs
@@ -78,10 +80,13 @@ class _Writer:
         for name, output in zip(node.outputs, outputs, strict=True):
             if self._annotated.is_point(name):
                 stored = self._stored[name] = f"{name}_stored"
-                self._add("QuantizeLinear", [output, *self._grid(name)], stored)
+                scale, zero_point = self._grid(name)
+                if self._averages(node):
+                    zero_point = self._middle()
+                self._add("QuantizeLinear", [output, scale, zero_point], stored)
 
-    def _read(self, name: str, *, rounds_up: bool) -> str:
-        """Return the name of a value as float, a little too large where halves round up.
+    def _read(self, name: str, node: Node) -> str:
+        """Return the name of a value as float, for one node.
 
         Each read has a DequantizeLinear of its own: ONNX Runtime fuses one with what alone reads
         it, and 1.12 breaks down where a node reads one twice.
@@ -91,12 +96,26 @@ class _Writer:
         self._reads += 1
         read = f"{name}_read{self._reads}"
         scale, zero_point = self._grid(name)
-        if rounds_up:
-            larger = np.asarray(self._constants[scale] * _ROUNDING_UP, np.float32)
+        if node.op == "Resize" or self._averages(node):
+            larger = np.asarray(self._constants[scale] * _LARGER[node.op], np.float32)
             scale = f"{read}_scale"
             self._constants[scale] = larger
+        if self._averages(node):
+            zero_point = self._middle()
         self._add("DequantizeLinear", [self._stored[name], scale, zero_point], read)
         return read
+
+    def _averages(self, node: Node) -> bool:
+        """Return whether a node averages on one grid, without zeros that padding adds."""
+        if node.op != "AveragePool":
+            return False
+        owners = {self._points.owner(name) for name in (node.inputs[0], node.output)}
+        return len(owners) == 1 and not node.attributes.get("count_include_pad")
+
+    def _middle(self) -> str:
+        """Return the name of the zero point that int8 has at 0."""
+        self._constants["middle"] = np.asarray(128, np.uint8)
+        return "middle"
 
     def _constant(self, name: str) -> str:
         if name in self._graph.constants:
@@ -126,7 +145,7 @@ class _Writer:
 
     def _grid(self, value: str) -> list[str]:
         """Return the names of scale and zero point of a value."""
-        owner = self._annotated.float_graph.points.owner(value)
+        owner = self._points.owner(value)
         grid = self._annotated.grid(value)
         scale, zero_point = f"{owner}_scale", f"{owner}_zero"
         self._constants[scale] = np.asarray(grid.scale)

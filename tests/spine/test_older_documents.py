@@ -13,6 +13,7 @@ from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp
 from hemline.errors import SchemaError
+from hemline.export.quantization.plan import QuantizationPlan, WeightGrid
 
 INT8 = {"dtype": "int8", "scale": 0.25, "zero_point": 3}
 INPUT = {"height": 2, "width": 2, "channels": 1, "mean": 0.0, "std": 1.0, **INT8}
@@ -184,3 +185,18 @@ def test_a_job_of_schema_3_wants_its_logits() -> None:
 def test_an_older_stamp_that_is_damaged_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(SchemaError, match="an old file: the document is not a valid stamp"):
         from_document(Stamp, {**STAMP_3, **broken}, where="an old file")
+
+
+def test_a_plan_of_one_format_is_read() -> None:
+    """Until schema 1 each format had a graph with names of its own."""
+    document = {
+        "kind": "quantization plan",
+        "schema": 1,
+        "graph": "tflite",
+        "weights": [{"layer": "conv", "bits": 8, "scope": "channel"}],
+        "activations": [{"tensor": "serving_default_images:0", "low": 0.0, "high": 255.0}],
+        "origin": {"calibrator": "min-max", "images": 5, "images_sha256": "s", "seed": 1},
+    }
+    plan = from_document(QuantizationPlan, document, where="here")
+    assert plan.weights == (WeightGrid(layer="conv", bits=8, scope="channel"),)
+    assert plan.ranges == {"serving_default_images:0": (0.0, 255.0)}
