@@ -84,7 +84,8 @@ def reference_inputs(opened: OpenedModel) -> Values:
     level = random.random((_IMAGES, *([1] * len(opened.shape))), dtype=np.float32)
     mixed = 0.5 * noise + 0.5 * level
     mixed[0] = 0.5
-    return (low + (high - low) * mixed).astype(np.float32)
+    values = (low + (high - low) * mixed).astype(np.float32)
+    return values.round() if opened.whole else values
 
 
 def _outputs(opened: OpenedModel, inputs: Values) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError, remedy
 from hemline.export.importing.opened import ConversionOptions, OpenedModel, Values, image_shape
+from hemline.export.importing.scale import PixelScale
 from hemline.provenance import versions
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
@@ -50,11 +51,14 @@ def _opened(proto: Any, source: Any, options: ConversionOptions) -> OpenedModel:
     first = len(sizes) == 4 and sizes[1] in _CHANNELS and sizes[3] not in _CHANNELS
     shape = image_shape(sizes, options.size, channels_first=first)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    whole = np.issubdtype(dtype, np.integer)  # such a model takes the pixels as they are
     return OpenedModel(
         shape=shape,
         run=_Runner(proto, source.name, dtype, sizes[0] or 1),
         to_onnx=lambda: proto,
         versions=versions(("onnx", "onnxruntime")),
+        scale=PixelScale.of_range(0, 255) if whole else None,
+        whole=whole,
     )
 
 

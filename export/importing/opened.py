@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hemline.errors import FileFormatError, remedy
 from hemline.export.importing.scale import PixelScale
 
 Values = npt.NDArray[np.float32]
+_CHANNELS = (1, 3)
 _LARGEST_SIDE = 4096  # pixels; an image classifier for a small device has a tenth
 
 
@@ -38,6 +39,7 @@ class OpenedModel:
     versions: packages that read it.
     labels: class names in the file.
     scale: what pixels become, where the file says so.
+    whole: whether it accepts whole numbers only.
     """
 
     shape: tuple[int, ...]
@@ -45,7 +47,8 @@ class OpenedModel:
     to_onnx: Callable[[], Any]
     versions: dict[str, str]
     labels: tuple[str, ...] = ()
-    scale: PixelScale | None = field(default=None)
+    scale: PixelScale | None = None
+    whole: bool = False
 
 
 def image_shape(
@@ -71,6 +74,8 @@ def image_shape(
             remedy=remedy("image size of model"),
         )
     known = tuple(int(each or 0) for each in sizes)
+    if len(known) == 3 and not {known[0], known[2]} & set(_CHANNELS):
+        raise FileFormatError(f"accepts {known}: a picture has 1 or 3 channels")
     if max(known) > _LARGEST_SIDE:
         raise FileFormatError(f"accepts {known}: an axis is longer than {_LARGEST_SIDE}")
     return known

@@ -109,6 +109,28 @@ def test_old_and_new_opsets_are_read(tmp_path: Path, opset: int) -> None:
     assert converted(onnx_model(tmp_path / "m.onnx", opset=opset), tmp_path / "out").kind == "onnx"
 
 
+def test_a_model_of_whole_numbers_takes_the_pixels_as_they_are(tmp_path: Path) -> None:
+    proto = onnx.load(onnx_model(tmp_path / "m.onnx"))
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    proto.graph.node.insert(0, helper.make_node("Cast", ["x"], ["real"], to=onnx.TensorProto.FLOAT))
+    proto.graph.node[1].input[0] = "real"
+    onnx.save(proto, tmp_path / "m.onnx")
+    facts = converted(tmp_path / "m.onnx", tmp_path / "out")
+    assert facts.scale is not None
+    assert facts.scale.ends == (0, 255)
+    with np.load(tmp_path / "out/reference.npz") as arrays:
+        inputs = arrays["inputs"]
+    np.testing.assert_array_equal(inputs, inputs.round())
+    assert inputs.max() > 200
+
+
+def test_a_picture_has_one_or_three_channels(tmp_path: Path) -> None:
+    proto = onnx.load(onnx_model(tmp_path / "m.onnx"))
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
+    onnx.save(proto, tmp_path / "m.onnx")
+    assert "a picture has 1 or 3 channels" in refusal(tmp_path / "m.onnx", tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
 def test_a_lambda_is_refused_by_name_before_anything_runs(tmp_path: Path, name: str) -> None:
     layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x / 2, name="halve")]
