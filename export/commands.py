@@ -127,8 +127,13 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
 @click.option("--labels", help="Of a foreign file: a file with one class a line, or names a,b,…")
 @click.option("--pixels", help="What pixels become in it: 0..255, 0..1 or -1..1.")
-@click.option("--mean", type=float, help="Taken from each pixel 0 … 255, instead of --pixels.")
-@click.option("--std", type=float, help="Divides what --mean leaves.")
+@click.option(
+    "--mean", help="Instead of --pixels: one number or one per channel; 0 … 1 if --std < 1."
+)
+@click.option("--std", help="Divides what --mean leaves; below 1 both are of pixels 0 … 1.")
+@click.option(
+    "--channel-order", type=click.Choice(["rgb", "bgr"]), help="Of its input (default: rgb)."
+)
 @click.option(
     "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
 )
@@ -141,8 +146,9 @@ def verify(
     as_json: bool,
     labels: str | None,
     pixels: str | None,
-    mean: float | None,
-    std: float | None,
+    mean: str | None,
+    std: str | None,
+    channel_order: Literal["rgb", "bgr"] | None,
     gives: Literal["logits", "probabilities"] | None,
     images: Path | None,
     expected: Path | None,
@@ -162,6 +168,7 @@ def verify(
         pixels=pixels,
         mean=mean,
         std=std,
+        channel_order=channel_order,
         gives=gives,
         images=images,
         expected=expected,

@@ -6,7 +6,7 @@ commands. A template is filled in with the remedy's facts; paths are quoted for 
 
 from __future__ import annotations
 
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, Remedy
 
 # name: what to do, after "error: <message>; "
 REMEDIES: dict[str, str] = {
@@ -56,6 +56,12 @@ REMEDIES: dict[str, str] = {
     "add again": "run `hemline runtimes remove {target}`, then add it again",
     "pixel range": "specify it with --pixels 0..255, 0..1 or -1..1, or with --mean and --std",
     "other pixel range": "specify another one with --pixels",
+    "are probabilities": "specify --output probabilities",
+    "channel order": "specify --channel-order {order}",
+    "mean and std": "specify --mean {mean} --std {std} --channel-order {order}",
+    "label order": "specify --labels {labels}",
+    "softmax twice": "convert the model again without its last softmax: its labels are correct, "
+    "its scores are not",
     "kind of output": "specify --output logits or --output probabilities",
     "images and classes": "give both --images and --expected",
     "other output": "remove it, or name another file with -o",
@@ -85,9 +91,12 @@ REMEDIES: dict[str, str] = {
 
 def described(error: HemlineError) -> str:
     """Return an error's message with what to do now, in one line."""
-    if error.remedy is None:
-        return str(error)
+    return str(error) if error.remedy is None else f"{error}; {advice(error.remedy)}"
+
+
+def advice(remedy: Remedy) -> str:
+    """Return what the command line advises."""
     import shlex  # here, because few processes ever need it
 
-    facts = {key: shlex.quote(str(value)) for key, value in error.remedy.facts.items()}
-    return f"{error}; {REMEDIES[error.remedy.name].format_map(facts)}"
+    facts = {key: shlex.quote(str(value)) for key, value in remedy.facts.items()}
+    return REMEDIES[remedy.name].format_map(facts)

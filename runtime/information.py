@@ -105,5 +105,6 @@ def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
 
 def _pixels(spec: InputSpec) -> str:
     """Return what pixels become, where that is not what they are."""
-    low, high = ((pixel - spec.mean) / spec.std for pixel in (0, 255))
-    return "" if (low, high) == (0, 255) else f", pixels as {low:.4g} … {high:.4g}"
+    low, high = spec.range
+    order = ", blue first" if spec.bgr else ""
+    return order if (low, high) == (0, 255) else f", pixels as {low:.4g} … {high:.4g}{order}"

@@ -25,10 +25,10 @@ class PixelEncoder:
 
     def __init__(self, spec: InputSpec) -> None:
         self.spec = spec
-        self.table = pixel_table(spec)
+        self.tables = pixel_tables(spec)
         self._shapes = {spec.shape} | ({spec.shape[:2]} if spec.channels == 1 else set())
         self._tensor: Tensor = np.empty((1, *spec.shape), spec.dtype)
-        self._write = _writer(self.table, spec)
+        self._write = _writer(self.tables, spec)
 
     def encode(self, images: Pixels) -> Tensor:
         """Return a new tensor of uint8 images (n, height, width, channels).
@@ -37,7 +37,7 @@ class PixelEncoder:
         shape.
         """
         images = self.as_images(images)
-        tensor: Tensor = np.empty(images.shape, self.table.dtype)
+        tensor: Tensor = np.empty(images.shape, self.spec.dtype)
         self._write(images, tensor)
         return tensor
 
@@ -74,9 +74,16 @@ class PixelEncoder:
         return DataError(message)
 
 
-def pixel_table(spec: InputSpec) -> Tensor:
-    """Return the stored tensor value of each of the 256 pixel values, in the spec's dtype."""
-    real = (np.arange(256, dtype=np.float64) - spec.mean) / spec.std
+def pixel_tables(spec: InputSpec) -> list[Tensor]:
+    """Return the stored value of each of the 256 pixel values, in the spec's dtype.
+
+    One table for all channels of the tensor, or one for each where mean or std differ.
+    """
+    return [_table(spec, mean, std) for mean, std in spec.levels]
+
+
+def _table(spec: InputSpec, mean: float, std: float) -> Tensor:
+    real = (np.arange(256, dtype=np.float64) - mean) / std
     if spec.dtype == "float32":
         return real.astype(np.float32)
     limits = np.iinfo(spec.dtype)
@@ -85,9 +92,11 @@ def pixel_table(spec: InputSpec) -> Tensor:
     return table
 
 
-def _writer(table: Tensor, spec: InputSpec) -> Callable[[Pixels, Tensor], object]:
+def _writer(tables: list[Tensor], spec: InputSpec) -> Callable[[Pixels, Tensor], object]:
     """Return the fastest function that writes the tensor of pixels into another of their shape."""
-    pixels = np.arange(256)
+    if spec.bgr or len(tables) > 1:
+        return _writer_by_channel(tables, spec)
+    pixels, table = np.arange(256), tables[0]
     if np.array_equal(table, pixels):
 
         def write(images: Pixels, tensor: Tensor) -> None:
@@ -103,5 +112,18 @@ def _writer(table: Tensor, spec: InputSpec) -> Callable[[Pixels, Tensor], object
 
         def write(images: Pixels, tensor: Tensor) -> None:
             table.take(images, out=tensor, mode="clip")
+
+    return write
+
+
+def _writer_by_channel(tables: list[Tensor], spec: InputSpec) -> Callable[[Pixels, Tensor], object]:
+    """Return the writer for channels that differ in their table, or come in another order."""
+    count = spec.channels
+    sources = range(count)[::-1] if spec.bgr else range(count)
+    steps = list(zip(range(count), sources, tables * (count // len(tables)), strict=True))
+
+    def write(images: Pixels, tensor: Tensor) -> None:
+        for channel, source, table in steps:
+            tensor[..., channel] = table.take(images[..., source])
 
     return write

@@ -27,9 +27,18 @@ from hemline.contract.test_vector import TestVector
 from hemline.errors import GateError, UsageError, remedy
 from hemline.export.admission.confined import Description
 from hemline.export.admission.inspection import open_in_all
+from hemline.export.admission.mistakes import Mistake, suspected_mistakes
 from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec
 from hemline.export.admission.structure import Structure, structure_of
-from hemline.export.admission.trial import Pixels, Trial, TrialRequest, between_runtimes, try_in_all
+from hemline.export.admission.trial import (
+    Outputs,
+    Pixels,
+    Trial,
+    TrialRequest,
+    between_runtimes,
+    run_again,
+    try_in_all,
+)
 from hemline.export.admission.user_samples import read_user_classes
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images
@@ -52,6 +61,8 @@ class AdmissionRequest:
     output: of the stamped copy; None for <stem>-admitted beside it.
     labels: class names in the order of the outputs.
     pixels: pixel range of the input; None to read it from an 8-bit input.
+    bgr: whether the model expects blue, green and red in this order.
+    confirmed_order: whether the user specified the order of channels.
     gives: what the model returns; None to infer it from its outputs.
     images: path of uint8 images (n, height, width, channels) to run as well, or None.
     expected: path of their integer classes (n,), or None.
@@ -61,6 +72,8 @@ class AdmissionRequest:
     output: Path | None
     labels: tuple[str, ...]
     pixels: PixelScale | None = None
+    bgr: bool = False
+    confirmed_order: bool = False
     gives: Gives | None = None
     images: Path | None = None
     expected: Path | None = None
@@ -76,6 +89,8 @@ class Admission:
     parities: comparisons with the first runtime's outputs, one for each trial.
     images: number of the user's images with a known class; 0 without.
     correct: of these, correctly classified, one for each trial.
+    unconfirmed: what nothing confirms, a line each; empty with labelled images.
+    mistakes: what labelled images show to be a likely mistake.
     """
 
     path: Path
@@ -84,6 +99,8 @@ class Admission:
     parities: tuple[ParityResult, ...]
     images: int
     correct: tuple[int, ...]
+    unconfirmed: tuple[str, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
 
 
 def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
@@ -118,7 +135,8 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         files.write_bytes(trial_request.artifact, _stamped(model, stamp))
         np.save(trial_request.generated, generated)
         trials = try_in_all(opened, trial_request, say)
-    stamp = _with_findings(request, stamp, trials, say)
+        stamp = _with_findings(request, stamp, trials, say)
+        mistakes = _mistakes(trial_request, model, stamp, trials[0], expected)
     stamp = replace(
         stamp,
         tolerance=_tolerance(share, stamp, trials[0]),
@@ -134,6 +152,8 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         parities=parities,
         images=0 if expected is None else len(expected),
         correct=tuple(_correct(trial, expected) for trial in trials),
+        unconfirmed=_unconfirmed(request, stamp) if expected is None else (),
+        mistakes=mistakes,
     )
 
 
@@ -152,6 +172,9 @@ def _first_stamp(
 ) -> Stamp:
     """Return the stamp for the trial: it supports whatever runs, and has no test vectors yet."""
     path, file_format = request.path, structure.format
+    source = input_spec(found.inputs[0], request.pixels, file_format, path)
+    if request.bgr and source.channels != 3:
+        raise UsageError(f"{path} accepts gray images: they have no order of channels")
     target = output_spec(found.outputs[0], len(request.labels), file_format, path)
     return Stamp(
         name=output.name,
@@ -159,7 +182,7 @@ def _first_stamp(
         format=file_format,
         model=path.stem,
         labels=request.labels,
-        input=input_spec(found.inputs[0], request.pixels, file_format, path),
+        input=replace(source, bgr=request.bgr),
         outputs=(target,),
         supported_runtimes=tuple(
             SupportedRuntime(runtime=row.name, minimum="0")
@@ -275,3 +298,43 @@ def _correct(trial: Trial, expected: npt.NDArray[np.int64] | None) -> int:
     if expected is None or trial.given is None:
         return 0
     return int((trial.given.argmax(axis=1) == expected).sum())
+
+
+def _unconfirmed(request: AdmissionRequest, stamp: Stamp) -> tuple[str, ...]:
+    """Return what the user or the file states and no labelled image confirms."""
+    low, high = stamp.input.range
+    by = "as specified" if request.pixels else "as the 8-bit input suggests"
+    facts = [f"pixel range {low:.4g} … {high:.4g}, {by}"]
+    if stamp.input.channels == 3:
+        by = "as specified" if request.confirmed_order else "the usual"
+        facts.append(f"channel order {'bgr' if stamp.input.bgr else 'rgb'}, {by}")
+    facts.append("order of the labels, as specified")
+    return tuple(facts)
+
+
+def _mistakes(
+    request: TrialRequest,
+    model: bytes,
+    stamp: Stamp,
+    trial: Trial,
+    expected: npt.NDArray[np.int64] | None,
+) -> tuple[Mistake, ...]:
+    """Return what the user's labelled images show to be a likely mistake."""
+    if expected is None or request.given is None:
+        return ()
+    spec, output = stamp.input, stamp.output
+
+    def run(images: Pixels, scale: PixelScale) -> Outputs:
+        source = replace(spec, mean=scale.mean, std=scale.std, bgr=scale.bgr)
+        # the outputs as they come, without logarithms
+        plain = replace(stamp, input=source, outputs=(replace(output, gives="logits"),))
+        return run_again(trial.runtime, request, _stamped(model, plain), images)
+
+    return suspected_mistakes(
+        run,
+        np.load(request.given, mmap_mode="r").reshape(-1, *spec.shape),
+        expected,
+        stamp.labels,
+        scale=PixelScale(mean=spec.mean, std=spec.std, bgr=spec.bgr),
+        gives=output.gives,
+    )

@@ -18,6 +18,7 @@ from hemline.errors import GateError, UnstampedError, UsageError
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
 from hemline.export.admission.self_check import FileVerdict, check_file
 from hemline.export.admission.specs import Gives, PixelScale
+from hemline.remedies import advice
 from hemline.statistics import wilson
 
 
@@ -27,7 +28,8 @@ class ForeignOptions:
 
     labels: of --labels, a file or names with commas between them.
     pixels: of --pixels, LOW..HIGH.
-    mean, std: in pixels 0 … 255.
+    mean, std: one number, or numbers with commas between them, one for each channel.
+    channel_order: rgb or bgr.
     gives: of --output.
     images: .npy file of images to run as well.
     expected: .npy file of their classes.
@@ -36,8 +38,9 @@ class ForeignOptions:
 
     labels: str | None
     pixels: str | None
-    mean: float | None
-    std: float | None
+    mean: str | None
+    std: str | None
+    channel_order: str | None
     gives: Gives | None
     images: Path | None
     expected: Path | None
@@ -77,6 +80,8 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
         output=options.output,
         labels=parse_labels(options.labels),
         pixels=parse_pixels(options.pixels, options.mean, options.std),
+        bgr=options.channel_order == "bgr",
+        confirmed_order=options.channel_order is not None,
         gives=options.gives,
         images=options.images,
         expected=options.expected,
@@ -94,19 +99,15 @@ def _verdict_line(verdict: FileVerdict) -> str:
     return f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
 
 
-def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> PixelScale | None:
+def parse_pixels(pixels: str | None, mean: str | None, std: str | None) -> PixelScale | None:
     """Return the scale of --pixels LOW..HIGH or of --mean and --std, None for neither.
 
     Raises UsageError.
     """
     if pixels is None:
         if (mean is None) != (std is None):
-            raise UsageError("--mean and --std go together, both in pixels 0 … 255")
-        if mean is None or std is None:
-            return None
-        if not (std > 0 and math.isfinite(std) and math.isfinite(mean)):
-            raise UsageError(f"--std must be above 0, not {std:g}")
-        return PixelScale(mean=mean, std=std)
+            raise UsageError("--mean and --std go together, on the same scale")
+        return None if mean is None or std is None else _normalization(mean, std)
     if mean is not None or std is not None:
         raise UsageError("--pixels and --mean with --std say the same: give one of them")
     try:
@@ -118,10 +119,42 @@ def parse_pixels(pixels: str | None, mean: float | None, std: float | None) -> P
     return PixelScale.of_range(low, high)
 
 
+def _normalization(mean: str, std: str) -> PixelScale:
+    """Return the scale of --mean and --std, of pixels 0 … 1 where every std is below 1.
+
+    No model expects pixels 0 … 255 divided by less than 1.
+    """
+    means, stds = _numbers("--mean", mean), _numbers("--std", std)
+    if not all(value > 0 for value in stds):
+        raise UsageError(f"--std must be above 0, not {std}")
+    if any(value < 1 for value in stds):
+        if max(map(abs, means)) > 1 or max(stds) > 1:
+            raise UsageError(
+                f"--mean {mean} and --std {std} are on different scales: give both of pixels "
+                "0 … 1, or both of pixels 0 … 255"
+            )
+        means, stds = [255 * value for value in means], [255 * value for value in stds]
+    return PixelScale(
+        mean=means[0] if len(means) == 1 else tuple(means),
+        std=stds[0] if len(stds) == 1 else tuple(stds),
+    )
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    """Return one number or three; raises UsageError."""
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} is a number or three, such as 127.5, not {text!r}") from error
+    if len(found) not in (1, 3) or not all(map(math.isfinite, found)):
+        raise UsageError(f"{option} is one number, or one for each of 3 channels, not {text}")
+    return found
+
+
 def _lines(admission: Admission) -> list[str]:
     stamp, out = admission.stamp, shlex.quote(str(admission.path))
     source, target = stamp.input, stamp.output
-    low, high = ((pixel - source.mean) / source.std for pixel in (0, 255))
+    low, high = source.range
     lines = [
         f"{admission.path}: accepts {source.dtype} {' × '.join(map(str, source.shape))}, pixel "
         f"range {low:.4g} … {high:.4g}; returns {target.dtype} {target.gives} of "
@@ -129,7 +162,11 @@ def _lines(admission: Admission) -> list[str]:
     ]
     for at, trial in enumerate(admission.trials):
         lines.append(f"{admission.path.name} in {trial.name}: {_finding(admission, at)}")
-    if admission.images and _is_guessing(admission):
+    if admission.unconfirmed:
+        facts = "; ".join(admission.unconfirmed)
+        lines.append(f"not confirmed: {facts}: confirm with --images and --expected")
+    lines += [f"likely mistake: {m.message}; {advice(m.remedy)}" for m in admission.mistakes]
+    if admission.images and not admission.mistakes and _is_guessing(admission):
         lines.append("no better than guessing: check --pixels and the order of --labels")
     if len(admission.trials) == 1:
         lines.append("not compared: no other runtime here could run it")
@@ -174,4 +211,14 @@ def _document(admission: Admission) -> dict[str, object]:
         for at, trial in enumerate(admission.trials)
     ]
     stamp = schema.to_document(admission.stamp)
-    return {"artifact": str(admission.path), "runtimes": runs, "stamp": stamp}
+    mistakes = [
+        {"kind": m.kind, "message": m.message, "remedy": advice(m.remedy), "repaired": m.repaired}
+        for m in admission.mistakes
+    ]
+    return {
+        "artifact": str(admission.path),
+        "runtimes": runs,
+        "unconfirmed": list(admission.unconfirmed),
+        "mistakes": mistakes,
+        "stamp": stamp,
+    }

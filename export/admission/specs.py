@@ -28,10 +28,15 @@ _LARGEST_SUM_ERROR = 0.1  # with many classes the steps would allow sums that ar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelScale:
-    """How pixels 0 … 255 become what a model was trained on: (pixel − mean) ÷ std."""
+    """How pixels 0 … 255 become what a model was trained on: (pixel − mean) ÷ std.
 
-    mean: float
-    std: float
+    mean, std: in pixel units; one number, or one for each channel of the model's input.
+    bgr: whether the model expects blue, green and red in this order.
+    """
+
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
+    bgr: bool = False
 
     @classmethod
     def of_range(cls, low: float, high: float) -> PixelScale:
@@ -41,8 +46,14 @@ class PixelScale:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Return what a black and a white pixel become."""
-        return -self.mean / self.std, (255 - self.mean) / self.std
+        """Return the least and the largest that a pixel becomes, in any channel."""
+        means, stds = np.atleast_1d(self.mean), np.atleast_1d(self.std)
+        return float(((0 - means) / stds).min()), float(((255 - means) / stds).max())
+
+    def values(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what uint8 images (n, height, width, channels) become, float32."""
+        pixels = images[..., ::-1] if self.bgr else images
+        return np.asarray((pixels - np.asarray(self.mean)) / np.asarray(self.std), np.float32)
 
 
 def takes_channels_first(found: Description, path: Path) -> bool:
@@ -112,6 +123,7 @@ def input_spec(
             zero_point=zero_point,
             mean=pixels.mean,
             std=pixels.std,
+            bgr=pixels.bgr,
         )
 
 

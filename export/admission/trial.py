@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hemline import files
 from hemline.contract.job import Job, JobCell
 from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.specs import OutputSpec
@@ -21,7 +22,7 @@ from hemline.errors import FileFormatError, GateError, JobError
 from hemline.export.admission.confined import COMMAND, Description, in_one_line
 from hemline.export.scheme import Tolerance
 from hemline.export.schemes import EIGHT_BIT, EIGHT_BIT_ROUNDING, FLOAT32
-from hemline.runtime.backends import Backend
+from hemline.runtime.backends import BACKENDS, Backend
 from hemline.runtime.process import JobProcess
 
 Pixels = npt.NDArray[np.uint8]
@@ -154,6 +155,22 @@ def try_in(backend: Backend, version: str, request: TrialRequest) -> Trial:
         given=outputs,
         takes_batches=_takes_batches(backend, request, first),
     )
+
+
+def run_again(runtime: str, request: TrialRequest, artifact: bytes, images: Pixels) -> Outputs:
+    """Return float32 outputs (n, classes) of a file that was tried, with another stamp.
+
+    Raises Refused, or JobError when the process dies or hangs.
+    """
+    again = replace(
+        request,
+        artifact=request.artifact.with_stem("again"),
+        generated=request.arrays / "again.npy",
+    )
+    files.write_bytes(again.artifact, artifact)
+    np.save(again.generated, images)
+    with _process(again) as process:
+        return _run(process, BACKENDS[runtime], again, again.generated, _ALL_SECONDS)
 
 
 def _run(

@@ -143,7 +143,7 @@ class Manifest:
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
 
     model: str
     parameters: int
@@ -171,7 +171,7 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 to 4 to this one.
+        """Bring a manifest of schema 1 to 5 to this one.
 
         Statuses had other words; there was one output, perhaps with an embedding; the images that a
         verdict is of were counted in its scores only.
@@ -182,6 +182,8 @@ class Manifest:
                 upgrade_outputs(artifact)
             for verdict in artifact["verdicts"]:
                 verdict["status"] = renamed.get(verdict["status"], verdict["status"])
+                if schema > 4:
+                    continue
                 counts = {score["split"]: score["images"] for score in verdict.get("scores", ())}
                 verdict["images"] = counts.get("test", 0)
         return document

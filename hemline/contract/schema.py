@@ -2,11 +2,11 @@
 
 A dataclass that crosses a stage border names its `KIND` and `SCHEMA` (its version) as class
 variables; both are written into the document and checked when it is read. Understood field types:
-str, int, float, bool, None, Literal, X | None, tuple[X, ...], dict[str, X], a dataclass, and a
-union of dataclasses told apart by their KIND. A field that came with a later schema version is
-declared with `added`; a document without it is an older one and gets the default. A class whose
-fields were renamed or restructured has `upgraded(document, schema)`, a static method that brings an
-older document, with all that it contains, to the fields of today.
+str, int, float, bool, None, Literal, X | None, X | tuple[X, ...], tuple[X, ...], dict[str, X], a
+dataclass, and a union of dataclasses told apart by their KIND. A field that came with a later
+schema version is declared with `added`; a document without it is an older one and gets the default.
+A class whose fields were renamed or restructured has `upgraded(document, schema)`, a static method
+that brings an older document, with all that it contains, to the fields of today.
 """
 
 from __future__ import annotations
@@ -132,6 +132,9 @@ def _decode_union(members: tuple[Any, ...], value: Any, where: str, at: str) -> 
         if not isinstance(kind, str) or kind not in tagged:
             raise _misfit(where, f"{at}.kind", f"one of {', '.join(tagged)}", kind)
         return _decode(tagged[kind], value, where, at)
+    for member in real:
+        if (typing.get_origin(member) is tuple) == isinstance(value, list) and len(real) == 2:
+            return _decode(member, value, where, at)
     if type(value) not in real:
         raise _misfit(where, at, " or ".join(member.__name__ for member in real), value)
     return value

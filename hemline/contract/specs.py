@@ -33,8 +33,10 @@ class InputSpec:
     dtype: of the tensor.
     scale: real value of one stored step; 1.0 for float32.
     zero_point: stored value of real 0; 0 for float32.
-    mean: subtracted from a pixel, in pixel units 0 … 255.
-    std: divides the difference, in pixel units.
+    mean: subtracted from a pixel, in pixel units 0 … 255; one number, or one for each channel of
+        the tensor.
+    std: divides the difference, in pixel units; as the mean.
+    bgr: whether the tensor has blue, green and red in this order, and not red, green and blue.
     """
 
     height: int
@@ -43,16 +45,41 @@ class InputSpec:
     dtype: InputDtype
     scale: float = 1.0
     zero_point: int = 0
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    bgr: bool = added(False)
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.channels) < 1:
             raise ValueError("height, width and channels must be at least 1")
         if self.height * self.width * self.channels > 1 << 26:
             raise ValueError("an image of more than 67 million values is no input of a classifier")
-        if not (self.scale > 0 and self.std > 0 and math.isfinite(self.scale * self.std)):
+        for values in (self.mean, self.std):
+            if isinstance(values, tuple) and len(values) != self.channels:
+                raise ValueError("mean and std are one number, or one for each channel")
+        if self.bgr and self.channels != 3:
+            raise ValueError("blue, green and red are 3 channels")
+        if not all(std > 0 and self.scale > 0 for _, std in self.levels):
             raise ValueError("scale and std must be positive")
+        if not all(math.isfinite(mean + self.scale * std) for mean, std in self.levels):
+            raise ValueError("mean, std and scale must be finite")
+
+    @property
+    def levels(self) -> tuple[tuple[float, float], ...]:
+        """Return (mean, std): one pair for all channels, or one for each where they differ."""
+        if not isinstance(self.mean, tuple) and not isinstance(self.std, tuple):
+            return ((self.mean, self.std),)
+        means = self.mean if isinstance(self.mean, tuple) else (self.mean,) * self.channels
+        stds = self.std if isinstance(self.std, tuple) else (self.std,) * self.channels
+        return tuple(zip(means, stds, strict=True))
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Return the least and the largest that a pixel becomes, in any channel."""
+        return (
+            min((0 - mean) / std for mean, std in self.levels),
+            max((255 - mean) / std for mean, std in self.levels),
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -69,7 +69,7 @@ class Stamp(NamedOutputs):
     """
 
     KIND: ClassVar[str] = "stamp"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     name: str
     scheme: str
@@ -111,13 +111,15 @@ class Stamp(NamedOutputs):
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a stamp of schema 1 to 3 to this one.
+        """Bring a stamp of schema 1 to 4 to this one.
 
-        Supported runtimes were called claims; there was one output, perhaps with an embedding.
+        Supported runtimes were called claims; there was one output, perhaps with an embedding; mean
+        and std were one number for all channels, which they still may be.
         """
         if schema < 3:
             document["supported_runtimes"] = document.pop("claims")
-        upgrade_outputs(document)
+        if schema < 4:
+            upgrade_outputs(document)
         return document
 
     def supports(self, runtime: str, version: str) -> bool:

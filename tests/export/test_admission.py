@@ -53,7 +53,7 @@ from hemline.pictures.generated import generated_images
 from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module
-from hemline.runtime.pixels import pixel_table
+from hemline.runtime.pixels import pixel_tables
 from hemline.runtime.selftest import check
 
 FOUR = ("a", "b", "c", "d")
@@ -470,7 +470,7 @@ def test_an_8_bit_input_says_itself_what_pixels_become(
     spec = input_spec(tensor, None, "tflite", WHERE)
     assert (0 - spec.mean) / spec.std == pytest.approx(low)
     assert (255 - spec.mean) / spec.std == pytest.approx(high)
-    stored = pixel_table(spec).astype(int)
+    stored = pixel_tables(spec)[0].astype(int)
     # the whole range of the dtype is used, up to the two steps that a maker may have rounded
     assert abs(stored[0] - np.iinfo(dtype).min) <= 2
     assert abs(stored[255] - np.iinfo(dtype).max) <= 2
@@ -500,14 +500,30 @@ def test_pixels_that_are_no_range_are_refused(pixels: str) -> None:
 
 def test_pixels_are_said_in_one_way() -> None:
     assert parse_pixels(None, None, None) is None
-    assert parse_pixels("0..1", None, None) == parse_pixels(None, 0.0, 255.0)
+    assert parse_pixels("0..1", None, None) == parse_pixels(None, "0", "255")
     assert parse_pixels("-1..1", None, None) == PixelScale(mean=127.5, std=127.5)
     with pytest.raises(UsageError, match="go together"):
-        parse_pixels(None, 3.0, None)
+        parse_pixels(None, "3.0", None)
     with pytest.raises(UsageError, match="give one of them"):
-        parse_pixels("0..1", 0.0, 1.0)
+        parse_pixels("0..1", "0.0", "1.0")
     with pytest.raises(UsageError, match="above 0"):
-        parse_pixels(None, 0.0, 0.0)
+        parse_pixels(None, "0.0", "0.0")
+
+
+def test_means_and_deviations_are_of_pixels_up_to_1_or_up_to_255() -> None:
+    unit = parse_pixels(None, "0.485,0.456,0.406", "0.229,0.224,0.225")
+    assert unit is not None
+    assert unit.mean == pytest.approx((123.675, 116.28, 103.53))
+    assert unit.std == pytest.approx((58.395, 57.12, 57.375))
+    assert parse_pixels(None, "0.5", "0.5") == parse_pixels(None, "127.5", "127.5")
+    caffe = parse_pixels(None, "103.939,116.779,123.68", "1")
+    assert caffe == PixelScale(mean=(103.939, 116.779, 123.68), std=1.0)
+    with pytest.raises(UsageError, match="are on different scales"):
+        parse_pixels(None, "123.7", "0.229")
+    with pytest.raises(UsageError, match="one for each of 3 channels, not 1,2"):
+        parse_pixels(None, "1,2", "1")
+    with pytest.raises(UsageError, match="is a number or three"):
+        parse_pixels(None, "mean", "1")
 
 
 def test_labels_come_from_lines_or_commas(tmp_path: Path) -> None:

@@ -10,13 +10,40 @@ from hypothesis import strategies as st
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.errors import DataError
 from hemline.runtime.decoder import UNKNOWN, Decoder
-from hemline.runtime.pixels import PixelEncoder, pixel_table
+from hemline.runtime.pixels import PixelEncoder, pixel_tables
 
 PIXELS = np.arange(256, dtype=np.float64)
 
 
 def spec(**fields: object) -> InputSpec:
     return InputSpec(**{"height": 2, "width": 2, "channels": 1, "dtype": "float32", **fields})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("bgr", [False, True])
+def test_channels_have_a_mean_and_an_order_of_their_own(dtype: str, bgr: bool) -> None:
+    means, stds, scale = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0), 1.0
+    if dtype == "int8":
+        scale = 0.05
+    encoder = PixelEncoder(
+        spec(channels=3, dtype=dtype, scale=scale, mean=means, std=stds, bgr=bgr)
+    )
+    image = np.arange(0, 240, 20, dtype=np.uint8).reshape(2, 2, 3)
+    ordered = image[..., ::-1] if bgr else image
+    expected = (ordered - np.array(means)) / stds / scale
+    if dtype == "int8":
+        expected = np.round(expected).clip(-128, 127)
+    found = encoder.encode(image[None])
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(encoder.encode_one(image), found)
+
+
+def test_a_mean_for_each_channel_needs_as_many_channels() -> None:
+    with pytest.raises(ValueError, match="one for each channel"):
+        spec(mean=(1.0, 2.0, 3.0))
+    with pytest.raises(ValueError, match="blue, green and red are 3 channels"):
+        spec(bgr=True)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +59,7 @@ def spec(**fields: object) -> InputSpec:
 def test_the_table_holds_the_stored_value_of_every_pixel(
     fields: dict[str, object], expected: np.ndarray
 ) -> None:
-    table = pixel_table(spec(**fields))
+    table = pixel_tables(spec(**fields))[0]
     assert table.dtype == fields["dtype"]
     # float32 holds 24 bits: of values up to 255 at most 255 · 2⁻²⁴ is lost
     np.testing.assert_allclose(table.astype(np.float64), expected, atol=255 * 2**-24)
@@ -42,7 +69,9 @@ def test_the_table_holds_the_stored_value_of_every_pixel(
 def test_any_quantization_keeps_real_values_within_half_a_step(
     scale: float, zero_point: int
 ) -> None:
-    table = pixel_table(spec(dtype="int8", scale=scale, zero_point=zero_point)).astype(np.float64)
+    table = pixel_tables(spec(dtype="int8", scale=scale, zero_point=zero_point))[0].astype(
+        np.float64
+    )
     real = (table - zero_point) * scale
     inside = (table > -128) & (table < 127)
     assert np.all(np.abs(real - PIXELS)[inside] <= scale / 2 * (1 + 1e-9))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -200,3 +202,21 @@ def test_a_plan_of_one_format_is_read() -> None:
     plan = from_document(QuantizationPlan, document, where="here")
     assert plan.weights == (WeightGrid(layer="conv", bits=8, scope="channel"),)
     assert plan.ranges == {"serving_default_images:0": (0.0, 255.0)}
+
+
+def test_a_stamp_of_schema_4_is_read_and_one_with_means_by_channel_comes_back() -> None:
+    spec = {**INPUT, "channels": 3, "mean": 3.5, "std": 2.0}
+    kept = {key: value for key, value in STAMP_3.items() if key not in ("output", "embedding")}
+    outputs = [to_document(LOGITS)]
+    old = {**kept, "schema": 4, "input": spec, "outputs": outputs}
+    stamp = from_document(Stamp, old, where="old")
+    assert (stamp.input.mean, stamp.input.std, stamp.input.bgr) == (3.5, 2.0, False)
+    assert stamp.input.levels == ((3.5, 2.0),)
+    means = dataclasses.replace(stamp.input, mean=(1.0, 2.0, 3.0), bgr=True)
+    new = dataclasses.replace(stamp, input=means)
+    assert means.levels == ((1.0, 2.0), (2.0, 2.0), (3.0, 2.0))
+    assert from_document(Stamp, to_listed(new), where="new") == new
+
+
+def to_listed(value: object) -> Any:
+    return json.loads(json.dumps(to_document(value)))
