@@ -6,6 +6,8 @@ So they are one operator to plans and to TensorFlow, and any ONNX Runtime can ru
 from __future__ import annotations
 
 import onnx
+import onnx.inliner
+import onnx.parser
 
 from hemline.export.graph.editing import FUNCTIONS, OPSET
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx
 
 from hemline.contract.specs import LOGITS
@@ -15,11 +16,13 @@ from hemline.export.graph.passes.batch import open_batch
 from hemline.export.graph.passes.cleaning import clean
 from hemline.export.graph.passes.folding import fold_affine, replace_lone_normalizations
 from hemline.export.graph.passes.heads import write_logits
-from hemline.export.graph.passes.layout import remove_transpositions
+from hemline.export.graph.passes.layout import remove_transpositions, transpose_image_first
 from hemline.export.graph.passes.lowering import lower
 from hemline.export.graph.passes.naming import rename
 from hemline.export.graph.passes.pixels import centre_by_convolution, write_pixel_input
 from hemline.export.graph.refusals import require_importable, require_known, require_no_control_flow
+
+_ROUNDING = 1e-3  # of the largest logit: kernels for one image sum in another order than for two
 
 
 def normalized(
@@ -49,10 +52,11 @@ def normalized(
     require_no_control_flow(simplified)
     graph = Graph(simplified)
     write_pixel_input(graph, image, mean=mean, std=std)
-    write_logits(graph, names=outputs)
     lower(graph)
     clean(graph)
+    write_logits(graph, names=outputs)
     fuse_activations(graph)
+    transpose_image_first(graph)
     remove_transpositions(graph)
     fold_affine(graph)
     centre_by_convolution(graph)
@@ -70,4 +74,27 @@ def _checked(graph: Graph) -> onnx.ModelProto:
     proto = graph.proto(open_batch=True)
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True, strict_mode=True)
     onnx.checker.check_model(inferred, full_check=True)
+    _require_independent_images(inferred)
     return inferred
+
+
+def _require_independent_images(proto: onnx.ModelProto) -> None:
+    """Raise FileFormatError where a batch gives an image something else than the image alone."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(
+        proto.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (image,) = session.get_inputs()
+    shape = (2, *image.shape[1:])
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    try:
+        together = session.run(None, {image.name: pixels})[0]
+        alone = [session.run(None, {image.name: each})[0] for each in np.split(pixels, 2)]
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileFormatError(f"the model takes one image only, no batches: {reason}") from error
+    if not np.isfinite(together).all():
+        raise FileFormatError("the model gives values that are not numbers")
+    if np.abs(together - np.concatenate(alone)).max() > _ROUNDING * np.abs(together).max():
+        raise FileFormatError("the model gives an image other values in a batch than alone")

@@ -63,6 +63,7 @@ OPERATORS: dict[str, str] = {
         "Sqrt": "elementwise:square_root",
         "Squeeze": "shaping:squeeze",
         "Sub": "elementwise:subtract",
+        "Tile": "shaping:tile",
         "Tanh": "elementwise:tanh",
         "Transpose": "shaping:transpose",
         "Unsqueeze": "shaping:unsqueeze",

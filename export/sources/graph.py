@@ -103,6 +103,6 @@ def open_graph(path: Path, outputs: tuple[str, ...]) -> GraphSource:
     """Read a normalized graph; raises FileFormatError for what is not one."""
     try:
         proto = onnx_format.load(path)
-        return GraphSource(proto, outputs)
-    except (OSError, ValueError, onnx_format.checker.ValidationError) as error:
+    except Exception as error:  # protobuf has its own, for bytes that are none
         raise FileFormatError(f"{path} is not a model that was imported: {error}") from error
+    return GraphSource(proto, outputs)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import keras
+import numpy as np
 import onnx
 import tensorflow as tf
 import tf2onnx
@@ -33,13 +35,32 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
     # tf2onnx calls the outputs by the keys of the dictionary
     with collecting():
         proto, _ = tf2onnx.convert.from_function(
-            tf.function(outputs, input_signature=signature), input_signature=signature, opset=_OPSET
+            tf.function(outputs, input_signature=signature),
+            input_signature=signature,
+            opset=_OPSET,
+            custom_op_handlers={"Erfc": (_erfc, [])},  # tf2onnx has none; Keras' gelu computes it
         )
     for value in (proto.graph.input[0], *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     proto.graph.doc_string = ""  # the name of a function, with how many TensorFlow made before
     onnx.checker.check_model(proto)
     return proto
+
+
+def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """Write the complement of the error function as what it is: 1 − erf."""
+    error = context.make_node("Erf", node.input)
+    one = context.make_const(f"{name}_one", np.float32(1))
+    shapes, dtypes = node.output_shapes, node.output_dtypes
+    context.remove_node(node.name)
+    context.make_node(
+        "Sub",
+        [one.output[0], error.output[0]],
+        name=name,
+        outputs=node.output,
+        shapes=shapes,
+        dtypes=dtypes,
+    )
 
 
 @contextlib.contextmanager

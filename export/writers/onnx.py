@@ -9,6 +9,7 @@ import onnx
 
 from hemline.contract.specs import EMBEDDING, InputSpec, OutputSpec
 from hemline.errors import HemlineError
+from hemline.export.graph.functions import inlined
 from hemline.export.quantization.annotation import AnnotatedGraph
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.sources.source import ModelSource
@@ -19,7 +20,7 @@ from hemline.export.writers.qdq import quantized_onnx
 def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
     """Convert without quantization; float32 pixels in, float32 logits out."""
     del plan
-    return _described(source.onnx)
+    return _described(inlined(source.onnx))
 
 
 def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:

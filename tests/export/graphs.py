@@ -20,7 +20,7 @@ class Net:
         self.random = np.random.default_rng(7)
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self.kind = TensorProto.FLOAT
+        self.kind = self.given = TensorProto.FLOAT
 
     def constant(self, array: Any) -> str:
         name = f"c{len(self.constants)}"
@@ -61,7 +61,7 @@ class Net:
         return str(self.op("Gemm", flat, weights, self.weights(classes), transB=1))
 
     def model(self, *outputs: str) -> onnx.ModelProto:
-        values = [helper.make_tensor_value_info(each, TensorProto.FLOAT, None) for each in outputs]
+        values = [helper.make_tensor_value_info(each, self.given, None) for each in outputs]
         image = helper.make_tensor_value_info("x", self.kind, self.shape)
         graph = helper.make_graph(self.nodes, "net", [image], values, self.constants)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid("com.acme", 1)]

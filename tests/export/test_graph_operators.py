@@ -241,6 +241,7 @@ CASES: dict[str, tuple[Case, int]] = {
     "Sub": (two("Sub"), 8),
     "Sum": (lambda net, x: net.op("Sum", x, net.op("Tanh", x), net.op("Relu", x)), 8),
     "Tanh": (unary("Tanh"), 8),
+    "Tile": (lambda net, x: net.op("Tile", x, net.constant(integers(1, 2, 1, 3))), 16),
     "Transpose": (
         lambda net, x: net.op("Add", x, net.op("Transpose", x, perm=[0, 1, 3, 2])),
         8,

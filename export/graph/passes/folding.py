@@ -7,6 +7,7 @@ what stands alone on a map becomes a depthwise convolution of 1 × 1, which ever
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,13 +42,14 @@ def fold_affine(graph: Graph) -> None:
     graph.drop_unused()
 
 
-def affine_of(graph: Graph, node: Node, axis: int) -> Affine | None:
+def affine_of(graph: Graph, node: Node, axis: int | None) -> Affine | None:
     """Return what a node computes with constants a channel, which are counted along an axis.
 
-    None for another operator, and for constants of another shape.
+    Without an axis there is one number for each value of an image. None for another operator, and
+    for constants of another shape.
     """
     if node.op == "BatchNormalization":
-        return _normalization(graph, node) if axis == 1 else None
+        return _normalization(graph, node, axis)
     if node.op not in _AFFINE or len(node.inputs) != 2:
         return None
     at = next((at for at, name in enumerate(node.inputs) if name in graph.constants), None)
@@ -67,19 +69,29 @@ def affine_of(graph: Graph, node: Node, axis: int) -> Affine | None:
     return Affine(value=value, scale=sign * one, offset=-sign * constant)
 
 
-def _normalization(graph: Graph, node: Node) -> Affine | None:
+def _normalization(graph: Graph, node: Node, axis: int | None) -> Affine | None:
+    if axis not in (None, 1):
+        return None
     constants = [graph.constant(name) for name in node.inputs[1:5]]
     if any(each is None for each in constants):
         return None
     gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in constants)
     scale = gamma / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
-    return Affine(value=node.inputs[0], scale=scale, offset=beta - mean * scale)
+    offset = beta - mean * scale
+    if axis is None:
+        each = math.prod(graph.shape(node.output)[2:])
+        scale, offset = np.repeat(scale, each), np.repeat(offset, each)
+    return Affine(value=node.inputs[0], scale=scale, offset=offset)
 
 
-def _channels(constant: npt.NDArray[Any], shape: tuple[int, ...], axis: int) -> Vector | None:
+def _channels(
+    constant: npt.NDArray[Any], shape: tuple[int, ...], axis: int | None
+) -> Vector | None:
     """Return a constant that broadcasts over a shape as a vector along an axis, if it is one."""
     if constant.ndim > len(shape) or not shape or not np.issubdtype(constant.dtype, np.floating):
         return None
+    if axis is None:
+        return np.broadcast_to(constant, shape).reshape(-1).astype(np.float64)
     full = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
     if any(size != 1 for at, size in enumerate(full.shape) if at != axis % len(shape)):
         return None
@@ -154,47 +166,28 @@ def _fold_in_front(graph: Graph, node: Node) -> bool:
 
     An offset goes into a convolution without padding only: padding adds zeros after it.
     """
-    following, path = _weights_behind(graph, node.output)
+    following, flattened = _weights_behind(graph, node.output)
     if following is None:
         return False
-    affine = affine_of(graph, node, _channel_axis(graph, following, path, node))
+    axis = None if flattened else 1 if following.op == "Conv" else graph.rank(node.output) - 1
+    affine = affine_of(graph, node, axis)
     if affine is None or (affine.offset.any() and is_padded(following)):
         return False
-    scale_inputs(graph, following, *(_along(graph, path, each) for each in _parts(affine)))
+    scale_inputs(graph, following, affine.scale, affine.offset)
     graph.redirect(node.output, affine.value)
     graph.remove(node)
     return True
 
 
-def _parts(affine: Affine) -> tuple[Vector, Vector]:
-    return affine.scale, affine.offset
-
-
-def _weights_behind(graph: Graph, name: str) -> tuple[Node | None, list[Node]]:
-    """Return the weighted node that alone reads a value, and the flattening between them."""
-    path: list[Node] = []
-    while (node := graph.only_consumer(name)) is not None:
-        if is_weighted(graph, node):
-            return (node, path) if node.inputs[0] == name else (None, path)
-        if path or node.op not in ("Flatten", "Reshape") or graph.rank(node.output) != 2:
-            break
-        path.append(node)
-        name = node.output
-    return None, path
-
-
-def _channel_axis(graph: Graph, following: Node, path: list[Node], node: Node) -> int:
-    if following.op == "Conv" or path:
-        return 1
-    return graph.rank(node.output) - 1
-
-
-def _along(graph: Graph, path: list[Node], vector: Vector) -> Vector:
-    """Return a vector of channels as one of the values of a flattened map (n, c, …)."""
-    if not path:
-        return vector
-    inner = graph.shape(path[0].inputs[0])[2:]
-    return np.repeat(vector, int(np.prod(inner, dtype=np.int64)))
+def _weights_behind(graph: Graph, name: str) -> tuple[Node | None, bool]:
+    """Return the weighted node that alone reads a value, and whether a Flatten lies between."""
+    node, flattened = graph.only_consumer(name), False
+    if node is not None and node.op == "Flatten":
+        name, flattened = node.output, True
+        node = graph.only_consumer(name)
+    if node is None or not is_weighted(graph, node) or node.inputs[0] != name:
+        return None, False
+    return node, flattened
 
 
 def is_padded(node: Node) -> bool:

@@ -23,10 +23,10 @@ def write_logits(graph: Graph, *, names: tuple[str, ...]) -> None:
     """
     at = names.index(LOGITS)
     name = graph.outputs[at]
+    _require_values(graph, name)
     shape = graph.shape(name)
     if shape[0] != 1 or len(shape) < 2 or sum(size > 1 for size in shape) > 1:
         raise FileFormatError(f"the output {name} {shape} is not one row of class values an image")
-    _require_floats(graph, name)
     if len(shape) > 2:
         position = len(graph.nodes)
         name = graph.insert(position, "Flatten", [name], shape=(1, math.prod(shape)))
@@ -35,7 +35,7 @@ def write_logits(graph: Graph, *, names: tuple[str, ...]) -> None:
     graph.drop_unused()
 
 
-def _require_floats(graph: Graph, name: str) -> None:
+def _require_values(graph: Graph, name: str) -> None:
     maker = graph.maker(name)
     if maker is not None and maker.op in ("ArgMax", "TopK", "Cast"):
         raise maker.refusal("the model gives labels, not a value for each class; cut it off")

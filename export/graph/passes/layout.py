@@ -24,6 +24,45 @@ def remove_transpositions(graph: Graph) -> None:
     graph.drop_unused()
 
 
+def transpose_image_first(graph: Graph) -> None:
+    """Move the Transpose of an image in front of what rescales the pixels.
+
+    There constants a channel lie as convolutions have them, into which they are folded.
+    """
+    name = graph.image
+    path: list[Node] = []
+    while (node := graph.only_consumer(name)) is not None:
+        if node.op == "Transpose":
+            _move_to_image(graph, node, path)
+            return
+        others = [each for each in node.inputs if each != name]
+        if node.op not in _BINARY or not all(each in graph.constants for each in others):
+            return
+        path.append(node)
+        name = node.output
+
+
+def _move_to_image(graph: Graph, node: Node, path: list[Node]) -> None:
+    perm = _perm(graph, node)
+    if not path or any(graph.shape(each.output) != graph.shape(graph.image) for each in path):
+        return
+    shape = graph.shape(node.output)
+    for each in path:
+        each.inputs = [_transposed(graph, name, perm) for name in each.inputs]
+        graph.shapes[each.output] = shape
+    graph.bypass(node)
+    moved = graph.insert(0, "Transpose", [graph.image], shape=shape, perm=perm)
+    graph.redirect(graph.image, moved, but=graph.maker(moved))
+
+
+def _transposed(graph: Graph, name: str, perm: list[int]) -> str:
+    constant = graph.constant(name)
+    if constant is None or constant.size == 1:
+        return name
+    full = constant.reshape((1,) * (len(perm) - constant.ndim) + constant.shape)
+    return graph.add_constant("constant", np.ascontiguousarray(full.transpose(perm)))
+
+
 def _perm(graph: Graph, node: Node) -> list[int]:
     perm = node.attributes.get("perm")
     return list(perm) if perm else list(range(graph.rank(node.inputs[0])))[::-1]
@@ -73,6 +112,8 @@ def _behind(graph: Graph, node: Node) -> bool:
     following = graph.only_consumer(node.output)
     if following is None or not _movable(graph, node, following):
         return False
+    if node.inputs[0] == graph.image:
+        return False  # maps have their channels first from there on
     perm = _perm(graph, node)
     back = [int(axis) for axis in np.argsort(perm)]
     source = node.inputs[0]
@@ -117,7 +158,4 @@ def _unmoved(graph: Graph, name: str, node: Node, back: list[int]) -> str:
     if constant is None:
         maker = graph.maker(name)
         return name if maker is None else maker.inputs[0]
-    if constant.size == 1:
-        return name
-    full = constant.reshape((1,) * (len(back) - constant.ndim) + constant.shape)
-    return graph.add_constant("constant", np.ascontiguousarray(full.transpose(back)))
+    return _transposed(graph, name, back)

@@ -235,3 +235,11 @@ def depth_to_space(at: Context, x: Value) -> Value:
 def space_to_depth(at: Context, x: Value) -> Value:
     """Make more channels of larger maps."""
     return maps(tf.nn.space_to_depth(held_last(x), at.get("blocksize")))
+
+
+def tile(at: Context, x: Value, counts: Value) -> Value:
+    """Repeat a value along its dimensions."""
+    del at
+    x = x.held_as(x.axes if len(x.axes) == x.rank and x.rows is None else tuple(range(x.rank)))
+    times = counts.tensor.tolist()
+    return result(tf.tile(x.tensor, [times[axis] for axis in x.axes]), x.axes)
