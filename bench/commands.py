@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -15,6 +15,7 @@ from hemline import files
 from hemline.console import quiet, require_matplotlib, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
+from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
 from hemline.contract.record import RECORDS_NAME, append_records
 from hemline.errors import GateError, UsageError
@@ -23,13 +24,57 @@ from hemline.tables import as_text
 
 if TYPE_CHECKING:
     from hemline.bench.measuring.fleet import DeviceResult
+    from hemline.environments.environment import RuntimeTarget
+    from hemline.export.admission.user_samples import SampleFiles
 
 PICTURE_NAME = "compare.png"
 TABLE_NAME = "compare.jsonl"
 _MOST = 256  # threads or images: more only exhausts the machine
 
-_BUNDLE = click.argument("bundle", type=click.Path(path_type=Path, exists=True, file_okay=False))
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _only_one(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> Path:
+    if len(paths) > 1:
+        raise UsageError(f"{len(paths)} bundles or files are named: give one at a time")
+    return paths[0]
+
+
+_BUNDLE = click.argument(
+    "bundle",
+    nargs=-1,
+    required=True,
+    callback=_only_one,
+    metavar="BUNDLE|FILE",
+    type=click.Path(path_type=Path, exists=True),
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+_PATH = click.Path(path_type=Path, exists=True)
+
+
+def sample_options(command: F) -> F:
+    """Add the options of a single file's images, as `samples: SampleFiles | None`."""
+
+    @wraps(command)
+    def with_samples(
+        *arguments: Any,
+        data: Path | None,
+        images: Path | None,
+        expected: Path | None,
+        **others: Any,
+    ) -> Any:
+        from hemline.export.admission.user_samples import SampleFiles
+
+        named = any(path is not None for path in (data, images, expected))
+        samples = SampleFiles(data=data, images=images, expected=expected) if named else None
+        return command(*arguments, samples=samples, **others)
+
+    click.option("--expected", type=_PATH, help="Of a FILE: .npy of their classes.")(with_samples)
+    click.option("--images", type=_PATH, help="Of a FILE: .npy of uint8 images.")(with_samples)
+    click.option(
+        "--data", type=_PATH, help="Of a FILE: labelled images, class folders or an .npz."
+    )(with_samples)
+    return cast("F", with_samples)
 
 
 def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -61,6 +106,7 @@ def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
+@sample_options
 def bench(
     bundle: Path,
     quick: bool,
@@ -71,9 +117,11 @@ def bench(
     fallback: bool,
     runtimes: tuple[str, ...],
     resume: bool,
+    samples: SampleFiles | None,
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
 
+    A single FILE, exported or admitted, is measured the same way, in a bundle of its own beside it.
     Several devices work at the same time, those on this machine in turn. A device that fails costs
     its own cells only; --resume measures what is missing.
     """
@@ -88,8 +136,9 @@ def bench(
     targets = find_targets(runtimes) if runtimes else ()
     devices, unopened = open_fleet(device, fallback=fallback, targets=targets)
     try:
+        path, bundle = bundle, _folder(bundle)
         with files.locked(bundle):
-            manifest = _manifest(bundle)
+            manifest = _updated(path, samples, targets)
             local = [each.name for each in devices] == ["local"]
             if quick and local and is_measured(bundle, manifest, devices[0], plan):
                 say("bench: nothing changed since the last one")
@@ -100,7 +149,7 @@ def bench(
             )
             _report_fleet((*ended, *unopened))
             if local:
-                say(f"records: {bundle / RECORDS_NAME}; hemline table {bundle} shows them")
+                say(f"records: {bundle / RECORDS_NAME}; hemline table {path} shows them")
     finally:
         for each in devices:
             each.close()
@@ -115,7 +164,7 @@ def table(bundle: Path, as_json: bool) -> None:
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.table import bundle_table, conditions_line, refusals
 
-    manifest = _manifest(bundle)
+    manifest, bundle = _manifest(bundle), _folder(bundle)
     comparison = compared(bundle, manifest, every_version=True)
     if as_json:
         click.echo("\n".join(json_lines(comparison)))
@@ -128,8 +177,11 @@ def table(bundle: Path, as_json: bool) -> None:
 @_BUNDLE
 @click.option("--quick", is_flag=True, help="A few rounds only.")
 @_JSON
+@sample_options
 @budget_options
-def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) -> None:
+def compare(
+    bundle: Path, quick: bool, as_json: bool, samples: SampleFiles | None, **limits: float | None
+) -> None:
     """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
     from hemline.bench.choosing import choose_in
     from hemline.bench.devices.local import LocalDevice
@@ -142,8 +194,9 @@ def compare(bundle: Path, quick: bool, as_json: bool, **limits: float | None) ->
     from hemline.contract.evaluation_set import load_split
 
     require_matplotlib()
+    path, bundle = bundle, _folder(bundle)
     with files.locked(bundle):
-        manifest = _manifest(bundle)
+        manifest = _updated(path, samples)
         plan, keep = QUICK if quick else FULL, partial(append_records, bundle / RECORDS_NAME)
         measure(bundle, manifest, LocalDevice(), plan, keep=keep, progress=say)
         comparison = compared(bundle, manifest)
@@ -171,8 +224,9 @@ def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     from hemline.bench.choosing import choose_in
     from hemline.bench.records import compared
 
+    path, bundle = bundle, _folder(bundle)
     with files.locked(bundle):
-        manifest = _manifest(bundle)
+        manifest = _manifest(path)
         choice = choose_in(bundle, manifest, compared(bundle, manifest), Budget(**limits))
     if as_json:
         document = schema.to_document(choice.candidate)
@@ -212,9 +266,42 @@ def _report_fleet(results: Sequence[DeviceResult]) -> None:
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
 
 
-def _manifest(bundle: Path) -> Manifest:
-    manifest = read_manifest(bundle)
-    require_artifacts(bundle, manifest)
+def _folder(path: Path) -> Path:
+    """Return the folder of a bundle; of a single file, that of its bundle."""
+    if path.is_dir():
+        return path
+    from hemline.export.admission.file_bundle import folder_of
+
+    return folder_of(path)
+
+
+def _manifest(path: Path) -> Manifest:
+    """Return the manifest of a bundle, or that of a single file which was measured before."""
+    if not path.is_dir():
+        from hemline.export.admission.file_bundle import read_file_bundle
+
+        return read_file_bundle(path)
+    manifest = read_manifest(path)
+    require_artifacts(path, manifest)
+    return manifest
+
+
+def _updated(
+    path: Path, samples: SampleFiles | None, targets: Sequence[RuntimeTarget] = ()
+) -> Manifest:
+    """Return the manifest of a bundle; that of a single file is made, or gets the images named."""
+    if path.is_dir():
+        if samples is not None:
+            raise UsageError(
+                f"{path} is a bundle, which has its images: --data, --images and --expected are "
+                "for a file"
+            )
+        return _manifest(path)
+    from hemline.export.admission.file_bundle import update_file_bundle
+
+    manifest = update_file_bundle(path, samples, targets or None, say=say)
+    if not has_labels(manifest.evaluation_sha256):
+        say(f"no accuracy: the {manifest.dataset} have no labels; name labelled images with --data")
     return manifest
 
 

@@ -13,7 +13,7 @@ from hemline.bench.evaluation.target import EvaluationTarget
 from hemline.contract.card import Split
 from hemline.contract.evaluation_set import SPLITS, load_split
 from hemline.contract.manifest import Manifest
-from hemline.data.custom.held_out import held_out, with_labels_of
+from hemline.data.custom.held_out import held_out, require_size, with_labels_of
 from hemline.data.datasets import DATASETS, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, UsageError, remedy
@@ -99,7 +99,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     images = data.load(dataset, target.spec.input.shape, target.spec.labels)
     if manifest is not None and images.sha256 == manifest.data_sha256:
         return _split_of_bundle(target, manifest, name)
-    _require_size(target, images)
+    require_size(images, target.spec.input.shape, name=target.name)
     notes = []
     if known is not None and images.sha256 != known.data_sha256:
         verb = "trained on" if training else "exported from"
@@ -167,15 +167,6 @@ def _dataset(target: EvaluationTarget, data: DataSource) -> str:
             remedy=remedy("name the data"),
         )
     return (fitting or ["custom data"])[0]
-
-
-def _require_size(target: EvaluationTarget, images: Images) -> None:
-    shape, size = images.test_images.shape[1:], target.spec.input.shape
-    if shape != size:
-        raise DataError(
-            f"{target.name} needs images of {size}, those in {images.source} are {shape}",
-            remedy=remedy("name other data"),
-        )
 
 
 def _validation(images: Images, split: Split) -> npt.NDArray[np.intp] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hemline.bench.comparison import Comparison, Row
@@ -122,18 +123,23 @@ def _known_figures(comparison: Comparison) -> tuple[str, ...]:
 
 
 def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
-    """Return a figure of the test images and its text, marked where only the first were run."""
-    if name == "drop":
-        drop = row.test.drop_points or 0.0
-        return drop, signed(drop)
+    """Return a figure of the test images and its text, marked where only the first were run.
+
+    It is not a number and has no text where it is not known of this row.
+    """
     if name == "agreement":
         return row.agreement, percent(row.agreement)
-    share = row.accuracy or 0.0
+    drop, share = row.test.drop_points, row.accuracy
+    if drop is None or share is None:
+        return math.nan, ""
+    if name == "drop":
+        return drop, signed(drop)
     part = "" if row.test.images == comparison.images else f" of {row.test.images:,}"
     return share, f"{percent(share)}{part}"
 
 
 def _span(texts: dict[float, str]) -> str:
     """Return the one text, or those of the smallest and the largest value where runtimes differ."""
+    texts = {value: text for value, text in texts.items() if text} or {0.0: ""}
     low, high = texts[min(texts)], texts[max(texts)]
     return low if low == high else f"{low} – {high}"

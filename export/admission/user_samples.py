@@ -1,7 +1,8 @@
-"""The user's images for an admission, and the classes that they are known to have."""
+"""The user's images for a file, and the classes that they are known to have."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,60 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import InputSpec
+from hemline.contract.stamp import Stamp
+from hemline.data.custom.held_out import labelled_images
+from hemline.data.datasets import array_sha256
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.npy import npy_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFiles:
+    """The images that the user names for a file; every field is None unless specified.
+
+    data: folder with a folder for each class, .npz, or folder with IDX files.
+    images: .npy file of uint8 images (n, height, width, channels).
+    expected: .npy file of their integer classes (n,).
+    """
+
+    data: Path | None = None
+    images: Path | None = None
+    expected: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Images to measure a file on.
+
+    name: of the data set.
+    images: uint8 (n, height, width, channels).
+    labels: class indices (n,); None where they are not known.
+    """
+
+    name: str
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Return the hashes of pixels and labels."""
+        labels = {} if self.labels is None else {"labels": array_sha256(self.labels)}
+        return {"images": array_sha256(self.images), **labels}
+
+
+def read_samples(files: SampleFiles, stamp: Stamp) -> Samples:
+    """Read the images for a stamped file; raises UsageError or DataError that names the file."""
+    if files.data is not None:
+        if files.images is not None or files.expected is not None:
+            raise UsageError("a data set and arrays of images exclude each other: name one of them")
+        found = labelled_images(files.data, stamp.input.shape, stamp.labels)
+        return Samples(name=found.dataset.name, images=found.test_images, labels=found.test_labels)
+    expected = read_user_classes(files.images, files.expected, stamp.input, len(stamp.labels))
+    pixels = np.load(str(files.images), mmap_mode="r").reshape(-1, *stamp.input.shape)
+    labels: Any = expected
+    if expected is not None and len(stamp.labels) <= 1 << 8:
+        labels = expected.astype(np.uint8)
+    return Samples(name="images", images=pixels, labels=labels)
 
 
 def read_user_classes(

@@ -89,6 +89,11 @@ def load_split(bundle: Path, name: str, hashes: dict[str, str]) -> EvaluationSpl
     return EvaluationSplit(name=name, images_path=_path(bundle, name, "images"), **arrays)
 
 
+def has_labels(hashes: dict[str, str]) -> bool:
+    """Return whether the test images of an evaluation set have labels."""
+    return f"{FOLDER}/test-labels.npy" in hashes
+
+
 def save_conditions(bundle: Path, conditions: Conditions) -> dict[str, str]:
     """Write when and where the reference was computed; return file name to SHA-256."""
     path = bundle / FOLDER / _CONDITIONS

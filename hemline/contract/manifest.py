@@ -123,8 +123,8 @@ class Manifest:
     """What stands in a bundle as manifest.json.
 
     model: name in the MODELS table.
-    parameters: of the model, number of scalars.
-    macs: multiply-accumulates of one inference.
+    parameters: of the model, number of scalars; None where only a file is known.
+    macs: multiply-accumulates of one inference; None likewise.
     labels: class names in the order of the logits.
     dataset: name in the DATASETS table, or of a custom data set.
     data_sha256: as in the card.
@@ -146,8 +146,8 @@ class Manifest:
     SCHEMA: ClassVar[int] = 6
 
     model: str
-    parameters: int
-    macs: int
+    parameters: int | None
+    macs: int | None
     labels: tuple[str, ...]
     dataset: str
     data_sha256: dict[str, str]

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hemline.data.custom.reading import few
-from hemline.data.datasets import Images
+from hemline.data.custom.reading import ReadOptions, few
+from hemline.data.datasets import DATASETS, Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, remedy
+
+
+def labelled_images(path: Path, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
+    """Return the user's images for a model: all as test images, or their test part.
+
+    They are brought to `shape` (height, width, channels), and their classes to the order of
+    `labels`. Raises DataError for those that do not fit.
+    """
+    reading = ReadOptions(size=shape[:2], channels=shape[2], skip_broken=True, fewest=1)
+    named = [each.name for each in DATASETS.values() if each.labels == labels]
+    images = load_images((named or list(DATASETS))[0], FetchOptions(folder=path, reading=reading))
+    require_size(images, shape, name="the model")
+    return held_out(with_labels_of(images, labels))
+
+
+def require_size(images: Images, shape: tuple[int, int, int], *, name: str) -> None:
+    """Raise DataError unless the images are of `shape` (height, width, channels)."""
+    own = images.test_images.shape[1:]
+    if own != shape:
+        raise DataError(
+            f"{name} needs images of {shape}, those in {images.source} are {own}",
+            remedy=remedy("name other data"),
+        )
 
 
 def held_out(images: Images) -> Images:
