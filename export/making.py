@@ -22,7 +22,6 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
-from hemline.export.quantization.float_graph import calibrated_plan
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
 from hemline.export.sources.source import ModelSource
@@ -139,6 +138,8 @@ class ArtifactMaker:
     @functools.cached_property
     def _calibrated(self) -> QuantizationPlan:
         """Return the plan that all calibrated schemes share."""
+        from hemline.export.quantization.float_graph import calibrated_plan  # loads onnx
+
         return calibrated_plan(self._source.float_graph, self._inputs.calibration)
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:

@@ -321,3 +321,15 @@ def _node(node: Node) -> onnx.NodeProto:
 
 def _value(name: str, shape: list[int | str] | None) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+
+
+def with_batch_of_one(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy of a normalized model for one image, with the shapes of all its values."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.value_info[:]
+    for value in (*copy.graph.input, *copy.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param == BATCH:
+                dimension.dim_value = 1
+    return onnx.shape_inference.infer_shapes(copy, data_prop=True)

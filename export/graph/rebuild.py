@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 import tensorflow as tf
 
-from hemline.export.graph.editing import BATCH, Graph, Node
+from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.rebuilding.context import Context
 from hemline.export.graph.rebuilding.values import Value
 from hemline.export.graph.refusals import require_known
@@ -73,18 +73,6 @@ class Rebuilt:
         for name, value in zip(node.outputs, made, strict=False):
             tensor = self.hooks.activation(name, value.tensor)
             values[name] = value.with_tensor(tensor)
-
-
-def with_batch_of_one(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy of a normalized model for one image, with the shapes of all its values."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    del copy.graph.value_info[:]
-    for value in (*copy.graph.input, *copy.graph.output):
-        for dimension in value.type.tensor_type.shape.dim:
-            if dimension.dim_param == BATCH:
-                dimension.dim_value = 1
-    return onnx.shape_inference.infer_shapes(copy, data_prop=True)
 
 
 def saved_model(proto: onnx.ModelProto, folder: Path | str, hooks: Hooks = Hooks()) -> None:

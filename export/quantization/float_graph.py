@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hemline.export.graph.editing import Graph, Node
+from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.points import Points, find_points
-from hemline.export.graph.rebuild import with_batch_of_one
 from hemline.export.quantization.calibration import SEED, Calibration
 from hemline.export.quantization.calibrators import Ranges, Values, find_calibrator
 from hemline.export.quantization.plan import (

@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
-from hemline.export.graph.editing import Graph
+from hemline.export.graph.editing import Graph, with_batch_of_one
 from hemline.export.graph.passes.heads import embedding_of
-from hemline.export.graph.rebuild import saved_model, with_batch_of_one
+from hemline.export.graph.rebuild import saved_model
 from hemline.export.sources.source import ModelSource
 from hemline.folders import TemporaryFolder
 

@@ -220,3 +220,13 @@ def test_an_error_of_the_library_names_no_flag_and_no_command() -> None:
                     ours = re.sub(r"pip install .*", "", text.value)
                     found = re.search(r"(^|[\s(])--[a-z]|`(hemline|make) ", ours)
                     assert found is None, f"{path}:{text.lineno}: {text.value}"
+
+
+def test_what_asks_whether_an_export_is_up_to_date_loads_no_converter() -> None:
+    """A second export with nothing changed takes no two seconds, of which TensorFlow takes five."""
+    code = (
+        "import sys, hemline.export.bundle; "
+        "print(*sorted({'tensorflow', 'keras', 'onnx', 'tf2onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
