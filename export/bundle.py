@@ -5,6 +5,7 @@ Only what changed is made again: each artifact carries the fingerprint of all it
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, plan_path, read_manifest
 from hemline.contract.specs import EMBEDDING, LOGITS
 from hemline.data.datasets import Images
-from hemline.errors import HemlineError, NewerSchemaError
+from hemline.errors import (
+    FileFormatError,
+    HemlineError,
+    NewerSchemaError,
+    UsageError,
+    remedy,
+)
 from hemline.export import making
 from hemline.export.making import CONVERTER_PACKAGES, ArtifactMaker, ExportInputs
 from hemline.export.quantization.calibration import calibration_images
@@ -24,6 +31,7 @@ from hemline.export.scheme import Scheme
 from hemline.export.schemes import SCHEMES
 from hemline.export.sources.table import find_source, open_source
 from hemline.export.trained_data import require_trained_on, split_of
+from hemline.export.user_images import GENERATED
 from hemline.pictures import generated
 from hemline.provenance import commit, utc_now, versions
 from hemline.train.tensorflow import quiet_keras
@@ -76,6 +84,7 @@ def export_bundle(
         for scheme in request.schemes
         if (name := scheme.file_name) not in kept or kept[name].recipe_sha256 != recipes[name]
     ]
+    _require_no_loss(request.bundle, old, inputs)
     evaluation = old.evaluation_sha256 if old else {}
     if old is not None and not stale and _all_intact(request.bundle, evaluation):
         gone = len(kept) < len(old.artifacts)
@@ -103,13 +112,31 @@ def _inputs(request: ExportRequest, images: Images) -> ExportInputs:
     find_source(card.model.source)
     require_trained_on(card, images, checkpoint=request.checkpoint)
     split = split_of(card, images)
+    calibration = None
+    if any(scheme.calibrated for scheme in request.schemes):
+        calibration = calibration_images(images, split, count=request.calibration_count)
     return ExportInputs(
         card=card,
         images=images,
         split=split,
-        calibration=calibration_images(images, split, count=request.calibration_count),
+        calibration=calibration,
         store_images=request.store_images or not images.dataset.is_custom,
     )
+
+
+def _require_no_loss(bundle: Path, old: Manifest | None, inputs: ExportInputs) -> None:
+    """Raise UsageError for generated images where a bundle was exported with the user's."""
+    if old is not None or inputs.images.dataset.name != GENERATED:
+        return
+    if not (bundle / MANIFEST_NAME).exists():
+        return
+    with contextlib.suppress(FileFormatError):  # another model's, or damaged: replaced
+        there = read_manifest(bundle)
+        if there.parent_sha256 == inputs.card.model.sha256:
+            raise UsageError(
+                f"{bundle} was exported with the images {there.dataset}",
+                remedy=remedy("same images"),
+            )
 
 
 def _previous(bundle: Path, inputs: ExportInputs) -> Manifest | None:
@@ -182,7 +209,7 @@ def _recipe(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str
         {
             "scheme": schema.to_document(scheme),
             "model": schema.to_document(model),
-            "calibration": inputs.calibration.sha256 if scheme.calibrated else None,
+            "calibration": inputs.calibration_sha256(scheme),
             "embedding": request.embedding,
             "store_images": inputs.store_images,
             "versions": versions(CONVERTER_PACKAGES),

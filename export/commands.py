@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import click
+from click.core import ParameterSource
 
 from hemline import files
-from hemline.console import data_option, runtimes_option, say
+from hemline.console import model_data_option, require_custom, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint, read_card
+from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, UsageError, remedy
+from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
+from hemline.export.importing.target import ExportTarget, find_export_target
+from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
+from hemline.export.user_images import GENERATED
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO
@@ -27,7 +34,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
+@click.argument("target", metavar="[MODEL]", required=False)
+@click.option(
+    "--model",
+    default="hem-50k",
+    show_default=True,
+    help="Name of the model, if MODEL is not given.",
+)
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, file_okay=False),
@@ -50,8 +63,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
 @click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
-@data_option
+@import_options
+@model_data_option
 def export(
+    target: str | None,
     model: str,
     checkpoint: Path | None,
     output: Path | None,
@@ -61,26 +76,33 @@ def export(
     store_images: bool,
     train_anew: bool,
     quick: bool,
+    options: ImportOptions,
     data: FetchOptions,
 ) -> None:
-    """Export a checkpoint in every scheme and verify each file in every runtime.
+    """Export a model in every scheme and verify each file in every runtime.
 
-    Trains first when there is no checkpoint. Only what changed is made again. A checkpoint of your
-    own images needs them again, with --data: to calibrate, and to judge every file.
+    MODEL is the name of a model, the folder of a checkpoint, or a file made elsewhere: .keras, .h5,
+    .tflite, .onnx or the folder of a SavedModel, which is imported first. A model of Hemline's that
+    has no checkpoint is trained first. Only what changed is made again. Your own images are needed
+    again, with --data: to calibrate, and to judge every file.
     """
     rows = find_schemes(schemes)
-    row = find_model(model)
+    found = _target(target, model, checkpoint)
     if calibration is not None and calibration < 1:
         raise UsageError("--calibration must be at least 1")
-    if checkpoint is not None and train_anew:
-        raise UsageError("--checkpoint and --train exclude each other")
-    if checkpoint is None:
-        name = f"{named_after(row, data)}{'-quick' if quick else ''}"
+    if found.kind != "preset" and train_anew:
+        raise UsageError(f"{found.name} is not trained here: leave --train out")
+    if found.kind == "file":
+        source, data = _imported(found, options, data)
     else:
-        name = checkpoint.resolve().name
-    source = checkpoint or _checkpoint(row, name, quick, train_anew, data)
-    bundle = output or Path("artifacts") / name
-    images = trained_images(read_card(source), data, checkpoint=source)
+        require_custom(data)
+        if options != ImportOptions():
+            raise UsageError(f"{found.name} is not imported: leave the options of an import out")
+        source = found.path or _checkpoint(find_model(found.name), quick, train_anew, data)
+    bundle = output or Path("artifacts") / source.resolve().name
+    card = read_card(source)
+    images = trained_images(card, data, checkpoint=source)
+    rows = _possible(rows, images, asked=bool(schemes))
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.verification import verify_bundle
 
@@ -212,10 +234,49 @@ def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(verdicts)) else [])]))
 
 
-def _checkpoint(
-    model: ModelRow, name: str, quick: bool, train_anew: bool, data: FetchOptions
-) -> Path:
+def _target(target: str | None, model: str, checkpoint: Path | None) -> ExportTarget:
+    """Return what to export: MODEL, or what the options name."""
+    if target is not None:
+        if (
+            checkpoint is not None
+            or click.get_current_context().get_parameter_source("model")
+            is not ParameterSource.DEFAULT
+        ):
+            raise UsageError(f"{target} is named already: leave --model and --checkpoint out")
+        return find_export_target(target)
+    if checkpoint is not None:
+        return ExportTarget(kind="checkpoint", name=checkpoint.resolve().name, path=checkpoint)
+    return ExportTarget(kind="preset", name=find_model(model).name)
+
+
+def _imported(
+    found: ExportTarget, options: ImportOptions, data: FetchOptions
+) -> tuple[Path, FetchOptions]:
+    """Import a model; return its checkpoint and how its images are read."""
+    if found.path is None:
+        raise AssertionError("a model's file has a path")
+    folder, card = imported(found.path, None, options, data)
+    for line in summary(card, folder):
+        say(line)
+    # the labels are the model's; the classes of the images are brought into their order
+    return folder, replace(data, reading=replace(data.reading, labels=None))
+
+
+def _possible(rows: tuple[Scheme, ...], images: Images, *, asked: bool) -> tuple[Scheme, ...]:
+    """Return the schemes that can be exported: without data those that need no calibration."""
+    calibrated = [row.file_name for row in rows if row.calibrated]
+    if images.dataset.name != GENERATED or not calibrated:
+        return rows
+    problem = f"{', '.join(calibrated)} cannot be made: calibration needs images"
+    if asked:
+        raise UsageError(problem, remedy=remedy("name images"))
+    say(f"{problem}, some hundred, labelled or not (--data); verified on generated images")
+    return tuple(row for row in rows if not row.calibrated)
+
+
+def _checkpoint(model: ModelRow, quick: bool, train_anew: bool, data: FetchOptions) -> Path:
     """Return the folder of the checkpoint to export: trained before, shipped, or trained now."""
+    name = f"{named_after(model, data)}{'-quick' if quick else ''}"
     folder = Path("checkpoints") / name
     if not train_anew:
         for known in (folder, ZOO / name):

@@ -51,14 +51,14 @@ class ExportInputs:
 
     card: of the checkpoint.
     images: that it is calibrated and evaluated on; split is how.
-    calibration: images that the ranges of calibrated schemes come from.
+    calibration: images that the ranges of calibrated schemes come from; None without data.
     store_images: whether the test vectors of the files are images of the data; else generated ones.
     """
 
     card: Card
     images: Images
     split: Split
-    calibration: Calibration
+    calibration: Calibration | None
     store_images: bool
 
     @property
@@ -66,6 +66,12 @@ class ExportInputs:
         """Return the images and labels that were held out for validation."""
         held_out = list(self.split.validation_indices)
         return self.images.train_images[held_out], self.images.train_labels[held_out]
+
+    def calibration_sha256(self, scheme: Scheme) -> str | None:
+        """Return the hash of the images that a file is calibrated on, None for none."""
+        if not scheme.calibrated or self.calibration is None:
+            return None
+        return self.calibration.sha256
 
 
 class ArtifactMaker:
@@ -92,11 +98,15 @@ class ArtifactMaker:
             logits = self._source.run(pixels)
             _require_score(self._inputs.card, name, int((logits.argmax(axis=1) == labels).sum()))
             hashes |= evaluation_set.save_split(
-                self._bundle, name, images=pixels, labels=labels, logits=logits
+                self._bundle,
+                name,
+                images=pixels,
+                labels=labels if images.labelled else None,
+                logits=logits,
             )
         conditions = Conditions(
             host=host_facts(),
-            delegate="TensorFlow",
+            delegate=self._source.delegate,
             versions=versions(CONVERTER_PACKAGES),
             commit=commit(),
             date=utc_now(),
@@ -131,15 +141,15 @@ class ArtifactMaker:
         )
 
     def _plan(self, scheme: Scheme) -> QuantizationPlan | None:
-        if not scheme.calibrated:
-            return None
-        return self._calibrated
+        return self._calibrated if scheme.calibrated else None
 
     @functools.cached_property
-    def _calibrated(self) -> QuantizationPlan:
-        """Return the plan that all calibrated schemes share."""
+    def _calibrated(self) -> QuantizationPlan | None:
+        """Return the plan that all calibrated schemes share; None without calibration images."""
         from hemline.export.quantization.float_graph import calibrated_plan  # loads onnx
 
+        if self._inputs.calibration is None:
+            return None
         return calibrated_plan(self._source.float_graph, self._inputs.calibration)
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:
@@ -179,7 +189,7 @@ class ArtifactMaker:
             unknown_threshold=model.unknown_threshold,
             tolerance=scheme.tolerance.bound(largest_logit, self._source.weighted_layers),
             parent_sha256=model.sha256,
-            calibration_sha256=self._inputs.calibration.sha256 if scheme.calibrated else None,
+            calibration_sha256=self._inputs.calibration_sha256(scheme),
             preprocessing=model.preprocessing,
         )
 

@@ -9,6 +9,7 @@ from hemline.contract.card import Card, Split
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, UsageError, remedy
+from hemline.export.user_images import GENERATED, user_images
 
 _LARGEST_VALIDATION = 5000
 _PARTS = 5  # at most one of so many images is for validation
@@ -17,14 +18,16 @@ _PARTS = 5  # at most one of so many images is for validation
 def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Images:
     """Return the images that a checkpoint was trained on, read as they were then.
 
-    A model that was not trained here has none of its own: it takes those that `options` name. A
-    card does not say where a custom data set is, since checkpoints travel. Raises UsageError when
-    none is named, and for options that are not the card's; DataError as load_images does.
+    A model that was not trained here has none of its own: it takes those that `options` name, else
+    generated ones. A card does not say where a custom data set is, since checkpoints travel. Raises
+    UsageError when none is named, and for options that are not the card's; DataError as load_images
+    does.
     """
-    custom, model = options.custom is not None, card.model
-    dataset = "" if card.training is None else card.training.dataset
+    if card.training is None:
+        return user_images(card.model, options)
+    custom, model, dataset = options.custom is not None, card.model, card.training.dataset
     if not custom and dataset not in DATASETS:
-        what = f"trained on a custom data set, {dataset}" if dataset else "not trained here"
+        what = f"trained on a custom data set, {dataset}"
         raise UsageError(f"{checkpoint} was {what}", remedy=remedy("name the images"))
     if not custom:
         return load_images(dataset, options)
@@ -63,10 +66,15 @@ def require_trained_on(card: Card, images: Images, *, checkpoint: Path) -> None:
 
 
 def split_of(card: Card, images: Images) -> Split:
-    """Return the split that a model was trained with; else one that holds out a fifth at most."""
+    """Return the split that a model was trained with; else one that holds out a fifth at most.
+
+    Of generated images, which nothing is calibrated on, all are for validation.
+    """
     if card.training is not None:
         return card.training.split
-    from hemline.data.splits import split_images  # loads scikit-learn
+    from hemline.data.splits import held_out_split  # loads scikit-learn
 
-    spare = len(images.train_images) // _PARTS
-    return split_images(images, validation=max(1, min(_LARGEST_VALIDATION, spare))).split
+    count = len(images.train_images)
+    if images.dataset.name != GENERATED:
+        count = max(1, min(_LARGEST_VALIDATION, count // _PARTS))
+    return held_out_split(images, validation=count)

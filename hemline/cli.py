@@ -22,6 +22,7 @@ class Command(NamedTuple):
 
     module: str
     summary: str
+    attribute: str = ""  # where the name of the command cannot be one of Python
 
 
 # No module here imports TensorFlow or a backend at its top; the list of commands imports none.
@@ -47,9 +48,14 @@ COMMANDS: dict[str, Command] = {
         "hemline.train.comparison.commands",
         "Train a model alike on MNIST and Fashion-MNIST and show how much harder the one is.",
     ),
+    "import": Command(
+        "hemline.export.importing.commands",
+        "Import a model that was made elsewhere as a checkpoint.",
+        attribute="import_model",
+    ),
     "export": Command(
         "hemline.export.commands",
-        "Export a checkpoint in every scheme and verify each file in every runtime.",
+        "Export a model in every scheme and verify each file in every runtime.",
     ),
     "verify": Command(
         "hemline.export.commands", "Verify a bundle or a file in every installed runtime."
@@ -106,7 +112,9 @@ class LazyGroup(click.Group):
                 return None  # a shell completes a line with a mistake in it: nothing to say there
             raise click.UsageError(str(UnknownNameError("command", cmd_name, COMMANDS)), ctx)
         module = importlib.import_module(COMMANDS[cmd_name].module)
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        command: click.Command = getattr(
+            module, COMMANDS[cmd_name].attribute or cmd_name.replace("-", "_")
+        )
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -36,7 +36,7 @@ def quiet() -> bool:
     return context is not None and bool((context.find_root().obj or {}).get("quiet"))
 
 
-def _image_size(
+def image_size(
     context: click.Context, option: click.Parameter, given: str | None
 ) -> tuple[int, int] | None:
     """Return (height, width) of HEIGHTxWIDTH in pixels, or of one number for both."""
@@ -77,7 +77,7 @@ _DATA_OPTIONS = (
     click.option(
         "--image-size",
         metavar="HxW",
-        callback=_image_size,
+        callback=image_size,
         help="Resize your images (default: the size that all have).",
     ),
     click.option(
@@ -86,7 +86,8 @@ _DATA_OPTIONS = (
         help="Convert your images to gray (1) or colour (3) (default: gray if all are).",
     ),
     click.option(
-        "--labels", help="Class names of your .npz: a file with one name a line, or a,b,…"
+        "--labels",
+        help="Class names of your .npz or model file: a file with one name a line, or a,b,…",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
 )
@@ -102,6 +103,30 @@ runtimes_option = click.option(
 
 def data_option(command: F) -> F:
     """Add --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`."""
+
+    @functools.wraps(command)
+    def checked(*arguments: Any, data: FetchOptions, **others: Any) -> Any:
+        require_custom(data)
+        return command(*arguments, data=data, **others)
+
+    return model_data_option(cast("F", checked))
+
+
+def require_custom(options: FetchOptions) -> None:
+    """Raise UsageError for options of custom data sets without such data."""
+    reading = replace(options.reading, on_progress=None)
+    if reading != ReadOptions() and options.custom is None:
+        raise UsageError(
+            "--image-size, --channels, --labels and --skip-broken are for a custom data set: "
+            "name it with --data"
+        )
+
+
+def model_data_option(command: F) -> F:
+    """Add the options of data_option to a command whose --labels may be those of a model.
+
+    The command calls require_custom for a model that has labels of its own.
+    """
 
     @functools.wraps(command)
     def with_data(
@@ -121,11 +146,6 @@ def data_option(command: F) -> F:
             on_progress=ReadingProgress(),
         )
         options = FetchOptions(folder=data, reading=reading)
-        if replace(reading, on_progress=None) != ReadOptions() and options.custom is None:
-            raise UsageError(
-                "--image-size, --channels, --labels and --skip-broken are for a custom data set: "
-                "name it with --data"
-            )
         return command(*arguments, data=options, **others)
 
     for option in reversed(_DATA_OPTIONS):

@@ -81,7 +81,10 @@ def find_target(path: Path, runtime: str | None) -> EvaluationTarget:
     if path.name == MODEL_NAME and is_checkpoint(path.parent):
         path = path.parent
     if path.is_dir() and not (path / MANIFEST_NAME).exists():
-        return _checkpoint(path)
+        model = read_card(path).model
+        if model.source == "keras":
+            return _checkpoint(path)
+        path = path / model.file  # an artifact in itself
     if path.suffix == ".keras":
         raise FileFormatError(f"{path} has no card beside it: name the folder of a checkpoint")
     if path.is_dir():

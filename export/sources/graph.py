@@ -25,6 +25,8 @@ _BATCH = 100  # images that are run at once
 class GraphSource(ModelSource):
     """A normalized graph ready to convert."""
 
+    delegate = "ONNX Runtime"
+
     def __init__(self, proto: onnx_format.ModelProto, outputs: tuple[str, ...] = (LOGITS,)) -> None:
         """Take a graph as `normalized` makes it; `outputs` are those that its files have."""
         self._graph = Graph(with_batch_of_one(proto))
@@ -103,6 +105,7 @@ def open_graph(path: Path, outputs: tuple[str, ...]) -> GraphSource:
     """Read a normalized graph; raises FileFormatError for what is not one."""
     try:
         proto = onnx_format.load(path)
+        del proto.metadata_props[:]  # the stamp of a checkpoint's model is not that of an artifact
     except Exception as error:  # protobuf has its own, for bytes that are none
         raise FileFormatError(f"{path} is not a model that was imported: {error}") from error
     return GraphSource(proto, outputs)

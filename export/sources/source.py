@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,10 @@ class ModelSource(Closing, abc.ABC):
     input: how pixels become its input tensor.
     outputs: names of the outputs that its files have: logits, embedding, or of a layer.
     weighted_layers: how many layers have weights.
+    delegate: what runs it.
     """
 
+    delegate: ClassVar[str] = "TensorFlow"
     input: InputSpec
     outputs: tuple[str, ...]
     weighted_layers: int

@@ -1,10 +1,10 @@
-"""The card of a checkpoint: what the model is, and how it was trained if it was trained here."""
+"""The card of a checkpoint: what the model is, and how it was trained or where it is from."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from hemline.contract.schema import added
 from hemline.contract.specs import InputSpec, Preprocessing
@@ -12,6 +12,8 @@ from hemline.contract.test_vector import TestVector
 from hemline.errors import FileFormatError
 
 Scalar = str | int | float | bool | None
+# who confirmed a fact of an imported model: the user, the file, labelled images, or nobody
+Confirmation = Literal["user", "file", "images", "nobody"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,18 +188,64 @@ class TrainingCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImportCard:
+    """Where an imported model is from, and what is known of its pixels and classes.
+
+    kind: of the source, a name in the IMPORTERS table of export.
+    file: name of the source's file or folder.
+    sha256: of the file; of a folder, of the names and contents of its files.
+    options_sha256: of the options that it was imported with; other ones need a new import.
+    mean: subtracted from a pixel 0 … 255 in the source, one value or one for each channel.
+    std: divides the difference, likewise.
+    pixels_confirmed: who confirmed mean and std.
+    channels_confirmed: who confirmed that colours are red, green, blue.
+    labels_confirmed: who confirmed names and order of the classes.
+    images_sha256: hash of the labelled images that were to confirm them; empty without any.
+    reference_images: number of inputs that the model was compared with its source on.
+    largest_difference: of a probability there.
+    versions: package name to version, of the source's runtime and of the converters.
+    """
+
+    kind: str
+    file: str
+    sha256: str
+    options_sha256: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pixels_confirmed: Confirmation
+    channels_confirmed: Confirmation
+    labels_confirmed: Confirmation
+    images_sha256: str
+    reference_images: int
+    largest_difference: float
+    versions: dict[str, str]
+
+    @property
+    def unconfirmed(self) -> tuple[str, ...]:
+        """Return what nobody confirmed, in words."""
+        facts = {
+            "pixel range": self.pixels_confirmed,
+            "channel order": self.channels_confirmed,
+            "order of the labels": self.labels_confirmed,
+        }
+        return tuple(name for name, confirmed in facts.items() if confirmed == "nobody")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """The two parts of a checkpoint's card.json.
+    """The parts of a checkpoint's card.json.
 
     model: what every model has.
     training: how it was trained; None for a model that was not trained here.
+    imported: where it is from; None for a model that was not imported.
     """
 
     KIND: ClassVar[str] = "card"
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     model: ModelCard
     training: TrainingCard | None
+    imported: ImportCard | None = added(None)
 
     @property
     def trained(self) -> TrainingCard:
@@ -209,8 +257,10 @@ class Card:
         return self.training
 
     @staticmethod
-    def upgraded(document: dict[str, Any], _: int) -> dict[str, Any]:
+    def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
         """Bring a card of schema 1 or 2, which had one part, to this one."""
+        if schema >= 3:
+            return document
         renamed = {"model": "name", "checkpoint_sha256": "sha256", "training_seconds": "seconds"}
         fields = {renamed.get(name, name): value for name, value in document.items()}
         del fields["kind"], fields["schema"]

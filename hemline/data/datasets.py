@@ -87,6 +87,7 @@ class Images:
     validation_indices: of a custom data set with a validation part: its positions in the training
         images, ascending.
     train_names, test_names: the file of each image of a custom data set, for texts.
+    labelled: whether the classes are known; otherwise every label is 0.
     """
 
     dataset: Dataset
@@ -101,6 +102,7 @@ class Images:
     validation_indices: tuple[int, ...] = ()
     train_names: tuple[str, ...] = ()
     test_names: tuple[str, ...] = ()
+    labelled: bool = True
 
 
 _NAMES: dict[Role, str] = {

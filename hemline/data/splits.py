@@ -48,6 +48,29 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
     return total
 
 
+def held_out_split(images: Images, *, validation: int) -> Split:
+    """Hold out images of a model that was not trained here, which may have seen all of them.
+
+    Stratified by class where each class has images for that; drawn at random otherwise, and where
+    the classes are not known.
+    """
+    total = len(images.train_images)
+    counts = np.bincount(images.train_labels, minlength=len(images.dataset.labels))
+    whole = len(counts) <= validation and counts.min() >= 2
+    if images.labelled and whole and not images.validation_indices:
+        return split_images(images, validation=validation).split
+    held_out = np.asarray(images.validation_indices, np.intp)
+    if not len(held_out):
+        held_out = np.sort(np.random.default_rng(_SPLIT_SEED).permutation(total)[:validation])
+    return Split(
+        seed=_SPLIT_SEED,
+        limit=None,
+        validation_indices=tuple(int(index) for index in held_out),
+        validation_sha256=array_sha256(images.train_images[held_out]),
+        test_indices=images.test_indices,
+    )
+
+
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:
     """Hold out `validation` of the first `limit` training images, stratified by class.
 

@@ -43,6 +43,29 @@ def generated_images(shape: tuple[int, int, int]) -> Pixels:
     return images
 
 
+def varied_images(shape: tuple[int, int, int], count: int) -> Pixels:
+    """Return uint8 (count, height, width, channels): smooth colours, textures, sharp shapes.
+
+    They are always the same, and each is different: for the verification of a model without data.
+    """
+    height, width, channels = shape
+    random = np.random.default_rng(17)
+    y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
+    images = np.empty((count, *shape), np.uint8)
+    for image in images:
+        plane = np.zeros(shape)
+        for _ in range(4):
+            across, down = random.normal(0, random.choice([2, 6, 20]), 2)
+            wave = np.cos(across * x + down * y + random.uniform(0, 6.3))
+            plane += wave[..., None] * random.normal(0, 0.3, channels)
+        for _ in range(3):
+            (top, left), size = random.random(2), random.uniform(0.1, 0.5)
+            inside = (np.abs(y - top) < size) & (np.abs(x - left) < size * random.uniform(0.3, 1))
+            plane[inside] = random.uniform(-1, 1, channels)
+        image[...] = np.clip(127.5 + 127.5 * plane, 0, 255)
+    return images
+
+
 def self_test_images(shape: tuple[int, int, int]) -> Pixels:
     """Return uint8 (2, height, width, channels): enough to see a wrong build on a device."""
     return generated_images(shape)[list(_SELF_TEST)]

@@ -41,7 +41,7 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
     """
     with Archive(path) as archive:
         parts = _parts(archive)
-        shapes = [_image_shape(archive, part) for part in parts]
+        shapes = [_part_shape(archive, part) for part in parts]
         size = reading.size or common_size([shape[:2] for shape in shapes], where=str(path))
         channels = reading.channels or (1 if all(c == 1 for *_, c in shapes) else 3)
         counts = [archive.header(x)[0][0] for x, _ in parts]
@@ -51,7 +51,7 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
         images = np.empty((sum(counts), *spec.shape), np.uint8)
         for at, (x, _) in zip(itertools.accumulate(counts, initial=0), parts, strict=False):
             pixels = as_bytes(archive.read(x), where=f"{path}: {x}")
-            _convert(pixels, images[at : at + len(pixels)], spec)
+            resized_into(pixels, images[at : at + len(pixels)], spec)
     return CustomImages(
         labels=labels,
         images=gray_if_all(images) if reading.channels is None else images,
@@ -78,9 +78,8 @@ def _parts(archive: Archive) -> list[Part]:
     )
 
 
-def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
-    """Return (height, width, channels) of a part; raises DataError for arrays that do not fit."""
-    x, y = part
+def image_shape(archive: Archive, x: str) -> tuple[int, int, int]:
+    """Return (height, width, channels) of an array of images; raises DataError for another."""
     shape, _ = archive.header(x)
     where = f"{archive.path}: {x} has shape {shape}"
     if len(shape) not in (3, 4):
@@ -92,6 +91,14 @@ def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
         last = shape[1] in (1, 3)
         advice = f"numpy.moveaxis({x}, 1, -1) puts them last" if last else "save gray or colour"
         raise DataError(f"{where}: images have 1, 3 or 4 channels, the last axis: {advice}")
+    return shape[1], shape[2], channels
+
+
+def _part_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
+    """Return (height, width, channels) of a part; raises DataError for arrays that do not fit."""
+    x, y = part
+    found = image_shape(archive, x)
+    shape, _ = archive.header(x)
     classes, _ = archive.header(y)
     if len(classes) == 2 and classes[1] > 1:
         raise DataError(
@@ -99,8 +106,11 @@ def _image_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
             f"{y}.argmax(axis=1) if each row marks one"
         )
     if classes not in ((shape[0],), (shape[0], 1)):
-        raise DataError(f"{where}, {y} has {classes}: there must be one class for each image")
-    return shape[1], shape[2], channels
+        raise DataError(
+            f"{archive.path}: {x} has shape {shape}, {y} has {classes}: there must be one class "
+            "for each image"
+        )
+    return found
 
 
 def as_bytes(values: Array, *, where: str) -> Pixels:
@@ -155,7 +165,7 @@ def _levels_scaled(pixels: Pixels, where: str) -> Pixels:
     return scaled
 
 
-def _convert(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
+def resized_into(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
     """Convert pixels (n, h, w[, c]) into images (n, height, width, channels), as classify does."""
     pixels = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
     if pixels.shape == images.shape:

@@ -97,6 +97,11 @@ def list_folder(folder: Path) -> Listing:
     )
 
 
+def images_in(folder: Path) -> tuple[ImageFile, ...]:
+    """Return the images of a folder without folders, each of class 0."""
+    return tuple(_files(folder, folder, 0, [], seen=set()))
+
+
 def _part(
     root: Path, part: Path, labels: tuple[str, ...], others: list[str], train: Path
 ) -> list[ImageFile]:

@@ -11,7 +11,8 @@ from hemline.data.custom.array_file import read_arrays
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
-from hemline.data.custom.test_split import with_test_part
+from hemline.data.custom.test_split import with_test_part, with_test_share
+from hemline.data.custom.unlabelled import read_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.pixels import NO_MEMORY
@@ -38,6 +39,16 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
         return with_test_part(found, dataset, source=str(path), fewest=reading.fewest)
     except MemoryError as error:
         raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
+
+
+def load_unlabelled(path: Path, reading: ReadOptions) -> Images:
+    """Return the images of a flat folder or of an .npz with `x` alone: every label is 0.
+
+    15 % of them are the test part. Raises DataError for fewer than 8 different images.
+    """
+    found = read_unlabelled(path, reading)
+    dataset = Dataset(name=name_of(path), title=_title(path), labels=found.labels)
+    return with_test_share(found, dataset, source=str(path))
 
 
 def name_of(path: Path) -> str:

@@ -28,6 +28,7 @@ _CROSSING = "in several classes"
 _LEAKING = "in the training and in the test part, which overstates the test accuracy"
 _VALIDATED = "in the validation and in another part, which overstates the validation accuracy"
 _REPEATED = "present several times"
+_FEWEST_UNLABELLED = 8  # different images: some for calibration, validation and test each
 
 
 def with_test_part(
@@ -66,6 +67,37 @@ def with_test_part(
         validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
         train_names=tuple(found.names[at] for at in train),
         test_names=tuple(found.names[at] for at in test),
+    )
+
+
+def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
+    """Return custom images without labels in their order, each once, with a test part."""
+    digests = list(image_hashes(found.images))
+    different = {digest: at for at, digest in enumerate(digests)}
+    if len(different) < _FEWEST_UNLABELLED:
+        raise DataError(
+            f"{source} has {counted(len(different), 'different image')}: at least "
+            f"{_FEWEST_UNLABELLED} are needed"
+        )
+    order = [different[digest] for digest in sorted(different)]
+    count = max(1, round(TEST_SHARE * len(order)))
+    test, train = order[:count], order[count:]
+    classes = found.classes
+    return Images(
+        dataset=dataset,
+        train_images=found.images[train],
+        train_labels=classes[train],
+        test_images=found.images[test],
+        test_labels=classes[test],
+        sha256={
+            "train": _sha256(found.images[train], classes[train]),
+            "test": _sha256(found.images[test], classes[test]),
+        },
+        verified=False,
+        source=source,
+        train_names=tuple(found.names[at] for at in train),
+        test_names=tuple(found.names[at] for at in test),
+        labelled=False,
     )
 
 

@@ -1,0 +1,302 @@
+"""Models that were made elsewhere: imported, exported, verified, classified."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from hemline.cli import cli
+from hemline.contract.checkpoint import read_card
+from hemline.contract.manifest import read_manifest
+from hemline.errors import HemlineError
+from hemline.remedies import described
+
+SIDE, CLASSES = 8, ("dark", "green", "red")
+
+
+def images_of(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return noisy images (n, 8, 8, 3) and their classes: dark, green or red."""
+    random = np.random.default_rng(1)
+    classes = np.arange(count, dtype=np.uint8) % 3
+    level = np.array([[30, 30, 30], [40, 200, 40], [200, 40, 40]])[classes]
+    noise = random.integers(-25, 26, (count, SIDE, SIDE, 3))
+    return (level[:, None, None] + noise).clip(0, 255).astype(np.uint8), classes
+
+
+def onnx_model(path: Path, *, low: float = 0.0, high: float = 1.0) -> Path:
+    """Write a classifier of `images_of` that takes (n, 3, 8, 8) of low … high."""
+    mean = np.full((3, 3, 1, 1), 0, np.float32)
+    mean[[0, 1, 2], [0, 1, 2]] = 1
+    span = high - low
+    # logits: dark −, green and red by how much brighter they are than the other
+    weights = 20 / span * np.array([[-1, -1, 0], [-1, 1, 0], [1, -1, 0]], np.float32)
+    bias = np.array([6.0, 0.0, 0.0], np.float32) - low * weights.sum(axis=1)
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["convolved"], name="convolution"),
+        helper.make_node("GlobalAveragePool", ["convolved"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["scores"], transB=1),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    constants = {"kernel": mean, "weights": weights, "bias": bias.astype(np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    proto.ir_version = 8
+    onnx.save(proto, path)
+    return path
+
+
+def folders(root: Path, count: int = 90) -> Path:
+    """Write images as PNG files into a folder for each class."""
+    for at, (image, label) in enumerate(zip(*images_of(count), strict=True)):
+        folder = root / CLASSES[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{at}.png")
+    return root
+
+
+def hemline(*arguments: str | Path) -> Result:
+    """Run a command; its exit code for a HemlineError is that of the command line."""
+    return CliRunner().invoke(cli, [str(each) for each in arguments])
+
+
+def failure(result: Result) -> str:
+    """Return the line that the command line prints for an error."""
+    assert isinstance(result.exception, HemlineError), result.exception
+    return described(result.exception)
+
+
+@pytest.fixture
+def inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_an_onnx_file_becomes_a_checkpoint(inside: Path) -> None:
+    result = hemline("import", onnx_model(Path("fruit.onnx")), "--labels", ",".join(CLASSES))
+    assert result.exit_code == 0, result.output
+    card = read_card(inside / "checkpoints" / "fruit")
+    assert card.model.source == "onnx"
+    assert card.model.labels == CLASSES
+    assert card.model.shape == (SIDE, SIDE, 3)
+    assert card.model.parameters == 9 + 9 + 3  # two kernels and a bias
+    assert card.model.macs == 64 * 9 + 9
+    assert len(card.model.test_vectors) == 2
+    assert card.training is None
+    assert card.imported is not None
+    assert (card.imported.kind, card.imported.file) == ("onnx", "fruit.onnx")
+    assert card.imported.largest_difference <= 1e-5
+    assert card.imported.unconfirmed == ("pixel range", "channel order")
+
+
+def test_an_imported_model_is_exported_verified_and_classifies(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
+    result = hemline("export", model, "--data", data)
+    assert result.exit_code == 0, result.output
+    bundle = inside / "artifacts" / "fruit"
+    manifest = read_manifest(bundle)
+    assert manifest.source == "onnx"
+    assert manifest.labels == CLASSES  # the names of the folders
+    assert len(manifest.artifacts) == 6
+    for artifact in manifest.artifacts:
+        for verdict in artifact.verdicts:
+            assert verdict.status == "passed", (artifact.name, verdict)
+            score = verdict.score("test")
+            assert score is not None
+            assert score.accuracy == 1
+    picture = next((data / "red").iterdir())
+    for name in ("int8.tflite", "int8.onnx"):
+        shown = hemline("classify", bundle / name, picture)
+        assert "red" in shown.output.splitlines()[0], shown.output
+    assert hemline("verify", bundle).exit_code == 0
+    assert "source" in hemline("table", bundle).output
+    shown = hemline("evaluate", inside / "checkpoints" / "fruit", "--data", data, "--json")
+    assert json.loads(shown.stdout)["results"][0]["correct"] == 90
+
+
+def test_labelled_images_choose_the_pixel_range(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx"), low=-1), folders(inside / "photos")
+    result = hemline("import", model, "--data", data)
+    assert result.exit_code == 0, result.output
+    imported = read_card(inside / "checkpoints" / "fruit").imported
+    assert imported is not None
+    assert (imported.mean, imported.std) == ((127.5,), (127.5,))
+    assert imported.pixels_confirmed == "images"
+
+
+def test_without_data_the_float_schemes_are_exported_and_int8_says_what_it_needs(
+    inside: Path,
+) -> None:
+    result = hemline("export", onnx_model(Path("fruit.onnx")), "--pixels", "0..1")
+    assert result.exit_code == 0, result.output
+    assert "int8.tflite, int8.onnx cannot be made: calibration needs images" in result.stderr
+    manifest = read_manifest(inside / "artifacts" / "fruit")
+    names = [artifact.name for artifact in manifest.artifacts]
+    assert names == ["fp32.tflite", "fp16.tflite", "dynamic.tflite", "fp32.onnx"]
+    for artifact in manifest.artifacts:
+        assert {verdict.status for verdict in artifact.verdicts} == {"passed"}
+    error = failure(hemline("export", "fruit.onnx", "--pixels", "0..1", "--scheme", "int8"))
+    assert error.endswith("calibration needs images; name yours with --data")
+
+
+def test_images_without_labels_give_agreement_and_no_accuracy(inside: Path) -> None:
+    flat = inside / "flat"
+    flat.mkdir()
+    for at, image in enumerate(images_of(60)[0]):
+        Image.fromarray(image).save(flat / f"{at}.png")
+    result = hemline("export", onnx_model(Path("fruit.onnx")), "--pixels", "0..1", "--data", flat)
+    assert result.exit_code == 0, result.output
+    assert "agreement 100.00 %" in result.stderr
+    assert "accuracy" not in result.stderr
+    manifest = read_manifest(inside / "artifacts" / "fruit")
+    assert len(manifest.artifacts) == 6
+    verdicts = [verdict for artifact in manifest.artifacts for verdict in artifact.verdicts]
+    assert all(verdict.images == 9 and verdict.scores == () for verdict in verdicts)
+    np.savez(inside / "flat.npz", x=images_of(60)[0])
+    again = hemline(
+        "export", "fruit.onnx", "--pixels", "0..1", "--data", "flat.npz", "-o", "artifacts/npz"
+    )
+    assert again.exit_code == 0, again.output
+    assert len(read_manifest(inside / "artifacts" / "npz").artifacts) == 6
+
+
+def test_a_second_export_changes_nothing_and_needs_no_tensorflow(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
+    assert hemline("export", model, "--data", data, "--scheme", "int8.onnx").exit_code == 0
+    watched = [*(inside / "checkpoints/fruit").iterdir(), inside / "artifacts/fruit/manifest.json"]
+    before = [path.stat().st_mtime_ns for path in watched]
+    code = (
+        "import sys\nfrom hemline.cli import cli\n"
+        "cli.main(sys.argv[1:], standalone_mode=False)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    words = ["export", str(model), "--data", str(data), "--scheme", "int8.onnx"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.stat().st_mtime_ns for path in watched] == before
+
+
+def test_a_changed_file_or_option_is_imported_again(inside: Path) -> None:
+    model = onnx_model(Path("fruit.onnx"))
+    assert "import fruit.onnx" in hemline("import", model).stderr
+    assert "import fruit.onnx" not in hemline("import", model).stderr
+    assert "import fruit.onnx" in hemline("import", model, "--pixels", "-1..1").stderr
+    onnx_model(model, low=-1)
+    assert "import fruit.onnx" in hemline("import", model, "--pixels", "-1..1").stderr
+
+
+def test_an_export_without_data_does_not_replace_one_with_images(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
+    options = ("--pixels", "0..1", "--labels", ",".join(CLASSES))
+    assert hemline("export", model, *options, "--data", data).exit_code == 0
+    assert failure(hemline("export", model, *options)) == (
+        "artifacts/fruit was exported with the images photos; name them with --data, or another "
+        "folder with -o"
+    )
+
+
+def test_classes_that_the_model_does_not_have_are_refused(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
+    result = hemline("export", model, "--labels", "a,b,c", "--data", data)
+    assert "dark, green, red cannot be matched" in failure(result)
+
+
+def test_repeated_labels_are_told_apart_with_a_warning(
+    inside: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("names.txt").write_text("crane\nfox\ncrane\n")
+    result = hemline("import", onnx_model(Path("fruit.onnx")), "--labels", "names.txt")
+    assert result.exit_code == 0, result.exception
+    assert read_card(inside / "checkpoints/fruit").model.labels == ("crane", "fox", "crane (2)")
+    assert "'crane' is repeated" in caplog.text
+
+
+def test_mistakes_of_users_are_one_line(inside: Path) -> None:
+    model = onnx_model(Path("fruit.onnx"))
+    Path("other.txt").write_text("no model")
+    Path("empty").mkdir()
+    cases = {
+        ("import", model, "--labels", "a,b"): "fruit.onnx has 3 classes, 2 labels are given",
+        ("export", "friut.onnx"): "friut.onnx does not exist: did you mean 'fruit.onnx'?",
+        ("export", "hem-5k"): "unknown model 'hem-5k': did you mean 'hem-50k'?",
+        ("export", "other.txt"): "other.txt cannot be imported: its name ends in none of .keras "
+        ".h5 .tflite .onnx, and it is not a SavedModel folder",
+        ("export", "empty"): "empty is neither a checkpoint nor a SavedModel (no saved_model.pb)",
+        ("export", "cnn", "--pixels", "0..1"): "cnn is not imported: leave the options of an "
+        "import out",
+        ("export", "cnn", "--model", "mlp"): "cnn is named already: leave --model and "
+        "--checkpoint out",
+        ("import", model, "--mean", "1"): "--mean and --std go together",
+        ("import", model, "--pixels", "1..0"): "--pixels must rise, '1..0' does not",
+    }
+    for words, message in cases.items():
+        result = hemline(*words)
+        assert failure(result) == message
+        assert getattr(result.exception, "exit_code", 0) == 2
+
+
+def keras_model() -> Any:
+    """Return a classifier of `images_of` that takes pixels 0 … 255."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    image = keras.Input((SIDE, SIDE, 3))
+    features = keras.layers.Rescaling(1 / 255)(image)
+    features = keras.layers.Conv2D(6, 3, activation="relu")(features)
+    features = keras.layers.BatchNormalization()(features)
+    features = keras.layers.GlobalAveragePooling2D()(features)
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(features))
+
+
+def saved(kind: str, folder: Path) -> Path:
+    """Write a Keras model in one of the forms that people have."""
+    model = keras_model()
+    if kind in ("keras", "h5"):
+        model.save(folder / f"net.{kind}")
+        return folder / f"net.{kind}"
+    model.export(folder / "net", verbose=False)
+    if kind == "saved-model":
+        return folder / "net"
+    import tensorflow as tf
+
+    content = tf.lite.TFLiteConverter.from_saved_model(str(folder / "net")).convert()
+    (folder / "net.tflite").write_bytes(content)
+    return folder / "net.tflite"
+
+
+@pytest.mark.parametrize("kind", ["keras", "h5", "saved-model", "tflite"])
+def test_every_kind_of_file_is_imported_and_exported(kind: str, inside: Path) -> None:
+    data = folders(inside / "photos")
+    model = saved(kind, inside)
+    result = hemline(
+        "export", model, "--pixels", "0..255", "--data", data, "--scheme", "int8",
+        "--scheme", "fp32"
+    )  # fmt: skip
+    assert result.exit_code == 0, (result.output, result.exception)
+    imported = read_card(inside / "checkpoints" / "net").imported
+    assert imported is not None
+    assert imported.kind == ("keras" if kind == "h5" else kind)
+    assert imported.largest_difference <= 1e-5
+    manifest = read_manifest(inside / "artifacts" / "net")
+    names = {artifact.name for artifact in manifest.artifacts}
+    assert names == {"int8.tflite", "int8.onnx", "fp32.tflite", "fp32.onnx"}
