@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from source_table import source_tables
+
 from hemline.bench.comparison import compare
 from hemline.bench.devices.emulation.instruction_count import instruction_table
 from hemline.bench.devices.table import DEVICES
@@ -60,6 +62,7 @@ def render(root: Path, name: str) -> str:
         "devices": _devices,
         "instructions": _instructions,
         "photographs": _photographs,
+        "sources": source_tables,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
