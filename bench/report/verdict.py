@@ -52,7 +52,8 @@ def summarize_choice(comparison: Comparison, chosen: Candidate) -> list[str]:
     ratio = best.median_us / chosen.median_us
     speed = f"{ratio:.1f} × as fast as" if ratio >= 1.05 else f"{1 / ratio:.1f} × the time of"
     size = best.cell.size_bytes / chosen.size_bytes
-    against = f"It is {speed} the best float file ({best.name}) and {size:.1f} × smaller."
+    smaller = f"{size:.1f} × smaller" if size >= 1 else f"{1 / size:.1f} × larger"
+    against = f"It is {speed} the best float file ({best.name}) and {smaller}."
     return [headline, against]
 
 

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hemline.bench.comparison import Comparison, compare, pareto_front
+from hemline.bench.comparison import Comparison, candidates, compare, pareto_front
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.report.placement import Box, place
 from hemline.bench.report.plot import accuracy_limits, draw
 from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
-from hemline.bench.report.verdict import explain, recommend
+from hemline.bench.report.verdict import explain, recommend, summarize_choice
 from hemline.cli import cli
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
@@ -123,6 +123,22 @@ def test_the_verdict_says_what_to_ship_and_why(
     reasons = explain(comparison, budget, chosen, labels)
     assert reasons[0].startswith(f"Ship {chosen.artifact} with {chosen.runtime}")
     assert any("fp32.onnx in onnxruntime has" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"), [(0.25, "and 4.0 × smaller."), (2, "and 2.0 × larger.")]
+)
+def test_a_choice_is_smaller_or_larger_than_the_float_file(
+    comparison: Comparison, times: float, words: str
+) -> None:
+    floats = [row for row in comparison.rows if row.cell.artifact == "fp32.tflite"]
+    cell = dataclasses.replace(
+        floats[0].cell, artifact="int8.tflite", size_bytes=int(times * floats[0].cell.size_bytes)
+    )
+    chosen = dataclasses.replace(floats[0], cell=cell)
+    two = dataclasses.replace(comparison, rows=(*floats[:1], chosen))
+    _, against = summarize_choice(two, candidates(two)[1])
+    assert against.endswith(words)
 
 
 def test_the_picture_is_a_png_with_something_on_it(
