@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from hemline.export.sources.keras_onnx import collecting
+from hemline.export.sources.keras_onnx import HANDLERS, collecting
 
 _OPSET = 17
 
@@ -28,6 +28,7 @@ def frozen_onnx(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
             input_names=[tensor.name for tensor in constant.inputs],
             output_names=[tensor.name for tensor in constant.outputs],
             opset=_OPSET,
+            custom_op_handlers=HANDLERS,
         )
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -38,7 +38,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
             tf.function(outputs, input_signature=signature),
             input_signature=signature,
             opset=_OPSET,
-            custom_op_handlers={"Erfc": (_erfc, [])},  # tf2onnx has none; Keras' gelu computes it
+            custom_op_handlers=HANDLERS,
         )
     for value in (proto.graph.input[0], *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -61,6 +61,10 @@ def _erfc(context: Any, node: Any, name: str, _: Any) -> None:
         shapes=shapes,
         dtypes=dtypes,
     )
+
+
+# operators that tf2onnx does not know; Keras' gelu computes it
+HANDLERS = {"Erfc": (_erfc, list[Any]())}
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> Converte
     """Quantize by a plan (QDQ, uint8 activations); uint8 pixels in, float32 logits out."""
     if plan is None:
         raise HemlineError("int8 needs a quantization plan")
-    return _described(quantized_onnx(AnnotatedGraph(source.float_graph, plan)))
+    return _described(inlined(quantized_onnx(AnnotatedGraph(source.float_graph, plan))))
 
 
 def _described(proto: onnx.ModelProto) -> ConvertedModel:

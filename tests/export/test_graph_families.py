@@ -135,7 +135,7 @@ FAMILIES: dict[str, tuple[Callable[[Net], str], dict[str, int]]] = {
     "ConvNeXt": (convnext, {"GELU": 1, "TRANSPOSE": 0}),
     "swish": (swish, {"LOGISTIC": 2, "MUL": 2, "TRANSPOSE": 0}),
     "flattened": (flattened, {"FULLY_CONNECTED": 2, "RESHAPE": 1, "TRANSPOSE": 0, "GATHER": 0}),
-    "shuffled": (shuffled, {}),
+    "shuffled": (shuffled, {"CONV_2D": 2, "SPLIT": 0, "CONCATENATION": 0}),
     "attention": (attention, {}),
 }
 

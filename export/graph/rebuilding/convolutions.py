@@ -20,13 +20,12 @@ def convolution(at: Context, x: Value, w: Value, b: Value | None = None) -> Valu
     strides, dilations = at.get("strides", [1, 1]), at.get("dilations", [1, 1])
     kernel = w.tensor
     tensor, mode = _padded(at, tensor, kernel.shape[2:])
-    if groups == 1:
+    # TensorFlow and TFLite see groups by the channels that a kernel reads
+    if groups == 1 or groups != channels or strides[0] != strides[1]:
         ordered = at.kernel(at.weights_name, kernel.transpose(2, 3, 1, 0), 3)
         found = tf.nn.conv2d(tensor, ordered, strides, mode, dilations=dilations)
-    elif groups == channels and strides[0] == strides[1]:
-        found = _depthwise(at, tensor, kernel, mode)
     else:
-        found = _grouped(at, tensor, kernel, mode)
+        found = _depthwise(at, tensor, kernel, mode)
     return maps(found if b is None else tf.nn.bias_add(found, b.tensor))
 
 
@@ -43,20 +42,6 @@ def _depthwise(at: Context, tensor: Any, kernel: npt.NDArray[np.float32], mode: 
         mode,
         dilations=at.get("dilations", [1, 1]),
     )
-
-
-def _grouped(at: Context, tensor: Any, kernel: npt.NDArray[np.float32], mode: str) -> Any:
-    groups = at.get("group", 1)
-    hooked = at.kernel(at.weights_name, kernel.transpose(2, 3, 1, 0), 3)
-    parts = [
-        tf.nn.conv2d(
-            one, weights, at.get("strides", [1, 1]), mode, dilations=at.get("dilations", [1, 1])
-        )
-        for one, weights in zip(
-            tf.split(tensor, groups, -1), tf.split(hooked, groups, -1), strict=True
-        )
-    ]
-    return tf.concat(parts, -1)
 
 
 def _padded(at: Context, tensor: Any, kernel: tuple[int, ...]) -> tuple[Any, str]:
