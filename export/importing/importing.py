@@ -23,7 +23,9 @@ from hemline.contract.test_vector import TestVector
 from hemline.data.class_names import distinct_labels
 from hemline.data.custom.held_out import with_labels_of
 from hemline.data.datasets import Images
-from hemline.errors import HemlineError, UsageError, remedy
+from hemline.errors import HemlineError, Remedy, UsageError, remedy
+from hemline.export.admission.mistakes import Mistake, suspected_mistakes
+from hemline.export.admission.specs import PixelScale as AdmittedScale
 from hemline.export.graph.forms import source_input
 from hemline.export.graph.normalization import normalized
 from hemline.export.importing.counting import count_macs, count_parameters
@@ -159,6 +161,17 @@ def _known(request: ImportRequest, sha256: str) -> Card | None:
     return card if same else None
 
 
+def _repair(mistake: Mistake) -> Remedy:
+    """Return what repairs a mistake at an import, whose graph takes red, green and blue."""
+    scale = mistake.scale
+    if scale is None:
+        return mistake.remedy
+    if scale.bgr:
+        return remedy("reverse channels")
+    mean, std = (",".join(f"{x:.6g}" for x in np.atleast_1d(v)) for v in (scale.mean, scale.std))
+    return remedy("mean and std of import", mean=mean, std=std)
+
+
 class _Import:
     """A converted model on its way into a checkpoint."""
 
@@ -178,6 +191,7 @@ class _Import:
         scale, confirmed = self._scale(say)
         proto = self._normalized(scale)
         session = GraphSession(proto)
+        judged = None if self._images is None else self._judge(session, scale)
         imported = ImportCard(
             kind=self._facts.kind,
             file=self._request.path.resolve().name,
@@ -185,9 +199,9 @@ class _Import:
             options_sha256=self._request.options_sha256,
             mean=scale.mean,
             std=scale.std,
-            pixels_confirmed=confirmed,
-            channels_confirmed="file" if self._input.pixels[2] == 1 else "nobody",
-            labels_confirmed=self._labels_confirmed,
+            pixels_confirmed=judged or confirmed,
+            channels_confirmed="file" if self._input.pixels[2] == 1 else judged or "nobody",
+            labels_confirmed=judged or self._labels_confirmed,
             images_sha256="" if self._images is None else _sha256(self._images),
             reference_images=len(self._reference.inputs),
             largest_difference=self._difference(session, scale),
@@ -225,14 +239,14 @@ class _Import:
         return self._best_scale(say)
 
     def _best_scale(self, say: Say) -> tuple[PixelScale, Confirmation]:
-        """Return the usual pixel range in which most images are classified correctly."""
+        """Return the usual pixel range in which the outputs separate the classes best."""
         correct = {}
         for scale in (PixelScale.of_range(*ends) for ends in _RANGES):
-            correct[scale] = self._correct(GraphSession(self._normalized(scale)))
+            correct[scale] = self._separated(GraphSession(self._normalized(scale)))
         best, second, *_ = sorted(correct, key=correct.__getitem__, reverse=True)
         count = len(self._sample[0])
         shares = (f"{scale.text}: {100 * each / count:.1f} %" for scale, each in correct.items())
-        say(f"accuracy on {count:,} images by pixel range: {', '.join(shares)}")
+        say(f"classes told apart on {count:,} images by pixel range: {', '.join(shares)}")
         low, _ = wilson(correct[best], count)
         sure = low > max(1 / len(self._labels), correct[second] / count)
         return best, "images" if sure else "nobody"
@@ -244,9 +258,40 @@ class _Import:
             raise AssertionError("there are no labelled images")
         return self._images.train_images[:_SAMPLES], self._images.train_labels[:_SAMPLES]
 
+    def _separated(self, session: GraphSession) -> int:
+        """Return how many images are of the class that their output gets most: in any order."""
+        images, classes = self._sample
+        seen = np.zeros((len(self._labels), len(self._labels)), np.int64)
+        np.add.at(seen, (session.run(images).argmax(axis=1), classes), 1)
+        return int(seen.max(axis=1).sum())
+
     def _correct(self, session: GraphSession) -> int:
         images, classes = self._sample
         return int((session.run(images).argmax(axis=1) == classes).sum())
+
+    def _judge(self, session: GraphSession, scale: PixelScale) -> Confirmation | None:
+        """Return "images" where labelled images confirm pixels and labels, None otherwise.
+
+        Raises UsageError for a mistake that they show: another pixel range or order of channels or
+        labels classifies clearly more of them.
+        """
+        images, classes = self._sample
+        given = AdmittedScale(mean=scale.mean, std=scale.std)
+
+        def run(pixels: Pixels, other: AdmittedScale) -> npt.NDArray[np.float32]:
+            # the graph takes (pixel − mean) ÷ std of its own scale: what `other` makes, undone
+            mean, std = scale.arrays(pixels.shape[-1])
+            return session.run(other.values(pixels) * std + mean)
+
+        classes = classes.astype(np.int64)
+        found = suspected_mistakes(run, images, classes, self._labels, scale=given, gives="logits")
+        for mistake in found:
+            if mistake.repaired > mistake.correct:
+                raise UsageError(
+                    f"{self._request.path}: {mistake.message}", remedy=_repair(mistake)
+                )
+        low, _ = wilson(self._correct(session), len(images))
+        return "images" if low > 1 / len(self._labels) else None
 
     def _normalized(self, scale: PixelScale) -> onnx.ModelProto:
         return normalized(self._raw, mean=scale.mean, std=scale.std, size=self._request.size)

@@ -300,3 +300,26 @@ def test_every_kind_of_file_is_imported_and_exported(kind: str, inside: Path) ->
     manifest = read_manifest(inside / "artifacts" / "net")
     names = {artifact.name for artifact in manifest.artifacts}
     assert names == {"int8.tflite", "int8.onnx", "fp32.tflite", "fp32.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("low", "options", "message"),
+    [
+        (-1.0, ("--pixels", "0..1"), "accuracy 100.0 % instead of"),
+        (0.0, ("--labels", "green,dark,red"), "with the labels in another order"),
+    ],
+)
+def test_labelled_images_show_mistakes(
+    low: float, options: tuple[str, ...], message: str, inside: Path
+) -> None:
+    model, data = onnx_model(Path("fruit.onnx"), low=low), folders(inside / "photos")
+    assert message in failure(hemline("import", model, *options, "--data", data))
+    assert not (inside / "checkpoints" / "fruit" / "card.json").exists()
+
+
+def test_labelled_images_confirm_what_nobody_says(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos", 180)
+    assert hemline("import", model, "--pixels", "0..1", "--data", data).exit_code == 0
+    imported = read_card(inside / "checkpoints" / "fruit").imported
+    assert imported is not None
+    assert imported.unconfirmed == ()

@@ -110,3 +110,11 @@ def test_a_model_that_was_not_trained_here_has_a_model_card_only() -> None:
     assert from_document(Card, json.loads(json.dumps(to_document(card))), where="here") == card
     with pytest.raises(FileFormatError, match="hem-50k was not trained here"):
         _ = card.trained
+
+
+def test_a_card_of_schema_3_has_no_import_part() -> None:
+    document = to_document(from_document(Card, OLD, where="card.json"))
+    del document["imported"]
+    card = from_document(Card, {**document, "schema": 3}, where="card.json")
+    assert card.imported is None
+    assert card == from_document(Card, OLD, where="card.json")
