@@ -26,7 +26,7 @@ def bundle_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         by_artifact.setdefault(row.cell.artifact, []).append(row)
     lines = []
-    if (source := comparison.source) is not None:
+    if (source := comparison.source) is not None and comparison.has_labels:
         shares = (source.test.share if name == "accuracy" else None for name in known)
         figures = ("" if share is None else percent(share) for share in shares)
         lines.append((source.name, "", *figures, *("" for _ in versions)))

@@ -17,7 +17,7 @@ from hemline.bench.report.json_lines import json_lines
 from hemline.bench.report.table import bundle_table
 from hemline.cli import cli
 from hemline.contract.manifest import Manifest, read_manifest
-from hemline.contract.record import RECORDS_NAME, Record, read_records
+from hemline.contract.record import RECORDS_NAME, Accuracy, Record, read_records
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError
@@ -200,6 +200,18 @@ def test_class_folders_are_read_at_the_size_and_channels_of_the_file(
 def test_a_stamp_of_a_newer_hemline_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stamp, "SCHEMA", Stamp.SCHEMA - 1)
     assert "upgrade Hemline" in refused("bench", file)
+
+
+def test_a_source_model_has_no_row_where_its_accuracy_is_not_known(bundle: Path) -> None:
+    def unlabelled(record: Record) -> Record:
+        assert isinstance(record.payload, Accuracy)
+        payload = dataclasses.replace(record.payload, correct=None, keras_correct=None)
+        return dataclasses.replace(record, payload=payload)
+
+    records = [r for r in read_records(bundle / RECORDS_NAME) if isinstance(r.payload, Accuracy)]
+    table = bundle_table(compare(map(unlabelled, records)))
+    assert table.rows[0][0] == "fp32.tflite"
+    assert table.columns[:3] == ("artifact", "size", "agreement")
 
 
 def test_an_imported_model_is_called_the_source(bundle: Path) -> None:
