@@ -60,7 +60,9 @@ def squeeze_excite(net: Net) -> str:
 
     x = net.conv("x", 3, 8, 3, pads=[1, 1, 1, 1])
     x = net.op("Mul", x, hard_sigmoid(x))
-    s = net.op("Relu", net.conv(net.op("GlobalAveragePool", x), 8, 4, 1))
+    mean = net.op("Flatten", net.op("GlobalAveragePool", x))
+    mean = net.op("Reshape", mean, net.constant([-1, 8, 1, 1]))
+    s = net.op("Relu", net.conv(mean, 8, 4, 1))
     x = net.op("Mul", x, net.op("HardSigmoid", net.conv(s, 4, 8, 1), alpha=1 / 6, beta=0.5))
     return net.head(x, 8)
 

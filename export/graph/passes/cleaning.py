@@ -27,6 +27,8 @@ def clean(graph: Graph) -> None:
         _write_global_maximum(graph, node)
     for node in graph.with_op(*_FLAT):
         _write_flatten(graph, node)
+    for node in graph.with_op(*_FLAT, "Unsqueeze"):
+        _undo_reshape(graph, node)
     graph.drop_unused()
 
 
@@ -127,6 +129,16 @@ def _write_global_maximum(graph: Graph, node: Node) -> None:
     _, _, *sides = graph.shape(node.inputs[0])
     if len(sides) == 2:
         node.op, node.attributes = "MaxPool", {"kernel_shape": sides, "strides": sides}
+
+
+def _undo_reshape(graph: Graph, node: Node) -> None:
+    """Remove a reshape that only gives back the shape from before another one."""
+    maker = graph.maker(node.inputs[0])
+    if maker is None or maker.op not in (*_FLAT, "Unsqueeze"):
+        return
+    if graph.shape(maker.inputs[0]) == graph.shape(node.output):
+        graph.redirect(node.output, maker.inputs[0])
+        graph.remove(node)
 
 
 def _write_flatten(graph: Graph, node: Node) -> None:
