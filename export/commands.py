@@ -147,7 +147,9 @@ def plan(path: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("target", type=click.Path(path_type=Path, exists=True), metavar="BUNDLE|FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
-@click.option("--labels", help="Of a foreign file: a file with one class a line, or names a,b,…")
+@click.option(
+    "--labels", help="Of a foreign file: names a,b,… or a file (lines, numbered, JSON, CSV)."
+)
 @click.option("--pixels", help="What pixels become in it: 0..255, 0..1 or -1..1.")
 @click.option(
     "--mean", help="Instead of --pixels: one number or one per channel; 0 … 1 if --std < 1."
