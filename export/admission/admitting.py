@@ -39,7 +39,7 @@ from hemline.export.admission.trial import (
     run_again,
     try_in_all,
 )
-from hemline.export.admission.user_samples import read_user_classes
+from hemline.export.admission.user_samples import image_size, read_user_classes
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images
 from hemline.runtime.backends import BACKENDS
@@ -116,7 +116,9 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     share = tolerance.share_of(structure.weighted_layers)
     output = _output_path(request, structure)
     with TemporaryFolder() as name:
-        model, opened = open_in_all(Path(name), path, structure, say)
+        model, opened = open_in_all(
+            Path(name), path, structure, len(request.labels), image_size(request.images), say
+        )
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
         generated = generated_images(stamp.input.shape)
         _require_room(stamp, generated[0])

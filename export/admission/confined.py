@@ -2,9 +2,10 @@
 
     python -m hemline.export.admission.confined describe RUNTIME MODEL
     python -m hemline.export.admission.confined channels-last MODEL OUTPUT
+    python -m hemline.export.admission.confined form MODEL OUTPUT FORM
     python -m hemline.export.admission.confined jobs
 
-The first two answer with a Description, the last one is the job runner.
+The first three answer with a Description, the last one is the job runner.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,14 @@ def to_channels_last(model: Path, output: Path, *, shown: Path) -> None:
     _ask(("channels-last", str(model), str(output)), str(shown))
 
 
+def change_form(model: Path, output: Path, form: object, *, shown: Path) -> None:
+    """Write a model with a Form (forms.py) put into it, in a child process.
+
+    Raises JobError or BackendError; these call the model `shown`.
+    """
+    _ask(("form", str(model), str(output), json.dumps(to_document(form))), str(shown))
+
+
 def _ask(arguments: tuple[str, ...], what: str) -> Description:
     try:
         done = subprocess.run(
@@ -123,7 +133,7 @@ def main(arguments: list[str]) -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         try:
-            found = _describe(*rest) if command == "describe" else _channels_last(*rest)
+            found = _COMMANDS[command](*rest)
             document = to_document(found)
         except HemlineError as error:
             document = {"error": str(error)}
@@ -229,6 +239,27 @@ def _channels_last(path: str, output: str) -> Description:
     except HemlineError as error:
         raise FileFormatError(str(error)) from error
     return Description(version=onnx.__version__)
+
+
+def _form(path: str, output: str, text: str) -> Description:
+    """Write a model with a form put into it."""
+    from hemline.export.admission import form_writers
+    from hemline.export.admission.forms import Form
+
+    form = from_document(Form, json.loads(text), where="the form")
+    content = read_bytes(Path(path))
+    _limit()
+    tflite = path.endswith(".tflite")
+    write = form_writers.with_form_tflite if tflite else form_writers.with_form_onnx
+    write_bytes(Path(output), write(content, form))
+    return Description(version="")
+
+
+_COMMANDS: dict[str, Callable[..., Description]] = {
+    "describe": _describe,
+    "channels-last": _channels_last,
+    "form": _form,
+}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,13 @@ from pathlib import Path
 from hemline import files
 from hemline.contract.specs import Format
 from hemline.errors import BackendError, FileFormatError
-from hemline.export.admission.confined import Description, describe, to_channels_last
+from hemline.export.admission.confined import (
+    Description,
+    change_form,
+    describe,
+    to_channels_last,
+)
+from hemline.export.admission.forms import form_of
 from hemline.export.admission.specs import takes_channels_first
 from hemline.export.admission.structure import Structure
 from hemline.runtime.backends import Backend
@@ -18,16 +24,28 @@ Opened = dict[Backend, Description]
 
 
 def open_in_all(
-    folder: Path, shown: Path, structure: Structure, say: Callable[[str], None]
+    folder: Path,
+    shown: Path,
+    structure: Structure,
+    classes: int,
+    size: tuple[int, int] | None,
+    say: Callable[[str], None],
 ) -> tuple[bytes, Opened]:
     """Return a model for (n, height, width, channels) and its description by each runtime.
 
-    `shown` is the file in errors. Raises FileFormatError for a model that no runtime opens, or that
-    is not an image classifier; BackendError when there is no runtime.
+    `shown` is the file in errors, `size` that of the user's images, if any. Raises
+    FileFormatError for a model that no runtime opens, or that is not an image classifier;
+    BackendError when there is no runtime.
     """
     model = folder / f"model.{structure.format}"
     files.write_bytes(model, structure.model)
     opened = _opened(model, shown, say)
+    first = next(iter(opened.values()))
+    form = form_of(first, classes, size, structure.format, shown, say)
+    if form is not None:
+        changed = folder / f"changed.{structure.format}"
+        change_form(model, changed, form, shown=shown)
+        return files.read_bytes(changed), _opened(changed, shown, say)
     if not takes_channels_first(next(iter(opened.values())), shown):
         return structure.model, opened
     if structure.format != "onnx":

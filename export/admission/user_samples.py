@@ -97,6 +97,14 @@ def read_user_classes(
     return known.astype(np.int64)
 
 
+def image_size(images: Path | None) -> tuple[int, int] | None:
+    """Return (height, width) of the user's images, None without any. Raises DataError."""
+    if images is None:
+        return None
+    shape = _array(images).shape
+    return (shape[1], shape[2]) if len(shape) > 2 else None
+
+
 def _array(path: Path) -> npt.NDArray[Any]:
     errors: tuple[type[Exception], ...] = (OSError, *npy_errors())
     try:
