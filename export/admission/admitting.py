@@ -25,7 +25,7 @@ from hemline.contract.stamp import (
 )
 from hemline.contract.test_vector import TestVector
 from hemline.errors import GateError, UsageError, remedy
-from hemline.export.admission.confined import Description
+from hemline.export.admission.descriptions import Description
 from hemline.export.admission.inspection import open_in_all
 from hemline.export.admission.mistakes import Mistake, suspected_mistakes
 from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec

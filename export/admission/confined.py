@@ -16,7 +16,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 from hemline.child_process import how_it_ended
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import BackendError, FileFormatError, HemlineError, JobError
+from hemline.export.admission.descriptions import Description, TensorFacts
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.runtime.backends import Backend, find_backend, load_module, require_working, version_of
 from hemline.runtime.job import serve_standard_streams
@@ -34,39 +34,6 @@ COMMAND = module_command("hemline.export.admission.confined")
 MEMORY_BYTES = 4 << 30  # of addresses, beyond what the process has before it opens a model
 OPENING_SECONDS = 60.0
 _LONGEST_REASON = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorFacts:
-    """An input or output, as a runtime describes it.
-
-    name: of the tensor.
-    shape: sizes; −1 where one is free. None where the runtime does not know the number of axes.
-    dtype: numpy's name, or the runtime's own where numpy has none.
-    scale: value of one stored step; 0.0 where the file does not say.
-    zero_point: stored value of 0.
-    """
-
-    name: str
-    shape: tuple[int, ...] | None
-    dtype: str
-    scale: float = 0.0
-    zero_point: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """A model, as a runtime describes it.
-
-    version: of the runtime's package.
-    refused: why it does not open the model, one line; empty when it does.
-    inputs, outputs: in the model's order; empty when refused.
-    """
-
-    version: str
-    refused: str = ""
-    inputs: tuple[TensorFacts, ...] = ()
-    outputs: tuple[TensorFacts, ...] = ()
 
 
 def describe(backend: Backend, model: Path, *, shown: Path) -> Description:

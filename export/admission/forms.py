@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.errors import UsageError
-from hemline.export.admission.confined import Description, TensorFacts
+from hemline.export.admission.descriptions import Description, TensorFacts
 
 _CHANNELS = (1, 3)
 _CAST = {

@@ -8,12 +8,8 @@ from pathlib import Path
 from hemline import files
 from hemline.contract.specs import Format
 from hemline.errors import BackendError, FileFormatError
-from hemline.export.admission.confined import (
-    Description,
-    change_form,
-    describe,
-    to_channels_last,
-)
+from hemline.export.admission.confined import change_form, describe, to_channels_last
+from hemline.export.admission.descriptions import Description
 from hemline.export.admission.forms import form_of
 from hemline.export.admission.specs import takes_channels_first
 from hemline.export.admission.structure import Structure

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hemline.contract.specs import Format, InputSpec, OutputSpec
 from hemline.errors import FileFormatError, UsageError, remedy
-from hemline.export.admission.confined import Description, TensorFacts
+from hemline.export.admission.descriptions import Description, TensorFacts
 
 Gives = Literal["logits", "probabilities"]
 _EIGHT_BIT = ("int8", "uint8")

@@ -19,7 +19,8 @@ from hemline.contract.job import Job, JobCell
 from hemline.contract.parity import ParityBounds, check_parity
 from hemline.contract.specs import OutputSpec
 from hemline.errors import FileFormatError, GateError, JobError
-from hemline.export.admission.confined import COMMAND, Description, in_one_line
+from hemline.export.admission.confined import COMMAND, in_one_line
+from hemline.export.admission.descriptions import Description
 from hemline.export.scheme import Tolerance
 from hemline.export.schemes import EIGHT_BIT, EIGHT_BIT_ROUNDING, FLOAT32
 from hemline.runtime.backends import BACKENDS, Backend

@@ -38,7 +38,7 @@ from hemline.errors import (
 from hemline.export.admission import confined, trial
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_parity
 from hemline.export.admission.commands import parse_pixels
-from hemline.export.admission.confined import Description, TensorFacts
+from hemline.export.admission.descriptions import Description, TensorFacts
 from hemline.export.admission.specs import (
     PixelScale,
     gives,
