@@ -62,7 +62,7 @@ NOT_RUN = {
 CHEAP = (
     r"hemline data (check|show)",
     r"hemline (table|choose|inspect|plan|selftest|recipe) ",
-    r"hemline classify (?!artifacts/photos)",
+    r"hemline classify (?!artifacts/(photos|my_model))",
     r"hemline ((runtimes|device) list|doctor)",
     r"hemline tune .*--show-space",
 )
@@ -122,6 +122,7 @@ def place(
     proto = onnx.load(bundle / "fp32.onnx")
     del proto.metadata_props[:]
     onnx.save(proto, folder / "foreign.onnx")
+    onnx.save(proto, folder / "my_model.onnx")
     (folder / "labels.txt").write_text("\n".join(read_manifest(bundle).labels))
     np.save(folder / "images.npy", split.images)
     np.save(folder / "classes.npy", split.labels)
