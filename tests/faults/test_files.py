@@ -189,7 +189,7 @@ def test_records_that_end_in_the_middle_of_a_line_are_told(hemline, copy: Path) 
     ended = hemline.run("table", copy)
     warning, error = ended.errors
     assert warning.endswith("the last line was cut off while it was written: it is left out")
-    assert error.startswith("error: the records lack the Keras model's predictions")
+    assert error.startswith("error: the records lack the source model's predictions")
     assert ended.code == 1
 
 

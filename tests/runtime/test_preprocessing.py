@@ -200,9 +200,18 @@ def test_the_transparent_is_laid_on_white_for_a_product_and_else_on_black() -> N
     clear[10:50, 10:50] = (55, 55, 55, 255)
     seen = model_pixels(clear, GRAY, "product-photo")[..., 0]
     assert np.all(seen[4:-4, 4:-4] == 200)
+    clear[10:50, 10:50] = (155, 155, 155, 255)
     stretched = model_pixels(clear, GRAY, "stretch")[..., 0]
-    assert stretched[14, 14] == 55
+    assert stretched[14, 14] == 155
     assert stretched[0, 0] == 0
+
+
+def test_a_drawing_that_black_would_hide_is_laid_on_white() -> None:
+    drawing = np.zeros((60, 60, 4), np.uint8)
+    drawing[10:50, 10:50] = (55, 55, 55, 255)
+    seen = model_pixels(drawing, GRAY, "stretch")[..., 0]
+    assert seen[14, 14] == 55
+    assert seen[0, 0] == 255
 
 
 def test_colour_stays_where_the_model_takes_colour() -> None:
