@@ -13,7 +13,13 @@ from hemline.errors import FileFormatError, remedy
 
 _LARGEST_BYTES = 2 << 30  # of a file or of all that an archive unpacks to
 _LARGEST_CONFIG = 64 << 20
+_DEEPEST = 64  # groups in groups; a file with a cycle has no end
 _CODE = ("Lambda", "__lambda__")
+_CALLS = ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda")  # Keras 2: any TensorFlow call
+_OF_FILES = (  # what such a layer may call that is not arithmetic
+    *("io.", "raw_ops.", "py_function", "numpy_function", "saved_model."),
+    *("ReadFile", "WriteFile", "PyFunc"),
+)
 _OWN = ("keras", "keras_core", "tf_keras", "builtins")
 
 
@@ -37,6 +43,10 @@ class KerasConfig:
                     f"holds Python code in {label}, which runs when the model is loaded",
                     remedy=remedy("trust the file"),
                 )
+            if name in _CALLS:
+                _require_arithmetic(node, label)
+            if _is_function(node, name):
+                raise FileFormatError(f"calls the function {node['module']}.{name}")
             package, _, registered = str(node.get("registered_name") or name).rpartition(">")
             foreign = node.get("module") and str(node["module"]).split(".")[0] not in _OWN
             if foreign or (package and package not in _OWN):
@@ -58,6 +68,20 @@ class KerasConfig:
         return False
 
 
+def _is_function(node: dict[str, Any], name: str) -> bool:
+    """Return whether a node names a function of a module where Keras expects a class."""
+    module = node.get("module")
+    return bool(module and module != "builtins" and name and not name[0].isupper())
+
+
+def _require_arithmetic(node: dict[str, Any], label: str) -> None:
+    """Raise FileFormatError for a layer that calls TensorFlow to read a file or to run Python."""
+    text = json.dumps(node.get("config"))
+    found = next((each for each in _OF_FILES if each in text), None)
+    if found is not None:
+        raise FileFormatError(f"calls {found} in {label}: it reads files or runs Python")
+
+
 _COMPUTING = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
 
 
@@ -68,7 +92,14 @@ def read_config(path: Path) -> KerasConfig:
     """
     if path.stat().st_size > _LARGEST_BYTES:
         raise FileFormatError(f"is larger than {_LARGEST_BYTES >> 30} GB")
-    return _of_archive(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
+    try:
+        return _of_archive(path) if zipfile.is_zipfile(path) else _of_hdf5(path)
+    except FileFormatError:
+        raise
+    # zipfile, zlib and h5py raise many kinds of errors for bytes that are not theirs
+    except Exception as error:
+        said = " ".join(str(error).split())[:200]
+        raise FileFormatError(f"is not a whole Keras file ({said})") from error
 
 
 def is_keras2(path: Path) -> bool:
@@ -88,9 +119,21 @@ def _of_archive(path: Path) -> KerasConfig:
                 raise FileFormatError(f"unpacks to {total / 1e9:.3g} GB: not a model for a device")
             config = _json(archive, "config.json")
             metadata = _json(archive, "metadata.json")
+            _require_weights_inside(archive)
     except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
         raise FileFormatError(f"is not a whole .keras file ({error})") from error
+    if not isinstance(metadata, dict):
+        raise FileFormatError("has a metadata.json that is not an object")
     return KerasConfig(version=str(metadata.get("keras_version", "")), config=config)
+
+
+def _require_weights_inside(archive: zipfile.ZipFile) -> None:
+    import h5py
+
+    for name in archive.namelist():
+        if name.endswith(".h5"):
+            with archive.open(name) as member, h5py.File(member, "r") as file:
+                _require_inside(file)
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> Any:
@@ -116,18 +159,31 @@ def _of_hdf5(path: Path) -> KerasConfig:
     return KerasConfig(version=_text(version), config=_parsed(_text(config)))
 
 
-def _require_inside(group: Any) -> None:
-    """Raise FileFormatError for an HDF5 file that reads other files."""
+def _require_inside(file: Any) -> None:
+    """Raise FileFormatError for an HDF5 file that reads other files or declares huge tensors."""
     import h5py
 
-    for name in group:
-        if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
-            raise FileFormatError(f"reads another file through {name}")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _require_inside(item)
-        elif item.external or item.is_virtual:
-            raise FileFormatError(f"reads another file through {name}")
+    waiting: list[tuple[Any, int]] = [(file, 0)]
+    while waiting:
+        group, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise FileFormatError(f"nests its groups more than {_DEEPEST} deep")
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise FileFormatError(f"reads another file through {name}")
+            item = group[name] if isinstance(link, h5py.HardLink) else None
+            if isinstance(item, h5py.Group):
+                waiting.append((item, depth + 1))
+            elif isinstance(item, h5py.Dataset):
+                _require_plain(item, name)
+
+
+def _require_plain(item: Any, name: str) -> None:
+    if item.external or item.is_virtual:
+        raise FileFormatError(f"reads another file through {name}")
+    if item.nbytes > _LARGEST_BYTES:
+        raise FileFormatError(f"has a tensor of {item.nbytes / 1e9:.3g} GB ({name})")
 
 
 def _text(value: Any) -> str:

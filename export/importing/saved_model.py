@@ -9,10 +9,11 @@ from hemline.errors import FileFormatError
 from hemline.export.importing.opened import ConversionOptions, OpenedModel, image_shape
 from hemline.provenance import versions
 
-# Operators that touch files, run Python or draw random numbers.
+# Operators that touch files or run Python. Random ones are found by their outputs: the training
+# functions beside the signature hold them for dropout.
 _REFUSED = (
     *("ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc"),
-    *("SaveV2", "PrintV2", "RandomUniform", "RandomStandardNormal", "StatelessRandomUniformV2"),
+    *("SaveV2", "PrintV2"),
 )
 _USUAL = ("serving_default", "serve")
 _OF_SAVING = ("RestoreV2", "SaveV2", "MergeV2Checkpoints")  # in the part that restores weights

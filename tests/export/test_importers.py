@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -160,6 +161,65 @@ def test_a_custom_object_is_refused_by_name(model: keras.Model, tmp_path: Path) 
     assert refusal(tmp_path / "m.keras", tmp_path / "out").startswith(
         "needs the custom object Blur"
     )
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (
+            {"class_name": "TFOpLambda", "config": {"name": "r", "function": "io.read_file"}},
+            "calls io. in the layer 'r': it reads files or runs Python",
+        ),
+        (
+            {"class_name": "get_file", "module": "keras.utils", "config": {"name": "x"}},
+            "calls the function keras.utils.get_file",
+        ),
+    ],
+)
+def test_a_layer_that_calls_something_else_than_arithmetic_is_refused(
+    model: keras.Model, tmp_path: Path, layer: dict[str, Any], said: str
+) -> None:
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        config["config"]["layers"].append(layer)
+        file.attrs["model_config"] = json.dumps(config)
+    assert refusal(tmp_path / "m.h5", tmp_path / "out") == said
+
+
+def test_an_archive_whose_weights_read_another_file_is_refused(
+    model: keras.Model, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        archive.extractall(tmp_path / "parts")
+    with h5py.File(tmp_path / "parts/model.weights.h5", "a") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        for part in (tmp_path / "parts").iterdir():
+            archive.write(part, part.name)
+    assert refusal(tmp_path / "m.keras", tmp_path / "out") == "reads another file through elsewhere"
+
+
+def test_a_link_that_leads_nowhere_is_no_traceback(model: keras.Model, tmp_path: Path) -> None:
+    model.save(tmp_path / "m.h5")
+    with h5py.File(tmp_path / "m.h5", "a") as file:
+        file["nowhere"] = h5py.SoftLink("/absent")
+    assert converted(tmp_path / "m.h5", tmp_path / "out").kind == "keras"
+
+
+def test_a_saved_model_with_unused_training_functions_is_read(tmp_path: Path) -> None:
+    net = tf.Module()
+    kernel = tf.Variable(np.ones((192, 2), np.float32))
+    net.kernel = kernel
+    spec = tf.TensorSpec((None, 8, 8, 3), tf.float32)
+    net.serve = tf.function(
+        lambda x: {"y": tf.reshape(x, (-1, 192)) @ kernel}, input_signature=[spec]
+    )
+    net.train = tf.function(lambda x: tf.nn.dropout(x, 0.5), input_signature=[spec])
+    signatures = {"serving_default": net.serve, "training": net.train}
+    tf.saved_model.save(net, str(tmp_path / "saved"), signatures=signatures)
+    assert converted(tmp_path / "saved", tmp_path / "out").kind == "saved-model"
 
 
 def test_a_keras_2_file_is_opened_by_tf_keras(tmp_path: Path) -> None:
