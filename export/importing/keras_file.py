@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,21 @@ from hemline.provenance import versions
 
 def open_keras(path: Path, options: ConversionOptions) -> OpenedModel:
     """Open a file that Keras 3 wrote."""
-    import keras
-
-    return _opened(path, options, keras, ("keras", "tensorflow"))
+    return _opened(path, options, "keras")
 
 
 def open_keras2(path: Path, options: ConversionOptions) -> OpenedModel:
     """Open a file that Keras 2 wrote, with tf_keras; Keras 3 opens few of them."""
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    import tf_keras
-
-    return _opened(path, options, tf_keras, ("tf_keras", "tensorflow"))
+    return _opened(path, options, "tf_keras")
 
 
-def _opened(
-    path: Path, options: ConversionOptions, keras: Any, packages: tuple[str, ...]
-) -> OpenedModel:
+def _opened(path: Path, options: ConversionOptions, package: str) -> OpenedModel:
     config = read_config(path)
     if not options.trust:
         config.require_harmless()
-    model = _loaded(path, options, keras)
+    # only now: it takes seconds
+    model = _loaded(path, options, importlib.import_module(package))
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise FileFormatError(
             f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs: a classifier has "
@@ -54,7 +50,7 @@ def _opened(
         shape=shape,
         run=lambda images: call(images).numpy(),
         to_onnx=to_onnx,
-        versions=versions(packages),
+        versions=versions((package, "tensorflow")),
         scale=_scale(config),
     )
 

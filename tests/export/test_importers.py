@@ -22,6 +22,8 @@ from hemline.errors import FileFormatError, HemlineError, UsageError
 from hemline.export.importing.importers import SourceFacts, convert, find_kind
 from hemline.remedies import described
 
+slow = pytest.mark.slow
+
 RANDOM = np.random.default_rng(7)
 
 
@@ -142,6 +144,7 @@ def test_a_lambda_is_refused_by_name_before_anything_runs(tmp_path: Path, name: 
     )
 
 
+@slow
 def test_trust_runs_the_code_of_a_file(tmp_path: Path) -> None:
     layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x / 2, name="halve")]
     net = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)])
@@ -201,6 +204,7 @@ def test_an_archive_whose_weights_read_another_file_is_refused(
     assert refusal(tmp_path / "m.keras", tmp_path / "out") == "reads another file through elsewhere"
 
 
+@slow
 def test_a_link_that_leads_nowhere_is_no_traceback(model: keras.Model, tmp_path: Path) -> None:
     model.save(tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5", "a") as file:
@@ -301,7 +305,7 @@ def test_quantized_files_are_refused_with_where_they_go(model: keras.Model, tmp_
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.tflite", "m.onnx"])
-@pytest.mark.parametrize("content", [b"", b"nonsense" * 100])
+@pytest.mark.parametrize("content", [b"", pytest.param(b"nonsense" * 100, marks=slow)])
 def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     assert refusal(tmp_path / name, tmp_path / "out")
