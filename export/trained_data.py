@@ -25,7 +25,10 @@ def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Im
     """
     if card.training is None:
         return user_images(card.model, options)
-    custom, model, dataset = options.custom is not None, card.model, card.training.dataset
+    model, dataset = card.model, card.training.dataset
+    if dataset not in DATASETS:
+        options = options.with_class_names(model.labels)
+    custom = options.custom is not None
     if not custom and dataset not in DATASETS:
         what = f"trained on a custom data set, {dataset}"
         raise UsageError(f"{checkpoint} was {what}", remedy=remedy("name the images"))

@@ -87,7 +87,7 @@ _DATA_OPTIONS = (
     ),
     click.option(
         "--labels",
-        help="Class names of your .npz or model file: a file with one name a line, or a,b,…",
+        help="Class names of your .npz, IDX or model file: a file with one name a line, or a,b,…",
     ),
     click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
 )

@@ -47,6 +47,7 @@ REMEDIES: dict[str, str] = {
     "put named data": "put its four IDX files into a folder and name it with "
     "--data {dataset}=FOLDER",
     "put data": "put its four IDX files into a folder and name it with --data or HEMLINE_DATA",
+    "class names": "name its classes with --labels if it is another data set",
     "other data set": "name another folder, or {title} with --dataset {dataset} (if the command "
     "has that option)",
     "image size": "choose the size that the model sees with --image-size HxW",

@@ -79,7 +79,10 @@ class DataSource:
         )
         # where the user's folder holds a custom data set, the name does not matter
         known = name if name in DATASETS else next(iter(DATASETS))
-        return with_labels_of(load_images(known, replace(self.options, reading=reading)), labels)
+        options = replace(self.options, reading=reading)
+        if name not in DATASETS:
+            options = options.with_class_names(labels)
+        return with_labels_of(load_images(known, options), labels)
 
 
 def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImages:

@@ -42,7 +42,8 @@ def warn_of_counts(images: Images) -> None:
     source, labels = images.source, images.dataset.labels
     if scarce := [f"{label} ({count})" for label, count in counts.items() if count < _FEW]:
         log.warning(
-            "%s: under %d images: %s: their accuracy rests on one or two test images, collect more",
+            "%s: classes with under %d images: %s: a model learns little of them, and their "
+            "accuracy is uncertain; collect more",
             source, _FEW, few(scarce),
         )  # fmt: skip
     least, most = min(counts.values()), max(counts.values())

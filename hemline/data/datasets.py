@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import Preprocessing
-from hemline.errors import DataError, UnknownNameError
+from hemline.errors import DataError, UnknownNameError, remedy
 from hemline.files import reason_of
 
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
@@ -224,7 +224,10 @@ def assemble(
         if len(images) != len(labels):
             raise DataError(f"{where} have {len(images)} images but {len(labels)} labels")
         if len(labels) == 0 or labels.max() >= len(dataset.labels):
-            raise DataError(f"{where} have labels outside 0 … {len(dataset.labels) - 1}")
+            raise DataError(
+                f"{where} have labels outside 0 … {len(dataset.labels) - 1}",
+                remedy=remedy("class names"),
+            )
     if arrays["train_images"].shape[1:] != arrays["test_images"].shape[1:]:
         raise DataError(f"{source}: train and test images differ in size")
     return Images(
@@ -263,6 +266,30 @@ def read_file(path: Path) -> bytes:
         return decompress(path.read_bytes(), where=str(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason_of(error)}") from error
+
+
+def holds_idx(folder: Path) -> bool:
+    """Return whether a folder has files with the names of the published IDX files."""
+    try:
+        names = {path.name.removesuffix(".gz") for path in folder.iterdir()}
+    except OSError as error:
+        raise DataError(f"cannot read {folder}: {reason_of(error)}") from error
+    return not names.isdisjoint(_NAMES.values())
+
+
+def read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
+    """Return the decompressed IDX files of a data set in a folder; raises DataError."""
+    contents: dict[Role, bytes] = {}
+    for file in dataset.files:
+        candidates = [folder / file.name, folder / f"{file.name}.gz"]
+        try:
+            path = next((each for each in candidates if each.exists()), None)
+        except OSError as error:
+            raise DataError(f"cannot read {folder}: {reason_of(error)}") from error
+        if path is None:
+            raise DataError(f"no {file.name} (or .gz) in {folder}")
+        contents[file.role] = read_file(path)
+    return contents
 
 
 def _with_channels(images: Pixels) -> Pixels:

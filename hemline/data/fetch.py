@@ -16,13 +16,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from hemline import files
 from hemline.data.custom.loading import load_custom
-from hemline.data.custom.reading import ReadOptions
+from hemline.data.custom.reading import ReadOptions, few
 from hemline.data.datasets import (
     DATASETS,
     DataFile,
@@ -32,7 +34,8 @@ from hemline.data.datasets import (
     assemble,
     decompress,
     find_dataset,
-    read_file,
+    holds_idx,
+    read_folder,
 )
 from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
@@ -46,8 +49,8 @@ STALL_SECONDS = 10.0  # longest wait for a connection and for the next bytes
 FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
+_SIZE = (28, 28)  # height and width of the images in DATASETS
 _DECODED = "decoded"  # in the cache: images of custom data sets
-_IDX_NAMES = {file.name for dataset in DATASETS.values() for file in dataset.files}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +72,26 @@ class FetchOptions:
 
     @property
     def custom(self) -> Path | None:
-        """Return the folder or file if it is a custom data set, not a folder with IDX files.
+        """Return the folder or file if it is a custom data set.
 
-        An empty folder is neither. Raises DataError for a folder that cannot be read.
+        A folder with IDX files is one if class names are given for it, else a published one. An
+        empty folder is neither. Raises DataError for a folder that cannot be read.
         """
         if self.folder is None or not self.folder.is_dir():
             return self.folder
+        if holds_idx(self.folder):
+            return None if self.reading.labels is None else self.folder
         try:
-            names = {path.name.removesuffix(".gz") for path in self.folder.iterdir()}
+            empty = next(self.folder.iterdir(), None) is None
         except OSError as error:
             raise DataError(f"cannot read {self.folder}: {files.reason_of(error)}") from error
-        return self.folder if names and not names & _IDX_NAMES else None
+        return None if empty else self.folder
+
+    def with_class_names(self, labels: tuple[str, ...]) -> FetchOptions:
+        """Return options by which IDX files of another data set are read as custom images."""
+        if self.custom is not None or self.folder is None:
+            return self
+        return replace(self, reading=replace(self.reading, labels=labels))
 
 
 def load_images(name: str, options: FetchOptions | None = None) -> Images:
@@ -118,13 +130,32 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
 
 
 def _from_user(dataset: Dataset, folder: Path) -> Images:
-    contents = _read_folder(dataset, folder)
+    contents = read_folder(dataset, folder)
     digests = {file: hashlib.sha256(contents[file.role]).hexdigest() for file in dataset.files}
     _require_no_others(dataset, folder, digests)
     verified = all(digest == file.sha256 for file, digest in digests.items())
+    images = assemble(dataset, contents, source=str(folder), verified=verified)
     if not verified:
-        log.warning("%s holds unverified files: not the official %s", folder, dataset.title)
-    return assemble(dataset, contents, source=str(folder), verified=verified)
+        _require_alike(images)
+        log.warning(
+            "%s holds unverified files: not the official %s; the classes are called as there: %s. "
+            "If it is another data set, give its class names",
+            folder, dataset.title, few(dataset.labels, 3),
+        )  # fmt: skip
+    return images
+
+
+def _require_alike(images: Images) -> None:
+    """Raise DataError for files that cannot be those of a published data set, by their contents."""
+    dataset, size = images.dataset, images.train_images.shape[1:3]
+    classes = len(np.unique(images.train_labels))
+    if size != _SIZE or classes != len(dataset.labels):
+        raise DataError(
+            f"{images.source} holds {size[0]} × {size[1]} images of {classes} classes under the "
+            f"file names of {dataset.title}, which has {_SIZE[0]} × {_SIZE[1]} images of "
+            f"{len(dataset.labels)} classes",
+            remedy=remedy("class names"),
+        )
 
 
 def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, str]) -> None:
@@ -169,9 +200,9 @@ Source = Callable[[], dict[Role, bytes]]
 
 
 def _sources(dataset: Dataset, options: FetchOptions, cache: Path) -> list[tuple[str, Source]]:
-    found: list[tuple[str, Source]] = [("cache", partial(_read_folder, dataset, cache))]
+    found: list[tuple[str, Source]] = [("cache", partial(read_folder, dataset, cache))]
     if (system := dataset.system_folder) is not None:
-        found.append((system, partial(_read_folder, dataset, Path(system))))
+        found.append((system, partial(read_folder, dataset, Path(system))))
     if options.offline:
         return found
     mirrors = dataset.mirrors if options.mirrors is None else options.mirrors
@@ -191,20 +222,6 @@ def _keep(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> None:
         log.info("another process is just keeping %s", dataset.title)
     except HemlineError as error:
         log.warning("not cached: %s", error)
-
-
-def _read_folder(dataset: Dataset, folder: Path) -> dict[Role, bytes]:
-    contents: dict[Role, bytes] = {}
-    for file in dataset.files:
-        candidates = [folder / file.name, folder / f"{file.name}.gz"]
-        try:
-            path = next((each for each in candidates if each.exists()), None)
-        except OSError as error:
-            raise DataError(f"cannot read {folder}: {files.reason_of(error)}") from error
-        if path is None:
-            raise DataError(f"no {file.name} (or .gz) in {folder}")
-        contents[file.role] = read_file(path)
-    return contents
 
 
 def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
@@ -273,4 +290,4 @@ def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:
     with TemporaryFolder() as name:
         unpack_packages([package], Path(name))
         system = Path(dataset.system_folder or "/").relative_to("/")
-        return _read_folder(dataset, Path(name) / system)
+        return read_folder(dataset, Path(name) / system)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +87,26 @@ def test_a_class_that_the_model_does_not_have_once_is_refused(
 ) -> None:
     with pytest.raises(DataError, match="cat cannot be matched"):
         with_labels_of(images, labels)
+
+
+def test_names_that_differ_in_case_and_spaces_are_matched(images: Images) -> None:
+    labels = ("C-A T", "bee", "ANT ")
+    mapped = with_labels_of(images, labels)
+    assert mapped.dataset.labels == labels
+    spelled = {key: {"ant": "ANT ", "cat": "C-A T"}.get(name, name)
+               for key, name in class_of_each(images).items()}  # fmt: skip
+    assert class_of_each(mapped) == spelled
+
+
+def test_names_that_fit_several_labels_are_not_matched(images: Images) -> None:
+    with pytest.raises(DataError, match="ant cannot be matched"):
+        with_labels_of(images, ("Ant", "ANT", "bee", "cat"))
+
+
+def test_numbers_of_some_classes_stand_for_the_first_labels(images: Images) -> None:
+    numbered = replace(images, dataset=replace(images.dataset, labels=("0", "1", "2")))
+    mapped = with_labels_of(numbered, ("ant", "bee", "cat", "dog"))
+    assert mapped.dataset.labels == ("ant", "bee", "cat", "dog")
+    assert mapped.test_labels.tolist() == images.test_labels.tolist()
+    by_name = with_labels_of(numbered, ("2", "1", "0"))
+    assert by_name.test_labels.tolist() == (2 - images.test_labels).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,26 +63,41 @@ def held_out(images: Images) -> Images:
 def with_labels_of(images: Images, labels: tuple[str, ...]) -> Images:
     """Return images with their classes numbered as in `labels`, of a model: by name.
 
-    The images may be of some of the classes only. Numbered classes, as those of an array without
-    names, stand for the labels in their order. Raises DataError for a class that is not among the
-    labels, or that stands for several.
+    The images may be of some of the classes only. Names that differ in case, spaces, hyphens or
+    underscores are matched where each fits one label alone. Numbered classes, as those of an array
+    without names, stand for the labels in their order. Raises DataError for a class that is not
+    among the labels, or that stands for several.
     """
     own = images.dataset.labels
     if own == labels:
         return images
     named = replace(images, dataset=replace(images.dataset, labels=labels))
-    if own == tuple(map(str, range(len(labels)))):
+    numbers = [_position(label, own, labels) for label in own]
+    strange = [label for label, at in zip(own, numbers, strict=True) if at is None]
+    if strange and own == tuple(map(str, range(len(own)))) and len(own) <= len(labels):
         return named
-    if strange := [label for label in own if labels.count(label) != 1]:
+    if strange:
         raise DataError(
             f"the classes in {images.source} are {few(own, 3)} ({len(own)} classes), those of the "
             f"model {few(labels, 3)} ({len(labels)} classes): {few(strange, 3)} cannot be matched",
             remedy=remedy("name other data"),
         )
-    numbers = [labels.index(label) for label in own]
     order: npt.NDArray[Any] = np.array(numbers, np.uint8 if len(labels) <= 1 << 8 else np.uint16)
     return replace(
         named,
         train_labels=order[images.train_labels],
         test_labels=order[images.test_labels],
     )
+
+
+def _position(label: str, own: tuple[str, ...], labels: tuple[str, ...]) -> int | None:
+    """Return the number of the one label that a class name of `own` stands for, or None."""
+    if label in labels:
+        return labels.index(label) if labels.count(label) == 1 else None
+    alike = [at for at, each in enumerate(labels) if _plain(each) == _plain(label)]
+    rivals = [each for each in own if _plain(each) == _plain(label)]
+    return alike[0] if len(alike) == len(rivals) == 1 else None
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[\s_-]+", "", label).casefold()

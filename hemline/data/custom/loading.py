@@ -10,10 +10,11 @@ from hemline.data.custom import decoded_cache
 from hemline.data.custom.array_file import read_arrays
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
+from hemline.data.custom.idx_files import read_idx
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
 from hemline.data.custom.test_split import with_test_part, with_test_share
 from hemline.data.custom.unlabelled import read_unlabelled
-from hemline.data.datasets import DATASETS, Dataset, Images
+from hemline.data.datasets import DATASETS, Dataset, Images, holds_idx
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.pixels import NO_MEMORY
 
@@ -29,7 +30,7 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
     cannot be trained on, UsageError for options that do not fit the data.
     """
     try:
-        found = _from_folder(path, reading, cache) if path.is_dir() else read_arrays(path, reading)
+        found = _read(path, reading, cache)
         title = _title(path)
         dataset = Dataset(
             name=name_of(path),
@@ -39,6 +40,12 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
         return with_test_part(found, dataset, source=str(path), fewest=reading.fewest)
     except MemoryError as error:
         raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
+
+
+def _read(path: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
+    if not path.is_dir():
+        return read_arrays(path, reading)
+    return read_idx(path, reading) if holds_idx(path) else _from_folder(path, reading, cache)
 
 
 def load_unlabelled(path: Path, reading: ReadOptions) -> Images:

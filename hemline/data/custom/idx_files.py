@@ -1,0 +1,42 @@
+"""Read four IDX files that are not of a published data set, with class names of the user's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hemline.contract.specs import InputSpec
+from hemline.data.custom.array_file import resized_into
+from hemline.data.custom.reading import CustomImages, ReadOptions, require_labels, require_room
+from hemline.data.datasets import DATASETS, assemble, read_folder
+
+
+def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
+    """Return the images of a folder of IDX files, whose classes `reading` names.
+
+    Raises DataError for damaged files, and for classes without a name.
+    """
+    labels = reading.labels or ()
+    require_labels(labels, where=str(folder))
+    named = replace(DATASETS["mnist"], labels=labels)
+    found = assemble(named, read_folder(named, folder), source=str(folder), verified=False)
+    parts = (found.train_images, found.test_images)
+    _, height, width, channels = found.train_images.shape
+    (height, width), channels = reading.size or (height, width), reading.channels or channels
+    counts = [len(part) for part in parts]
+    require_room(sum(counts), (height, width), channels, where=str(folder))
+    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
+    images = np.empty((sum(counts), *spec.shape), np.uint8)
+    resized_into(parts[0], images[: counts[0]], spec)
+    resized_into(parts[1], images[counts[0] :], spec)
+    positions = [("train", at) for at in range(counts[0])]
+    positions += [("test", at) for at in range(counts[1])]
+    return CustomImages(
+        labels=labels,
+        images=images,
+        classes=np.concatenate([found.train_labels, found.test_labels]),
+        names=tuple(f"{part}[{at}]" for part, at in positions),
+        test_from=counts[0],
+    )
