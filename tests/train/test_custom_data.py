@@ -187,7 +187,9 @@ def test_numbered_classes_have_the_names_of_the_checkpoint(images: Images, tmp_p
     assert source.load("numbered", (28, 28, 1), ("a", "b", "c")).dataset.labels == ("a", "b", "c")
     some = source.load("numbered", (28, 28, 1), ("a", "b", "c", "d"))  # no image of the last class
     assert some.dataset.labels == ("a", "b", "c", "d")
-    with pytest.raises(DataError, match=r"are 0, 1, 2 \(3 classes\), those of the model a and b"):
+    with pytest.raises(
+        DataError, match=r"are 0, 1, 2 \(3 classes\), those of the model a, b \(2 classes\)"
+    ):
         source.load("numbered", (28, 28, 1), ("a", "b"))
 
 
