@@ -22,9 +22,10 @@ def frozen_onnx(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
     signature = [tf.TensorSpec((None, *shape), tf.float32, name="image")]
     traced = tf.function(function, input_signature=signature, autograph=False)
     constant = convert_variables_to_constants_v2(traced.get_concrete_function())
+    definition = _inlinable(constant.graph.as_graph_def())
     with collecting():
         proto, _ = tf2onnx.convert.from_graph_def(
-            constant.graph.as_graph_def(),
+            definition,
             input_names=[tensor.name for tensor in constant.inputs],
             output_names=[tensor.name for tensor in constant.outputs],
             opset=_OPSET,
@@ -33,3 +34,17 @@ def frozen_onnx(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return proto
+
+
+def _inlinable(definition: Any) -> Any:
+    """Return a graph whose functions tf2onnx can inline, also those that XLA would compile.
+
+    Keras calls grouped convolutions so.
+    """
+    functions = definition.library.function
+    for node in (*definition.node, *(each for one in functions for each in one.node_def)):
+        node.attr.pop("_XlaMustCompile", None)
+    for function in functions:
+        function.attr.pop("_XlaMustCompile", None)
+        function.attr.pop("_noinline", None)
+    return definition

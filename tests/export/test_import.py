@@ -25,6 +25,9 @@ from hemline.remedies import described
 SIDE, CLASSES = 8, ("dark", "green", "red")
 
 
+OTHER_KINDS = ("h5", "saved-model", "tflite")
+
+
 def images_of(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return noisy images (n, 8, 8, 3) and their classes: dark, green or red."""
     random = np.random.default_rng(1)
@@ -284,7 +287,10 @@ def saved(kind: str, folder: Path) -> Path:
     return folder / "net.tflite"
 
 
-@pytest.mark.parametrize("kind", ["keras", "h5", "saved-model", "tflite"])
+# the others differ in how they are read only, which test_importers.py does for each kind
+@pytest.mark.parametrize(
+    "kind", ["keras", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHER_KINDS)]
+)
 def test_every_kind_of_file_is_imported_and_exported(kind: str, inside: Path) -> None:
     data = folders(inside / "photos")
     model = saved(kind, inside)

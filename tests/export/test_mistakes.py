@@ -20,6 +20,7 @@ from hemline.export.admission.specs import PixelScale
 from hemline.remedies import advice
 
 Pixels = npt.NDArray[np.uint8]
+slow = pytest.mark.slow
 LABELS = ("red", "blue", "dark red", "dark blue", "gray", "dark gray")
 COLOURS = np.array(
     [(200, 90, 60), (60, 90, 200), (110, 40, 20), (20, 40, 110), (160, 160, 160), (70, 70, 70)]
@@ -92,7 +93,9 @@ def found_with(
     return suspected_mistakes(model.run, images, known, labels, scale=scale, gives="logits")
 
 
-@pytest.mark.parametrize("scale", [SIGNED, UNIT, BYTES, IMAGENET])
+@pytest.mark.parametrize(
+    "scale", [UNIT, *(pytest.param(each, marks=slow) for each in (SIGNED, BYTES, IMAGENET))]
+)
 def test_a_model_that_is_used_as_it_was_trained_is_not_suspected(
     scale: PixelScale, trained: Callable[[PixelScale], Trained]
 ) -> None:
@@ -109,7 +112,14 @@ def test_blue_before_red_is_found(trained: Callable[[PixelScale], Trained]) -> N
 
 @pytest.mark.parametrize(
     ("trained_on", "used"),
-    [(SIGNED, UNIT), (UNIT, SIGNED), (UNIT, BYTES), (BYTES, UNIT), (IMAGENET, UNIT)],
+    [
+        (SIGNED, UNIT),
+        (UNIT, BYTES),
+        *(
+            pytest.param(*pair, marks=slow)
+            for pair in ((UNIT, SIGNED), (BYTES, UNIT), (IMAGENET, UNIT))
+        ),
+    ],
 )
 def test_another_range_of_pixels_is_found(
     trained_on: PixelScale, used: PixelScale, trained: Callable[[PixelScale], Trained]
@@ -122,6 +132,7 @@ def test_another_range_of_pixels_is_found(
     assert "--mean" in advice(found.remedy)
 
 
+@slow
 def test_a_wrong_mean_is_found(trained: Callable[[PixelScale], Trained]) -> None:
     found = found_with(trained(CENTRED), PixelScale(mean=30.0, std=255.0))[0]
     assert found.kind == "pixels"
