@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from graphs import difference, operators_of
 
@@ -33,3 +35,32 @@ def test_an_own_net_needs_no_more_operators_than_keras_itself(name: str) -> None
         found = rebuilt.run(images)
     assert len(operators_of(content)) <= len(direct)
     assert difference(found, expected) < 1e-5
+
+
+def test_a_constant_that_is_larger_than_what_it_multiplies_is_not_folded() -> None:
+    """A layer normalization multiplies the deviation of each place by a weight of each channel."""
+    random = np.random.default_rng(3)
+    weights = {
+        "gamma": random.standard_normal(4).astype(np.float32),
+        "dense": random.standard_normal((4, 3)).astype(np.float32),
+    }
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("ReduceMean", ["image"], ["gray"], axes=[3], keepdims=1),
+            onnx.helper.make_node("Mul", ["gray", "gamma"], ["maps"]),
+            onnx.helper.make_node("ReduceMean", ["maps"], ["means"], axes=[1, 2], keepdims=0),
+            onnx.helper.make_node("MatMul", ["means", "dense"], ["y"]),
+        ],
+        "net",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ("n", 8, 8, 3))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ("n", 3))],
+        [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    opset = [onnx.helper.make_opsetid("", 17)]
+    raw = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    images = random.random((4, 8, 8, 3), dtype=np.float32)
+    proto = normalized(raw, mean=(0.0,), std=(1.0,))
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    (found,) = session.run(None, {"image": images})
+    expected = images.mean((1, 2, 3))[:, np.newaxis] * weights["gamma"] @ weights["dense"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # 4 products of values below 3

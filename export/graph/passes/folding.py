@@ -56,8 +56,10 @@ def affine_of(graph: Graph, node: Node, axis: int | None) -> Affine | None:
     if at is None or (at == 0 and node.op == "Div"):
         return None
     value = node.inputs[1 - at]
+    if graph.shape(node.output) != graph.shape(value):
+        return None  # the constant is the larger one
     constant = _channels(graph.constants[node.inputs[at]], graph.shape(value), axis)
-    if constant is None or graph.shape(node.output) != graph.shape(value):
+    if constant is None:
         return None
     one, zero = np.ones_like(constant), np.zeros_like(constant)
     if node.op in ("Mul", "Div"):
