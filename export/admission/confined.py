@@ -10,7 +10,6 @@ The first three answer with a Description, the last one is the job runner.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import subprocess
@@ -21,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.child_process import how_it_ended
+from hemline.child_process import how_it_ended, limit_memory
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import BackendError, FileFormatError, HemlineError, JobError
 from hemline.export.admission.descriptions import Description, TensorFacts
@@ -93,7 +92,7 @@ def main(arguments: list[str]) -> None:
     """Answer one question, or jobs, on the standard streams."""
     command, *rest = arguments
     if command == "jobs":
-        _limit()
+        limit_memory(MEMORY_BYTES)
         serve_standard_streams()
         return
     # Runtimes print to descriptor 1: keep the real one to ourselves and send theirs to stderr.
@@ -107,23 +106,12 @@ def main(arguments: list[str]) -> None:
         answers.write(json.dumps(document))
 
 
-def _limit() -> None:
-    """Let this process take no more than MEMORY_BYTES from now on, and leave no core behind."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # not every system has limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
 def _describe(runtime: str, path: str) -> Description:
     backend = find_backend(runtime)
     require_working(backend)
     module, version = load_module(backend), version_of(backend)
     model = read_bytes(Path(path))
-    _limit()
+    limit_memory(MEMORY_BYTES)
     read = _tflite_facts if backend.format == "tflite" else _onnx_facts
     try:
         inputs, outputs = read(module, model)
@@ -186,7 +174,7 @@ def _channels_last(path: str, output: str) -> Description:
             "(pip install 'hemline[train]')"
         ) from error
     content = read_bytes(Path(path))
-    _limit()
+    limit_memory(MEMORY_BYTES)
     proto = onnx.load_from_string(content)
     graph = proto.graph
     stored = {value.name for value in graph.initializer}
@@ -215,7 +203,7 @@ def _form(path: str, output: str, text: str) -> Description:
 
     form = from_document(Form, json.loads(text), where="the form")
     content = read_bytes(Path(path))
-    _limit()
+    limit_memory(MEMORY_BYTES)
     tflite = path.endswith(".tflite")
     write = form_writers.with_form_tflite if tflite else form_writers.with_form_onnx
     write_bytes(Path(output), write(content, form))

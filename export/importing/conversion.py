@@ -7,7 +7,6 @@ A refusal is written into FOLDER as refusal.json: its reason, and the remedy wit
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hemline.child_process import limit_memory
 from hemline.contract import schema
 from hemline.errors import FileFormatError, HemlineError
 from hemline.export.importing.importers import IMPORTERS, SourceFacts
@@ -61,7 +61,7 @@ def _refuse(folder: Path, reason: str, error: HemlineError | None = None) -> Non
 
 def _convert(kind: str, path: Path, folder: Path, options: ConversionOptions) -> None:
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", ORT_DISABLE_TELEMETRY="1")
-    limit_memory()
+    limit_memory(_MEMORY_BYTES)
     opened: OpenedModel = attribute(IMPORTERS[kind].opener)(path, options)
     inputs = reference_inputs(opened)
     outputs = _outputs(opened, inputs)
@@ -101,17 +101,6 @@ def _outputs(opened: OpenedModel, inputs: Values) -> npt.NDArray[np.float32]:
     if not 1 <= values.shape[-1] <= _LARGEST_OUTPUTS:
         raise FileFormatError(f"returns {values.shape[-1]:,} values an image: not a classifier")
     return values
-
-
-def limit_memory() -> None:
-    """Let this process take no more than so many addresses from now on; leave no core behind."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # not every system has limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + _MEMORY_BYTES
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 if __name__ == "__main__":
