@@ -33,7 +33,7 @@ from hemline.runtime.targets import find_targets, installed_targets
 
 _QUANTIZE = """
 import sys
-from ai_edge_quantizer import quantizer, recipe
+from litert_quantizer import quantizer, recipe
 maker = quantizer.Quantizer(sys.argv[1])
 maker.load_quantization_recipe(recipe.dynamic_wi8_afp32())
 open(sys.argv[2], "wb").write(bytes(maker.quantize().quantized_model))
@@ -47,7 +47,7 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def quantized(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return the float model as ai-edge-quantizer makes it dynamic: int8 weights."""
+    """Return the float model as litert-quantizer makes it dynamic: int8 weights."""
     folder = tmp_path_factory.mktemp("quantized")
     (folder / "float.tflite").write_bytes(read_stamped(bundle / "fp32.tflite").model)
     subprocess.run(
@@ -96,7 +96,7 @@ def verdict_in(bundle: Path, name: str, runtime: str) -> Verdict:
 def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
     copy: Path, quantized: bytes
 ) -> None:
-    """A dynamic-range model of ai-edge-quantizer 0.10 is right in LiteRT, not in tflite-runtime."""
+    """A dynamic-range model of litert-quantizer 0.11 is right in LiteRT, not in tflite-runtime."""
     everywhere = (
         SupportedRuntime(runtime="litert", minimum="1.0.0"),
         SupportedRuntime(runtime="tflite-runtime", minimum="2.14.0"),  # which is a lie
