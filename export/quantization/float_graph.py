@@ -12,7 +12,7 @@ import onnx
 from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.points import Points, find_points
 from hemline.export.quantization.calibration import SEED, Calibration
-from hemline.export.quantization.calibrators import Ranges, Values, find_calibrator
+from hemline.export.quantization.calibrators.table import Ranges, Values, ranges_by
 from hemline.export.quantization.plan import (
     ActivationRange,
     QuantizationPlan,
@@ -87,7 +87,7 @@ def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
     """Return the plan of a graph with the ranges that a calibrator finds on images."""
-    found = find_calibrator(calibrator).function(graph.observe(with_extremes(calibration.images)))
+    found = ranges_by(calibrator, graph.observe(with_extremes(calibration.images)))
     ranges = _shared(graph.points, found)
     return QuantizationPlan(
         weights=graph.grids,

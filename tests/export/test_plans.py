@@ -26,7 +26,7 @@ from hemline.contract.specs import Format  # noqa: E402
 from hemline.data.datasets import Images  # noqa: E402
 from hemline.errors import HemlineError, UnknownNameError  # noqa: E402
 from hemline.export.quantization.calibration import SEED, Calibration  # noqa: E402
-from hemline.export.quantization.calibrators import CALIBRATORS, find_calibrator, min_max  # noqa: E402
+from hemline.export.quantization.calibrators.table import find_calibrator  # noqa: E402
 from hemline.export.quantization.float_graph import calibrated_plan, with_extremes  # noqa: E402
 from hemline.export.quantization.plan import ActivationRange, QuantizationPlan  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
@@ -150,16 +150,6 @@ def test_a_plan_survives_json(plan: QuantizationPlan) -> None:
 def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="x has no range"):
         ActivationRange(tensor="x", low=low, high=high)
-
-
-def test_min_max_is_over_all_images() -> None:
-    values = [{"a": np.float32([1, 2]), "b": np.float32([-3])}, {"a": np.float32([0.5, 1])}]
-    assert min_max([*values, {"b": np.float32([4])}]) == {"a": (0.5, 2.0), "b": (-3.0, 4.0)}
-
-
-@pytest.mark.parametrize("name", CALIBRATORS)
-def test_every_calibrator_returns_ranges(name: str) -> None:
-    assert find_calibrator(name).function([{"a": np.float32([1, 2])}]).keys() == {"a"}
 
 
 def test_an_unknown_calibrator_or_source_is_told() -> None:
