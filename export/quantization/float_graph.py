@@ -11,6 +11,7 @@ import onnx
 
 from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.points import Points, find_points
+from hemline.export.graph.reading import read_ranges
 from hemline.export.quantization.calibration import SEED, Calibration
 from hemline.export.quantization.calibrators.table import Ranges, Values, ranges_by
 from hemline.export.quantization.plan import (
@@ -75,6 +76,17 @@ class FloatGraph:
             found = session.run(names, {self.graph.image: pixels})
             yield dict(zip(names, found, strict=True))
 
+    def as_read(self, values: Values) -> Values:
+        """Return values as their readers tell them apart, which no grid needs to exceed."""
+        return {
+            name: np.clip(each, *self._read[name]) if name in self._read else each
+            for name, each in values.items()
+        }
+
+    @functools.cached_property
+    def _read(self) -> dict[str, tuple[float, float]]:
+        return read_ranges(self.graph, self.points)
+
 
 def _has_weights(graph: Graph, node: Node) -> bool:
     if node.op not in ("Conv", "Gemm", "MatMul"):
@@ -87,7 +99,8 @@ def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
     """Return the plan of a graph with the ranges that a calibrator finds on images."""
-    found = ranges_by(calibrator, graph.observe(with_extremes(calibration.images)))
+    values = graph.observe(with_extremes(calibration.images))
+    found = ranges_by(calibrator, (graph.as_read(each) for each in values))
     ranges = _shared(graph.points, found)
     return QuantizationPlan(
         weights=graph.grids,
