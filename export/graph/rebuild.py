@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 import tensorflow as tf
@@ -20,7 +19,8 @@ from hemline.export.graph.table import OPERATORS
 from hemline.runtime.backends import attribute
 
 Activation = Callable[[str, tf.Tensor], tf.Tensor]
-Kernel = Callable[[str, npt.NDArray[np.float32], "int | None"], Any]
+Constant = Callable[[str, npt.NDArray[Any]], Any]
+Kernel = Callable[[str, Any, "int | None"], Any]
 
 
 def _activation(name: str, value: tf.Tensor) -> tf.Tensor:
@@ -28,7 +28,12 @@ def _activation(name: str, value: tf.Tensor) -> tf.Tensor:
     return value
 
 
-def _kernel(name: str, values: npt.NDArray[np.float32], channel_axis: int | None) -> Any:
+def _constant(name: str, values: npt.NDArray[Any]) -> Any:
+    del name
+    return values
+
+
+def _kernel(name: str, values: Any, channel_axis: int | None) -> Any:
     del name, channel_axis
     return values
 
@@ -39,11 +44,14 @@ class Hooks:
 
     activation: called with the name and tensor of each value, the image first; it returns the
         tensor that is read in its place. Dimensions lie in TensorFlow's order, channels last.
+    constant: called with the name and array of each constant, in the order of the graph; it returns
+        the array, or for weights and biases a tensor or variable of the same shape.
     kernel: called with the name, values and axis of the output channels of the weights of each
         convolution; dense layers have weights (inputs, outputs) and no axis (None).
     """
 
     activation: Activation = _activation
+    constant: Constant = _constant
     kernel: Kernel = _kernel
 
 
@@ -58,7 +66,10 @@ class Rebuilt:
 
     def __call__(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Return the outputs by name."""
-        values = {name: Value.plain(each) for name, each in self.graph.constants.items()}
+        values = {
+            name: Value.plain(self.hooks.constant(name, each))
+            for name, each in self.graph.constants.items()
+        }
         given = self.hooks.activation(self.graph.image, image)
         values[self.graph.image] = Value.plain(given)
         for node in self.graph.nodes:

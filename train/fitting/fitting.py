@@ -19,7 +19,7 @@ from hemline.contract.card import Epoch
 from hemline.data.splits import TrainingData
 from hemline.errors import DivergenceError, HemlineError, remedy
 from hemline.train.confidence import cross_entropy
-from hemline.train.fitting.distillation import Student, open_teachers
+from hemline.train.fitting.distillation import Student, Teach, open_teachers
 from hemline.train.fitting.phases import Phase, phases
 from hemline.train.fitting.pipeline import steps_per_epoch, training_batches
 from hemline.train.fitting.progress import (
@@ -48,6 +48,8 @@ class Run:
     folder: of the progress.
     run_sha256: of the model, the images and all that decides the result: only it is resumed.
     teachers: folders of checkpoints.
+    teach: a teacher in memory, in their place: float pixels (n, h, w, c) to probabilities at the
+        recipe's temperature.
     """
 
     recipe: Recipe
@@ -56,6 +58,7 @@ class Run:
     folder: Path
     run_sha256: str
     teachers: tuple[Path, ...] = ()
+    teach: Teach | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +130,13 @@ class _Fitting:
         )
 
     def _with_teachers(self, model: keras.Model) -> keras.Model:
-        recipe = self._run.recipe
-        if not self._run.teachers:
+        recipe, run = self._run.recipe, self._run
+        if not run.teachers and run.teach is None:
             return model
         return Student(
             inputs=model.input,
             outputs=model.output,
-            teach=open_teachers(self._run.teachers, recipe.distillation_temperature),
+            teach=run.teach or open_teachers(run.teachers, recipe.distillation_temperature),
             share=recipe.distillation,
             temperature=recipe.distillation_temperature,
         )

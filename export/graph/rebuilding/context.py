@@ -6,13 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from hemline.export.graph.editing import Graph, Node
 from hemline.export.graph.rebuilding.values import Value, last
 
-Kernel = Callable[[str, npt.NDArray[np.float32], "int | None"], Any]
+Kernel = Callable[[str, Any, "int | None"], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +33,11 @@ class Context:
     def weights_name(self) -> str:
         """Return the name of the weights."""
         return self.node.inputs[1]
+
+    @property
+    def has_weights(self) -> bool:
+        """Return whether the second input is a constant of the file, or stands for one."""
+        return self.weights_name in self.graph.constants
 
 
 Operator = Callable[..., "Value | list[Value]"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.export.graph.rebuilding.context import Context, held_last, maps
 from hemline.export.graph.rebuilding.padding import same_pads, widths
-from hemline.export.graph.rebuilding.values import Value
+from hemline.export.graph.rebuilding.values import Value, transposed
 
 
 def convolution(at: Context, x: Value, w: Value, b: Value | None = None) -> Value:
@@ -22,22 +20,22 @@ def convolution(at: Context, x: Value, w: Value, b: Value | None = None) -> Valu
     tensor, mode = _padded(at, tensor, kernel.shape[2:])
     # TensorFlow and TFLite see groups by the channels that a kernel reads
     if groups == 1 or groups != channels or strides[0] != strides[1]:
-        ordered = at.kernel(at.weights_name, kernel.transpose(2, 3, 1, 0), 3)
+        ordered = at.kernel(at.weights_name, transposed(kernel, (2, 3, 1, 0)), 3)
         found = tf.nn.conv2d(tensor, ordered, strides, mode, dilations=dilations)
     else:
         found = _depthwise(at, tensor, kernel, mode)
     return maps(found if b is None else tf.nn.bias_add(found, b.tensor))
 
 
-def _depthwise(at: Context, tensor: Any, kernel: npt.NDArray[np.float32], mode: str) -> Any:
+def _depthwise(at: Context, tensor: Any, kernel: Any, mode: str) -> Any:
     """Convolve each channel alone; the hook sees (h, w, 1, outputs), as TFLite stores it."""
     channels = tensor.shape[-1]
-    ordered = kernel.transpose(2, 3, 1, 0)
+    ordered = transposed(kernel, (2, 3, 1, 0))
     hooked = at.kernel(at.weights_name, ordered, 3)
     stride = at.get("strides", [1, 1])[0]
     return tf.nn.depthwise_conv2d(
         tensor,
-        tf.reshape(hooked, (*ordered.shape[:2], channels, len(kernel) // channels)),
+        tf.reshape(hooked, (*ordered.shape[:2], channels, kernel.shape[0] // channels)),
         [1, stride, stride, 1],
         mode,
         dilations=at.get("dilations", [1, 1]),
@@ -73,7 +71,7 @@ def transposed_convolution(at: Context, x: Value, w: Value, b: Value | None = No
             strict=True,
         )
     )
-    hooked = at.kernel(at.weights_name, kernel.transpose(2, 3, 1, 0), 2)
+    hooked = at.kernel(at.weights_name, transposed(kernel, (2, 3, 1, 0)), 2)
     found = tf.nn.conv2d_transpose(
         tensor,
         hooked,

@@ -10,12 +10,12 @@ from hemline.export.graph.rebuilding.values import Value
 
 def dense(at: Context, x: Value, w: Value, b: Value | None = None) -> Value:
     """Multiply by weights; where columns lie in another order, the rows of the weights do, too."""
-    if not w.is_constant or at.get("transA") or at.get("transB"):
+    if not at.has_weights or at.get("transA") or at.get("transB"):
         raise at.node.refusal("its weights are computed")
     weights = w.tensor
     columns = x
     if x.rows is not None:
-        weights = weights[x.rows]
+        weights = weights[x.rows] if w.is_constant else tf.gather(weights, x.rows)
         columns = Value(tensor=x.tensor, axes=x.axes, shape=x.shape)
     hooked = at.kernel(at.weights_name, weights, None)
     found = tf.matmul(columns.in_order, hooked)
@@ -24,7 +24,7 @@ def dense(at: Context, x: Value, w: Value, b: Value | None = None) -> Value:
 
 def matmul(at: Context, x: Value, y: Value) -> Value:
     """Multiply matrices, or by weights."""
-    if y.is_constant and y.rank == 2:
+    if at.has_weights and y.rank == 2:
         return dense(at, x, y)
     return Value.plain(tf.matmul(x.in_order, y.in_order))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,11 @@ Axes = tuple[int, ...]
 def last(rank: int) -> Axes:
     """Return the order in which the channels, dimension 1, come last."""
     return (0, *range(2, rank), 1)
+
+
+def transposed(tensor: Any, order: Sequence[int]) -> Any:
+    """Return an array or a tensor with its dimensions in another order."""
+    return (np if isinstance(tensor, np.ndarray) else tf).transpose(tensor, order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +69,7 @@ class Value:
         wanted = [axis for axis in axes if axis in self.axes]
         if self._moves(wanted):
             order = [self.axes.index(axis) for axis in wanted]
-            tensor = tensor.transpose(order) if self.is_constant else tf.transpose(tensor, order)
+            tensor = transposed(tensor, order)
         full = [-1 if self.shape[axis] is None else self.shape[axis] for axis in axes]
         if list(tensor.shape) == [None if size == -1 else size for size in full]:
             return tensor
