@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemline import files
@@ -16,17 +17,21 @@ from hemline.contract import schema, stamp, test_vector
 from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, plan_path, read_manifest
 from hemline.contract.specs import EMBEDDING, LOGITS
+from hemline.contract.steps import LeftOut
 from hemline.data.datasets import Images
 from hemline.errors import (
     FileFormatError,
     HemlineError,
+    InterruptedWorkError,
     NewerSchemaError,
+    NotNeededError,
     UsageError,
     remedy,
 )
 from hemline.export import making
-from hemline.export.making import CONVERTER_PACKAGES, ArtifactMaker, ExportInputs
+from hemline.export.making import CONVERTER_PACKAGES, WORK, ArtifactMaker, ExportInputs
 from hemline.export.quantization.calibration import calibration_images
+from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import SCHEMES
 from hemline.export.sources.table import find_source, open_source
@@ -48,7 +53,7 @@ class ExportRequest:
     checkpoint: folder of the checkpoint.
     bundle: folder to write.
     schemes: rows of the SCHEMES table.
-    calibration_count: images that the ranges of calibrated schemes come from; None for the usual.
+    options: of quantization.
     embedding: whether the files give the embedding as a second output.
     store_images: whether files of a custom data set hold two of its validation images for their
         self-test; those of a published one always do.
@@ -57,7 +62,7 @@ class ExportRequest:
     checkpoint: Path
     bundle: Path
     schemes: tuple[Scheme, ...]
-    calibration_count: int | None = None
+    options: QuantizationOptions = field(default_factory=QuantizationOptions)
     embedding: bool = False
     store_images: bool = False
 
@@ -72,39 +77,79 @@ def export_bundle(
 ) -> Manifest:
     """Bring a bundle up to date with its checkpoint and return its manifest.
 
-    TensorFlow is imported only when something must be made. Raises DataError when the images are
-    not those that the checkpoint was trained on.
+    TensorFlow is imported only when something must be made. A file that cannot be made is left out,
+    and the manifest says why; the error is raised where there is no other. Raises DataError when
+    the images are not those that the checkpoint was trained on.
     """
     inputs = _inputs(request, images)
     recipes = {scheme.file_name: _recipe(scheme, request, inputs) for scheme in request.schemes}
     old = _previous(request.bundle, inputs)
-    kept = {a.name: a for a in (old.artifacts if old else ()) if _intact(request.bundle, a)}
-    stale = [
-        scheme
-        for scheme in request.schemes
-        if (name := scheme.file_name) not in kept or kept[name].recipe_sha256 != recipes[name]
-    ]
+    state = _State(
+        artifacts={a.name: a for a in (old.artifacts if old else ()) if _intact(request.bundle, a)},
+        left_out={each.name: each for each in (old.left_out if old else ())},
+        evaluation=old.evaluation_sha256 if old else {},
+    )
+    stale = [scheme for scheme in request.schemes if not state.settles(scheme, recipes)]
     _require_no_loss(request.bundle, old, inputs)
-    evaluation = old.evaluation_sha256 if old else {}
-    if old is not None and not stale and _all_intact(request.bundle, evaluation):
-        gone = len(kept) < len(old.artifacts)
-        return _save(request.bundle, _manifest(inputs, kept, evaluation, old)) if gone else old
+    if old is not None and not stale and _all_intact(request.bundle, state.evaluation):
+        gone = len(state.artifacts) < len(old.artifacts)
+        return _save(request.bundle, _manifest(inputs, state, old)) if gone else old
+    state.forget(stale)
     if old is not None and stale:
         # a kill from here on leaves a bundle that is whole, without what is being made anew
-        for scheme in stale:
-            kept.pop(scheme.file_name, None)
-        _save(request.bundle, _manifest(inputs, kept, evaluation, old))
+        _save(request.bundle, _manifest(inputs, state, old))
     quiet_keras()
     model = inputs.card.model
     path = request.checkpoint / model.file
     with open_source(model.source, path, outputs=request.outputs) as source:
         maker = ArtifactMaker(inputs, source, request.bundle, say)
-        if not _all_intact(request.bundle, evaluation):
-            evaluation = maker.write_evaluation()
+        if not _all_intact(request.bundle, state.evaluation):
+            state.evaluation = maker.write_evaluation()
         for scheme in stale:
-            name = scheme.file_name
-            kept[name] = maker.make(scheme, evaluation, recipes[name])
-    return _save(request.bundle, _manifest(inputs, kept, evaluation, old))
+            _make(maker, scheme, recipes[scheme.file_name], state)
+            _save(request.bundle, _manifest(inputs, state, old))
+    shutil.rmtree(request.bundle / WORK, ignore_errors=True)
+    return _save(request.bundle, _manifest(inputs, state, old))
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    """What a bundle has so far, by file name; evaluation: the hashes of its evaluation folder."""
+
+    artifacts: dict[str, Artifact]
+    left_out: dict[str, LeftOut]
+    evaluation: dict[str, str]
+
+    def settles(self, scheme: Scheme, recipes: dict[str, str]) -> bool:
+        """Return whether a file is there, or known to be of no use, by the recipe of today."""
+        name = scheme.file_name
+        if name in self.artifacts:
+            return self.artifacts[name].recipe_sha256 == recipes[name]
+        other = self.left_out.get(name)
+        return other is not None and not other.needed and other.recipe_sha256 == recipes[name]
+
+    def forget(self, schemes: list[Scheme]) -> None:
+        """Forget what was made and left out."""
+        for scheme in schemes:
+            self.artifacts.pop(scheme.file_name, None)
+            self.left_out.pop(scheme.file_name, None)
+
+
+def _make(maker: ArtifactMaker, scheme: Scheme, recipe_sha256: str, state: _State) -> None:
+    """Make a file, or note why it is left out; raise the error where there is no other file."""
+    name = scheme.file_name
+    try:
+        state.artifacts[name] = maker.make(scheme, state.evaluation, recipe_sha256)
+    except InterruptedWorkError:
+        raise
+    except HemlineError as error:
+        needed = not isinstance(error, NotNeededError)
+        if needed and not state.artifacts:
+            raise
+        maker.leave_out(scheme, str(error))
+        state.left_out[name] = LeftOut(
+            name=name, reason=str(error), needed=needed, recipe_sha256=recipe_sha256
+        )
 
 
 def _inputs(request: ExportRequest, images: Images) -> ExportInputs:
@@ -114,12 +159,14 @@ def _inputs(request: ExportRequest, images: Images) -> ExportInputs:
     split = split_of(card, images)
     calibration = None
     if any(scheme.calibrated for scheme in request.schemes):
-        calibration = calibration_images(images, split, count=request.calibration_count)
+        count = request.options.post_training.images
+        calibration = calibration_images(images, split, count=count)
     return ExportInputs(
         card=card,
         images=images,
         split=split,
         calibration=calibration,
+        options=request.options,
         store_images=request.store_images or not images.dataset.is_custom,
     )
 
@@ -154,12 +201,8 @@ def _previous(bundle: Path, inputs: ExportInputs) -> Manifest | None:
     return old if (old.parent_sha256, old.data_sha256) == now else None
 
 
-def _manifest(
-    inputs: ExportInputs,
-    artifacts: dict[str, Artifact],
-    evaluation: dict[str, str],
-    old: Manifest | None,
-) -> Manifest:
+def _manifest(inputs: ExportInputs, state: _State, old: Manifest | None) -> Manifest:
+    artifacts = state.artifacts
     ordered = tuple(artifacts[name] for name in sorted(artifacts, key=_in_table))
     model, images = inputs.card.model, inputs.images
     # the choice is between these very files: it stands as long as none of them changes
@@ -174,7 +217,7 @@ def _manifest(
         data_sha256=images.sha256,
         parent_sha256=model.sha256,
         validation_indices=inputs.split.validation_indices,
-        evaluation_sha256=evaluation,
+        evaluation_sha256=state.evaluation,
         keras_scores=() if inputs.card.training is None else inputs.card.training.scores,
         artifacts=ordered,
         recommended=chosen.recommended if chosen else None,
@@ -182,6 +225,7 @@ def _manifest(
         versions=versions(CONVERTER_PACKAGES),
         commit=commit(),
         created=utc_now(),
+        left_out=tuple(state.left_out[name] for name in sorted(state.left_out, key=_in_table)),
     )
 
 
@@ -209,7 +253,7 @@ def _recipe(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str
         {
             "scheme": schema.to_document(scheme),
             "model": schema.to_document(model),
-            "calibration": inputs.calibration_sha256(scheme),
+            **inputs.planned_from(scheme),
             "embedding": request.embedding,
             "store_images": inputs.store_images,
             "versions": versions(CONVERTER_PACKAGES),

@@ -14,6 +14,7 @@ from hemline import files
 from hemline.console import model_data_option, require_custom, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint, read_card
+from hemline.contract.manifest import Manifest
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError, remedy
@@ -104,13 +105,14 @@ def export(
     images = trained_images(card, data, checkpoint=source)
     rows = _possible(rows, images, asked=bool(schemes))
     from hemline.export.bundle import ExportRequest, export_bundle
+    from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
     from hemline.export.verification import verify_bundle
 
     request = ExportRequest(
         checkpoint=source,
         bundle=bundle,
         schemes=rows,
-        calibration_count=calibration,
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=calibration)),
         embedding=with_embedding,
         store_images=store_images,
     )
@@ -118,6 +120,8 @@ def export(
         manifest = export_bundle(request, images, say=say)
         manifest = verify_bundle(bundle, manifest, say=say)
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
+    if schemes:
+        _require_made(manifest, rows)
 
 
 @click.command()
@@ -234,6 +238,14 @@ def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
         return
     texts = [as_text(table) for table in verdict_tables(verdicts)]
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(verdicts)) else [])]))
+
+
+def _require_made(manifest: Manifest, rows: tuple[Scheme, ...]) -> None:
+    """Raise GateError when a scheme that was asked for could not be made."""
+    names = {row.file_name for row in rows}
+    missing = [each for each in manifest.left_out if each.needed and each.name in names]
+    if missing:
+        raise GateError("; ".join(f"left out {each.name}: {each.reason}" for each in missing))
 
 
 def _target(target: str | None, model: str, checkpoint: Path | None) -> ExportTarget:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
 from hemline.export.sources.source import ModelSource
@@ -32,6 +34,11 @@ from hemline.provenance import commit, utc_now, versions
 from hemline.runtime.backends import attribute
 from hemline.silence import silenced
 
+if TYPE_CHECKING:
+    from hemline.export.quantization.planning import Planning
+    from hemline.export.quantization.quantized import Quantized
+
+WORK = ".work"  # folder in a bundle for what a stopped planner goes on from
 CONVERTER_PACKAGES = (
     "tensorflow",
     "keras",
@@ -52,6 +59,7 @@ class ExportInputs:
     card: of the checkpoint.
     images: that it is calibrated and evaluated on; split is how.
     calibration: images that the ranges of calibrated schemes come from; None without data.
+    options: of quantization.
     store_images: whether the test vectors of the files are images of the data; else generated ones.
     """
 
@@ -59,6 +67,7 @@ class ExportInputs:
     images: Images
     split: Split
     calibration: Calibration | None
+    options: QuantizationOptions
     store_images: bool
 
     @property
@@ -69,9 +78,26 @@ class ExportInputs:
 
     def calibration_sha256(self, scheme: Scheme) -> str | None:
         """Return the hash of the images that a file is calibrated on, None for none."""
-        if not scheme.calibrated or self.calibration is None:
+        if scheme.planner is None or self.calibration is None:
             return None
         return self.calibration.sha256
+
+    def planned_from(self, scheme: Scheme) -> dict[str, object]:
+        """Return all that the plan of a scheme is made from, beside the model, as JSON."""
+        if scheme.planner is None:
+            return {}
+        plain = {
+            "planner": scheme.planner,
+            "calibration": self.calibration_sha256(scheme),
+            "post_training": schema.to_document(self.options.post_training),
+        }
+        if not scheme.searches:
+            return plain
+        return plain | {
+            "options": schema.to_document(self.options),
+            "data": self.images.sha256,
+            "split": schema.to_document(self.split),
+        }
 
 
 class ArtifactMaker:
@@ -81,6 +107,7 @@ class ArtifactMaker:
         self, inputs: ExportInputs, source: ModelSource, bundle: Path, say: Callable[[str], None]
     ) -> None:
         self._inputs, self._source, self._bundle, self._say = inputs, source, bundle, say
+        self._planned: dict[str, Quantized] = {}
 
     def write_evaluation(self) -> dict[str, str]:
         """Write images, labels and the source's logits of both splits; return their hashes."""
@@ -116,14 +143,14 @@ class ArtifactMaker:
     def make(self, scheme: Scheme, evaluation: dict[str, str], recipe_sha256: str) -> Artifact:
         """Convert, stamp and write one artifact, with the plan that it is quantized by."""
         self._say(f"export {scheme.file_name}: {scheme.summary}")
+        quantized = self._quantized(scheme)
         with silenced():
-            plan = self._plan(scheme)
-            converted: ConvertedModel = attribute(scheme.converter)(self._source, plan)
+            converted: ConvertedModel = attribute(scheme.converter)(self._source, quantized)
         logits = evaluation_set.load_split(self._bundle, "validation", evaluation).logits
         stamp = self._stamp(scheme, converted, float(np.abs(logits).max()))
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
-        plan_sha256 = None if plan is None else self._save_plan(scheme, plan)
+        plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
         path = self._write(scheme, converted, stamp)
         return Artifact(
             name=scheme.file_name,
@@ -136,21 +163,51 @@ class ArtifactMaker:
             calibration_sha256=stamp.calibration_sha256,
             recipe_sha256=recipe_sha256,
             plan_sha256=plan_sha256,
+            steps=() if quantized is None else quantized.steps,
+            float_layers=() if quantized is None else quantized.plan.float_layers,
             tolerance=stamp.tolerance,
             minimum_agreement=scheme.tolerance.agreement,
         )
 
-    def _plan(self, scheme: Scheme) -> QuantizationPlan | None:
-        return self._calibrated if scheme.calibrated else None
+    def leave_out(self, scheme: Scheme, reason: str) -> None:
+        """Report a file that is not made, and remove one of before."""
+        self._say(f"left out {scheme.file_name}: {reason}")
+        for name in (scheme.file_name, plan_path(scheme.file_name)):
+            (self._bundle / name).unlink(missing_ok=True)
+
+    def _quantized(self, scheme: Scheme) -> Quantized | None:
+        """Return what a scheme's planner gives; the formats of a scheme share it."""
+        if scheme.planner is None:
+            return None
+        if scheme.planner not in self._planned:
+            self._planned[scheme.planner] = attribute(scheme.planner)(self._planning(scheme))
+        return self._planned[scheme.planner]
+
+    def _planning(self, scheme: Scheme) -> Planning:
+        from hemline.export.quantization.planning import Planning  # loads onnx
+
+        inputs, made_from = self._inputs, self._inputs.planned_from(scheme)
+        return Planning(
+            source=self._source,
+            card=inputs.card,
+            images=inputs.images,
+            split=inputs.split,
+            calibration=inputs.calibration,
+            options=inputs.options,
+            int8=self._int8,
+            work=self._bundle / WORK / files.fingerprint(made_from)[:16],
+            say=self._say,
+        )
 
     @functools.cached_property
-    def _calibrated(self) -> QuantizationPlan | None:
-        """Return the plan that all calibrated schemes share; None without calibration images."""
-        from hemline.export.quantization.float_graph import calibrated_plan  # loads onnx
+    def _int8(self) -> Quantized:
+        from hemline.export.quantization.post_training import post_training  # loads onnx
 
-        if self._inputs.calibration is None:
-            return None
-        return calibrated_plan(self._source.float_graph, self._inputs.calibration)
+        inputs = self._inputs
+        with silenced():
+            return post_training(
+                self._source.float_graph, inputs.calibration, inputs.options.post_training
+            )
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:
         path = self._bundle / plan_path(scheme.file_name)

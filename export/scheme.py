@@ -42,18 +42,27 @@ class Scheme:
     format: file format, also the file's ending.
     summary: one line for help and tables.
     converter: "module:function" that makes the file.
-    calibrated: whether it needs calibration images.
+    planner: "module:function" that says how it is quantized; None for one that needs no plan.
     tolerance: how far its logits may lie from the source model's.
     supported_runtimes: runtimes in which its files must pass verification.
+    searches: whether the planner also reads all training and validation images, labels and budget.
+    default: whether it is exported where no scheme is named.
     """
 
     name: str
     format: Format
     summary: str
     converter: str
-    calibrated: bool
+    planner: str | None
     tolerance: Tolerance
     supported_runtimes: tuple[SupportedRuntime, ...]
+    searches: bool = False
+    default: bool = True
+
+    @property
+    def calibrated(self) -> bool:
+        """Return whether it needs calibration images."""
+        return self.planner is not None
 
     @property
     def file_name(self) -> str:

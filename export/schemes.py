@@ -44,13 +44,15 @@ EIGHT_BIT_ROUNDING = 4.4 * 8 / (255 * math.sqrt(12)) * math.sqrt(2)
 EIGHT_BIT = Tolerance(share=2 * EIGHT_BIT_ROUNDING, growth=0.5, agreement=0.90, least=0.25)
 
 
-def _scheme(name: str, file_format: Format, summary: str, tolerance: Tolerance) -> Scheme:
+def _scheme(
+    name: str, file_format: Format, summary: str, tolerance: Tolerance, planner: str | None = None
+) -> Scheme:
     return Scheme(
         name=name,
         format=file_format,
         summary=summary,
         converter=f"hemline.export.writers.{file_format}:convert_{name}",
-        calibrated=name == "int8",
+        planner=planner,
         tolerance=tolerance,
         supported_runtimes=(
             (_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)
@@ -61,6 +63,7 @@ def _scheme(name: str, file_format: Format, summary: str, tolerance: Tolerance) 
 _FLOAT = "float32 weights and activations"
 _INT8 = "7-bit weights, int8 activations, int8 in and out"
 _QDQ = "7-bit weights, uint8 activations (QDQ), uint8 in, float32 out"
+_PLAN_INT8 = "hemline.export.quantization.post_training:plan_int8"
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {
     scheme.file_name: scheme
@@ -68,9 +71,9 @@ SCHEMES: dict[str, Scheme] = {
         _scheme("fp32", "tflite", _FLOAT, FLOAT32),
         _scheme("fp16", "tflite", "float16 weights, float32 activations", FLOAT16),
         _scheme("dynamic", "tflite", "int8 weights, float32 activations", EIGHT_BIT),
-        _scheme("int8", "tflite", _INT8, EIGHT_BIT),
+        _scheme("int8", "tflite", _INT8, EIGHT_BIT, _PLAN_INT8),
         _scheme("fp32", "onnx", _FLOAT, FLOAT32),
-        _scheme("int8", "onnx", _QDQ, EIGHT_BIT),
+        _scheme("int8", "onnx", _QDQ, EIGHT_BIT, _PLAN_INT8),
     )
 }
 
@@ -78,10 +81,11 @@ SCHEMES: dict[str, Scheme] = {
 def find_schemes(names: tuple[str, ...]) -> tuple[Scheme, ...]:
     """Return the rows for file names ("int8.onnx") or scheme names ("int8": in every format).
 
-    All rows when `names` is empty; raises UnknownNameError with the nearest name.
+    The default rows when `names` is empty; raises UnknownNameError with the nearest name.
     """
     chosen: dict[str, Scheme] = {}
-    for name in names or tuple(SCHEMES):
+    usual = (key for key, row in SCHEMES.items() if row.default)
+    for name in names or tuple(usual):
         rows = {key: row for key, row in SCHEMES.items() if name in (key, row.name)}
         if not rows:
             known = {*SCHEMES, *(row.name for row in SCHEMES.values())}

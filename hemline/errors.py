@@ -14,6 +14,7 @@ HemlineError                 1  the work could not be done
 ├── UnsupportedRuntimeError  1  a runtime that the artifact does not support
 ├── JobError                 1  a job failed in its child process
 │   └── DeviceError          1  a device cannot be reached, or was lost while it worked
+├── NotNeededError           1  a file that would bring nothing
 ├── BusyError                1  another process holds the folder
 ├── GateError                3  a check that guards shipping said no
 └── InterruptedWorkError   130  the user interrupted; the message says what is kept
@@ -125,6 +126,10 @@ class DeviceError(JobError):
 
 class BusyError(HemlineError):
     """Another process is working in the same folder."""
+
+
+class NotNeededError(HemlineError):
+    """A file that would bring nothing; the message says why."""
 
 
 class GateError(HemlineError):

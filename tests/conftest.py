@@ -190,13 +190,14 @@ def export_every_scheme(
 ) -> Manifest:
     """Export the small checkpoint in every scheme into a folder."""
     from hemline.export.bundle import ExportRequest, export_bundle
-    from hemline.export.schemes import SCHEMES
+    from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
+    from hemline.export.schemes import find_schemes
 
     request = ExportRequest(
         checkpoint=checkpoint,
         bundle=folder,
-        schemes=tuple(SCHEMES.values()),
-        calibration_count=100,
+        schemes=find_schemes(()),
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=100)),
         embedding=embedding,
     )
     return export_bundle(request, images)

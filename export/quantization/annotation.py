@@ -11,44 +11,48 @@ import onnx
 
 from hemline.errors import HemlineError
 from hemline.export.graph.editing import Node
+from hemline.export.graph.points import LAYOUT
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.plan import QuantizationPlan
 
 Floats = npt.NDArray[np.float32]
-_STEPS = 255  # of 8 bits
+_STEPS = {8: 255, 16: 65_535}  # by bits
 _FULL = 127  # largest weight of 8 bits
-_LARGEST = {8: 127, 7: 63, 4: 7}  # weight, by bits: the inner part of the same grid
+# weight, by bits: the inner part of the same grid
+_LARGEST = {8: 127, 7: 63, 6: 31, 5: 15, 4: 7, 3: 3}
 _LEAST = 2.0**-16  # of the largest weight: a channel of zeros needs a scale too
+_LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**20
 _LARGEST_BIAS = 2.0**30  # int32, with room for the sum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """The 256 values of an activation: (integer − zero_point) · scale, integers 0 … 255.
+    """The values of an activation: (integer − zero_point) · scale, integers 0 … 255 or 65,535.
 
     low, high: the ends as TensorFlow's fake quantization takes them, from which its converter
     calculates the very same scale.
+    bits: 8 or 16.
     """
 
     low: float
     high: float
     zero_point: int
+    bits: int = 8
 
     @property
     def scale(self) -> np.float32:
         """Return the distance of two values."""
-        return np.float32((self.high - self.low) / _STEPS)
+        return np.float32((self.high - self.low) / _STEPS[self.bits])
 
     @classmethod
-    def of(cls, low: float, high: float) -> Grid:
+    def of(cls, low: float, high: float, bits: int = 8) -> Grid:
         """Return the grid that spans a range, widened so that it holds 0 exactly."""
+        steps = _STEPS[bits]
         low, high = min(low, 0.0), max(high, 0.0)
-        scale = np.float32((high - low) / _STEPS) or np.float32(1 / _STEPS)
-        zero_point = round(float(np.clip(-low / scale, 0, _STEPS)))
-        ends = (np.float32(each * scale) for each in (-zero_point, _STEPS - zero_point))
-        return cls(
-            **dict(zip(("low", "high"), map(float, ends), strict=True)), zero_point=zero_point
-        )
+        scale = np.float32((high - low) / steps) or np.float32(1 / steps)
+        zero_point = round(float(np.clip(-low / scale, 0, steps)))
+        first, last = (np.float32(each * scale) for each in (-zero_point, steps - zero_point))
+        return cls(low=float(first), high=float(last), zero_point=zero_point, bits=bits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,29 +84,44 @@ class AnnotatedGraph:
             raise HemlineError(f"the plan has no range for {missing[0]}")
         self.float_graph = graph
         self.graph = graph.graph
-        self._ranges = plan.ranges
-        self._bits = {grid.layer: grid for grid in plan.weights}
+        self._activations = {each.tensor: each for each in plan.activations}
+        self._grids = {grid.layer: grid for grid in plan.weights}
+        if self._activations[self.graph.image].bits != 8:
+            raise HemlineError("the plan does not take pixels as 8 bits")
 
     def is_point(self, value: str) -> bool:
-        """Return whether a value is rounded to 8 bits."""
+        """Return whether a value is rounded, to 8 or 16 bits."""
         return value in self._quantized
 
     @functools.cached_property
     def _quantized(self) -> frozenset[str]:
-        return frozenset(self.float_graph.points.quantized)
+        points = self.float_graph.points
+        return frozenset(
+            each
+            for each in points.quantized
+            if self._activations[str(points.owner(each))].bits != 32
+        )
 
     def grid(self, value: str) -> Grid:
         """Return the grid of a value that has one."""
-        return Grid.of(*self._ranges[str(self.float_graph.points.owner(value))])
+        found = self._activations[str(self.float_graph.points.owner(value))]
+        return Grid.of(found.low, found.high, found.bits)
 
     @functools.cached_property
     def kernels(self) -> dict[str, Kernel]:
-        """Return the weights of each layer on their grid, by the name of the weights."""
-        return {node.inputs[1]: self._kernel(node) for node in self.float_graph.weighted}
+        """Return the weights of each layer on their grid, by the name of the weights.
+
+        None of a layer in float.
+        """
+        return {
+            node.inputs[1]: self._kernel(node)
+            for node in self.float_graph.weighted
+            if self._grids[node.inputs[1]].bits != 32
+        }
 
     def _kernel(self, node: Node) -> Kernel:
         weights = self.graph.constants[node.inputs[1]].astype(np.float64)
-        plan = self._bits[node.inputs[1]]
+        plan = self._grids[node.inputs[1]]
         largest = _LARGEST[plan.bits]
         sizes = np.abs(weights)
         per_channel = plan.scope == "channel"
@@ -119,10 +138,26 @@ class AnnotatedGraph:
 
     def _least_for_bias(self, node: Node, per_channel: bool) -> npt.NDArray[np.float64]:
         """Return the least scale of weights with which the bias fits into its integers."""
+        if not self.has_integer_bias(node):
+            return np.asarray(_LEAST_SCALE)
         bias = self.graph.constants.get(node.input(2), np.zeros(1, np.float32)).reshape(-1)
         sizes = np.abs(bias.astype(np.float64)) / self.grid(node.inputs[0]).scale / _LARGEST_BIAS
         least = sizes if per_channel else sizes.max()
-        return np.maximum(least, np.finfo(np.float32).tiny * 2.0**20)
+        return np.maximum(least, _LEAST_SCALE)
+
+    def has_integer_bias(self, node: Node) -> bool:
+        """Return whether the bias of a layer is integers: those of its input and weights are."""
+        on_grid = self._grids[node.inputs[1]].bits != 32
+        return on_grid and bool(node.input(2)) and self.reads_integers(node)
+
+    def reads_integers(self, node: Node) -> bool:
+        """Return whether the first input of a node is on a grid, directly or moved."""
+        value = node.inputs[0]
+        while (maker := self.graph.maker(value)) is not None and not self.is_point(value):
+            if maker.op not in LAYOUT:
+                return False
+            value = maker.inputs[0]
+        return self.is_point(value)
 
     def bias(self, node: Node) -> tuple[npt.NDArray[np.int32], Floats]:
         """Return the bias of a layer as integers, and their scales."""
@@ -142,13 +177,21 @@ class AnnotatedGraph:
         """
         if kernel.integers[0].size != 1 or kernel.axis is None:
             return np.zeros_like(bias)
-        following = self.graph.only_consumer(node.output)
-        inner = following is not None and not self.is_point(node.output)
-        step = self.grid(following.output if inner and following else node.output).scale
+        output = self.rounded(node)
+        if output is None:
+            return np.zeros_like(bias)
+        step = self.grid(output).scale
         ratio = self.grid(node.inputs[0]).scale * kernel.scale * kernel.integers.reshape(-1) / step
         whole = np.abs(ratio - np.round(ratio)) < 1e-3
         half = np.abs((bias / step) % 1 - 0.5) < 1 / 8
         return np.where(whole & half, step / 4, 0.0)
+
+    def rounded(self, node: Node) -> str | None:
+        """Return the value that a layer is rounded at, behind its activation; None if nowhere."""
+        following = self.graph.only_consumer(node.output)
+        activated = following is not None and following.op in ("Relu", "Clip")
+        values = (node.output, following.output if activated and following else "")
+        return next((value for value in values if self.is_point(value)), None)
 
     @functools.cached_property
     def proto(self) -> onnx.ModelProto:
@@ -158,7 +201,7 @@ class AnnotatedGraph:
         biases = [node.input(2) for node in self.float_graph.weighted]
         tensors = {tensor.name: tensor for tensor in rounded.graph.initializer}
         for node in self.float_graph.weighted:
-            if biases.count(name := node.input(2)) == 1 and name:
+            if biases.count(name := node.input(2)) == 1 and self.has_integer_bias(node):
                 integers, scale = self.bias(node)
                 found = np.asarray(integers * scale.astype(np.float64), np.float32)
                 shape = self.graph.constants[name].shape

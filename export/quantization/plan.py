@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from hemline.contract.schema import added
+from hemline.contract.steps import FloatLayer
 from hemline.errors import HemlineError
 
-Bits = Literal[4, 7, 8, 32]
+Bits = Literal[3, 4, 5, 6, 7, 8, 32]
+ActivationBits = Literal[8, 16, 32]
 Scope = Literal["channel", "tensor"]
 
 
@@ -17,27 +20,31 @@ class WeightGrid:
     """The grid of one layer's weights.
 
     layer: its name in the float graph.
-    bits: 8; 7 or 4 for values stored in 8 bits that keep to the inner part of the grid; 32 for
+    bits: 8; 7 … 3 for values stored in 8 bits that keep to the inner part of the grid; 32 for
         float.
     scope: whether each output channel has a scale of its own, or the whole tensor one.
+    reason: why the layer computes in float; empty for one on a grid.
     """
 
     layer: str
     bits: Bits
     scope: Scope
+    reason: str = added("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationRange:
-    """The real values that an activation's 8 bits span.
+    """The real values that an activation's grid spans.
 
-    tensor: its name in the float graph.
+    tensor: its name in the float graph; all values that share the grid share range and bits.
     low, high: real values; what lies outside is clipped.
+    bits: 8 or 16; 32 where the values are not rounded.
     """
 
     tensor: str
     low: float
     high: float
+    bits: ActivationBits = added(8)
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
@@ -70,7 +77,7 @@ class QuantizationPlan:
     """
 
     KIND: ClassVar[str] = "quantization plan"
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     weights: tuple[WeightGrid, ...]
     activations: tuple[ActivationRange, ...]
@@ -81,11 +88,28 @@ class QuantizationPlan:
         """Return the range of each activation by name."""
         return {each.tensor: (each.low, each.high) for each in self.activations}
 
+    @property
+    def float_layers(self) -> tuple[FloatLayer, ...]:
+        """Return the layers that compute in float, with the reasons."""
+        return tuple(
+            FloatLayer(layer=grid.layer, reason=grid.reason)
+            for grid in self.weights
+            if grid.bits == 32
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether every layer and every activation has 8 bits or fewer."""
+        return not self.float_layers and all(each.bits == 8 for each in self.activations)
+
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a plan of schema 1 to this one: each format had a graph, and a plan, of its own."""
-        del schema
-        del document["graph"]
+        """Bring a plan of schema 1 or 2 to this one.
+
+        Until 1 each format had a graph, and a plan, of its own.
+        """
+        if schema < 2:
+            del document["graph"]
         return document
 
     def require_fitting(self, grids: tuple[WeightGrid, ...]) -> None:
@@ -96,8 +120,8 @@ class QuantizationPlan:
             which = "no grid for" if other[0] in own else "one for a layer that is not there,"
             raise HemlineError(f"the plan has {which} {other[0]}")
         for name, grid in planned.items():
-            if grid.bits == 32 or grid.scope != own[name].scope:
+            if grid.bits != 32 and grid.scope != own[name].scope:
                 raise HemlineError(
                     f"the plan wants {grid.bits} bits per {grid.scope} in {name}; the writers have "
-                    f"4, 7 and 8 bits per {own[name].scope}"
+                    f"3 to 8 bits per {own[name].scope}"
                 )

@@ -1,4 +1,4 @@
-"""What every converter returns: a function of a source and a plan, None for float."""
+"""What every converter returns: a function of a source and what it is quantized by."""
 
 from __future__ import annotations
 

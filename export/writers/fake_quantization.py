@@ -19,10 +19,14 @@ def save_annotated(annotated: AnnotatedGraph, folder: Path | str) -> None:
         if not annotated.is_point(name):
             return value
         grid = annotated.grid(name)
-        return tf.quantization.fake_quant_with_min_max_vars(value, grid.low, grid.high)
+        return tf.quantization.fake_quant_with_min_max_vars(
+            value, grid.low, grid.high, num_bits=grid.bits
+        )
 
     def kernel(name: str, values: npt.NDArray[np.float32], channel_axis: int | None) -> tf.Tensor:
         del channel_axis  # the last one, where there is one
+        if name not in annotated.kernels:
+            return tf.constant(values)
         found = annotated.kernels[name]
         fake_quant = (
             tf.quantization.fake_quant_with_min_max_vars

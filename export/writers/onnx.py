@@ -10,24 +10,27 @@ import onnx
 from hemline.contract.specs import EMBEDDING, InputSpec, OutputSpec
 from hemline.errors import HemlineError
 from hemline.export.graph.functions import inlined
-from hemline.export.quantization.annotation import AnnotatedGraph
-from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.qdq import quantized_onnx
 
 
-def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+def convert_fp32(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
     """Convert without quantization; float32 pixels in, float32 logits out."""
-    del plan
+    del quantized
     return _described(inlined(source.onnx))
 
 
-def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
-    """Quantize by a plan (QDQ, uint8 activations); uint8 pixels in, float32 logits out."""
-    if plan is None:
-        raise HemlineError("int8 needs a quantization plan")
-    return _described(inlined(quantized_onnx(AnnotatedGraph(source.float_graph, plan))))
+def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """Quantize by a plan (QDQ, uint8 activations); uint8 pixels in, float32 logits out.
+
+    What the plan keeps in float stays so.
+    """
+    del source
+    if quantized is None:
+        raise HemlineError("8 bits need a quantization plan")
+    return _described(inlined(quantized_onnx(quantized.annotated)))
 
 
 def _described(proto: onnx.ModelProto) -> ConvertedModel:

@@ -19,15 +19,26 @@ from hemline.export.quantization.annotation import AnnotatedGraph
 _LARGER = {"Resize": np.float32(1 + 2**-17), "AveragePool": np.float32(1 + 2**-14)}
 
 
-def quantized_onnx(annotated: AnnotatedGraph) -> onnx.ModelProto:
+_CONTRIBUTED = "com.microsoft"  # domain of ONNX Runtime's own operators: theirs take 16 bits
+
+
+def quantized_onnx(annotated: AnnotatedGraph, taps: tuple[str, ...] = ()) -> onnx.ModelProto:
     """Return the model with uint8 pixels in and float32 out, int8 weights and uint8 activations.
 
     ONNX Runtime fuses what lies between DequantizeLinear and QuantizeLinear into one operator. With
-    a bias in float or weights in float it would not, and would change the logits by many steps.
+    a bias in float or weights in float it would not, and would change the logits by many steps: of
+    a layer that the plan keeps in float nothing is an integer.
+    taps: values that are more outputs, named as `tap_name` says. One that has no point keeps its
+    operator and the next from being fused.
     """
-    proto = _Writer(annotated).model()
+    proto = _Writer(annotated).model(taps)
     onnx.checker.check_model(proto, full_check=True)
     return proto
+
+
+def tap_name(value: str) -> str:
+    """Return the name of the output that a tapped value has."""
+    return f"{value}_tap"
 
 
 class _Writer:
@@ -42,7 +53,7 @@ class _Writer:
         self._stored = {self._graph.image: self._graph.image}  # value → uint8 tensor
         self._reads = 0
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, taps: tuple[str, ...]) -> onnx.ModelProto:
         """Return the model; to be called once."""
         graph = self._graph
         weighted = {id(node) for node in self._annotated.float_graph.weighted}
@@ -52,8 +63,18 @@ class _Writer:
             else:
                 self._compute(node, weighted=id(node) in weighted)
         for name in graph.outputs:
-            self._add("DequantizeLinear", [self._stored[name], *self._grid(name)], name)
+            self._give(name, name)
+        for name in taps:
+            self._give(name, tap_name(name))
         proto = graph.proto(open_batch=True)
+        proto.graph.output.extend(
+            onnx.helper.make_tensor_value_info(
+                tap_name(name), onnx.TensorProto.FLOAT, [None] * graph.rank(name)
+            )
+            for name in taps
+        )
+        if any(each.domain == _CONTRIBUTED for each in self._nodes):
+            proto.opset_import.append(onnx.helper.make_opsetid(_CONTRIBUTED, 1))
         del proto.graph.node[:], proto.graph.initializer[:]
         proto.graph.node.extend(self._nodes)
         proto.graph.initializer.extend(
@@ -61,6 +82,13 @@ class _Writer:
         )
         proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
         return proto
+
+    def _give(self, value: str, output: str) -> None:
+        """Return a value as float under the name of an output."""
+        if value in self._stored:
+            self._add("DequantizeLinear", [self._stored[value], *self._grid(value)], output)
+        elif value != output:
+            self._add("Identity", [value], output)
 
     def _move(self, node: Node) -> None:
         """Move uint8 values instead of float ones: ONNX Runtime does not fuse all of these."""
@@ -73,17 +101,29 @@ class _Writer:
         inputs = [self._read(name, node) for name in values]
         if weighted:
             inputs += self._weights(node)
-        given = self._graph.outputs
+        given = [name for name in self._graph.outputs if self._annotated.is_point(name)]
         outputs = [f"{name}_float" if name in given else name for name in node.outputs]
         options = {"name": node.name, "domain": node.domain, **node.attributes}
         self._nodes.append(onnx.helper.make_node(node.op, inputs, outputs, **options))
+        in_float = weighted and node.inputs[1] not in self._annotated.kernels
+        if in_float and node.inputs[0] in self._stored and self._annotated.rounded(node):
+            self._keep_in_float(self._nodes[-1])
         for name, output in zip(node.outputs, outputs, strict=True):
             if self._annotated.is_point(name):
                 stored = self._stored[name] = f"{name}_stored"
                 scale, zero_point = self._grid(name)
                 if self._averages(node):
-                    zero_point = self._middle()
+                    zero_point = self._middle(name)
                 self._add("QuantizeLinear", [output, scale, zero_point], stored)
+
+    def _keep_in_float(self, layer: onnx.NodeProto) -> None:
+        """Keep ONNX Runtime from putting a layer's weights on a grid of its own.
+
+        Recent versions do so between DequantizeLinear and QuantizeLinear. A LeakyRelu that changes
+        nothing is in the way, and costs nothing: it is computed with the layer.
+        """
+        output, layer.output[0] = layer.output[0], f"{layer.output[0]}_sum"
+        self._add("LeakyRelu", [layer.output[0]], output, alpha=1.0)
 
     def _read(self, name: str, node: Node) -> str:
         """Return the name of a value as float, for one node.
@@ -101,7 +141,7 @@ class _Writer:
             scale = f"{read}_scale"
             self._constants[scale] = larger
         if self._averages(node):
-            zero_point = self._middle()
+            zero_point = self._middle(name)
         self._add("DequantizeLinear", [self._stored[name], scale, zero_point], read)
         return read
 
@@ -112,10 +152,14 @@ class _Writer:
         owners = {self._points.owner(name) for name in (node.inputs[0], node.output)}
         return len(owners) == 1 and not node.attributes.get("count_include_pad")
 
-    def _middle(self) -> str:
-        """Return the name of the zero point that int8 has at 0."""
-        self._constants["middle"] = np.asarray(128, np.uint8)
-        return "middle"
+    def _middle(self, value: str) -> str:
+        """Return the name of the zero point that signed integers have at 0."""
+        wide = self._annotated.grid(value).bits == 16
+        name = "middle_wide" if wide else "middle"
+        self._constants[name] = (
+            np.asarray(1 << 15, np.uint16) if wide else np.asarray(128, np.uint8)
+        )
+        return name
 
     def _constant(self, name: str) -> str:
         if name in self._graph.constants:
@@ -123,14 +167,22 @@ class _Writer:
         return name
 
     def _weights(self, node: Node) -> list[str]:
-        kernel = self._annotated.kernels[node.inputs[1]]
-        axis = {} if kernel.axis is None else {"axis": kernel.axis}
-        found = [self._integers(node.inputs[1], kernel.integers, kernel.scale, **axis)]
-        if node.input(2):
+        found = [self._kernel(node)]
+        if self._annotated.has_integer_bias(node):
             bias, scale = self._annotated.bias(node)
-            axis = {} if kernel.axis is None else {"axis": 0}
+            axis = {"axis": 0} if scale.ndim else {}
             found.append(self._integers(f"{node.output}.bias", bias, scale, **axis))
+        elif node.input(2):
+            found.append(self._constant(node.input(2)))
         return found
+
+    def _kernel(self, node: Node) -> str:
+        name = node.inputs[1]
+        if name not in self._annotated.kernels:
+            return self._constant(name)
+        kernel = self._annotated.kernels[name]
+        axis = {} if kernel.axis is None else {"axis": kernel.axis}
+        return self._integers(name, kernel.integers, kernel.scale, **axis)
 
     def _integers(
         self, name: str, integers: npt.NDArray[Any], scale: npt.NDArray[np.float32], **axis: int
@@ -149,8 +201,11 @@ class _Writer:
         grid = self._annotated.grid(value)
         scale, zero_point = f"{owner}_scale", f"{owner}_zero"
         self._constants[scale] = np.asarray(grid.scale)
-        self._constants[zero_point] = np.asarray(grid.zero_point, np.uint8)
+        kind = np.uint16 if grid.bits == 16 else np.uint8
+        self._constants[zero_point] = np.asarray(grid.zero_point, kind)
         return [scale, zero_point]
 
     def _add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        if op.endswith("izeLinear") and self._constants[inputs[2]].dtype == np.uint16:
+            attributes["domain"] = _CONTRIBUTED
         self._nodes.append(onnx.helper.make_node(op, inputs, [output], name=output, **attributes))

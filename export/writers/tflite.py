@@ -9,46 +9,50 @@ import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
-from hemline.export.quantization.annotation import AnnotatedGraph
-from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fake_quantization import save_annotated
 from hemline.folders import TemporaryFolder
 
 
-def convert_fp32(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+def convert_fp32(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
     """Convert without quantization."""
-    del plan
+    del quantized
     return _described(_converter(source).convert())
 
 
-def convert_fp16(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+def convert_fp16(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
     """Store the weights as float16."""
-    del plan
+    del quantized
     converter = _converter(source, tf.lite.Optimize.DEFAULT)
     converter.target_spec.supported_types = [tf.float16]
     return _described(converter.convert())
 
 
-def convert_dynamic(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+def convert_dynamic(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
     """Store the weights as int8, quantize activations while running."""
-    del plan
+    del quantized
     converter = _converter(source, tf.lite.Optimize.DEFAULT)
     # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     return _described(converter.convert())
 
 
-def convert_int8(source: ModelSource, plan: QuantizationPlan | None) -> ConvertedModel:
+def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
     """Quantize everything to int8 by a plan.
 
     The input takes pixel − 128: raises HemlineError when the plan has another range for it.
     """
-    if plan is None:
-        raise HemlineError("int8 needs a quantization plan")
+    del source
+    if quantized is None:
+        raise HemlineError("8 bits need a quantization plan")
+    if not quantized.plan.is_plain:
+        raise HemlineError(
+            "TensorFlow's converter cannot keep a layer in float or an activation in 16 bits"
+        )
     with TemporaryFolder() as folder:
-        save_annotated(AnnotatedGraph(source.float_graph, plan), folder)
+        save_annotated(quantized.annotated, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # it takes the ranges from the fake quantization, so that it needs no images
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

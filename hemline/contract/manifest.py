@@ -17,6 +17,7 @@ from hemline.contract.specs import (
     Status,
     upgrade_outputs,
 )
+from hemline.contract.steps import FloatLayer, LeftOut, Step
 from hemline.errors import FileFormatError, UnknownNameError, remedy
 from hemline.files import sha256_of
 
@@ -81,6 +82,8 @@ class Artifact(NamedOutputs):
     tolerance: largest difference from the Keras model's logits that counts as rounding.
     minimum_agreement: least share of images with the Keras model's label, 0 … 1.
     plan_sha256: of the file of its quantization plan (see plan_path); None for a file in float.
+    steps: what was done beyond plain calibration, in order.
+    float_layers: of a quantized file, the layers that compute in float.
     verdicts: one for each runtime, version and Python that it was tried in.
     """
 
@@ -97,6 +100,8 @@ class Artifact(NamedOutputs):
     minimum_agreement: float
     verdicts: tuple[Verdict, ...] = ()
     plan_sha256: str | None = added(None)
+    steps: tuple[Step, ...] = added(())
+    float_layers: tuple[FloatLayer, ...] = added(())
 
     def __post_init__(self) -> None:
         self.require_outputs()
@@ -140,10 +145,11 @@ class Manifest:
     versions: package name to version at export.
     commit: of Hemline, with "+" when files were changed; None outside a checkout.
     created: UTC time, ISO 8601.
+    left_out: files that the last exports did not make, with the reasons.
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 6
+    SCHEMA: ClassVar[int] = 7
 
     model: str
     parameters: int | None
@@ -162,6 +168,7 @@ class Manifest:
     commit: str | None = added(None)
     created: str
     source: str | None = added("keras")
+    left_out: tuple[LeftOut, ...] = added(())
 
     def __post_init__(self) -> None:
         for artifact in self.artifacts:
@@ -171,7 +178,7 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 to 5 to this one.
+        """Bring a manifest of schema 1 to 6 to this one.
 
         Statuses had other words; there was one output, perhaps with an embedding; the images that a
         verdict is of were counted in its scores only.

@@ -35,14 +35,14 @@ from hemline.contract.record import (
     newest,
     read_records,
 )
-from hemline.export.schemes import SCHEMES
+from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
 from hemline.tables import as_markdown, as_text
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
 CELLS = sum(
     each.runtime in installed_names()
-    for scheme in SCHEMES.values()
+    for scheme in find_schemes(())
     for each in scheme.supported_runtimes
 )
 

@@ -26,6 +26,7 @@ from hemline.errors import DataError, FileFormatError, GateError, UnknownNameErr
 from hemline.export import cell_verification
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images, training_indices
+from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
@@ -54,11 +55,14 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
 
 def request(checkpoint: Path, folder: Path, *schemes: str) -> ExportRequest:
     return ExportRequest(
-        checkpoint=checkpoint, bundle=folder, schemes=find_schemes(schemes), calibration_count=100
+        checkpoint=checkpoint,
+        bundle=folder,
+        schemes=find_schemes(schemes),
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=100)),
     )
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [each.file_name for each in find_schemes(())])
 def test_pixels_go_in_and_logits_come_out(manifest: Manifest, bundle: Path, name: str) -> None:
     artifact = manifest.artifact(name)
     entrance = (artifact.input.dtype, artifact.input.scale, artifact.input.zero_point)
@@ -69,7 +73,7 @@ def test_pixels_go_in_and_logits_come_out(manifest: Manifest, bundle: Path, name
     assert stamp.supported_runtimes == SCHEMES[name].supported_runtimes
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [each.file_name for each in find_schemes(())])
 def test_an_artifact_is_right_in_every_runtime_it_claims(manifest: Manifest, name: str) -> None:
     supported = {
         c.runtime for c in SCHEMES[name].supported_runtimes if c.runtime in installed_names()
@@ -126,7 +130,10 @@ def test_the_choice_stands_as_long_as_no_file_changes(
     (copy / next(iter(again))).unlink()  # the evaluation set is made again, no file is
     assert export_bundle(request(checkpoint, copy), images).recommended == "int8.onnx"
     assert read_manifest(copy).recommended_because == "the fastest"
-    changed = dataclasses.replace(request(checkpoint, copy, "int8.onnx"), calibration_count=60)
+    changed = dataclasses.replace(
+        request(checkpoint, copy, "int8.onnx"),
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=60)),
+    )
     assert export_bundle(changed, images).recommended is None, "it was of another file"
 
 
@@ -171,7 +178,10 @@ def test_a_plan_is_shown(bundle: Path) -> None:
 def test_another_calibration_touches_calibrated_schemes_only(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
-    changed = dataclasses.replace(request(checkpoint, copy), calibration_count=60)
+    changed = dataclasses.replace(
+        request(checkpoint, copy),
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=60)),
+    )
     said: list[str] = []
     export_bundle(changed, images, say=said.append)
     assert {line.split(":")[0] for line in said} == {"export int8.tflite", "export int8.onnx"}
@@ -322,7 +332,7 @@ def test_a_slow_cell_is_verified_on_the_first_images_and_marked(
 def test_a_scheme_name_means_every_format() -> None:
     assert [s.file_name for s in find_schemes(("int8",))] == ["int8.tflite", "int8.onnx"]
     assert [s.file_name for s in find_schemes(("int8.onnx",))] == ["int8.onnx"]
-    assert len(find_schemes(())) == len(SCHEMES)
+    assert find_schemes(()) == tuple(row for row in SCHEMES.values() if row.default)
     with pytest.raises(UnknownNameError, match="did you mean 'int8"):
         find_schemes(("int-8",))
 

@@ -23,7 +23,7 @@ from hemline.contract.stamp import read_stamped, stamp_tflite  # noqa: E402
 from hemline.errors import UnsupportedRuntimeError  # noqa: E402 — after TensorFlow's noise was turned off
 from hemline.export.quantization.calibration import Calibration  # noqa: E402
 from hemline.export.quantization.float_graph import calibrated_plan, with_extremes  # noqa: E402
-from hemline.export.quantization.plan import QuantizationPlan  # noqa: E402
+from hemline.export.quantization.quantized import Quantized  # noqa: E402
 from hemline.export.schemes import EIGHT_BIT  # noqa: E402
 from hemline.export.sources.folding import fold_rescaling  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
@@ -42,8 +42,9 @@ def model_of(*stack: object) -> object:
     return keras.Model(inputs, x)
 
 
-def plan_of(source: KerasSource, images: np.ndarray) -> QuantizationPlan:
-    return calibrated_plan(source.float_graph, Calibration(images=images, sha256=""))
+def quantized(source: KerasSource, images: np.ndarray) -> Quantized:
+    plan = calibrated_plan(source.float_graph, Calibration(images=images, sha256=""))
+    return Quantized(float_graph=source.float_graph, plan=plan)
 
 
 def kinds(model: object) -> list[str]:
@@ -143,8 +144,8 @@ def test_8_bit_files_take_pixels_whatever_comes_first(stack: tuple[object, ...])
     images = np.random.default_rng(1).integers(0, 256, (50, 8, 8, 1), np.uint8)
     expected = np.asarray(model(images.astype(np.float32), training=False))  # type: ignore[operator]
     with KerasSource(model) as source:
-        lite = tflite_writer.convert_int8(source, plan_of(source, images))
-        written = onnx_writer.convert_int8(source, plan_of(source, images))
+        lite = tflite_writer.convert_int8(source, quantized(source, images))
+        written = onnx_writer.convert_int8(source, quantized(source, images))
     assert (lite.input.dtype, lite.input.scale, lite.input.zero_point) == ("int8", 1.0, -128)
     assert (written.input.dtype, written.input.scale, written.input.zero_point) == ("uint8", 1.0, 0)
     (found,) = InferenceSession(written.content).run(None, {"image": images})
@@ -166,7 +167,7 @@ def test_weights_of_8_bit_onnx_leave_room_for_sums_of_16_bits() -> None:
     model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1), np.uint8)
     with KerasSource(model) as source:
-        file = onnx_writer.convert_int8(source, plan_of(source, images))
+        file = onnx_writer.convert_int8(source, quantized(source, images))
     graph = onnx.load_from_string(file.content).graph
     arrays = [onnx.numpy_helper.to_array(each) for each in graph.initializer]
     weights = [array for array in arrays if array.dtype == np.int8 and array.ndim > 1]

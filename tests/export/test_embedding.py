@@ -20,7 +20,11 @@ from hemline.data.datasets import Images  # noqa: E402 — after TensorFlow's no
 from hemline.errors import FileFormatError, HemlineError  # noqa: E402
 from hemline.export.bundle import ExportRequest, export_bundle  # noqa: E402
 from hemline.export.embedding_check import require_embedding  # noqa: E402
-from hemline.export.schemes import SCHEMES, find_schemes  # noqa: E402
+from hemline.export.quantization.options import (  # noqa: E402
+    PostTrainingOptions,
+    QuantizationOptions,
+)
+from hemline.export.schemes import find_schemes  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
 from hemline.export.sources.outputs import output_of, with_outputs  # noqa: E402
 from hemline.export.verification import verify_bundle  # noqa: E402
@@ -48,12 +52,12 @@ def request(checkpoint: Path, folder: Path, *schemes: str, embedding: bool) -> E
         checkpoint=checkpoint,
         bundle=folder,
         schemes=find_schemes(schemes),
-        calibration_count=100,
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=100)),
         embedding=embedding,
     )
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [each.file_name for each in find_schemes(())])
 def test_stamp_and_manifest_say_what_the_second_output_is(
     embedding_bundle: Path, manifest: Manifest, name: str
 ) -> None:
@@ -65,7 +69,7 @@ def test_stamp_and_manifest_say_what_the_second_output_is(
     assert manifest.artifact(name).embedding is None, "without the option there is none"
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [each.file_name for each in find_schemes(())])
 def test_pixels_and_logits_keep_their_specs(
     embedding_bundle: Path, manifest: Manifest, name: str
 ) -> None:

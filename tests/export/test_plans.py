@@ -29,6 +29,7 @@ from hemline.export.quantization.calibration import SEED, Calibration  # noqa: E
 from hemline.export.quantization.calibrators.table import find_calibrator  # noqa: E402
 from hemline.export.quantization.float_graph import calibrated_plan, with_extremes  # noqa: E402
 from hemline.export.quantization.plan import ActivationRange, QuantizationPlan  # noqa: E402
+from hemline.export.quantization.quantized import Quantized  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
 from hemline.export.sources.source import ModelSource  # noqa: E402
 from hemline.export.sources.table import SOURCES, find_source, open_source  # noqa: E402
@@ -38,7 +39,7 @@ from hemline.export.writers.converted import ConvertedModel  # noqa: E402
 from hemline.files import sha256_of  # noqa: E402
 
 layers = keras.layers
-CONVERT: dict[Format, Callable[[ModelSource, QuantizationPlan | None], ConvertedModel]] = {
+CONVERT: dict[Format, Callable[[ModelSource, Quantized | None], ConvertedModel]] = {
     "tflite": tflite_writer.convert_int8,
     "onnx": onnx_writer.convert_int8,
 }
@@ -56,6 +57,10 @@ def source() -> Iterator[ModelSource]:
     outputs = layers.Dense(3)(layers.GlobalAveragePooling2D()(x))
     with KerasSource(keras.Model(inputs, outputs)) as opened:
         yield opened
+
+
+def quantized(source: ModelSource, plan: QuantizationPlan) -> Quantized:
+    return Quantized(float_graph=source.float_graph, plan=plan)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +111,7 @@ def test_the_file_has_the_ranges_of_the_plan(
     """The logits are given −25.5 … 25.5: their scale is 51 ÷ 255, whatever was calibrated."""
     logits = dataclasses.replace(plan.activations[-1], low=-25.5, high=25.5)
     changed = dataclasses.replace(plan, activations=(*plan.activations[:-1], logits))
-    content = CONVERT[kind](source, changed).content
+    content = CONVERT[kind](source, quantized(source, changed)).content
     if kind == "tflite":
         interpreter = Interpreter(model_content=content)
         details = interpreter.get_tensor_details()
@@ -115,8 +120,10 @@ def test_the_file_has_the_ranges_of_the_plan(
         arrays = onnx.load_from_string(content).graph.initializer
         scales = [float(onnx.numpy_helper.to_array(a)) for a in arrays if not a.dims]
     assert any(np.isclose(scale, 0.2) for scale in scales)
-    again = CONVERT[kind](source, plan).content
-    assert again == CONVERT[kind](source, plan).content, "a plan does not change the graph"
+    again = CONVERT[kind](source, quantized(source, plan)).content
+    assert again == CONVERT[kind](source, quantized(source, plan)).content, (
+        "a plan does not change the graph"
+    )
     assert again != content
 
 
@@ -126,18 +133,20 @@ def test_a_plan_that_does_not_fit_is_refused(
 ) -> None:
     def refuse(match: str, **changes: Any) -> None:
         with pytest.raises(HemlineError, match=match):
-            CONVERT[kind](source, dataclasses.replace(plan, **changes))
+            CONVERT[kind](source, quantized(source, dataclasses.replace(plan, **changes)))
 
     first, *others = plan.weights
     refuse("the plan has no range for logits", activations=plan.activations[:-1])
     refuse("the plan has no grid for conv_1.weight", weights=tuple(others))
     unknown = dataclasses.replace(first, layer="conv_9.weight")
     refuse("a layer that is not there, conv_9.weight", weights=(*plan.weights, unknown))
-    in_float = dataclasses.replace(first, bits=32)
-    refuse("the plan wants 32 bits per channel in", weights=(in_float, *others))
+    image = dataclasses.replace(plan.activations[0], bits=32)
+    refuse(
+        "take pixels as 8 bits|activation in 16 bits", activations=(image, *plan.activations[1:])
+    )
     coarse = dataclasses.replace(first, scope="tensor")
     refuse("the plan wants 7 bits per tensor in", weights=(coarse, *others))
-    with pytest.raises(HemlineError, match="int8 needs a quantization plan"):
+    with pytest.raises(HemlineError, match="8 bits need a quantization plan"):
         CONVERT[kind](source, None)
 
 

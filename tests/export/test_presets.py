@@ -11,7 +11,8 @@ from onnxruntime import InferenceSession
 
 from hemline.data.datasets import Images
 from hemline.export.bundle import ExportRequest, export_bundle
-from hemline.export.schemes import EIGHT_BIT, SCHEMES
+from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
+from hemline.export.schemes import EIGHT_BIT, find_schemes
 from hemline.export.verification import verify_bundle
 from hemline.runtime.discovery import installed_names
 from hemline.train.nets.models import MODELS
@@ -59,8 +60,8 @@ def test_a_preset_is_right_in_every_runtime_by_every_scheme(
     wanted = ExportRequest(
         checkpoint=tmp_path / "checkpoint",
         bundle=tmp_path / "bundle",
-        schemes=tuple(SCHEMES.values()),
-        calibration_count=100,
+        schemes=find_schemes(()),
+        options=QuantizationOptions(post_training=PostTrainingOptions(images=100)),
     )
     # raises where one is not right
     manifest = verify_bundle(tmp_path / "bundle", export_bundle(wanted, images))
@@ -71,7 +72,7 @@ def test_a_preset_is_right_in_every_runtime_by_every_scheme(
     ]
     assert set(verdicts) == {
         (scheme.name, each.runtime, "passed")
-        for scheme in SCHEMES.values()
+        for scheme in find_schemes(())
         for each in scheme.supported_runtimes
         if each.runtime in installed_names()
     }
@@ -92,6 +93,7 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
 
     from hemline.export.quantization.calibration import Calibration
     from hemline.export.quantization.float_graph import calibrated_plan
+    from hemline.export.quantization.quantized import Quantized
     from hemline.export.sources.keras import KerasSource
     from hemline.export.writers import onnx as onnx_writer
     from hemline.export.writers import tflite as tflite_writer
@@ -108,9 +110,10 @@ def test_8_bit_files_take_pixels_where_pretrained_weights_want_something_else(
     expected = np.asarray(model(images.astype(np.float32), training=False))
     calibration = Calibration(images=images, sha256="")
     with KerasSource(model) as source:
-        plan = calibrated_plan(source.float_graph, calibration)
-        lite = tflite_writer.convert_int8(source, plan)  # raises unless pixels go in
-        file = onnx_writer.convert_int8(source, plan)
+        graph = source.float_graph
+        quantized = Quantized(float_graph=graph, plan=calibrated_plan(graph, calibration))
+        lite = tflite_writer.convert_int8(source, quantized)  # raises unless pixels go in
+        file = onnx_writer.convert_int8(source, quantized)
     assert (lite.input.dtype, file.input.dtype) == ("int8", "uint8")
     nodes = onnx.load_from_string(file.content).graph.node
     dequantized = {node.output[0] for node in nodes if node.op_type == "DequantizeLinear"}

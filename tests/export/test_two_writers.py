@@ -27,6 +27,7 @@ from hemline.export.graph.points import find_points  # noqa: E402
 from hemline.export.quantization.calibration import Calibration, calibration_images  # noqa: E402
 from hemline.export.quantization.float_graph import FloatGraph, calibrated_plan  # noqa: E402
 from hemline.export.quantization.plan import QuantizationPlan  # noqa: E402
+from hemline.export.quantization.quantized import Quantized  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
 from hemline.export.sources.source import ModelSource  # noqa: E402
 from hemline.export.sources.table import open_source  # noqa: E402
@@ -88,10 +89,11 @@ class Pair:
 
 def pair_of(source: ModelSource, calibration: Calibration) -> Pair:
     plan = calibrated_plan(source.float_graph, calibration)
+    quantized = Quantized(float_graph=source.float_graph, plan=plan)
     return Pair(
         plan=plan,
-        tflite=tflite_writer.convert_int8(source, plan).content,
-        onnx=onnx_writer.convert_int8(source, plan).content,
+        tflite=tflite_writer.convert_int8(source, quantized).content,
+        onnx=onnx_writer.convert_int8(source, quantized).content,
     )
 
 
@@ -315,13 +317,15 @@ def coarse() -> Iterator[tuple[ModelSource, QuantizationPlan]]:
         yield source, calibrated_plan(source.float_graph, Calibration(images=images, sha256=""))
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63), (4, 7)])
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63), (6, 31), (5, 15), (4, 7), (3, 3)])
 def test_weights_keep_to_the_grid_of_the_plan_in_both_formats(
     coarse: tuple[ModelSource, QuantizationPlan], bits: Any, largest: int
 ) -> None:
     source, plan = coarse
     grids = tuple(dataclasses.replace(grid, bits=bits) for grid in plan.weights)
-    changed = dataclasses.replace(plan, weights=grids)
+    changed = Quantized(
+        float_graph=source.float_graph, plan=dataclasses.replace(plan, weights=grids)
+    )
     interpreter = Interpreter(
         model_content=tflite_writer.convert_int8(source, changed).content,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

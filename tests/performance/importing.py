@@ -72,13 +72,13 @@ import sys
 from pathlib import Path
 from hemline.contract.checkpoint import read_card
 from hemline.export.bundle import ExportRequest, export_bundle
-from hemline.export.schemes import SCHEMES
+from hemline.export.schemes import find_schemes
 from hemline.data.fetch import FetchOptions
 from hemline.export.trained_data import trained_images
 checkpoint, bundle, data = map(Path, sys.argv[1:])
 options = FetchOptions(folder=data)
 images = trained_images(read_card(checkpoint), options, checkpoint=checkpoint)
-rows = tuple(SCHEMES.values())
+rows = find_schemes(())
 export_bundle(ExportRequest(checkpoint=checkpoint, bundle=bundle, schemes=rows), images)
 print("tensorflow" in sys.modules)
 """

@@ -27,14 +27,14 @@ from hemline.contract.manifest import Artifact, Manifest, read_manifest
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.data.datasets import Images
-from hemline.export.schemes import SCHEMES
+from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
 PAIRS = [
-    (name, each.runtime)
-    for name, scheme in SCHEMES.items()
+    (scheme.file_name, each.runtime)
+    for scheme in find_schemes(())
     for each in scheme.supported_runtimes
     if each.runtime in installed_names()
 ]
@@ -373,7 +373,7 @@ WAYS = (
 )
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", [each.file_name for each in find_schemes(())])
 def test_every_runtime_gives_the_same_labels(ask: Ask, manifest: Manifest, name: str) -> None:
     """Two runtimes may lie on either side of the Keras model."""
     artifact = manifest.artifact(name)

@@ -204,6 +204,30 @@ def test_a_plan_of_one_format_is_read() -> None:
     assert plan.ranges == {"serving_default_images:0": (0.0, 255.0)}
 
 
+def test_a_plan_of_schema_2_has_8_bits_and_nothing_in_float() -> None:
+    document = {
+        "kind": "quantization plan",
+        "schema": 2,
+        "weights": [{"layer": "conv_1.weight", "bits": 7, "scope": "channel"}],
+        "activations": [{"tensor": "image", "low": 0.0, "high": 255.0}],
+        "origin": {"calibrator": "min-max", "images": 5, "images_sha256": "s", "seed": 1},
+    }
+    plan = from_document(QuantizationPlan, document, where="here")
+    assert plan.activations[0].bits == 8
+    assert plan.is_plain
+    assert plan.float_layers == ()
+
+
+def test_a_manifest_of_schema_6_left_nothing_out() -> None:
+    document = {**to_document(read(Manifest, MANIFEST_2)), "schema": 6}
+    del document["left_out"]
+    for artifact in document["artifacts"]:
+        del artifact["steps"], artifact["float_layers"]
+    manifest = read(Manifest, document)
+    assert manifest.left_out == ()
+    assert manifest.artifacts[0].steps == manifest.artifacts[0].float_layers == ()
+
+
 def test_a_stamp_of_schema_4_is_read_and_one_with_means_by_channel_comes_back() -> None:
     spec = {**INPUT, "channels": 3, "mean": 3.5, "std": 2.0}
     kept = {key: value for key, value in STAMP_3.items() if key not in ("output", "embedding")}

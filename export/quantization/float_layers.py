@@ -1,0 +1,81 @@
+"""Keep layers of a plan in float, and the values between them unrounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hemline.errors import UnknownNameError
+from hemline.export.graph.editing import Graph, Node
+from hemline.export.quantization.float_graph import FloatGraph
+from hemline.export.quantization.plan import ActivationRange, QuantizationPlan, WeightGrid
+
+
+def with_float_layers(
+    plan: QuantizationPlan, graph: FloatGraph, layers: Iterable[str], reason: str
+) -> QuantizationPlan:
+    """Return the plan in which exactly these layers, named by their weights, compute in float.
+
+    reason: of those that did not before. A value is not rounded where all that make and read it, or
+    another value on its grid, compute in float. Raises UnknownNameError for another layer.
+    """
+    own = {grid.layer: grid for grid in graph.grids}
+    wanted = set(layers)
+    if unknown := sorted(wanted - own.keys()):
+        raise UnknownNameError("layer", unknown[0], own)
+    weights = tuple(_grid(grid, own[grid.layer], wanted, reason) for grid in plan.weights)
+    unrounded = _unrounded(graph, wanted)
+    activations = tuple(_activation(each, each.tensor in unrounded) for each in plan.activations)
+    return replace(plan, weights=weights, activations=activations)
+
+
+def _grid(planned: WeightGrid, own: WeightGrid, wanted: set[str], reason: str) -> WeightGrid:
+    if planned.layer not in wanted:
+        return own if planned.bits == 32 else planned
+    return planned if planned.bits == 32 else replace(planned, bits=32, reason=reason)
+
+
+def _activation(planned: ActivationRange, unrounded: bool) -> ActivationRange:
+    if unrounded:
+        return replace(planned, bits=32)
+    return replace(planned, bits=8) if planned.bits == 32 else planned
+
+
+def _unrounded(graph: FloatGraph, layers: set[str]) -> set[str]:
+    """Return the owners of the grids whose values lie between nodes in float only."""
+    in_float = _float_nodes(graph, layers)
+    rounded = {
+        graph.points.owner(value)
+        for value in graph.points.quantized
+        if not _among(graph.graph, value, in_float)
+    }
+    return {owner for owner in graph.points.owners if owner not in rounded}
+
+
+def _float_nodes(graph: FloatGraph, layers: set[str]) -> set[int]:
+    """Return the ids of the layers, and of what lies between them and reads and feeds them only."""
+    nodes = graph.graph.nodes
+    weighted = {id(node): node.inputs[1] in layers for node in graph.weighted}
+    found = {id(node) for node in nodes if weighted.get(id(node), True)}
+    count = -1
+    while count != len(found):
+        count = len(found)
+        found -= {
+            id(node)
+            for node in nodes
+            if id(node) not in weighted and not _surrounded(graph.graph, node, found)
+        }
+    return found
+
+
+def _surrounded(graph: Graph, node: Node, in_float: set[int]) -> bool:
+    values = [name for name in node.inputs if name and name not in graph.constants]
+    return all(_among(graph, name, in_float) for name in (*values, *node.outputs))
+
+
+def _among(graph: Graph, value: str, in_float: set[int]) -> bool:
+    """Return whether what makes and what reads a value computes in float; pixels are 8 bits."""
+    maker = graph.maker(value)
+    if maker is None or id(maker) not in in_float:
+        return False
+    return all(id(node) in in_float for node in graph.consumers(value))

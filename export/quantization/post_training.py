@@ -1,0 +1,25 @@
+"""Quantize a float graph without training: ranges from calibration images."""
+
+from __future__ import annotations
+
+from hemline.errors import HemlineError
+from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.float_graph import FloatGraph, calibrated_plan
+from hemline.export.quantization.options import PostTrainingOptions
+from hemline.export.quantization.planning import Planning
+from hemline.export.quantization.quantized import Quantized
+
+
+def post_training(
+    graph: FloatGraph, calibration: Calibration | None, options: PostTrainingOptions
+) -> Quantized:
+    """Return the graph with 8 bits everywhere; raises HemlineError without images."""
+    if calibration is None:
+        raise HemlineError("calibration needs images")
+    plan = calibrated_plan(graph, calibration, options.calibrator)
+    return Quantized(float_graph=graph, plan=plan)
+
+
+def plan_int8(planning: Planning) -> Quantized:
+    """Return what every planner starts from."""
+    return planning.int8

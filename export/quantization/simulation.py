@@ -1,0 +1,99 @@
+"""Judge a quantized model without making its files: by its ONNX graph in ONNX Runtime.
+
+The files of both formats give the same predictions as this graph, nearly always the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from hemline.contract.specs import LOGITS
+from hemline.export.graph.functions import inlined
+from hemline.export.quantization.float_graph import FloatGraph
+from hemline.export.quantization.quantized import Quantized
+from hemline.export.writers.qdq import quantized_onnx, tap_name
+from hemline.runtime.backends import BACKENDS, load_module
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+_BATCH = 100  # images that are run at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fidelity:
+    """How well a quantized model does what its float model does, on some images.
+
+    images: how many.
+    agreement: share with the label of the float model, 0 … 1.
+    accuracy, float_accuracy: of both, 0 … 1; None without labels.
+    """
+
+    images: int
+    agreement: float
+    accuracy: float | None
+    float_accuracy: float | None
+
+    @property
+    def drop_points(self) -> float:
+        """Return the accuracy that quantization costs, in percentage points.
+
+        Without labels: the share of images that it gives another label.
+        """
+        if self.accuracy is None or self.float_accuracy is None:
+            return 100 * (1 - self.agreement)
+        return 100 * (self.float_accuracy - self.accuracy)
+
+
+def fidelity(logits: Floats, reference: Floats, labels: npt.NDArray[np.uint8] | None) -> Fidelity:
+    """Compare logits (n, classes) with those of the float model and with labels (n,)."""
+    found, expected = logits.argmax(axis=1), reference.argmax(axis=1)
+    return Fidelity(
+        images=len(found),
+        agreement=float((found == expected).mean()),
+        accuracy=None if labels is None else float((found == labels).mean()),
+        float_accuracy=None if labels is None else float((expected == labels).mean()),
+    )
+
+
+def logits(quantized: Quantized, images: Pixels) -> Floats:
+    """Return the logits float32 (n, classes) for uint8 images (n, h, w, c)."""
+    return _run(quantized_onnx(quantized.annotated), (LOGITS,), images)[LOGITS]
+
+
+def values(quantized: Quantized, names: Iterable[str], images: Pixels) -> dict[str, Floats]:
+    """Return values of the graph by name, as rounded there; all of them are in memory together."""
+    wanted = tuple(names)
+    proto = quantized_onnx(quantized.annotated, taps=wanted)
+    found = _run(proto, tuple(map(tap_name, wanted)), images)
+    return {name: found[tap_name(name)] for name in wanted}
+
+
+def float_logits(graph: FloatGraph, images: Pixels) -> Floats:
+    """Return the logits float32 (n, classes) of the float graph."""
+    return _run(graph.proto, (LOGITS,), images.astype(np.float32))[LOGITS]
+
+
+def _run(
+    proto: onnx.ModelProto, names: tuple[str, ...], images: npt.NDArray[np.generic]
+) -> dict[str, Floats]:
+    load_module(BACKENDS["onnxruntime"])
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.log_severity_level = 3  # errors: it warns of constants that it folds
+    content = inlined(proto).SerializeToString()
+    session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    feed = session.get_inputs()[0].name
+    parts = [
+        session.run(list(names), {feed: images[first : first + _BATCH]})
+        for first in range(0, len(images), _BATCH)
+    ]
+    return {
+        name: np.concatenate(found)
+        for name, found in zip(names, zip(*parts, strict=True), strict=True)
+    }
