@@ -68,7 +68,8 @@ COMMANDS: dict[str, Command] = {
         "Add, list and remove runtimes in other versions, here or for devices.",
     ),
     "inspect": Command(
-        "hemline.runtime.commands", "Show this machine, its runtimes, or an artifact."
+        "hemline.export.inspection.commands",
+        "Show a model: stamp, plan, operators, tensors; or this machine and its runtimes.",
     ),
     "classify": Command("hemline.runtime.commands", "Classify image files, a stream or a folder."),
     "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),

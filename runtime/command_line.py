@@ -1,7 +1,7 @@
 """What the runtime does for a user: classify, info, selftest and jobs.
 
-The one-file runtime and `hemline classify`, `inspect` and `selftest` all end here, so that a board
-and a workstation behave alike. Only the standard library reads the arguments.
+The one-file runtime and `hemline classify` and `selftest` all end here, so that a board and a
+workstation behave alike. Only the standard library reads the arguments.
 """
 
 from __future__ import annotations

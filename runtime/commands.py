@@ -1,4 +1,4 @@
-"""`hemline classify`, `inspect` and `selftest`: they hand their arguments to the runtime."""
+"""`hemline classify` and `selftest`: they hand their arguments to the runtime."""
 
 from __future__ import annotations
 
@@ -35,5 +35,4 @@ def _handed_over(name: str, to: str) -> click.Command:
 
 
 classify = _handed_over("classify", "classify")
-inspect = _handed_over("inspect", "info")
 selftest = _handed_over("selftest", "selftest")

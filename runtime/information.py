@@ -32,18 +32,25 @@ def run(options: argparse.Namespace) -> int:
     if path is not None and path.is_dir():
         path, _ = pick_artifact(path, None)
     if path is None:
-        print(_machine_json() if options.json else _rows(_machine()))
+        print(machine_text(as_json=options.json))
         return 0
     stamp = read_stamped(path).stamp
     if options.json:
         print(json.dumps(to_document(stamp), indent=1))
     else:
-        print(_rows(_artifact(stamp, path)))
+        print(rows_text(artifact_rows(stamp, path)))
     return 0
 
 
-def _rows(rows: dict[str, str]) -> str:
-    return "\n".join(f"{title:<14} {text}" for title, text in rows.items())
+def machine_text(*, as_json: bool) -> str:
+    """Return what there is to know of this machine and its runtimes."""
+    return _machine_json() if as_json else rows_text(_machine())
+
+
+def rows_text(rows: dict[str, str]) -> str:
+    """Return a line for each title and its text."""
+    width = max(14, *map(len, rows))
+    return "\n".join(f"{title:<{width}} {text}" for title, text in rows.items())
 
 
 def _machine() -> dict[str, str]:
@@ -81,7 +88,8 @@ def _runtimes() -> dict[str, str]:
     return {row.name: found.get(row.name, "not installed") for row in rows}
 
 
-def _artifact(stamp: Stamp, path: Path) -> dict[str, str]:
+def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
+    """Return what an artifact says of itself, by title."""
     spec = stamp.input
     rows = {
         "name": f"{stamp.name} ({path.stat().st_size / 1000:.1f} kB), model {stamp.model}",

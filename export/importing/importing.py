@@ -28,11 +28,11 @@ from hemline.export.admission.mistakes import Mistake, suspected_mistakes
 from hemline.export.admission.specs import PixelScale as AdmittedScale
 from hemline.export.graph.forms import source_input
 from hemline.export.graph.normalization import normalized
-from hemline.export.importing.counting import count_macs, count_parameters
 from hemline.export.importing.graph_session import GraphSession
 from hemline.export.importing.importers import SourceFacts, convert, find_kind
 from hemline.export.importing.reference import Reference, require_agreement
 from hemline.export.importing.scale import PixelScale
+from hemline.export.inspection.onnx_contents import contents_of
 from hemline.export.schemes import FLOAT32, SCHEMES
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
@@ -335,14 +335,14 @@ class _Import:
         return tuple(TestVector.of(image, logits) for image, logits in pairs)
 
     def _model_card(self, session: GraphSession) -> ModelCard:
-        host = host_facts()
+        host, contents = host_facts(), contents_of(session.proto)
         return ModelCard(
             name=checkpoint_name(self._request.path),
             source=SOURCE,
             file=MODEL_NAME,
             sha256=files.sha256_of(self._request.folder / MODEL_NAME),
-            parameters=count_parameters(session.proto),
-            macs=count_macs(session.proto),
+            parameters=contents.parameters,
+            macs=contents.macs,
             labels=self._labels,
             input=self._spec,
             temperature=1.0,  # the probabilities are those of the source

@@ -17,7 +17,7 @@ from hemline.runtime.command_line import parser_of
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # commands of hemline that the runtime's own parser reads, and what it calls them
-HANDED_OVER = {"classify": "classify", "inspect": "info", "selftest": "selftest"}
+HANDED_OVER = {"classify": "classify", "selftest": "selftest"}
 COMPLETION = re.compile(r"_HEMLINE_COMPLETE=(?P<shell>\w+)_source hemline")
 # Lines that another program reads, none of which is run here.
 OTHER_PROGRAMS = (
