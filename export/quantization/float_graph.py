@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,15 +59,18 @@ class FloatGraph:
             for node in self.weighted
         )
 
-    def observe(self, images: Pixels) -> Iterator[Values]:
-        """Yield the values at the points for uint8 images (n, h, w, c), some at a time."""
+    def observe(self, images: Pixels, names: Sequence[str] | None = None) -> Iterator[Values]:
+        """Yield values by name, those at the points if none are named, for some images at a time.
+
+        images: uint8 (n, h, w, c).
+        """
         load_module(BACKENDS["onnxruntime"])
         from onnxruntime import InferenceSession
 
         opened = onnx.ModelProto()
         opened.CopyFrom(self.proto)
         given = {value.name for value in opened.graph.output}
-        names = list(self.points.observed)
+        names = list(dict.fromkeys(self.points.observed if names is None else names))
         opened.graph.output.extend(
             onnx.ValueInfoProto(name=each) for each in names if each not in given
         )
@@ -99,9 +103,7 @@ def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
     """Return the plan of a graph with the ranges that a calibrator finds on images."""
-    values = graph.observe(with_extremes(calibration.images))
-    found = ranges_by(calibrator, (graph.as_read(each) for each in values))
-    ranges = _shared(graph.points, found)
+    ranges = _ranges(graph, calibration.images, calibrator)
     return QuantizationPlan(
         weights=graph.grids,
         activations=tuple(
@@ -115,6 +117,22 @@ def calibrated_plan(
             seed=SEED,
         ),
     )
+
+
+def recalibrated(plan: QuantizationPlan, graph: FloatGraph, images: Pixels) -> QuantizationPlan:
+    """Return a plan with ranges of a graph that was changed, by its calibrator on its images."""
+    ranges = _ranges(graph, images, plan.origin.calibrator)
+    activations = (
+        replace(each, low=ranges[each.tensor][0], high=ranges[each.tensor][1])
+        for each in plan.activations
+    )
+    return replace(plan, activations=tuple(activations))
+
+
+def _ranges(graph: FloatGraph, images: Pixels, calibrator: str) -> Ranges:
+    values = graph.observe(with_extremes(images))
+    found = ranges_by(calibrator, (graph.as_read(each) for each in values))
+    return _shared(graph.points, found)
 
 
 def _shared(points: Points, found: Ranges) -> Ranges:

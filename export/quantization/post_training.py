@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from hemline.errors import HemlineError
 from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.correction.bias_correction import bias_corrected
+from hemline.export.quantization.correction.equalization import equalized
 from hemline.export.quantization.float_graph import FloatGraph, calibrated_plan
 from hemline.export.quantization.options import PostTrainingOptions
 from hemline.export.quantization.planning import Planning
@@ -17,7 +19,12 @@ def post_training(
     if calibration is None:
         raise HemlineError("calibration needs images")
     plan = calibrated_plan(graph, calibration, options.calibrator)
-    return Quantized(float_graph=graph, plan=plan)
+    quantized = Quantized(float_graph=graph, plan=plan)
+    if options.equalization:
+        quantized = equalized(quantized, calibration.images)
+    if options.bias_correction:
+        quantized = bias_corrected(quantized, calibration.images)
+    return quantized
 
 
 def plan_int8(planning: Planning) -> Quantized:

@@ -5,7 +5,7 @@ The files of both formats give the same predictions as this graph, nearly always
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +67,17 @@ def logits(quantized: Quantized, images: Pixels) -> Floats:
 
 def values(quantized: Quantized, names: Iterable[str], images: Pixels) -> dict[str, Floats]:
     """Return values of the graph by name, as rounded there; all of them are in memory together."""
+    return _joined(batches(quantized, names, images))
+
+
+def batches(
+    quantized: Quantized, names: Iterable[str], images: Pixels
+) -> Iterator[dict[str, Floats]]:
+    """Yield values of the graph by name, as rounded there, for some images at a time."""
     wanted = tuple(names)
     proto = quantized_onnx(quantized.annotated, taps=wanted)
-    found = _run(proto, tuple(map(tap_name, wanted)), images)
-    return {name: found[tap_name(name)] for name in wanted}
+    for found in _batches(proto, tuple(map(tap_name, wanted)), images):
+        yield {name: found[tap_name(name)] for name in wanted}
 
 
 def float_logits(graph: FloatGraph, images: Pixels) -> Floats:
@@ -81,6 +88,17 @@ def float_logits(graph: FloatGraph, images: Pixels) -> Floats:
 def _run(
     proto: onnx.ModelProto, names: tuple[str, ...], images: npt.NDArray[np.generic]
 ) -> dict[str, Floats]:
+    return _joined(_batches(proto, names, images))
+
+
+def _joined(batches: Iterable[dict[str, Floats]]) -> dict[str, Floats]:
+    parts = list(batches)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batches(
+    proto: onnx.ModelProto, names: tuple[str, ...], images: npt.NDArray[np.generic]
+) -> Iterator[dict[str, Floats]]:
     load_module(BACKENDS["onnxruntime"])
     from onnxruntime import InferenceSession, SessionOptions
 
@@ -89,11 +107,6 @@ def _run(
     content = inlined(proto).SerializeToString()
     session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
     feed = session.get_inputs()[0].name
-    parts = [
-        session.run(list(names), {feed: images[first : first + _BATCH]})
-        for first in range(0, len(images), _BATCH)
-    ]
-    return {
-        name: np.concatenate(found)
-        for name, found in zip(names, zip(*parts, strict=True), strict=True)
-    }
+    for first in range(0, len(images), _BATCH):
+        found = session.run(list(names), {feed: images[first : first + _BATCH]})
+        yield dict(zip(names, found, strict=True))

@@ -43,13 +43,13 @@ def generated_images(shape: tuple[int, int, int]) -> Pixels:
     return images
 
 
-def varied_images(shape: tuple[int, int, int], count: int) -> Pixels:
+def varied_images(shape: tuple[int, int, int], count: int, *, seed: int = 17) -> Pixels:
     """Return uint8 (count, height, width, channels): smooth colours, textures, sharp shapes.
 
-    They are always the same, and each is different: for the verification of a model without data.
+    They are always the same, and each is different: for models without data.
     """
     height, width, channels = shape
-    random = np.random.default_rng(17)
+    random = np.random.default_rng(seed)
     y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
     images = np.empty((count, *shape), np.uint8)
     for image in images:

@@ -147,17 +147,24 @@ def scale_outputs(graph: Graph, node: Node, scale: Vector, offset: Vector) -> No
 
 
 def set_weights(graph: Graph, node: Node, weights: npt.NDArray[Any]) -> None:
-    """Give a convolution or dense layer weights of its own."""
-    node.inputs[1] = graph.add_constant("weight", weights.astype(np.float32))
+    """Give a convolution or dense layer weights of its own, by the same name if none shares it."""
+    node.inputs[1] = _own_constant(graph, node.inputs[1], "weight", weights)
     graph.changed()
 
 
 def set_bias(graph: Graph, node: Node, bias: npt.NDArray[Any]) -> None:
-    """Give a convolution or dense layer a bias of its own."""
+    """Give a convolution or dense layer a bias of its own, by the same name if none shares it."""
     if node.op == "MatMul":
         node.op = "Gemm"
-    node.inputs[2:] = [graph.add_constant("bias", bias.astype(np.float32))]
+    node.inputs[2:] = [_own_constant(graph, node.input(2), "bias", bias)]
     graph.changed()
+
+
+def _own_constant(graph: Graph, name: str, hint: str, array: npt.NDArray[Any]) -> str:
+    if not name or len(graph.consumers(name)) > 1:
+        name = graph.fresh(hint)
+    graph.constants[name] = array.astype(np.float32)
+    return name
 
 
 # --- in front of one
