@@ -18,7 +18,6 @@ from hemline.export.sources.keras import KerasSource  # noqa: E402 — after Ten
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.train.nets.models import MODELS, build_model  # noqa: E402
 
-
 OTHERS = ("cnn", "deep-cnn", "mobilenetv2")
 
 

@@ -17,7 +17,6 @@ from hemline.runtime.job import JobRunner
 from hemline.runtime.one_file import reached_modules
 from hemline.runtime.process import JobProcess
 
-
 Run = Callable[..., JobResult]
 
 
