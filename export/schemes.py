@@ -45,24 +45,36 @@ EIGHT_BIT = Tolerance(share=2 * EIGHT_BIT_ROUNDING, growth=0.5, agreement=0.90, 
 
 
 def _scheme(
-    name: str, file_format: Format, summary: str, tolerance: Tolerance, planner: str | None = None
+    name: str,
+    file_format: Format,
+    summary: str,
+    tolerance: Tolerance,
+    planner: str | None = None,
+    *,
+    converter: str = "",
+    optional: bool = False,
 ) -> Scheme:
     return Scheme(
         name=name,
         format=file_format,
         summary=summary,
-        converter=f"hemline.export.writers.{file_format}:convert_{name}",
+        converter=f"hemline.export.writers.{file_format}:convert_{converter or name}",
         planner=planner,
         tolerance=tolerance,
         supported_runtimes=(
             (_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)
         ),
+        searches=optional,
+        default=not optional,
     )
 
 
 _FLOAT = "float32 weights and activations"
 _INT8 = "7-bit weights, int8 activations, int8 in and out"
 _QDQ = "7-bit weights, uint8 activations (QDQ), uint8 in, float32 out"
+_TRAINED = "as int8, with weights and ranges trained for it"
+_FOUR_BITS = "as int8, with weights trained for a 4-bit grid: half the bytes when compressed"
+_QAT = "hemline.export.quantization.qat.planning"
 _PLAN_INT8 = "hemline.export.quantization.post_training:plan_int8"
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {
@@ -74,6 +86,14 @@ SCHEMES: dict[str, Scheme] = {
         _scheme("int8", "tflite", _INT8, EIGHT_BIT, _PLAN_INT8),
         _scheme("fp32", "onnx", _FLOAT, FLOAT32),
         _scheme("int8", "onnx", _QDQ, EIGHT_BIT, _PLAN_INT8),
+        *(
+            _scheme(name, each, summary, EIGHT_BIT, planner, converter="int8", optional=True)
+            for name, summary, planner in (
+                ("int8-qat", _TRAINED, f"{_QAT}:plan_qat"),
+                ("int8-w4", _FOUR_BITS, f"{_QAT}:plan_w4"),
+            )
+            for each in ("tflite", "onnx")
+        ),
     )
 }
 

@@ -19,9 +19,9 @@ Floats = npt.NDArray[np.float32]
 _STEPS = {8: 255, 16: 65_535}  # by bits
 _FULL = 127  # largest weight of 8 bits
 # weight, by bits: the inner part of the same grid
-_LARGEST = {8: 127, 7: 63, 6: 31, 5: 15, 4: 7, 3: 3}
-_LEAST = 2.0**-16  # of the largest weight: a channel of zeros needs a scale too
-_LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**20
+LARGEST = {8: 127, 7: 63, 6: 31, 5: 15, 4: 7, 3: 3}
+LEAST = 2.0**-16  # of the largest weight: a channel of zeros needs a scale too
+LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**20
 _LARGEST_BIAS = 2.0**30  # int32, with room for the sum
 
 
@@ -122,11 +122,11 @@ class AnnotatedGraph:
     def _kernel(self, node: Node) -> Kernel:
         weights = self.graph.constants[node.inputs[1]].astype(np.float64)
         plan = self._grids[node.inputs[1]]
-        largest = _LARGEST[plan.bits]
+        largest = LARGEST[plan.bits]
         sizes = np.abs(weights)
         per_channel = plan.scope == "channel"
         found = sizes.reshape(len(weights), -1).max(axis=1) if per_channel else sizes.max()
-        scale = np.maximum(found, _LEAST * sizes.max()) / largest
+        scale = np.maximum(found, LEAST * sizes.max()) / largest
         scale = np.maximum(scale, self._least_for_bias(node, per_channel))
         bound = np.asarray(scale * _FULL, np.float32)
         kernel = Kernel(bound=bound, axis=0 if per_channel else None, integers=np.zeros(0, np.int8))
@@ -139,11 +139,11 @@ class AnnotatedGraph:
     def _least_for_bias(self, node: Node, per_channel: bool) -> npt.NDArray[np.float64]:
         """Return the least scale of weights with which the bias fits into its integers."""
         if not self.has_integer_bias(node):
-            return np.asarray(_LEAST_SCALE)
+            return np.asarray(LEAST_SCALE)
         bias = self.graph.constants.get(node.input(2), np.zeros(1, np.float32)).reshape(-1)
         sizes = np.abs(bias.astype(np.float64)) / self.grid(node.inputs[0]).scale / _LARGEST_BIAS
         least = sizes if per_channel else sizes.max()
-        return np.maximum(least, _LEAST_SCALE)
+        return np.maximum(least, LEAST_SCALE)
 
     def has_integer_bias(self, node: Node) -> bool:
         """Return whether the bias of a layer is integers: those of its input and weights are."""

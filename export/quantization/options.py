@@ -33,8 +33,10 @@ class QuantizationOptions:
     seed: of a search or of training.
     max_drop_points: accuracy that may be lost on validation, in percentage points (agreement
         without labels); None for the usual of each planner.
+    training_epochs: of quantization-aware training; None for the usual.
     """
 
     post_training: PostTrainingOptions = field(default_factory=PostTrainingOptions)
     seed: int = 0
     max_drop_points: float | None = None
+    training_epochs: int | None = None
