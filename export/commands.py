@@ -33,6 +33,7 @@ from hemline.train.nets.models import ModelRow, find_model
 from hemline.train.options import output_option
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_QUICK_EPOCHS = 2
 
 
 @click.command()
@@ -56,6 +57,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=int,
     help="Images for int8 ranges (default: 500, or all where there are fewer).",
 )
+@click.option(
+    "--qat-epochs",
+    type=click.IntRange(min=1),
+    help="Passes over the training images for int8-qat and int8-w4 (default: some 600 steps).",
+)
 @click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
 @click.option(
     "--store-images",
@@ -74,6 +80,7 @@ def export(
     output: Path | None,
     schemes: tuple[str, ...],
     calibration: int | None,
+    qat_epochs: int | None,
     with_embedding: bool,
     store_images: bool,
     train_anew: bool,
@@ -113,7 +120,10 @@ def export(
         checkpoint=source,
         bundle=bundle,
         schemes=rows,
-        options=QuantizationOptions(post_training=PostTrainingOptions(images=calibration)),
+        options=QuantizationOptions(
+            post_training=PostTrainingOptions(images=calibration),
+            training_epochs=qat_epochs or (_QUICK_EPOCHS if quick else None),
+        ),
         embedding=with_embedding,
         store_images=store_images,
     )
