@@ -63,6 +63,10 @@ COMMANDS: dict[str, Command] = {
     "plan": Command(
         "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
     ),
+    "diagnose": Command(
+        "hemline.export.quantization.diagnosis.commands",
+        "Show where and why a model loses accuracy in 8 bits, and what brings it back.",
+    ),
     "runtimes": Command(
         "hemline.environments.commands",
         "Add, list and remove runtimes in other versions, here or for devices.",

@@ -61,6 +61,8 @@ REMEDIES: dict[str, str] = {
     "are probabilities": "specify --output probabilities",
     "channel order": "specify --channel-order {order}",
     "mean and std": "specify --mean {mean} --std {std} --channel-order {order}",
+    "reverse channels": "reverse the channels in front of the model and convert it again",
+    "mean and std of import": "specify --mean {mean} --std {std}",
     "label order": "specify --labels {labels}",
     "softmax twice": "convert the model again without its last softmax: its labels are correct, "
     "its scores are not",
@@ -89,6 +91,16 @@ REMEDIES: dict[str, str] = {
     "weights beside": "copy that file into the folder of the model",
     "image size of model": "specify the size with --size HxW",
     "verify": "run `hemline verify {bundle}` first",
+    "name source": "name the float model that it was made from with --source",
+    "calibrate on the same": "export again with images that are read as those in use (--data)",
+    "calibrate again": "export again with --data that holds images like those in use",
+    "calibrator percentile": "export again with --calibrator percentile",
+    "calibrator mse": "export again with --calibrator mse",
+    "leave out images": "remove these images from the training part of --data",
+    "equalize": "export again with --equalization",
+    "float layers": "keep these layers in float: `hemline export --scheme int8-mixed`",
+    "more bits": "export again with --scheme int8",
+    "verify formats": "run `hemline verify` on the bundle, and ship the format that agrees",
     "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }
 

@@ -1,0 +1,125 @@
+"""`hemline diagnose`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hemline import files
+from hemline.console import model_data_option, require_custom, require_matplotlib, say
+from hemline.contract import schema
+from hemline.contract.checkpoint import is_checkpoint
+from hemline.contract.manifest import MANIFEST_NAME
+from hemline.data.fetch import FetchOptions
+from hemline.errors import UsageError, remedy
+from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
+from hemline.remedies import REMEDIES
+
+if TYPE_CHECKING:
+    from hemline.export.quantization.diagnosis.document import Diagnosis
+    from hemline.export.quantization.diagnosis.evidence import Evidence
+
+DOCUMENT_NAME = "diagnosis.json"
+
+
+@click.command()
+@click.argument(
+    "target",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="CHECKPOINT|BUNDLE|ARTIFACT",
+)
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path, exists=True),
+    help="Float model that the file was made from: a checkpoint, .onnx or .tflite (default: the "
+    "fp32.onnx beside it).",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the text.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the document and pictures.",
+)
+@click.option("--force", is_flag=True, help="Replace a diagnosis in the folder.")
+@import_options
+@model_data_option
+def diagnose(
+    target: Path,
+    source: Path | None,
+    as_json: bool,
+    output: Path | None,
+    force: bool,
+    options: ImportOptions,
+    data: FetchOptions,
+) -> None:
+    """Show where and why a model loses accuracy in 8 bits, and what brings it back.
+
+    Each layer is measured on validation images, quantized alone, and kept in float alone. A
+    checkpoint is calibrated as for an export; of a bundle, or of a file in it, the plan is read. A
+    file made elsewhere is compared with its --source.
+    """
+    if output is not None:
+        require_matplotlib()
+        if (output / DOCUMENT_NAME).exists() and not force:
+            raise UsageError(f"{output} holds a diagnosis: use --force or another --output")
+    found, evidence = _diagnosed(target, source, options, data)
+    if output is not None:
+        with files.locked(output):
+            schema.save(output / DOCUMENT_NAME, found)
+            _draw(found, evidence, output)
+    if as_json:
+        click.echo(json.dumps(schema.to_document(found), indent=1, allow_nan=False))
+        return
+    from hemline.export.quantization.diagnosis.text import as_report
+
+    click.echo(as_report(found, REMEDIES))
+
+
+def _diagnosed(
+    target: Path, source: Path | None, options: ImportOptions, data: FetchOptions
+) -> tuple[Diagnosis, Evidence | None]:
+    from hemline.export.quantization.diagnosis.diagnosing import diagnosis_of, measure
+    from hemline.export.quantization.diagnosis.subject import bundle_request, checkpoint_request
+
+    in_bundle = any((each / MANIFEST_NAME).exists() for each in (target, target.parent))
+    if in_bundle or is_checkpoint(target):
+        require_custom(data)
+        if options != ImportOptions():
+            raise UsageError(f"{target} is not imported: leave the options of an import out")
+        own = is_checkpoint(target)
+        if own and source is not None:
+            raise UsageError(f"{target} is the float model itself: leave --source out")
+        request = checkpoint_request(target, data) if own else bundle_request(target, data, source)
+        evidence = measure(request, say)
+        return diagnosis_of(request, evidence), evidence
+    if source is None:
+        raise UsageError(f"{target} is not in a bundle", remedy=remedy("name source"))
+    return _compared(target, source, options, data), None
+
+
+def _compared(target: Path, source: Path, options: ImportOptions, data: FetchOptions) -> Diagnosis:
+    """Compare a file made elsewhere with its float model, which is imported for that."""
+    from hemline.export.quantization.diagnosis.files import diagnose_file
+    from hemline.folders import TemporaryFolder
+
+    if is_checkpoint(source):
+        return diagnose_file(target, source, None, data, str(source))
+    with TemporaryFolder() as folder:
+        checkpoint, card = imported(source, Path(folder) / "source", options, data)
+        for line in summary(card, source)[:1]:
+            say(line)
+        own = replace(data, reading=replace(data.reading, labels=None))  # those are the model's
+        raw = source if source.suffix == target.suffix else None
+        return diagnose_file(target, checkpoint, raw, own, str(source))
+
+
+def _draw(found: Diagnosis, evidence: Evidence | None, output: Path) -> None:
+    from hemline.export.quantization.diagnosis.pictures import draw
+
+    for each in draw(found, evidence, output):
+        say(f"{each.path}" if each.path else f"no {each.name}: {each.reason}")

@@ -1,0 +1,155 @@
+"""The pictures of a diagnosis: a bar for each layer, and channels on their grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hemline.export.quantization.annotation import Grid
+from hemline.export.quantization.diagnosis.document import Diagnosis, LayerReport
+from hemline.export.quantization.diagnosis.evidence import Evidence
+from hemline.export.quantization.diagnosis.measures import float_values
+from hemline.export.quantization.diagnosis.parts import channel_axis
+from hemline.figures import (
+    BLUE,
+    DARK,
+    LIGHT,
+    ORANGE,
+    VERMILION,
+    Drawn,
+    Heading,
+    NotDrawnError,
+    Picture,
+    count_formatter,
+    draw_all,
+    drawn,
+    fitted,
+    legend_below,
+)
+
+_MOST_BARS = 40
+_MOST_LAYERS = 4
+_IMAGES = 200  # of which histograms are made
+_BINS = 120
+_FEW_LINES = 64  # more are drawn behind the histogram
+_WIDTH = 8.0  # inches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosedModel:
+    """What the pictures are drawn from; evidence: None for a file made elsewhere."""
+
+    diagnosis: Diagnosis
+    evidence: Evidence | None
+
+
+def draw(diagnosis: Diagnosis, evidence: Evidence | None, folder: Path) -> tuple[Drawn, ...]:
+    """Write layers.png and channels.png into a folder."""
+    labels = "" if diagnosis.labelled else ", without labels"
+    subtitle = f"{diagnosis.subject}, {diagnosis.images:,} {diagnosis.split} images{labels}"
+    model = DiagnosedModel(diagnosis=diagnosis, evidence=evidence)
+    return draw_all(PICTURES, model, folder, subtitle)
+
+
+def _layers(model: DiagnosedModel, path: Path, heading: Heading) -> None:
+    if not model.diagnosis.layers:
+        raise NotDrawnError("no layer could be measured")
+    shown = model.diagnosis.layers[:_MOST_BARS][::-1]
+    whole = model.diagnosis.loss.changed_points
+    with drawn(path, heading, width=_WIDTH, height=1.2 + 0.3 * len(shown)) as figure:
+        labels, noise = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        places = np.arange(len(shown))
+        alone = [each.alone.changed_points if each.alone else 0.0 for each in shown]
+        back = [whole - each.without.changed_points if each.without else 0.0 for each in shown]
+        options = {"height": 0.36}
+        labels.barh(places + 0.19, alone, color=VERMILION, label="quantized alone", **options)
+        labels.barh(places - 0.19, back, color=BLUE, label="brought back in float", **options)
+        labels.axvline(whole, color=DARK, linestyle="--", linewidth=1, label="whole model")
+        labels.set_yticks(places, [fitted(each.name, 9, 1.6) for each in shown])
+        labels.set_xlabel("images with another label, %")
+        labels.grid(axis="x")
+        noise.barh(
+            places, [each.channel_sqnr_db or 0.0 for each in shown], color=ORANGE, height=0.6
+        )
+        noise.set_xlabel("SQNR of the median channel, dB")
+        noise.grid(axis="x")
+        legend_below(figure, labels)
+
+
+def _channels(model: DiagnosedModel, path: Path, heading: Heading) -> None:
+    if model.evidence is None:
+        raise NotDrawnError("the values of a file made elsewhere are not kept")
+    layers = _chosen(model.diagnosis)
+    names = {each.value for each in layers}
+    images = model.evidence.judge.images[:_IMAGES]
+    values = float_values(model.evidence.quantized.float_graph, names, images)
+    with drawn(path, heading, width=_WIDTH, height=0.4 + 1.9 * len(layers)) as figure:
+        for row, layer in zip(figure.subplots(len(layers), 2, squeeze=False), layers, strict=True):
+            grid = model.evidence.annotated.grid(layer.value)
+            found = np.moveaxis(values[layer.value], channel_axis(values[layer.value].ndim), 0)
+            for axes, channel, colour in zip(
+                row, _pair(layer, found), (VERMILION, BLUE), strict=True
+            ):
+                _histogram(axes, found[channel].reshape(-1), grid, colour)
+                axes.set_title(_title(layer, channel, found[channel], grid), fontsize=9)
+            row[0].set_ylabel("values")
+
+
+def _chosen(diagnosis: Diagnosis) -> list[LayerReport]:
+    """Return the layers to show: those with a cause, then the most harmful ones."""
+    named = [cause.layer for cause in diagnosis.causes]
+    known = {each.name: each for each in diagnosis.layers}
+    first = [known[name] for name in dict.fromkeys(named) if name in known]
+    return [*first, *(each for each in diagnosis.layers if each not in first)][:_MOST_LAYERS]
+
+
+def _pair(layer: LayerReport, found: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """Return the widest channel, and the one in the middle of those that are not dead."""
+    widths = np.ptp(found.reshape(len(found), -1), axis=1)
+    order = [int(at) for at in np.argsort(widths, kind="stable") if widths[at] > 0]
+    widest = layer.worst_channels[0].channel
+    return widest, order[len(order) // 2] if order else widest
+
+
+def _histogram(axes: Any, values: npt.NDArray[np.float32], grid: Grid, colour: str) -> None:
+    """Draw how often a channel has each value, and the grid that it is rounded to."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    margin = max(0.04 * (high - low), float(grid.scale))
+    view = (low - margin, high + margin)
+    steps = (np.arange(256) - grid.zero_point) * float(grid.scale)
+    steps = steps[(steps >= view[0]) & (steps <= view[1])]
+    axes.hist(values, bins=_BINS, range=view, color=colour)
+    few = len(steps) <= _FEW_LINES
+    style = {"color": DARK, "linewidth": 0.8} if few else {"color": LIGHT, "linewidth": 0.25}
+    axes.vlines(steps, 0, 1, transform=axes.get_xaxis_transform(), zorder=3 if few else 0, **style)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(count_formatter())
+    axes.minorticks_off()
+    axes.set_xlim(view)
+
+
+def _title(layer: LayerReport, channel: int, values: npt.NDArray[np.float32], grid: Grid) -> str:
+    width = max(float(values.max()), 0.0) - min(float(values.min()), 0.0)
+    levels = min(256, round(width / float(grid.scale)) + 1)
+    return fitted(f"{layer.name}, channel {channel}", 9, 3.2, end=f": {levels} of 256 levels")
+
+
+PICTURES: tuple[Picture[DiagnosedModel], ...] = (
+    Picture(
+        name="layers",
+        title="What each layer loses in 8 bits",
+        caption="Images with another label when only this layer is quantized, and those that it "
+        "brings back when it alone is in float.",
+        draw=_layers,
+    ),
+    Picture(
+        name="channels",
+        title="The widest and the usual channel, and the grid that both are rounded to",
+        caption="Each gray line is one of the 256 values that 8 bits can hold.",
+        draw=_channels,
+    ),
+)

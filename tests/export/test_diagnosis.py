@@ -1,0 +1,230 @@
+"""Diagnosis: what is measured of each layer, and that planted damage is found and repaired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from planted import DAMAGES, Damage, classifier, edited, pictures, quantized
+
+from hemline.cli import cli
+from hemline.contract import schema
+from hemline.errors import DataError
+from hemline.export.quantization import simulation
+from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.diagnosis.causes import CAUSES
+from hemline.export.quantization.diagnosis.diagnosing import (
+    DiagnosisRequest,
+    diagnose,
+    diagnosis_of,
+    measure,
+)
+from hemline.export.quantization.diagnosis.document import Diagnosis
+from hemline.export.quantization.diagnosis.evidence import Evidence
+from hemline.export.quantization.diagnosis.pictures import draw
+from hemline.export.quantization.diagnosis.text import as_report
+from hemline.files import read_json
+from hemline.remedies import REMEDIES
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def model() -> onnx.ModelProto:
+    return classifier()
+
+
+@pytest.fixture(scope="module")
+def photos() -> tuple[Pixels, Pixels]:
+    return pictures(600, seed=2)
+
+
+@pytest.fixture(scope="module")
+def calibration() -> Calibration:
+    return Calibration(images=pictures(200, seed=3)[0], sha256="0" * 64)
+
+
+@pytest.fixture(scope="module")
+def request_(
+    model: onnx.ModelProto, photos: tuple[Pixels, Pixels], calibration: Calibration
+) -> DiagnosisRequest:
+    return DiagnosisRequest(
+        quantized=quantized(model, calibration),
+        images=photos[0],
+        labels=photos[1],
+        calibration=calibration,
+    )
+
+
+@pytest.fixture(scope="module")
+def evidence(request_: DiagnosisRequest) -> Evidence:
+    return measure(request_)
+
+
+@pytest.fixture(scope="module")
+def diagnosis(request_: DiagnosisRequest, evidence: Evidence) -> Diagnosis:
+    return diagnosis_of(request_, evidence)
+
+
+def test_a_layer_is_measured_as_the_definitions_say(
+    request_: DiagnosisRequest, diagnosis: Diagnosis
+) -> None:
+    layer = next(each for each in diagnosis.layers if each.name == "conv_2")
+    assert (layer.value, layer.range, layer.weights) == ("relu_2", "relu_2", "conv_2.weight")
+    graph = request_.quantized.float_graph
+    (found,) = simulation.values(request_.quantized, ["relu_2"], request_.images).values()
+    parts = [part["relu_2"] for part in graph.observe(request_.images, ["relu_2"])]
+    exact = np.concatenate(parts).astype(np.float64)
+    noise = found - exact
+    assert layer.sqnr_db == pytest.approx(10 * np.log10(np.mean(exact**2) / np.mean(noise**2)))
+    assert layer.bias == pytest.approx(noise.mean() / np.sqrt(np.mean(exact**2)))
+    cosine = (found * exact).sum() / np.sqrt((exact**2).sum() * (found.astype(float) ** 2).sum())
+    assert layer.cosine == pytest.approx(cosine)
+    low, high = request_.quantized.plan.ranges["relu_2"]
+    assert layer.range_ratio == pytest.approx((high - low) / exact.max(), rel=0.01)  # half a step
+    widest = exact.max(axis=(0, 2, 3))
+    assert layer.worst_channels[0].channel == widest.argmax()
+    assert layer.worst_channels[0].activation_ratio == pytest.approx(
+        widest.max() / np.median(widest)
+    )
+
+
+def test_a_layer_alone_and_all_but_it_add_up_to_the_whole_model(
+    evidence: Evidence, diagnosis: Diagnosis
+) -> None:
+    """A layer that nobody rounds behind or before loses what it loses alone."""
+    everything_in_float = replace(
+        evidence.quantized,
+        plan=replace(
+            evidence.quantized.plan,
+            weights=tuple(replace(w, bits=32) for w in evidence.quantized.plan.weights),
+            activations=tuple(
+                replace(a, bits=8 if a.tensor == "image" else 32)
+                for a in evidence.quantized.plan.activations
+            ),
+        ),
+    )
+    assert evidence.judge.loss(everything_in_float).divergence == pytest.approx(0, abs=1e-9)
+    for layer in diagnosis.layers:
+        assert layer.alone is not None
+        assert layer.without is not None
+        assert layer.alone.divergence < diagnosis.loss.divergence
+        assert layer.without.divergence < 1.1 * diagnosis.loss.divergence
+    order = [each.alone.divergence for each in diagnosis.layers if each.alone]
+    assert order == sorted(order, reverse=True)
+    assert set(diagnosis.ranked_weights) == {g.layer for g in evidence.quantized.plan.weights}
+
+
+def test_a_healthy_model_has_no_cause(diagnosis: Diagnosis) -> None:
+    assert diagnosis.causes == ()
+    assert diagnosis.float_accuracy is not None
+    assert diagnosis.float_accuracy > 0.8
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda each: each.name)
+def test_planted_damage_is_found_and_its_remedy_measured(
+    damage: Damage,
+    model: onnx.ModelProto,
+    photos: tuple[Pixels, Pixels],
+    calibration: Calibration,
+) -> None:
+    damaged, used = damage.applied(model, calibration.images)
+    found = diagnose(
+        DiagnosisRequest(quantized=damaged, images=photos[0], labels=photos[1], calibration=used)
+    )
+    first = found.causes[0]
+    assert (first.cause, first.layer) == (damage.cause, damage.layer)
+    assert first.remedy in REMEDIES
+    if damage.named_only:
+        assert first.gain_points is None
+    else:
+        assert found.loss.points >= damage.points
+        assert first.gain_points is not None
+        # of 600 images rounding itself changes a few
+        assert first.gain_points > found.loss.points - 1.5
+
+
+def test_a_document_is_read_back_as_it_was(diagnosis: Diagnosis, tmp_path: Path) -> None:
+    schema.save(tmp_path / "diagnosis.json", diagnosis)
+    assert schema.load(Diagnosis, tmp_path / "diagnosis.json") == diagnosis
+
+
+def test_text_and_pictures_are_of_every_layer(
+    diagnosis: Diagnosis, evidence: Evidence, tmp_path: Path
+) -> None:
+    text = as_report(diagnosis, REMEDIES)
+    assert all(f"\n{layer.name}" in text for layer in diagnosis.layers)
+    assert all(
+        each.path and each.path.stat().st_size for each in draw(diagnosis, evidence, tmp_path)
+    )
+
+
+def _without_labels(request_: DiagnosisRequest) -> Diagnosis:
+    return diagnose(replace(request_, labels=None, images=request_.images[:50]))
+
+
+def test_without_labels_the_labels_of_the_float_model_count(request_: DiagnosisRequest) -> None:
+    found = _without_labels(request_)
+    assert found.float_accuracy is None
+    assert found.loss.drop_points is None
+    assert found.loss.points == found.loss.changed_points
+
+
+def _zero(array: npt.NDArray[np.float32]) -> None:
+    array[:] = 0
+
+
+def _nan(array: npt.NDArray[np.float32]) -> None:
+    array[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [(_zero, "the same outputs for all"), (_nan, "not finite")]
+)
+def test_a_float_model_whose_outputs_say_nothing_is_refused(
+    model: onnx.ModelProto,
+    request_: DiagnosisRequest,
+    change: Callable[[npt.NDArray[np.float32]], None],
+    says: str,
+) -> None:
+    broken = edited(model, dense_2__weight=change)
+    graph = quantized(model, Calibration(images=request_.images[:20], sha256="0" * 64))
+    changed = replace(graph, float_graph=type(graph.float_graph)(broken))
+    with pytest.raises(DataError, match=says):
+        diagnose(replace(request_, quantized=changed))
+
+
+def test_images_of_another_shape_and_none_at_all_are_refused(request_: DiagnosisRequest) -> None:
+    with pytest.raises(DataError, match=r"\(8, 8, 3\), the model takes \(12, 12, 3\)"):
+        diagnose(replace(request_, images=request_.images[:, :8, :8]))
+    with pytest.raises(DataError, match="no images"):
+        diagnose(replace(request_, images=request_.images[:0]))
+
+
+def run(*words: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["diagnose", *map(str, words)], catch_exceptions=True)
+
+
+def test_a_file_of_a_bundle_is_diagnosed_by_its_plan(bundle: Path, tmp_path: Path) -> None:
+    done = run(bundle / "int8.tflite", "-o", tmp_path / "found", "--json")
+    assert done.exit_code == 0, done.output
+    document = read_json(tmp_path / "found" / "diagnosis.json")
+    assert json.loads(done.stdout) == document
+    found = schema.from_document(Diagnosis, document, where="it")
+    assert len(found.ranked_weights) == 7
+    assert found.split == "validation"
+    assert {each.name for each in (tmp_path / "found").glob("*.png")} == {
+        "layers.png",
+        "channels.png",
+    }
+
+
+def test_each_cause_has_its_own_name() -> None:
+    assert len(CAUSES) == len({row.find for row in CAUSES.values()})
