@@ -20,6 +20,7 @@ from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError, remedy
 from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
 from hemline.export.importing.target import ExportTarget, find_export_target
+from hemline.export.pixel_options import PixelOptions, pixel_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
@@ -164,14 +165,7 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option(
     "--labels", help="Of a foreign file: names a,b,… or a file (lines, numbered, JSON, CSV)."
 )
-@click.option("--pixels", help="What pixels become in it: 0..255, 0..1 or -1..1.")
-@click.option(
-    "--mean", help="Instead of --pixels: one number or one per channel; 0 … 1 if --std < 1."
-)
-@click.option("--std", help="Divides what --mean leaves; below 1 both are of pixels 0 … 1.")
-@click.option(
-    "--channel-order", type=click.Choice(["rgb", "bgr"]), help="Of its input (default: rgb)."
-)
+@pixel_options
 @click.option(
     "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
 )
@@ -183,10 +177,7 @@ def verify(
     target: Path,
     as_json: bool,
     labels: str | None,
-    pixels: str | None,
-    mean: str | None,
-    std: str | None,
-    channel_order: Literal["rgb", "bgr"] | None,
+    pixels: PixelOptions,
     gives: Literal["logits", "probabilities"] | None,
     images: Path | None,
     expected: Path | None,
@@ -204,9 +195,6 @@ def verify(
     options = ForeignOptions(
         labels=labels,
         pixels=pixels,
-        mean=mean,
-        std=std,
-        channel_order=channel_order,
         gives=gives,
         images=images,
         expected=expected,

@@ -61,8 +61,6 @@ REMEDIES: dict[str, str] = {
     "are probabilities": "specify --output probabilities",
     "channel order": "specify --channel-order {order}",
     "mean and std": "specify --mean {mean} --std {std} --channel-order {order}",
-    "reverse channels": "reverse the channels in front of the model and convert it again",
-    "mean and std of import": "specify --mean {mean} --std {std}",
     "label order": "specify --labels {labels}",
     "softmax twice": "convert the model again without its last softmax: its labels are correct, "
     "its scores are not",

@@ -28,7 +28,7 @@ from hemline.errors import GateError, UsageError, remedy
 from hemline.export.admission.descriptions import Description
 from hemline.export.admission.inspection import open_in_all
 from hemline.export.admission.mistakes import Mistake, suspected_mistakes
-from hemline.export.admission.specs import Gives, PixelScale, gives, input_spec, output_spec
+from hemline.export.admission.specs import Gives, gives, input_spec, output_spec
 from hemline.export.admission.structure import Structure, structure_of
 from hemline.export.admission.trial import (
     Outputs,
@@ -36,10 +36,11 @@ from hemline.export.admission.trial import (
     Trial,
     TrialRequest,
     between_runtimes,
-    run_again,
+    running_again,
     try_in_all,
 )
 from hemline.export.admission.user_samples import image_size, read_user_classes
+from hemline.export.pixel_scale import PixelScale
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import NO_NOISE, generated_images
 from hemline.runtime.backends import BACKENDS
@@ -61,8 +62,8 @@ class AdmissionRequest:
     output: of the stamped copy; None for <stem>-admitted beside it.
     labels: class names in the order of the outputs.
     pixels: pixel range of the input; None to read it from an 8-bit input.
-    bgr: whether the model expects blue, green and red in this order.
-    confirmed_order: whether the user specified the order of channels.
+    bgr: whether the model expects blue, green and red in this order; None where the user does not
+        specify it.
     gives: what the model returns; None to infer it from its outputs.
     images: path of uint8 images (n, height, width, channels) to run as well, or None.
     expected: path of their integer classes (n,), or None.
@@ -72,8 +73,7 @@ class AdmissionRequest:
     output: Path | None
     labels: tuple[str, ...]
     pixels: PixelScale | None = None
-    bgr: bool = False
-    confirmed_order: bool = False
+    bgr: bool | None = None
     gives: Gives | None = None
     images: Path | None = None
     expected: Path | None = None
@@ -184,7 +184,7 @@ def _first_stamp(
         format=file_format,
         model=path.stem,
         labels=request.labels,
-        input=replace(source, bgr=request.bgr),
+        input=replace(source, bgr=bool(request.bgr)),
         outputs=(target,),
         supported_runtimes=tuple(
             SupportedRuntime(runtime=row.name, minimum="0")
@@ -308,7 +308,7 @@ def _unconfirmed(request: AdmissionRequest, stamp: Stamp) -> tuple[str, ...]:
     by = "as specified" if request.pixels else "as the 8-bit input suggests"
     facts = [f"pixel range {low:.4g} … {high:.4g}, {by}"]
     if stamp.input.channels == 3:
-        by = "as specified" if request.confirmed_order else "the usual"
+        by = "the usual" if request.bgr is None else "as specified"
         facts.append(f"channel order {'bgr' if stamp.input.bgr else 'rgb'}, {by}")
     facts.append("order of the labels, as specified")
     return tuple(facts)
@@ -326,17 +326,19 @@ def _mistakes(
         return ()
     spec, output = stamp.input, stamp.output
 
-    def run(images: Pixels, scale: PixelScale) -> Outputs:
-        source = replace(spec, mean=scale.mean, std=scale.std, bgr=scale.bgr)
-        # the outputs as they come, without logarithms
-        plain = replace(stamp, input=source, outputs=(replace(output, gives="logits"),))
-        return run_again(trial.runtime, request, _stamped(model, plain), images)
+    with running_again(trial.runtime, request) as run_stamped:
 
-    return suspected_mistakes(
-        run,
-        np.load(request.given, mmap_mode="r").reshape(-1, *spec.shape),
-        expected,
-        stamp.labels,
-        scale=PixelScale(mean=spec.mean, std=spec.std, bgr=spec.bgr),
-        gives=output.gives,
-    )
+        def run(images: Pixels, scale: PixelScale) -> Outputs:
+            source = replace(spec, mean=scale.mean, std=scale.std, bgr=scale.bgr)
+            # the outputs as they come, without logarithms
+            plain = replace(stamp, input=source, outputs=(replace(output, gives="logits"),))
+            return run_stamped(_stamped(model, plain), images)
+
+        return suspected_mistakes(
+            run,
+            np.load(request.given, mmap_mode="r").reshape(-1, *spec.shape),
+            expected,
+            stamp.labels,
+            scale=PixelScale(mean=spec.mean, std=spec.std, bgr=spec.bgr),
+            gives=output.gives,
+        )

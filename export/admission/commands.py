@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,39 +16,35 @@ from hemline.data.class_names import parse_labels
 from hemline.errors import GateError, UnstampedError, UsageError
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
 from hemline.export.admission.self_check import FileVerdict, check_file
-from hemline.export.admission.specs import Gives, PixelScale
+from hemline.export.admission.specs import Gives
+from hemline.export.pixel_options import UNSPECIFIED, PixelOptions
 from hemline.remedies import advice
 from hemline.statistics import wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignOptions:
-    """What the user specifies of a foreign file; every field is None unless specified.
+    """What the user specifies of a foreign file; every field but `pixels` is None otherwise.
 
     labels: of --labels, a file or names with commas between them.
-    pixels: of --pixels, LOW..HIGH.
-    mean, std: one number, or numbers with commas between them, one for each channel.
-    channel_order: rgb or bgr.
+    pixels: of --pixels, --mean, --std and --channel-order.
     gives: of --output.
     images: .npy file of images to run as well.
     expected: .npy file of their classes.
     output: file to write.
     """
 
-    labels: str | None
-    pixels: str | None
-    mean: str | None
-    std: str | None
-    channel_order: str | None
-    gives: Gives | None
-    images: Path | None
-    expected: Path | None
-    output: Path | None
+    labels: str | None = None
+    pixels: PixelOptions = UNSPECIFIED
+    gives: Gives | None = None
+    images: Path | None = None
+    expected: Path | None = None
+    output: Path | None = None
 
     @property
     def given(self) -> bool:
         """Tell whether any is specified."""
-        return any(getattr(self, name) is not None for name in self.__slots__)
+        return self != ForeignOptions()
 
 
 def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
@@ -79,9 +74,8 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
         path=path,
         output=options.output,
         labels=parse_labels(options.labels),
-        pixels=parse_pixels(options.pixels, options.mean, options.std),
-        bgr=options.channel_order == "bgr",
-        confirmed_order=options.channel_order is not None,
+        pixels=options.pixels.scale,
+        bgr=options.pixels.bgr,
         gives=options.gives,
         images=options.images,
         expected=options.expected,
@@ -97,58 +91,6 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
 def _verdict_line(verdict: FileVerdict) -> str:
     where = f"{verdict.artifact} in {verdict.runtime} {verdict.version}".rstrip()
     return f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
-
-
-def parse_pixels(pixels: str | None, mean: str | None, std: str | None) -> PixelScale | None:
-    """Return the scale of --pixels LOW..HIGH or of --mean and --std, None for neither.
-
-    Raises UsageError.
-    """
-    if pixels is None:
-        if (mean is None) != (std is None):
-            raise UsageError("--mean and --std go together, on the same scale")
-        return None if mean is None or std is None else _normalization(mean, std)
-    if mean is not None or std is not None:
-        raise UsageError("--pixels and --mean with --std say the same: give one of them")
-    try:
-        low, high = (float(end) for end in pixels.split(".."))
-    except ValueError as error:
-        raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
-    if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"--pixels must rise, {pixels!r} does not")
-    return PixelScale.of_range(low, high)
-
-
-def _normalization(mean: str, std: str) -> PixelScale:
-    """Return the scale of --mean and --std, of pixels 0 … 1 where every std is below 1.
-
-    No model expects pixels 0 … 255 divided by less than 1.
-    """
-    means, stds = _numbers("--mean", mean), _numbers("--std", std)
-    if not all(value > 0 for value in stds):
-        raise UsageError(f"--std must be above 0, not {std}")
-    if any(value < 1 for value in stds):
-        if max(map(abs, means)) > 1 or max(stds) > 1:
-            raise UsageError(
-                f"--mean {mean} and --std {std} are on different scales: give both of pixels "
-                "0 … 1, or both of pixels 0 … 255"
-            )
-        means, stds = [255 * value for value in means], [255 * value for value in stds]
-    return PixelScale(
-        mean=means[0] if len(means) == 1 else tuple(means),
-        std=stds[0] if len(stds) == 1 else tuple(stds),
-    )
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    """Return one number or three; raises UsageError."""
-    try:
-        found = [float(each) for each in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"{option} is a number or three, such as 127.5, not {text!r}") from error
-    if len(found) not in (1, 3) or not all(map(math.isfinite, found)):
-        raise UsageError(f"{option} is one number, or one for each of 3 channels, not {text}")
-    return found
 
 
 def _lines(admission: Admission) -> list[str]:

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import Remedy, remedy
-from hemline.export.admission.specs import Gives, PixelScale
+from hemline.export.admission.specs import Gives
+from hemline.export.pixel_scale import PixelScale
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -276,6 +277,5 @@ def _scale_remedy(best: PixelScale, *, only_order: bool) -> Remedy:
     order = "bgr" if best.bgr else "rgb"
     if only_order:
         return remedy("channel order", order=order)
-    means = ",".join(f"{float(value):.6g}" for value in np.atleast_1d(best.mean))
-    stds = ",".join(f"{float(value):.6g}" for value in np.atleast_1d(best.std))
+    means, stds = (",".join(f"{x:.6g}" for x in each) for each in (best.means, best.stds))
     return remedy("mean and std", mean=means, std=stds, order=order)

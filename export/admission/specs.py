@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from hemline.contract.specs import Format, InputSpec, OutputSpec
 from hemline.errors import FileFormatError, UsageError, remedy
 from hemline.export.admission.descriptions import Description, TensorFacts
+from hemline.export.pixel_scale import PixelScale
 
 Gives = Literal["logits", "probabilities"]
 _EIGHT_BIT = ("int8", "uint8")
@@ -24,36 +24,6 @@ _USUAL_RANGES = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
 _STEPS_OFF = 2  # of 256, at either end: how far makers of quantized files round such a range
 _SUM_ERROR = 1e-3  # of probabilities in float16
 _LARGEST_SUM_ERROR = 0.1  # with many classes the steps would allow sums that are none of 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PixelScale:
-    """How pixels 0 … 255 become what a model was trained on: (pixel − mean) ÷ std.
-
-    mean, std: in pixel units; one number, or one for each channel of the model's input.
-    bgr: whether the model expects blue, green and red in this order.
-    """
-
-    mean: float | tuple[float, ...]
-    std: float | tuple[float, ...]
-    bgr: bool = False
-
-    @classmethod
-    def of_range(cls, low: float, high: float) -> PixelScale:
-        """Return the scale that makes 0 … 255 into low … high."""
-        std = 255 / (high - low)
-        return cls(mean=0.0 - low * std, std=std)
-
-    @property
-    def range(self) -> tuple[float, float]:
-        """Return the least and the largest that a pixel becomes, in any channel."""
-        means, stds = np.atleast_1d(self.mean), np.atleast_1d(self.std)
-        return float(((0 - means) / stds).min()), float(((255 - means) / stds).max())
-
-    def values(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Return what uint8 images (n, height, width, channels) become, float32."""
-        pixels = images[..., ::-1] if self.bgr else images
-        return np.asarray((pixels - np.asarray(self.mean)) / np.asarray(self.std), np.float32)
 
 
 def takes_channels_first(found: Description, path: Path) -> bool:

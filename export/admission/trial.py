@@ -158,20 +158,25 @@ def try_in(backend: Backend, version: str, request: TrialRequest) -> Trial:
     )
 
 
-def run_again(runtime: str, request: TrialRequest, artifact: bytes, images: Pixels) -> Outputs:
-    """Return float32 outputs (n, classes) of a file that was tried, with another stamp.
+@contextmanager
+def running_again(
+    runtime: str, request: TrialRequest
+) -> Iterator[Callable[[bytes, Pixels], Outputs]]:
+    """Lend a function that runs a file that was tried, with another stamp, in one process.
 
-    Raises Refused, or JobError when the process dies or hangs.
+    It returns float32 outputs (n, classes) of images. The process opens the model once: a stamp
+    changes only how pixels go in. Raises Refused, or JobError when the process dies or hangs.
     """
-    again = replace(
-        request,
-        artifact=request.artifact.with_stem("again"),
-        generated=request.arrays / "again.npy",
-    )
-    files.write_bytes(again.artifact, artifact)
-    np.save(again.generated, images)
+    again = replace(request, artifact=request.artifact.with_stem("again"))
+    path = request.arrays / "again.npy"
     with _process(again) as process:
-        return _run(process, BACKENDS[runtime], again, again.generated, _ALL_SECONDS)
+
+        def run(artifact: bytes, images: Pixels) -> Outputs:
+            files.write_bytes(again.artifact, artifact)
+            np.save(path, images)
+            return _run(process, BACKENDS[runtime], again, path, _ALL_SECONDS)
+
+        yield run
 
 
 def _run(

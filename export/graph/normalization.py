@@ -13,6 +13,7 @@ from hemline.export.graph.editing import Graph
 from hemline.export.graph.forms import Layout, folded, source_input, static_form
 from hemline.export.graph.passes.activations import fuse_activations
 from hemline.export.graph.passes.batch import open_batch
+from hemline.export.graph.passes.channels import reverse_channels
 from hemline.export.graph.passes.cleaning import clean
 from hemline.export.graph.passes.folding import fold_affine, replace_lone_normalizations
 from hemline.export.graph.passes.heads import write_logits
@@ -30,13 +31,15 @@ def normalized(
     *,
     mean: Sequence[float] = (0.0,),
     std: Sequence[float] = (1.0,),
+    bgr: bool = False,
     size: tuple[int, int] | None = None,
     layout: Layout | None = None,
     outputs: tuple[str, ...] = (LOGITS,),
 ) -> onnx.ModelProto:
     """Return a classifier as a graph: pixels (batch, h, w, c) in, logits (batch, classes) out.
 
-    The source takes (pixel − mean) ÷ std, each one number or one for each channel, in pixel units.
+    The source takes (pixel − mean) ÷ std, each one number or one for each channel, in pixel units;
+    with `bgr` its channels are blue, green and red, those of the graph red, green and blue.
     `size` is height and width where the file leaves them open, `layout` the order of its input's
     dimensions where they do not tell. `outputs` names the outputs in the order of the file.
 
@@ -62,6 +65,8 @@ def normalized(
     centre_by_convolution(graph)
     fold_affine(graph)
     replace_lone_normalizations(graph)
+    if bgr:
+        reverse_channels(graph)
     remove_transpositions(graph)
     require_known(graph)
     open_batch(graph)

@@ -79,7 +79,7 @@ def reference_inputs(opened: OpenedModel) -> Values:
     Between −1 and 1 where the range is not known: most models take 0 … 1 or −1 … 1.
     """
     random = np.random.default_rng(5)
-    low, high = (-1.0, 1.0) if opened.scale is None else opened.scale.ends
+    low, high = (-1.0, 1.0) if opened.scale is None else opened.scale.range
     noise = random.random((_IMAGES, *opened.shape), dtype=np.float32)
     level = random.random((_IMAGES, *([1] * len(opened.shape))), dtype=np.float32)
     mixed = 0.5 * noise + 0.5 * level

@@ -16,7 +16,7 @@ from pathlib import Path
 from hemline.child_process import how_it_ended
 from hemline.contract import schema
 from hemline.errors import FileFormatError, HemlineError, Remedy, UsageError, remedy
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.files import read_json
 from hemline.safe_path import module_command
 

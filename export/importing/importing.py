@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+from scipy.special import softmax
 
 from hemline import files
 from hemline.contract import schema
@@ -23,21 +24,21 @@ from hemline.contract.test_vector import TestVector
 from hemline.data.class_names import distinct_labels
 from hemline.data.custom.held_out import with_labels_of
 from hemline.data.datasets import Images
-from hemline.errors import HemlineError, Remedy, UsageError, remedy
-from hemline.export.admission.mistakes import Mistake, suspected_mistakes
-from hemline.export.admission.specs import PixelScale as AdmittedScale
+from hemline.errors import HemlineError, UsageError, remedy
+from hemline.export.admission.mistakes import suspected_mistakes
 from hemline.export.graph.forms import source_input
 from hemline.export.graph.normalization import normalized
 from hemline.export.importing.graph_session import GraphSession
 from hemline.export.importing.importers import SourceFacts, convert, find_kind
 from hemline.export.importing.reference import Reference, require_agreement
-from hemline.export.importing.scale import PixelScale
 from hemline.export.inspection.onnx_contents import contents_of
+from hemline.export.pixel_scale import PixelScale
 from hemline.export.schemes import FLOAT32, SCHEMES
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
+from hemline.remedies import advice
 from hemline.statistics import wilson
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class ImportRequest:
     folder: of the checkpoint.
     labels: class names in the order of the outputs; None for those in the file.
     scale: what pixels become in the source; None for what the file says.
+    bgr: whether the source takes blue, green and red in this order; None where nobody says so.
     size: (height, width) of the images, where the file leaves them open.
     trust: run code that is in the file (Lambda layers, custom objects).
     """
@@ -74,17 +76,19 @@ class ImportRequest:
     folder: Path
     labels: tuple[str, ...] | None = None
     scale: PixelScale | None = None
+    bgr: bool | None = None
     size: tuple[int, int] | None = None
     trust: bool = False
 
     @property
     def options_sha256(self) -> str:
         """Return the fingerprint of the options."""
-        scale = None if self.scale is None else [list(self.scale.mean), list(self.scale.std)]
+        scale = None if self.scale is None else [list(self.scale.means), list(self.scale.stds)]
         size = None if self.size is None else list(self.size)
         labels = None if self.labels is None else list(self.labels)
+        order = {} if self.bgr is None else {"bgr": self.bgr}  # older imports have none
         return files.fingerprint(
-            {"labels": labels, "scale": scale, "size": size, "trust": self.trust}
+            {"labels": labels, "scale": scale, "size": size, "trust": self.trust, **order}
         )
 
 
@@ -161,17 +165,6 @@ def _known(request: ImportRequest, sha256: str) -> Card | None:
     return card if same else None
 
 
-def _repair(mistake: Mistake) -> Remedy:
-    """Return what repairs a mistake at an import, whose graph takes red, green and blue."""
-    scale = mistake.scale
-    if scale is None:
-        return mistake.remedy
-    if scale.bgr:
-        return remedy("reverse channels")
-    mean, std = (",".join(f"{x:.6g}" for x in np.atleast_1d(v)) for v in (scale.mean, scale.std))
-    return remedy("mean and std of import", mean=mean, std=std)
-
-
 class _Import:
     """A converted model on its way into a checkpoint."""
 
@@ -191,16 +184,17 @@ class _Import:
         scale, confirmed = self._scale(say)
         proto = self._normalized(scale)
         session = GraphSession(proto)
-        judged = None if self._images is None else self._judge(session, scale)
+        judged = None if self._images is None else self._judge(session, scale, say)
         imported = ImportCard(
             kind=self._facts.kind,
             file=self._request.path.resolve().name,
             sha256=sha256,
             options_sha256=self._request.options_sha256,
-            mean=scale.mean,
-            std=scale.std,
+            mean=scale.means,
+            std=scale.stds,
+            bgr=scale.bgr,
             pixels_confirmed=judged or confirmed,
-            channels_confirmed="file" if self._input.pixels[2] == 1 else judged or "nobody",
+            channels_confirmed=self._channels_confirmed(judged),
             labels_confirmed=judged or self._labels_confirmed,
             images_sha256="" if self._images is None else _sha256(self._images),
             reference_images=len(self._reference.inputs),
@@ -229,7 +223,20 @@ class _Import:
             return images.dataset.labels, "nobody"  # their order is that of many trainers
         return tuple(f"class_{at}" for at in range(count)), "nobody"
 
+    def _channels_confirmed(self, judged: Confirmation | None) -> Confirmation:
+        if self._input.pixels[2] == 1:
+            return "file"
+        return judged or ("nobody" if self._request.bgr is None else "user")
+
     def _scale(self, say: Say) -> tuple[PixelScale, Confirmation]:
+        if self._request.bgr and self._input.pixels[2] != 3:
+            raise UsageError(
+                f"{self._request.path} accepts gray images: they have no order of channels"
+            )
+        scale, confirmed = self._range(say)
+        return replace(scale, bgr=bool(self._request.bgr)), confirmed
+
+    def _range(self, say: Say) -> tuple[PixelScale, Confirmation]:
         if self._request.scale is not None:
             return self._request.scale, "user"
         if self._facts.scale is not None:
@@ -269,39 +276,42 @@ class _Import:
         images, classes = self._sample
         return int((session.run(images).argmax(axis=1) == classes).sum())
 
-    def _judge(self, session: GraphSession, scale: PixelScale) -> Confirmation | None:
+    def _judge(self, session: GraphSession, scale: PixelScale, say: Say) -> Confirmation | None:
         """Return "images" where labelled images confirm pixels and labels, None otherwise.
 
         Raises UsageError for a mistake that they show: another pixel range or order of channels or
-        labels classifies clearly more of them.
+        labels classifies clearly more of them. One that costs no accuracy is said.
         """
         images, classes = self._sample
-        given = AdmittedScale(mean=scale.mean, std=scale.std)
 
-        def run(pixels: Pixels, other: AdmittedScale) -> npt.NDArray[np.float32]:
-            # the graph takes (pixel − mean) ÷ std of its own scale: what `other` makes, undone
-            mean, std = scale.arrays(pixels.shape[-1])
-            return session.run(other.values(pixels) * std + mean)
+        def run(pixels: Pixels, other: PixelScale) -> npt.NDArray[np.float32]:
+            # the graph takes pixels of its own scale: what `other` makes, undone
+            logits = session.run(scale.pixels(other.values(pixels)))
+            return np.asarray(softmax(logits, axis=1), np.float32)
 
         classes = classes.astype(np.int64)
-        found = suspected_mistakes(run, images, classes, self._labels, scale=given, gives="logits")
+        found = suspected_mistakes(
+            run, images, classes, self._labels, scale=scale, gives="probabilities"
+        )
         for mistake in found:
             if mistake.repaired > mistake.correct:
-                raise UsageError(
-                    f"{self._request.path}: {mistake.message}", remedy=_repair(mistake)
-                )
+                raise UsageError(f"{self._request.path}: {mistake.message}", remedy=mistake.remedy)
+            say(f"likely mistake: {mistake.message}; {advice(mistake.remedy)}")
         low, _ = wilson(self._correct(session), len(images))
         return "images" if low > 1 / len(self._labels) else None
 
     def _normalized(self, scale: PixelScale) -> onnx.ModelProto:
-        return normalized(self._raw, mean=scale.mean, std=scale.std, size=self._request.size)
+        return normalized(
+            self._raw,
+            mean=scale.means,
+            std=scale.stds,
+            bgr=scale.bgr,
+            size=self._request.size,
+        )
 
     def _difference(self, session: GraphSession, scale: PixelScale) -> float:
         """Return the largest difference of a probability from the source's own."""
-        image = self._input
-        pixels = self._reference.pixels(
-            scale, channels_first=image.layout == "nchw", channels=image.pixels[2]
-        )
+        pixels = self._reference.pixels(scale, channels_first=self._input.layout == "nchw")
         difference = self._reference.largest_difference(session.run(pixels))
         require_agreement(difference, str(self._request.path))
         return difference

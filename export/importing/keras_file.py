@@ -10,7 +10,7 @@ from typing import Any
 from hemline.errors import FileFormatError
 from hemline.export.importing.keras_config import KerasConfig, read_config
 from hemline.export.importing.opened import ConversionOptions, OpenedModel, image_shape
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.provenance import versions
 
 

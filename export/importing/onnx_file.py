@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hemline.errors import FileFormatError, remedy
 from hemline.export.importing.opened import ConversionOptions, OpenedModel, Values, image_shape
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.provenance import versions
 
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.errors import FileFormatError, remedy
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 
 Values = npt.NDArray[np.float32]
 _CHANNELS = (1, 3)

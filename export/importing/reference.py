@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from hemline.errors import FileFormatError
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 
 Values = npt.NDArray[np.float32]
 
@@ -37,15 +37,14 @@ class Reference:
         with np.load(path, allow_pickle=False) as arrays:
             return cls(inputs=arrays["inputs"], outputs=arrays["outputs"])
 
-    def pixels(self, scale: PixelScale, *, channels_first: bool, channels: int) -> Values:
+    def pixels(self, scale: PixelScale, *, channels_first: bool) -> Values:
         """Return the inputs as float32 pixels (n, height, width, channels) of a scale."""
         images = self.inputs
         if channels_first:
             images = np.moveaxis(images, 1, -1)
         if images.ndim == 3:
             images = images[..., np.newaxis]
-        mean, std = scale.arrays(channels)
-        return (images * std + mean).astype(np.float32)
+        return scale.pixels(images)
 
     def largest_difference(self, logits: Values) -> float:
         """Return the largest difference of a probability from logits (n, classes) of a model.
@@ -53,17 +52,18 @@ class Reference:
         A source may return logits or probabilities, and one value for two classes: what fits best
         is what it returns.
         """
-        found = softmax(logits)
+        found = softmax(logits.astype(np.float64), axis=1)
         return min(float(np.abs(found - each).max()) for each in self._readings())
 
     def _readings(self) -> list[npt.NDArray[np.float64]]:
         values = self.outputs.astype(np.float64).reshape(len(self.outputs), -1)
         if values.shape[1] == 1:
             # not the logistic function of scipy: exp of a large negative number is 0 here
-            readings = [softmax(np.concatenate([np.zeros_like(values), values], axis=1))]
+            both = np.concatenate([np.zeros_like(values), values], axis=1)
+            readings = [softmax(both, axis=1)]
             pairs = np.concatenate([1 - values, values], axis=1)
         else:
-            readings, pairs = [softmax(values)], values
+            readings, pairs = [softmax(values, axis=1)], values
         if pairs.min() >= 0 and np.abs(pairs.sum(axis=1) - 1).max() < 1e-3:
             readings.append(pairs)
         return readings
@@ -76,10 +76,3 @@ def require_agreement(difference: float, name: str) -> None:
             f"{name} cannot be imported: its probabilities differ by {difference:.2g} from those "
             f"in its own runtime after conversion (at most {LARGEST_DIFFERENCE:g})"
         )
-
-
-def softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-    """Return the probabilities of logits (n, classes)."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    result: npt.NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return result

@@ -197,8 +197,9 @@ class ImportCard:
     options_sha256: of the options that it was imported with; other ones need a new import.
     mean: subtracted from a pixel 0 … 255 in the source, one value or one for each channel.
     std: divides the difference, likewise.
+    bgr: whether the source takes blue, green and red in this order.
     pixels_confirmed: who confirmed mean and std.
-    channels_confirmed: who confirmed that colours are red, green, blue.
+    channels_confirmed: who confirmed the order of the channels.
     labels_confirmed: who confirmed names and order of the classes.
     images_sha256: hash of the labelled images that were to confirm them; empty without any.
     reference_images: number of inputs that the model was compared with its source on.
@@ -212,6 +213,7 @@ class ImportCard:
     options_sha256: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bgr: bool = added(False)
     pixels_confirmed: Confirmation
     channels_confirmed: Confirmation
     labels_confirmed: Confirmation

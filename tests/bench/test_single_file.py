@@ -23,7 +23,7 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError
 from hemline.export.admission.admitting import AdmissionRequest, admit
 from hemline.export.admission.file_bundle import folder_of, update_file_bundle
-from hemline.export.admission.specs import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.remedies import described
 
 

@@ -37,10 +37,8 @@ from hemline.errors import (
 )
 from hemline.export.admission import confined, trial
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_parity
-from hemline.export.admission.commands import parse_pixels
 from hemline.export.admission.descriptions import Description, TensorFacts
 from hemline.export.admission.specs import (
-    PixelScale,
     gives,
     input_spec,
     output_spec,
@@ -49,6 +47,8 @@ from hemline.export.admission.specs import (
 from hemline.export.admission.structure import structure_of
 from hemline.export.admission.trial import Trial
 from hemline.export.admission.user_samples import read_user_classes
+from hemline.export.pixel_options import parse_pixels
+from hemline.export.pixel_scale import PixelScale
 from hemline.pictures.generated import generated_images
 from hemline.remedies import described
 from hemline.runtime import Classifier

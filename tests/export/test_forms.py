@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hemline.errors import UsageError
 from hemline.export.admission.admitting import AdmissionRequest, admit
-from hemline.export.admission.specs import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.pictures.generated import generated_images
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module

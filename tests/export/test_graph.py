@@ -18,10 +18,12 @@ from hemline.export.sources.keras import KerasSource  # noqa: E402 — after Ten
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.train.nets.models import MODELS, build_model  # noqa: E402
 
+OTHERS = ("cnn", "deep-cnn", "mobilenetv2")
+
 
 @pytest.mark.parametrize(
     "name",
-    ["hem-50k", "mlp", "cnn", "deep-cnn", pytest.param("mobilenetv2", marks=pytest.mark.slow)],
+    ["hem-50k", "mlp", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)],
 )
 def test_an_own_net_needs_no_more_operators_than_keras_itself(name: str) -> None:
     model = build_model(MODELS[name], (28, 28, 1), 10)

@@ -37,10 +37,12 @@ def images_of(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
     return (level[:, None, None] + noise).clip(0, 255).astype(np.uint8), classes
 
 
-def onnx_model(path: Path, *, low: float = 0.0, high: float = 1.0) -> Path:
+def onnx_model(
+    path: Path, *, low: float = 0.0, high: float = 1.0, bgr: bool = False, softmaxes: int = 1
+) -> Path:
     """Write a classifier of `images_of` that takes (n, 3, 8, 8) of low … high."""
     mean = np.full((3, 3, 1, 1), 0, np.float32)
-    mean[[0, 1, 2], [0, 1, 2]] = 1
+    mean[[0, 1, 2], [2, 1, 0] if bgr else [0, 1, 2]] = 1
     span = high - low
     # logits: dark −, green and red by how much brighter they are than the other
     weights = 20 / span * np.array([[-1, -1, 0], [-1, 1, 0], [1, -1, 0]], np.float32)
@@ -50,7 +52,11 @@ def onnx_model(path: Path, *, low: float = 0.0, high: float = 1.0) -> Path:
         helper.make_node("GlobalAveragePool", ["convolved"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "weights", "bias"], ["scores"], transB=1),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+        *(
+            helper.make_node("Softmax", [name], [f"softmax_{at}"], axis=1)
+            for at, name in enumerate(["scores", *(f"softmax_{at}" for at in range(softmaxes - 1))])
+        ),
+        helper.make_node("Identity", [f"softmax_{softmaxes - 1}"], ["probabilities"]),
     ]
     constants = {"kernel": mean, "weights": weights, "bias": bias.astype(np.float32)}
     graph = helper.make_graph(
@@ -249,7 +255,7 @@ def test_mistakes_of_users_are_one_line(inside: Path) -> None:
         "import out",
         ("export", "cnn", "--model", "mlp"): "cnn is named already: leave --model and "
         "--checkpoint out",
-        ("import", model, "--mean", "1"): "--mean and --std go together",
+        ("import", model, "--mean", "1"): "--mean and --std go together, on the same scale",
         ("import", model, "--pixels", "1..0"): "--pixels must rise, '1..0' does not",
     }
     for words, message in cases.items():
@@ -312,6 +318,7 @@ def test_every_kind_of_file_is_imported_and_exported(kind: str, inside: Path) ->
     ("low", "options", "message"),
     [
         (-1.0, ("--pixels", "0..1"), "accuracy 100.0 % instead of"),
+        (0.0, ("--mean", "220", "--std", "255"), "accuracy 100.0 % instead of"),
         (0.0, ("--labels", "green,dark,red"), "with the labels in another order"),
     ],
 )
@@ -321,6 +328,33 @@ def test_labelled_images_show_mistakes(
     model, data = onnx_model(Path("fruit.onnx"), low=low), folders(inside / "photos")
     assert message in failure(hemline("import", model, *options, "--data", data))
     assert not (inside / "checkpoints" / "fruit" / "card.json").exists()
+
+
+def test_a_model_of_blue_green_and_red_is_found_and_imported(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx"), bgr=True), folders(inside / "photos")
+    words = ("import", model, "--pixels", "0..1", "--labels", ",".join(CLASSES))
+    error = failure(hemline(*words, "--data", data))
+    assert "with channels in the order blue, green and red" in error
+    assert error.endswith("specify --channel-order bgr")
+    assert hemline(*words, "--channel-order", "bgr").exit_code == 0
+    imported = read_card(inside / "checkpoints" / "fruit").imported
+    assert imported is not None
+    assert imported.bgr
+    assert imported.channels_confirmed == "user"
+    assert imported.largest_difference <= 1e-5
+    result = hemline(*words, "--channel-order", "bgr", "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "pixel range 0 … 1 of blue, green and red" in result.stdout
+    shown = hemline("evaluate", inside / "checkpoints" / "fruit", "--data", data, "--json")
+    assert json.loads(shown.stdout)["results"][0]["correct"] == 90
+
+
+def test_a_softmax_that_is_applied_twice_is_told(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx"), softmaxes=2), folders(inside / "photos")
+    result = hemline("import", model, "--pixels", "0..1", "--data", data)
+    assert result.exit_code == 0, result.output
+    assert "likely mistake: no probability is above" in result.stderr
+    assert "convert the model again without its last softmax" in result.stderr
 
 
 def test_labelled_images_confirm_what_nobody_says(inside: Path) -> None:

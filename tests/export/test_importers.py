@@ -127,7 +127,7 @@ def test_a_model_of_whole_numbers_takes_the_pixels_as_they_are(tmp_path: Path) -
     onnx.save(proto, tmp_path / "m.onnx")
     facts = converted(tmp_path / "m.onnx", tmp_path / "out")
     assert facts.scale is not None
-    assert facts.scale.ends == (0, 255)
+    assert facts.scale.range == (0, 255)
     with np.load(tmp_path / "out/reference.npz") as arrays:
         inputs = arrays["inputs"]
     np.testing.assert_array_equal(inputs, inputs.round())
@@ -245,7 +245,7 @@ def test_a_keras_2_file_is_opened_by_tf_keras(tmp_path: Path) -> None:
     facts = converted(path, tmp_path / "out")
     assert facts.kind == "keras2"
     assert facts.scale is not None
-    assert facts.scale.ends == (0, 255)  # it rescales pixels itself
+    assert facts.scale.range == (0, 255)  # it rescales pixels itself
 
 
 def test_weights_without_a_model_are_refused(model: keras.Model, tmp_path: Path) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from click.testing import CliRunner
+from onnx import helper, numpy_helper
+from sklearn.neural_network import MLPClassifier
 
 from hemline.cli import cli
 from hemline.export.admission.mistakes import Mistake, suspected_mistakes
-from hemline.export.admission.specs import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.remedies import advice
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,48 +42,50 @@ def coloured_images(count: int, seed: int) -> tuple[Pixels, npt.NDArray[np.int64
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network: float32 values of `scale` in, logits out."""
+    """A small network of an image's mean colour that was trained on pixels of a scale."""
 
-    network: Any
     scale: PixelScale
 
+    @cached_property
+    def layers(self) -> tuple[npt.NDArray[np.float32], ...]:
+        """Return the weights: kernel and bias of 16 hidden units and of the logits."""
+        images, classes = coloured_images(600, 1)
+        size = max(map(abs, self.scale.range))  # so that networks for any range train alike
+        network = MLPClassifier(16, solver="lbfgs", alpha=0.01, max_iter=200, random_state=1)
+        network.fit(self.scale.values(images).mean(axis=(1, 2)) / size, classes)
+        (first, second), (bias, other) = network.coefs_, network.intercepts_
+        return tuple(np.asarray(each, np.float32) for each in (first / size, bias, second, other))
+
     def run(self, images: Pixels, scale: PixelScale) -> npt.NDArray[np.float32]:
-        """Return logits, float32 (n, 6)."""
-        return np.asarray(self.network.predict(scale.values(images), verbose=0), np.float32)
+        """Return logits, float32 (n, 6), of pixels that go in as `scale`."""
+        first, bias, second, other = self.layers
+        means = scale.values(images).mean(axis=(1, 2))
+        return np.asarray(np.maximum(means @ first + bias, 0) @ second + other, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write the network as ONNX, for images of 8 × 8."""
+        names = ("first", "bias", "second", "other")
+        nodes = [
+            helper.make_node("ReduceMean", ["image"], ["means"], axes=[1, 2], keepdims=0),
+            helper.make_node("Gemm", ["means", "first", "bias"], ["sums"]),
+            helper.make_node("Relu", ["sums"], ["hidden"]),
+            helper.make_node("Gemm", ["hidden", "second", "other"], ["logits"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "colours",
+            [helper.make_tensor_value_info("image", 1, ("n", 8, 8, 3))],
+            [helper.make_tensor_value_info("logits", 1, ("n", len(LABELS)))],
+            [numpy_helper.from_array(*each) for each in zip(self.layers, names, strict=True)],
+        )
+        opset = [helper.make_opsetid("", 13)]
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
 
 
-@pytest.fixture(scope="module")
-def trained() -> Callable[[PixelScale], Trained]:
-    """Return a function that trains a small network on pixels of a scale, once each."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from hemline.train.tensorflow import quiet_keras
-
-    keras = quiet_keras()
-    known: dict[PixelScale, Trained] = {}
-
-    def train(scale: PixelScale) -> Trained:
-        if scale not in known:
-            keras.utils.set_random_seed(1)
-            layers = keras.layers
-            network = keras.Sequential(
-                [
-                    keras.Input((8, 8, 3)),
-                    # so that networks for any range train alike
-                    layers.Rescaling(1 / max(map(abs, scale.range))),
-                    layers.Conv2D(16, 3, activation="relu"),
-                    layers.GlobalAveragePooling2D(),
-                    layers.Dense(32, activation="relu"),
-                    layers.Dense(len(LABELS)),
-                ]
-            )
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            network.compile(keras.optimizers.Adam(0.01), loss)
-            images, classes = coloured_images(1200, 1)
-            network.fit(scale.values(images), classes, epochs=15, batch_size=64, verbose=0)
-            known[scale] = Trained(network, scale)
-        return known[scale]
-
-    return train
+@cache
+def trained(scale: PixelScale) -> Trained:
+    """Return the network of a scale, trained once."""
+    return Trained(scale)
 
 
 def found_with(
@@ -96,13 +100,11 @@ def found_with(
 @pytest.mark.parametrize(
     "scale", [UNIT, *(pytest.param(each, marks=slow) for each in (SIGNED, BYTES, IMAGENET))]
 )
-def test_a_model_that_is_used_as_it_was_trained_is_not_suspected(
-    scale: PixelScale, trained: Callable[[PixelScale], Trained]
-) -> None:
+def test_a_model_that_is_used_as_it_was_trained_is_not_suspected(scale: PixelScale) -> None:
     assert found_with(trained(scale), scale) == ()
 
 
-def test_blue_before_red_is_found(trained: Callable[[PixelScale], Trained]) -> None:
+def test_blue_before_red_is_found() -> None:
     found = found_with(trained(UNIT), PixelScale(mean=0.0, std=255.0, bgr=True))[0]
     assert (found.kind, found.scale) == ("channel order", UNIT)
     assert found.repaired > 0.9 * found.images > found.correct
@@ -121,9 +123,7 @@ def test_blue_before_red_is_found(trained: Callable[[PixelScale], Trained]) -> N
         ),
     ],
 )
-def test_another_range_of_pixels_is_found(
-    trained_on: PixelScale, used: PixelScale, trained: Callable[[PixelScale], Trained]
-) -> None:
+def test_another_range_of_pixels_is_found(trained_on: PixelScale, used: PixelScale) -> None:
     found = found_with(trained(trained_on), used)[0]
     assert found.kind == "pixels"
     assert found.repaired > 0.9 * found.images > found.correct + 0.1 * found.images
@@ -133,7 +133,7 @@ def test_another_range_of_pixels_is_found(
 
 
 @slow
-def test_a_wrong_mean_is_found(trained: Callable[[PixelScale], Trained]) -> None:
+def test_a_wrong_mean_is_found() -> None:
     found = found_with(trained(CENTRED), PixelScale(mean=30.0, std=255.0))[0]
     assert found.kind == "pixels"
     assert found.repaired > 0.9 * found.images
@@ -141,7 +141,7 @@ def test_a_wrong_mean_is_found(trained: Callable[[PixelScale], Trained]) -> None
     assert found.scale.mean == pytest.approx(127.5, abs=20)
 
 
-def test_labels_sorted_otherwise_are_found(trained: Callable[[PixelScale], Trained]) -> None:
+def test_labels_sorted_otherwise_are_found() -> None:
     found = found_with(trained(UNIT), UNIT, tuple(sorted(LABELS)))[0]
     assert found.kind == "label order"
     assert tuple(sorted(LABELS)[at] for at in found.order) == LABELS
@@ -155,9 +155,7 @@ def softmax(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("softmaxes", [1, 2])
-def test_a_softmax_of_probabilities_is_found_and_a_single_one_is_not(
-    softmaxes: int, trained: Callable[[PixelScale], Trained]
-) -> None:
+def test_a_softmax_of_probabilities_is_found_and_a_single_one_is_not(softmaxes: int) -> None:
     model, (images, classes) = trained(UNIT), coloured_images(400, 2)
 
     def run(pixels: Pixels, scale: PixelScale) -> npt.NDArray[np.float32]:
@@ -184,20 +182,14 @@ def test_a_model_that_guesses_is_not_suspected() -> None:
     assert suspected_mistakes(run, images[:9], classes, LABELS, scale=UNIT, gives="logits") == ()
 
 
-def test_verify_reports_a_mistake_and_accepts_its_remedy(
-    trained: Callable[[PixelScale], Trained], tmp_path: Path
-) -> None:
-    import tensorflow as tf
-
-    trained(IMAGENET).network.export(tmp_path / "saved", verbose=False)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))
-    (tmp_path / "model.tflite").write_bytes(converter.convert())
+def test_verify_reports_a_mistake_and_accepts_its_remedy(tmp_path: Path) -> None:
+    trained(IMAGENET).save(tmp_path / "model.onnx")
     images, classes = coloured_images(200, 2)
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "classes.npy", classes)
 
     def verified(out: str, *words: str) -> Any:
-        line = ["verify", str(tmp_path / "model.tflite"), "--labels", ",".join(LABELS), "--json"]
+        line = ["verify", str(tmp_path / "model.onnx"), "--labels", ",".join(LABELS), "--json"]
         line += ["-o", str(tmp_path / out), *words]
         return json.loads(CliRunner().invoke(cli, line, catch_exceptions=False).stdout)
 
@@ -207,16 +199,16 @@ def test_verify_reports_a_mistake_and_accepts_its_remedy(
         "--expected",
         str(tmp_path / "classes.npy"),
     ]
-    mistaken = verified("a.tflite", "--pixels", "0..1", *samples)
+    mistaken = verified("a.onnx", "--pixels", "0..1", *samples)
     assert [each["kind"] for each in mistaken["mistakes"]][:1] == ["pixels"]
     assert mistaken["unconfirmed"] == []
     scale = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
-    correct = verified("b.tflite", *scale, *samples)
+    correct = verified("b.onnx", *scale, *samples)
     assert correct["mistakes"] == []
     assert correct["runtimes"][0]["correct"] > 190
     assert correct["stamp"]["input"]["mean"] == pytest.approx(IMAGENET.mean)
-    assert CliRunner().invoke(cli, ["verify", str(tmp_path / "b.tflite")]).exit_code == 0
-    assert verified("c.tflite", *scale)["unconfirmed"] == [
+    assert CliRunner().invoke(cli, ["verify", str(tmp_path / "b.onnx")]).exit_code == 0
+    assert verified("c.onnx", *scale)["unconfirmed"] == [
         "pixel range -2.118 … 2.64, as specified",
         "channel order rgb, the usual",
         "order of the labels, as specified",

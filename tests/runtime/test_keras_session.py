@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,29 +17,36 @@ from hemline.runtime.job import JobRunner
 from hemline.runtime.one_file import reached_modules
 from hemline.runtime.process import JobProcess
 
+Run = Callable[..., JobResult]
 
-def run(folder: Path, checkpoint: Path, images: Images, *cells: JobCell) -> JobResult:
+
+@pytest.fixture(scope="module")
+def run(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """Return a function that runs cells of a checkpoint, in one process for all tests."""
+    folder = tmp_path_factory.mktemp("jobs")
     np.save(folder / "images.npy", images.test_images)
-    job = Job(
-        id="a",
-        artifact=str(checkpoint),
-        runtime="keras",
-        images=str(folder / "images.npy"),
-        cells=cells,
-        want=("outputs", "latencies"),
-        arrays=str(folder),
-    )
     with JobProcess() as process:
-        return process.run(job)
+
+        def in_keras(checkpoint: Path, *cells: JobCell) -> JobResult:
+            job = Job(
+                id="a",
+                artifact=str(checkpoint),
+                runtime="keras",
+                images=str(folder / "images.npy"),
+                cells=cells,
+                want=("outputs", "latencies"),
+                arrays=str(folder),
+            )
+            return process.run(job)
+
+        yield in_keras
 
 
-def test_a_job_runs_a_checkpoint_as_keras_does(
-    checkpoint: Path, images: Images, tmp_path: Path
-) -> None:
+def test_a_job_runs_a_checkpoint_as_keras_does(checkpoint: Path, images: Images, run: Run) -> None:
     from hemline.train.tensorflow import quiet_keras
 
     cells = (JobCell(threads=1, batch=64), JobCell(threads=1, batch=1, invocations=5))
-    result = run(tmp_path, checkpoint, images, *cells)
+    result = run(checkpoint, *cells)
     assert result.failure is None
     assert result.runtime_version == quiet_keras().__version__
     model = quiet_keras().models.load_model(checkpoint / MODEL_NAME, compile=False)
@@ -50,18 +58,16 @@ def test_a_job_runs_a_checkpoint_as_keras_does(
     assert len(result.cells[1].latencies_ns) == 5
 
 
-def test_another_number_of_threads_needs_another_process(
-    checkpoint: Path, images: Images, tmp_path: Path
-) -> None:
-    result = run(tmp_path, checkpoint, images, JobCell(threads=1), JobCell(threads=2))
+def test_another_number_of_threads_needs_another_process(checkpoint: Path, run: Run) -> None:
+    result = run(checkpoint, JobCell(threads=1), JobCell(threads=2))
     assert result.failure is not None
     assert result.failure.kind == "backend"
     assert "keeps its number of threads" in result.failure.message
 
 
-def test_what_is_not_a_checkpoint_fails_as_a_file(tmp_path: Path, images: Images) -> None:
+def test_what_is_not_a_checkpoint_fails_as_a_file(tmp_path: Path, run: Run) -> None:
     (tmp_path / "nothing").mkdir()
-    result = run(tmp_path, tmp_path / "nothing", images, JobCell())
+    result = run(tmp_path / "nothing", JobCell())
     assert result.failure is not None
     assert result.failure.kind == "file"
     assert "it has no card.json" in result.failure.message

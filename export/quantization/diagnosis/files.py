@@ -15,7 +15,7 @@ from hemline.contract.card import Card
 from hemline.contract.checkpoint import read_card
 from hemline.data.fetch import FetchOptions
 from hemline.errors import FileFormatError, HemlineError
-from hemline.export.importing.scale import PixelScale
+from hemline.export.pixel_scale import PixelScale
 from hemline.export.quantization import simulation
 from hemline.export.quantization.diagnosis.causes import CLIPPED, LOOSE, WIDE
 from hemline.export.quantization.diagnosis.document import Diagnosis, LayerReport
@@ -124,10 +124,10 @@ def tap(path: Path, inputs: Floats, *, output_only: bool = False) -> Tapped:
 
 def _inputs(card: Card, images: npt.NDArray[np.uint8]) -> Floats:
     """Return images as the float model's file takes them."""
-    if card.imported is None:
+    origin = card.imported
+    if origin is None:
         return images.astype(np.float32)
-    mean, std = PixelScale(mean=card.imported.mean, std=card.imported.std).arrays(images.shape[3])
-    return np.asarray((images - mean) / std, np.float32)
+    return PixelScale(mean=origin.mean, std=origin.std, bgr=origin.bgr).values(images)
 
 
 def _log_outputs(outputs: Floats) -> Floats:
