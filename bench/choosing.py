@@ -33,7 +33,7 @@ def choose_in(bundle: Path, manifest: Manifest, comparison: Comparison, budget: 
 
     Raises UsageError when no latency was measured, GateError when nothing fits the budget.
     """
-    rows = [row for row in comparison.rows if _may_ship(bundle, manifest, row.cell)]
+    rows = [row for row in comparison.rows if may_ship(bundle, manifest, row.cell)]
     comparison = replace(comparison, rows=tuple(rows))
     if all(row.latency is None for row in rows):
         raise UsageError("no latency was measured", remedy=remedy("bench", bundle=bundle))
@@ -47,7 +47,7 @@ def choose_in(bundle: Path, manifest: Manifest, comparison: Comparison, budget: 
     return Choice(candidate=chosen, reasons=reasons)
 
 
-def _may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:
+def may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:
     """Return whether an artifact passed in the runtime of a record, and supports it."""
     ran_in = (cell.runtime, cell.runtime_version)
     return any(

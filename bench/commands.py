@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hemline import files
-from hemline.console import quiet, require_matplotlib, runtimes_option, say
+from hemline.console import budget_options, quiet, require_matplotlib, runtimes_option, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import has_labels
@@ -75,23 +75,6 @@ def sample_options(command: F) -> F:
         "--data", type=_PATH, help="Of a FILE: labelled images, class folders or an .npz."
     )(with_samples)
     return cast("F", with_samples)
-
-
-def budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the fields of Budget."""
-    for option in (
-        click.option("--max-ms", type=float, help="Largest median latency."),
-        click.option("--max-kb", type=float, help="Largest file, 1000 bytes."),
-        click.option(
-            "--max-drop-points",
-            type=float,
-            default=0.5,
-            show_default=True,
-            help="Largest loss of validation accuracy.",
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -178,7 +161,7 @@ def table(bundle: Path, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help="A few rounds only.")
 @_JSON
 @sample_options
-@budget_options
+@budget_options(0.5)
 def compare(
     bundle: Path, quick: bool, as_json: bool, samples: SampleFiles | None, **limits: float | None
 ) -> None:
@@ -218,7 +201,7 @@ def compare(
 @click.command()
 @_BUNDLE
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
-@budget_options
+@budget_options(0.5)
 def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits."""
     from hemline.bench.choosing import choose_in

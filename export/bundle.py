@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hemline import files
 from hemline.contract import schema, stamp, test_vector
@@ -31,7 +32,6 @@ from hemline.errors import (
 from hemline.export import making
 from hemline.export.making import CONVERTER_PACKAGES, WORK, ArtifactMaker, ExportInputs
 from hemline.export.quantization.calibration import calibration_images
-from hemline.export.quantization.calibrators.table import find_calibrator
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import SCHEMES
@@ -41,6 +41,10 @@ from hemline.export.user_images import GENERATED
 from hemline.pictures import generated
 from hemline.provenance import commit, utc_now, versions
 from hemline.train.tensorflow import quiet_keras
+
+if TYPE_CHECKING:
+    from hemline.export.quantization.quantized import Quantized
+    from hemline.export.sources.source import ModelSource
 
 log = logging.getLogger(__name__)
 
@@ -74,16 +78,22 @@ class ExportRequest:
 
 
 def export_bundle(
-    request: ExportRequest, images: Images, *, say: Callable[[str], None] = log.info
+    request: ExportRequest,
+    images: Images,
+    *,
+    say: Callable[[str], None] = log.info,
+    planned: Mapping[str, Quantized] | None = None,
 ) -> Manifest:
     """Bring a bundle up to date with its checkpoint and return its manifest.
 
     TensorFlow is imported only when something must be made. A file that cannot be made is left out,
     and the manifest says why; the error is raised where there is no other. Raises DataError when
     the images are not those that the checkpoint was trained on.
+
+    planned: what planners gave already, by the fingerprint of what it was made from.
     """
-    inputs = _inputs(request, images)
-    recipes = {scheme.file_name: _recipe(scheme, request, inputs) for scheme in request.schemes}
+    inputs = export_inputs(request, images)
+    recipes = {scheme.file_name: recipe_of(scheme, request, inputs) for scheme in request.schemes}
     old = _previous(request.bundle, inputs)
     state = _State(
         artifacts={a.name: a for a in (old.artifacts if old else ()) if _intact(request.bundle, a)},
@@ -99,11 +109,8 @@ def export_bundle(
     if old is not None and stale:
         # a kill from here on leaves a bundle that is whole, without what is being made anew
         _save(request.bundle, _manifest(inputs, state, old))
-    quiet_keras()
-    model = inputs.card.model
-    path = request.checkpoint / model.file
-    with open_source(model.source, path, outputs=request.outputs) as source:
-        maker = ArtifactMaker(inputs, source, request.bundle, say)
+    with opened_source(request, inputs) as source:
+        maker = ArtifactMaker(inputs, source, request.bundle, say, planned)
         if not _all_intact(request.bundle, state.evaluation):
             state.evaluation = maker.write_evaluation()
         for scheme in stale:
@@ -111,6 +118,13 @@ def export_bundle(
             _save(request.bundle, _manifest(inputs, state, old))
     shutil.rmtree(request.bundle / WORK, ignore_errors=True)
     return _save(request.bundle, _manifest(inputs, state, old))
+
+
+def opened_source(request: ExportRequest, inputs: ExportInputs) -> ModelSource:
+    """Open the model of a checkpoint with the outputs that its files have."""
+    quiet_keras()
+    model = inputs.card.model
+    return open_source(model.source, request.checkpoint / model.file, outputs=request.outputs)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,16 +167,16 @@ def _make(maker: ArtifactMaker, scheme: Scheme, recipe_sha256: str, state: _Stat
         )
 
 
-def _inputs(request: ExportRequest, images: Images) -> ExportInputs:
+def export_inputs(request: ExportRequest, images: Images) -> ExportInputs:
+    """Return what an export is made from; raises DataError for other images than the model's."""
     card = read_card(request.checkpoint)
     find_source(card.model.source)
     require_trained_on(card, images, checkpoint=request.checkpoint)
     split = split_of(card, images)
     calibration = None
-    options = request.options.post_training
-    calibrated = any(scheme.calibrated for scheme in request.schemes)
-    if calibrated and not find_calibrator(options.calibrator).synthetic:
-        calibration = calibration_images(images, split, count=options.images, seed=options.seed)
+    if any(scheme.calibrated for scheme in request.schemes):
+        count = request.options.post_training.images
+        calibration = calibration_images(images, split, count=count)
     return ExportInputs(
         card=card,
         images=images,
@@ -245,7 +259,7 @@ def _in_table(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else len(order), name)
 
 
-def _recipe(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str:
+def recipe_of(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> str:
     """Return the fingerprint of all that an artifact is made from, its plan included."""
     here = Path(__file__).resolve().parent
     made_by = {path for name in _MAKING for path in (here / name).rglob("*.py")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 from click.core import ParameterSource
@@ -18,10 +18,10 @@ from hemline.contract.manifest import Manifest
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import GateError, UsageError, remedy
+from hemline.export.budget.commands import Within, export_within, within_options
 from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
 from hemline.export.importing.target import ExportTarget, find_export_target
 from hemline.export.pixel_options import PixelOptions, pixel_options
-from hemline.export.quantization.commands import post_training_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
@@ -32,9 +32,6 @@ from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
 from hemline.train.options import output_option
-
-if TYPE_CHECKING:
-    from hemline.export.quantization.options import PostTrainingOptions
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _QUICK_EPOCHS = 2
@@ -56,7 +53,11 @@ _QUICK_EPOCHS = 2
 )
 @output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
-@post_training_options
+@click.option(
+    "--calibration",
+    type=int,
+    help="Images for int8 ranges (default: 500, or all where there are fewer).",
+)
 @click.option(
     "--qat-epochs",
     type=click.IntRange(min=1),
@@ -71,6 +72,7 @@ _QUICK_EPOCHS = 2
 )
 @click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
 @click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
+@within_options
 @import_options
 @model_data_option
 def export(
@@ -79,12 +81,13 @@ def export(
     checkpoint: Path | None,
     output: Path | None,
     schemes: tuple[str, ...],
-    post_training: PostTrainingOptions,
+    calibration: int | None,
     qat_epochs: int | None,
     with_embedding: bool,
     store_images: bool,
     train_anew: bool,
     quick: bool,
+    within: Within | None,
     options: ImportOptions,
     data: FetchOptions,
 ) -> None:
@@ -94,9 +97,14 @@ def export(
     .tflite, .onnx or the folder of a SavedModel, which is imported first. A model of Hemline's that
     has no checkpoint is trained first. Only what changed is made again. Your own images are needed
     again, with --data: to calibrate, and to judge every file.
+
+    With a budget (--max-drop, --max-kb, --max-ms) remedies for the 8-bit file are tried, the
+    cheapest first, until one fits. Exit code 3 with the nearest when none does.
     """
     rows = find_schemes(schemes)
     found = _target(target, model, checkpoint)
+    if calibration is not None and calibration < 1:
+        raise UsageError("--calibration must be at least 1")
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained here: leave --train out")
     if found.kind == "file":
@@ -109,9 +117,9 @@ def export(
     bundle = output or Path("artifacts") / source.resolve().name
     card = read_card(source)
     images = trained_images(card, data, checkpoint=source)
-    rows = _possible(rows, images, post_training.calibrator, asked=bool(schemes))
+    rows = _possible(rows, images, asked=bool(schemes))
     from hemline.export.bundle import ExportRequest, export_bundle
-    from hemline.export.quantization.options import QuantizationOptions
+    from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
     from hemline.export.verification import verify_bundle
 
     request = ExportRequest(
@@ -119,15 +127,18 @@ def export(
         bundle=bundle,
         schemes=rows,
         options=QuantizationOptions(
-            post_training=post_training,
+            post_training=PostTrainingOptions(images=calibration),
             training_epochs=qat_epochs or (_QUICK_EPOCHS if quick else None),
         ),
         embedding=with_embedding,
         store_images=store_images,
     )
     with files.locked(bundle):
-        manifest = export_bundle(request, images, say=say)
-        manifest = verify_bundle(bundle, manifest, say=say)
+        if within is None:
+            manifest = export_bundle(request, images, say=say)
+            manifest = verify_bundle(bundle, manifest, say=say)
+        else:
+            manifest = export_within(within, request, images)
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
     if schemes:
         _require_made(manifest, rows)
@@ -272,23 +283,15 @@ def _imported(
     return folder, replace(data, reading=replace(data.reading, labels=None))
 
 
-def _possible(
-    rows: tuple[Scheme, ...], images: Images, calibrator: str, *, asked: bool
-) -> tuple[Scheme, ...]:
-    """Return the schemes that can be exported: without data those that need no images of it."""
-    from hemline.export.quantization.calibrators.table import find_calibrator
-
+def _possible(rows: tuple[Scheme, ...], images: Images, *, asked: bool) -> tuple[Scheme, ...]:
+    """Return the schemes that can be exported: without data those that need no calibration."""
     calibrated = [row.file_name for row in rows if row.calibrated]
-    synthetic = find_calibrator(calibrator).synthetic and not any(row.searches for row in rows)
-    if images.dataset.name != GENERATED or not calibrated or synthetic:
+    if images.dataset.name != GENERATED or not calibrated:
         return rows
     problem = f"{', '.join(calibrated)} cannot be made: calibration needs images"
     if asked:
         raise UsageError(problem, remedy=remedy("name images"))
-    say(
-        f"{problem}, some hundred, labelled or not (--data), or --calibrator synthetic; verified "
-        "on generated images"
-    )
+    say(f"{problem}, some hundred, labelled or not (--data); verified on generated images")
     return tuple(row for row in rows if not row.calibrated)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,6 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
-from hemline.export.quantization.calibrators.table import find_calibrator
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
@@ -105,10 +104,16 @@ class ArtifactMaker:
     """Makes the artifacts of one open source in a bundle."""
 
     def __init__(
-        self, inputs: ExportInputs, source: ModelSource, bundle: Path, say: Callable[[str], None]
+        self,
+        inputs: ExportInputs,
+        source: ModelSource,
+        bundle: Path,
+        say: Callable[[str], None],
+        planned: Mapping[str, Quantized] | None = None,
     ) -> None:
+        """`planned` is what planners gave already, by the fingerprint of what it was made from."""
         self._inputs, self._source, self._bundle, self._say = inputs, source, bundle, say
-        self._planned: dict[str, Quantized] = {}
+        self._planned = dict(planned or {})
 
     def write_evaluation(self) -> dict[str, str]:
         """Write images, labels and the source's logits of both splits; return their hashes."""
@@ -144,12 +149,11 @@ class ArtifactMaker:
     def make(self, scheme: Scheme, evaluation: dict[str, str], recipe_sha256: str) -> Artifact:
         """Convert, stamp and write one artifact, with the plan that it is quantized by."""
         self._say(f"export {scheme.file_name}: {scheme.summary}")
-        quantized = self._quantized(scheme)
+        quantized = self.quantized(scheme)
         with silenced():
             converted: ConvertedModel = attribute(scheme.converter)(self._source, quantized)
         logits = evaluation_set.load_split(self._bundle, "validation", evaluation).logits
-        calibrated_on = None if quantized is None else quantized.plan.origin.images_sha256
-        stamp = self._stamp(scheme, converted, float(np.abs(logits).max()), calibrated_on)
+        stamp = self._stamp(scheme, converted, float(np.abs(logits).max()))
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
         plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
@@ -177,27 +181,29 @@ class ArtifactMaker:
         for name in (scheme.file_name, plan_path(scheme.file_name)):
             (self._bundle / name).unlink(missing_ok=True)
 
-    def _quantized(self, scheme: Scheme) -> Quantized | None:
+    def quantized(self, scheme: Scheme) -> Quantized | None:
         """Return what a scheme's planner gives; the formats of a scheme share it."""
         if scheme.planner is None:
             return None
-        if scheme.planner not in self._planned:
-            self._planned[scheme.planner] = attribute(scheme.planner)(self._planning(scheme))
-        return self._planned[scheme.planner]
+        made_from = files.fingerprint(self._inputs.planned_from(scheme))
+        if made_from not in self._planned:
+            planner = attribute(scheme.planner)
+            self._planned[made_from] = planner(self._planning(made_from))
+        return self._planned[made_from]
 
-    def _planning(self, scheme: Scheme) -> Planning:
+    def _planning(self, made_from: str) -> Planning:
         from hemline.export.quantization.planning import Planning  # loads onnx
 
-        inputs, made_from = self._inputs, self._inputs.planned_from(scheme)
+        inputs = self._inputs
         return Planning(
             source=self._source,
             card=inputs.card,
             images=inputs.images,
             split=inputs.split,
-            calibration=self._calibration,
+            calibration=inputs.calibration,
             options=inputs.options,
             int8=self._int8,
-            work=self._bundle / WORK / files.fingerprint(made_from)[:16],
+            work=self._bundle / WORK / made_from[:16],
             say=self._say,
         )
 
@@ -205,24 +211,11 @@ class ArtifactMaker:
     def _int8(self) -> Quantized:
         from hemline.export.quantization.post_training import post_training  # loads onnx
 
-        options = self._inputs.options.post_training
+        inputs = self._inputs
         with silenced():
-            return post_training(self._source.float_graph, self._calibration, options)
-
-    @functools.cached_property
-    def _calibration(self) -> Calibration | None:
-        """Return the images for ranges, which some calibrators make; None without data."""
-        from hemline.export.quantization.post_training import synthetic_calibration
-
-        options = self._inputs.options.post_training
-        found = self._inputs.calibration
-        if find_calibrator(options.calibrator).synthetic:
-            self._say("make calibration images from the model")
-            with silenced():
-                found = synthetic_calibration(self._source, options)
-        for doubt in () if found is None else found.doubts:
-            self._say(f"warning: {doubt}")
-        return found
+            return post_training(
+                self._source.float_graph, inputs.calibration, inputs.options.post_training
+            )
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:
         path = self._bundle / plan_path(scheme.file_name)
@@ -246,13 +239,7 @@ class ArtifactMaker:
                 expected = classifier.logits(images)
         return tuple(TestVector.of(images[at], expected[at]) for at in range(_VECTORS))
 
-    def _stamp(
-        self,
-        scheme: Scheme,
-        converted: ConvertedModel,
-        largest_logit: float,
-        calibrated_on: str | None,
-    ) -> Stamp:
+    def _stamp(self, scheme: Scheme, converted: ConvertedModel, largest_logit: float) -> Stamp:
         model = self._inputs.card.model
         return Stamp(
             name=scheme.file_name,
@@ -267,7 +254,7 @@ class ArtifactMaker:
             unknown_threshold=model.unknown_threshold,
             tolerance=scheme.tolerance.bound(largest_logit, self._source.weighted_layers),
             parent_sha256=model.sha256,
-            calibration_sha256=calibrated_on,
+            calibration_sha256=self._inputs.calibration_sha256(scheme),
             preprocessing=model.preprocessing,
         )
 

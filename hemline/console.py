@@ -93,6 +93,42 @@ _DATA_OPTIONS = (
 )
 
 
+class AliasedOption(click.Option):
+    """An option whose help shows the first of its names only; the others are of older versions."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the line of the help."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
+def budget_options(max_drop: float | None) -> Callable[[F], F]:
+    """Add the fields of Budget; `max_drop` is the default of one of them, in percentage points."""
+
+    def add(command: F) -> F:
+        for option in (
+            click.option("--max-ms", type=float, help="Largest median latency."),
+            click.option("--max-kb", type=float, help="Largest file, 1000 bytes."),
+            click.option(
+                "--max-drop",
+                "--max-drop-points",
+                "max_drop_points",
+                cls=AliasedOption,
+                type=float,
+                default=max_drop,
+                show_default=max_drop is not None,
+                help="Largest loss of validation accuracy, in percentage points.",
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
 runtimes_option = click.option(
     "--runtime",
     "runtimes",

@@ -24,6 +24,13 @@ class Budget:
     max_kb: float | None = None
     max_ms: float | None = None
 
+    @property
+    def text(self) -> str:
+        """Return the limits that there are."""
+        limits = {"kB": self.max_kb, "ms": self.max_ms, "points lost": self.max_drop_points}
+        parts = [f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None]
+        return f"a budget of {', '.join(parts) or 'anything'}"
+
     def __post_init__(self) -> None:
         for name in ("max_drop_points", "max_kb", "max_ms"):
             limit = getattr(self, name)

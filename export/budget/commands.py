@@ -1,0 +1,118 @@
+"""The budget of `hemline export`: its options, the search on a device, and what it prints."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from hemline.console import budget_options, say
+from hemline.contract import schema
+from hemline.contract.budget import Budget, Candidate, over_budget
+from hemline.errors import GateError, UsageError
+from hemline.tables import as_text, signed
+
+if TYPE_CHECKING:
+    from hemline.contract.manifest import Manifest
+    from hemline.data.datasets import Images
+    from hemline.export.bundle import ExportRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """A budget that was given, where its latency counts, and how it is answered."""
+
+    budget: Budget
+    device: str
+    as_json: bool
+
+
+def within_options(command: F) -> F:
+    """Add the options of a budget, as `within: Within | None`."""
+
+    @functools.wraps(command)
+    def with_budget(*arguments: Any, device: str | None, as_json: bool, **others: Any) -> Any:
+        names = ("max_drop_points", "max_kb", "max_ms")
+        limits = {name: others.pop(name) for name in names}
+        within = None
+        if any(limit is not None for limit in limits.values()):
+            budget = Budget(**limits)
+            within = Within(budget=budget, device=device or "local", as_json=as_json)
+        elif device is not None or as_json:
+            raise UsageError("--device and --json go with --max-drop, --max-kb or --max-ms")
+        return command(*arguments, within=within, **others)
+
+    click.option("--json", "as_json", is_flag=True, help="Of a budget: JSON lines.")(with_budget)
+    click.option("--device", help="That --max-ms is of (default: local).")(with_budget)
+    return cast("F", budget_options(None)(with_budget))
+
+
+def export_within(within: Within, request: ExportRequest, images: Images) -> Manifest:
+    """Export with the cheapest remedy that fits a budget, and print what was tried.
+
+    Raises GateError with the nearest file where none fits.
+    """
+    from hemline.bench.devices.addresses import open_device
+    from hemline.bench.measuring.candidates import timed_candidates
+    from hemline.export.budget.attempts import attempts_table
+    from hemline.export.budget.search import BudgetSearch
+    from hemline.export.user_images import GENERATED
+
+    if images.dataset.name == GENERATED:
+        raise UsageError("a budget is met on your images: name them with --data")
+    with open_device(within.device) as opened:
+        if not opened.capabilities.latencies:
+            raise UsageError(f"{within.device} gives no latencies: name another --device")
+
+        def measure(manifest: Manifest) -> tuple[Candidate, ...]:
+            return timed_candidates(opened, request.bundle, manifest, say)
+
+        found = BudgetSearch(request, images, within.budget, measure, say).run()
+    if within.as_json:
+        for each in (*found.attempts, *((found.chosen,) if found.chosen else ())):
+            click.echo(json.dumps(schema.to_document(each)))
+    else:
+        click.echo(as_text(attempts_table(found.attempts, found.candidates)))
+    if found.chosen is None:
+        raise GateError(_nearest(found.candidates, within.budget))
+    if not within.as_json:
+        click.echo(_sentence(found.chosen, within.budget, within.device))
+    return found.manifest
+
+
+def _sentence(chosen: Candidate, budget: Budget, device: str) -> str:
+    drop = chosen.drop_points
+    change = "" if drop is None else f", {signed(-drop)} points on validation"
+    return (
+        f"{chosen.artifact} in {chosen.runtime} fits {budget.text}: {chosen.median_us:.0f} µs on "
+        f"{device}, {chosen.size_bytes / 1000:.1f} kB{change}"
+    )
+
+
+def _nearest(candidates: Sequence[Candidate], budget: Budget) -> str:
+    """Return which file is nearest to a budget, and what it is over it."""
+    if not candidates:
+        return f"nothing fits {budget.text}: no file passed on the device"
+    nearest = min(candidates, key=lambda each: _excess(each, budget))
+    return (
+        f"nothing fits {budget.text}; the nearest, {nearest.artifact} in {nearest.runtime}, "
+        f"{over_budget(nearest, budget)}"
+    )
+
+
+def _excess(candidate: Candidate, budget: Budget) -> float:
+    """Return how far a file is over a budget: points, and shares of the other limits."""
+    pairs = (
+        (candidate.size_bytes / 1000, budget.max_kb),
+        (candidate.median_us / 1000, budget.max_ms),
+    )
+    drop, most = candidate.drop_points, budget.max_drop_points
+    points = 0.0 if drop is None or most is None else max(0.0, drop - most)
+    shares = (max(0.0, value / limit - 1) for value, limit in pairs if limit)
+    return points + sum(shares)
