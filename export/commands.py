@@ -21,7 +21,7 @@ from hemline.errors import GateError, UsageError, remedy
 from hemline.export.budget.commands import Within, export_within, within_options
 from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
 from hemline.export.importing.target import ExportTarget, find_export_target
-from hemline.export.pixel_options import PixelOptions, pixel_options
+from hemline.export.input_options import InputOptions, input_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
@@ -174,7 +174,7 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option(
     "--labels", help="Of a foreign file: names a,b,… or a file (lines, numbered, JSON, CSV)."
 )
-@pixel_options
+@input_options
 @click.option(
     "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
 )
@@ -186,7 +186,7 @@ def verify(
     target: Path,
     as_json: bool,
     labels: str | None,
-    pixels: PixelOptions,
+    source: InputOptions,
     gives: Literal["logits", "probabilities"] | None,
     images: Path | None,
     expected: Path | None,
@@ -203,7 +203,7 @@ def verify(
 
     options = ForeignOptions(
         labels=labels,
-        pixels=pixels,
+        source=source,
         gives=gives,
         images=images,
         expected=expected,

@@ -26,10 +26,10 @@ from hemline.contract.stamp import (
 from hemline.contract.test_vector import TestVector
 from hemline.errors import GateError, UsageError, remedy
 from hemline.export.admission.descriptions import Description
-from hemline.export.admission.inspection import open_in_all
+from hemline.export.admission.inspection import open_in_all, read_model
 from hemline.export.admission.mistakes import Mistake, suspected_mistakes
 from hemline.export.admission.specs import Gives, gives, input_spec, output_spec
-from hemline.export.admission.structure import Structure, structure_of
+from hemline.export.admission.structure import Structure
 from hemline.export.admission.trial import (
     Outputs,
     Pixels,
@@ -64,6 +64,7 @@ class AdmissionRequest:
     pixels: pixel range of the input; None to read it from an 8-bit input.
     bgr: whether the model expects blue, green and red in this order; None where the user does not
         specify it.
+    size: (height, width) of the images, where the file leaves it open.
     gives: what the model returns; None to infer it from its outputs.
     images: path of uint8 images (n, height, width, channels) to run as well, or None.
     expected: path of their integer classes (n,), or None.
@@ -74,6 +75,7 @@ class AdmissionRequest:
     labels: tuple[str, ...]
     pixels: PixelScale | None = None
     bgr: bool | None = None
+    size: tuple[int, int] | None = None
     gives: Gives | None = None
     images: Path | None = None
     expected: Path | None = None
@@ -110,16 +112,19 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
     specified, JobError when it crashes or hangs a runtime, GateError when its outputs are not
     deterministic or its runtimes disagree.
     """
-    path, content = request.path, files.read_bytes(request.path)
-    structure = structure_of(path, content)
+    path = request.path
+    content, structure = read_model(path)
     tolerance = between_runtimes(structure.eight_bit)
     share = tolerance.share_of(structure.weighted_layers)
     output = _output_path(request, structure)
+    size = request.size or image_size(request.images)
     with TemporaryFolder() as name:
-        model, opened = open_in_all(
-            Path(name), path, structure, len(request.labels), image_size(request.images), say
-        )
+        model, opened = open_in_all(Path(name), path, structure, len(request.labels), size, say)
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
+        if request.size not in (None, stamp.input.shape[:2]):
+            raise UsageError(
+                f"{path} accepts images of {stamp.input.height} × {stamp.input.width} alone"
+            )
         generated = generated_images(stamp.input.shape)
         _require_room(stamp, generated[0])
         classes = len(request.labels)

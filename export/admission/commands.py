@@ -17,17 +17,17 @@ from hemline.errors import GateError, UnstampedError, UsageError
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
 from hemline.export.admission.self_check import FileVerdict, check_file
 from hemline.export.admission.specs import Gives
-from hemline.export.pixel_options import UNSPECIFIED, PixelOptions
+from hemline.export.input_options import UNSPECIFIED, InputOptions
 from hemline.remedies import advice
 from hemline.statistics import wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForeignOptions:
-    """What the user specifies of a foreign file; every field but `pixels` is None otherwise.
+    """What the user specifies of a foreign file; every field but `source` is None otherwise.
 
     labels: of --labels, a file or names with commas between them.
-    pixels: of --pixels, --mean, --std and --channel-order.
+    source: its input.
     gives: of --output.
     images: .npy file of images to run as well.
     expected: .npy file of their classes.
@@ -35,7 +35,7 @@ class ForeignOptions:
     """
 
     labels: str | None = None
-    pixels: PixelOptions = UNSPECIFIED
+    source: InputOptions = UNSPECIFIED
     gives: Gives | None = None
     images: Path | None = None
     expected: Path | None = None
@@ -74,8 +74,9 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
         path=path,
         output=options.output,
         labels=parse_labels(options.labels),
-        pixels=options.pixels.scale,
-        bgr=options.pixels.bgr,
+        pixels=options.source.scale,
+        bgr=options.source.bgr,
+        size=options.source.size,
         gives=options.gives,
         images=options.images,
         expected=options.expected,

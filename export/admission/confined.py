@@ -3,9 +3,10 @@
     python -m hemline.export.admission.confined describe RUNTIME MODEL
     python -m hemline.export.admission.confined channels-last MODEL OUTPUT
     python -m hemline.export.admission.confined form MODEL OUTPUT FORM
+    python -m hemline.export.admission.confined whole MODEL OUTPUT
     python -m hemline.export.admission.confined jobs
 
-The first three answer with a Description, the last one is the job runner.
+The first four answer with a Description, the last one is the job runner.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 
 from hemline.child_process import how_it_ended, limit_memory
 from hemline.contract.schema import from_document, to_document
-from hemline.errors import BackendError, FileFormatError, HemlineError, JobError
+from hemline.errors import BackendError, FileFormatError, HemlineError, JobError, Remedy
 from hemline.export.admission.descriptions import Description, TensorFacts
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.runtime.backends import Backend, find_backend, load_module, require_working, version_of
@@ -59,6 +60,14 @@ def change_form(model: Path, output: Path, form: object, *, shown: Path) -> None
     _ask(("form", str(model), str(output), json.dumps(to_document(form))), str(shown))
 
 
+def with_weights_inside(model: Path, output: Path) -> None:
+    """Write an ONNX model with the weights that lie in files beside it, in a child process.
+
+    Raises JobError, or BackendError for weights that cannot be read.
+    """
+    _ask(("whole", str(model), str(output)), str(model))
+
+
 def _ask(arguments: tuple[str, ...], what: str) -> Description:
     try:
         done = subprocess.run(
@@ -78,7 +87,8 @@ def _ask(arguments: tuple[str, ...], what: str) -> Description:
         raise JobError(f"not admitted: {what} ended the process that opened it {how}")
     answer: Any = parse_json(done.stdout, where=f"the answer about {what}")
     if "error" in answer:
-        raise BackendError(str(answer["error"]))
+        named = Remedy(answer["remedy"], {}) if answer["remedy"] else None
+        raise BackendError(str(answer["error"]), remedy=named)
     return from_document(Description, answer, where=f"the answer about {what}")
 
 
@@ -102,7 +112,7 @@ def main(arguments: list[str]) -> None:
             found = _COMMANDS[command](*rest)
             document = to_document(found)
         except HemlineError as error:
-            document = {"error": str(error)}
+            document = {"error": str(error), "remedy": error.remedy.name if error.remedy else ""}
         answers.write(json.dumps(document))
 
 
@@ -198,15 +208,26 @@ def _channels_last(path: str, output: str) -> Description:
 
 def _form(path: str, output: str, text: str) -> Description:
     """Write a model with a form put into it."""
-    from hemline.export.admission import form_writers
+    from hemline.export.admission.form_writers import with_form
     from hemline.export.admission.forms import Form
 
     form = from_document(Form, json.loads(text), where="the form")
     content = read_bytes(Path(path))
     limit_memory(MEMORY_BYTES)
-    tflite = path.endswith(".tflite")
-    write = form_writers.with_form_tflite if tflite else form_writers.with_form_onnx
-    write_bytes(Path(output), write(content, form))
+    write_bytes(Path(output), with_form(content, form, Path(path).suffix[1:]))
+    return Description(version="")
+
+
+def _whole(path: str, output: str) -> Description:
+    """Write a model with its weights inside."""
+    from hemline.export.importing.onnx_file import read_whole
+
+    limit_memory(MEMORY_BYTES)
+    try:
+        proto = read_whole(Path(path))
+    except FileFormatError as error:
+        raise FileFormatError(f"{path} {error}", remedy=error.remedy) from error
+    write_bytes(Path(output), proto.SerializeToString())
     return Description(version="")
 
 
@@ -214,6 +235,7 @@ _COMMANDS: dict[str, Callable[..., Description]] = {
     "describe": _describe,
     "channels-last": _channels_last,
     "form": _form,
+    "whole": _whole,
 }
 
 

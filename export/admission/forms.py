@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from hemline.errors import UsageError
 from hemline.export.admission.descriptions import Description, TensorFacts
@@ -20,6 +21,18 @@ _CAST = {
     "onnx": ("float16", "float64", "int16", "int32", "int64"),
 }
 _INTEGERS = ("int32", "int64", "bool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """An operator in front of a model.
+
+    kind: what it does.
+    accepts: shape of its input, with one image.
+    """
+
+    kind: Literal["transpose", "reshape", "cast"]
+    accepts: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +56,22 @@ class Form:
     output: int = 0
     classes: int = 0
     one_value: bool = False
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Return what is put in front of the model, in the order in which an image goes."""
+        height, width, channels = self.image
+        shape: tuple[int, ...] = (1, *self.image)
+        steps = []
+        if self.channels_first:
+            steps.append(Step(kind="transpose", accepts=shape))
+            shape = (1, channels, height, width)
+        if self.accepts:
+            steps.append(Step(kind="reshape", accepts=shape))
+            shape = tuple(max(size, 1) for size in self.accepts)
+        if self.cast:
+            steps.append(Step(kind="cast", accepts=shape))
+        return tuple(steps)
 
 
 def form_of(

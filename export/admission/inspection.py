@@ -8,15 +8,41 @@ from pathlib import Path
 from hemline import files
 from hemline.contract.specs import Format
 from hemline.errors import BackendError, FileFormatError
-from hemline.export.admission.confined import change_form, describe, to_channels_last
+from hemline.export.admission.confined import (
+    change_form,
+    describe,
+    to_channels_last,
+    with_weights_inside,
+)
 from hemline.export.admission.descriptions import Description
 from hemline.export.admission.forms import form_of
 from hemline.export.admission.specs import takes_channels_first
-from hemline.export.admission.structure import Structure
+from hemline.export.admission.structure import Structure, structure_of
+from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import Backend
 from hemline.runtime.discovery import installed_backends, none_installed
 
 Opened = dict[Backend, Description]
+
+
+def read_model(path: Path) -> tuple[bytes, Structure]:
+    """Return a model with all its weights, and what it is made of.
+
+    Raises FileFormatError for a file that is not a model, BackendError for weights beside an ONNX
+    file that cannot be read.
+    """
+    content = files.read_bytes(path)
+    structure = structure_of(path, content)
+    if not structure.external:
+        return content, structure
+    with TemporaryFolder() as name:
+        whole = Path(name) / path.name
+        with_weights_inside(path, whole)
+        content = files.read_bytes(whole)
+    structure = structure_of(path, content)
+    if structure.external:  # a parser that reads fewer places than this one looks at
+        raise FileFormatError(f"{path} keeps its weights in another file: save it as one file")
+    return content, structure
 
 
 def open_in_all(

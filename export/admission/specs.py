@@ -23,6 +23,8 @@ _CHANNELS = (1, 3)  # gray and red-green-blue: what image files become
 _USUAL_RANGES = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0), (-128.0, 127.0))
 _STEPS_OFF = 2  # of 256, at either end: how far makers of quantized files round such a range
 _SUM_ERROR = 1e-3  # of probabilities in float16
+_SOFTMAX_STEPS = (256, 255)  # of the outputs of a softmax or sigmoid in 8 bits
+_ROUNDING = 1e-6  # of such a value in float32
 _LARGEST_SUM_ERROR = 0.1  # with many classes the steps would allow sums that are none of 1
 
 
@@ -49,6 +51,11 @@ def takes_channels_first(found: Description, path: Path) -> bool:
         )
     first = shape[1] in _CHANNELS and shape[3] not in _CHANNELS
     sizes = (*shape[2:], shape[1]) if first else shape[1:]
+    if min(sizes[:2]) < 1 and sizes[2] in _CHANNELS:
+        raise FileFormatError(
+            f"{path} accepts {_shown(shape)}: it leaves the size of the image open",
+            remedy=remedy("image size of model"),
+        )
     if sizes[2] not in _CHANNELS or min(sizes) < 1:
         raise FileFormatError(
             f"{path} accepts {_shown(shape)}: height and width must be numbers, and channels 1 or 3"
@@ -137,7 +144,7 @@ def gives(outputs: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> G
 
     Probabilities lie in 0 … 1 and sum to 1. Raises UsageError where only the first is so.
     """
-    step = output.scale if output.dtype != "float32" else 0.0
+    step = output.scale if output.dtype != "float32" else _step_of(outputs)
     # rounded to steps, each probability may be off by half a step
     allowed = min(max(_SUM_ERROR, output.size * step / 2), _LARGEST_SUM_ERROR)
     if outputs.min() < -_SUM_ERROR or outputs.max() > 1 + allowed:
@@ -150,6 +157,15 @@ def gives(outputs: npt.NDArray[np.float32], output: OutputSpec, path: Path) -> G
         "logits or probabilities?",
         remedy=remedy("kind of output"),
     )
+
+
+def _step_of(outputs: npt.NDArray[np.float32]) -> float:
+    """Return the step of probabilities that were dequantized inside of the model, 0 for others."""
+    for steps in _SOFTMAX_STEPS:
+        counts = outputs * steps
+        if np.abs(counts - counts.round()).max() < _ROUNDING * steps:
+            return 1 / steps
+    return 0.0
 
 
 def _usual(held: tuple[float, float], scale: float) -> PixelScale | None:

@@ -59,6 +59,7 @@ class Structure:
 
     format: tflite or onnx.
     model: its bytes, without an archive behind them.
+    external: whether an ONNX model has weights in other files.
     weighted_layers: number of convolutions and matrix products.
     eight_bit: whether there are 8-bit numbers in it.
     """
@@ -67,6 +68,7 @@ class Structure:
     model: bytes
     weighted_layers: int
     eight_bit: bool
+    external: bool = False
 
 
 def structure_of(path: Path, content: bytes) -> Structure:
@@ -185,18 +187,17 @@ def _onnx(path: Path, content: bytes) -> Structure:
         graphs = [span for number, *span in message_fields(content, 0, len(content)) if number == 7]
         fields = [each for start, end in graphs for each in message_fields(content, start, end)]
         operators = [_operator(content, start, end) for number, start, end in fields if number == 1]
-        outside = _names_a_file(content, "model", 0, len(content))
+        external = _names_a_file(content, "model", 0, len(content))
     except (IndexError, ValueError) as error:
         raise _damaged(path) from error
     if not operators:
         raise FileFormatError(f"{path} is not an ONNX model: it has no graph; copy it again")
-    if outside:
-        raise FileFormatError(f"{path} keeps its weights in another file: save it as one file")
     return Structure(
         format="onnx",
         model=content,
         weighted_layers=sum(any(word in name for word in _ONNX_WEIGHTED) for name in operators),
         eight_bit=any(word in name for name in operators for word in _ONNX_EIGHT_BIT),
+        external=external,
     )
 
 

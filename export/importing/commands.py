@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from hemline.console import image_size, model_data_option, say
+from hemline.console import model_data_option, say
 from hemline.data.fetch import FetchOptions
-from hemline.export.pixel_options import UNSPECIFIED, PixelOptions, pixel_options
+from hemline.export.input_options import UNSPECIFIED, InputOptions, input_options
 from hemline.export.pixel_scale import PixelScale
 from hemline.train.nets.models import MODELS
 from hemline.train.options import output_option
@@ -24,28 +24,16 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_OPTIONS = (
-    click.option(
-        "--size",
-        metavar="HxW",
-        callback=image_size,
-        help="Size of the images, if the file leaves it open.",
-    ),
-    click.option("--trust", is_flag=True, help="Run code that is in the model's file."),
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportOptions:
     """What the user says of a model's file.
 
-    pixels: what pixels become.
-    size: (height, width); None where it was not given.
+    source: its input.
     trust: run code that is in the file.
     """
 
-    pixels: PixelOptions = UNSPECIFIED
-    size: tuple[int, int] | None = None
+    source: InputOptions = UNSPECIFIED
     trust: bool = False
 
 
@@ -53,19 +41,13 @@ def import_options(command: F) -> F:
     """Add the options of an import, as `options: ImportOptions`."""
 
     @functools.wraps(command)
-    def with_options(
-        *arguments: Any,
-        pixels: PixelOptions,
-        size: tuple[int, int] | None,
-        trust: bool,
-        **others: Any,
-    ) -> Any:
-        options = ImportOptions(pixels=pixels, size=size, trust=trust)
+    def with_options(*arguments: Any, source: InputOptions, trust: bool, **others: Any) -> Any:
+        options = ImportOptions(source=source, trust=trust)
         return command(*arguments, options=options, **others)
 
-    for option in reversed(_OPTIONS):
-        option(with_options)
-    return pixel_options(cast("F", with_options))
+    help_text = "Run code that is in the model's file."
+    trusting = click.option("--trust", is_flag=True, help=help_text)(with_options)
+    return input_options(cast("F", trusting))
 
 
 @click.command("import")
@@ -98,9 +80,9 @@ def imported(
         path=path,
         folder=folder or Path("checkpoints") / name,
         labels=data.reading.labels,
-        scale=options.pixels.scale,
-        bgr=options.pixels.bgr,
-        size=options.size,
+        scale=options.source.scale,
+        bgr=options.source.bgr,
+        size=options.source.size,
         trust=options.trust,
     )
     samples = None if data.folder is None else _samples(data)

@@ -22,7 +22,7 @@ def open_onnx(path: Path, options: ConversionOptions) -> OpenedModel:
     """Open an ONNX file and, where it names them, the files of its weights in the same folder."""
     import onnx
 
-    proto = _read(path)
+    proto = read_whole(path)
     try:
         if not all(value.type.tensor_type.HasField("shape") for value in proto.graph.output):
             proto = onnx.shape_inference.infer_shapes(proto)
@@ -93,7 +93,8 @@ class _Runner:
         return found
 
 
-def _read(path: Path) -> Any:
+def read_whole(path: Path) -> Any:
+    """Return a ModelProto with the weights of the files beside it; raises FileFormatError."""
     import onnx
     from google.protobuf.message import DecodeError
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
@@ -38,6 +39,7 @@ from hemline.errors import (
 from hemline.export.admission import confined, trial
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit, require_parity
 from hemline.export.admission.descriptions import Description, TensorFacts
+from hemline.export.admission.inspection import read_model
 from hemline.export.admission.specs import (
     gives,
     input_spec,
@@ -47,7 +49,7 @@ from hemline.export.admission.specs import (
 from hemline.export.admission.structure import structure_of
 from hemline.export.admission.trial import Trial
 from hemline.export.admission.user_samples import read_user_classes
-from hemline.export.pixel_options import parse_pixels
+from hemline.export.input_options import parse_pixels
 from hemline.export.pixel_scale import PixelScale
 from hemline.pictures.generated import generated_images
 from hemline.remedies import described
@@ -388,8 +390,51 @@ def test_weights_in_another_file_are_seen_wherever_they_hide(place: str, tmp_pat
     model = onnx.load(path)
     assert structure_of(path, path.read_bytes()).weighted_layers == 1
     PLACES[place](model)
-    with pytest.raises(FileFormatError, match="keeps its weights in another file"):
-        structure_of(path, model.SerializeToString())
+    assert structure_of(path, model.SerializeToString()).external
+
+
+def test_weights_beside_a_model_are_put_into_the_copy(tmp_path: Path) -> None:
+    whole = onnx.load(made(tmp_path / "whole.onnx", FLATTEN, MULTIPLY))
+    path, beside = tmp_path / "m.onnx", tmp_path / "m.onnx.data"
+    options = {"save_as_external_data": True, "size_threshold": 0, "location": beside.name}
+    onnx.save(onnx.load(tmp_path / "whole.onnx"), path, **options)
+    admission = admitted(path)
+    beside.unlink()
+    session = onnxruntime.InferenceSession(whole.SerializeToString())
+    images = generated_images(admission.stamp.input.shape)
+    expected = [session.run(None, {"x": image[None].astype(np.float32)})[0][0] for image in images]
+    with Classifier.load(admission.path) as found:
+        np.testing.assert_allclose(found.logits(images), expected, rtol=1e-5)
+    with pytest.raises(HemlineError) as caught:
+        admitted(path)
+    assert described(caught.value) == (
+        f"{path} reads weights from 'm.onnx.data', which is missing; copy that file into the "
+        "folder of the model"
+    )
+
+
+def test_weights_elsewhere_that_the_parser_leaves_there_are_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "m.onnx", FLATTEN, MULTIPLY)
+    model = onnx.load(path)
+    PLACES["training"](model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(FileFormatError, match="keeps its weights in another file: save it as one"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("steps", [256, 255])
+def test_probabilities_that_were_dequantized_inside_are_known_by_their_steps(steps: int) -> None:
+    counts = np.array([[100, 100, 55], [steps - 1, 0, 1], [85, 85, 86]])
+    float_output = OutputSpec(size=3, dtype="float32")
+    assert gives((counts / steps).astype(np.float32), float_output, WHERE) == "probabilities"
+    with pytest.raises(UsageError, match="logits or probabilities"):
+        gives((counts / 260).astype(np.float32), float_output, WHERE)
+
+
+def test_a_size_is_for_models_that_leave_it_open(tmp_path: Path) -> None:
+    path = made(tmp_path / "m.onnx", FLATTEN, MULTIPLY)
+    result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1", "--size", "9")
+    assert str(result.exception) == f"{path} accepts images of 8 × 8 alone"
 
 
 def test_graphs_nested_deeper_than_any_parser_goes_are_refused(tmp_path: Path) -> None:
@@ -566,7 +611,7 @@ def test_logits_are_told_from_probabilities() -> None:
     rounded = np.asarray([[85, 85, 85], [255, 0, 0]], np.float32) / 256
     assert gives(rounded, steps, WHERE) == "probabilities"
     with pytest.raises(UsageError, match=r"sum to 0\.99\d* … 0\.99") as caught:
-        gives(rounded, real, WHERE)
+        gives(rounded * 256 / 257, real, WHERE)  # of no step that a softmax has
     assert "--output logits or --output probabilities" in described(caught.value)
 
 

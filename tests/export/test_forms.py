@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from click.testing import CliRunner
 from onnx import TensorProto, helper, numpy_helper
 
+from hemline.cli import cli
+from hemline.contract.manifest import Manifest
+from hemline.contract.stamp import read_stamped
 from hemline.errors import UsageError
 from hemline.export.admission.admitting import AdmissionRequest, admit
 from hemline.export.pixel_scale import PixelScale
 from hemline.pictures.generated import generated_images
+from hemline.remedies import advice
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS, load_module
 
@@ -84,6 +91,36 @@ def test_one_sigmoid_value_is_the_probability_of_the_second_label(tmp_path: Path
     ]
     with Classifier.load(admitted(path, ("no", "yes"))) as classifier:
         np.testing.assert_allclose(classifier.scores(images)[:, 1], expected, atol=1e-5)
+
+
+def of_any_size(content: bytes) -> bytes:
+    """Return a TFLite model whose input leaves height and width open, as converters write it."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+    source = model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]]
+    source.shape = np.array([1, 1, 1, source.shape[3]], np.int32)
+    source.shapeSignature = np.array([-1, -1, -1, source.shape[3]], np.int32)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_a_model_of_any_size_is_admitted_for_one(
+    bundle: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    path, original = tmp_path / "m.tflite", read_stamped(bundle / "fp32.tflite").model
+    path.write_bytes(of_any_size(original))
+    words = ["--labels", ",".join(manifest.labels), "--pixels", "0..255"]
+    result = CliRunner().invoke(cli, ["verify", str(path), *words])
+    assert "it leaves the size of the image open" in str(result.exception)
+    assert advice(result.exception.remedy) == "specify the size with --size HxW"  # type: ignore[union-attr]
+    result = CliRunner().invoke(cli, ["verify", str(path), *words, "--size", "28"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    images = generated_images((28, 28, 1))
+    with (
+        Classifier.load(tmp_path / "m-admitted.tflite") as found,
+        Classifier.load(bundle / "fp32.tflite") as expected,
+    ):
+        np.testing.assert_allclose(found.logits(images), expected.logits(images), atol=1e-4)
 
 
 def test_labels_that_fit_no_output_are_refused(tmp_path: Path) -> None:

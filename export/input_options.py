@@ -1,4 +1,4 @@
-"""The options that say what pixels become in a model that was made elsewhere."""
+"""The options that specify the input of a model that was made elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from hemline.console import say
+from hemline.console import image_size, say
 from hemline.errors import UsageError
 from hemline.export.pixel_scale import PixelScale
 
@@ -27,26 +27,34 @@ _OPTIONS = (
         type=click.Choice(["rgb", "bgr"]),
         help="Of the model's input (default: rgb).",
     ),
+    click.option(
+        "--size",
+        metavar="HxW",
+        callback=image_size,
+        help="Size of the images, if the file leaves it open.",
+    ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PixelOptions:
+class InputOptions:
     """What the user specifies of a model's input; every field is None unless specified.
 
     scale: what pixels become, without the order of the channels.
     bgr: whether the model expects blue, green and red in this order.
+    size: (height, width) of the images, where the file leaves it open.
     """
 
     scale: PixelScale | None = None
     bgr: bool | None = None
+    size: tuple[int, int] | None = None
 
 
-UNSPECIFIED = PixelOptions()
+UNSPECIFIED = InputOptions()
 
 
-def pixel_options(command: F) -> F:
-    """Add --pixels, --mean, --std and --channel-order, as `pixels: PixelOptions`."""
+def input_options(command: F) -> F:
+    """Add --pixels, --mean, --std, --channel-order and --size, as `source: InputOptions`."""
 
     @functools.wraps(command)
     def with_options(
@@ -55,11 +63,12 @@ def pixel_options(command: F) -> F:
         mean: str | None,
         std: str | None,
         channel_order: str | None,
+        size: tuple[int, int] | None,
         **others: Any,
     ) -> Any:
         bgr = None if channel_order is None else channel_order == "bgr"
-        parsed = PixelOptions(scale=parse_pixels(pixels, mean, std), bgr=bgr)
-        return command(*arguments, pixels=parsed, **others)
+        source = InputOptions(scale=parse_pixels(pixels, mean, std), bgr=bgr, size=size)
+        return command(*arguments, source=source, **others)
 
     for option in reversed(_OPTIONS):
         option(with_options)
