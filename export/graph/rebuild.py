@@ -73,7 +73,8 @@ class Rebuilt:
         given = self.hooks.activation(self.graph.image, image)
         values[self.graph.image] = Value.plain(given)
         for node in self.graph.nodes:
-            self._compute(node, values)
+            with tf.name_scope(node.output):  # of TFLite's tensors, too
+                self._compute(node, values)
         return {name: tf.identity(values[name].in_order, name) for name in self.graph.outputs}
 
     def _compute(self, node: Node, values: dict[str, Value]) -> None:
