@@ -93,6 +93,11 @@ class AnnotatedGraph:
         """Return whether a value is rounded, to 8 or 16 bits."""
         return value in self._quantized
 
+    def stays_float(self, value: str) -> bool:
+        """Return whether a value would be rounded, did the plan not say 32 bits."""
+        owner = self.float_graph.points.owner(value)
+        return owner is not None and self._activations[owner].bits == 32
+
     @functools.cached_property
     def _quantized(self) -> frozenset[str]:
         points = self.float_graph.points

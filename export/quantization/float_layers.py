@@ -53,24 +53,18 @@ def _unrounded(graph: FloatGraph, layers: set[str]) -> set[str]:
 
 
 def _float_nodes(graph: FloatGraph, layers: set[str]) -> set[int]:
-    """Return the ids of the layers, and of what lies between them and reads and feeds them only."""
-    nodes = graph.graph.nodes
+    """Return the ids of the layers, and of what reads nothing but what such nodes give.
+
+    What an activation function reads is not rounded where the layer before it is in float.
+    """
     weighted = {id(node): node.inputs[1] in layers for node in graph.weighted}
-    found = {id(node) for node in nodes if weighted.get(id(node), True)}
-    count = -1
-    while count != len(found):
-        count = len(found)
-        found -= {
-            id(node)
-            for node in nodes
-            if id(node) not in weighted and not _surrounded(graph.graph, node, found)
-        }
+    found: set[int] = set()
+    for node in graph.graph.nodes:
+        read = [name for name in node.inputs if name and name not in graph.graph.constants]
+        makers = [graph.graph.maker(name) for name in read]
+        if weighted.get(id(node), bool(read) and all(id(each) in found for each in makers)):
+            found.add(id(node))
     return found
-
-
-def _surrounded(graph: Graph, node: Node, in_float: set[int]) -> bool:
-    values = [name for name in node.inputs if name and name not in graph.constants]
-    return all(_among(graph, name, in_float) for name in (*values, *node.outputs))
 
 
 def _among(graph: Graph, value: str, in_float: set[int]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from hemline.contract.schema import added
@@ -101,6 +101,19 @@ class QuantizationPlan:
     def is_plain(self) -> bool:
         """Return whether every layer and every activation has 8 bits or fewer."""
         return not self.float_layers and all(each.bits == 8 for each in self.activations)
+
+    def in_integers(self) -> QuantizationPlan:
+        """Return the same plan without layers and values in float."""
+        return replace(
+            self,
+            weights=tuple(
+                replace(grid, bits=7, reason="") if grid.bits == 32 else grid
+                for grid in self.weights
+            ),
+            activations=tuple(
+                replace(each, bits=8) if each.bits == 32 else each for each in self.activations
+            ),
+        )
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:

@@ -12,8 +12,15 @@ from hemline.export.graph.rebuild import Hooks, saved_model
 from hemline.export.quantization.annotation import AnnotatedGraph
 
 
-def save_annotated(annotated: AnnotatedGraph, folder: Path | str) -> None:
-    """Write a SavedModel from which the TFLite converter makes 8 bits without images."""
+Kernels = dict[str, npt.NDArray[np.float32]]
+
+
+def save_annotated(annotated: AnnotatedGraph, folder: Path | str) -> Kernels:
+    """Write a SavedModel from which the TFLite converter makes 8 bits without images.
+
+    Return the weights of each layer as TensorFlow reads them, in float, the outputs last.
+    """
+    kernels: Kernels = {}
 
     def activation(name: str, value: tf.Tensor) -> tf.Tensor:
         if not annotated.is_point(name):
@@ -25,8 +32,7 @@ def save_annotated(annotated: AnnotatedGraph, folder: Path | str) -> None:
 
     def kernel(name: str, values: npt.NDArray[np.float32], channel_axis: int | None) -> tf.Tensor:
         del channel_axis  # the last one, where there is one
-        if name not in annotated.kernels:
-            return tf.constant(values)
+        kernels[name] = values
         found = annotated.kernels[name]
         fake_quant = (
             tf.quantization.fake_quant_with_min_max_vars
@@ -39,6 +45,7 @@ def save_annotated(annotated: AnnotatedGraph, folder: Path | str) -> None:
         return fake_quant(on_grid, -found.bound, found.bound, narrow_range=True)
 
     saved_model(annotated.proto, folder, Hooks(activation=activation, kernel=kernel))
+    return kernels
 
 
 def _on_grid(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fake_quantization import save_annotated
+from hemline.export.writers.float_parts import with_float_parts
 from hemline.folders import TemporaryFolder
 
 
@@ -40,24 +42,26 @@ def convert_dynamic(source: ModelSource, quantized: Quantized | None) -> Convert
 
 
 def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
-    """Quantize everything to int8 by a plan.
+    """Quantize to int8 by a plan, all but what it has in float.
 
     The input takes pixel − 128: raises HemlineError when the plan has another range for it.
     """
     del source
     if quantized is None:
         raise HemlineError("8 bits need a quantization plan")
-    if not quantized.plan.is_plain:
-        raise HemlineError(
-            "TensorFlow's converter cannot keep a layer in float or an activation in 16 bits"
-        )
+    if any(each.bits == 16 for each in quantized.plan.activations):
+        raise HemlineError("TensorFlow's converter does not mix activations of 8 and 16 bits")
     with TemporaryFolder() as folder:
-        save_annotated(quantized.annotated, folder)
+        in_integers = replace(quantized, plan=quantized.plan.in_integers())
+        kernels = save_annotated(in_integers.annotated, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # it takes the ranges from the fake quantization, so that it needs no images
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
-        converted = _described(converter.convert())
+        content = converter.convert()
+    if not quantized.plan.is_plain:
+        content = with_float_parts(content, quantized.annotated, kernels)
+    converted = _described(content)
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"

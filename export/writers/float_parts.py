@@ -1,0 +1,266 @@
+"""Let parts of an int8 TFLite file compute in float, as a plan wants it.
+
+TensorFlow's converter quantizes every kernel between two fake quantizations, annotated or not. So it
+writes the whole network in int8, and what the plan keeps in float is taken out of the integers here:
+everything else stays the same, bit by bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from hemline.errors import HemlineError
+from hemline.export.graph.editing import Node
+from hemline.export.quantization.annotation import AnnotatedGraph
+
+Kernels = Mapping[str, npt.NDArray[np.float32]]
+
+_OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
+_FLOAT, _INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
+_VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # from float32 to int8, and back
+_IDENTIFIER = b"TFL3"
+_BIAS_AT = 2  # of a layer's inputs, in ONNX and in TFLite
+_ROUNDED = 0.6  # steps that rounding moves a value by at most, with some room for float32
+# They give values of their first input, on its grid.
+_MOVING = frozenset(
+    {
+        "CONCATENATION",
+        "EXPAND_DIMS",
+        "GATHER",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "SLICE",
+        "SPLIT",
+        "SQUEEZE",
+        "STRIDED_SLICE",
+        "TRANSPOSE",
+    }
+)
+
+
+def with_float_parts(content: bytes, annotated: AnnotatedGraph, kernels: Kernels) -> bytes:
+    """Return an all-int8 file in which the layers and values that a plan has in float are so.
+
+    content: file whose tensors are named after the values of the graph.
+    kernels: weights of each layer by name, as the rebuilt graph has them: the outputs last.
+    Raises HemlineError for a file that does not hold these weights.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    _Rewriter(model, annotated, kernels).rewrite()
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+class _Rewriter:
+    """Takes operators of one model out of int8."""
+
+    def __init__(self, model: Any, annotated: AnnotatedGraph, kernels: Kernels) -> None:
+        self._model, self._annotated, self._kernels = model, annotated, kernels
+        self._graph = model.subgraphs[0]
+        self._layers = {node.output: node for node in annotated.float_graph.weighted}
+        self._loose: set[int] = set()  # tensors that the plan does not round
+        self._read: dict[int, int] = {}  # int8 tensor → the same in float
+        self._same: dict[int, int] = {}  # tensor that is no longer made → the one to read
+
+    def rewrite(self) -> None:
+        """Change the model; to be called once."""
+        for each in self._graph.operators:
+            each.inputs, each.outputs = list(map(int, each.inputs)), list(map(int, each.outputs))
+        self._find_loose()
+        wanted = {id(each) for each in self._graph.operators if self._is_float(each)}
+        operators: list[Any] = []
+        for each in self._graph.operators:
+            operators += self._in_float(each) if id(each) in wanted else [each]
+        for at in self._loose:
+            self._graph.tensors[at].type, self._graph.tensors[at].quantization = _FLOAT, None
+        self._graph.operators = operators
+        self._renumber()
+
+    def _find_loose(self) -> None:
+        """Find the tensors of values that the plan does not round."""
+        for operator in self._graph.operators:
+            for at in operator.outputs:
+                tensor = self._graph.tensors[at]
+                if self._kind(operator) in _MOVING:
+                    loose = operator.inputs[0] in self._loose
+                else:
+                    loose = self._annotated.stays_float(_values_of(tensor)[0])
+                if loose and tensor.type == _INT8:
+                    self._loose.add(at)
+
+    def _kind(self, operator: Any) -> str:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def _is_float(self, operator: Any) -> bool:
+        """Return whether an operator is a layer in float, or next to a value that is."""
+        layer = self._layer(operator)
+        in_float = layer is not None and layer.inputs[1] not in self._annotated.kernels
+        return in_float or not self._loose.isdisjoint((*operator.inputs, *operator.outputs))
+
+    def _layer(self, operator: Any) -> Node | None:
+        """Return the layer that an operator with weights is."""
+        if len(operator.inputs) < 2 or self._kind(operator) in _MOVING:
+            return None
+        weights = self._graph.tensors[operator.inputs[1]]
+        if self._stored(weights) is None or weights.quantization is None:
+            return None
+        names = _values_of(self._graph.tensors[operator.outputs[0]])
+        return next((self._layers[name] for name in names if name in self._layers), None)
+
+    def _in_float(self, operator: Any) -> Iterator[Any]:
+        """Yield an operator in float, between those that turn its inputs and outputs."""
+        if self._kind(operator) in _VERSIONS:
+            yield from self._turning(operator)
+            return
+        layer = self._layer(operator)
+        for place, at in enumerate(operator.inputs):
+            tensor = self._graph.tensors[at]
+            if at < 0 or at in self._loose:
+                continue
+            if self._stored(tensor) is not None and _is_quantized(tensor):
+                values = self._constant(tensor, place, layer, operator)
+                operator.inputs[place] = self._added(tensor, values)
+            elif tensor.type == _INT8:
+                if at not in self._read:
+                    self._read[at] = self._added(tensor)
+                    yield self._turn("DEQUANTIZE", at, self._read[at])
+                operator.inputs[place] = self._read[at]
+        yield operator
+        for place, at in enumerate(operator.outputs):
+            if self._graph.tensors[at].type == _INT8 and at not in self._loose:
+                operator.outputs[place] = self._added(self._graph.tensors[at])
+                yield self._turn("QUANTIZE", operator.outputs[place], at)
+
+    def _turning(self, operator: Any) -> Iterator[Any]:
+        """Yield what is left of a QUANTIZE or DEQUANTIZE whose input or output stays float."""
+        (source,), (made,) = operator.inputs, operator.outputs
+        from_float, to_float = (
+            at in self._loose or self._graph.tensors[at].type == _FLOAT for at in (source, made)
+        )
+        if from_float and to_float:
+            self._same[made] = source
+        else:
+            yield self._turn("QUANTIZE" if from_float else "DEQUANTIZE", source, made)
+
+    def _turn(self, kind: str, source: int, made: int) -> Any:
+        """Return an operator that quantizes or dequantizes."""
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(kind)
+        operator.inputs, operator.outputs = [source], [made]
+        return operator
+
+    def _code(self, kind: str) -> int:
+        """Return the place of an operator code, added where the model has none."""
+        codes, number = self._model.operatorCodes, getattr(schema.BuiltinOperator, kind)
+        for at, code in enumerate(codes):
+            if (code.builtinCode, code.version) == (number, _VERSIONS[kind]):
+                return at
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = number
+        code.version = _VERSIONS[kind]
+        codes.append(code)
+        return len(codes) - 1
+
+    def _stored(self, tensor: Any) -> npt.NDArray[np.uint8] | None:
+        """Return the bytes of a constant, None for what is computed."""
+        data = self._model.buffers[tensor.buffer].data
+        return None if data is None or len(data) == 0 else np.asarray(data, np.uint8)
+
+    def _constant(
+        self, tensor: Any, place: int, layer: Node | None, operator: Any
+    ) -> npt.NDArray[np.float32]:
+        """Return a constant in float: that of the graph, not what its integers have left of it."""
+        rounded, step = self._rounded(tensor)
+        if layer is not None and layer.inputs[1] in self._annotated.kernels:
+            return rounded  # it only reads or gives a float
+        if layer is not None and place == _BIAS_AT and layer.input(_BIAS_AT):
+            return self._annotated.graph.constants[layer.input(_BIAS_AT)].reshape(rounded.shape)
+        for each in self._candidates(layer, operator):
+            if each.size == rounded.size:
+                exact = each.reshape(rounded.shape)
+                if np.all(np.abs(exact - rounded) <= _ROUNDED * step):
+                    return exact
+        if layer is not None and place == 1:
+            raise HemlineError(f"the weights of {layer.output} are not in the file: report this")
+        return rounded
+
+    def _candidates(
+        self, layer: Node | None, operator: Any
+    ) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield constants of the graph that one of an operator may be, in TFLite's order."""
+        if layer is not None:
+            kernel = self._kernels[layer.inputs[1]]
+            depthwise = self._kind(operator) == "DEPTHWISE_CONV_2D"
+            yield kernel if depthwise else np.moveaxis(kernel, -1, 0)
+        node = self._annotated.graph.maker(_values_of(self._graph.tensors[operator.outputs[0]])[0])
+        for name in node.inputs if node is not None else ():
+            if name in self._annotated.graph.constants:
+                yield self._annotated.graph.constants[name]
+
+    def _rounded(self, tensor: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Return the values of integers, and their steps, one or for each channel."""
+        stored = self._stored(tensor)
+        assert stored is not None  # noqa: S101 — asked of constants only
+        integers = stored.view(np.int8 if tensor.type == _INT8 else np.int32).reshape(tensor.shape)
+        step = np.asarray(tensor.quantization.scale, np.float64)
+        if step.size > 1:
+            shape = [1] * integers.ndim
+            shape[tensor.quantization.quantizedDimension] = -1
+            step = step.reshape(shape)
+        zero = tensor.quantization.zeroPoint[0]
+        return np.asarray((integers.astype(np.float64) - zero) * step, np.float32), step
+
+    def _added(self, tensor: Any, values: npt.NDArray[np.float32] | None = None) -> int:
+        """Add a float tensor of the same name and shape, perhaps a constant; return its number."""
+        made = schema.TensorT()
+        made.name, made.hasRank, made.type = tensor.name, tensor.hasRank, _FLOAT
+        made.shape, made.shapeSignature = tensor.shape, tensor.shapeSignature
+        made.buffer = 0  # the empty one
+        if values is not None:
+            buffer = schema.BufferT()
+            buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+            made.buffer = len(self._model.buffers)
+            self._model.buffers.append(buffer)
+        self._graph.tensors.append(made)
+        return len(self._graph.tensors) - 1
+
+    def _renumber(self) -> None:
+        """Leave out tensors and contents that nothing uses any more."""
+        graph, model = self._graph, self._model
+        places = [(each, part) for each in graph.operators for part in ("inputs", "outputs")]
+        places += [(graph, part) for part in ("inputs", "outputs")]
+        for owner, part in places:
+            setattr(owner, part, [self._same.get(int(at), int(at)) for at in getattr(owner, part)])
+        used = sorted({at for owner, part in places for at in getattr(owner, part)} - {-1})
+        numbers = {-1: -1} | {at: number for number, at in enumerate(used)}
+        for owner, part in places:
+            setattr(owner, part, [numbers[at] for at in getattr(owner, part)])
+        for signature in model.signatureDefs or []:
+            for each in (*signature.inputs, *signature.outputs):
+                each.tensorIndex = numbers[self._same.get(each.tensorIndex, each.tensorIndex)]
+        graph.tensors = [graph.tensors[at] for at in used]
+        kept = {each.buffer for each in graph.tensors} | {
+            each.buffer for each in model.metadata or []
+        }
+        for at, buffer in enumerate(model.buffers):
+            if at not in kept:
+                buffer.data = None
+
+
+def _values_of(tensor: Any) -> list[str]:
+    """Return the values of the graph that a tensor is named after, the one it holds first."""
+    parts = tensor.name.decode().split(";")
+    return list(dict.fromkeys(part.partition("/")[0] for part in parts))
+
+
+def _is_quantized(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale is not None
