@@ -44,9 +44,10 @@ def _activation(planned: ActivationRange, unrounded: bool) -> ActivationRange:
 def _unrounded(graph: FloatGraph, layers: set[str]) -> set[str]:
     """Return the owners of the grids whose values lie between nodes in float only."""
     in_float = _float_nodes(graph, layers)
+    moved_too = (value for node in graph.graph.nodes for value in node.outputs)
     rounded = {
         graph.points.owner(value)
-        for value in graph.points.quantized
+        for value in (graph.graph.image, *moved_too)
         if not _among(graph.graph, value, in_float)
     }
     return {owner for owner in graph.points.owners if owner not in rounded}

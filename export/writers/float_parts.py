@@ -1,7 +1,7 @@
-"""Let parts of an int8 TFLite file compute in float, as a plan wants it.
+"""Let parts of an int8 TFLite file compute in float: what a plan says, and what is faster so.
 
 TensorFlow's converter quantizes every kernel between two fake quantizations, annotated or not. So it
-writes the whole network in int8, and what the plan keeps in float is taken out of the integers here:
+writes the whole network in int8, and what shall be in float is taken out of the integers here;
 everything else stays the same, bit by bit.
 """
 
@@ -23,6 +23,9 @@ Kernels = Mapping[str, npt.NDArray[np.float32]]
 
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 _FLOAT, _INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
+# Without int8 kernels that XNNPACK knows. LiteRT's own are approximate, too: in float, rounded behind
+# them, they give what ONNX Runtime gives.
+_FASTER_IN_FLOAT = frozenset({"HARD_SWISH", "RELU", "RELU6"})
 _VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # from float32 to int8, and back
 _IDENTIFIER = b"TFL3"
 _BIAS_AT = 2  # of a layer's inputs, in ONNX and in TFLite
@@ -46,14 +49,15 @@ _MOVING = frozenset(
 
 
 def with_float_parts(content: bytes, annotated: AnnotatedGraph, kernels: Kernels) -> bytes:
-    """Return an all-int8 file in which the layers and values that a plan has in float are so.
+    """Return an all-int8 file with the layers and values in float that a plan has in float.
 
     content: file whose tensors are named after the values of the graph.
     kernels: weights of each layer by name, as the rebuilt graph has them: the outputs last.
     Raises HemlineError for a file that does not hold these weights.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    _Rewriter(model, annotated, kernels).rewrite()
+    if not _Rewriter(model, annotated, kernels).rewrite():
+        return content
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), _IDENTIFIER)
     return bytes(builder.Output())
@@ -66,12 +70,14 @@ class _Rewriter:
         self._model, self._annotated, self._kernels = model, annotated, kernels
         self._graph = model.subgraphs[0]
         self._layers = {node.output: node for node in annotated.float_graph.weighted}
+        outputs = (name for node in annotated.graph.nodes for name in node.outputs)
+        self._order = {name: at for at, name in enumerate(outputs)}
         self._loose: set[int] = set()  # tensors that the plan does not round
         self._read: dict[int, int] = {}  # int8 tensor → the same in float
         self._same: dict[int, int] = {}  # tensor that is no longer made → the one to read
 
-    def rewrite(self) -> None:
-        """Change the model; to be called once."""
+    def rewrite(self) -> bool:
+        """Change the model, once; return whether there was anything to change."""
         for each in self._graph.operators:
             each.inputs, each.outputs = list(map(int, each.inputs)), list(map(int, each.outputs))
         self._find_loose()
@@ -83,6 +89,7 @@ class _Rewriter:
             self._graph.tensors[at].type, self._graph.tensors[at].quantization = _FLOAT, None
         self._graph.operators = operators
         self._renumber()
+        return bool(wanted)
 
     def _find_loose(self) -> None:
         """Find the tensors of values that the plan does not round."""
@@ -92,7 +99,7 @@ class _Rewriter:
                 if self._kind(operator) in _MOVING:
                     loose = operator.inputs[0] in self._loose
                 else:
-                    loose = self._annotated.stays_float(_values_of(tensor)[0])
+                    loose = self._annotated.stays_float(self._value(tensor))
                 if loose and tensor.type == _INT8:
                     self._loose.add(at)
 
@@ -104,6 +111,7 @@ class _Rewriter:
         """Return whether an operator is a layer in float, or next to a value that is."""
         layer = self._layer(operator)
         in_float = layer is not None and layer.inputs[1] not in self._annotated.kernels
+        in_float |= self._kind(operator) in _FASTER_IN_FLOAT
         return in_float or not self._loose.isdisjoint((*operator.inputs, *operator.outputs))
 
     def _layer(self, operator: Any) -> Node | None:
@@ -115,6 +123,13 @@ class _Rewriter:
             return None
         names = _values_of(self._graph.tensors[operator.outputs[0]])
         return next((self._layers[name] for name in names if name in self._layers), None)
+
+    def _value(self, tensor: Any) -> str:
+        """Return the value that a tensor holds, "" for one within a node: the last that it names.
+
+        An operator that computes an activation, too, has the names of both nodes.
+        """
+        return max(_values_of(tensor), key=lambda name: self._order.get(name, -1), default="")
 
     def _in_float(self, operator: Any) -> Iterator[Any]:
         """Yield an operator in float, between those that turn its inputs and outputs."""
@@ -201,7 +216,7 @@ class _Rewriter:
             kernel = self._kernels[layer.inputs[1]]
             depthwise = self._kind(operator) == "DEPTHWISE_CONV_2D"
             yield kernel if depthwise else np.moveaxis(kernel, -1, 0)
-        node = self._annotated.graph.maker(_values_of(self._graph.tensors[operator.outputs[0]])[0])
+        node = self._annotated.graph.maker(self._value(self._graph.tensors[operator.outputs[0]]))
         for name in node.inputs if node is not None else ():
             if name in self._annotated.graph.constants:
                 yield self._annotated.graph.constants[name]
@@ -257,9 +272,9 @@ class _Rewriter:
 
 
 def _values_of(tensor: Any) -> list[str]:
-    """Return the values of the graph that a tensor is named after, the one it holds first."""
-    parts = tensor.name.decode().split(";")
-    return list(dict.fromkeys(part.partition("/")[0] for part in parts))
+    """Return the values of the graph that the operators behind a tensor give: SCOPE/OPERATOR;…"""
+    parts = [part.split("/") for part in tensor.name.decode().split(";")]
+    return [part[0] for part in parts if len(part) == 2]
 
 
 def _is_quantized(tensor: Any) -> bool:

@@ -15,7 +15,7 @@ def convert_tflite(source: ModelSource, quantized: Quantized | None) -> Converte
     from hemline.export.writers import tflite
 
     made = tflite.convert_int8(source, quantized)
-    return _require_faster(made, tflite.convert_fp32(source, None), "tflite")
+    return require_faster(made, tflite.convert_fp32(source, None), "tflite")
 
 
 def convert_onnx(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
@@ -23,10 +23,10 @@ def convert_onnx(source: ModelSource, quantized: Quantized | None) -> ConvertedM
     from hemline.export.writers import onnx
 
     made = onnx.convert_int8(source, quantized)
-    return _require_faster(made, onnx.convert_fp32(source, None), "onnx")
+    return require_faster(made, onnx.convert_fp32(source, None), "onnx")
 
 
-def _require_faster(
+def require_faster(
     made: ConvertedModel, in_float: ConvertedModel, file_format: Format
 ) -> ConvertedModel:
     """Return the file; raises NotNeededError where the other one is faster beyond noise."""
