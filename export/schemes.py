@@ -74,6 +74,8 @@ _INT8 = "7-bit weights, int8 activations, int8 in and out"
 _QDQ = "7-bit weights, uint8 activations (QDQ), uint8 in, float32 out"
 _TRAINED = "as int8, with weights and ranges trained for it"
 _FOUR_BITS = "as int8, with weights trained for a 4-bit grid: half the bytes when compressed"
+_MIXED = "as int8, but the few layers in float32 that the accuracy needs"
+_PLAN_MIXED = "hemline.export.quantization.mixed.planning:plan_mixed"
 _QAT = "hemline.export.quantization.qat.planning"
 _PLAN_INT8 = "hemline.export.quantization.post_training:plan_int8"
 # A row's key is the name of the file it makes.
@@ -87,10 +89,11 @@ SCHEMES: dict[str, Scheme] = {
         _scheme("fp32", "onnx", _FLOAT, FLOAT32),
         _scheme("int8", "onnx", _QDQ, EIGHT_BIT, _PLAN_INT8),
         *(
-            _scheme(name, each, summary, EIGHT_BIT, planner, converter="int8", optional=True)
-            for name, summary, planner in (
-                ("int8-qat", _TRAINED, f"{_QAT}:plan_qat"),
-                ("int8-w4", _FOUR_BITS, f"{_QAT}:plan_w4"),
+            _scheme(name, each, summary, EIGHT_BIT, planner, converter=converter, optional=True)
+            for name, summary, planner, converter in (
+                ("int8-mixed", _MIXED, _PLAN_MIXED, "int8_mixed"),
+                ("int8-qat", _TRAINED, f"{_QAT}:plan_qat", "int8"),
+                ("int8-w4", _FOUR_BITS, f"{_QAT}:plan_w4", "int8"),
             )
             for each in ("tflite", "onnx")
         ),

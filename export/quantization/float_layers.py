@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from hemline.errors import UnknownNameError
-from hemline.export.graph.editing import Graph, Node
+from hemline.export.graph.editing import Graph
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.plan import ActivationRange, QuantizationPlan, WeightGrid
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from hemline.export.graph.rebuild import Hooks, saved_model
 from hemline.export.quantization.annotation import AnnotatedGraph
 
-
 Kernels = dict[str, npt.NDArray[np.float32]]
 
 

@@ -1,7 +1,7 @@
 """Let parts of an int8 TFLite file compute in float: what a plan says, and what is faster so.
 
-TensorFlow's converter quantizes every kernel between two fake quantizations, annotated or not. So it
-writes the whole network in int8, and what shall be in float is taken out of the integers here;
+TensorFlow's converter quantizes every kernel between two fake quantizations, annotated or not. So
+it writes the whole network in int8, and what shall be in float is taken out of the integers here;
 everything else stays the same, bit by bit.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -23,8 +23,8 @@ Kernels = Mapping[str, npt.NDArray[np.float32]]
 
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 _FLOAT, _INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
-# Without int8 kernels that XNNPACK knows. LiteRT's own are approximate, too: in float, rounded behind
-# them, they give what ONNX Runtime gives.
+# XNNPACK has no int8 kernels for them: in float they take 1/4 to 1/16 of the time of LiteRT's own,
+# and give what ONNX Runtime gives.
 _FASTER_IN_FLOAT = frozenset({"HARD_SWISH", "RELU", "RELU6"})
 _VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # from float32 to int8, and back
 _IDENTIFIER = b"TFL3"
@@ -105,7 +105,7 @@ class _Rewriter:
 
     def _kind(self, operator: Any) -> str:
         code = self._model.operatorCodes[operator.opcodeIndex]
-        return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return str(_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def _is_float(self, operator: Any) -> bool:
         """Return whether an operator is a layer in float, or next to a value that is."""
@@ -208,9 +208,7 @@ class _Rewriter:
             raise HemlineError(f"the weights of {layer.output} are not in the file: report this")
         return rounded
 
-    def _candidates(
-        self, layer: Node | None, operator: Any
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    def _candidates(self, layer: Node | None, operator: Any) -> Iterator[npt.NDArray[np.float32]]:
         """Yield constants of the graph that one of an operator may be, in TFLite's order."""
         if layer is not None:
             kernel = self._kernels[layer.inputs[1]]
@@ -242,7 +240,9 @@ class _Rewriter:
         made.buffer = 0  # the empty one
         if values is not None:
             buffer = schema.BufferT()
-            buffer.data = np.frombuffer(np.ascontiguousarray(values, np.float32).tobytes(), np.uint8)
+            buffer.data = np.frombuffer(
+                np.ascontiguousarray(values, np.float32).tobytes(), np.uint8
+            )
             made.buffer = len(self._model.buffers)
             self._model.buffers.append(buffer)
         self._graph.tensors.append(made)

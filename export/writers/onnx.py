@@ -10,6 +10,7 @@ import onnx
 from hemline.contract.specs import EMBEDDING, InputSpec, OutputSpec
 from hemline.errors import HemlineError
 from hemline.export.graph.functions import inlined
+from hemline.export.quantization.mixed.timing import require_faster
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
@@ -31,6 +32,11 @@ def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedM
     if quantized is None:
         raise HemlineError("8 bits need a quantization plan")
     return _described(inlined(quantized_onnx(quantized.annotated)))
+
+
+def convert_int8_mixed(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """As int8, with layers in float; raises NotNeededError where the float file is faster."""
+    return require_faster(convert_int8(source, quantized), convert_fp32(source, None), "onnx")
 
 
 def _described(proto: onnx.ModelProto) -> ConvertedModel:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
+from hemline.export.quantization.mixed.timing import require_faster
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
@@ -65,6 +66,11 @@ def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedM
             f"int8 input came out as {converted.input}, not pixel − 128: report this"
         )
     return converted
+
+
+def convert_int8_mixed(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """As int8, with layers in float; raises NotNeededError where the float file is faster."""
+    return require_faster(convert_int8(source, quantized), convert_fp32(source, None), "tflite")
 
 
 def _converter(source: ModelSource, *optimizations: tf.lite.Optimize) -> tf.lite.TFLiteConverter:

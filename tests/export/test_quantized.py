@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow")
 
-from hemline.errors import HemlineError, UnknownNameError
+from hemline.errors import UnknownNameError
 from hemline.export.quantization import simulation
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.float_graph import calibrated_plan
@@ -20,7 +20,6 @@ from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.keras import KerasSource
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers import onnx as onnx_writer
-from hemline.export.writers import tflite as tflite_writer
 from hemline.train.tensorflow import quiet_keras
 
 PIXELS = np.random.default_rng(3).integers(0, 256, (200, 8, 8, 1), np.uint8)
@@ -144,11 +143,6 @@ def test_onnx_runtime_leaves_layers_in_float(source: ModelSource, int8: Quantize
     )
     step = int8.annotated.grid("logits").scale
     assert np.abs(optimized - expected).max() < 1.5 * step
-
-
-def test_tensorflow_does_not_write_layers_in_float(source: ModelSource, int8: Quantized) -> None:
-    with pytest.raises(HemlineError, match="cannot keep a layer in float"):
-        tflite_writer.convert_int8(source, in_float(int8, "conv_1.weight"))
 
 
 def test_simulation_is_what_the_file_computes(source: ModelSource, int8: Quantized) -> None:

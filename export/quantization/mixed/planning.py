@@ -42,9 +42,7 @@ def plan_mixed(planning: Planning) -> Quantized:
     return _explained(search.with_float(reasons), reasons, step)
 
 
-def _faster_first(
-    planning: Planning, search: Search, reasons: Mapping[str, str]
-) -> dict[str, str]:
+def _faster_first(planning: Planning, search: Search, reasons: Mapping[str, str]) -> dict[str, str]:
     """Return the first layer if the TFLite file is faster with it in float, and no less accurate.
 
     It has one or three channels to read: little to multiply for fast 8-bit kernels.

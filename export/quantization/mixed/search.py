@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from hemline.export.graph.editing import Graph, Node
+from hemline.export.quantization.diagnosis.losses import Judge, Labels, Pixels
+from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.float_layers import with_float_layers
 from hemline.export.quantization.quantized import Quantized
-from hemline.export.quantization.simulation import float_logits, logits
+from hemline.export.quantization.simulation import logits
 from hemline.statistics import paired_drop
 
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-_RANKED_ON = 256  # images: a divergence is smooth, so that few of them show the order
+_RANKED_ON = 128  # images: a divergence is smooth, so that few of them show the order
 _TRIED_ON = 1000  # images: enough to refuse most sets without running all
 
 
@@ -25,31 +22,34 @@ class Search:
     """Judges sets of layers of one model: these in float, all others as they are planned."""
 
     def __init__(
-        self,
-        base: Quantized,
-        images: Pixels,
-        labels: npt.NDArray[np.uint8] | None,
-        *,
-        budget_points: float,
+        self, base: Quantized, images: Pixels, labels: Labels | None, *, budget_points: float
     ) -> None:
         """Run the float model once on uint8 images (n, h, w, c).
 
-        labels: uint8 (n,); without them the labels of the float model count.
+        labels: uint8 (n,); without them the labels of the float model count. Raises DataError where
+        its outputs say nothing.
         """
+        judge = Judge(base.float_graph, images, labels)
         self._base, self._images, self._budget = base, images, budget_points
-        self._reference = float_logits(base.float_graph, images)
-        self._labels = self._reference.argmax(axis=1) if labels is None else labels
+        self._expected = judge.reference.argmax(axis=1)
+        self._labels = self._expected if labels is None else labels
         self._drops: dict[frozenset[str], float] = {}
 
     @functools.cached_property
     def ranking(self) -> tuple[str, ...]:
-        """Return the layers, the one first that brings most by computing in float alone."""
-        few = self._spread(_RANKED_ON)
-        left = {
-            grid.layer: _divergence(self._logits({grid.layer}, few), self._reference[few])
-            for grid in self._base.plan.weights
-        }
-        return tuple(sorted(left, key=left.__getitem__))
+        """Return the layers, those first that bring most by computing in float.
+
+        Each is tried alone and together with those that read what it gives: a bad range between
+        two layers does no harm only when both are in float.
+        """
+        judge = Judge(self._base.float_graph, self._images[self._spread(_RANKED_ON)], None)
+        before = judge.loss(self._base).divergence
+
+        def gain(group: tuple[str, ...]) -> float:
+            return (before - judge.loss(self.with_float(group)).divergence) / len(group)
+
+        groups = sorted(dict.fromkeys(_groups(self._base.float_graph)), key=gain, reverse=True)
+        return tuple(dict.fromkeys(layer for group in groups for layer in group))
 
     def smallest(self) -> dict[str, float]:
         """Return layers with which the budget is met; of each, the drop in points without it.
@@ -90,26 +90,28 @@ class Search:
         plan = with_float_layers(self._base.plan, self._base.float_graph, layers, "in the search")
         return replace(self._base, plan=plan)
 
-    def _paired_drop(self, layers: Iterable[str], at: Any) -> tuple[float, float]:
+    def _paired_drop(self, layers: Iterable[str], at: slice) -> tuple[float, float]:
         """Return the drop on some images, and half the width of its 95 % interval, in points."""
+        found = logits(self.with_float(layers), self._images[at]).argmax(axis=1)
         labels = self._labels[at]
-        found = self._logits(layers, at).argmax(axis=1)
-        return paired_drop(self._reference[at].argmax(axis=1) == labels, found == labels)
-
-    def _logits(self, layers: Iterable[str], at: Any) -> Floats:
-        return logits(self.with_float(layers), self._images[at])
+        return paired_drop(self._expected[at] == labels, found == labels)
 
     def _spread(self, count: int) -> slice:
         """Return about so many of the images, from all parts of the split."""
         return slice(None, None, max(1, len(self._images) // count))
 
 
-def _divergence(found: Floats, reference: Floats) -> float:
-    """Return the mean Kullback-Leibler divergence of softmax probabilities from the reference's."""
-    expected, actual = _log_softmax(reference), _log_softmax(found)
-    return float((np.exp(expected) * (expected - actual)).sum(axis=1).mean())
+def _groups(graph: FloatGraph) -> Iterator[tuple[str, ...]]:
+    """Yield each layer alone, and with the layers that read what it gives."""
+    weights = {id(node): node.inputs[1] for node in graph.weighted}
+    for node in graph.weighted:
+        yield (node.inputs[1],)
+        yield (node.inputs[1], *_readers(graph.graph, node, weights))
 
 
-def _log_softmax(values: Floats) -> npt.NDArray[np.float64]:
-    shifted = values.astype(np.float64) - values.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+def _readers(graph: Graph, node: Node, weights: Mapping[int, str]) -> list[str]:
+    """Return the next layers behind a node, whatever operators without weights lie between."""
+    found: list[str] = []
+    for each in (reader for output in node.outputs for reader in graph.consumers(output)):
+        found += [weights[id(each)]] if id(each) in weights else _readers(graph, each, weights)
+    return list(dict.fromkeys(found))

@@ -10,7 +10,7 @@ import numpy as np
 from hemline.contract.job import Job, JobCell
 from hemline.contract.specs import Format, SupportedRuntime
 from hemline.contract.stamp import Stamp, stamp_onnx, stamp_tflite
-from hemline.errors import JobError
+from hemline.errors import JobError, NotNeededError
 from hemline.export.writers.converted import ConvertedModel
 from hemline.folders import TemporaryFolder
 from hemline.runtime.process import JobProcess
@@ -45,6 +45,19 @@ def time_ratio(first: ConvertedModel, second: ConvertedModel, file_format: Forma
             found = {job.id: _median(process, job, count) for job in order}
             ratios.append(found["first"] / found["second"])
     return statistics.median(ratios)
+
+
+def require_faster(
+    made: ConvertedModel, in_float: ConvertedModel, file_format: Format
+) -> ConvertedModel:
+    """Return a file; raises NotNeededError where the float file is faster beyond noise."""
+    ratio = time_ratio(made, in_float, file_format)
+    if ratio > NOISE:
+        raise NotNeededError(
+            f"with the layers in float that the accuracy needs, it takes {ratio:.2f} × the time of "
+            f"fp32.{file_format} in {RUNTIMES[file_format]}"
+        )
+    return made
 
 
 def _median(process: JobProcess, job: Job, invocations: int) -> int:
@@ -83,6 +96,4 @@ def _job(folder: Path, name: str, model: ConvertedModel, file_format: Format) ->
     path = folder / stamp.name
     write = stamp_tflite if file_format == "tflite" else stamp_onnx
     path.write_bytes(write(model.content, stamp))
-    return Job(
-        id=name, artifact=str(path), runtime=runtime, images=str(folder / _IMAGES_FILE)
-    )
+    return Job(id=name, artifact=str(path), runtime=runtime, images=str(folder / _IMAGES_FILE))
