@@ -43,6 +43,12 @@ EIGHT_BIT_ROUNDING = 4.4 * 8 / (255 * math.sqrt(12)) * math.sqrt(2)
 # logits).
 EIGHT_BIT = Tolerance(share=2 * EIGHT_BIT_ROUNDING, growth=0.5, agreement=0.90, least=0.25)
 
+# With int16 activations, whose steps are 256 times as fine, only the rounding of the weights is
+# left: one of two equal parts that add up like random numbers. Nothing is clipped.
+SIXTEEN_BIT = Tolerance(
+    share=EIGHT_BIT_ROUNDING / math.sqrt(2), growth=0.5, agreement=0.90, least=0.25
+)
+
 
 def _scheme(
     name: str,
@@ -52,7 +58,8 @@ def _scheme(
     planner: str | None = None,
     *,
     converter: str = "",
-    optional: bool = False,
+    default: bool = True,
+    searches: bool = False,
 ) -> Scheme:
     return Scheme(
         name=name,
@@ -64,39 +71,62 @@ def _scheme(
         supported_runtimes=(
             (_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)
         ),
-        searches=optional,
-        default=not optional,
+        searches=searches,
+        default=default,
     )
 
 
 _FLOAT = "float32 weights and activations"
+_HALF = "float16 weights, float32 activations"
 _INT8 = "7-bit weights, int8 activations, int8 in and out"
 _QDQ = "7-bit weights, uint8 activations (QDQ), uint8 in, float32 out"
+_INT16 = "int8 weights, int16 activations, int16 in and out; slow on processors"
+_PRODUCTS = "int8 weights of matrix products, float32 elsewhere"
+_MIXED = "as int8, but the few layers in float32 that the accuracy needs"
 _TRAINED = "as int8, with weights and ranges trained for it"
 _FOUR_BITS = "as int8, with weights trained for a 4-bit grid: half the bytes when compressed"
-_MIXED = "as int8, but the few layers in float32 that the accuracy needs"
-_PLAN_MIXED = "hemline.export.quantization.mixed.planning:plan_mixed"
-_QAT = "hemline.export.quantization.qat.planning"
-_PLAN_INT8 = "hemline.export.quantization.post_training:plan_int8"
+_PACKED = "as int8-w4, with two weights in a byte; slower than int8"
+_QUANTIZATION = "hemline.export.quantization"
+_PLAN_INT8 = f"{_QUANTIZATION}.post_training:plan_int8"
+_PLAN_INT16X8 = f"{_QUANTIZATION}.post_training:plan_int16x8"
+# name: summary, planner, converter of the schemes whose planners read all data
+_SEARCHING = {
+    "int8-mixed": (_MIXED, f"{_QUANTIZATION}.mixed.planning:plan_mixed", "int8_mixed"),
+    "int8-qat": (_TRAINED, f"{_QUANTIZATION}.qat.planning:plan_qat", "int8"),
+    "int8-w4": (_FOUR_BITS, f"{_QUANTIZATION}.qat.planning:plan_w4", "int8"),
+    "int4-weights": (_PACKED, f"{_QUANTIZATION}.qat.planning:plan_w4", "int4_weights"),
+}
+
+
+def _searching(name: str, file_format: Format) -> Scheme:
+    summary, planner, converter = _SEARCHING[name]
+    return _scheme(
+        name,
+        file_format,
+        summary,
+        EIGHT_BIT,
+        planner,
+        converter=converter,
+        default=False,
+        searches=True,
+    )
+
+
 # A row's key is the name of the file it makes.
 SCHEMES: dict[str, Scheme] = {
     scheme.file_name: scheme
     for scheme in (
         _scheme("fp32", "tflite", _FLOAT, FLOAT32),
-        _scheme("fp16", "tflite", "float16 weights, float32 activations", FLOAT16),
+        _scheme("fp16", "tflite", _HALF, FLOAT16),
         _scheme("dynamic", "tflite", "int8 weights, float32 activations", EIGHT_BIT),
         _scheme("int8", "tflite", _INT8, EIGHT_BIT, _PLAN_INT8),
+        _scheme("int16x8", "tflite", _INT16, SIXTEEN_BIT, _PLAN_INT16X8, default=False),
+        *(_searching(name, "tflite") for name in _SEARCHING),
         _scheme("fp32", "onnx", _FLOAT, FLOAT32),
+        _scheme("fp16", "onnx", _HALF, FLOAT16, default=False),
+        _scheme("dynamic", "onnx", _PRODUCTS, EIGHT_BIT, default=False),
         _scheme("int8", "onnx", _QDQ, EIGHT_BIT, _PLAN_INT8),
-        *(
-            _scheme(name, each, summary, EIGHT_BIT, planner, converter=converter, optional=True)
-            for name, summary, planner, converter in (
-                ("int8-mixed", _MIXED, _PLAN_MIXED, "int8_mixed"),
-                ("int8-qat", _TRAINED, f"{_QAT}:plan_qat", "int8"),
-                ("int8-w4", _FOUR_BITS, f"{_QAT}:plan_w4", "int8"),
-            )
-            for each in ("tflite", "onnx")
-        ),
+        *(_searching(name, "onnx") for name in _SEARCHING if name != "int4-weights"),
     )
 }
 

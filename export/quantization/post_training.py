@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hemline.errors import HemlineError
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.correction.bias_correction import bias_corrected
@@ -30,3 +32,23 @@ def post_training(
 def plan_int8(planning: Planning) -> Quantized:
     """Return what every planner starts from."""
     return planning.int8
+
+
+def plan_int16x8(planning: Planning) -> Quantized:
+    """Return the graph with 16 bits for each activation but the pixels, and 8 for weights.
+
+    The smallest and the largest value are the range: 16 bits have steps enough for outliers.
+    """
+    quantized, calibration = planning.int8, planning.calibration
+    if calibration is None:
+        raise HemlineError("calibration needs images")
+    plan = calibrated_plan(quantized.float_graph, calibration)
+    image = quantized.float_graph.graph.image
+    plan = replace(
+        plan,
+        weights=tuple(replace(grid, bits=8) for grid in plan.weights),
+        activations=tuple(
+            each if each.tensor == image else replace(each, bits=16) for each in plan.activations
+        ),
+    )
+    return replace(quantized, plan=plan, calibration=calibration)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hemline.contract.steps import Step
 from hemline.export.quantization.annotation import AnnotatedGraph
+from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.plan import QuantizationPlan
 
@@ -17,11 +18,13 @@ class Quantized:
     float_graph: what the files of both formats are written from.
     plan: of this graph.
     steps: what was done, in order; none for plain calibration.
+    calibration: images, for a writer that observes ranges itself; None for the others.
     """
 
     float_graph: FloatGraph
     plan: QuantizationPlan
     steps: tuple[Step, ...] = ()
+    calibration: Calibration | None = None
 
     @property
     def annotated(self) -> AnnotatedGraph:

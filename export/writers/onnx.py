@@ -14,6 +14,7 @@ from hemline.export.quantization.mixed.timing import require_faster
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
+from hemline.export.writers.onnx_weights import with_half_weights, with_integer_products
 from hemline.export.writers.qdq import quantized_onnx
 
 
@@ -21,6 +22,26 @@ def convert_fp32(source: ModelSource, quantized: Quantized | None) -> ConvertedM
     """Convert without quantization; float32 pixels in, float32 logits out."""
     del quantized
     return _described(inlined(source.onnx))
+
+
+def convert_fp16(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """Store the weights as float16, compute in float32 as fp16.tflite does.
+
+    Not in float16: on processors ONNX Runtime is slower with it, and cannot show an overflow that
+    other runtimes would have; the GELU that it fuses in float16 crashes it.
+    """
+    del quantized
+    return _described(with_half_weights(inlined(source.onnx)))
+
+
+def convert_dynamic(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """Store the weights of matrix products as int8, quantize what they read while running.
+
+    Raises NotNeededError where that makes the file hardly smaller: convolutions stay in float, as
+    they would be 4 to 8 times slower.
+    """
+    del quantized
+    return _described(with_integer_products(inlined(source.onnx)))
 
 
 def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:

@@ -10,12 +10,15 @@ import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
 from hemline.errors import HemlineError
+from hemline.export.graph.rebuild import saved_model
+from hemline.export.quantization.float_graph import with_extremes
 from hemline.export.quantization.mixed.timing import require_faster
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fake_quantization import save_annotated
 from hemline.export.writers.float_parts import with_float_parts
+from hemline.export.writers.four_bits import with_packed_weights
 from hemline.folders import TemporaryFolder
 
 
@@ -73,6 +76,25 @@ def convert_int8_mixed(source: ModelSource, quantized: Quantized | None) -> Conv
     return require_faster(convert_int8(source, quantized), convert_fp32(source, None), "tflite")
 
 
+def convert_int16x8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """Quantize activations to int16 and weights to int8, with ranges from calibration images."""
+    del source
+    if quantized is None or quantized.calibration is None:
+        raise HemlineError("16 bits need calibration images")
+    from hemline.export.writers.sixteen_bits import with_sixteen_bits  # takes half a second
+
+    with TemporaryFolder() as folder:
+        saved_model(quantized.float_graph.proto, folder)
+        content = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    images = with_extremes(quantized.calibration.images)
+    return _described(with_sixteen_bits(content, images))
+
+
+def convert_int4_weights(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
+    """Write the int8 file of a plan with two weights in a byte where a layer's have 4 bits."""
+    return _described(with_packed_weights(convert_int8(source, quantized).content))
+
+
 def _converter(source: ModelSource, *optimizations: tf.lite.Optimize) -> tf.lite.TFLiteConverter:
     converter = tf.lite.TFLiteConverter.from_saved_model(source.saved_model)
     converter.optimizations = list(optimizations)
@@ -83,8 +105,12 @@ def _described(content: bytes) -> ConvertedModel:
     """Read the specs back from the file: what it really takes and gives, not what was asked for."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise HemlineError(f"LiteRT does not open the file: {reason}") from error
     source, found = interpreter.get_input_details()[0], interpreter.get_output_details()
     named = interpreter.get_signature_runner().get_output_details()
     # the signature knows outputs by name, the sessions on the device by position only
