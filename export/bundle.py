@@ -26,6 +26,7 @@ from hemline.errors import (
     InterruptedWorkError,
     NewerSchemaError,
     NotNeededError,
+    StorageError,
     UsageError,
     remedy,
 )
@@ -155,7 +156,7 @@ def _make(maker: ArtifactMaker, scheme: Scheme, recipe_sha256: str, state: _Stat
     name = scheme.file_name
     try:
         state.artifacts[name] = maker.make(scheme, state.evaluation, recipe_sha256)
-    except InterruptedWorkError:
+    except (InterruptedWorkError, StorageError):
         raise
     except HemlineError as error:
         needed = not isinstance(error, NotNeededError)

@@ -150,10 +150,15 @@ def export(
 def plan(path: Path, as_json: bool) -> None:
     """Show how the 8-bit files of a bundle are quantized.
 
-    For each layer the grid of its weights, for each activation its range, and which calibrator
-    found the ranges on which images.
+    For each layer the grid of its weights, for each activation its range, which calibrator found
+    the ranges on which images, and what was done beyond that.
     """
-    from hemline.export.quantization.plan_table import origin_line, plan_tables, read_plans
+    from hemline.export.quantization.plan_table import (
+        origin_line,
+        plan_tables,
+        read_plans,
+        step_lines,
+    )
 
     plans = read_plans(path)
     if as_json:
@@ -163,7 +168,10 @@ def plan(path: Path, as_json: bool) -> None:
     texts = [
         text
         for name, found in plans.items()
-        for text in (origin_line(name, found), *map(as_text, plan_tables(found)))
+        for text in (
+            "\n".join((origin_line(name, found), *step_lines(path, name))),
+            *map(as_text, plan_tables(found)),
+        )
     ]
     click.echo("\n\n".join(texts))
 

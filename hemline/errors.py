@@ -14,6 +14,7 @@ HemlineError                 1  the work could not be done
 ├── UnsupportedRuntimeError  1  a runtime that the artifact does not support
 ├── JobError                 1  a job failed in its child process
 │   └── DeviceError          1  a device cannot be reached, or was lost while it worked
+├── StorageError             1  a file cannot be written: no room, or not allowed
 ├── NotNeededError           1  a file that would bring nothing
 ├── BusyError                1  another process holds the folder
 ├── GateError                3  a check that guards shipping said no
@@ -126,6 +127,10 @@ class DeviceError(JobError):
 
 class BusyError(HemlineError):
     """Another process is working in the same folder."""
+
+
+class StorageError(HemlineError):
+    """A file cannot be written: there is no room, or it is not allowed."""
 
 
 class NotNeededError(HemlineError):

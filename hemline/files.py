@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hemline.errors import BusyError, FileFormatError, HemlineError
+from hemline.errors import BusyError, FileFormatError, HemlineError, StorageError
 
 _CHUNK_BYTES = 1 << 20
 _PARTIAL = ".hemline-partial-"  # in the name of a file that is being written
@@ -28,7 +28,7 @@ os.umask(_UMASK)
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it over `path` only if the block succeeds.
 
-    Raises HemlineError, naming the file, when the folder cannot be written.
+    Raises StorageError, naming the file, when the folder cannot be written.
     """
     import tempfile  # here, because a device that only classifies writes nothing
 
@@ -46,7 +46,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(path)
     except OSError as error:
-        raise HemlineError(f"cannot write {path}: {reason_of(error)}") from error
+        raise StorageError(f"cannot write {path}: {reason_of(error)}") from error
     finally:
         if partial is not None:
             partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ REMEDIES: dict[str, str] = {
     "device with fallback": "--fallback goes with --device gpu",
     "device with runtimes": "--runtime is for --device local",
     "export": "run `hemline export` first",
+    "diagnose": "see what the 8-bit file loses where with `hemline diagnose {bundle}`",
     "replace or move": "replace it with --force, or name another folder with --output",
     "another study": "use another --output",
     "same search": "give the same options, another --output, or --restart to forget it",

@@ -13,7 +13,7 @@ import click
 from hemline.console import budget_options, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate, over_budget
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, UsageError, remedy
 from hemline.tables import as_text, signed
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def export_within(within: Within, request: ExportRequest, images: Images) -> Man
     else:
         click.echo(as_text(attempts_table(found.attempts, found.candidates)))
     if found.chosen is None:
-        raise GateError(_nearest(found.candidates, within.budget))
+        raise GateError(
+            _nearest(found.candidates, within.budget),
+            remedy=remedy("diagnose", bundle=request.bundle),
+        )
     if not within.as_json:
         click.echo(_sentence(found.chosen, within.budget, within.device))
     return found.manifest

@@ -18,7 +18,13 @@ from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest
 from hemline.contract.steps import Step
 from hemline.data.datasets import Images
-from hemline.errors import FileFormatError, GateError, HemlineError, InterruptedWorkError
+from hemline.errors import (
+    FileFormatError,
+    GateError,
+    HemlineError,
+    InterruptedWorkError,
+    StorageError,
+)
 from hemline.export.budget.attempts import BUDGET_NAME, Attempt, Attempts
 from hemline.export.budget.judging import Judge, Judged, with_ranges
 from hemline.export.budget.rungs import RUNGS, Rung, described
@@ -112,7 +118,7 @@ class BudgetSearch:
                 self._say(f"try {rung.name}: {described(options, before)}")
                 try:
                     judged.append(judge.judge(self._rows[rung.name][0], options))
-                except InterruptedWorkError:
+                except (InterruptedWorkError, StorageError):
                     raise
                 except HemlineError as error:
                     reason = str(error)

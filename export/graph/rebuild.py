@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 import tensorflow as tf
 
+from hemline.errors import StorageError
 from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.rebuilding.context import Context
 from hemline.export.graph.rebuilding.values import Value
@@ -88,7 +89,10 @@ class Rebuilt:
 
 
 def saved_model(proto: onnx.ModelProto, folder: Path | str, hooks: Hooks = Hooks()) -> None:
-    """Write a normalized graph as a SavedModel with a signature: float32 (n, h, w, c) in."""
+    """Write a normalized graph as a SavedModel with a signature: float32 (n, h, w, c) in.
+
+    Raises StorageError where there is no room.
+    """
     rebuilt = Rebuilt(proto, hooks)
     shape = rebuilt.graph.shape(rebuilt.graph.image)[1:]
     module = tf.Module()
@@ -97,4 +101,10 @@ def saved_model(proto: onnx.ModelProto, folder: Path | str, hooks: Hooks = Hooks
         autograph=False,
         input_signature=[tf.TensorSpec((None, *shape), tf.float32, name=rebuilt.graph.image)],
     )
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    try:
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    except tf.errors.OpError as error:
+        raise StorageError(
+            f"cannot write the model into {folder} ({type(error).__name__}): make room there, or "
+            "set TMPDIR to a folder that has some"
+        ) from error

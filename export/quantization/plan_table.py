@@ -9,7 +9,7 @@ from hemline.contract.manifest import plan_path, read_manifest
 from hemline.errors import FileFormatError, HemlineError, remedy
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.files import sha256_of
-from hemline.tables import Table
+from hemline.tables import Table, signed
 
 
 def read_plans(path: Path) -> dict[str, QuantizationPlan]:
@@ -47,11 +47,28 @@ def origin_line(name: str, plan: QuantizationPlan) -> str:
     )
 
 
-def plan_tables(plan: QuantizationPlan) -> list[Table]:
-    """Return the table of layers and that of activations."""
-    weights = [(grid.layer, str(grid.bits), grid.scope) for grid in plan.weights]
-    ranges = [(each.tensor, f"{each.low:.4g}", f"{each.high:.4g}") for each in plan.activations]
+def step_lines(path: Path, name: str) -> list[str]:
+    """Return a line for each step that an artifact was made by, with its gain on validation."""
+    bundle = path if path.is_dir() else path.parent
     return [
-        Table.of(("layer", ">weight bits", "scale per"), weights),
-        Table.of(("activation", ">low", ">high"), ranges),
+        f"{step.name}: {step.detail}"
+        + ("" if step.gain_points is None else f" ({signed(step.gain_points)} points)")
+        for step in read_manifest(bundle).artifact(name).steps
     ]
+
+
+def plan_tables(plan: QuantizationPlan) -> list[Table]:
+    """Return the table of layers and that of activations; with reasons where some are in float."""
+    weights = [(g.layer, _bits(g.bits), g.scope, g.reason) for g in plan.weights]
+    ranges = [(a.tensor, f"{a.low:.4g}", f"{a.high:.4g}", _bits(a.bits)) for a in plan.activations]
+    plain = 3 if plan.is_plain else 4  # columns
+    return [
+        Table.of(
+            ("layer", ">weight bits", "scale per", "why")[:plain], [w[:plain] for w in weights]
+        ),
+        Table.of(("activation", ">low", ">high", ">bits")[:plain], [r[:plain] for r in ranges]),
+    ]
+
+
+def _bits(bits: int) -> str:
+    return "float" if bits == 32 else str(bits)

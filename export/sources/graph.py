@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx as onnx_format
-import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec
-from hemline.errors import FileFormatError, HemlineError, UnknownNameError
+from hemline.errors import FileFormatError, UnknownNameError
 from hemline.export.graph.editing import Graph, with_batch_of_one
 from hemline.export.graph.passes.heads import embedding_of
 from hemline.export.graph.rebuild import saved_model
@@ -54,13 +53,7 @@ class GraphSource(ModelSource):
     def saved_model(self) -> str:
         """Return the folder of the SavedModel, whose signature the converters need."""
         path = f"{self._folder.name}/saved_model"
-        try:
-            saved_model(self.onnx, path)
-        except tf.errors.OpError as error:
-            raise HemlineError(
-                f"cannot write the model into {path} ({type(error).__name__}): "
-                "make room there, or set TMPDIR to a folder that has some"
-            ) from error
+        saved_model(self.onnx, path)
         return path
 
     def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:

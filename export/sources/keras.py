@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.specs import LOGITS, InputSpec
-from hemline.errors import HemlineError
+from hemline.errors import StorageError
 from hemline.export.sources.flattening import with_constant_flatten
 from hemline.export.sources.folding import fold_rescaling
 from hemline.export.sources.keras_onnx import to_onnx
@@ -50,7 +50,7 @@ class KerasSource(ModelSource):
         try:
             archive.write_out(path, verbose=False)
         except tf.errors.OpError as error:
-            raise HemlineError(
+            raise StorageError(
                 f"cannot write the model into {path} ({type(error).__name__}): "
                 "make room there, or set TMPDIR to a folder that has some"
             ) from error

@@ -22,12 +22,21 @@ from hemline.contract.manifest import MANIFEST_NAME, Manifest, plan_path, read_m
 from hemline.contract.record import Accuracy, Conditions, Record, read_records
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images, without_copies
-from hemline.errors import DataError, FileFormatError, GateError, UnknownNameError
+from hemline.errors import (
+    DataError,
+    FileFormatError,
+    GateError,
+    HemlineError,
+    NotNeededError,
+    UnknownNameError,
+)
 from hemline.export import cell_verification
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images, training_indices
 from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.quantization.planning import Planning
+from hemline.export.quantization.quantized import Quantized
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import EIGHT_BIT, FLOAT16, FLOAT32, SCHEMES, find_schemes
 from hemline.export.verification import RECORDS_NAME, require_supported_pass, verify_bundle
@@ -146,6 +155,51 @@ def test_a_file_that_was_removed_leaves_the_manifest_when_another_is_exported(
     assert said == []
     assert "fp32.onnx" not in [artifact.name for artifact in read_manifest(copy).artifacts]
     verify_bundle(copy, read_manifest(copy))
+
+
+def refuse(planning: Planning) -> Quantized:
+    raise HemlineError(f"{len(planning.int8.plan.weights)} layers are too many")
+
+
+def decline(planning: Planning) -> Quantized:
+    raise NotNeededError(f"{planning.options.max_drop_points} points are lost at most")
+
+
+def test_a_scheme_that_cannot_be_made_is_left_out_and_the_others_go_on(
+    checkpoint: Path, copy: Path, images: Images
+) -> None:
+    (copy / "int8-bad.onnx").write_bytes(b"of an earlier export")
+    int8 = SCHEMES["int8.onnx"]
+    bad, idle = (
+        dataclasses.replace(int8, name=name, planner=f"{__name__}:{function}")
+        for name, function in (("int8-bad", "refuse"), ("int8-idle", "decline"))
+    )
+    wanted = dataclasses.replace(request(checkpoint, copy), schemes=(bad, idle, int8))
+    said: list[str] = []
+    manifest = export_bundle(wanted, images, say=said.append)
+    assert said[1] == "left out int8-bad.onnx: 7 layers are too many"
+    assert said[3] == "left out int8-idle.onnx: None points are lost at most"
+    assert {each.name: each.needed for each in manifest.left_out} == {
+        "int8-bad.onnx": True,
+        "int8-idle.onnx": False,
+    }
+    assert manifest.artifact("int8.onnx").steps == ()
+    assert not (copy / "int8-bad.onnx").exists()
+    assert read_manifest(copy) == manifest
+    said.clear()
+    export_bundle(wanted, images, say=said.append)
+    assert [line.split(":")[0] for line in said] == [
+        "export int8-bad.onnx", "left out int8-bad.onnx"
+    ], "what brings nothing is not tried again; what failed is"  # fmt: skip
+
+
+def test_the_only_scheme_that_cannot_be_made_is_an_error(
+    checkpoint: Path, tmp_path: Path, images: Images
+) -> None:
+    bad = dataclasses.replace(SCHEMES["int8.onnx"], planner=f"{__name__}:refuse")
+    wanted = dataclasses.replace(request(checkpoint, tmp_path), schemes=(bad,))
+    with pytest.raises(HemlineError, match="7 layers are too many"):
+        export_bundle(wanted, images)
 
 
 def test_an_altered_plan_has_its_artifact_made_again(
