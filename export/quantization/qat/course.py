@@ -26,7 +26,9 @@ RECIPE = Recipe(
     warmup=0.05, label_smoothing=0.0, monitor="accuracy", shift=0, flip=False, distillation=0.7,
     distillation_temperature=1.0, precision="float32",
 )  # fmt: skip
-_STEPS = 600  # of a usual training, in whole epochs: hem-50k has all of its accuracy back by then
+# Steps of a usual training, in whole epochs, and the most of an epoch: hem-50k has all of its
+# accuracy back by then.
+_STEPS = 600
 _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 30
 _ACTIVATION_BYTES = 600 << 20  # of a batch
 _VALUE_BYTES = 16  # of each: itself and rounded, and the gradients of both
@@ -73,6 +75,8 @@ class Course:
         images, labels = self._planning.images.train_images, self._planning.images.train_labels
         indices = training_indices(len(images), self._planning.split)
         most = max(1, _PIXEL_BYTES // images[0].size)
+        if self._planning.options.training_epochs is None:
+            most = min(most, _STEPS * batch_of(self._teacher))
         if len(indices) > most:
             random = np.random.default_rng(self._planning.options.seed)
             indices = np.sort(random.permutation(indices)[:most])
