@@ -171,18 +171,26 @@ def _loose_ranges(evidence: Evidence) -> Iterator[Finding]:
 
 def _wide_channels(evidence: Evidence) -> Iterator[Finding]:
     """Find few channels that take the range of a value for themselves."""
-    for report in evidence.harmful:
-        seen = evidence.observed[report.value]
-        wide = int((seen.channel_ratios > WIDE).sum())
-        live = report.channel_count - report.dead_channels
-        if 0 < wide <= max(1, live * _FEW_WIDE) and live > 2:
-            factor = float(seen.channel_ratios.max())
-            yield Finding(
-                layer=report.name,
-                text=f"{_counted(wide, 'channel')} up to {factor:.0f} × as wide as the rest, which "
-                f"{_levels(seen.span, factor, seen.ends)}",
-                repairs=(_equalization(evidence), _float_here(evidence, report)),
-            )
+    found = [(each, wide) for each in evidence.harmful if (wide := _wide(evidence, each))]
+    if not found:
+        return
+    worst, count = max(found, key=lambda pair: pair[0].worst_channels[0].activation_ratio)
+    seen, factor = evidence.observed[worst.value], worst.worst_channels[0].activation_ratio
+    others = [each.name for each, _ in found if each is not worst]
+    also = f" (likewise in {', '.join(others)})" if others else ""
+    yield Finding(
+        layer=worst.name,
+        text=f"{_counted(count, 'channel')} up to {factor:.0f} × as wide as the rest, which "
+        f"{_levels(seen.span, factor, seen.ends)}{also}",
+        repairs=(_equalization(evidence), _float_here(evidence, *(each for each, _ in found))),
+    )
+
+
+def _wide(evidence: Evidence, report: LayerReport) -> int:
+    """Return how many channels are wide, 0 where they are not the exception."""
+    live = report.channel_count - report.dead_channels
+    wide = int((evidence.observed[report.value].channel_ratios > WIDE).sum())
+    return wide if live > 2 and wide <= max(1, live * _FEW_WIDE) else 0
 
 
 def _dead_channels(evidence: Evidence) -> Iterator[Finding]:
@@ -322,8 +330,10 @@ def _equalization(evidence: Evidence) -> Repair:
     return Repair(remedy="equalize", text="equalization", model=evidence.equalized)
 
 
-def _float_here(evidence: Evidence, report: LayerReport) -> Repair:
-    return Repair(remedy="float layers", text="float here", model=lambda: evidence.in_float(report))
+def _float_here(evidence: Evidence, *reports: LayerReport) -> Repair:
+    return Repair(
+        remedy="float layers", text="float here", model=lambda: evidence.in_float(reports)
+    )
 
 
 CAUSES: dict[str, Cause] = {

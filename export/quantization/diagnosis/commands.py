@@ -20,6 +20,7 @@ from hemline.export.importing.commands import ImportOptions, import_options, imp
 from hemline.remedies import REMEDIES
 
 if TYPE_CHECKING:
+    from hemline.export.quantization.diagnosis.diagnosing import DiagnosisRequest
     from hemline.export.quantization.diagnosis.document import Diagnosis
     from hemline.export.quantization.diagnosis.evidence import Evidence
 
@@ -83,39 +84,45 @@ def diagnose(
 def _diagnosed(
     target: Path, source: Path | None, options: ImportOptions, data: FetchOptions
 ) -> tuple[Diagnosis, Evidence | None]:
-    from hemline.export.quantization.diagnosis.diagnosing import diagnosis_of, measure
-    from hemline.export.quantization.diagnosis.subject import bundle_request, checkpoint_request
-
     in_bundle = any((each / MANIFEST_NAME).exists() for each in (target, target.parent))
-    if in_bundle or is_checkpoint(target):
-        require_custom(data)
-        if options != ImportOptions():
-            raise UsageError(f"{target} is not imported: leave the options of an import out")
-        own = is_checkpoint(target)
-        if own and source is not None:
-            raise UsageError(f"{target} is the float model itself: leave --source out")
-        request = checkpoint_request(target, data) if own else bundle_request(target, data, source)
-        evidence = measure(request, say)
-        return diagnosis_of(request, evidence), evidence
-    if source is None:
-        raise UsageError(f"{target} is not in a bundle", remedy=remedy("name source"))
-    return _compared(target, source, options, data), None
+    if not in_bundle and not is_checkpoint(target):
+        if source is None:
+            raise UsageError(f"{target} is not in a bundle", remedy=remedy("name source"))
+        return _compared(target, source, options, data), None
+    require_custom(data)
+    if options != ImportOptions():
+        raise UsageError(f"{target} is not imported: leave the options of an import out")
+    if is_checkpoint(target) and source is not None:
+        raise UsageError(f"{target} is the float model itself: leave --source out")
+    from hemline.export.quantization.diagnosis.diagnosing import diagnosis_of, measure
+    from hemline.export.quantization.diagnosis.files import FilePair, compare
+    from hemline.export.quantization.diagnosis.subject import bundle_subject, checkpoint_request
+
+    found: DiagnosisRequest | FilePair = (
+        checkpoint_request(target, data)
+        if is_checkpoint(target)
+        else bundle_subject(target, data, source)
+    )
+    if isinstance(found, FilePair):
+        return compare(found), None
+    evidence = measure(found, say)
+    return diagnosis_of(found, evidence), evidence
 
 
 def _compared(target: Path, source: Path, options: ImportOptions, data: FetchOptions) -> Diagnosis:
     """Compare a file made elsewhere with its float model, which is imported for that."""
-    from hemline.export.quantization.diagnosis.files import diagnose_file
+    from hemline.export.quantization.diagnosis.files import compare, imported_pair
     from hemline.folders import TemporaryFolder
 
     if is_checkpoint(source):
-        return diagnose_file(target, source, None, data, str(source))
+        return compare(imported_pair(target, source, None, data, str(source)))
     with TemporaryFolder() as folder:
         checkpoint, card = imported(source, Path(folder) / "source", options, data)
         for line in summary(card, source)[:1]:
             say(line)
         own = replace(data, reading=replace(data.reading, labels=None))  # those are the model's
         raw = source if source.suffix == target.suffix else None
-        return diagnose_file(target, checkpoint, raw, own, str(source))
+        return compare(imported_pair(target, checkpoint, raw, own, str(source)))
 
 
 def _draw(found: Diagnosis, evidence: Evidence | None, output: Path) -> None:

@@ -25,7 +25,7 @@ from hemline.export.quantization.quantized import Quantized
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
-_MOST_IMAGES = 1000
+MOST_IMAGES = 1000
 _FEWEST_IMAGES = 64
 _MACS = 5e11  # of all simulations together: about half a minute on two cores
 _TAPPED_BYTES = 1 << 28  # of values that are in memory together, in float and quantized each
@@ -39,6 +39,7 @@ class DiagnosisRequest:
     images: uint8 (n, h, w, c), never of the test split; labels: uint8 (n,), None where unknown.
     calibration: images that the ranges come from; None where they are not known.
     subject, source, split: names, as the document has them.
+    other_format: labels that differ in the file of the other format, percentage points, if known.
     shares: whether each layer's part in the loss is measured too, which takes most of the time.
     """
 
@@ -49,6 +50,7 @@ class DiagnosisRequest:
     subject: str = "int8"
     source: str = "float"
     split: str = "validation"
+    other_format: float | None = None
     shares: bool = True
     notes: tuple[str, ...] = ()
 
@@ -98,6 +100,7 @@ def measure(request: DiagnosisRequest, say: Say = log.info) -> Evidence:
         judge=judge,
         loss=judge.loss(quantized),
         calibration=request.calibration,
+        other_format_points=request.other_format,
     )
 
 
@@ -105,7 +108,7 @@ def images_for(quantized: Quantized, parts: int, available: int) -> int:
     """Return how many images to use: 64 to 1,000, the fewer the more the model calculates."""
     macs = max(1, contents_of(quantized.float_graph.proto).macs)
     affordable = int(_MACS / (macs * (2 * parts + 4)))
-    return min(available, max(_FEWEST_IMAGES, min(affordable, _MOST_IMAGES)))
+    return min(available, max(_FEWEST_IMAGES, min(affordable, MOST_IMAGES)))
 
 
 def observe(

@@ -121,11 +121,12 @@ class Evidence:
         """Return the calibration images; where they are not known, those of the diagnosis."""
         return self.judge.images if self.calibration is None else self.calibration.images
 
-    def in_float(self, report: LayerReport) -> Quantized:
-        """Return the model with a layer, and the layers that read its output, in float."""
+    def in_float(self, reports: Iterable[LayerReport]) -> Quantized:
+        """Return the model with layers, and the layers that read their output, in float."""
         graph, plan = self.quantized.float_graph, self.quantized.plan
         chosen = {each.layer for each in plan.weights if each.bits == 32}
-        chosen |= {self.parts[report.name].weights or "", *self.readers(report)} - {""}
+        for report in reports:
+            chosen |= {report.weights or "", *self.readers(report)} - {""}
         changed = with_float_layers(plan, graph, chosen, "diagnosis")
         return replace(self.quantized, plan=changed)
 

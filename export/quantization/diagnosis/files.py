@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from hemline.child_process import how_it_ended
 from hemline.contract.card import Card
@@ -22,20 +23,23 @@ from hemline.export.quantization.diagnosis.document import Diagnosis, LayerRepor
 from hemline.export.quantization.diagnosis.layers import layer_report
 from hemline.export.quantization.diagnosis.losses import loss_of, require_sense
 from hemline.export.quantization.diagnosis.measures import Observation
+from hemline.export.quantization.diagnosis.text import short
 from hemline.export.sources.table import open_source
 from hemline.export.trained_data import split_of, trained_images
 from hemline.export.user_images import GENERATED
 from hemline.folders import TemporaryFolder
 from hemline.safe_path import module_command
 from hemline.silence import silenced
+from hemline.train.tensorflow import quiet_keras
 
 Floats = npt.NDArray[np.float32]
 _SECONDS = 600.0
 _IMAGES = 500  # whose outputs are compared
 _TAPPED = 32  # whose values in between are
-_QUIET = 50.0  # decibels: more is as good as float
+_QUIET = 40.0  # decibels: what rounding an output of usual spread to 8 bits leaves
 _STEEP = 6.0  # decibels: half of the signal's precision
 _PROBABILITY = 1e-9  # the least; below it a logarithm says nothing
+_GENERATED = "generated images say little: name yours, with labels if there are any"
 _NO_TAPS = (
     "no value has the same name in both files: only their outputs were compared; the layers can "
     "be measured where both were made by one converter"
@@ -52,46 +56,103 @@ class Tapped:
     values: tuple[Floats, ...]
 
 
-def diagnose_file(
-    path: Path, checkpoint: Path, raw: Path | None, data: FetchOptions, source: str
-) -> Diagnosis:
-    """Compare a file with the float model that it was made from, imported as a checkpoint.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePair:
+    """A finished file and the float model that it was made from, on the same images.
 
-    raw: the float model's own file, whose values are compared by name; None without one. Raises
-    FileFormatError for a file that does not run, DataError for images that do not fit.
+    file: that is diagnosed.
+    layers: a file of the same predictions whose values in between are compared by name with those
+        of `raw`, the float model's file; both None where there is none.
+    inputs: float32 (n, h, w, c), as both take the images; labels: uint8 (n,) or None.
+    reference: logits of the float model, float32 (n, classes); outputs: those of the file, or None
+        to run it.
+    subject, source, split, notes: as the document has them.
     """
+
+    file: Path
+    layers: Path | None
+    raw: Path | onnx.ModelProto | None
+    inputs: Floats
+    labels: npt.NDArray[np.uint8] | None
+    reference: Floats
+    subject: str
+    source: str
+    split: str
+    outputs: Floats | None = None
+    notes: tuple[str, ...] = ()
+
+
+def compare(pair: FilePair) -> Diagnosis:
+    """Diagnose a file by what it and its float model give, and by the values in both.
+
+    Raises FileFormatError for a file that does not run, DataError for a float model whose outputs
+    say nothing.
+    """
+    require_sense(pair.reference)
+    outputs = pair.outputs
+    if outputs is None:
+        outputs = _log_outputs(tap(pair.file, pair.inputs, output_only=True).values[-1])
+    if outputs.shape != pair.reference.shape:
+        raise FileFormatError(
+            f"{pair.file} gives outputs of shape {outputs.shape[1:]}, its float model of "
+            f"{pair.reference.shape[1:]}"
+        )
+    some = pair.inputs[:_TAPPED]
+    layers: tuple[LayerReport, ...] = ()
+    if pair.layers is not None and pair.raw is not None:
+        layers = _layers(tap(pair.layers, some), tap(pair.raw, some))
+    falls = _falls(layers)
+    labels, right = pair.labels, pair.reference.argmax(axis=1) == pair.labels
+    return Diagnosis(
+        subject=pair.subject,
+        source=pair.source,
+        split=pair.split,
+        images=len(pair.inputs),
+        labelled=labels is not None,
+        float_accuracy=None if labels is None else float(np.mean(right)),
+        loss=loss_of(outputs, pair.reference, labels),
+        layers=tuple(sorted(layers, key=lambda each: -falls[each.name])),
+        causes=(),
+        notes=(*_entry(layers), *pair.notes, *(() if layers else (_NO_TAPS,))),
+    )
+
+
+def imported_pair(
+    path: Path, checkpoint: Path, raw: Path | None, data: FetchOptions, source: str
+) -> FilePair:
+    """Return a file made elsewhere beside its float model, which was imported as a checkpoint.
+
+    raw: the float model's own file; None without one, or for one of another format. Raises
+    DataError for images that do not fit.
+    """
+    quiet_keras()
     card = read_card(checkpoint)
     found = trained_images(card, data, checkpoint=checkpoint)
     held_out = list(split_of(card, found).validation_indices)[:_IMAGES]
     images = found.train_images[held_out]
-    labels = found.train_labels[held_out] if found.labelled else None
     with open_source(card.model.source, checkpoint / card.model.file) as opened, silenced():
         reference = simulation.float_logits(opened.float_graph, images)
-    require_sense(reference)
-    inputs = _inputs(card, images)
-    outputs = _log_outputs(tap(path, inputs, output_only=True).values[-1])
-    layers = () if raw is None else _layers(tap(path, inputs[:_TAPPED]), tap(raw, inputs[:_TAPPED]))
-    falls = _falls(layers)
-    notes = [] if layers else [_NO_TAPS]
-    if found.dataset.name == GENERATED:
-        notes.append("on generated images: with yours (and labels) the figures mean more")
-    return Diagnosis(
+    generated = found.dataset.name == GENERATED
+    return FilePair(
+        file=path,
+        layers=None if raw is None else path,
+        raw=raw,
+        inputs=_inputs(card, images),
+        labels=found.train_labels[held_out] if found.labelled else None,
+        reference=reference,
         subject=str(path),
         source=source,
-        split="validation" if found.dataset.name != GENERATED else GENERATED,
-        images=len(images),
-        labelled=labels is not None,
-        float_accuracy=None if labels is None else float((reference.argmax(1) == labels).mean()),
-        loss=loss_of(outputs, reference, labels),
-        layers=tuple(sorted(layers, key=lambda each: -falls[each.name])),
-        causes=(),
-        notes=(*_entry(layers), *notes),
+        split=GENERATED if generated else "validation",
+        notes=(_GENERATED,) if generated else (),
     )
 
 
-def tap(path: Path, inputs: Floats, *, output_only: bool = False) -> Tapped:
-    """Run a file in a process of its own; raises FileFormatError when that fails."""
+def tap(model: Path | onnx.ModelProto, inputs: Floats, *, output_only: bool = False) -> Tapped:
+    """Run a model in a process of its own; raises FileFormatError when that fails."""
     with TemporaryFolder() as name:
+        path = model if isinstance(model, Path) else Path(name) / "model.onnx"
+        if not isinstance(model, Path):
+            path.write_bytes(model.SerializeToString())
         images, result = Path(name) / "images.npy", Path(name) / "result.npz"
         np.save(images, inputs)
         command = (
@@ -168,8 +229,8 @@ def _entry(layers: tuple[LayerReport, ...]) -> Iterator[str]:
     before = worst.sqnr_db + falls[worst.name]
     symptom = _symptom(worst)
     yield (
-        f"the noise enters at {worst.name}: its SQNR is {worst.sqnr_db:.1f} dB, that of the layer "
-        f"before {before:.1f} dB{f'; {symptom}' if symptom else ''}"
+        f"the noise enters at {short(worst.name)}: its SQNR is {worst.sqnr_db:.1f} dB, that of the "
+        f"layer before {before:.1f} dB{f'; {symptom}' if symptom else ''}"
     )
 
 

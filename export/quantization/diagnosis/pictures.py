@@ -14,6 +14,7 @@ from hemline.export.quantization.diagnosis.document import Diagnosis, LayerRepor
 from hemline.export.quantization.diagnosis.evidence import Evidence
 from hemline.export.quantization.diagnosis.measures import float_values
 from hemline.export.quantization.diagnosis.parts import channel_axis
+from hemline.export.quantization.diagnosis.text import short
 from hemline.figures import (
     BLUE,
     DARK,
@@ -60,16 +61,16 @@ def _layers(model: DiagnosedModel, path: Path, heading: Heading) -> None:
         raise NotDrawnError("no layer could be measured")
     shown = model.diagnosis.layers[:_MOST_BARS][::-1]
     whole = model.diagnosis.loss.changed_points
+    places = np.arange(len(shown))
     with drawn(path, heading, width=_WIDTH, height=1.2 + 0.3 * len(shown)) as figure:
         labels, noise = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        places = np.arange(len(shown))
         alone = [each.alone.changed_points if each.alone else 0.0 for each in shown]
         back = [whole - each.without.changed_points if each.without else 0.0 for each in shown]
         options = {"height": 0.36}
         labels.barh(places + 0.19, alone, color=VERMILION, label="quantized alone", **options)
         labels.barh(places - 0.19, back, color=BLUE, label="brought back in float", **options)
         labels.axvline(whole, color=DARK, linestyle="--", linewidth=1, label="whole model")
-        labels.set_yticks(places, [fitted(each.name, 9, 1.6) for each in shown])
+        labels.set_yticks(places, [fitted(short(each.name), 9, 1.6) for each in shown])
         labels.set_xlabel("images with another label, %")
         labels.grid(axis="x")
         noise.barh(
@@ -135,7 +136,9 @@ def _histogram(axes: Any, values: npt.NDArray[np.float32], grid: Grid, colour: s
 def _title(layer: LayerReport, channel: int, values: npt.NDArray[np.float32], grid: Grid) -> str:
     width = max(float(values.max()), 0.0) - min(float(values.min()), 0.0)
     levels = min(256, round(width / float(grid.scale)) + 1)
-    return fitted(f"{layer.name}, channel {channel}", 9, 3.2, end=f": {levels} of 256 levels")
+    return fitted(
+        f"{short(layer.name)}, channel {channel}", 9, 3.2, end=f": {levels} of 256 levels"
+    )
 
 
 PICTURES: tuple[Picture[DiagnosedModel], ...] = (

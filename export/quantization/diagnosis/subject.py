@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from hemline.contract.card import Card, Split
@@ -17,8 +18,13 @@ from hemline.data.datasets import DATASETS, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.export.graph.normalization import normalized
+from hemline.export.quantization import simulation
 from hemline.export.quantization.calibration import Calibration, calibration_images
-from hemline.export.quantization.diagnosis.diagnosing import DiagnosisRequest
+from hemline.export.quantization.diagnosis.diagnosing import (
+    MOST_IMAGES,
+    DiagnosisRequest,
+)
+from hemline.export.quantization.diagnosis.files import FilePair
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.options import PostTrainingOptions
 from hemline.export.quantization.plan import QuantizationPlan
@@ -28,10 +34,19 @@ from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.table import open_source
 from hemline.export.trained_data import require_trained_on, split_of, trained_images
 from hemline.export.user_images import GENERATED
+from hemline.runtime import Classifier
 from hemline.silence import silenced
 from hemline.train.tensorflow import quiet_keras
 
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 _FLOAT_FILE = "fp32.onnx"
+_COMPARED = 32  # images on which a file is compared with its plan
+_ROUNDING = 0.05  # of the largest logit: six steps of 8 bits
+_CHANGED = (
+    "the weights of this file were changed after the plan was made: its own values are compared "
+    "with those of the float model, and no layer is quantized alone"
+)
 _UNCALIBRATED = "the calibration images are not known here: no cause is looked for in them"
 
 
@@ -62,9 +77,13 @@ def checkpoint_request(folder: Path, data: FetchOptions) -> DiagnosisRequest:
     )
 
 
-def bundle_request(path: Path, data: FetchOptions, source: Path | None) -> DiagnosisRequest:
-    """Return an 8-bit file of a bundle, or the first one there, by its plan.
+def bundle_subject(
+    path: Path, data: FetchOptions, source: Path | None
+) -> DiagnosisRequest | FilePair:
+    """Return an 8-bit file of a bundle, or the first one there: by its plan, or as a file.
 
+    A file whose weights were changed, by training or corrections, does not follow from its plan
+    and the float model: its own values are compared with those of the float model.
     source: checkpoint with the float model; None for the float file beside it. Raises HemlineError
     where a plan, or the float model, is missing.
     """
@@ -74,16 +93,57 @@ def bundle_request(path: Path, data: FetchOptions, source: Path | None) -> Diagn
     graph = _float_graph(bundle, source)
     plan.require_fitting(graph.grids)
     held_out = load_split(bundle, "validation", manifest.evaluation_sha256)
+    quantized = Quantized(float_graph=graph, plan=plan)
+    images = np.asarray(held_out.images[:MOST_IMAGES])
+    labels = None if held_out.labels is None else held_out.labels[:MOST_IMAGES]
+    outputs = {each: _run(bundle / each, images) for each in _twins(manifest, name)}
+    other = next((outputs[each] for each in outputs if each != name), None)
+    subject, original = str(bundle / name), str(source or bundle / _FLOAT_FILE)
+    if not _follows(outputs[name][:_COMPARED], simulation.logits(quantized, images[:_COMPARED])):
+        return FilePair(
+            file=bundle / name,
+            layers=next((bundle / each for each in outputs if each.endswith(".onnx")), None),
+            raw=graph.proto,
+            inputs=images.astype(np.float32),
+            labels=labels,
+            reference=simulation.float_logits(graph, images),
+            outputs=outputs[name],
+            subject=subject,
+            source=original,
+            split="validation",
+            notes=(_CHANGED,),
+        )
     calibration = _calibration(manifest, manifest.artifact(name), plan, data)
     return DiagnosisRequest(
-        quantized=Quantized(float_graph=graph, plan=plan),
-        images=np.asarray(held_out.images),
-        labels=held_out.labels,
+        quantized=quantized,
+        images=images,
+        labels=labels,
         calibration=calibration,
-        subject=str(bundle / name),
-        source=str(source or bundle / _FLOAT_FILE),
+        subject=subject,
+        source=original,
+        other_format=None if other is None else _other_labels(outputs[name], other),
         notes=() if calibration else (_UNCALIBRATED,),
     )
+
+
+def _twins(manifest: Manifest, name: str) -> list[str]:
+    """Return a file and that of the other format by the same plan."""
+    plan = manifest.artifact(name).plan_sha256
+    return [each.name for each in manifest.artifacts if each.plan_sha256 == plan]
+
+
+def _run(path: Path, images: Pixels) -> Floats:
+    with silenced(), Classifier.load(path) as classifier:
+        return classifier.logits(images)
+
+
+def _follows(found: Floats, simulated: Floats) -> bool:
+    """Return whether a file gives what its plan makes of the float model, up to rounding."""
+    return bool(np.abs(found - simulated).max() <= _ROUNDING * np.abs(simulated).max())
+
+
+def _other_labels(first: Floats, second: Floats) -> float:
+    return 100 * float((first.argmax(axis=1) != second.argmax(axis=1)).mean())
 
 
 def _float_graph(bundle: Path, source: Path | None) -> FloatGraph:

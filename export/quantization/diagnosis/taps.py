@@ -118,9 +118,8 @@ def _onnx_taps(path: Path, images: Floats, output_only: bool) -> Iterator[Tap]:
     import onnxruntime
 
     model = onnx.load(path)
-    constants = {each.name: each for each in model.graph.initializer}
     given = [each.name for each in model.graph.output]
-    named = list(_rounded(model.graph, constants)) or list(_made(model.graph))
+    named = list(_rounded(model.graph)) or list(_made(model.graph))
     if output_only:
         named = [(given[0], "", given[0], _NO_GRID)]
     for _, _, tensor, _ in named:
@@ -157,19 +156,25 @@ def _made(graph: Any) -> Iterator[_Named]:
             yield node.output[0], node.op_type, node.output[0], _NO_GRID
 
 
-def _rounded(graph: Any, constants: dict[str, Any]) -> Iterator[_Named]:
-    """Yield the values that are rounded and read as float again, by the names before rounding."""
+def _rounded(graph: Any) -> Iterator[_Named]:
+    """Read the rounded values as float again; yield them by the names before rounding."""
     makers = {name: node for node in graph.node for name in node.output}
-    for node in graph.node:
-        before = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if before is None or before.op_type != "QuantizeLinear":
+    constants = {each.name: each for each in graph.initializer}
+    for node in [each for each in graph.node if each.op_type == "QuantizeLinear"]:
+        value, (scale, zero) = node.input[0], node.input[1:3]
+        if value in constants or scale not in constants or zero not in constants:
             continue
-        value = before.input[0]
-        maker = makers.get(value)
-        scale, zero = (onnx.numpy_helper.to_array(constants[name]) for name in node.input[1:3])
-        kind = np.iinfo(zero.dtype)
-        low, high = (float(scale * (end - int(zero))) for end in (kind.min, kind.max))
-        yield value, maker.op_type if maker else "", node.output[0], (low, high)
+        tensor, maker = f"{node.output[0]}.tap", makers.get(value)
+        graph.node.append(
+            onnx.helper.make_node("DequantizeLinear", [node.output[0], scale, zero], [tensor])
+        )
+        ends = _grid_ends(*(onnx.numpy_helper.to_array(constants[each]) for each in (scale, zero)))
+        yield value, maker.op_type if maker else "", tensor, ends
+
+
+def _grid_ends(scale: npt.NDArray[Any], zero: npt.NDArray[Any]) -> tuple[float, float]:
+    kind = np.iinfo(zero.dtype)
+    return (float(scale * (kind.min - int(zero))), float(scale * (kind.max - int(zero))))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from hemline.export.quantization.diagnosis.document import (
     LayerReport,
     Loss,
 )
+from hemline.figures import plain
 from hemline.tables import Table, as_text, percent, signed
 
 _MOST_ROWS = 30
-_COLUMNS = ("layer", "operator", ">alone", ">brings back", ">SQNR", ">usual channel", ">cosine",
-            ">bias", ">clipped", ">range", ">widest channel", ">dead")  # fmt: skip
+_COLUMNS = ("layer", "operator", ">share", ">alone", ">brings back", ">SQNR", ">usual channel",
+            ">cosine", ">bias", ">clipped", ">range", ">widest channel", ">dead")  # fmt: skip
 
 
 def as_report(diagnosis: Diagnosis, advice: dict[str, str]) -> str:
@@ -25,8 +26,10 @@ def as_report(diagnosis: Diagnosis, advice: dict[str, str]) -> str:
         loss_line(diagnosis),
         "\n".join(causes) or no_cause(diagnosis),
         "\n".join(f"→ {step}" for step in steps.values()),
-        as_text(layer_table(diagnosis)),
-        "\n".join([*legend(diagnosis), *diagnosis.notes]),
+        "\n".join(diagnosis.notes),
+        "\n\n".join((as_text(layer_table(diagnosis)), "\n".join(legend(diagnosis))))
+        if diagnosis.layers
+        else "",
     ]
     return "\n\n".join(each for each in blocks if each)
 
@@ -68,14 +71,25 @@ def no_cause(diagnosis: Diagnosis) -> str:
 
 
 def layer_table(diagnosis: Diagnosis) -> Table:
-    """Return the layers, the most harmful first."""
+    """Return the layers, the most harmful first, without columns that are empty."""
+    whole = sum(each.alone.divergence for each in diagnosis.layers if each.alone)
     shown = diagnosis.layers[:_MOST_ROWS]
-    return Table.of(_COLUMNS, (tuple(_cells(each, diagnosis.loss)) for each in shown))
+    rows = [tuple(_cells(each, diagnosis.loss, whole)) for each in shown]
+    filled = [at for at in range(len(_COLUMNS)) if any(row[at] for row in rows)]
+    return Table.of(
+        (_COLUMNS[at] for at in filled), (tuple(row[at] for at in filled) for row in rows)
+    )
 
 
-def _cells(layer: LayerReport, loss: Loss) -> Iterator[str]:
-    yield layer.name
+def short(name: str) -> str:
+    """Return the first of the names that a converter gave to a fused layer, cut to 40 signs."""
+    return plain(name.split(";")[0], most=40)
+
+
+def _cells(layer: LayerReport, loss: Loss, whole: float) -> Iterator[str]:
+    yield short(layer.name)
     yield layer.operator
+    yield f"{100 * layer.alone.divergence / whole:.0f} %" if layer.alone and whole else ""
     yield signed(layer.alone.points) if layer.alone else ""
     yield signed(loss.points - layer.without.points) if layer.without else ""
     yield from (_decibels(each) for each in (layer.sqnr_db, layer.channel_sqnr_db))
@@ -94,8 +108,10 @@ def _decibels(value: float | None) -> str:
 
 def legend(diagnosis: Diagnosis) -> Iterator[str]:
     """Yield what the columns are, and how many rows were left out."""
-    points = points_of(diagnosis.loss)
-    yield f"alone: {points} lost when only this layer is quantized; brings back: in float, of all."
+    if any(each.alone for each in diagnosis.layers):
+        points = points_of(diagnosis.loss)
+        yield "share: of what the layers change in the probabilities, each quantized alone."
+        yield f"alone: {points} lost when only this layer is quantized; brings back: in float."
     yield (
         "SQNR (of all, and of the median channel), cosine and bias: of the quantized output, with "
         "the noise of the layers before."
