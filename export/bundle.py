@@ -33,6 +33,7 @@ from hemline.errors import (
 from hemline.export import making
 from hemline.export.making import CONVERTER_PACKAGES, WORK, ArtifactMaker, ExportInputs
 from hemline.export.quantization.calibration import calibration_images
+from hemline.export.quantization.calibrators.table import find_calibrator
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import SCHEMES
@@ -175,9 +176,10 @@ def export_inputs(request: ExportRequest, images: Images) -> ExportInputs:
     require_trained_on(card, images, checkpoint=request.checkpoint)
     split = split_of(card, images)
     calibration = None
-    if any(scheme.calibrated for scheme in request.schemes):
-        count = request.options.post_training.images
-        calibration = calibration_images(images, split, count=count)
+    options = request.options.post_training
+    calibrated = any(scheme.calibrated for scheme in request.schemes)
+    if calibrated and not find_calibrator(options.calibrator).synthetic:
+        calibration = calibration_images(images, split, count=options.images, seed=options.seed)
     return ExportInputs(
         card=card,
         images=images,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
@@ -22,6 +22,7 @@ from hemline.export.budget.commands import Within, export_within, within_options
 from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
 from hemline.export.importing.target import ExportTarget, find_export_target
 from hemline.export.input_options import InputOptions, input_options
+from hemline.export.quantization.commands import post_training_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
@@ -32,6 +33,9 @@ from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
 from hemline.train.options import output_option
+
+if TYPE_CHECKING:
+    from hemline.export.quantization.options import PostTrainingOptions
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _QUICK_EPOCHS = 2
@@ -53,11 +57,7 @@ _QUICK_EPOCHS = 2
 )
 @output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
-@click.option(
-    "--calibration",
-    type=int,
-    help="Images for int8 ranges (default: 500, or all where there are fewer).",
-)
+@post_training_options
 @click.option(
     "--qat-epochs",
     type=click.IntRange(min=1),
@@ -81,7 +81,7 @@ def export(
     checkpoint: Path | None,
     output: Path | None,
     schemes: tuple[str, ...],
-    calibration: int | None,
+    post_training: PostTrainingOptions,
     qat_epochs: int | None,
     with_embedding: bool,
     store_images: bool,
@@ -103,8 +103,6 @@ def export(
     """
     rows = find_schemes(schemes)
     found = _target(target, model, checkpoint)
-    if calibration is not None and calibration < 1:
-        raise UsageError("--calibration must be at least 1")
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained here: leave --train out")
     if found.kind == "file":
@@ -117,9 +115,9 @@ def export(
     bundle = output or Path("artifacts") / source.resolve().name
     card = read_card(source)
     images = trained_images(card, data, checkpoint=source)
-    rows = _possible(rows, images, asked=bool(schemes))
+    rows = _possible(rows, images, post_training.calibrator, asked=bool(schemes))
     from hemline.export.bundle import ExportRequest, export_bundle
-    from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
+    from hemline.export.quantization.options import QuantizationOptions
     from hemline.export.verification import verify_bundle
 
     request = ExportRequest(
@@ -127,7 +125,7 @@ def export(
         bundle=bundle,
         schemes=rows,
         options=QuantizationOptions(
-            post_training=PostTrainingOptions(images=calibration),
+            post_training=post_training,
             training_epochs=qat_epochs or (_QUICK_EPOCHS if quick else None),
         ),
         embedding=with_embedding,
@@ -291,15 +289,23 @@ def _imported(
     return folder, replace(data, reading=replace(data.reading, labels=None))
 
 
-def _possible(rows: tuple[Scheme, ...], images: Images, *, asked: bool) -> tuple[Scheme, ...]:
-    """Return the schemes that can be exported: without data those that need no calibration."""
+def _possible(
+    rows: tuple[Scheme, ...], images: Images, calibrator: str, *, asked: bool
+) -> tuple[Scheme, ...]:
+    """Return the schemes that can be exported: without data those that need no images of it."""
+    from hemline.export.quantization.calibrators.table import find_calibrator
+
     calibrated = [row.file_name for row in rows if row.calibrated]
-    if images.dataset.name != GENERATED or not calibrated:
+    synthetic = find_calibrator(calibrator).synthetic and not any(row.searches for row in rows)
+    if images.dataset.name != GENERATED or not calibrated or synthetic:
         return rows
     problem = f"{', '.join(calibrated)} cannot be made: calibration needs images"
     if asked:
         raise UsageError(problem, remedy=remedy("name images"))
-    say(f"{problem}, some hundred, labelled or not (--data); verified on generated images")
+    say(
+        f"{problem}, some hundred, labelled or not (--data), or --calibrator synthetic; verified "
+        "on generated images"
+    )
     return tuple(row for row in rows if not row.calibrated)
 
 

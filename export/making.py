@@ -23,6 +23,7 @@ from hemline.data.datasets import Images
 from hemline.errors import HemlineError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.calibrators.table import find_calibrator
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
@@ -153,7 +154,8 @@ class ArtifactMaker:
         with silenced():
             converted: ConvertedModel = attribute(scheme.converter)(self._source, quantized)
         logits = evaluation_set.load_split(self._bundle, "validation", evaluation).logits
-        stamp = self._stamp(scheme, converted, float(np.abs(logits).max()))
+        calibrated_on = None if quantized is None else quantized.plan.origin.images_sha256
+        stamp = self._stamp(scheme, converted, float(np.abs(logits).max()), calibrated_on)
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
         plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
@@ -200,7 +202,7 @@ class ArtifactMaker:
             card=inputs.card,
             images=inputs.images,
             split=inputs.split,
-            calibration=inputs.calibration,
+            calibration=self._calibration,
             options=inputs.options,
             int8=self._int8,
             work=self._bundle / WORK / made_from[:16],
@@ -211,11 +213,24 @@ class ArtifactMaker:
     def _int8(self) -> Quantized:
         from hemline.export.quantization.post_training import post_training  # loads onnx
 
-        inputs = self._inputs
+        options = self._inputs.options.post_training
         with silenced():
-            return post_training(
-                self._source.float_graph, inputs.calibration, inputs.options.post_training
-            )
+            return post_training(self._source.float_graph, self._calibration, options)
+
+    @functools.cached_property
+    def _calibration(self) -> Calibration | None:
+        """Return the images for ranges, which some calibrators make; None without data."""
+        from hemline.export.quantization.post_training import synthetic_calibration
+
+        options = self._inputs.options.post_training
+        found = self._inputs.calibration
+        if find_calibrator(options.calibrator).synthetic:
+            self._say("make calibration images from the model")
+            with silenced():
+                found = synthetic_calibration(self._source, options)
+        for doubt in () if found is None else found.doubts:
+            self._say(f"warning: {doubt}")
+        return found
 
     def _save_plan(self, scheme: Scheme, plan: QuantizationPlan) -> str:
         path = self._bundle / plan_path(scheme.file_name)
@@ -239,7 +254,13 @@ class ArtifactMaker:
                 expected = classifier.logits(images)
         return tuple(TestVector.of(images[at], expected[at]) for at in range(_VECTORS))
 
-    def _stamp(self, scheme: Scheme, converted: ConvertedModel, largest_logit: float) -> Stamp:
+    def _stamp(
+        self,
+        scheme: Scheme,
+        converted: ConvertedModel,
+        largest_logit: float,
+        calibrated_on: str | None,
+    ) -> Stamp:
         model = self._inputs.card.model
         return Stamp(
             name=scheme.file_name,
@@ -254,7 +275,7 @@ class ArtifactMaker:
             unknown_threshold=model.unknown_threshold,
             tolerance=scheme.tolerance.bound(largest_logit, self._source.weighted_layers),
             parent_sha256=model.sha256,
-            calibration_sha256=self._inputs.calibration_sha256(scheme),
+            calibration_sha256=calibrated_on,
             preprocessing=model.preprocessing,
         )
 

@@ -73,7 +73,7 @@ REMEDIES: dict[str, str] = {
     "train anew": "train again with --train",
     "without embedding": "export it without --with-embedding",
     "same images": "name them with --data, or another folder with -o",
-    "name images": "name yours with --data",
+    "name images": "name yours with --data, or make some with --calibrator synthetic",
     "name the images": "name its folder or its .npz with --data",
     "name the right images": "name the right {what} with --data",
     "read as trained": "leave --image-size and --channels out",

@@ -13,7 +13,7 @@ import onnx
 from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.points import Points, find_points
 from hemline.export.graph.reading import read_ranges
-from hemline.export.quantization.calibration import SEED, Calibration
+from hemline.export.quantization.calibration import Calibration, pixel_statistics
 from hemline.export.quantization.calibrators.table import Ranges, Values, ranges_by
 from hemline.export.quantization.plan import (
     ActivationRange,
@@ -102,7 +102,11 @@ def _has_weights(graph: Graph, node: Node) -> bool:
 def calibrated_plan(
     graph: FloatGraph, calibration: Calibration, calibrator: str = "min-max"
 ) -> QuantizationPlan:
-    """Return the plan of a graph with the ranges that a calibrator finds on images."""
+    """Return the plan of a graph with the ranges that a calibrator finds on images.
+
+    Raises DataError for images that the graph does not take.
+    """
+    calibration.require_fitting(graph.graph.shape(graph.graph.image)[1:])
     ranges = _ranges(graph, calibration.images, calibrator)
     return QuantizationPlan(
         weights=graph.grids,
@@ -114,7 +118,8 @@ def calibrated_plan(
             calibrator=calibrator,
             images=len(calibration.images),
             images_sha256=calibration.sha256,
-            seed=SEED,
+            seed=calibration.seed,
+            pixels=pixel_statistics(calibration.images),
         ),
     )
 

@@ -52,6 +52,20 @@ class ActivationRange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PixelStatistics:
+    """What calibration images are like, so that others can be compared with them.
+
+    means, deviations: of the pixels 0 … 255, one number a channel.
+    darkest, brightest: pixels of all.
+    """
+
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    darkest: int
+    brightest: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RangeOrigin:
     """Where the ranges come from.
 
@@ -59,12 +73,14 @@ class RangeOrigin:
     images: how many calibration images.
     images_sha256: of their bytes.
     seed: that they were drawn with from the training images.
+    pixels: what they are like; None where an earlier Hemline made the plan.
     """
 
     calibrator: str
     images: int
     images_sha256: str
     seed: int
+    pixels: PixelStatistics | None = added(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

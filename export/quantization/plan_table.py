@@ -7,6 +7,7 @@ from pathlib import Path
 from hemline.contract import schema
 from hemline.contract.manifest import plan_path, read_manifest
 from hemline.errors import FileFormatError, HemlineError, remedy
+from hemline.export.quantization.calibrators.table import CALIBRATORS
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.files import sha256_of
 from hemline.tables import Table, signed
@@ -41,8 +42,11 @@ def read_plans(path: Path) -> dict[str, QuantizationPlan]:
 def origin_line(name: str, plan: QuantizationPlan) -> str:
     """Return one line on where the ranges of an artifact come from."""
     origin = plan.origin
+    known = CALIBRATORS.get(origin.calibrator)
+    synthetic = known is not None and known.synthetic
+    kind = "images made without data" if synthetic else "training images"
     return (
-        f"{name}: ranges by {origin.calibrator} on {origin.images:,} training images "
+        f"{name}: ranges by {origin.calibrator} on {origin.images:,} {kind} "
         f"(SHA-256 {origin.images_sha256[:12]}…)"
     )
 

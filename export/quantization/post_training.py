@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hemline.data.datasets import array_sha256
 from hemline.errors import HemlineError
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.correction.bias_correction import bias_corrected
@@ -12,6 +13,9 @@ from hemline.export.quantization.float_graph import FloatGraph, calibrated_plan
 from hemline.export.quantization.options import PostTrainingOptions
 from hemline.export.quantization.planning import Planning
 from hemline.export.quantization.quantized import Quantized
+from hemline.export.sources.source import ModelSource
+
+_SYNTHETIC = 128  # images: a dozen take a second, and they are much alike
 
 
 def post_training(
@@ -27,6 +31,12 @@ def post_training(
     if options.bias_correction:
         quantized = bias_corrected(quantized, calibration.images)
     return quantized
+
+
+def synthetic_calibration(source: ModelSource, options: PostTrainingOptions) -> Calibration:
+    """Return images that a model itself describes, 128 by default: no data is read."""
+    pixels = source.synthetic_images(options.images or _SYNTHETIC, options.seed)
+    return Calibration(images=pixels, sha256=array_sha256(pixels), seed=options.seed)
 
 
 def plan_int8(planning: Planning) -> Quantized:

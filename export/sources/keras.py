@@ -68,6 +68,12 @@ class KerasSource(ModelSource):
             model = keras.Model(model.input, output_of(model, output))
         return Predictor(model).logits(images)
 
+    def synthetic_images(self, count: int, seed: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 images (count, h, w, c) that fit the statistics of batch normalization."""
+        from hemline.export.sources.synthesis import synthetic_images
+
+        return synthetic_images(self._original, count, seed)
+
     def close(self) -> None:
         """Remove the SavedModel."""
         self._folder.cleanup()

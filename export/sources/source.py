@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.closing import Closing
 from hemline.contract.specs import LOGITS, InputSpec
+from hemline.pictures.generated import varied_images
 
 if TYPE_CHECKING:
     from hemline.export.quantization.float_graph import FloatGraph
@@ -49,6 +50,10 @@ class ModelSource(Closing, abc.ABC):
 
         Any output that the model can give has a name here, whatever `outputs` says.
         """
+
+    def synthetic_images(self, count: int, seed: int) -> npt.NDArray[np.uint8]:
+        """Return uint8 images (count, h, w, c) for calibration without data: drawn pictures."""
+        return varied_images(self.input.shape, count, seed=seed)
 
     @functools.cached_property
     def float_graph(self) -> FloatGraph:

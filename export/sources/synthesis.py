@@ -38,7 +38,7 @@ def _adapted(observed: keras.Model, layers: list[keras.Layer], images: Pixels) -
 
     def step() -> None:
         with tf.GradientTape() as tape:
-            loss = _distance(observed(pixels, training=False), layers)
+            loss = _distance(tf.nest.flatten(observed(pixels, training=False)), layers)
         optimizer.apply_gradients([(tape.gradient(loss, pixels), pixels)])
         pixels.assign(tf.clip_by_value(pixels, 0.0, 255.0))
 

@@ -163,7 +163,19 @@ def test_without_data_the_float_schemes_are_exported_and_int8_says_what_it_needs
     for artifact in manifest.artifacts:
         assert {verdict.status for verdict in artifact.verdicts} == {"passed"}
     error = failure(hemline("export", "fruit.onnx", "--pixels", "0..1", "--scheme", "int8"))
-    assert error.endswith("calibration needs images; name yours with --data")
+    advice = "name yours with --data, or make some with --calibrator synthetic"
+    assert error.endswith(f"calibration needs images; {advice}")
+
+
+def test_8_bit_files_are_made_without_data_when_asked(inside: Path) -> None:
+    onnx_model(Path("fruit.onnx"))
+    options = ("--pixels", "0..1", "--scheme", "int8", "--calibrator", "synthetic")
+    result = hemline("export", "fruit.onnx", *options, "--calibration-images", "32")
+    assert result.exit_code == 0, result.output
+    manifest = read_manifest(inside / "artifacts" / "fruit")
+    assert [artifact.name for artifact in manifest.artifacts] == ["int8.tflite", "int8.onnx"]
+    shown = hemline("plan", "artifacts/fruit/int8.onnx").stdout
+    assert "int8.onnx: ranges by synthetic on 32 images made without data" in shown
 
 
 def test_images_without_labels_give_agreement_and_no_accuracy(inside: Path) -> None:

@@ -319,7 +319,8 @@ def test_a_model_that_was_not_trained_here_is_exported_by_its_model_card(
     imported = with_card(trained, tmp_path / "imported", replace(card, training=None))
     result = invoke("export", "--checkpoint", imported, "--scheme", "int8")
     assert described(result.exception) == (
-        "int8.tflite, int8.onnx cannot be made: calibration needs images; name yours with --data"
+        "int8.tflite, int8.onnx cannot be made: calibration needs images; name yours with --data, "
+        "or make some with --calibrator synthetic"
     )
     bundle = tmp_path / "bundle"
     words = ("--scheme", "int8.tflite", "--calibration", "50", "-o", bundle)

@@ -27,12 +27,14 @@ class Calibrator:
     summary: one line for help and tables.
     function: "module:function" that turns the Observations of an activation into its range.
     histogram: whether it reads a histogram of the values.
+    synthetic: whether its images are made from the model, not taken from the data.
     """
 
     name: str
     summary: str
     function: str
     histogram: bool = True
+    synthetic: bool = False
 
     def ranges(self, seen: Mapping[str, Observations]) -> Ranges:
         """Return the range of each activation from what was observed of it."""
@@ -96,6 +98,13 @@ CALIBRATORS: dict[str, Calibrator] = {
             name="mse",
             summary="the least mean squared error of clipping and rounding",
             function=f"{_HERE}.mse:mse",
+        ),
+        Calibrator(
+            name="synthetic",
+            summary="min-max without data: on images made from the model's batch normalization",
+            function=f"{_HERE}.min_max:min_max",
+            histogram=False,
+            synthetic=True,
         ),
     )
 }
