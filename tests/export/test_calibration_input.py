@@ -196,7 +196,7 @@ def test_a_bias_beyond_int32_widens_the_scale_of_its_weights() -> None:
 
 
 def test_the_help_names_every_calibrator() -> None:
-    shown = " ".join(CliRunner().invoke(cli, ["export", "--help"]).output.split())
+    shown = "".join(CliRunner().invoke(cli, ["export", "--help"]).output.split())  # it wraps lines
     for name in CALIBRATORS:
         assert name in shown
 
