@@ -11,7 +11,13 @@ import click
 from click.core import ParameterSource
 
 from hemline import files
-from hemline.console import model_data_option, require_custom, runtimes_option, say
+from hemline.console import (
+    model_data_option,
+    require_custom,
+    require_matplotlib,
+    runtimes_option,
+    say,
+)
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.contract.manifest import Manifest
@@ -59,6 +65,12 @@ _QUICK_EPOCHS = 2
 @click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
 @post_training_options
 @click.option(
+    "--calibration-report",
+    "compares",
+    is_flag=True,
+    help="Compare the calibrators on 16 … 2,048 images: table, calibration.json and .png.",
+)
+@click.option(
     "--qat-epochs",
     type=click.IntRange(min=1),
     help="Passes over the training images for int8-qat and int8-w4 (default: some 600 steps).",
@@ -82,6 +94,7 @@ def export(
     output: Path | None,
     schemes: tuple[str, ...],
     post_training: PostTrainingOptions,
+    compares: bool,
     qat_epochs: int | None,
     with_embedding: bool,
     store_images: bool,
@@ -102,6 +115,8 @@ def export(
     cheapest first, until one fits. Exit code 3 with the nearest when none does.
     """
     rows = find_schemes(schemes)
+    if compares:
+        require_matplotlib()
     found = _target(target, model, checkpoint)
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained here: leave --train out")
@@ -138,6 +153,8 @@ def export(
         else:
             manifest = export_within(within, request, images)
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
+    if compares:
+        _compare_calibrators(source, bundle, images, post_training.seed)
     if schemes:
         _require_made(manifest, rows)
 
@@ -251,6 +268,15 @@ def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
         return
     texts = [as_text(table) for table in verdict_tables(verdicts)]
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(verdicts)) else [])]))
+
+
+def _compare_calibrators(checkpoint: Path, bundle: Path, images: Images, seed: int) -> None:
+    from hemline.export.calibration_report import write_comparison
+    from hemline.export.quantization.calibrators.comparison import comparison_table
+
+    with files.locked(bundle):
+        found = write_comparison(checkpoint, bundle, images, seed=seed, say=say)
+    click.echo(as_text(comparison_table(found)))
 
 
 def _require_made(manifest: Manifest, rows: tuple[Scheme, ...]) -> None:

@@ -14,7 +14,6 @@ from hemline.export.quantization.plan import PixelStatistics
 
 Pixels = npt.NDArray[np.uint8]
 SEED = 20_170_831  # any fixed one: the day the data set got its final form
-_USUAL = 500  # images, or fewer where there are not so many
 _NARROW = 16  # grey levels: photographs and drawings span 100 and more
 
 
@@ -59,14 +58,14 @@ class Calibration:
 
 
 def calibration_images(
-    images: Images, split: Split, *, count: int | None, seed: int = SEED
+    images: Images, split: Split, *, count: int | None, seed: int = SEED, usual: int = 500
 ) -> Calibration:
     """Draw `count` training images that are neither by index nor by content in another split.
 
-    None stands for 500, or all where there are fewer. Raises DataError when there are too few.
+    None stands for `usual`, or all where there are fewer. Raises DataError when there are too few.
     """
     training = training_indices(len(images.train_images), split)
-    wanted = _USUAL if count is None else count
+    wanted = usual if count is None else count
     drawn = np.random.default_rng(seed).permutation(training)[: 2 * wanted]
     validation = images.train_images[list(split.validation_indices)]
     if array_sha256(validation) != split.validation_sha256:

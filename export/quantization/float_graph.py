@@ -107,7 +107,20 @@ def calibrated_plan(
     Raises DataError for images that the graph does not take.
     """
     calibration.require_fitting(graph.graph.shape(graph.graph.image)[1:])
-    ranges = _ranges(graph, calibration.images, calibrator)
+    found = ranges_by(calibrator, observed(graph, calibration.images))
+    return plan_by(graph, found, calibration, calibrator)
+
+
+def observed(graph: FloatGraph, images: Pixels) -> Iterator[Values]:
+    """Yield the values that calibrators are given, for some images at a time."""
+    return map(graph.as_read, graph.observe(with_extremes(images)))
+
+
+def plan_by(
+    graph: FloatGraph, found: Ranges, calibration: Calibration, calibrator: str
+) -> QuantizationPlan:
+    """Return the plan of a graph with ranges that were found."""
+    ranges = _shared(graph.points, found)
     return QuantizationPlan(
         weights=graph.grids,
         activations=tuple(
@@ -126,18 +139,12 @@ def calibrated_plan(
 
 def recalibrated(plan: QuantizationPlan, graph: FloatGraph, images: Pixels) -> QuantizationPlan:
     """Return a plan with ranges of a graph that was changed, by its calibrator on its images."""
-    ranges = _ranges(graph, images, plan.origin.calibrator)
+    ranges = _shared(graph.points, ranges_by(plan.origin.calibrator, observed(graph, images)))
     activations = (
         replace(each, low=ranges[each.tensor][0], high=ranges[each.tensor][1])
         for each in plan.activations
     )
     return replace(plan, activations=tuple(activations))
-
-
-def _ranges(graph: FloatGraph, images: Pixels, calibrator: str) -> Ranges:
-    values = graph.observe(with_extremes(images))
-    found = ranges_by(calibrator, (graph.as_read(each) for each in values))
-    return _shared(graph.points, found)
 
 
 def _shared(points: Points, found: Ranges) -> Ranges:

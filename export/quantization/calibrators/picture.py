@@ -1,0 +1,56 @@
+"""The picture of a comparison: a line for each calibrator over the number of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hemline.export.quantization.calibrators.comparison import CalibrationComparison
+from hemline.export.quantization.calibrators.table import CALIBRATORS
+from hemline.figures import PALETTE, Heading, count_formatter, drawn, legend_below
+
+_WIDTH, _HEIGHT = 8.0, 3.4  # inches
+
+
+def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
+    """Write the picture: accuracy lost where there are labels, and agreement."""
+    heading = Heading(
+        title=f"Calibration of {comparison.model}",
+        subtitle=f"8-bit simulation, {comparison.validation_images:,} validation images; "
+        "dashed: made without data",
+    )
+    labelled = comparison.float_accuracy is not None
+    with drawn(path, heading, width=_WIDTH, height=_HEIGHT) as figure:
+        panels = figure.subplots(1, 2 if labelled else 1, squeeze=False)[0]
+        if labelled:
+            _panel(panels[0], comparison, "accuracy lost (points)", _drop)
+        _panel(panels[-1], comparison, "same label as in float (%)", _agreement)
+        legend_below(figure, panels[0], ncols=6)
+
+
+def _drop(trial: Any) -> float:
+    return float(trial.drop_points)
+
+
+def _agreement(trial: Any) -> float:
+    return 100 * float(trial.agreement)
+
+
+def _panel(axes: Any, comparison: CalibrationComparison, label: str, value: Any) -> None:
+    synthetic = {row.name for row in CALIBRATORS.values() if row.synthetic}
+    counts = sorted({each.images for each in comparison.trials if each.calibrator not in synthetic})
+    for colour, row in zip(PALETTE, CALIBRATORS.values(), strict=True):
+        found = comparison.of(row.name)
+        if row.synthetic:
+            for each in found:
+                axes.axhline(value(each), color=colour, linestyle="--", label=row.name)
+            continue
+        x, y = [each.images for each in found], [value(each) for each in found]
+        axes.plot(x, y, color=colour, marker="o", markersize=4, label=row.name)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts)
+    axes.xaxis.set_major_formatter(count_formatter())
+    axes.minorticks_off()
+    axes.set_xlabel("calibration images")
+    axes.set_ylabel(label)
+    axes.grid(visible=True, axis="y")
