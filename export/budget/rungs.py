@@ -43,7 +43,8 @@ def _other_calibrators(
     best: PostTrainingOptions, usual: PostTrainingOptions
 ) -> list[PostTrainingOptions]:
     del usual
-    return [replace(best, calibrator=name) for name in CALIBRATORS if name != best.calibrator]
+    others = (row for row in CALIBRATORS.values() if row.name != best.calibrator)
+    return [replace(best, calibrator=row.name) for row in others if not row.synthetic]
 
 
 def _corrections(
