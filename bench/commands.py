@@ -152,7 +152,7 @@ def table(bundle: Path, as_json: bool) -> None:
     if as_json:
         click.echo("\n".join(json_lines(comparison)))
         return
-    click.echo(as_text(bundle_table(comparison)))
+    click.echo(as_text(bundle_table(comparison, _compressed(manifest))))
     click.echo("\n".join((conditions_line(comparison), *refusals(manifest))))
 
 
@@ -247,6 +247,12 @@ def _report_fleet(results: Sequence[DeviceResult]) -> None:
     if errors:
         gates = [error for error in errors if isinstance(error, GateError)]
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
+
+
+def _compressed(manifest: Manifest) -> dict[str, int]:
+    """Return the size of each artifact by deflate, where it is known."""
+    sizes = {each.name: each.compressed_bytes for each in manifest.artifacts}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
 def _folder(path: Path) -> Path:

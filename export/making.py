@@ -166,6 +166,7 @@ class ArtifactMaker:
             format=scheme.format,
             sha256=files.sha256_of(path),
             size_bytes=path.stat().st_size,
+            compressed_bytes=files.compressed_size(path.read_bytes()),
             input=stamp.input,
             outputs=stamp.outputs,
             calibration_sha256=stamp.calibration_sha256,

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from hemline.bench.comparison import Comparison, Row
 from hemline.contract.manifest import Manifest
+from hemline.contract.record import Cell
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
 from hemline.tables import Table, microseconds, percent, signed
 
 NO_LABELS = "accuracy not known, as the test images have no labels"
 _FIGURES = ("accuracy", "drop", "agreement")
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
-def bundle_table(comparison: Comparison) -> Table:
+def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) -> Table:
     """Return one row for each artifact: size, accuracy, agreement, latency per runtime.
 
-    A version that was not timed has no column, unless it is the newest of its runtime. What is not
-    known of any artifact has none either.
+    `compressed` is the size by deflate of artifacts, bytes. A version that was not timed has no
+    column, unless it is the newest of its runtime. What is not known of any artifact has none
+    either.
     """
     versions, known = _timed_versions(comparison), _known_figures(comparison)
     by_artifact: dict[str, list[Row]] = {}
@@ -29,19 +33,29 @@ def bundle_table(comparison: Comparison) -> Table:
     if (source := comparison.source) is not None and comparison.has_labels:
         shares = (source.test.share if name == "accuracy" else None for name in known)
         figures = ("" if share is None else percent(share) for share in shares)
-        lines.append((source.name, "", *figures, *("" for _ in versions)))
+        sizes = ("", "") if compressed else ("",)
+        lines.append((source.name, *sizes, *figures, *("" for _ in versions)))
     for artifact, rows in by_artifact.items():
         lines.append(
             (
                 artifact,
-                f"{rows[0].cell.size_bytes / 1000:.1f} kB",
+                *_sizes(rows[0].cell, compressed),
                 *(_span(dict(_figure(comparison, r, name) for r in rows)) for name in known),
                 *(_latency_in(rows, *version) for version in versions),
             )
         )
     latencies = (f">{runtime} {version}" for runtime, version in versions)
     figures = (f">{name}" for name in known)
-    return Table.of(("artifact", ">size", *figures, *latencies), lines)
+    sizes = (">size", ">compressed") if compressed else (">size",)
+    return Table.of(("artifact", *sizes, *figures, *latencies), lines)
+
+
+def _sizes(cell: Cell, compressed: Mapping[str, int]) -> tuple[str, ...]:
+    size = f"{cell.size_bytes / 1000:.1f} kB"
+    if not compressed:
+        return (size,)
+    deflated = compressed.get(cell.artifact)
+    return (size, "" if deflated is None else f"{deflated / 1000:.1f} kB")
 
 
 def comparison_table(comparison: Comparison, chosen: tuple[str, str] | None) -> Table:

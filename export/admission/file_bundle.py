@@ -177,6 +177,7 @@ def _artifact(path: Path, stamp: Stamp) -> Artifact:
         format=stamp.format,
         sha256=digest,
         size_bytes=path.stat().st_size,
+        compressed_bytes=files.compressed_size(path.read_bytes()),
         input=stamp.input,
         outputs=stamp.outputs,
         calibration_sha256=stamp.calibration_sha256,

@@ -85,6 +85,8 @@ def _made(path: Path, artifact: Artifact) -> dict[str, str]:
     from hemline.export.quantization.plan_table import origin_line, read_plans
 
     rows = {}
+    if artifact.compressed_bytes is not None:
+        rows["compressed"] = f"{artifact.compressed_bytes / 1000:.1f} kB by deflate"
     if artifact.plan_sha256 is not None:
         plan = read_plans(path.resolve())[artifact.name]
         rows["plan"] = origin_line(artifact.name, plan).partition(": ")[2]

@@ -84,6 +84,8 @@ class Artifact(NamedOutputs):
     plan_sha256: of the file of its quantization plan (see plan_path); None for a file in float.
     steps: what was done beyond plain calibration, in order.
     float_layers: of a quantized file, the layers that compute in float.
+    compressed_bytes: size by deflate, which is what travels over the air; None where an earlier
+        Hemline exported it.
     verdicts: one for each runtime, version and Python that it was tried in.
     """
 
@@ -102,6 +104,7 @@ class Artifact(NamedOutputs):
     plan_sha256: str | None = added(None)
     steps: tuple[Step, ...] = added(())
     float_layers: tuple[FloatLayer, ...] = added(())
+    compressed_bytes: int | None = added(None)
 
     def __post_init__(self) -> None:
         self.require_outputs()

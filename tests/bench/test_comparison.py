@@ -98,6 +98,15 @@ def test_the_tables_have_every_artifact(comparison: Comparison) -> None:
     ]
     text = as_text(table)
     assert len({len(line.rstrip()) for line in text.splitlines()[:2]}) == 1
+
+
+def test_the_table_has_what_travels_where_it_is_known(comparison: Comparison) -> None:
+    assert "compressed" not in bundle_table(comparison).columns
+    table = bundle_table(comparison, {"int8.tflite": 41_234})
+    at = table.columns.index("compressed")
+    found = {row[0]: row[at] for row in table.rows}
+    assert found["int8.tflite"] == "41.2 kB"
+    assert found["keras"] == found["fp32.onnx"] == ""
     assert as_markdown(table).count("\n") == len(table.rows) + 1
     marked = comparison_table(comparison, ("int8.tflite", "litert"))
     assert sum("←" in row[0] for row in marked.rows) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import re
 import shutil
@@ -100,11 +101,17 @@ def test_an_artifact_is_right_in_every_runtime_it_claims(manifest: Manifest, nam
         assert verdict.largest_difference <= manifest.artifact(name).tolerance
 
 
-def test_schemes_shrink_the_file_as_they_say(manifest: Manifest) -> None:
+def test_schemes_shrink_the_file_as_they_say(manifest: Manifest, bundle: Path) -> None:
     size = {a.name: a.size_bytes for a in manifest.artifacts}
     assert size["fp16.tflite"] < 0.6 * size["fp32.tflite"]
     assert size["int8.tflite"] < 0.4 * size["fp32.tflite"]
     assert size["int8.onnx"] < 0.5 * size["fp32.onnx"]
+    for artifact in manifest.artifacts:
+        # a gzip of the same bytes has a header of 18 more
+        packed = len(gzip.compress((bundle / artifact.name).read_bytes(), 9))
+        assert artifact.compressed_bytes is not None
+        assert abs(packed - artifact.compressed_bytes) <= 18
+        assert artifact.compressed_bytes < artifact.size_bytes
 
 
 def test_nothing_is_made_again_when_nothing_changed(
