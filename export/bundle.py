@@ -64,6 +64,7 @@ class ExportRequest:
     embedding: whether the files give the embedding as a second output.
     store_images: whether files of a custom data set hold two of its validation images for their
         self-test; those of a published one always do.
+    one_image: whether the files accept one image at a time only.
     """
 
     checkpoint: Path
@@ -72,6 +73,7 @@ class ExportRequest:
     options: QuantizationOptions = field(default_factory=QuantizationOptions)
     embedding: bool = False
     store_images: bool = False
+    one_image: bool = False
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -187,6 +189,7 @@ def export_inputs(request: ExportRequest, images: Images) -> ExportInputs:
         calibration=calibration,
         options=request.options,
         store_images=request.store_images or not images.dataset.is_custom,
+        one_image=request.one_image,
     )
 
 
@@ -274,6 +277,7 @@ def recipe_of(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> s
             "model": schema.to_document(model),
             **inputs.planned_from(scheme),
             "embedding": request.embedding,
+            "one_image": inputs.one_image,
             "store_images": inputs.store_images,
             "versions": versions(CONVERTER_PACKAGES),
             "sources": [files.sha256_of(path) for path in sorted(made_by)],

@@ -75,6 +75,13 @@ _QUICK_EPOCHS = 2
     type=click.IntRange(min=1),
     help="Passes over the training images for int8-qat and int8-w4 (default: some 600 steps).",
 )
+@click.option(
+    "--batch",
+    type=click.Choice(["dynamic", "1"]),
+    default="dynamic",
+    show_default=True,
+    help="Images at a time: any number, or one, as some compilers demand.",
+)
 @click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
 @click.option(
     "--store-images",
@@ -96,6 +103,7 @@ def export(
     post_training: PostTrainingOptions,
     compares: bool,
     qat_epochs: int | None,
+    batch: str,
     with_embedding: bool,
     store_images: bool,
     train_anew: bool,
@@ -145,6 +153,7 @@ def export(
         ),
         embedding=with_embedding,
         store_images=store_images,
+        one_image=batch == "1",
     )
     with files.locked(bundle):
         if within is None:

@@ -29,6 +29,7 @@ from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.scheme import Scheme
 from hemline.export.sources.source import ModelSource
 from hemline.export.writers.converted import ConvertedModel
+from hemline.export.writers.fixed_batch import with_batch_of_one
 from hemline.host import host_facts
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
@@ -62,6 +63,7 @@ class ExportInputs:
     calibration: images that the ranges of calibrated schemes come from; None without data.
     options: of quantization.
     store_images: whether the test vectors of the files are images of the data; else generated ones.
+    one_image: whether the files accept one image at a time only.
     """
 
     card: Card
@@ -70,6 +72,7 @@ class ExportInputs:
     calibration: Calibration | None
     options: QuantizationOptions
     store_images: bool
+    one_image: bool = False
 
     @property
     def validation(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -153,6 +156,8 @@ class ArtifactMaker:
         quantized = self.quantized(scheme)
         with silenced():
             converted: ConvertedModel = attribute(scheme.converter)(self._source, quantized)
+            if self._inputs.one_image:
+                converted = with_batch_of_one(converted, scheme.format)
         logits = evaluation_set.load_split(self._bundle, "validation", evaluation).logits
         calibrated_on = None if quantized is None else quantized.plan.origin.images_sha256
         stamp = self._stamp(scheme, converted, float(np.abs(logits).max()), calibrated_on)
@@ -278,6 +283,7 @@ class ArtifactMaker:
             parent_sha256=model.sha256,
             calibration_sha256=calibrated_on,
             preprocessing=model.preprocessing,
+            takes_batches=not self._inputs.one_image,
         )
 
     def _write(self, scheme: Scheme, converted: ConvertedModel, stamp: Stamp) -> Path:

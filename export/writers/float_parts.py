@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -18,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hemline.errors import HemlineError
 from hemline.export.graph.editing import Node
 from hemline.export.quantization.annotation import AnnotatedGraph
+from hemline.export.writers.flatbuffer import packed, unpacked
 
 Kernels = Mapping[str, npt.NDArray[np.float32]]
 
@@ -27,7 +27,6 @@ _FLOAT, _INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
 # and give what ONNX Runtime gives.
 _FASTER_IN_FLOAT = frozenset({"HARD_SWISH", "RELU", "RELU6"})
 _VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # from float32 to int8, and back
-_IDENTIFIER = b"TFL3"
 _BIAS_AT = 2  # of a layer's inputs, in ONNX and in TFLite
 _ROUNDED = 0.6  # steps that rounding moves a value by at most, with some room for float32
 # They give values of their first input, on its grid.
@@ -55,12 +54,10 @@ def with_float_parts(content: bytes, annotated: AnnotatedGraph, kernels: Kernels
     kernels: weights of each layer by name, as the rebuilt graph has them: the outputs last.
     Raises HemlineError for a file that does not hold these weights.
     """
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     if not _Rewriter(model, annotated, kernels).rewrite():
         return content
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
+    return packed(model)
 
 
 class _Rewriter:

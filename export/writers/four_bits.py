@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from hemline.errors import HemlineError
+from hemline.export.writers.flatbuffer import packed, unpacked
 
 _LARGEST = 7  # weight of 4 bits; −8 is left out, so that the grid is symmetric
 _WEIGHTS_AT = 1  # of their inputs
@@ -22,19 +22,16 @@ _UNPACKING = {
 
 def with_packed_weights(content: bytes) -> bytes:
     """Return the file with packed weights; raises HemlineError where no layer has 4 bits."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    model = unpacked(content)
     graph = model.subgraphs[0]
     weights = {
         int(each.inputs[_WEIGHTS_AT])
         for each in graph.operators
         if _kind(model.operatorCodes[each.opcodeIndex]) in _UNPACKING
     }
-    packed = [_pack(model, graph.tensors[at]) for at in sorted(weights)]
-    if not any(packed):
+    if sum(_pack(model, graph.tensors[at]) for at in sorted(weights)) == 0:
         raise HemlineError("no layer has weights of 4 bits")
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def _kind(code: Any) -> int:

@@ -12,9 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("tensorflow")
 
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from hemline.cli import cli
+from hemline.contract.manifest import read_manifest
 from hemline.errors import HemlineError, NotNeededError
 from hemline.export.inspection.onnx_contents import read_onnx
 from hemline.export.inspection.tflite_contents import read_tflite
@@ -27,7 +33,9 @@ from hemline.export.sources.keras import KerasSource
 from hemline.export.writers import onnx as onnx_writer
 from hemline.export.writers import tflite as tflite_writer
 from hemline.export.writers.converted import ConvertedModel
+from hemline.export.writers.fixed_batch import with_batch_of_one
 from hemline.export.writers.onnx_weights import with_half_weights
+from hemline.runtime import Classifier
 from hemline.runtime.backends import attribute
 from hemline.runtime.discovery import installed_names
 from hemline.train.tensorflow import quiet_keras
@@ -223,6 +231,49 @@ def test_packed_weights_give_the_predictions_of_the_8_bit_file(
     assert np.abs(found - expected).max() <= 4
     assert np.abs(found - expected).mean() < 1
     assert expected.std() > 20
+
+
+@pytest.mark.parametrize("name", ["int8", "int16x8", "int4-weights"])
+def test_a_file_for_one_image_has_no_open_dimension(
+    made: dict[str, ConvertedModel], name: str
+) -> None:
+    closed = with_batch_of_one(made[name], "tflite")
+    assert (closed.input, closed.outputs) == (made[name].input, made[name].outputs)
+    for content, expected in ((made[name].content, True), (closed.content, False)):
+        (graph,) = schema.ModelT.InitFromPackedBuf(content, 0).subgraphs
+        signatures = [t.shapeSignature for t in graph.tensors if t.shapeSignature is not None]
+        assert any(-1 in each for each in signatures) == expected
+    interpreter = Interpreter(model_content=closed.content)
+    interpreter.allocate_tensors()
+    assert interpreter.get_input_details()[0]["shape"].tolist() == [1, 8, 8, 1]
+
+
+def test_an_onnx_file_for_one_image_has_no_open_dimension(source: KerasSource) -> None:
+    from onnxruntime import InferenceSession
+
+    whole = onnx_writer.convert_fp32(source, None)
+    closed = with_batch_of_one(whole, "onnx")
+    session = InferenceSession(closed.content)
+    shapes = [each.shape for each in (*session.get_inputs(), *session.get_outputs())]
+    assert shapes == [[1, 8, 8, 1], [1, 3]]
+    image = PIXELS[:1].astype(np.float32)
+    expected = InferenceSession(whole.content).run(None, {"image": image})
+    assert np.array_equal(session.run(None, {"image": image}), expected)
+
+
+@pytest.mark.slow
+def test_files_for_one_image_pass_and_classify_several(
+    checkpoint: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    words = ["--checkpoint", checkpoint, "-o", tmp_path, "--data", data_folder, "--batch", "1"]
+    schemes = [word for name in ("fp32", "int8", "fp16.onnx") for word in ("--scheme", name)]
+    result = CliRunner().invoke(cli, ["export", *map(str, words), *schemes])
+    assert result.exit_code == 0, result.exception
+    for artifact in read_manifest(tmp_path).artifacts:
+        assert {verdict.status for verdict in artifact.verdicts} == {"passed"}
+        with Classifier.load(tmp_path / artifact.name) as classifier:
+            assert not classifier.stamp.takes_batches
+            assert len(classifier.classify_batch(np.zeros((3, 28, 28), np.uint8))) == 3
 
 
 def test_weights_of_8_bits_are_not_packed(source: KerasSource, int8: Quantized) -> None:
