@@ -35,6 +35,7 @@ DOCUMENT_NAME = "diagnosis.json"
 )
 @click.option(
     "--source",
+    "float_model",
     type=click.Path(path_type=Path, exists=True),
     help="Float model that the file was made from: a checkpoint, .onnx or .tflite (default: the "
     "fp32.onnx beside it).",
@@ -51,7 +52,7 @@ DOCUMENT_NAME = "diagnosis.json"
 @model_data_option
 def diagnose(
     target: Path,
-    source: Path | None,
+    float_model: Path | None,
     as_json: bool,
     output: Path | None,
     force: bool,
@@ -68,7 +69,7 @@ def diagnose(
         require_matplotlib()
         if (output / DOCUMENT_NAME).exists() and not force:
             raise UsageError(f"{output} holds a diagnosis: use --force or another --output")
-    found, evidence = _diagnosed(target, source, options, data)
+    found, evidence = _diagnosed(target, float_model, options, data)
     if output is not None:
         with files.locked(output):
             schema.save(output / DOCUMENT_NAME, found)

@@ -37,7 +37,8 @@ _SECONDS = 600.0
 _IMAGES = 500  # whose outputs are compared
 _TAPPED = 32  # whose values in between are
 _QUIET = 40.0  # decibels: what rounding an output of usual spread to 8 bits leaves
-_STEEP = 6.0  # decibels: half of the signal's precision
+_STEEP = 10.0  # decibels that one layer must lose to be named
+_NOISY = 20.0  # decibels: above it hardly any label changes
 _PROBABILITY = 1e-9  # the least; below it a logarithm says nothing
 _GENERATED = "generated images say little: name yours, with labels if there are any"
 _NO_TAPS = (
@@ -224,7 +225,9 @@ def _entry(layers: tuple[LayerReport, ...]) -> Iterator[str]:
     """Yield where the noise enters, if that is one layer."""
     falls = _falls(layers)
     worst = max(layers, key=lambda each: falls[each.name], default=None)
-    if worst is None or falls[worst.name] < _STEEP or worst.sqnr_db is None:
+    if worst is None or worst.sqnr_db is None:
+        return
+    if falls[worst.name] < _STEEP or worst.sqnr_db > _NOISY:
         return
     before = worst.sqnr_db + falls[worst.name]
     symptom = _symptom(worst)
