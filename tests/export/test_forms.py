@@ -62,10 +62,10 @@ def admitted(path: Path, labels: tuple[str, ...]) -> Path:
         ((1, 8, 8), (1, 3), TensorProto.FLOAT),
         ((8, 8, 1), (1, 3), TensorProto.FLOAT),
         ((1, 8, 8, 1), (1, 3, 1, 1), TensorProto.FLOAT),
-        ((1, 8, 8, 1), (1, 1, 1, 3), TensorProto.FLOAT),
-        ((1, 8, 8, 1), (3,), TensorProto.FLOAT),
+        pytest.param((1, 8, 8, 1), (1, 1, 1, 3), TensorProto.FLOAT, marks=pytest.mark.slow),
+        pytest.param((1, 8, 8, 1), (3,), TensorProto.FLOAT, marks=pytest.mark.slow),
         ((1, 1, 8, 8), (1, 3), TensorProto.DOUBLE),
-        ((1, 8, 8, 1), (1, 3), TensorProto.INT64),
+        pytest.param((1, 8, 8, 1), (1, 3), TensorProto.INT64, marks=pytest.mark.slow),
     ],
 )
 def test_other_shapes_and_types_give_the_outputs_of_the_original(

@@ -82,8 +82,7 @@ def refusal(path: Path, folder: Path) -> str:
 @pytest.mark.parametrize(
     "kind",
     [
-        "keras",
-        pytest.param("hdf5", marks=slow),
+        *(pytest.param(each, marks=slow) for each in ("keras", "hdf5")),
         *("saved-model", "tflite", "onnx", "external"),
     ],
 )

@@ -208,7 +208,9 @@ def spread_out(model: Any, images: npt.NDArray[np.uint8]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "deep-cnn", "mobilenetv2"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "cnn", "deep-cnn", pytest.param("mobilenetv2", marks=pytest.mark.slow)]
+)
 def test_a_small_net_of_each_family_gives_the_same_labels_in_both_runtimes(name: str) -> None:
     keras.utils.set_random_seed(1)
     design = Design() if name == "mobilenetv2" else Design(width=0.5)

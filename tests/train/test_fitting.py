@@ -217,29 +217,35 @@ def separable_net(pixels: Any) -> Any:
     return keras.Model(pixels, layers.Dense(4)(layers.Dropout(0.1)(x)), name="theirs")
 
 
-@pytest.mark.parametrize(
-    "precision", [pytest.param("float32", marks=pytest.mark.slow), "mixed_bfloat16"]
-)
-def test_any_model_is_fitted_and_resumed(
-    precision: str, fit_small: Fit, small_data: TrainingData, tmp_path: Path
-) -> None:
-    def given() -> Any:
-        keras.utils.set_random_seed(8)
-        return separable_net(keras.Input((12, 12, 1)))
+ANY_MODEL = {"epochs": 3, "learning_rate": 0.02}
 
-    fields = {"precision": precision, "epochs": 3, "learning_rate": 0.02}
-    model = given()
+
+def given_model() -> Any:
+    keras.utils.set_random_seed(8)
+    return separable_net(keras.Input((12, 12, 1)))
+
+
+def test_any_model_is_fitted(fit_small: Fit, small_data: TrainingData) -> None:
+    model = given_model()
     before = validation_loss(model, small_data)
-    whole = fit_small(model=model, **fields)
+    whole = fit_small(model=model, **ANY_MODEL)
     assert whole.model is model
     assert validation_loss(model, small_data) < before
-    if precision == "float32":  # what is kept are the weights of the last epoch
-        last = whole.history[-1].validation_loss
-        assert validation_loss(model, small_data) == pytest.approx(last, rel=1e-4)
+    # what is kept are the weights of the last epoch
+    last = whole.history[-1].validation_loss
+    assert validation_loss(model, small_data) == pytest.approx(last, rel=1e-4)
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_any_model_is_resumed(precision: str, fit_small: Fit, tmp_path: Path) -> None:
+    fields, model = {"precision": precision, **ANY_MODEL}, given_model()
+    whole = fit_small(model=model, **fields)
     assert {weight.dtype for weight in model.weights} == {"float32"}
     with pytest.raises(KeyboardInterrupt):
-        fit_small(tmp_path, model=given(), stop_after=2, **fields)
-    resumed = fit_small(tmp_path, model=given(), **fields)
+        fit_small(tmp_path, model=given_model(), stop_after=2, **fields)
+    resumed = fit_small(tmp_path, model=given_model(), **fields)
     assert [e.loss for e in resumed.history] == [e.loss for e in whole.history]
     for one, other in zip(resumed.model.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

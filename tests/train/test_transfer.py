@@ -33,6 +33,7 @@ TRANSFER = [name for name, row in MODELS.items() if row.transfer_recipe is not N
 # what Keras 3 and 2 save, what keras.applications publishes, and what Hemline itself has
 QUICK_KINDS = ("new.weights.h5", "notop.h5", "ours.keras")
 OTHER_KINDS = ("legacy.h5", "backbone.keras", "with-top.weights.h5")
+CUT = ("notop.h5", "backbone.keras")
 KINDS = (*QUICK_KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_KINDS))
 
 
@@ -127,7 +128,10 @@ def test_weights_of_another_architecture_are_told_with_the_layer(tmp_path: Path,
     assert f"top: {expected.get(name, shapes)} name other weights" in message
 
 
-@pytest.mark.parametrize("name", ["new.weights.h5", "notop.h5", "backbone.keras"])
+@pytest.mark.parametrize(
+    "name",
+    ["new.weights.h5", *(pytest.param(x, marks=pytest.mark.slow) for x in CUT)],
+)
 def test_a_file_that_was_cut_is_called_damaged(
     kept: tuple[Path, list[np.ndarray]], tmp_path: Path, name: str
 ) -> None:
