@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from hemline.contract.specs import Format
 from hemline.contract.steps import Step
 from hemline.errors import NotNeededError
 from hemline.export.quantization.mixed.search import Search
@@ -25,43 +26,49 @@ def plan_mixed(planning: Planning) -> Quantized:
     budget = planning.options.max_drop_points
     budget = BUDGET_POINTS if budget is None else budget
     search = Search(planning.int8, *planning.validation, budget_points=budget)
-    before = search.drop(())
-    if before <= budget:
+    if search.before <= budget:
         raise NotNeededError(
-            f"with all layers in 8 bits the model loses {before:.2f} points on validation, and "
-            f"{budget:g} may be lost"
+            f"with all layers in 8 bits the model loses {search.before:.2f} points on validation, "
+            f"and {budget:g} may be lost"
         )
-    planning.say(f"all layers in 8 bits lose {before:.2f} points: trying which need float")
+    planning.say(f"8 bits lose {search.before:.2f} points: looking for layers that need float")
     reasons = {
         layer: f"with this layer in 8 bits the model loses {drop:.2f} points"
         for layer, drop in search.smallest().items()
     }
     reasons |= _faster_first(planning, search, reasons)
-    step = _step(reasons, len(planning.int8.plan.weights), before - search.drop(reasons))
+    step = _step(reasons, len(planning.int8.plan.weights), search.before - search.drop(reasons))
     planning.say(f"{step.name}: {step.detail}")
     return _explained(search.with_float(reasons), reasons, step)
 
 
 def _faster_first(planning: Planning, search: Search, reasons: Mapping[str, str]) -> dict[str, str]:
-    """Return the first layer if the TFLite file is faster with it in float, and no less accurate.
+    """Return the first layer where float makes it faster, and the model no less accurate.
 
-    It has one or three channels to read: little to multiply for fast 8-bit kernels.
+    It has one or three channels to read: little to multiply for fast 8-bit kernels. One plan serves
+    both formats: the other one must not become slower.
     """
-    from hemline.export.writers import tflite  # loads TensorFlow
-
     first = planning.int8.plan.weights[0].layer
     with_first = {*reasons, first}
     if first in reasons or search.drop(with_first) > search.drop(reasons):
         return {}
-    with silenced():
-        files = [
-            tflite.convert_int8(planning.source, search.with_float(each))
-            for each in (with_first, reasons)
-        ]
-        ratio = time_ratio(files[0], files[1], "tflite")
-    if ratio * NOISE > 1:
+    ratio, other = (
+        _time_ratio(planning, search, (with_first, reasons), each) for each in ("tflite", "onnx")
+    )
+    if ratio * NOISE > 1 or other > NOISE:
         return {}
     return {first: f"the TFLite file takes {ratio:.2f} × the time with this layer in float"}
+
+
+def _time_ratio(
+    planning: Planning, search: Search, sets: tuple[Iterable[str], ...], file_format: Format
+) -> float:
+    from hemline.export.writers import onnx, tflite  # loads TensorFlow
+
+    convert = tflite.convert_int8 if file_format == "tflite" else onnx.convert_int8
+    with silenced():
+        first, second = (convert(planning.source, search.with_float(each)) for each in sets)
+    return time_ratio(first, second, file_format)
 
 
 def _step(reasons: Mapping[str, str], layers: int, gain: float) -> Step:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
 
 from hemline.export.graph.editing import Graph, Node
 from hemline.export.quantization.diagnosis.losses import Judge, Labels, Pixels
@@ -15,7 +19,7 @@ from hemline.export.quantization.simulation import logits
 from hemline.statistics import paired_drop
 
 _RANKED_ON = 128  # images: a divergence is smooth, so that few of them show the order
-_TRIED_ON = 1000  # images: enough to refuse most sets without running all
+_FIRST = 500  # images: enough to refuse a set that is far from the budget
 
 
 class Search:
@@ -36,13 +40,18 @@ class Search:
         self._drops: dict[frozenset[str], float] = {}
 
     @functools.cached_property
+    def before(self) -> float:
+        """Return the points that are lost as planned, on all images."""
+        return self._measured(self._base, limit=math.inf)
+
+    @functools.cached_property
     def ranking(self) -> tuple[str, ...]:
         """Return the layers, those first that bring most by computing in float.
 
         Each is tried alone and together with those that read what it gives: a bad range between
         two layers does no harm only when both are in float.
         """
-        judge = Judge(self._base.float_graph, self._images[self._spread(_RANKED_ON)], None)
+        judge = Judge(self._base.float_graph, self._images[self._parts[0][:_RANKED_ON]], None)
         before = judge.loss(self._base).divergence
 
         def gain(group: tuple[str, ...]) -> float:
@@ -54,17 +63,15 @@ class Search:
     def smallest(self) -> dict[str, float]:
         """Return layers with which the budget is met; of each, the drop in points without it.
 
-        The shortest beginning of the ranking, found by bisection; then each of its layers goes back
-        to 8 bits where the budget allows it, the least important first.
+        A beginning of the ranking, a fifth longer each time; then each of its layers goes back to 8
+        bits where the budget allows it, the least important first.
         """
-        low, high = 1, len(self.ranking)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.fits(self.ranking[:middle]) else (middle + 1, high)
-        kept = dict.fromkeys(self.ranking[:low])
+        count = 1
+        while count < len(self.ranking) and not self.fits(self.ranking[:count]):
+            count = max(count + 1, count * 6 // 5)
+        kept = dict.fromkeys(self.ranking[:count])
         for layer in reversed(tuple(kept)):
-            others = kept.keys() - {layer}
-            if self.fits(others):
+            if self.fits(kept.keys() - {layer}):
                 del kept[layer]
         return {layer: self.drop(kept.keys() - {layer}) for layer in kept}
 
@@ -75,14 +82,11 @@ class Search:
     def drop(self, layers: Iterable[str]) -> float:
         """Return the points that are lost with these layers in float.
 
-        Of some images only where they show that it is beyond the budget.
+        On more and more of the images, until they show that it is more than the budget.
         """
         chosen = frozenset(layers)
         if chosen not in self._drops:
-            drop, margin = self._paired_drop(chosen, self._spread(_TRIED_ON))
-            if drop - margin <= self._budget and len(self._images) > _TRIED_ON:
-                drop, margin = self._paired_drop(chosen, slice(None))
-            self._drops[chosen] = drop
+            self._drops[chosen] = self._measured(self.with_float(chosen), limit=self._budget)
         return self._drops[chosen]
 
     def with_float(self, layers: Iterable[str]) -> Quantized:
@@ -90,15 +94,26 @@ class Search:
         plan = with_float_layers(self._base.plan, self._base.float_graph, layers, "in the search")
         return replace(self._base, plan=plan)
 
-    def _paired_drop(self, layers: Iterable[str], at: slice) -> tuple[float, float]:
-        """Return the drop on some images, and half the width of its 95 % interval, in points."""
-        found = logits(self.with_float(layers), self._images[at]).argmax(axis=1)
-        labels = self._labels[at]
-        return paired_drop(self._expected[at] == labels, found == labels)
+    def _measured(self, quantized: Quantized, *, limit: float) -> float:
+        """Return the drop on the images, or on the first of them that show that it is too large."""
+        correct: list[npt.NDArray[np.bool_]] = []
+        drop = 0.0
+        for part in self._parts:
+            found = logits(quantized, self._images[part]).argmax(axis=1)
+            correct.append(found == self._labels[part])
+            done = np.concatenate(self._parts[: len(correct)])
+            expected = self._expected[done] == self._labels[done]
+            drop, margin = paired_drop(expected, np.concatenate(correct))
+            if drop - margin > limit:
+                break
+        return drop
 
-    def _spread(self, count: int) -> slice:
-        """Return about so many of the images, from all parts of the split."""
-        return slice(None, None, max(1, len(self._images) // count))
+    @functools.cached_property
+    def _parts(self) -> list[npt.NDArray[np.intp]]:
+        """Return the positions of the images in parts of 500, 1,000, 2,000, …, each from all."""
+        order = np.random.default_rng(0).permutation(len(self._images))
+        ends = [_FIRST * (2**each - 1) for each in range(1, 20)]
+        return np.split(order, [end for end in ends if end < len(order)])
 
 
 def _groups(graph: FloatGraph) -> Iterator[tuple[str, ...]]:
