@@ -30,7 +30,7 @@ RECIPE = Recipe(
 # accuracy back by then.
 _STEPS = 600
 _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 30
-_ACTIVATION_BYTES = 600 << 20  # of a batch
+_ACTIVATION_BYTES = 450 << 20  # of a batch
 _VALUE_BYTES = 16  # of each: itself and rounded, and the gradients of both
 _SMALLEST_BATCH = 8
 _PIXEL_BYTES = 256 << 20  # of the images: TensorFlow holds them two or three times
