@@ -19,63 +19,69 @@ from hemline.export.graph.passes.folding import is_padded, scale_inputs, scale_o
 from hemline.export.quantization.correction.pairs import Pair, find_pairs
 from hemline.export.quantization.float_graph import FloatGraph, recalibrated
 from hemline.export.quantization.quantized import Quantized
+from hemline.export.quantization.simulation import float_logits, logits
 
 Pixels = npt.NDArray[np.uint8]
 Vector = npt.NDArray[np.float64]
 
-_SWEEPS = 10  # over all pairs: a scale changes what the neighbouring pair sees
+_TRIED = 100  # images on which a pair must bring the logits nearer to those of the float model
+_GAIN = 0.95  # of their squared error at most is left: less may be chance
 _LEAST = 1 / 1024  # of the largest range: a channel below a quarter of a step is as good as dead
 _BIT = 1.5  # ranges that differ by less cost less than a bit, which scaling does not win back
 
 
 def equalized(quantized: Quantized, images: Pixels) -> Quantized:
-    """Return an equal float graph with like ranges in the channels of each value, and its plan.
+    """Return an equal float graph with like ranges in the channels of values, and its plan.
 
-    The ranges are found anew on the images, uint8 (n, h, w, c), by the plan's calibrator. A pair
-    behind ReLU6 is left as it is.
+    One pair of layers after the other is equalized and kept where that brings the logits nearer to
+    those of the float model: where channels are alike already, it does not. The ranges are found
+    anew on the images, uint8 (n, h, w, c), by the plan's calibrator. A pair behind ReLU6 is left as
+    it is.
     """
+    tried, original = images[:_TRIED], quantized.float_graph
+    reference = float_logits(original, tried)
+    best = replace(quantized, plan=recalibrated(quantized.plan, original, tried))
+    least, kept = _error(best, tried, reference), 0
+    pairs = len(list(find_pairs(original.graph)))
+    for at in range(pairs):
+        changed = _with_pair(best, at, tried)
+        error = _error(changed, tried, reference)
+        if error < _GAIN * least:
+            best, least, kept = changed, error, kept + 1
+    step = Step(name="equalization", detail=f"{kept} of {pairs} pairs of layers that could be")
+    plan = recalibrated(quantized.plan, best.float_graph, images)
+    return replace(best, plan=plan, steps=(*quantized.steps, step))
+
+
+def _error(quantized: Quantized, images: Pixels, reference: npt.NDArray[np.float32]) -> float:
+    return float(np.square(logits(quantized, images) - reference).mean())
+
+
+def _with_pair(quantized: Quantized, at: int, images: Pixels) -> Quantized:
+    """Return the model with one pair of layers equalized."""
     graph = Graph(with_batch_of_one(quantized.float_graph.proto))
-    pairs = list(find_pairs(graph))
-    lows, highs = _channel_ranges(quantized.float_graph, pairs, images)
+    pair = list(find_pairs(graph))[at]
+    low, high = _channel_ranges(quantized.float_graph, pair.value, images)
     scopes = {grid.layer: grid.scope for grid in quantized.plan.weights}
-    for _ in range(_SWEEPS):
-        for pair in pairs:
-            name = pair.value
-            reach = np.maximum(highs[name], -lows[name])
-            scale = _scales(
-                graph, pair, reach, per_channel=scopes[pair.first.inputs[1]] == "channel"
-            )
-            _apply(graph, pair, 1 / scale, np.zeros_like(scale))
-            lows[name], highs[name] = lows[name] / scale, highs[name] / scale
-    centred = [pair for pair in pairs if _centre(graph, pair, lows[pair.value], highs[pair.value])]
-    changed = FloatGraph(
-        onnx.shape_inference.infer_shapes(graph.proto(open_batch=True), data_prop=True)
-    )
-    step = Step(
-        name="equalization",
-        detail=f"the channels between {len(pairs)} pairs of layers, {len(centred)} of them centred",
-    )
+    per_channel = scopes[pair.first.inputs[1]] == "channel"
+    scale = _scales(graph, pair, np.maximum(high, -low), per_channel=per_channel)
+    _apply(graph, pair, 1 / scale, np.zeros_like(scale))
+    _centre(graph, pair, low / scale, high / scale)
+    proto = onnx.shape_inference.infer_shapes(graph.proto(open_batch=True), data_prop=True)
+    changed = FloatGraph(proto)
     return replace(
-        quantized,
-        float_graph=changed,
-        plan=recalibrated(quantized.plan, changed, images),
-        steps=(*quantized.steps, step),
+        quantized, float_graph=changed, plan=recalibrated(quantized.plan, changed, images)
     )
 
 
-def _channel_ranges(
-    graph: FloatGraph, pairs: list[Pair], images: Pixels
-) -> tuple[dict[str, Vector], dict[str, Vector]]:
-    """Return the smallest and the largest value of each channel between the pairs."""
-    lows: dict[str, Vector] = {}
-    highs: dict[str, Vector] = {}
-    for batch in graph.observe(images, [pair.value for pair in pairs]):
-        for name, values in batch.items():
-            others = (0, *range(2, values.ndim))
-            low, high = values.min(axis=others), values.max(axis=others)
-            lows[name] = np.minimum(lows.get(name, np.inf), low.astype(np.float64))
-            highs[name] = np.maximum(highs.get(name, -np.inf), high.astype(np.float64))
-    return lows, highs
+def _channel_ranges(graph: FloatGraph, value: str, images: Pixels) -> tuple[Vector, Vector]:
+    """Return the smallest and the largest value of each channel."""
+    low, high = np.float64(np.inf), np.float64(-np.inf)
+    for batch in graph.observe(images, [value]):
+        others = (0, *range(2, batch[value].ndim))
+        low = np.minimum(low, batch[value].min(axis=others))
+        high = np.maximum(high, batch[value].max(axis=others))
+    return np.asarray(low), np.asarray(high)
 
 
 def _scales(graph: Graph, pair: Pair, reach: Vector, *, per_channel: bool) -> Vector:
@@ -115,18 +121,16 @@ def _relative(ranges: Vector) -> Vector:
     return np.clip(ranges / largest, _LEAST, 1.0) if largest > 0 else np.ones_like(ranges)
 
 
-def _centre(graph: Graph, pair: Pair, low: Vector, high: Vector) -> bool:
+def _centre(graph: Graph, pair: Pair, low: Vector, high: Vector) -> None:
     """Move the middle of each channel into the next bias, where that is exact and narrows a range.
 
     A ReLU between would be another one, and padding adds zeros behind it.
     """
     if not pair.linear or (pair.second.op == "Conv" and is_padded(pair.second)):
-        return False
+        return
     whole = max(high.max(), 0.0) - min(low.min(), 0.0)
-    if (high - low).max() * _BIT > whole:
-        return False
-    _apply(graph, pair, np.ones_like(low), -(low + high) / 2)
-    return True
+    if (high - low).max() * _BIT <= whole:
+        _apply(graph, pair, np.ones_like(low), -(low + high) / 2)
 
 
 def _apply(graph: Graph, pair: Pair, scale: Vector, offset: Vector) -> None:
