@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 _STEPS = {8: 255, 16: 65_535}  # by bits
 _FULL = 127  # largest weight of 8 bits
 # weight, by bits: the inner part of the same grid
-LARGEST = {8: 127, 7: 63, 6: 31, 5: 15, 4: 7, 3: 3}
+LARGEST = {8: 127, 7: 127, 6: 31, 5: 15, 4: 7, 3: 3}
 LEAST = 2.0**-16  # of the largest weight: a channel of zeros needs a scale too
 LEAST_SCALE = float(np.finfo(np.float32).tiny) * 2.0**20
 _LARGEST_BIAS = 2.0**30  # int32, with room for the sum
@@ -128,10 +128,10 @@ class AnnotatedGraph:
         weights = self.graph.constants[node.inputs[1]].astype(np.float64)
         plan = self._grids[node.inputs[1]]
         largest = LARGEST[plan.bits]
-        sizes = np.abs(weights)
         per_channel = plan.scope == "channel"
-        found = sizes.reshape(len(weights), -1).max(axis=1) if per_channel else sizes.max()
-        scale = np.maximum(found, LEAST * sizes.max()) / largest
+        found = _reach(weights.T if node.op != "Conv" else weights, plan.bits)
+        found = found if per_channel else found.max()
+        scale = np.maximum(found, LEAST * np.abs(weights).max()) / largest
         scale = np.maximum(scale, self._least_for_bias(node, per_channel))
         bound = np.asarray(scale * _FULL, np.float32)
         kernel = Kernel(bound=bound, axis=0 if per_channel else None, integers=np.zeros(0, np.int8))
@@ -212,3 +212,17 @@ class AnnotatedGraph:
                 shape = self.graph.constants[name].shape
                 tensors[name].CopyFrom(onnx.numpy_helper.from_array(found.reshape(shape), name))
         return rounded
+
+
+def _reach(weights: npt.NDArray[np.float64], bits: int) -> npt.NDArray[np.float64]:
+    """Return what the largest integer of each channel, the first axis, stands for.
+
+    With 7 bits that is as much as any two weights of one sign add up to: then two products with
+    uint8 fit into the 16 bits in which x86 without VNNI adds them, in whatever order.
+    """
+    flat = weights.reshape(len(weights), -1)
+    largest: npt.NDArray[np.float64] = np.abs(flat).max(axis=1)
+    if bits != 7 or flat.shape[1] == 1:
+        return largest
+    pairs = [np.partition(np.maximum(each, 0), -2)[:, -2:].sum(axis=1) for each in (flat, -flat)]
+    return np.maximum(largest, np.maximum(*pairs))

@@ -46,9 +46,9 @@ class FloatGraph:
     def grids(self) -> tuple[WeightGrid, ...]:
         """Return 7 bits for each layer: a scale a channel for convolutions, one for dense layers.
 
-        x86 without VNNI adds two products in 16 bits, which 2 · 255 · 127 does not fit into and
-        2 · 255 · 64 does. TFLite's converter knows no scale a channel for dense layers here, and
-        older runtimes none at all.
+        x86 without VNNI adds two products in 16 bits, which 2 · 255 · 127 does not fit into: with 7
+        bits no two weights of a channel add up to more than 128. TFLite's converter knows no scale
+        a channel for dense layers here, and older runtimes none at all.
         """
         return tuple(
             WeightGrid(

@@ -20,8 +20,8 @@ class WeightGrid:
     """The grid of one layer's weights.
 
     layer: its name in the float graph.
-    bits: 8; 7 … 3 for values stored in 8 bits that keep to the inner part of the grid; 32 for
-        float.
+    bits: 8; 7 for 8 of which no two of one sign add up to more than 128; 6 … 3 for values stored
+        in 8 bits that keep to the inner part of the grid; 32 for float.
     scope: whether each output channel has a scale of its own, or the whole tensor one.
     reason: why the layer computes in float; empty for one on a grid.
     """

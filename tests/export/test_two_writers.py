@@ -319,7 +319,7 @@ def coarse() -> Iterator[tuple[ModelSource, QuantizationPlan]]:
         yield source, calibrated_plan(source.float_graph, Calibration(images=images, sha256=""))
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (7, 63), (6, 31), (5, 15), (4, 7), (3, 3)])
+@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (6, 31), (5, 15), (4, 7), (3, 3)])
 def test_weights_keep_to_the_grid_of_the_plan_in_both_formats(
     coarse: tuple[ModelSource, QuantizationPlan], bits: Any, largest: int
 ) -> None:

@@ -51,11 +51,21 @@ def _is_weight(graph: FloatGraph, name: str) -> bool:
 
 def on_grid(values: Any, bits: int, *, per_channel: bool) -> Any:
     """Return weights (…, channels) as `AnnotatedGraph` rounds them; gradients pass unchanged."""
-    sizes = tf.abs(values)
-    whole = tf.reduce_max(sizes)
-    most = tf.reduce_max(sizes, axis=list(range(len(values.shape) - 1))) if per_channel else whole
+    whole = tf.reduce_max(tf.abs(values))
+    most = _reach(values, bits)
+    most = most if per_channel else tf.reduce_max(most)
     scale = tf.maximum(tf.maximum(most, LEAST * whole) / LARGEST[bits], LEAST_SCALE)
     return values + tf.stop_gradient(tf.round(values / scale) * scale - values)
+
+
+def _reach(values: Any, bits: int) -> Any:
+    """Return what the largest integer of each channel stands for: see annotation.py."""
+    flat = tf.transpose(tf.reshape(values, (-1, values.shape[-1])))
+    largest = tf.reduce_max(tf.abs(flat), axis=1)
+    if bits != 7 or flat.shape[1] == 1:
+        return largest
+    pairs = [tf.reduce_sum(tf.math.top_k(tf.nn.relu(each), 2)[0], 1) for each in (flat, -flat)]
+    return tf.maximum(largest, tf.maximum(*pairs))
 
 
 def with_constants(graph: FloatGraph, values: Mapping[str, Floats]) -> FloatGraph:
