@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from source_table import source_tables
+from training_table import training_table, widths_table
 
 from hemline.bench.comparison import compare
 from hemline.bench.devices.emulation.instruction_count import instruction_table
@@ -63,6 +64,8 @@ def render(root: Path, name: str) -> str:
         "instructions": _instructions,
         "photographs": _photographs,
         "sources": source_tables,
+        "training": training_table,
+        "widths": widths_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")

@@ -172,7 +172,8 @@ def draw(runs: list[Run]) -> None:
     seeds = len({run.seed for run in runs})
     heading = Heading(
         title="Accuracy against the width of the weights",
-        subtitle=f"hem-50k, 10,000 test images; {seeds} seeds of training",
+        subtitle="hem-50k, 10,000 test images"
+        + (f"; mean and span of {seeds} seeds of training" if seeds > 1 else ""),
     )
     with drawn(_FOLDER / "widths.png", heading, width=6.0, height=3.4) as figure:
         axes = figure.subplots()
@@ -191,6 +192,7 @@ def draw(runs: list[Run]) -> None:
             for bits, mean in zip(_WIDTHS, means, strict=True):
                 _write_value(axes, bits, mean, colour, above=label == "trained")
         axes.invert_xaxis()
+        axes.margins(x=0.1, y=0.12)
         axes.set_xlabel("bits of each weight")
         axes.set_ylabel("test accuracy, %")
         legend_below(figure, axes)
@@ -200,11 +202,12 @@ def _write_value(axes: Any, bits: int, value: float, colour: str, *, above: bool
     axes.annotate(
         f"{value:.1f}",
         (bits, value),
-        xytext=(0, 6 if above else -13),
+        xytext=(0, 7) if above else (-3, -13),
         textcoords="offset points",
-        ha="center",
+        ha="center" if above else "right",
         fontsize=8,
         color=colour,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
     )
 
 
