@@ -1,4 +1,7 @@
-"""Verdicts as tables: runtimes and versions down, artifacts across, one table for each format."""
+"""Verdicts as tables: runtimes and versions down, schemes across, one table for each format.
+
+Where a file passed the table has its accuracy on the test images; without labels it says so.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import platform
 from collections.abc import Sequence
 
 from hemline.contract.manifest import Verdict
-from hemline.tables import Table
+from hemline.tables import Table, percent
 
 NamedVerdict = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
 Place = tuple[str, str, str, str]  # runtime, version, Python, numpy
@@ -37,10 +40,14 @@ def title_of(verdict: Verdict) -> str:
 
 def _table(verdicts: Sequence[NamedVerdict]) -> Table:
     names = list(dict.fromkeys(name for name, _ in verdicts))
-    status = {(name, _place(verdict)): _shown(verdict) for name, verdict in verdicts}
+    ending = _format(names[0])
+    schemes = (f">{name.removesuffix(f'.{ending}')}" for name in names)
+    scores = (verdict.score("test") for _, verdict in verdicts)
+    images = max((score.images for score in scores if score is not None), default=0)
+    status = {(name, _place(verdict)): _shown(verdict, images) for name, verdict in verdicts}
     places = list(dict.fromkeys(_place(verdict) for _, verdict in verdicts))
     return Table.of(
-        ("runtime", "python", "numpy", *names),
+        (f"runtime (.{ending})", "python", "numpy", *schemes),
         (
             (f"{runtime} {version}", python, numpy, *(status.get((n, place), "") for n in names))
             for place in places
@@ -49,8 +56,14 @@ def _table(verdicts: Sequence[NamedVerdict]) -> Table:
     )
 
 
-def _shown(verdict: Verdict) -> str:
-    return verdict.status.upper() if verdict.status == "failed" else verdict.status
+def _shown(verdict: Verdict, images: int) -> str:
+    """Return status or accuracy, marked where fewer than all images were run."""
+    score = verdict.score("test")
+    part = "" if score is None or score.images == images else f" of {score.images:,}"
+    accuracy = "" if score is None else f"{percent(score.accuracy)}{part}"
+    if verdict.status == "passed":
+        return accuracy or "passed"
+    return f"FAILED {accuracy}".rstrip() if verdict.status == "failed" else verdict.status
 
 
 def _place(verdict: Verdict) -> Place:

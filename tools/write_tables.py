@@ -24,9 +24,10 @@ from hemline.contract.manifest import Verdict
 from hemline.contract.record import read_records
 from hemline.contract.schema import from_document, load
 from hemline.errors import GateError, HemlineError, UsageError
+from hemline.export.schemes import SCHEMES
 from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
-from hemline.tables import Table, as_markdown
+from hemline.tables import Table, as_markdown, percent
 from hemline.train.baselines.result import conditions_lines, read_results, results_table
 from hemline.train.comparison import table
 from hemline.train.comparison.comparison import DatasetComparison
@@ -63,6 +64,7 @@ def render(root: Path, name: str) -> str:
         "devices": _devices,
         "instructions": _instructions,
         "photographs": _photographs,
+        "schemes": _schemes,
         "sources": source_tables,
         "training": training_table,
         "widths": widths_table,
@@ -188,6 +190,51 @@ def _verdicts(root: Path) -> str:
         f"\n\n{len({(v.runtime, v.version) for _, v in judged})} versions, {len(judged)} verdicts, "
         f"each on up to {max(counts):,} images.\n"
     )
+
+
+def _schemes(root: Path) -> str:
+    """Return a row for each row of SCHEMES: what its file holds, and the file of hem-50k."""
+    where = "results/quantization/schemes.jsonl"
+    measured = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
+    found = {each["artifact"]: each for each in measured}
+    images = max(cell["images"] for each in measured for cell in each.get("cells", {}).values())
+    table = Table.of(
+        ("file", "holds", ">kB", ">by deflate", ">accuracy", ">time ÷ fp32"),
+        (
+            (
+                f"`{name}`{'' if row.default else ' ·'}",
+                row.summary,
+                *_worth(found.get(name, {}), images),
+            )
+            for name, row in SCHEMES.items()
+        ),
+    )
+    hosts = "; ".join(sorted({each["host"] for each in measured}))
+    versions = sorted(
+        {f"{n} {cell['version']}" for each in measured for n, cell in each.get("cells", {}).items()}
+    )
+    return (
+        f"{as_markdown(table)}\n\n· made only when it is named. {', '.join(versions)}; {hosts}; "
+        "one thread, batch 1, on a busy machine.\n"
+    )
+
+
+def _worth(result: dict[str, Any], images: int) -> tuple[str, ...]:
+    """Return sizes, accuracy and latency against the float file, runtime by runtime.
+
+    An accuracy on fewer than all images says so.
+    """
+    if "cells" not in result:
+        return ("left out", "", "", "")
+    cells = result["cells"].values()
+    shares = [
+        percent(each["correct"] / each["images"])
+        + ("" if each["images"] == images else f" of {each['images']:,}")
+        for each in cells
+    ]
+    ratios = [f"{each['latency_to_fp32']:.2f}" for each in cells]
+    sizes = (f"{result[name] / 1000:.1f}" for name in ("size_bytes", "compressed_bytes"))
+    return (*sizes, " / ".join(dict.fromkeys(shares)), " / ".join(ratios))
 
 
 def _devices(root: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from hemline.remedies import described
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.process import local_command
 from hemline.runtime.targets import find_targets, installed_targets
+from hemline.tables import percent
 
 _QUANTIZE = """
 import sys
@@ -253,16 +255,14 @@ def test_a_runtime_that_no_artifact_is_for_is_told(copy: Path, manifest: Manifes
 def test_verify_prints_a_table_or_a_document_a_line(copy: Path) -> None:
     result = CliRunner().invoke(cli, ["verify", str(copy)], catch_exceptions=False)
     first, _, row, *_ = result.stdout.splitlines()
-    assert first.split() == [
-        "runtime",
-        "python",
-        "numpy",
-        "fp32.tflite",
-        "fp16.tflite",
-        "dynamic.tflite",
-        "int8.tflite",
-    ]
-    assert row.split()[-4:] == ["passed"] * 4
+    columns = ["runtime (.tflite)", "python", "numpy", "fp32", "fp16", "dynamic", "int8"]
+    assert re.split(r"  +", first) == columns
+    # the accuracy of each, where it passed
+    found = dict(zip(columns, re.split(r"  +", row), strict=True))
+    for name in columns[3:]:
+        verdict = verdict_in(copy, f"{name}.tflite", "litert")
+        assert verdict.status == "passed"
+        assert found[name] == percent(verdict.score("test").accuracy)  # type: ignore[union-attr]
     result = CliRunner().invoke(cli, ["verify", str(copy), "--json"], catch_exceptions=False)
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert {document["artifact"] for document in documents} >= {"fp32.tflite", "int8.onnx"}
