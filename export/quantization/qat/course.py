@@ -33,6 +33,7 @@ _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 30
 _ACTIVATION_BYTES = 450 << 20  # of a batch
 _VALUE_BYTES = 16  # of each: itself and rounded, and the gradients of both
 _SMALLEST_BATCH = 8
+_LEAST_ACCURACY = 0.9  # of a float model that is trained on labels; also the least agreement
 _PIXEL_BYTES = 256 << 20  # of the images: TensorFlow holds them two or three times
 
 
@@ -44,7 +45,6 @@ class Course:
         if planning.calibration is None:
             raise DataError("training needs images", remedy=remedy("name images"))
         self._planning = planning
-        self._labelled = planning.images.labelled
         self._teacher: FloatGraph = planning.source.float_graph
 
     def trained(self, start: Quantized, folder: str) -> Quantized:
@@ -105,8 +105,19 @@ class Course:
             batch=batch,
             # a sum of fewer gradients is noisier
             learning_rate=RECIPE.learning_rate * math.sqrt(batch / RECIPE.batch),
-            distillation=RECIPE.distillation if self._labelled else 1.0,
+            distillation=RECIPE.distillation if self._learns_labels else 1.0,
         )
+
+    @property
+    def _learns_labels(self) -> bool:
+        """Return whether labels are part of the loss: those that the float model mostly predicts.
+
+        They would make another model of one that does not, and its files are verified against it.
+        """
+        labels = self._planning.validation[1]
+        if labels is None:
+            return False
+        return bool((self._reference.argmax(axis=1) == labels).mean() >= _LEAST_ACCURACY)
 
 
 def batch_of(graph: FloatGraph) -> int:

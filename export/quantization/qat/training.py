@@ -93,6 +93,12 @@ def _fitted(model: keras.Model, lesson: Lesson, run_sha256: str) -> Trained:
     except DivergenceError as error:
         clear_progress(lesson.folder)  # it would break down there again
         raise HemlineError(f"quantization-aware {error}") from error
+    except HemlineError as error:
+        if isinstance(error.__cause__, MemoryError | tf.errors.ResourceExhaustedError):
+            # the advice of a training, to make it smaller, is of no use here
+            what = f"quantization-aware training with {recipe.batch} images in a step"
+            raise HemlineError(f"the memory is not enough for {what}") from error
+        raise
 
 
 def _teacher(graph: FloatGraph, temperature: float) -> Teach:
