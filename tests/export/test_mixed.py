@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +20,18 @@ keras = quiet_keras()
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 from graphs import operators_of  # noqa: E402
 
+from hemline.contract.card import Split  # noqa: E402
+from hemline.data.datasets import Images, find_dataset  # noqa: E402
 from hemline.errors import NotNeededError  # noqa: E402
 from hemline.export.quantization import simulation  # noqa: E402
 from hemline.export.quantization.calibration import Calibration  # noqa: E402
 from hemline.export.quantization.float_graph import calibrated_plan  # noqa: E402
 from hemline.export.quantization.float_layers import with_float_layers  # noqa: E402
+from hemline.export.quantization.mixed.planning import plan_mixed  # noqa: E402
 from hemline.export.quantization.mixed.search import Search  # noqa: E402
 from hemline.export.quantization.mixed.timing import require_faster, time_ratio  # noqa: E402
+from hemline.export.quantization.options import QuantizationOptions  # noqa: E402
+from hemline.export.quantization.planning import Planning  # noqa: E402
 from hemline.export.quantization.quantized import Quantized  # noqa: E402
 from hemline.export.sources.keras import KerasSource  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
@@ -198,3 +205,56 @@ def test_a_file_that_takes_longer_than_float_is_not_made(small: Small) -> None:
     assert require_faster(fast, slow, "tflite") is fast
     with pytest.raises(NotNeededError, match=r"\d × the time of fp32\.tflite in litert"):
         require_faster(slow, fast, "tflite")
+
+
+def planning(small: Small, base: Quantized, budget: float, said: list[str]) -> Planning:
+    """Return a request for a model without labels: agreement with the float model counts."""
+    count = len(small.images)
+    return Planning(
+        source=small.source,
+        card=cast(Any, None),  # not read
+        images=Images(
+            dataset=find_dataset("fashion-mnist"),
+            train_images=small.images,
+            train_labels=np.zeros(count, np.uint8),
+            test_images=small.images[:1],
+            test_labels=np.zeros(1, np.uint8),
+            sha256={},
+            verified=False,
+            source="",
+            labelled=False,
+        ),
+        split=Split(
+            seed=0, limit=None, validation_indices=tuple(range(count)), validation_sha256=""
+        ),
+        calibration=None,
+        options=QuantizationOptions(max_drop_points=budget),
+        int8=base,
+        work=Path(),
+        say=said.append,
+    )
+
+
+def test_the_plan_says_which_layers_are_in_float_and_why(small: Small) -> None:
+    undamaged = Search(small.int8, small.images, None, budget_points=100).before
+    between = small.int8.float_graph.points.owner(small.int8.float_graph.weighted[6].inputs[0])
+    said: list[str] = []
+    base = damaged(small, str(between), 60)
+    found = plan_mixed(planning(small, base, undamaged + 1, said))
+    assert {each.layer for each in found.plan.float_layers} >= {"conv_6.weight", "dense_1.weight"}
+    for each in found.plan.float_layers:
+        assert re.search(r"loses \d+\.\d\d points|× the time", each.reason)
+    (step,) = found.steps
+    assert step.name == "mixed precision"
+    assert "of 8 layers in float: conv_6, dense_1" in step.detail
+    assert step.gain_points is not None
+    assert step.gain_points > 8
+    assert "looking for layers that need float" in said[0]
+
+
+def test_where_8_bits_meet_the_budget_there_is_no_mixed_file(small: Small) -> None:
+    undamaged = Search(small.int8, small.images, None, budget_points=100).before
+    with pytest.raises(
+        NotNeededError, match=rf"loses {undamaged:.2f} points on validation, and 99"
+    ):
+        plan_mixed(planning(small, small.int8, 99, []))
