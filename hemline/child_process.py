@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -31,6 +33,16 @@ class StderrTail:
         with stream:
             while chunk := os.read(stream.fileno(), _KEPT_BYTES):
                 self._kept = (self._kept + chunk)[-_KEPT_BYTES:]
+
+
+def run_child(command: Sequence[str], *, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a child process without input and return what it wrote.
+
+    Raises subprocess.TimeoutExpired after so many seconds, OSError when it cannot be started.
+    """
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+    )
 
 
 def how_it_ended(code: int, errors: str) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.child_process import how_it_ended, limit_memory
+from hemline.child_process import how_it_ended, limit_memory, run_child
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import BackendError, FileFormatError, HemlineError, JobError, Remedy
 from hemline.export.admission.descriptions import Description, TensorFacts
@@ -70,13 +70,7 @@ def with_weights_inside(model: Path, output: Path) -> None:
 
 def _ask(arguments: tuple[str, ...], what: str) -> Description:
     try:
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=OPENING_SECONDS,
-            check=False,
-        )
+        done = run_child((*COMMAND, *arguments), seconds=OPENING_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise JobError(f"not admitted: {what} did not open in {OPENING_SECONDS:g} s") from error
     except OSError as error:

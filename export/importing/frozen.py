@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf2onnx
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from hemline.export.sources.keras_onnx import HANDLERS, collecting
+from hemline.export.sources.keras_onnx import HANDLERS, running_tf2onnx
 
 _OPSET = 17
 
@@ -23,7 +23,7 @@ def frozen_onnx(function: Callable[[Any], Any], shape: tuple[int, ...]) -> Any:
     traced = tf.function(function, input_signature=signature, autograph=False)
     constant = convert_variables_to_constants_v2(traced.get_concrete_function())
     definition = _inlinable(constant.graph.as_graph_def())
-    with collecting():
+    with running_tf2onnx():
         proto, _ = tf2onnx.convert.from_graph_def(
             definition,
             input_names=[tensor.name for tensor in constant.inputs],

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from hemline.child_process import how_it_ended
+from hemline.child_process import how_it_ended, run_child
 from hemline.contract import schema
 from hemline.errors import FileFormatError, HemlineError, Remedy, UsageError, remedy
 from hemline.export.pixel_scale import PixelScale
@@ -71,11 +71,6 @@ IMPORTERS: dict[str, Importer] = {
 }
 
 
-def is_model_path(path: Path) -> bool:
-    """Return whether a path looks like a model that has an importer."""
-    return path.suffix in (".keras", ".h5", ".hdf5", ".tflite", ".onnx") or _is_saved_model(path)
-
-
 def find_kind(path: Path) -> Importer:
     """Return the importer of a file or folder, by its content where the ending leaves it open.
 
@@ -122,13 +117,7 @@ def convert(
         *(["trust"] if trust else []),
     )
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=CONVERSION_SECONDS,
-            check=False,
-        )
+        done = run_child(command, seconds=CONVERSION_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise HemlineError(
             f"{path} was not converted in {CONVERSION_SECONDS:g} s: it is too large for an edge "

@@ -14,6 +14,7 @@ import tensorflow as tf
 import tf2onnx
 
 from hemline.contract.specs import LOGITS
+from hemline.silence import logged_in_one_line
 
 INPUT = "image"  # the name of the input
 _OPSET = 17  # the first with all operators used here; older runtimes on devices still read it
@@ -33,7 +34,7 @@ def to_onnx(model: keras.Model) -> onnx.ModelProto:
         return {name: tf.identity(value) for name, value in named.items()}
 
     # tf2onnx calls the outputs by the keys of the dictionary
-    with collecting():
+    with running_tf2onnx():
         proto, _ = tf2onnx.convert.from_function(
             tf.function(outputs, input_signature=signature),
             input_signature=signature,
@@ -68,18 +69,20 @@ HANDLERS = {"Erfc": (_erfc, list[Any]())}
 
 
 @contextlib.contextmanager
-def collecting() -> Iterator[None]:
-    """Collect garbage early in the block, among the objects that are made there.
+def running_tf2onnx() -> Iterator[None]:
+    """Keep tf2onnx's tracebacks from the user, and collect garbage early in the block.
 
-    tf2onnx copies the graph with all weights for each of its passes, in cycles of references:
-    ResNet50 took 8 GB until Python came to look for them, and takes 3 so.
+    It logs a traceback for an optimization that it leaves out. It copies the graph with all weights
+    for each of its passes, in cycles of references: ResNet50 took 8 GB until Python came to look
+    for them, and takes 3 so.
     """
     before = gc.get_threshold()
     gc.freeze()
     gc.collect()  # of nothing: the next one waits until there is a quarter more than this one left
     gc.set_threshold(before[0], before[1], 1)
     try:
-        yield
+        with logged_in_one_line("tf2onnx"):
+            yield
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import pty
 import shutil
@@ -23,6 +24,7 @@ from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, read_records
 from hemline.errors import GateError
+from hemline.silence import logged_in_one_line
 
 HEMLINE = Path(sys.executable).with_name("hemline")
 
@@ -243,3 +245,17 @@ except SystemExit:
     assert "reading" in shown
     assert "error: " in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
+
+
+def test_a_package_logs_one_line_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hemline")
+    theirs = logging.getLogger("tf2onnx.optimizer")
+    with logged_in_one_line("tf2onnx"):
+        try:
+            raise KeyError("node")
+        except KeyError:
+            theirs.warning("Failed to apply\n%s", "lstm", exc_info=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "tf2onnx.optimizer: Failed to apply lstm"
+    ]
+    assert "Traceback" not in caplog.text

@@ -18,7 +18,6 @@ from hemline.export.graph.editing import Graph, Node
 
 Vector = npt.NDArray[np.float64]
 _AFFINE = ("Mul", "Div", "Add", "Sub", "BatchNormalization")
-_DENSE = ("Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
