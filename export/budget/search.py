@@ -170,9 +170,9 @@ class BudgetSearch:
         manifest = export_bundle(request, self._images, say=self._say, planned=self._planned)
         manifest = verify_bundle(request.bundle, manifest, say=self._say)
         steps = self._steps()
-        names = {row.file_name: rung for row in self._rows[rung.name]}
+        own = ("int8", rung.scheme)
         artifacts = tuple(
-            _with_steps(each, steps, names[each.name]) if each.name in names else each
+            _with_steps(each, steps) if steps and each.scheme in own else each
             for each in manifest.artifacts
         )
         manifest = replace(manifest, artifacts=artifacts)
@@ -194,7 +194,8 @@ class BudgetSearch:
         best, usual = self._best(), self._request.options.post_training
         if best is None or best.options == usual:
             return ()
-        gain = _drop(self._attempts[0]) - _drop(best)
+        first = self._attempts[0].drop_points
+        gain = None if first is None else first - _drop(best)
         return (Step(name=best.rung, detail=described(best.options, usual), gain_points=gain),)
 
     def _choose(self, made: _Made, rung: Rung) -> Candidate | None:
@@ -229,7 +230,7 @@ class BudgetSearch:
         with contextlib.suppress(FileFormatError):
             before = schema.load(Attempts, path)
             if before.inputs_sha256 == self._inputs_sha256:
-                return {each.rung: each for each in before.attempts}
+                return {each.rung: each for each in _judged(before.attempts)}
         return {}
 
     def _save(self) -> None:
@@ -261,9 +262,9 @@ def _failed(rung: Rung, options: PostTrainingOptions, seconds: float, reason: st
     )
 
 
-def _with_steps(artifact: Artifact, steps: tuple[Step, ...], rung: Rung) -> Artifact:
+def _with_steps(artifact: Artifact, steps: tuple[Step, ...]) -> Artifact:
     """Return an artifact with the steps of its ranges, and its own where it has some with gains."""
-    own = () if rung.scheme == "int8" else artifact.steps
+    own = () if artifact.scheme == "int8" else artifact.steps
     return replace(
         artifact, steps=(*steps, *(s for s in own if s.gain_points is not None and s not in steps))
     )

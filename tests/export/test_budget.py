@@ -149,7 +149,10 @@ def test_a_budget_of_time_is_of_a_device(export: Export) -> None:
     assert "must be 0 or more" in str(export("--max-drop", "-1").exception)
 
 
-def test_a_budget_needs_images(folder: Path, files: tuple[Path, Path]) -> None:
+def test_a_budget_needs_images(
+    folder: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
     result = CliRunner().invoke(
         cli, ["export", str(files[0]), "--pixels", "0..255", "--labels", "a,b,c,d,e",
               "--scheme", "fp32.onnx", "--max-drop", "1", "-o", str(folder / "none")]
