@@ -26,9 +26,7 @@ RECIPE = Recipe(
     warmup=0.05, label_smoothing=0.0, monitor="accuracy", shift=0, flip=False, distillation=0.7,
     distillation_temperature=1.0, precision="float32",
 )  # fmt: skip
-# Steps of a usual training, in whole epochs, and the most of an epoch: hem-50k has all of its
-# accuracy back by then.
-_STEPS = 600
+_STEPS = 600  # of a usual training, in whole epochs: hem-50k has all of its accuracy back by then
 _FEWEST_EPOCHS, _MOST_EPOCHS = 2, 30
 _ACTIVATION_BYTES = 450 << 20  # of a batch
 _VALUE_BYTES = 16  # of each: itself and rounded, and the gradients of both
@@ -76,7 +74,7 @@ class Course:
         indices = training_indices(len(images), self._planning.split)
         most = max(1, _PIXEL_BYTES // images[0].size)
         if self._planning.options.training_epochs is None:
-            most = min(most, _STEPS * batch_of(self._teacher))
+            most = min(most, _STEPS * batch_of(self._teacher) // _FEWEST_EPOCHS)
         if len(indices) > most:
             random = np.random.default_rng(self._planning.options.seed)
             indices = np.sort(random.permutation(indices)[:most])
