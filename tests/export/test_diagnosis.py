@@ -235,7 +235,9 @@ def test_a_finished_file_is_compared_with_its_float_model_value_by_value(
     healthy = compare(pair(request_.quantized, request_.images[:32], tmp_path))
     assert healthy.notes == ()
     simulated = {layer.value: layer for layer in diagnosis.layers}
-    for layer in healthy.layers:
+    outputs = {"logits"}  # the file calls them otherwise before they are rounded
+    assert simulated.keys() - outputs <= {layer.value for layer in healthy.layers}
+    for layer in (each for each in healthy.layers if each.value in simulated):
         # 32 images instead of 600
         assert layer.sqnr_db == pytest.approx(simulated[layer.value].sqnr_db, abs=1)
 

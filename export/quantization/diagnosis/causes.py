@@ -24,7 +24,7 @@ _OTHER_PIXELS = 0.25  # share of pixels that would have to change their level of
 _ENOUGH = 0.9  # of what the best remedy brings back, for a cheaper one
 _ROBUST = ("percentile", "mse")  # calibrators that leave out extremes
 _LEAST_SHARE = 0.05  # of the loss that a remedy must bring back for its cause to be reported
-_LEAST_POINTS = 0.2  # likewise; less is within what rounding and chance do
+_LEAST_IMAGES = 4  # likewise; fewer change sides by chance
 _COMPUTED = {"Softmax", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Mul", "Div", "Sub", "Erf",
              "Exp", "Log", "Pow", "Sqrt", "Reciprocal", "ReduceMean"}  # fmt: skip
 
@@ -403,5 +403,6 @@ def _gain(repair: Repair, evidence: Evidence) -> float | None:
 
 
 def _matters(report: CauseReport, evidence: Evidence) -> bool:
-    least = max(_LEAST_SHARE * evidence.loss.points, _LEAST_POINTS)
+    few = 100 * _LEAST_IMAGES / len(evidence.judge.images)
+    least = max(_LEAST_SHARE * evidence.loss.points, few)
     return report.gain_points is None or report.gain_points >= least

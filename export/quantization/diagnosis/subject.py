@@ -183,6 +183,6 @@ def _calibration(
             validation_indices=manifest.validation_indices,
             validation_sha256=array_sha256(images.train_images[held_out]),
         )
-        found = calibration_images(images, split, count=plan.origin.images)
+        found = calibration_images(images, split, count=plan.origin.images, seed=plan.origin.seed)
         return found if found.sha256 == artifact.calibration_sha256 else None
     return None
