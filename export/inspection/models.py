@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,19 @@ def inspect_model(path: Path) -> Inspected:
     """
     if is_checkpoint(path):
         return _checkpoint(path)
-    if path.is_dir():
-        path, _ = pick_artifact(path, None)
-    return _artifact(path)
+    if not path.is_dir():
+        return _artifact(path)
+    found = _artifact(pick_artifact(path, None)[0])
+    return replace(found, rows=_bundle_rows(read_manifest(path)) | found.rows)
+
+
+def _bundle_rows(manifest: Manifest) -> dict[str, str]:
+    """Return what a bundle holds, and what was left out of it, by title."""
+    sizes = (f"{each.name} {each.size_bytes / 1000:.1f} kB" for each in manifest.artifacts)
+    rows = {"bundle": ", ".join(sizes)}
+    if manifest.left_out:
+        rows["left out"] = "; ".join(f"{each.name}: {each.reason}" for each in manifest.left_out)
+    return rows
 
 
 def _artifact(path: Path) -> Inspected:
@@ -90,6 +100,13 @@ def _made(path: Path, artifact: Artifact) -> dict[str, str]:
     if artifact.plan_sha256 is not None:
         plan = read_plans(path.resolve())[artifact.name]
         rows["plan"] = origin_line(artifact.name, plan).partition(": ")[2]
+    if artifact.steps:
+        steps = (
+            f"{each.name} ({each.detail})" if each.detail else each.name for each in artifact.steps
+        )
+        rows["steps"] = ", ".join(steps)
+    if artifact.float_layers:
+        rows["in float"] = ", ".join(f"{e.layer} ({e.reason})" for e in artifact.float_layers)
     seen = {verdict.status for verdict in artifact.verdicts}
     for status in sorted(seen):
         found = (v for v in artifact.verdicts if v.status == status)

@@ -29,7 +29,9 @@ _OPTIONS = (
         metavar="N",
         help="Images for 8-bit ranges (default: 500, or all where there are fewer).",
     ),
-    click.option("--calibration", "older_count", type=int, hidden=True),
+    click.option(
+        "--calibration", "older_count", type=int, hidden=True, help="As --calibration-images."
+    ),
     click.option("--calibration-seed", type=int, metavar="N", help="Random seed for their choice."),
     click.option("--equalization", is_flag=True, help="Bring neighbouring layers to one scale."),
     click.option("--bias-correction", is_flag=True, help="Take back mean errors by the biases."),

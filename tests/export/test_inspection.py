@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +18,9 @@ from click.testing import CliRunner, Result
 
 from hemline.cli import cli
 from hemline.contract import schema
-from hemline.contract.manifest import Manifest, plan_path
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, plan_path, read_manifest
 from hemline.contract.stamp import read_stamped
+from hemline.contract.steps import FloatLayer, LeftOut, Step
 from hemline.errors import BackendError, FileFormatError, UsageError
 from hemline.export.inspection.contents import Contents, Operator
 from hemline.export.inspection.onnx_contents import contents_of, read_onnx
@@ -130,6 +134,25 @@ def test_what_is_in_a_file_is_printed(bundle: Path, manifest: Manifest) -> None:
     assert document["contents"]["macs"] == manifest.macs
     assert document["artifact"]["size_bytes"] == (bundle / "int8.onnx").stat().st_size
     assert {"name", "shape", "dtype", "scales"} <= document["contents"]["tensors"][0].keys()
+
+
+def test_a_bundle_shows_its_files_and_what_was_left_out(bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    manifest = read_manifest(copy)
+    artifact = dataclasses.replace(
+        manifest.artifact("int8.tflite"),
+        steps=(Step(name="training", detail="4-bit weights"), Step(name="bias correction")),
+        float_layers=(FloatLayer(layer="conv_1.weight", reason="0.4 points"),),
+    )
+    others = tuple(each for each in manifest.artifacts if each.name != artifact.name)
+    left_out = LeftOut(name="dynamic.onnx", reason="no products", needed=False, recipe_sha256="")
+    changed = dataclasses.replace(manifest, artifacts=(*others, artifact), left_out=(left_out,))
+    schema.save(copy / MANIFEST_NAME, dataclasses.replace(changed, recommended="int8.tflite"))
+    shown = inspect(copy).stdout
+    assert re.search(r"^bundle .*fp32.onnx \d+\.\d kB", shown, re.MULTILINE)
+    assert re.search(r"^left out +dynamic.onnx: no products$", shown, re.MULTILINE)
+    assert re.search(r"^steps +training \(4-bit weights\), bias correction$", shown, re.MULTILINE)
+    assert re.search(r"^in float +conv_1.weight \(0.4 points\)$", shown, re.MULTILINE)
 
 
 def test_a_file_outside_a_bundle_is_shown_too(bundle: Path, tmp_path: Path) -> None:
