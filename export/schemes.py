@@ -14,6 +14,8 @@ from hemline.export.scheme import Scheme, Tolerance
 _LITERT = SupportedRuntime(runtime="litert", minimum="1.1.1")
 _TFLITE_RUNTIME = SupportedRuntime(runtime="tflite-runtime", minimum="2.13.0")
 _ONNXRUNTIME = SupportedRuntime(runtime="onnxruntime", minimum="1.12.0")
+# the first with 16-bit kernels of GELU and RSQRT; tflite-runtime has neither
+_LITERT_16_BIT = SupportedRuntime(runtime="litert", minimum="1.3.0")
 
 # Every tolerance is a share of the largest |logit| R of the reference, because rounding errors
 # scale with the values. L is the number of layers with weights.
@@ -60,6 +62,7 @@ def _scheme(
     converter: str = "",
     default: bool = True,
     searches: bool = False,
+    runtimes: tuple[SupportedRuntime, ...] = (),
 ) -> Scheme:
     return Scheme(
         name=name,
@@ -68,9 +71,8 @@ def _scheme(
         converter=f"hemline.export.writers.{file_format}:convert_{converter or name}",
         planner=planner,
         tolerance=tolerance,
-        supported_runtimes=(
-            (_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)
-        ),
+        supported_runtimes=runtimes
+        or ((_LITERT, _TFLITE_RUNTIME) if file_format == "tflite" else (_ONNXRUNTIME,)),
         searches=searches,
         default=default,
     )
@@ -120,7 +122,15 @@ SCHEMES: dict[str, Scheme] = {
         _scheme("fp16", "tflite", _HALF, FLOAT16),
         _scheme("dynamic", "tflite", "int8 weights, float32 activations", EIGHT_BIT),
         _scheme("int8", "tflite", _INT8, EIGHT_BIT, _PLAN_INT8),
-        _scheme("int16x8", "tflite", _INT16, SIXTEEN_BIT, _PLAN_INT16X8, default=False),
+        _scheme(
+            "int16x8",
+            "tflite",
+            _INT16,
+            SIXTEEN_BIT,
+            _PLAN_INT16X8,
+            default=False,
+            runtimes=(_LITERT_16_BIT,),
+        ),
         *(_searching(name, "tflite") for name in _SEARCHING),
         _scheme("fp32", "onnx", _FLOAT, FLOAT32),
         _scheme("fp16", "onnx", _HALF, FLOAT16, default=False),
