@@ -130,8 +130,11 @@ _Facts = tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]
 
 def _tflite_facts(module: Any, model: bytes) -> _Facts:
     interpreter = module.Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs = interpreter.get_input_details()
+    if not any((each["shape_signature"][1:] < 0).any() for each in inputs):
+        interpreter.allocate_tensors()  # one of an open size may not run on the one pixel it has
+        inputs = interpreter.get_input_details()
+    outputs = interpreter.get_output_details()
     return tuple(map(_tflite_tensor, inputs)), tuple(map(_tflite_tensor, outputs))
 
 
