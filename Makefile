@@ -11,7 +11,7 @@ TYPES  := .types
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHELL  := /bin/sh
 # a worker for each core and 3 GB; the tests of a file share what they make, so they stay together
-WORKERS := -n auto --dist loadfile
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
 
 # The lock was made for Python 3.11 to 3.13; tflite-runtime has no build after 3.11, so that is first.
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \

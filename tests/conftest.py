@@ -30,6 +30,7 @@ TRAIN, TEST = 800, 200
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
+LIGHT = ("spine", "faults")  # folders of tests that take a moment each
 # what one worker needs that trains a network in TensorFlow
 WORKER_BYTES = 3 * 1024**3
 
@@ -43,7 +44,11 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Count what needs a part of its own among the tests of devices."""
+    """Count what needs a part of its own among the tests of devices; run the light tests last.
+
+    Then the workers end at about the same time.
+    """
+    items.sort(key=lambda item: any(part in LIGHT for part in item.path.parts))
     for item in items:
         if any(item.get_closest_marker(kind) for kind in ("browser", "cross", "ray", "peers")):
             item.add_marker("devices")
@@ -100,7 +105,7 @@ def images(data_folder: Path) -> Images:
 
 @pytest.fixture(scope="session")
 def train_checkpoint(images: Images) -> Callable[..., Card]:
-    """Return a function that trains hem-50k on the small data set into a folder."""
+    """Return a function that trains a model (hem-50k) on the small data set into a folder."""
 
     def run(folder: Path, **changes: object) -> Card:
         from hemline.train.tensorflow import quiet_keras
@@ -111,7 +116,7 @@ def train_checkpoint(images: Images) -> Callable[..., Card]:
         from hemline.train.request import TrainRequest
         from hemline.train.training import train
 
-        stop_after = changes.pop("stop_after", None)
+        stop_after, model = changes.pop("stop_after", None), changes.pop("model", "hem-50k")
         seed = changes.pop("seed", 1)
         fields = {"epochs": 3, "batch": 50, "validation": 100, "precision": "float32", **changes}
 
@@ -120,7 +125,7 @@ def train_checkpoint(images: Images) -> Callable[..., Card]:
                 raise KeyboardInterrupt
 
         request = TrainRequest(
-            model=MODELS["hem-50k"],
+            model=MODELS[str(model)],
             recipe=Recipe(**fields),  # type: ignore[arg-type]
             recipe_name="test",
             seed=int(str(seed)),

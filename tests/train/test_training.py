@@ -49,9 +49,9 @@ def test_another_recipe_in_the_folder_of_an_unfinished_run_is_refused(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train_checkpoint(tmp_path, stop_after=1)
+        train_checkpoint(tmp_path, model="mlp", stop_after=1)
     with pytest.raises(HemlineError, match="unfinished run of another recipe") as caught:
-        train_checkpoint(tmp_path, epochs=4)
+        train_checkpoint(tmp_path, model="mlp", epochs=4)
     assert described(caught.value).endswith("finish that one, or start anew with --restart")
 
 
@@ -59,7 +59,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
     with pytest.raises(HemlineError, match=r"broke down in epoch ") as caught:
-        train_checkpoint(tmp_path, other_learning_rate=1e30)
+        train_checkpoint(tmp_path, model="mlp", other_learning_rate=1e30)
     assert "; start anew with --restart and a lower --learning-rate; " in described(caught.value)
     assert not is_checkpoint(tmp_path)
 
