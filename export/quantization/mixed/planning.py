@@ -34,7 +34,7 @@ def plan_mixed(planning: Planning) -> Quantized:
     planning.say(f"8 bits lose {search.before:.2f} points: looking for layers that need float")
     reasons = {
         layer: f"with this layer in 8 bits the model loses {drop:.2f} points"
-        for layer, drop in search.smallest().items()
+        for layer, drop in search.smallest(planning.say).items()
     }
     reasons |= _faster_first(planning, search, reasons)
     step = _step(reasons, len(planning.int8.plan.weights), search.before - search.drop(reasons))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from hemline.export.quantization.float_layers import with_float_layers
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.quantization.simulation import logits
 from hemline.statistics import paired_drop
+
+log = logging.getLogger(__name__)
 
 _RANKED_ON = 128  # images: a divergence is smooth, so that few of them show the order
 _FIRST = 500  # images: enough to refuse a set that is far from the budget
@@ -60,7 +63,7 @@ class Search:
         groups = sorted(dict.fromkeys(_groups(self._base.float_graph)), key=gain, reverse=True)
         return tuple(dict.fromkeys(layer for group in groups for layer in group))
 
-    def smallest(self) -> dict[str, float]:
+    def smallest(self, say: Callable[[str], None] = log.info) -> dict[str, float]:
         """Return layers with which the budget is met; of each, the drop in points without it.
 
         A beginning of the ranking, a fifth longer each time; then each of its layers goes back to 8
@@ -68,7 +71,9 @@ class Search:
         """
         count = 1
         while count < len(self.ranking) and not self.fits(self.ranking[:count]):
+            say(f"{count} in float: about {self.drop(self.ranking[:count]):.2f} points are lost")
             count = max(count + 1, count * 6 // 5)
+        say(f"{count} in float are enough: looking for those that are not needed")
         kept = dict.fromkeys(self.ranking[:count])
         for layer in reversed(tuple(kept)):
             if self.fits(kept.keys() - {layer}):
