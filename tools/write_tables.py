@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from calibration_tables import calibration_table, corrections_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 
@@ -68,6 +69,8 @@ def render(root: Path, name: str) -> str:
         "sources": source_tables,
         "training": training_table,
         "widths": widths_table,
+        "calibration": calibration_table,
+        "corrections": corrections_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")

@@ -96,6 +96,22 @@ def test_images_of_one_class_and_scaled_ones_raise_doubts() -> None:
     )
 
 
+def test_each_calibrator_gives_a_model_other_ranges_where_images_are_outliers() -> None:
+    """Contrasts from one to thirty, a few of them large; flat areas give nothing."""
+    net = Net()
+    weights = net.random.standard_normal((4, 3, 3, 3)).astype(np.float32)
+    weights -= weights.mean(axis=(2, 3), keepdims=True)
+    x = net.op("Relu", net.op("Conv", "x", net.constant(weights)))
+    graph = FloatGraph(normalized(net.model(net.head(x, 4))))
+    random = np.random.default_rng(5)
+    contrast = np.minimum(random.pareto(1.5, (300, 1, 1, 1)) + 1, 30) / 30
+    images = np.uint8(127 + 128 * contrast * random.uniform(-1, 1, (300, 12, 12, 3)))
+    names = [row.name for row in CALIBRATORS.values() if not row.synthetic]
+    plans = {name: calibrated_plan(graph, _calibration(images), name) for name in names}
+    assert len({plan.ranges["relu_1"] for plan in plans.values()}) == len(names)
+    assert {plan.origin.calibrator for plan in plans.values()} == set(names)
+
+
 def test_another_seed_draws_other_images() -> None:
     data = _data(np.arange(30, dtype=np.uint8) % 3, PIXELS)
     drawn = [calibration_images(*data, count=10, seed=seed) for seed in (1, 1, 2)]
@@ -248,13 +264,14 @@ def test_the_synthetic_images_of_a_graph_are_drawn_and_those_of_keras_fit_its_st
     assert (drawn[0] != drawn[2]).any()
 
 
-def test_a_float_plan_cannot_be_equalized_into_another(graph: FloatGraph) -> None:
-    """Widths of a plan outlive a change of its ranges."""
+def test_widths_of_a_plan_outlive_new_ranges(graph: FloatGraph) -> None:
     from hemline.export.quantization.correction.equalization import equalized
 
     plan = calibrated_plan(graph, _calibration())
-    wide = dataclasses.replace(
-        plan, activations=tuple(dataclasses.replace(each, bits=16) for each in plan.activations)
+    pixels, *others = plan.activations
+    wide = tuple(dataclasses.replace(each, bits=16) for each in others)
+    quantized = Quantized(
+        float_graph=graph, plan=dataclasses.replace(plan, activations=(pixels, *wide))
     )
-    changed = equalized(Quantized(float_graph=graph, plan=wide), PIXELS)
-    assert {each.bits for each in changed.plan.activations} == {16}
+    changed = equalized(quantized, PIXELS)
+    assert [each.bits for each in changed.plan.activations] == [8, *(16 for _ in others)]

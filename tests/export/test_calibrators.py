@@ -102,8 +102,9 @@ def test_the_divergence_is_that_of_scipy(name: str, threshold: float) -> None:
 
 
 def test_every_calibrator_finds_another_range_where_there_are_outliers() -> None:
-    found = {name: _ranges(name)["outliers"] for name in CALIBRATORS}
-    assert len(set(found.values())) == len(CALIBRATORS)
+    names = [row.name for row in CALIBRATORS.values() if not row.synthetic]
+    found = {name: _ranges(name)["outliers"] for name in names}
+    assert len(set(found.values())) == len(names)
     largest, usual = float(VALUES["outliers"].max()), float(VALUES["relu"].max())
     assert found["min-max"] == (0, largest)
     assert found["moving-average"][1] < usual

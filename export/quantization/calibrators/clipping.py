@@ -13,9 +13,12 @@ _NEXT, _TRIED = 0.95, 80  # each threshold is 5 % smaller than the last, down to
 Loss = Callable[[Histogram, float, float], float]
 
 
-def best_clipped(seen: Observations, loss: Loss) -> Range:
-    """Return the range of least loss; the whole one where all values are 0."""
-    histogram = histogram_of(seen)
+def best_clipped(seen: Observations, loss: Loss, *, joined: int = 1) -> Range:
+    """Return the range of least loss; the whole one where all values are 0.
+
+    joined: bins of the histogram that are counted together, a power of two.
+    """
+    histogram = histogram_of(seen).joined(joined)
     if not histogram.width:
         return seen.low, seen.high
     return min(_clipped(seen), key=lambda each: loss(histogram, *each))

@@ -9,12 +9,16 @@ from hemline.export.quantization.calibrators.clipping import STEPS, best_clipped
 from hemline.export.quantization.calibrators.histogram import Histogram
 from hemline.export.quantization.calibrators.observations import Observations, Range
 
+# 1,024 bins are left, 2 … 8 for each step of a grid over all values. Pixels of a flat background
+# and bounds give many equal values; the more bins a step has, the more these seem to differ from
+# what a grid makes of them, until nearly everything is clipped (mobilenetv2: 50 points lost).
+_JOINED = 8
 _LEAST = 1e-9  # probability where the grid has none and the values have some
 
 
 def entropy(seen: Observations) -> Range:
     """Return the range of least Kullback–Leibler divergence (Migacz, 8-bit Inference, 2017)."""
-    return best_clipped(seen, divergence)
+    return best_clipped(seen, divergence, joined=_JOINED)
 
 
 def divergence(histogram: Histogram, low: float, high: float) -> float:

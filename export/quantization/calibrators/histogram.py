@@ -45,10 +45,18 @@ class Histogram:
             self.counts[HALF // 2 : HALF // 2 + HALF] = joined
             self.width *= 2
 
+    def joined(self, times: int) -> Histogram:
+        """Return the same counts in bins so many times as wide; `times` is a power of two."""
+        coarse = Histogram()
+        coarse.counts = self.counts.reshape(-1, times).sum(axis=1)
+        coarse.width, coarse.zeros = self.width * times, self.zeros
+        return coarse
+
     @property
     def edges(self) -> npt.NDArray[np.float64]:
-        """Return the 2 · HALF + 1 ends of the bins, ascending."""
-        return np.arange(-HALF, HALF + 1) * self.width
+        """Return the ends of the bins, ascending: one more than there are bins."""
+        half = len(self.counts) // 2
+        return np.arange(-half, half + 1) * self.width
 
     @property
     def centres(self) -> npt.NDArray[np.float64]:
