@@ -243,7 +243,7 @@ class Card:
     """
 
     KIND: ClassVar[str] = "card"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     model: ModelCard
     training: TrainingCard | None

@@ -17,6 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from hemline.cli import cli
+from hemline.contract import schema
+from hemline.contract.card import Card
 from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import read_manifest
 from hemline.errors import HemlineError
@@ -114,6 +116,9 @@ def test_an_onnx_file_becomes_a_checkpoint(inside: Path) -> None:
     assert (card.imported.kind, card.imported.file) == ("onnx", "fruit.onnx")
     assert card.imported.largest_difference <= 1e-5
     assert card.imported.unconfirmed == ("pixel range", "channel order")
+    document = {**schema.to_document(card), "schema": 4}  # before there was an order of channels
+    del document["imported"]["bgr"]
+    assert schema.from_document(Card, document, where="card.json") == card
 
 
 def test_an_imported_model_is_exported_verified_and_classifies(inside: Path) -> None:
