@@ -34,6 +34,7 @@ from hemline.export.writers import onnx as onnx_writer
 from hemline.export.writers import tflite as tflite_writer
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fixed_batch import with_batch_of_one
+from hemline.export.writers.four_bits import with_packed_weights
 from hemline.export.writers.onnx_weights import with_half_weights
 from hemline.runtime import Classifier
 from hemline.runtime.backends import attribute
@@ -276,6 +277,6 @@ def test_files_for_one_image_pass_and_classify_several(
             assert len(classifier.classify_batch(np.zeros((3, 28, 28), np.uint8))) == 3
 
 
-def test_weights_of_8_bits_are_not_packed(source: KerasSource, int8: Quantized) -> None:
+def test_weights_of_8_bits_are_not_packed(made: dict[str, ConvertedModel]) -> None:
     with pytest.raises(HemlineError, match="no layer has weights of 4 bits"):
-        tflite_writer.convert_int4_weights(source, int8)
+        with_packed_weights(made["int8"].content)
