@@ -17,6 +17,7 @@ from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.planning import Planning
 from hemline.export.quantization.qat.training import Lesson, trained
 from hemline.export.quantization.quantized import Quantized
+from hemline.export.quantization.simulation import Fidelity
 from hemline.train.recipes.recipe import Recipe
 
 # Rates from 1e-3 to 1e-2 and shares from 0.7 to 1 give hem-50k with 4-bit weights the same accuracy
@@ -57,11 +58,14 @@ class Course:
         )
         return trained(start, lesson)
 
-    def drop_points(self, quantized: Quantized) -> float:
-        """Return the accuracy that is lost on validation, or the agreement without labels."""
+    def fidelity(self, quantized: Quantized) -> Fidelity:
+        """Return what a model does on validation."""
         images, labels = self._planning.validation
-        found = simulation.logits(quantized, images)
-        return simulation.fidelity(found, self._reference, labels).drop_points
+        return simulation.fidelity(simulation.logits(quantized, images), self._reference, labels)
+
+    def lost_points(self, found: Fidelity) -> float:
+        """Return what training is to win: lost accuracy, or agreement where it has no labels."""
+        return found.drop_points if self._learns_labels else 100 * (1 - found.agreement)
 
     @functools.cached_property
     def _reference(self) -> npt.NDArray[np.float32]:
@@ -69,7 +73,7 @@ class Course:
 
     @functools.cached_property
     def _data(self) -> TrainingData:
-        """Return images and labels; without labels those that the teacher predicts, to validate."""
+        """Return images and labels; those that the teacher predicts where no others are learnt."""
         images, labels = self._planning.images.train_images, self._planning.images.train_labels
         indices = training_indices(len(images), self._planning.split)
         most = max(1, _PIXEL_BYTES // images[0].size)
@@ -79,13 +83,13 @@ class Course:
             random = np.random.default_rng(self._planning.options.seed)
             indices = np.sort(random.permutation(indices)[:most])
         held_out, known = self._planning.validation
+        if known is None or not self._learns_labels:
+            known = self._reference.argmax(axis=1).astype(np.uint8)
         return TrainingData(
             train_images=images[indices],
             train_labels=labels[indices],
             validation_images=held_out,
-            validation_labels=(
-                self._reference.argmax(axis=1).astype(np.uint8) if known is None else known
-            ),
+            validation_labels=known,
             split=self._planning.split,
         )
 
@@ -106,7 +110,7 @@ class Course:
             distillation=RECIPE.distillation if self._learns_labels else 1.0,
         )
 
-    @property
+    @functools.cached_property
     def _learns_labels(self) -> bool:
         """Return whether labels are part of the loss: those that the float model mostly predicts.
 
