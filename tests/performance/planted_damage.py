@@ -27,14 +27,15 @@ from hemline.contract import schema
 from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import MANIFEST_NAME, plan_path, read_manifest
 from hemline.contract.stamp import read_stamped, stamp_onnx
-from hemline.data.fetch import load_images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.export.graph.functions import inlined
-from hemline.export.quantization.calibration import SEED, training_indices
+from hemline.export.quantization.calibration import calibration_images
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.plan import QuantizationPlan
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.table import open_source
 from hemline.export.trained_data import split_of
+from hemline.export.user_images import user_images
 from hemline.export.writers.qdq import quantized_onnx
 from hemline.files import sha256_of, write_bytes
 from hemline.train.checkpoint import ZOO
@@ -43,6 +44,7 @@ from hemline.train.tensorflow import quiet_keras
 ROOT = Path(__file__).resolve().parents[2]
 _TRAINING, _TEST = 20_000, 1_000  # images of Fashion-MNIST that are used
 _CALIBRATION = 500
+_FEW = 2_500  # training images of which some are outliers
 Array = npt.NDArray[Any]
 Edit = Callable[[Array], None]
 
@@ -192,29 +194,32 @@ class Workshop:
         return self.folder / "checkpoints" / name
 
     def with_outliers(self, checkpoint: Path) -> Path:
-        """Replace three of the images that will be drawn for calibration by checkerboards."""
-        from hemline.data.fetch import FetchOptions
-        from hemline.export.user_images import user_images
+        """Return data with checkerboards in calibration and none among the validation images.
 
-        options = FetchOptions(folder=self.data)
-        options = options.with_class_names(tuple(self.labels.split(",")))
-        images = user_images(read_card(checkpoint).model, options)
-        split = split_of(read_card(checkpoint), images)
-        training = training_indices(len(images.train_images), split)
-        drawn = np.random.default_rng(SEED).permutation(training)[:_CALIBRATION]
-        rows, columns = np.indices(images.train_images.shape[1:3])
+        How images are split and drawn depends on all of them: several places are tried.
+        """
+        card = read_card(checkpoint)
+        rows, columns = np.indices(self.arrays["x_train"].shape[1:3])
         board = (255 * ((rows + columns) % 2)).astype(np.uint8)[..., None]
-        changed = images.train_images.copy()
-        changed[drawn[[5, 50, 200]]] = board
-        return self.saved(
-            "outliers",
-            {
-                "x_train": changed,
-                "y_train": images.train_labels,
-                "x_test": images.test_images,
-                "y_test": images.test_labels,
-            },
-        )
+        for seed in range(200):
+            random = np.random.default_rng(seed)
+            changed = self.arrays["x_train"][:_FEW].copy()
+            for number, at in enumerate(random.choice(_FEW, 6, replace=False)):
+                changed[at] = board
+                changed[at, 0, 0] = number  # no two images are the same
+            path = self.saved(
+                "outliers",
+                {**self.arrays, "x_train": changed, "y_train": self.arrays["y_train"][:_FEW]},
+            )
+            options = FetchOptions(folder=path)
+            options = options.with_class_names(tuple(self.labels.split(",")))
+            images = user_images(card.model, options)
+            split = split_of(card, images)
+            drawn = calibration_images(images, split, count=None).images
+            held_out = images.train_images[list(split.validation_indices)]
+            if _boards(held_out, board) == 0 and 2 <= _boards(drawn, board) <= 4:
+                return path
+        raise SystemExit("no place for the outliers was found")
 
     def bundle(
         self, checkpoint: Path, change: Callable[[FloatGraph, QuantizationPlan], QuantizationPlan]
@@ -247,6 +252,11 @@ class Workshop:
         )
         schema.save(bundle / MANIFEST_NAME, replace(manifest, artifacts=artifacts))
         return bundle
+
+
+def _boards(images: Array, board: Array) -> int:
+    """Return how many images are checkerboards but for one corner."""
+    return int((images[:, 1:] == board[1:]).all(axis=(1, 2, 3)).sum())
 
 
 def wider(factor: float, value: str) -> Callable[[FloatGraph, QuantizationPlan], QuantizationPlan]:
@@ -299,7 +309,7 @@ def main(arguments: list[str]) -> None:
         dead = mostly_dead(cnn, pixels[:4000], labels[:4000])
         subjects = {
             "a channel scaled by 50": (shop.checkpoint("scaled", scaled(hem, channel)), shop.data),
-            "3 outliers in 500 images": (detector, shop.with_outliers(detector)),
+            "outliers in calibration": (detector, shop.with_outliers(detector)),
             "a range 50 × too wide": (wide, shop.data),
             "126 of 128 channels dead": (shop.checkpoint("dead", dead), shop.data),
             "a bias of −10⁹": (shop.checkpoint("bias", large_bias(cnn)), shop.data),
@@ -308,7 +318,9 @@ def main(arguments: list[str]) -> None:
         for damage, (target, data) in subjects.items():
             words = ["--json", "--data", data, "--labels", shop.labels]
             words += [] if lines else ["-o", "."]
-            found = json.loads(hemline("diagnose", target, *words, cwd=shop.folder))
+            found = json.loads(
+                hemline("diagnose", target.relative_to(shop.folder), *words, cwd=shop.folder)
+            )
             cause = found["causes"][0] if found["causes"] else {}
             loss, gain = found["loss"]["drop_points"], cause.get("gain_points")
             line = {
