@@ -50,7 +50,9 @@ def _faster_first(planning: Planning, search: Search, reasons: Mapping[str, str]
     """
     first = planning.int8.plan.weights[0].layer
     with_first = {*reasons, first}
-    if first in reasons or search.drop(with_first) > search.drop(reasons):
+    if first in reasons or first not in search.ranking:
+        return {}
+    if search.drop(with_first) > search.drop(reasons):
         return {}
     ratio, other = (
         _time_ratio(planning, search, (with_first, reasons), each) for each in ("tflite", "onnx")
