@@ -67,12 +67,13 @@ def render(root: Path, name: str) -> str:
         "instructions": _instructions,
         "photographs": _photographs,
         "schemes": _schemes,
+        "planted-damage": _planted_damage,
         "sources": source_tables,
+        "peers": peer_table,
         "training": training_table,
         "widths": widths_table,
         "calibration": calibration_table,
         "corrections": corrections_table,
-        "peers": peer_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
@@ -150,6 +151,26 @@ def _performance(root: Path) -> str:
         host = f"{result['processor']}, {result['cores']} cores"
         hosts.setdefault(host, []).append(result)
     return "\n".join(_performance_of(host, hosts[host]) for host in sorted(hosts))
+
+
+def _planted_damage(root: Path) -> str:
+    """Return a row for each damage that was done to a trained model."""
+    where = "results/quantization/planted-damage.jsonl"
+    lines = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
+    columns = ("damage", "model", ">float", ">lost", "`hemline diagnose`", ">left")
+    rows = [
+        (
+            line["damage"],
+            line["model"],
+            percent(line["float_accuracy"]),
+            f"{line['loss_points']:.1f}",
+            f"{line['layer']}: " * (line["layer"] is not None)
+            + f"{line['finding']}; {line['repair']}",
+            "" if line["left_points"] is None else f"{line['left_points'] + 0.0:.1f}",
+        )
+        for line in lines
+    ]
+    return f"{as_markdown(Table.of(columns, rows))}\n"
 
 
 def _photographs(root: Path) -> str:
