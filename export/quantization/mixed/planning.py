@@ -25,7 +25,8 @@ def plan_mixed(planning: Planning) -> Quantized:
     """
     budget = planning.options.max_drop_points
     budget = BUDGET_POINTS if budget is None else budget
-    search = Search(planning.int8, *planning.validation, budget_points=budget)
+    source = planning.source.float_graph
+    search = Search(planning.int8, *planning.validation, budget_points=budget, source=source)
     if search.before <= budget:
         raise NotNeededError(
             f"with all layers in 8 bits the model loses {search.before:.2f} points on validation, "

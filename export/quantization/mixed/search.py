@@ -29,14 +29,21 @@ class Search:
     """Judges sets of layers of one model: these in float, all others as they are planned."""
 
     def __init__(
-        self, base: Quantized, images: Pixels, labels: Labels | None, *, budget_points: float
+        self,
+        base: Quantized,
+        images: Pixels,
+        labels: Labels | None,
+        *,
+        budget_points: float,
+        source: FloatGraph | None = None,
     ) -> None:
         """Run the float model once on uint8 images (n, h, w, c).
 
         labels: uint8 (n,); without them the labels of the float model count. Raises DataError where
         its outputs say nothing.
+        source: the float model, where the weights or biases of `base` are others.
         """
-        judge = Judge(base.float_graph, images, labels)
+        judge = Judge(source or base.float_graph, images, labels)
         self._base, self._images, self._budget = base, images, budget_points
         self._expected = judge.reference.argmax(axis=1)
         self._labels = self._expected if labels is None else labels
