@@ -141,8 +141,8 @@ def _large_bias(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 def _with_outliers(images: Pixels) -> Pixels:
     changed = images.copy()
-    random = np.random.default_rng(9)
-    changed[[10, 70, 150]] = 255 * random.integers(0, 2, (3, *images.shape[1:]))
+    random = np.random.default_rng(3)
+    changed[[10, 70, 150]] = 255 * random.integers(0, 2, (3, *images.shape[1:-1], 1))
     return changed
 
 
