@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate, choose, over_budget
-from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
 from hemline.contract.steps import Step
 from hemline.data.datasets import Images
 from hemline.errors import (
@@ -56,10 +56,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """A bundle with the files of a remedy, and their times."""
+    """A bundle with the files of a remedy, and their times.
+
+    failed: which files failed in a supported runtime, and how; empty where all passed.
+    """
 
     manifest: Manifest
     candidates: tuple[Candidate, ...]
+    failed: str
 
 
 class BudgetSearch:
@@ -97,7 +101,7 @@ class BudgetSearch:
             made = self._make(attempt)
             if chosen := self._choose(made, rung):
                 return self._found(made, chosen)
-            if rung.scheme == "int8":
+            if rung.scheme == "int8" and not made.failed:
                 break  # no remedy makes such a file smaller or faster
         made = made or self._make(self._nearest())
         with contextlib.suppress(GateError):
@@ -168,7 +172,7 @@ class BudgetSearch:
         rung = next(each for each in self._rungs if each.name == attempt.rung)
         request = self._making([rung], attempt.options)
         manifest = export_bundle(request, self._images, say=self._say, planned=self._planned)
-        manifest = verify_bundle(request.bundle, manifest, say=self._say)
+        manifest, failed = self._verified(request, manifest)
         steps = self._steps()
         own = ("int8", rung.scheme)
         artifacts = tuple(
@@ -177,7 +181,17 @@ class BudgetSearch:
         )
         manifest = replace(manifest, artifacts=artifacts)
         schema.save(request.bundle / MANIFEST_NAME, manifest)
-        return _Made(manifest=manifest, candidates=self._measure(manifest))
+        verdicts = (verdict for each in manifest.artifacts for verdict in each.verdicts)
+        passed = any(verdict.status == "passed" for verdict in verdicts)
+        candidates = self._measure(manifest) if passed else ()
+        return _Made(manifest=manifest, candidates=candidates, failed=failed)
+
+    def _verified(self, request: ExportRequest, manifest: Manifest) -> tuple[Manifest, str]:
+        """Return the manifest with verdicts, and what failed: another remedy may pass."""
+        try:
+            return verify_bundle(request.bundle, manifest, say=self._say), ""
+        except GateError as error:  # the verdicts were written before it was raised
+            return read_manifest(request.bundle), str(error)
 
     def _making(
         self, rungs: Iterable[Rung], options: PostTrainingOptions | None = None
@@ -205,7 +219,7 @@ class BudgetSearch:
         with contextlib.suppress(GateError):
             return choose(own, self._budget)
         reasons = (over_budget(each, self._budget) for each in own)
-        reason = next(reasons, None) or "passed in no runtime there"
+        reason = next(reasons, None) or made.failed or "passed in no runtime there"
         self._attempts[-1] = replace(self._attempts[-1], reason=reason)
         return None
 

@@ -26,14 +26,14 @@ IMAGES = 600
 Export = Callable[..., Result]
 
 
-def damaged(path: Path) -> tuple[Path, Path]:
-    """Write a classifier with a channel that is 400 times as wide as the others, and its images.
+def damaged(path: Path, width: float = 400) -> tuple[Path, Path]:
+    """Write a classifier with a channel `width` times as wide as the others, and its images.
 
     The next layer takes that back. 8 bits of the whole activation leave none to the other channels.
     """
     net = Net(("N", 3, 8, 8))
     wide = np.ones((12, 1, 1), np.float32)
-    wide[0] = 400
+    wide[0] = width
     scaled = net.op("Div", "x", net.constant(np.float32(255)))
     x = net.op("Relu", net.conv(scaled, 3, 12))
     x = net.op("Relu", net.conv(x, 12, 12))
@@ -117,6 +117,26 @@ def test_remedies_are_tried_until_one_fits(export: Export) -> None:
     assert step.name == "correction"
     assert step.gain_points == pytest.approx(drops[0] - drops[-1])
     assert not (BUNDLE / ".work").exists()
+
+
+@pytest.mark.slow
+def test_a_file_that_fails_verification_does_not_end_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With labels by chance nothing is lost, but the file has other labels than its model."""
+    monkeypatch.chdir(tmp_path)
+    model, classified = damaged(tmp_path, width=5000)
+    with np.load(classified) as found:
+        images, count = found["x"], len(found["y"])
+    labels = np.random.default_rng(0).permutation(np.arange(count) % 5).astype(np.uint8)
+    np.savez(tmp_path / "chance.npz", x=images, y=labels)
+    result = CliRunner().invoke(
+        cli, [*command((model, tmp_path / "chance.npz")), "--max-drop", "20", "--json"]
+    )
+    tried = attempts(result)
+    assert "failed in a supported runtime: int8.onnx" in str(tried["int8"]["reason"])
+    assert len(tried) > 1, "another remedy may give a file that passes"
+    assert result.exit_code == 0 or str(result.exception).startswith("nothing fits"), result.output
 
 
 def test_another_run_tries_nothing_again(export: Export) -> None:
