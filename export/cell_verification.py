@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline import files
-from hemline.contract.card import Score
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import EvaluationSplit
 from hemline.contract.job import HostFacts, Job, JobCell, JobResult
 from hemline.contract.manifest import Artifact, Manifest, Verdict
 from hemline.contract.parity import RULES, check_parity
 from hemline.contract.record import Cell, Conditions, Record
+from hemline.contract.score import Score
 from hemline.contract.specs import Status
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import BackendError, JobError, remedy

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline import files
+from hemline.compression import compressed_size
 from hemline.contract import evaluation_set, schema
 from hemline.contract.card import Card, Split
 from hemline.contract.manifest import Artifact, plan_path
@@ -171,7 +172,7 @@ class ArtifactMaker:
             format=scheme.format,
             sha256=files.sha256_of(path),
             size_bytes=path.stat().st_size,
-            compressed_bytes=files.compressed_size(path.read_bytes()),
+            compressed_bytes=compressed_size(path.read_bytes()),
             input=stamp.input,
             outputs=stamp.outputs,
             calibration_sha256=stamp.calibration_sha256,

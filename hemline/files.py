@@ -73,13 +73,6 @@ def read_bytes(path: Path) -> bytes:
         raise FileFormatError(f"cannot read {path}: {reason_of(error)}") from error
 
 
-def compressed_size(content: bytes) -> int:
-    """Return the bytes of `content` by deflate, as gzip, zip and HTTP compress it."""
-    import zlib  # here, because a device that only classifies compresses nothing
-
-    return len(zlib.compress(content, 9))
-
-
 def read_json(path: Path) -> Any:
     """Read JSON; raise FileFormatError when the file cannot be read or is not JSON."""
     return parse_json(read_bytes(path), where=str(path))

@@ -47,22 +47,3 @@ def noted() -> Iterator[list[str]]:
             os.close(original)
             kept.seek(0)
             lines += kept.read().decode(errors="replace").splitlines()
-
-
-@contextlib.contextmanager
-def logged_in_one_line(package: str) -> Iterator[None]:
-    """Report what a package logs in the block as a line each, for --verbose, without tracebacks."""
-    import logging  # here: a cold start on a device does without
-
-    ours, theirs = logging.getLogger(__name__), logging.getLogger(package)
-
-    class OneLine(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            ours.info("%s: %s", record.name, " ".join(record.getMessage().split()))
-
-    before = theirs.handlers, theirs.propagate
-    theirs.handlers, theirs.propagate = [OneLine()], False
-    try:
-        yield
-    finally:
-        theirs.handlers, theirs.propagate = before

@@ -31,7 +31,7 @@ def runtime_file() -> bytes:
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for name, content in sorted(_members().items()):
             entry = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED, compresslevel=9)
     return stream.getvalue()
 
 

@@ -32,7 +32,7 @@ def peer_table(root: Path) -> str:
 
 
 def _is_peer(line: Line) -> bool:
-    return bool(line["tool"] != "Hemline")
+    return not line["tool"].startswith("Hemline")
 
 
 def _row(line: Line) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from hemline import files
 from hemline.contract import schema
-from hemline.contract.card import Card, Epoch, ModelCard, Score, TrainingCard
+from hemline.contract.card import Card, Epoch, ModelCard, TrainingCard
 from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
+from hemline.contract.score import Score
 from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images

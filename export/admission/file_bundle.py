@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
+from hemline.compression import compressed_size
 from hemline.contract import schema
 from hemline.contract.conditions import conditions_of
 from hemline.contract.evaluation_set import SPLITS, save_conditions, save_split
@@ -177,7 +178,7 @@ def _artifact(path: Path, stamp: Stamp) -> Artifact:
         format=stamp.format,
         sha256=digest,
         size_bytes=path.stat().st_size,
-        compressed_bytes=files.compressed_size(path.read_bytes()),
+        compressed_bytes=compressed_size(path.read_bytes()),
         input=stamp.input,
         outputs=stamp.outputs,
         calibration_sha256=stamp.calibration_sha256,

@@ -25,7 +25,7 @@ _GRAPHS = (".svg", ".html")
     "path",
     metavar="[FILE|BUNDLE|CHECKPOINT]",
     required=False,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path, exists=True, readable=False),
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
 @click.option(

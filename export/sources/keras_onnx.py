@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf2onnx
 
 from hemline.contract.specs import LOGITS
-from hemline.silence import logged_in_one_line
+from hemline.export.sources.logged import logged_in_one_line
 
 INPUT = "image"  # the name of the input
 _OPSET = 17  # the first with all operators used here; older runtimes on devices still read it

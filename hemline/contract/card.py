@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from hemline.contract.schema import added
+from hemline.contract.score import Score
 from hemline.contract.specs import InputSpec, Preprocessing
 from hemline.contract.test_vector import TestVector
 from hemline.errors import FileFormatError
@@ -41,29 +42,6 @@ class Split:
             indices = getattr(self, name)
             if list(indices) != sorted({index for index in indices if index >= 0}):
                 raise ValueError(f"{name} must ascend from 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """Correct answers on one split: accuracy is correct ÷ images.
-
-    split: validation or test.
-    images: number of images.
-    correct: number labelled right.
-    """
-
-    split: str
-    images: int
-    correct: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.correct <= self.images or self.images < 1:
-            raise ValueError(f"{self.correct} of {self.images} images right is no score")
-
-    @property
-    def accuracy(self) -> float:
-        """Return the share of right answers, 0 … 1."""
-        return self.correct / self.images
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

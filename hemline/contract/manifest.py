@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hemline.contract import schema
-from hemline.contract.card import Score
 from hemline.contract.schema import added
+from hemline.contract.score import Score
 from hemline.contract.specs import (
     Format,
     InputSpec,

@@ -69,7 +69,7 @@ def test_without_labelled_images_it_is_measured_and_has_no_accuracy(file: Path) 
     assert "nothing changed" in call("bench", file, "--quick")[1]
     text, _ = call("table", file)
     header, _, row, conditions = text.splitlines()
-    assert header.split()[:4] == ["artifact", "size", "agreement", "litert"]
+    assert header.split()[:5] == ["artifact", "size", "compressed", "agreement", "litert"]
     assert row.startswith("mine-admitted.tflite")
     assert "µs" in row
     assert "accuracy not known, as the test images have no labels" in conditions
@@ -108,7 +108,7 @@ def test_with_labelled_images_it_has_the_accuracy_of_its_classes_by_name(
     call("bench", file, "--quick")
     assert read_manifest(folder).dataset == "data", "it keeps the images that it has"
     assert call("evaluate", folder, "--json")[0].count('"test"') == 1
-    assert call("verify", folder)[0].count("passed") == len(counts)
+    assert call("verify", folder)[0].count(" 100.00 %\n") == len(counts), "passed, all correct"
 
 
 def test_the_picture_of_images_without_labels_shows_the_agreement(

@@ -23,9 +23,9 @@ from hemline.remedies import advice
 
 Pixels = npt.NDArray[np.uint8]
 slow = pytest.mark.slow
-LABELS = ("red", "blue", "dark red", "dark blue", "gray", "dark gray")
+LABELS = ("red", "blue", "dark red", "dark green", "gray", "dark gray")
 COLOURS = np.array(
-    [(200, 90, 60), (60, 90, 200), (110, 40, 20), (20, 40, 110), (160, 160, 160), (70, 70, 70)]
+    [(200, 90, 60), (60, 90, 200), (110, 40, 20), (20, 110, 40), (160, 160, 160), (70, 70, 70)]
 )
 SIGNED, UNIT, BYTES = (PixelScale.of_range(*ends) for ends in ((-1, 1), (0, 1), (0, 255)))
 IMAGENET = PixelScale(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))

@@ -17,7 +17,7 @@ import subprocess
 import time
 import venv
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import damaged
@@ -30,6 +30,7 @@ from hemline.data.datasets import Images
 from hemline.data.fetch import load_images
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images
+from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import split_of
 from hemline.host import host_facts
@@ -39,6 +40,7 @@ from hemline.statistics import paired_drop
 from hemline.train.checkpoint import ZOO
 
 RESULTS = ROOT / "results" / "quantization" / "peers.jsonl"
+CORRECTED = "Hemline, biases corrected"
 _CALLS = 50  # in a block of a round
 
 _ORT = """
@@ -223,13 +225,23 @@ def compared(
     """Return the lines of a model."""
     bundle = options.folder / "bundles" / model
     schemes = find_schemes(("fp32", "int8"))
+    request = ExportRequest(checkpoint=checkpoint, bundle=bundle, schemes=schemes)
+    corrected = replace(
+        request,
+        bundle=options.folder / "bundles" / f"{model}-corrected",
+        options=QuantizationOptions(post_training=PostTrainingOptions(bias_correction=True)),
+    )
     with silenced():
-        export_bundle(ExportRequest(checkpoint=checkpoint, bundle=bundle, schemes=schemes), images)
+        for each in (request, corrected):
+            export_bundle(each, images)
     calibration = calibration_images(images, split_of(read_card(checkpoint), images), count=500)
     np.save(bundle / "calibration.npy", calibration.images)
     lines: list[Line] = []
-    files = {kind: {"Hemline": bundle / f"int8.{kind}"} for kind in ("tflite", "onnx")}
-    versions = {"Hemline": commit()[:7] if commit() else ""}
+    files = {
+        kind: {"Hemline": bundle / f"int8.{kind}", CORRECTED: corrected.bundle / f"int8.{kind}"}
+        for kind in ("tflite", "onnx")
+    }
+    versions = dict.fromkeys(files["onnx"], (commit() or "")[:7])
     for peer in PEERS:
         python = python_of(peer, options.folder)
         versions[peer.name] = version_of(peer, python)

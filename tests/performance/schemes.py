@@ -17,9 +17,10 @@ from measurement import ROOT
 
 from hemline.bench.comparison import Row
 from hemline.bench.records import compared
+from hemline.compression import compressed_size
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.export.schemes import SCHEMES
-from hemline.files import compressed_size, read_bytes, write_bytes
+from hemline.files import read_bytes, write_bytes
 from hemline.host import host_facts
 from hemline.provenance import commit, utc_now
 

@@ -24,7 +24,7 @@ from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, read_records
 from hemline.errors import GateError
-from hemline.silence import logged_in_one_line
+from hemline.export.sources.logged import logged_in_one_line
 
 HEMLINE = Path(sys.executable).with_name("hemline")
 

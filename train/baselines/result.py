@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hemline.contract.card import Scalar, Score
+from hemline.contract.card import Scalar
 from hemline.contract.schema import from_document, to_document
+from hemline.contract.score import Score
 from hemline.data.custom.reading import counted
 from hemline.files import parse_json, read_bytes
 from hemline.statistics import wilson

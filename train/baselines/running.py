@@ -16,7 +16,7 @@ from typing import Any
 
 from hemline.child_process import StderrTail, how_it_ended
 from hemline.contract import schema
-from hemline.contract.card import Score
+from hemline.contract.score import Score
 from hemline.data.datasets import Images
 from hemline.data.splits import TrainingData, split_images, validation_size
 from hemline.errors import HemlineError
