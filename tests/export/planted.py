@@ -139,10 +139,26 @@ def _large_bias(proto: onnx.ModelProto) -> onnx.ModelProto:
     return edited(proto, dense_1__bias=one)
 
 
+def _with_detector(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Let a channel respond to checkerboards of full contrast alone, and nothing read it."""
+
+    def pattern(array: Any) -> None:
+        even = np.indices((3, 3)).sum(axis=0) % 2 == 0
+        array[7] = 30 / 255 * np.where(even, 0.8, -1)  # of flat areas it makes nothing
+
+    def above_noise(array: Any) -> None:
+        array[7] = -30 * 6
+
+    def unread(array: Any) -> None:
+        array[:, 7] = 0
+
+    return edited(proto, conv_1__weight=pattern, conv_1__bias=above_noise, conv_2__weight=unread)
+
+
 def _with_outliers(images: Pixels) -> Pixels:
     changed = images.copy()
-    random = np.random.default_rng(3)
-    changed[[10, 70, 150]] = 255 * random.integers(0, 2, (3, *images.shape[1:-1], 1))
+    checkerboard = np.indices(images.shape[1:-1]).sum(axis=0) % 2
+    changed[[10, 70, 150]] = 255 * checkerboard[..., None]
     return changed
 
 
@@ -156,7 +172,12 @@ def _ten_times(model: Quantized) -> Quantized:
 
 DAMAGES = (
     Damage(name="scaled channel", cause="wide channels", layer="conv_1", model=_scaled_channel),
-    Damage(name="outlier images", cause="outlier images", points=1.0, images=_with_outliers),
+    Damage(
+        name="outlier images",
+        cause="outlier images",
+        model=_with_detector,
+        images=_with_outliers,
+    ),
     Damage(name="wide range", cause="range too wide", layer="conv_2", ranges=_ten_times),
     Damage(name="dead channels", cause="dead channels", layer="conv_2", model=_all_but_two_dead),
     Damage(name="large bias", cause="bias beyond int32", layer="dense_1", model=_large_bias),
