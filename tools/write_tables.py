@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration_tables import calibration_table, corrections_table
+from matrix_table import matrix_table
 from peer_table import peer_table
 from source_table import source_tables
 from training_table import training_table, widths_table
@@ -70,6 +71,7 @@ def render(root: Path, name: str) -> str:
         "planted-damage": _planted_damage,
         "sources": source_tables,
         "peers": peer_table,
+        "matrix": matrix_table,
         "training": training_table,
         "widths": widths_table,
         "calibration": calibration_table,

@@ -185,6 +185,7 @@ def test_an_artifact_needs_no_tensorflow_and_no_pictures_library(bundle: Path) -
     assert not loaded & {"tensorflow", "keras", "matplotlib", "ai_edge_litert.interpreter"}
 
 
+@pytest.mark.slow
 def test_an_ensemble_averages_probabilities_each_with_its_own_temperature(
     checkpoint: Path, other: Path, data_folder: Path, images: Images
 ) -> None:

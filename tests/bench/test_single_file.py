@@ -111,6 +111,7 @@ def test_with_labelled_images_it_has_the_accuracy_of_its_classes_by_name(
     assert call("verify", folder)[0].count(" 100.00 %\n") == len(counts), "passed, all correct"
 
 
+@pytest.mark.slow
 def test_the_picture_of_images_without_labels_shows_the_agreement(
     file: Path, images: Images, tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def test_images_that_do_not_fit_are_refused(file: Path, images: Images, tmp_path
     assert "the model needs uint8 images of 28 × 28 × 1" in error
 
 
+@pytest.mark.slow
 def test_class_folders_are_read_at_the_size_and_channels_of_the_file(
     file: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

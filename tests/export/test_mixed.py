@@ -196,6 +196,7 @@ def wide() -> Any:
     return keras.Model(pixels, layers.Dense(6)(layers.GlobalAveragePooling2D()(x)))
 
 
+@pytest.mark.slow
 def test_a_file_that_takes_longer_than_float_is_not_made(small: Small) -> None:
     """A net with some 300 times the multiplications takes longer on any machine."""
     fast = tflite_writer.convert_int8(small.source, small.int8)

@@ -192,6 +192,7 @@ def made(source: KerasSource, int8: Quantized) -> dict[str, ConvertedModel]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", [each for each in _MODULES if each in installed_names()])
 def test_int16_activations_are_nearer_to_the_model(
     source: KerasSource, made: dict[str, ConvertedModel], tmp_path: Path, runtime: str

@@ -179,6 +179,7 @@ def test_a_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], message
     assert str(KNOWING) in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_command_trains_with_a_teacher_and_tells_it_in_the_card(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_weights_of_the_best_epoch_are_kept(fit_small: Fit, small_data: Trai
     assert trained.history[-1].validation_loss > again
 
 
+@pytest.mark.slow
 def test_early_stopping_leaves_the_frozen_phase_whole(fit_small: Fit) -> None:
     """A top that stands still is no reason to leave out fine-tuning."""
     trained = fit_small(
@@ -108,6 +109,7 @@ def test_early_stopping_leaves_the_frozen_phase_whole(fit_small: Fit) -> None:
     assert rates[3:5] == pytest.approx([0.3, 3e-10])
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_kept_and_the_raw_ones_trained_on(
     fit_small: Fit, small_data: TrainingData, tmp_path: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_averaged_weights_are_kept_and_the_raw_ones_trained_on(
     assert validation_loss(model, small_data) == pytest.approx(last, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_penalty_of_kernels_is_in_the_loss(fit_small: Fit) -> None:
     still = {"epochs": 1, "batch": 96, "learning_rate": 1e-12}
     plain, penalized = fit_small(**still), fit_small(**still, l2=0.1)
@@ -183,6 +186,7 @@ def test_balanced_classes_all_weigh_alike() -> None:
     assert np.bincount(labels, weights[labels])[[0, 1, 3]] == pytest.approx([50 / 3] * 3)
 
 
+@pytest.mark.slow
 def test_class_weights_raise_the_recall_of_a_rare_class(
     fit_small: Fit, small_data: TrainingData
 ) -> None:

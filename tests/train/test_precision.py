@@ -64,6 +64,7 @@ def test_nothing_is_measured_where_there_is_no_choice(
         assert resolve_precision(asked) == named
 
 
+@pytest.mark.slow
 def test_real_steps_are_timed_in_both(workload: Workload, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "_WORTH_SECONDS", 0.0)
@@ -84,6 +85,7 @@ def test_real_steps_are_timed_in_both(workload: Workload, monkeypatch: pytest.Mo
     assert all(one > 0 and twenty > 2 * one for one, twenty in seen), "more steps take longer"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_in_the_precision_that_it_began_in(
     tiny_row: Any, images: Images, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

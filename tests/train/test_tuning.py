@@ -648,6 +648,7 @@ def test_a_study_that_was_interrupted_ends_like_one_that_was_not(
     assert not list((tmp_path / "cut" / "trials").iterdir())
 
 
+@pytest.mark.slow
 def test_a_trial_that_breaks_down_counts_as_pruned(images: Images, tmp_path: Path) -> None:
     recipe = BASE.with_changes({"optimizer": "sgd", "learning_rate": 1e20, "weight_decay": 0.0})
     words = ("learning_rate=1e18..1e30",)

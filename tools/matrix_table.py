@@ -1,0 +1,38 @@
+"""The matrix of models, files and runtimes, from results/quantization/matrix.jsonl."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hemline.files import parse_json, read_bytes
+from hemline.tables import Table, as_markdown
+
+_COLUMNS = ("model", "file", "runtime", ">kB", ">accuracy", ">drop", ">µs")
+Line = dict[str, Any]
+
+
+def matrix_table(root: Path) -> str:
+    """Return the Markdown of the table; empty before anything was measured."""
+    path = root / "results" / "quantization" / "matrix.jsonl"
+    if not path.is_file():
+        return ""
+    lines = [parse_json(line, where=path.name) for line in read_bytes(path).splitlines()]
+    table = as_markdown(Table.of(_COLUMNS, [_row(line) for line in lines]))
+    legend = "drop: points of test accuracy against the float model, with the 95 % interval."
+    return f"{table}\n\n{legend}\n"
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    runtime = " ".join(line[key] for key in ("runtime", "runtime_version") if key in line)
+    names = (f"`{line['model']}`", line["artifact"], runtime)
+    if line["status"] != "passed":
+        return (*names, "–", f"{line['status']}: {line['reason']}", "–", "–")
+    latency = line.get("median_us")
+    return (
+        *names,
+        f"{line['size_bytes'] / 1000:.0f}",
+        f"{100 * line['accuracy']:.2f} %",
+        f"{line['drop_points']:+.2f} ± {line['margin_points']:.2f}",
+        "–" if latency is None else f"{latency:.0f}",
+    )
