@@ -144,6 +144,7 @@ def compare(
     """
     local = newest(r for r in records if r.cell.threads == r.cell.batch == 1)
     local = tuple(r for r in local if r.cell.device == LOCAL)
+    order = list(dict.fromkeys(r.cell.artifact for r in local))  # that of a file made anew, too
     hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
     local = tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
     timed = [r for r in local if isinstance(r.payload, Latency)]
@@ -158,6 +159,7 @@ def compare(
     rows = [
         _row(cell, [r for r in mine if _identity(r.cell) == key]) for key, cell in cells.items()
     ]
+    rows.sort(key=lambda row: -1 if row is None else order.index(row.cell.artifact))
     dated = [r for r in mine if isinstance(r.payload, Latency)] or mine
     return Comparison(
         model=_only({record.cell.model for record in mine}, "models"),

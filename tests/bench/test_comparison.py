@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,20 @@ def test_the_tables_have_every_artifact(comparison: Comparison) -> None:
     ]
     text = as_text(table)
     assert len({len(line.rstrip()) for line in text.splitlines()[:2]}) == 1
+
+
+def test_a_file_that_was_made_anew_keeps_its_row(records: tuple[Record, ...]) -> None:
+    first = [record for record in records if record.cell.artifact == "fp32.tflite"]
+    anew = [
+        replace(
+            record,
+            cell=replace(record.cell, artifact_sha256="0" * 64),
+            conditions=replace(record.conditions, date="2999-01-01T00:00:00+00:00"),
+        )
+        for record in first
+    ]
+    rows = bundle_table(compare((*records, *anew))).rows
+    assert [row[0] for row in rows][:3] == ["keras", "fp32.tflite", "fp16.tflite"]
 
 
 def test_the_table_has_what_travels_where_it_is_known(comparison: Comparison) -> None:
