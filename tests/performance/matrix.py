@@ -43,28 +43,32 @@ def measured(checkpoint: Path, bundle: Path, options: argparse.Namespace) -> lis
     reference = split.logits.argmax(axis=1) == labels
     drops = {
         (record.cell.artifact, record.cell.runtime): paired_drop(
-            reference, record.payload.classes() == labels
+            reference[: record.payload.images],  # slow cells run the first 1,000
+            record.payload.classes() == labels[: record.payload.images],
         )
         for record in newest(read_records(bundle / RECORDS_NAME))
         if isinstance(record.payload, Accuracy) and record.payload.split == "test"
     }
+    verdicts = {(each.name, v.runtime): v for each in manifest.artifacts for v in each.verdicts}
     lines = []
     for text in hemline("table", bundle, "--json").splitlines():
         document = json.loads(text)
-        drop = drops.get((document["artifact"], document["runtime"]))
-        if "size_bytes" not in document or drop is None:
+        cell = (document["artifact"], document["runtime"])
+        if cell not in verdicts or cell not in drops:
             continue  # the source model
         kept = {key: document[key] for key in _BESIDE if key in document}
         accuracy = document["test_correct"] / document["test_images"]
-        line = {"model": checkpoint.name, **kept, "accuracy": accuracy, "status": "passed"}
-        lines.append({**line, "drop_points": drop[0], "margin_points": drop[1]})
-    for artifact in manifest.artifacts:
-        lines += [
-            {"model": checkpoint.name, "artifact": artifact.name, "runtime": verdict.runtime,
-             "runtime_version": verdict.version, "status": verdict.status,
-             "reason": verdict.reason}
-            for verdict in artifact.verdicts if verdict.status != "passed"
-        ]  # fmt: skip
+        verdict = verdicts.pop(cell)
+        line = {"model": checkpoint.name, **kept, "accuracy": accuracy, "status": verdict.status}
+        drop, margin = drops[cell]
+        lines.append(
+            {**line, "reason": verdict.reason, "drop_points": drop, "margin_points": margin}
+        )
+    lines += [
+        {"model": checkpoint.name, "artifact": name, "runtime": runtime,
+         "runtime_version": verdict.version, "status": verdict.status, "reason": verdict.reason}
+        for (name, runtime), verdict in verdicts.items()
+    ]  # fmt: skip
     left = ({"artifact": each.name, "reason": each.reason} for each in manifest.left_out)
     return [*lines, *({"model": checkpoint.name, **each, "status": "left out"} for each in left)]
 
