@@ -21,7 +21,8 @@ def matrix_table(root: Path) -> str:
     table = as_markdown(Table.of(_COLUMNS, [_row(line) for line in lines]))
     legend = (
         "drop: points of test accuracy against the float model, with the 95 % interval (slow "
-        "files: on the first 1,000 images). ¹ does not pass: too few labels are those of the float model."
+        "files: on the first 1,000 images). ¹ does not pass: too few labels "
+        "are those of the float model."
     )
     return f"{table}\n\n{legend}\n"
 
