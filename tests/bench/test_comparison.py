@@ -256,6 +256,7 @@ def test_two_hosts_share_a_file_and_none_loses_its_own(
     assert newest(read_records(path)) == (*mine, *theirs)
 
 
+@pytest.mark.slow
 def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path: Path) -> None:
     folder = str(shutil.copytree(bundle, tmp_path / "bundle"))
     run = CliRunner()
@@ -280,6 +281,7 @@ def test_bench_table_compare_and_choose_work_as_commands(bundle: Path, tmp_path:
     assert manifest["recommended"] in {row["artifact"] for row in rows}
 
 
+@pytest.mark.slow
 def test_a_quick_bench_is_left_out_only_while_nothing_changed(bundle: Path, tmp_path: Path) -> None:
     folder = str(shutil.copytree(bundle, tmp_path / "bundle"))
 

@@ -123,6 +123,7 @@ def test_every_device_gets_its_own_records(copy: Path, manifest: Manifest) -> No
         assert any(isinstance(r.payload, Accuracy) for r in records_of(copy, board))
 
 
+@pytest.mark.slow
 def test_a_device_does_one_job_at_a_time(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one")
     run(copy, manifest, board)
@@ -265,6 +266,7 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
     assert "another one" not in as_text(fleet_table([result]))
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_all_devices_after_the_job_under_way(
     copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

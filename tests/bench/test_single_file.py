@@ -124,6 +124,7 @@ def test_the_picture_of_images_without_labels_shows_the_agreement(
     assert "accuracy on 40 test images" in call("compare", file, "--quick", *words)[0]
 
 
+@pytest.mark.slow
 def test_its_records_are_not_those_of_another_file(
     file: Path, bundle: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

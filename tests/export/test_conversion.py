@@ -90,6 +90,7 @@ def test_what_cannot_be_folded_exactly_is_left(stack: tuple[object, ...]) -> Non
     assert fold_rescaling(model) is model
 
 
+@pytest.mark.slow
 def test_a_flatten_is_one_operator_in_every_format() -> None:
     model = model_of(layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(3))
     images = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 1)).astype(np.float32)

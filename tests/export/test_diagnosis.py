@@ -223,6 +223,7 @@ def pair(model: Quantized, images: Pixels, folder: Path) -> FilePair:
     )
 
 
+@pytest.mark.slow
 def test_a_finished_file_is_compared_with_its_float_model_value_by_value(
     request_: DiagnosisRequest, diagnosis: Diagnosis, tmp_path: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_without_data_the_float_schemes_are_exported_and_int8_says_what_it_needs
     assert error.endswith(f"calibration needs images; {advice}")
 
 
+@pytest.mark.slow
 def test_8_bit_files_are_made_without_data_when_asked(inside: Path) -> None:
     onnx_model(Path("fruit.onnx"))
     options = ("--pixels", "0..1", "--scheme", "int8", "--calibrator", "synthetic")

@@ -236,6 +236,7 @@ def planning(small: Small, base: Quantized, budget: float, said: list[str]) -> P
     )
 
 
+@pytest.mark.slow
 def test_the_plan_says_which_layers_are_in_float_and_why(small: Small) -> None:
     undamaged = Search(small.int8, small.images, None, budget_points=100).before
     between = small.int8.float_graph.points.owner(small.int8.float_graph.weighted[6].inputs[0])

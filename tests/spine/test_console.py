@@ -144,6 +144,7 @@ def test_a_variable_is_blamed_only_for_a_value_that_came_from_it(tmp_path: Path)
     assert "(env var: 'HEMLINE_DATA')" in told
 
 
+@pytest.mark.slow
 def test_bench_tells_where_its_records_are(measured: Path) -> None:
     last = invoke("bench", measured, "--rounds", "1").stderr.splitlines()[-1]
     assert last == (f"records: {measured / 'records.jsonl'}; hemline table {measured} shows them")

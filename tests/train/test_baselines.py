@@ -273,6 +273,7 @@ def test_an_interrupt_ends_a_fit_at_once_with_one_line(fitting: subprocess.Popen
     require_nobody(fitting.pid)
 
 
+@pytest.mark.slow
 def test_a_fit_ends_with_a_parent_that_was_killed(fitting: subprocess.Popen[str]) -> None:
     time.sleep(1)
     fitting.kill()

@@ -313,6 +313,7 @@ def with_card(trained: Path, folder: Path, card: Card) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_model_that_was_not_trained_here_is_exported_by_its_model_card(
     trained: Path, folder: Path, card: Card, tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_weights_from_every_kind_of_file_arrive(
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
