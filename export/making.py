@@ -21,7 +21,7 @@ from hemline.contract.specs import EMBEDDING
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
-from hemline.errors import HemlineError, remedy
+from hemline.errors import HemlineError, NotNeededError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.calibrators.table import find_calibrator
@@ -119,6 +119,7 @@ class ArtifactMaker:
         """`planned` is what planners gave already, by the fingerprint of what it was made from."""
         self._inputs, self._source, self._bundle, self._say = inputs, source, bundle, say
         self._planned = dict(planned or {})
+        self._refused: dict[str, NotNeededError] = {}
 
     def write_evaluation(self) -> dict[str, str]:
         """Write images, labels and the source's logits of both splits; return their hashes."""
@@ -195,9 +196,15 @@ class ArtifactMaker:
         if scheme.planner is None:
             return None
         made_from = files.fingerprint(self._inputs.planned_from(scheme))
+        if made_from in self._refused:
+            raise self._refused[made_from]  # for the other format it would be sought again
         if made_from not in self._planned:
             planner = attribute(scheme.planner)
-            self._planned[made_from] = planner(self._planning(made_from))
+            try:
+                self._planned[made_from] = planner(self._planning(made_from))
+            except NotNeededError as error:
+                self._refused[made_from] = error
+                raise
         return self._planned[made_from]
 
     def _planning(self, made_from: str) -> Planning:

@@ -13,6 +13,7 @@ import onnx
 from hemline.export.graph.editing import Graph, Node, with_batch_of_one
 from hemline.export.graph.points import Points, find_points
 from hemline.export.graph.reading import read_ranges
+from hemline.export.graph.running import run_batches
 from hemline.export.quantization.calibration import Calibration, pixel_statistics
 from hemline.export.quantization.calibrators.table import Ranges, Values, ranges_by
 from hemline.export.quantization.plan import (
@@ -21,7 +22,6 @@ from hemline.export.quantization.plan import (
     RangeOrigin,
     WeightGrid,
 )
-from hemline.runtime.backends import BACKENDS, load_module
 
 Pixels = npt.NDArray[np.uint8]
 _WEIGHTS_AT = 1  # of their inputs
@@ -64,9 +64,6 @@ class FloatGraph:
 
         images: uint8 (n, h, w, c).
         """
-        load_module(BACKENDS["onnxruntime"])
-        from onnxruntime import InferenceSession
-
         opened = onnx.ModelProto()
         opened.CopyFrom(self.proto)
         given = {value.name for value in opened.graph.output}
@@ -74,11 +71,7 @@ class FloatGraph:
         opened.graph.output.extend(
             onnx.ValueInfoProto(name=each) for each in names if each not in given
         )
-        session = InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
-        for first in range(0, len(images), _BATCH):
-            pixels = images[first : first + _BATCH].astype(np.float32)
-            found = session.run(names, {self.graph.image: pixels})
-            yield dict(zip(names, found, strict=True))
+        yield from run_batches(opened, names, images, batch=_BATCH)
 
     def as_read(self, values: Values) -> Values:
         """Return values as their readers tell them apart, which no grid needs to exceed."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from hemline.contract.card import Card, Split
 from hemline.data.datasets import Images
-from hemline.export.quantization.calibration import Calibration, training_indices
+from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.source import ModelSource
@@ -48,15 +48,8 @@ class Planning:
     say: Callable[[str], None]
 
     @property
-    def training(self) -> tuple[Pixels, Labels | None]:
-        """Return the images uint8 (n, h, w, c) that were trained on, and their labels (n,)."""
-        return self._part(training_indices(len(self.images.train_images), self.split))
-
-    @property
     def validation(self) -> tuple[Pixels, Labels | None]:
         """Return the images that were held out, and their labels; for all choices."""
-        return self._part(np.asarray(self.split.validation_indices, np.intp))
-
-    def _part(self, indices: npt.NDArray[np.intp]) -> tuple[Pixels, Labels | None]:
+        indices = np.asarray(self.split.validation_indices, np.intp)
         labels = self.images.train_labels[indices] if self.images.labelled else None
         return self.images.train_images[indices], labels

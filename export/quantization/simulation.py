@@ -14,14 +14,13 @@ import onnx
 
 from hemline.contract.specs import LOGITS
 from hemline.export.graph.functions import inlined
+from hemline.export.graph.running import run_batches
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.writers.qdq import quantized_onnx, tap_name
-from hemline.runtime.backends import BACKENDS, load_module
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-_BATCH = 100  # images that are run at once
 _DIGITS = 9  # of points: 15 of 5,000 images are 0.3, which a budget of 0.3 allows
 
 
@@ -77,37 +76,19 @@ def batches(
     """Yield values of the graph by name, as rounded there, for some images at a time."""
     wanted = tuple(names)
     proto = quantized_onnx(quantized.annotated, taps=wanted)
-    for found in _batches(proto, tuple(map(tap_name, wanted)), images):
+    for found in run_batches(inlined(proto), tuple(map(tap_name, wanted)), images):
         yield {name: found[tap_name(name)] for name in wanted}
 
 
 def float_logits(graph: FloatGraph, images: Pixels) -> Floats:
     """Return the logits float32 (n, classes) of the float graph."""
-    return _run(graph.proto, (LOGITS,), images.astype(np.float32))[LOGITS]
+    return _run(graph.proto, (LOGITS,), images)[LOGITS]
 
 
-def _run(
-    proto: onnx.ModelProto, names: tuple[str, ...], images: npt.NDArray[np.generic]
-) -> dict[str, Floats]:
-    return _joined(_batches(proto, names, images))
+def _run(proto: onnx.ModelProto, names: tuple[str, ...], images: Pixels) -> dict[str, Floats]:
+    return _joined(run_batches(inlined(proto), names, images))
 
 
 def _joined(batches: Iterable[dict[str, Floats]]) -> dict[str, Floats]:
     parts = list(batches)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _batches(
-    proto: onnx.ModelProto, names: tuple[str, ...], images: npt.NDArray[np.generic]
-) -> Iterator[dict[str, Floats]]:
-    load_module(BACKENDS["onnxruntime"])
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.log_severity_level = 3  # errors: it warns of constants that it folds
-    content = inlined(proto).SerializeToString()
-    session = InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    feed = session.get_inputs()[0].name
-    for first in range(0, len(images), _BATCH):
-        found = session.run(list(names), {feed: images[first : first + _BATCH]})
-        yield dict(zip(names, found, strict=True))

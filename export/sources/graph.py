@@ -14,11 +14,11 @@ from hemline.errors import FileFormatError, UnknownNameError
 from hemline.export.graph.editing import Graph, with_batch_of_one
 from hemline.export.graph.passes.heads import embedding_of
 from hemline.export.graph.rebuild import saved_model
+from hemline.export.graph.running import run_batches
 from hemline.export.sources.source import ModelSource
 from hemline.folders import TemporaryFolder
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul", "ConvTranspose")
-_BATCH = 100  # images that are run at once
 
 
 class GraphSource(ModelSource):
@@ -58,17 +58,8 @@ class GraphSource(ModelSource):
 
     def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
         """Return one output, or any value, for uint8 images (n, h, w, c), by ONNX Runtime."""
-        import onnxruntime
-
-        proto = self._with_outputs((output,))
-        session = onnxruntime.InferenceSession(
-            proto.SerializeToString(), providers=["CPUExecutionProvider"]
-        )
-        found = [
-            session.run([output], {self._graph.image: part.astype(np.float32)})[0]
-            for part in np.split(images, range(_BATCH, len(images), _BATCH))
-        ]
-        return np.concatenate(found)
+        found = run_batches(self._with_outputs((output,)), (output,), images)
+        return np.concatenate([each[output] for each in found])
 
     def close(self) -> None:
         """Remove the SavedModel."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from hemline.child_process import how_it_ended
+from hemline.child_process import how_it_ended, run_child
 from hemline.contract.card import Card
 from hemline.contract.checkpoint import read_card
 from hemline.data.fetch import FetchOptions
@@ -162,13 +162,7 @@ def tap(model: Path | onnx.ModelProto, inputs: Floats, *, output_only: bool = Fa
             *(["output"] if output_only else []),
         )
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_SECONDS,
-                check=False,
-            )
+            done = run_child(command, seconds=_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise HemlineError(f"{path} did not run {len(inputs)} images in time") from error
         if done.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 from hemline.errors import DataError
 from hemline.export.quantization import simulation
@@ -40,7 +41,7 @@ class Judge:
 def loss_of(found: Floats, reference: Floats, labels: Labels | None) -> Loss:
     """Return the loss of logits float32 (n, classes) against those of the float model."""
     fidelity = simulation.fidelity(found, reference, labels)
-    p, q = _log_probabilities(reference), _log_probabilities(found)
+    p, q = (log_softmax(each.astype(np.float64), axis=1) for each in (reference, found))
     return Loss(
         drop_points=None if labels is None else fidelity.drop_points,
         changed_points=100 * (1 - fidelity.agreement),
@@ -61,8 +62,3 @@ def require_sense(logits: Floats) -> None:
             f"the float model gives the same outputs for all {len(logits):,} images: there is "
             "nothing that quantization could lose"
         )
-
-
-def _log_probabilities(logits: Floats) -> npt.NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
