@@ -72,7 +72,7 @@ def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
             figures.arena_bytes = payload.bytes
         elif isinstance(payload, Memory):
             figures.peak_bytes = payload.peak_bytes
-        else:
+        elif isinstance(payload, Accuracy):
             figures.agreement = payload
     return list(joined.values())
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.schema import added
+from hemline.contract.settings import DEFAULT, Settings
 from hemline.contract.specs import LOGITS, Accelerator, Status
 
 Want = Literal["outputs", "latencies"]
@@ -26,12 +27,14 @@ class JobCell:
     batch: images per invocation.
     warmup: invocations before the clock starts.
     invocations: timed ones, cycling over the images; 0 for each image once.
+    settings: how the runtime is opened.
     """
 
     threads: int = 1
     batch: int = 1
     warmup: int = 0
     invocations: int = 0
+    settings: Settings = added(DEFAULT)
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.batch < 1 or self.warmup < 0 or self.invocations < 0:
@@ -61,7 +64,7 @@ class Job:
     """
 
     KIND: ClassVar[str] = "job"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     id: str
     artifact: str

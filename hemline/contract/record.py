@@ -5,7 +5,8 @@ Records are appended and never overwritten: the same cell measured again, on ano
 another version or later, is one line more. `newest` returns the last one of each cell and host.
 
 Schema history of a record: 2, Accuracy.keras_correct (older files cannot be read); 3, the host is
-part of the cell; 4, images without labels, of which no number is correct.
+part of the cell; 4, images without labels, of which no number is correct; 5, settings are part of
+the cell, rounds have conditions, and there are profiles, sustained runs and energy.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.job import HostFacts, host_name
-from hemline.contract.schema import from_document, to_document
+from hemline.contract.profile import Profile
+from hemline.contract.schema import added, from_document, to_document
+from hemline.contract.settings import DEFAULT, Settings
 from hemline.errors import FileFormatError, HemlineError, SchemaError, remedy
 from hemline.files import parse_json, read_bytes, reason_of
 
@@ -46,6 +49,7 @@ class Cell:
     batch: images per invocation.
     device: name in the DEVICES table or of a device.
     host: processor, cores and system of the machine that it ran on.
+    settings: how the runtime was opened.
     """
 
     model: str
@@ -58,11 +62,31 @@ class Cell:
     batch: int = 1
     device: str = "local"
     host: str
+    settings: Settings = added(DEFAULT)
 
     @property
     def is_source(self) -> bool:
         """Return whether this is the model that the artifacts were exported from."""
         return self.artifact == self.runtime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One cell measured as if it were two, in every run: the ratio of equal things.
+
+    ratio, low, high: of the second to the first, with its 99 % interval.
+    retried: whether it was measured a second time, as 1 was not in the first interval.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    retried: bool
+
+    @property
+    def held(self) -> bool:
+        """Return whether the interval contains 1."""
+        return self.low <= 1 <= self.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +98,9 @@ class Conditions:
     versions: package name to version (hemline, numpy, python and the runtime).
     commit: of Hemline, with "+" when the tree was changed; None outside a checkout.
     date: UTC time, ISO 8601.
+    run: identity of the run; of one run, rounds with the same number were measured one after the
+        other. Empty in older records.
+    pair: check of this run on equal things; None where none was made.
     """
 
     host: HostFacts
@@ -81,6 +108,26 @@ class Conditions:
     versions: dict[str, str]
     commit: str | None
     date: str
+    run: str = added("")
+    pair: Pair | None = added(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundFacts:
+    """What the machine did while a cell had its turn; None where the system does not tell.
+
+    busy_share: of the processor time of the cores, what other processes used, 0 … 1.
+    stolen_share: likewise what the hypervisor gave to other machines.
+    frequency_khz: smallest of before and after.
+    throttled: whether heat or low voltage slowed the processor down.
+    disturbed: why the round says little, in a few words; None for a quiet one.
+    """
+
+    busy_share: float | None
+    stolen_share: float | None
+    frequency_khz: int | None
+    throttled: bool | None
+    disturbed: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +135,19 @@ class Latency:
     """Wall times of single invocations (set input, invoke, get output), cell after cell in turn.
 
     rounds_ns: nanoseconds, one tuple a round.
+    facts: of each round; empty in older records.
     """
 
     KIND: ClassVar[str] = "latency"
 
     rounds_ns: tuple[tuple[int, ...], ...]
+    facts: tuple[RoundFacts, ...] = added(())
 
     def __post_init__(self) -> None:
         if not self.rounds_ns or not all(self.rounds_ns):
             raise ValueError("a latency has at least one value in each round")
+        if self.facts and len(self.facts) != len(self.rounds_ns):
+            raise ValueError(f"{len(self.facts)} facts of {len(self.rounds_ns)} rounds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +219,9 @@ class Memory:
     import_ns: time to import the runtime.
     load_ns: from model bytes to a session ready to run.
     first_ns: first invocation.
+    process_ns: from starting the process until it could read a job; None in older records.
+    steady_bytes: resident set at the end; None where the system does not tell.
+    package_bytes: of the runtime's installed package; None where that is not known.
     """
 
     KIND: ClassVar[str] = "memory"
@@ -176,6 +230,43 @@ class Memory:
     import_ns: int
     load_ns: int
     first_ns: int
+    process_ns: int | None = added(None)
+    steady_bytes: int | None = added(None)
+    package_bytes: int | None = added(None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sustained:
+    """Latency over minutes without a pause.
+
+    seconds: from the start to the end of each slice.
+    medians_ns: of each slice.
+    temperatures_millicelsius, frequencies_khz: at the end of each slice; empty where not known.
+    """
+
+    KIND: ClassVar[str] = "sustained"
+
+    seconds: tuple[float, ...]
+    medians_ns: tuple[int, ...]
+    temperatures_millicelsius: tuple[int, ...]
+    frequencies_khz: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """What the machine reports of its power while it does nothing else.
+
+    joules_per_inference: above idle.
+    idle_watts, busy_watts: mean power.
+    source: what reported it (RAPL, the power chip of a Raspberry Pi 5).
+    """
+
+    KIND: ClassVar[str] = "energy"
+
+    joules_per_inference: float
+    idle_watts: float
+    busy_watts: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +295,7 @@ class Arena:
     bytes: int
 
 
-Payload = Latency | Accuracy | Memory | Instructions | Arena
+Payload = Latency | Accuracy | Memory | Instructions | Arena | Sustained | Energy | Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +303,7 @@ class Record:
     """One line of a records file: cell, conditions and exactly one payload."""
 
     KIND: ClassVar[str] = "record"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     cell: Cell
     conditions: Conditions

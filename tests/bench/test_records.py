@@ -83,7 +83,7 @@ def test_a_record_of_an_older_schema_gets_its_host_from_its_conditions(tmp_path:
     assert record.payload == Latency(rounds_ns=((16000, 17000),))
     append_records(path, [record])
     first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert (first["schema"], second["schema"]) == (2, 4)
+    assert (first["schema"], second["schema"]) == (2, 5)
     assert read_records(path) == (record, record)
 
 
@@ -178,10 +178,22 @@ def test_an_accuracy_is_known_of_both_or_of_none() -> None:
         Accuracy(split="test", images=1, correct=1, agreement=1, keras_correct=None, predictions="")
 
 
-def test_a_record_of_schema_3_is_read_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [3, 4])
+def test_a_record_of_schema_3_or_4_has_no_settings_run_or_facts(
+    tmp_path: Path, schema: int
+) -> None:
     path = tmp_path / "records.jsonl"
     append_records(path, [RECORD])
-    path.write_text(path.read_text().replace('"schema":4', '"schema":3'))
+    document = json.loads(path.read_text())
+    document["schema"] = schema
+    for part, fields in {
+        "cell": ("settings",),
+        "conditions": ("run", "pair"),
+        "payload": ("facts",),
+    }.items():
+        for field in fields:
+            del document[part][field]
+    path.write_text(json.dumps(document))
     assert read_records(path) == (RECORD,)
 
 
