@@ -9,10 +9,12 @@ import ast
 import functools
 import io
 import sys
+import tokenize
 import zipfile
 from pathlib import Path
 
 from hemline import files
+from hemline.runtime.command_line import COMMANDS
 
 NAME = "hemline-runtime.pyz"
 _ROOT = "hemline.runtime.command_line"
@@ -22,6 +24,7 @@ _MAIN = f"import sys\n\nfrom {_ROOT} import main\n\nsys.exit(main(sys.argv[1:]))
 
 # of the spine: in an installed Hemline, the stages are in the same folder
 _SPINE_FOLDERS = ("contract", "data", "environments", "pictures")
+_DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @functools.cache
@@ -47,8 +50,29 @@ def _members() -> dict[str, bytes]:
     for module, path in reached_modules().items():
         name = module.replace(".", "/")
         member = f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
-        members[member] = path.read_bytes()
+        described = module in {name for name, _ in COMMANDS.values()}  # by its docstring, in help
+        members[member] = _without_prose(path.read_bytes(), keep_first=described)
     return members
+
+
+def _without_prose(source: bytes, *, keep_first: bool) -> bytes:
+    """Blank comments and docstrings, that of the module only on request; line numbers stay.
+
+    A docstring becomes one character: without any, a dataclass would compose one when imported.
+    """
+    lines = source.decode().split("\n")
+    for token in tokenize.tokenize(io.BytesIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, _DOCUMENTED) or ast.get_docstring(node) is None:
+            continue
+        text, last = node.body[0], node.body[0].end_lineno or 0
+        if not (keep_first and isinstance(node, ast.Module)):
+            short = " " * text.col_offset + '"."'
+            lines[text.lineno - 1 : last] = [short, *[""] * (last - text.lineno)]
+    return "\n".join(lines).encode()
 
 
 def reached_modules() -> dict[str, Path]:

@@ -15,7 +15,7 @@ from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError
-from hemline.runtime.one_file import NAME, reached_modules, write_runtime_file
+from hemline.runtime.one_file import NAME, _without_prose, reached_modules, write_runtime_file
 from hemline.runtime.one_file import runtime_file as packed
 
 LARGEST_BYTES = 100_000
@@ -47,6 +47,29 @@ def test_it_is_small(runtime_file: Path) -> None:
 def test_the_same_sources_give_the_same_bytes(runtime_file: Path) -> None:
     packed_again = packed.__wrapped__()  # past its cache
     assert packed_again == runtime_file.read_bytes()
+
+
+def test_comments_and_docstrings_are_left_out_and_lines_keep_their_numbers() -> None:
+    source = b'''"""What it is for."""
+
+X = "#"  # why
+
+def f():
+    """Return 1.
+
+    Always.
+    """
+    return 1  # one
+'''
+    stripped = _without_prose(source, keep_first=True).decode().split("\n")
+    assert stripped[0] == '"""What it is for."""'
+    assert stripped[2] == 'X = "#"'
+    assert stripped[5:10] == ['    "."', "", "", "", "    return 1"]
+    assert _without_prose(source, keep_first=False).startswith(b'"."\n\nX')
+
+
+def test_help_says_what_a_command_is_for(runtime_file: Path) -> None:
+    assert "Run jobs: one JSON document" in run(runtime_file, "jobs", "--help").stdout
 
 
 def test_it_holds_every_module_that_it_reaches(runtime_file: Path) -> None:
