@@ -31,11 +31,11 @@ from hemline.export.graph.normalization import normalized
 from hemline.export.importing.graph_session import GraphSession
 from hemline.export.importing.importers import SourceFacts, convert, find_kind
 from hemline.export.importing.reference import Reference, require_agreement
-from hemline.export.inspection.onnx_contents import contents_of
 from hemline.export.pixel_scale import PixelScale
 from hemline.export.schemes import FLOAT32, SCHEMES
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
+from hemline.model_files.onnx import contents_of
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
 from hemline.remedies import advice

@@ -14,8 +14,8 @@ from hemline.errors import BackendError, UsageError
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
-    from hemline.export.inspection.contents import Contents
     from hemline.export.inspection.models import Inspected
+    from hemline.model_files.contents import Contents
 
 _GRAPHS = (".svg", ".html")
 

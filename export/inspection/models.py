@@ -12,9 +12,9 @@ from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_ma
 from hemline.contract.schema import to_document
 from hemline.contract.stamp import read_stamped
 from hemline.errors import HemlineError
-from hemline.export.inspection.contents import Contents
-from hemline.export.inspection.onnx_contents import contents_of, read_onnx
-from hemline.export.inspection.tflite_contents import read_tflite
+from hemline.model_files.contents import Contents
+from hemline.model_files.onnx import contents_of, read_onnx
+from hemline.model_files.tflite import read_tflite
 from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.information import artifact_rows
 from hemline.silence import silenced

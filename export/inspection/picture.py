@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from hemline.export.inspection.contents import Contents, Operator
 from hemline.export.inspection.text import shape_text, shortened, weights_text
 from hemline.figures import BLUE, DARK, GRAY, GREEN, LIGHT, ORANGE, PURPLE, SKY
+from hemline.model_files.contents import Contents, Operator
 from hemline.tables import macs_text
 
 # Box of an operator, distances between boxes, and where its lines of text are: pixels

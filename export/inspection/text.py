@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hemline.export.inspection.contents import Contents, Operator, Tensor
+from hemline.model_files.contents import Contents, Operator, Tensor
 from hemline.tables import Table, macs_text
 
 _LONGEST_NAME = 40  # characters: TensorFlow's names have hundreds

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 
 from hemline.errors import NotNeededError
-from hemline.export.inspection.onnx_contents import contents_of
 from hemline.folders import TemporaryFolder
+from hemline.model_files.onnx import contents_of
 from hemline.runtime.backends import BACKENDS, load_module
 
 _LEAST_ELEMENTS = 16  # a smaller constant is not worth an operator

@@ -22,10 +22,10 @@ from hemline.contract.manifest import MANIFEST_NAME, Manifest, plan_path, read_m
 from hemline.contract.stamp import read_stamped
 from hemline.contract.steps import FloatLayer, LeftOut, Step
 from hemline.errors import BackendError, FileFormatError, UsageError
-from hemline.export.inspection.contents import Contents, Operator
-from hemline.export.inspection.onnx_contents import contents_of, read_onnx
-from hemline.export.inspection.tflite_contents import read_tflite
 from hemline.export.quantization.plan import QuantizationPlan
+from hemline.model_files.contents import Contents, Operator
+from hemline.model_files.onnx import contents_of, read_onnx
+from hemline.model_files.tflite import read_tflite
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -59,6 +59,21 @@ def test_weights_have_the_size_of_their_type(bundle: Path) -> None:
     assert found["fp32.tflite"] == found["fp32.onnx"] == 4
     assert found["fp16.tflite"] == 2
     assert found["int8.tflite"] == found["int8.onnx"] < 1.05  # biases have 32 bits
+
+
+def test_an_operator_has_the_type_of_its_arithmetic_and_the_bytes_it_moves(bundle: Path) -> None:
+    types = {}
+    for name in ("fp32.tflite", "fp16.tflite", "dynamic.tflite", "int8.tflite", "fp32.onnx"):
+        found = contents(bundle, name)
+        types[name] = {found.dtype_of(each) for each in found.operators if each.macs}
+    float_files = ("fp32.tflite", "fp16.tflite", "fp32.onnx")
+    assert all(types[name] == {"float32"} for name in float_files)
+    assert types["int8.tflite"] == {"int8"}
+    assert "int8" in types["dynamic.tflite"]
+    found = contents(bundle, "fp32.tflite")
+    first = next(each for each in found.operators if each.kind == "CONV_2D")
+    sizes = [found.by_name[name].elements for name in (*first.inputs, *first.outputs)]
+    assert found.bytes_of(first) == 4 * sum(sizes)
 
 
 def grids(found: Contents) -> list[float]:

@@ -22,8 +22,6 @@ from ai_edge_litert.interpreter import Interpreter
 from hemline.cli import cli
 from hemline.contract.manifest import read_manifest
 from hemline.errors import HemlineError, NotNeededError
-from hemline.export.inspection.onnx_contents import read_onnx
-from hemline.export.inspection.tflite_contents import read_tflite
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.float_graph import calibrated_plan
 from hemline.export.quantization.post_training import plan_int16x8
@@ -36,6 +34,8 @@ from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fixed_batch import with_batch_of_one
 from hemline.export.writers.four_bits import with_packed_weights
 from hemline.export.writers.onnx_weights import with_half_weights
+from hemline.model_files.onnx import read_onnx
+from hemline.model_files.tflite import read_tflite
 from hemline.runtime import Classifier
 from hemline.runtime.backends import attribute
 from hemline.runtime.discovery import installed_names

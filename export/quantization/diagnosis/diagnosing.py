@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemline.errors import DataError
-from hemline.export.inspection.onnx_contents import contents_of
 from hemline.export.quantization import simulation
 from hemline.export.quantization.annotation import AnnotatedGraph
 from hemline.export.quantization.calibration import Calibration
@@ -22,6 +21,7 @@ from hemline.export.quantization.diagnosis.measures import Observation, float_va
 from hemline.export.quantization.diagnosis.parts import Part, find_parts, only, without
 from hemline.export.quantization.diagnosis.weights import weight_ratios, weight_sqnr
 from hemline.export.quantization.quantized import Quantized
+from hemline.model_files.onnx import contents_of
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hemline.errors import BackendError, FileFormatError
-from hemline.export.inspection.contents import Contents, Operator, Tensor
+from hemline.model_files.contents import Contents, Operator, Tensor
 
 _WEIGHTS_AT = {"QLinearConv": 3, "QLinearMatMul": 3}  # of their inputs; all others have them at 1
 

@@ -110,6 +110,18 @@ class Contents:
         read = (self.by_name[name] for name in operator.inputs if name in self.by_name)
         return tuple(sorted((t for t in read if t.is_weights), key=lambda t: -t.elements))
 
+    def bytes_of(self, operator: Operator) -> int:
+        """Return the size of all that an operator reads and writes."""
+        names = {*operator.inputs, *operator.outputs} & self.by_name.keys()
+        return sum(self.by_name[name].size_bytes for name in names)
+
+    def dtype_of(self, operator: Operator) -> str:
+        """Return the type of an operator's arithmetic: int8 too where only weights have 8 bits."""
+        read = [self.by_name[name] for name in operator.inputs if name in self.by_name]
+        dtype = next((t.dtype for t in read if not t.constant), "")
+        narrow = any(each.dtype in _NARROW for each in self.weights_of(operator))
+        return "int8" if dtype in _NARROW or (narrow and dtype.startswith("float")) else dtype
+
     def computing(self) -> Contents:
         """Return the same without operators that only put values onto a grid and back.
 

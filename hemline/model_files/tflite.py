@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from hemline.errors import BackendError, FileFormatError
-from hemline.export.inspection.contents import Contents, Operator, Tensor
+from hemline.model_files.contents import Contents, Operator, Tensor
 
 _BITS = {"INT4": 4, "UINT4": 4, "INT2": 2, "FLOAT16": 16, "BFLOAT16": 16, "INT16": 16}
 _BITS |= {"UINT16": 16, "INT8": 8, "UINT8": 8, "BOOL": 8, "FLOAT64": 64, "INT64": 64, "UINT64": 64}
