@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,7 +17,7 @@ from hemline.contract import schema
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
-from hemline.contract.record import RECORDS_NAME, append_records
+from hemline.contract.record import RECORDS_NAME
 from hemline.errors import GateError, UsageError
 from hemline.remedies import described
 from hemline.tables import as_text
@@ -111,6 +111,7 @@ def bench(
     from hemline.bench.measuring.device_bench import BenchRequest
     from hemline.bench.measuring.fleet import bench_fleet, open_fleet
     from hemline.bench.measuring.plan import FULL, QUICK
+    from hemline.bench.measuring.subject import Subject
     from hemline.bench.records import is_measured
     from hemline.runtime.targets import find_targets
 
@@ -121,14 +122,14 @@ def bench(
     try:
         path, bundle = bundle, _folder(bundle)
         with files.locked(bundle):
-            manifest = _updated(path, samples, targets)
+            subject = Subject(bundle=bundle, manifest=_updated(path, samples, targets))
             local = [each.name for each in devices] == ["local"]
-            if quick and local and is_measured(bundle, manifest, devices[0], plan):
+            if quick and local and is_measured(subject, devices[0], plan):
                 say("bench: nothing changed since the last one")
                 return
             request = BenchRequest(plan=plan, resume=resume)
             ended = bench_fleet(
-                devices, bundle, manifest, request, progress=_progress(), report=click.echo
+                devices, [subject], request, progress=_progress(), report=click.echo
             )
             _report_fleet((*ended, *unopened))
             if local:
@@ -170,6 +171,7 @@ def compare(
     from hemline.bench.devices.local import LocalDevice
     from hemline.bench.measuring.plan import FULL, QUICK
     from hemline.bench.measuring.rounds import measure
+    from hemline.bench.measuring.subject import Subject
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
@@ -180,8 +182,8 @@ def compare(
     path, bundle = bundle, _folder(bundle)
     with files.locked(bundle):
         manifest = _updated(path, samples)
-        plan, keep = QUICK if quick else FULL, partial(append_records, bundle / RECORDS_NAME)
-        measure(bundle, manifest, LocalDevice(), plan, keep=keep, progress=say)
+        subject, plan = Subject(bundle=bundle, manifest=manifest), QUICK if quick else FULL
+        measure([subject], LocalDevice(), plan, progress=say)
         comparison = compared(bundle, manifest)
         choice = choose_in(bundle, manifest, comparison, Budget(**limits))
         chosen = (choice.candidate.artifact, choice.candidate.runtime)

@@ -8,6 +8,7 @@ from pathlib import Path
 from hemline.bench.comparison import Comparison, compare
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
+from hemline.bench.measuring.subject import Subject
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
 from hemline.errors import UsageError, remedy
@@ -36,7 +37,8 @@ def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:
     return tuple(r for r in mine if host is None or r.cell.host == host.name)
 
 
-def is_measured(bundle: Path, manifest: Manifest, device: Device, plan: MeasurementPlan) -> bool:
+def is_measured(subject: Subject, device: Device, plan: MeasurementPlan) -> bool:
     """Return whether every cell of a plan was measured on this device as thoroughly as it asks."""
-    wanted = set(cells_of(manifest, replace(plan, runtimes=device.runtimes())))
-    return bool(wanted) and wanted <= measured_cells(records_on(bundle, device), plan)
+    wanted = set(cells_of(subject, replace(plan, runtimes=device.runtimes())))
+    bundle = subject.bundle
+    return bool(wanted) and wanted <= measured_cells(bundle, records_on(bundle, device), plan)

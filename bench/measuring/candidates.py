@@ -11,6 +11,7 @@ from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.device_bench import BenchRequest
 from hemline.bench.measuring.fleet import bench_fleet
 from hemline.bench.measuring.plan import QUICK
+from hemline.bench.measuring.subject import Subject
 from hemline.contract.budget import Candidate
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import RECORDS_NAME, Accuracy, Latency, Record, newest, read_records
@@ -26,8 +27,9 @@ def timed_candidates(
     the file gives another label. What was timed before is not timed again. Raises HemlineError
     where the device is lost or a file fails on it.
     """
+    subject = Subject(bundle=bundle, manifest=manifest)
     request = BenchRequest(plan=QUICK, resume=True)
-    (result,) = bench_fleet([device], bundle, manifest, request, progress=say, report=say)
+    (result,) = bench_fleet([device], [subject], request, progress=say, report=say)
     if result.error is not None:
         raise result.error
     verified = newest(read_records(bundle / RECORDS_NAME))

@@ -5,17 +5,20 @@ What is measured is kept piece by piece: a device that is lost loses only what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hemline.bench.devices.checking import Check, check, nothing, only_passed, require_passed
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, cells_of, key_of, measured_cells
 from hemline.bench.measuring.rounds import measure
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import records_on
-from hemline.contract.manifest import Artifact, Manifest
+from hemline.contract.manifest import Artifact
 from hemline.contract.record import Accuracy, Record
+from hemline.contract.settings import DEFAULT
 from hemline.errors import HemlineError, remedy
 
 Print = Callable[[str], None]
@@ -40,30 +43,31 @@ class BenchRequest:
 class DeviceRun:
     """What one device gave in this run.
 
-    write: adds records to the bundle.
+    write: adds records to a bundle.
     progress: prints what is being done.
     report: prints results.
     records: of this run, and those that --resume left as they are.
-    failed: (artifact, runtime, version) of what failed the check there.
+    failed: (hash of the artifact, runtime, version) of what failed the check there.
     """
 
-    write: Callable[[Iterable[Record]], object]
+    write: Callable[[Subject, Iterable[Record]], object]
     progress: Print
     report: Print
     records: list[Record] = field(default_factory=list)
     failed: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def keep(self, records: Iterable[Record]) -> None:
+    def keep(self, subject: Subject, records: Iterable[Record]) -> None:
         """Write records of this run."""
         fresh = list(records)
-        self.write(fresh)
+        self.write(subject, fresh)
         self.records.extend(fresh)
 
-    def keep_check(self, checked: Check) -> None:
+    def keep_check(self, subject: Subject, checked: Check) -> None:
         """Keep the records and the status of a check."""
-        self.keep(checked.records)
+        self.keep(subject, checked.records)
         if checked.status == "failed":
-            self.failed.add((checked.artifact, checked.runtime, checked.version))
+            hashes = {artifact.name: artifact.sha256 for artifact in subject.manifest.artifacts}
+            self.failed.add((hashes[checked.artifact], checked.runtime, checked.version))
 
     @property
     def passed(self) -> tuple[Record, ...]:
@@ -71,36 +75,38 @@ class DeviceRun:
         return tuple(
             r
             for r in self.records
-            if (r.cell.artifact, r.cell.runtime, r.cell.runtime_version) not in self.failed
+            if (r.cell.artifact_sha256, r.cell.runtime, r.cell.runtime_version) not in self.failed
         )
 
 
 def bench_device(
-    device: Device, bundle: Path, manifest: Manifest, request: BenchRequest, run: DeviceRun
+    device: Device, subjects: Sequence[Subject], request: BenchRequest, run: DeviceRun
 ) -> None:
-    """Bench a device and keep what it gives in `run`.
+    """Bench bundles on a device and keep what it gives in `run`.
 
     Raises GateError when an artifact fails there, JobError for cells that failed or a device that
     was lost, HemlineError when there is nothing to do; what came before was kept.
     """
     able = device.capabilities
     plan = _plan_on(device, request.plan)
-    before = _earlier(bundle, device) if request.resume else ()
-    done = measured_cells(before, plan)
-    run.records.extend(record for record in before if key_of(record.cell) in done)
-    missing = frozenset(cells_of(manifest, plan)) - done
+    done = _done(device, subjects, plan, run) if request.resume else frozenset()
+    missing = frozenset(key for each in subjects for key in cells_of(each, plan)) - done
     if done and not missing:
         run.progress("nothing is missing")
         return
-    checks: tuple[Check, ...] = ()
+    checks: list[Check] = []
+    timed = list(subjects)
     if not able.verified_here:
-        checks = _check(device, bundle, manifest, request, run, missing)
-        manifest = only_passed(manifest, checks)
+        timed = []
+        for subject in subjects:
+            own = _check(device, subject, request, run, missing)
+            checks += own
+            if any(each.status == "passed" for each in own):
+                timed.append(replace(subject, manifest=only_passed(subject.manifest, own)))
     try:
-        if able.latencies and (able.verified_here or any(c.status == "passed" for c in checks)):
+        if able.latencies and timed:
             measure(
-                bundle,
-                manifest,
+                timed,
                 device,
                 plan,
                 skip=done,
@@ -113,6 +119,19 @@ def bench_device(
         require_passed(checks, device)
         raise
     require_passed(checks, device)
+
+
+def _done(
+    device: Device, subjects: Sequence[Subject], plan: MeasurementPlan, run: DeviceRun
+) -> frozenset[CellKey]:
+    """Return the cells that were measured before; their records count as those of this run."""
+    done: frozenset[CellKey] = frozenset()
+    for bundle in (subject.bundle for subject in subjects):
+        before = _earlier(bundle, device)
+        cells = measured_cells(bundle, before, plan)
+        run.records.extend(record for record in before if key_of(bundle, record.cell) in cells)
+        done |= cells
+    return done
 
 
 def _plan_on(device: Device, plan: MeasurementPlan) -> MeasurementPlan:
@@ -132,8 +151,7 @@ def _earlier(bundle: Path, device: Device) -> tuple[Record, ...]:
 
 def _check(
     device: Device,
-    bundle: Path,
-    manifest: Manifest,
+    subject: Subject,
     request: BenchRequest,
     run: DeviceRun,
     missing: Container[CellKey],
@@ -141,20 +159,21 @@ def _check(
     """Check every artifact; where instructions are counted, only what passed here without them."""
 
     def is_missing(artifact: Artifact, runtime: str, version: str) -> bool:
-        return (artifact.sha256, runtime, version, 1, 1) in missing
+        return (subject.bundle, artifact.sha256, runtime, version, 1, 1, DEFAULT) in missing
 
     counts = device.capabilities.instructions
     if counts and not missing:
         raise HemlineError(
-            f"{bundle} has no artifact that passed verification in a runtime of {device.name}",
-            remedy=remedy("verify", bundle=bundle),
+            f"{subject.bundle} has no artifact that passed verification in a runtime of "
+            f"{device.name}",
+            remedy=remedy("verify", bundle=subject.bundle),
         )
     return check(
-        bundle,
-        manifest,
+        subject.bundle,
+        subject.manifest,
         device,
         only=is_missing if counts else None,
         stop=request.stop,
-        keep=run.keep_check,
+        keep=partial(run.keep_check, subject),
         report=run.report,
     )

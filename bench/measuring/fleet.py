@@ -7,14 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.devices.device import HERE, HERE_BUSY, Device
 from hemline.bench.devices.table import DEVICES
 from hemline.bench.measuring.device_bench import BenchRequest, DeviceRun, bench_device
-from hemline.contract.manifest import Manifest
-from hemline.contract.record import RECORDS_NAME, Record, append_records
+from hemline.bench.measuring.subject import Subject
+from hemline.contract.record import Record
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import HemlineError, UsageError
 
@@ -63,24 +62,23 @@ def open_fleet(
 
 def bench_fleet(
     devices: Sequence[Device],
-    bundle: Path,
-    manifest: Manifest,
+    subjects: Sequence[Subject],
     request: BenchRequest,
     *,
     progress: Callable[[str], None],
     report: Callable[[str], None],
 ) -> tuple[DeviceResult, ...]:
-    """Bench every device; return the results in their order. Checks are printed by `report`.
+    """Bench bundles on every device; return its results in order. Checks go to `report`.
 
     Devices at one place take turns, because they would disturb each other's measurements; places
-    work at the same time. What a device predicts is in the bundle's records at once, and its
+    work at the same time. What a device predicts is in its bundle's records at once, and its
     latencies when its rounds are over, whatever happens to the others.
     """
     lock, stopped = threading.Lock(), threading.Event()
 
-    def write(records: Iterable[Record]) -> None:
+    def write(subject: Subject, records: Iterable[Record]) -> None:
         with lock:
-            append_records(bundle / RECORDS_NAME, records)
+            subject.append(records)
 
     def stop() -> None:
         if stopped.is_set():
@@ -95,7 +93,7 @@ def bench_fleet(
         try:
             stop()
             with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
-                bench_device(device, bundle, manifest, replace(request, stop=stop), run)
+                bench_device(device, subjects, replace(request, stop=stop), run)
         except HemlineError as problem:
             error = problem
         return DeviceResult(device=device.name, error=error, records=run.passed)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from hemline.contract.manifest import Artifact, Manifest
+from hemline.bench.measuring.subject import Subject
+from hemline.contract.manifest import Artifact
 from hemline.contract.record import Cell, Instructions, Latency, Payload, Record
+from hemline.contract.settings import DEFAULT, Settings
 
-# artifact's hash, runtime, its version, threads, batch
-CellKey = tuple[str, str, str, int, int]
+# bundle, artifact's hash, runtime, its version, threads, batch, settings
+CellKey = tuple[Path, str, str, str, int, int, Settings]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasurementPlan:
-    """How to measure: the cells are artifacts × runtimes × threads × batches.
+    """How to measure: the cells are artifacts × runtimes × threads × batches × settings.
 
-    threads, batches: values to try.
+    threads, batches, settings: values to try.
     runtimes: (runtime, version) pairs to measure in; empty for those of the device.
     rounds: times that each cell has its turn.
     invocations: timed in each round.
@@ -25,6 +28,7 @@ class MeasurementPlan:
 
     threads: tuple[int, ...] = (1,)
     batches: tuple[int, ...] = (1,)
+    settings: tuple[Settings, ...] = (DEFAULT,)
     runtimes: tuple[tuple[str, str], ...] = ()
     rounds: int = 10
     invocations: int = 200
@@ -38,18 +42,21 @@ QUICK = MeasurementPlan(rounds=3, invocations=100, warmup=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedCell:
-    """An artifact in a runtime, with so many threads and images at once."""
+    """An artifact of a bundle in a runtime, with so many threads and images at once."""
 
+    subject: Subject
     artifact: Artifact
     runtime: str
     version: str
-    threads: int
-    batch: int
+    threads: int = 1
+    batch: int = 1
+    settings: Settings = DEFAULT
 
     @property
     def key(self) -> CellKey:
         """Return its identity among the cells of a device."""
-        return (self.artifact.sha256, self.runtime, self.version, self.threads, self.batch)
+        what = (self.artifact.sha256, self.runtime, self.version)
+        return (self.subject.bundle, *what, self.threads, self.batch, self.settings)
 
     @property
     def title(self) -> str:
@@ -57,34 +64,43 @@ class PlannedCell:
         return f"{self.artifact.name} in {self.runtime} {self.version}"
 
 
-def key_of(cell: Cell) -> CellKey:
-    """Return the identity of a record's cell among the others of its device."""
-    runtime = (cell.runtime, cell.runtime_version)
-    return (cell.artifact_sha256, *runtime, cell.threads, cell.batch)
+def key_of(bundle: Path, cell: Cell) -> CellKey:
+    """Return the identity of a record's cell, in its bundle, among the others of its device."""
+    what = (cell.artifact_sha256, cell.runtime, cell.runtime_version)
+    return (bundle, *what, cell.threads, cell.batch, cell.settings)
 
 
-def cells_of(manifest: Manifest, plan: MeasurementPlan) -> tuple[CellKey, ...]:
-    """Return the identities of the cells that a plan measures."""
-    return tuple(cell.key for cell in planned_cells(manifest, plan))
+def cells_of(subject: Subject, plan: MeasurementPlan) -> tuple[CellKey, ...]:
+    """Return the identities of the cells of a bundle that a plan measures."""
+    return tuple(cell.key for cell in planned_cells(subject, plan))
 
 
-def planned_cells(manifest: Manifest, plan: MeasurementPlan) -> list[PlannedCell]:
+def planned_cells(subject: Subject, plan: MeasurementPlan) -> list[PlannedCell]:
     """Return the cells that a plan measures: what passed verification in its runtimes."""
     return [
         PlannedCell(
-            artifact=artifact, runtime=runtime, version=version, threads=threads, batch=batch
+            subject=subject,
+            artifact=artifact,
+            runtime=runtime,
+            version=version,
+            threads=threads,
+            batch=batch,
+            settings=settings,
         )
-        for artifact in manifest.artifacts
+        for artifact in subject.manifest.artifacts
         for runtime, version in dict.fromkeys((v.runtime, v.version) for v in artifact.verdicts)
         if artifact.status_in(runtime, version) == "passed" and (runtime, version) in plan.runtimes
         for threads in plan.threads
         for batch in plan.batches
+        for settings in plan.settings
     ]
 
 
-def measured_cells(records: Iterable[Record], plan: MeasurementPlan) -> frozenset[CellKey]:
+def measured_cells(
+    bundle: Path, records: Iterable[Record], plan: MeasurementPlan
+) -> frozenset[CellKey]:
     """Return the cells that were measured at least as thoroughly as the plan asks for."""
-    return frozenset(key_of(r.cell) for r in records if _is_enough(r.payload, plan))
+    return frozenset(key_of(bundle, r.cell) for r in records if _is_enough(r.payload, plan))
 
 
 def _is_enough(payload: Payload, plan: MeasurementPlan) -> bool:

@@ -15,10 +15,10 @@ from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
 from hemline.bench.devices.inspection import Runner
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, PlannedCell, planned_cells
+from hemline.bench.measuring.subject import Subject
 from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.job import Job, JobCell, JobResult
-from hemline.contract.manifest import Manifest
 from hemline.contract.record import Latency, Memory, Record
 from hemline.errors import DeviceError, HemlineError, JobError, remedy
 
@@ -26,35 +26,50 @@ _IMAGES = 256  # different ones, so that no branch or cache sees the same input 
 
 
 def measure(
-    bundle: Path,
-    manifest: Manifest,
+    subjects: Sequence[Subject],
     device: Device,
     plan: MeasurementPlan,
     *,
     skip: Container[CellKey] = frozenset(),
     stop: Callable[[], None] = nothing,
-    keep: Callable[[Iterable[Record]], object],
+    keep: Callable[[Subject, Iterable[Record]], object] = Subject.append,
     progress: Callable[[str], None],
 ) -> None:
-    """Measure every artifact in the plan's runtimes, where it passed verification.
+    """Measure every artifact of every bundle in the plan's runtimes, where it passed verification.
 
-    Passes a Latency and a Memory record of each cell to `keep`, after the last round. A cell that
-    fails costs itself only; JobError is raised at the end. `stop` raises when the user interrupts.
-    Raises HemlineError when nothing was verified, DeviceError when the device was lost.
+    All cells take turns, whichever bundle they are of. Passes a Latency and a Memory record of each
+    to `keep`, with its bundle, after the last round. A cell that fails costs itself only; JobError
+    is raised at the end. `stop` raises when the user interrupts. Raises HemlineError when nothing
+    of a bundle was verified, DeviceError when the device was lost.
     """
-    split = load_split(bundle, "test", manifest.evaluation_sha256)
     plan = plan if plan.runtimes else replace(plan, runtimes=device.runtimes())
-    planned = planned_cells(manifest, plan)
-    cells = [cell for cell in planned if cell.key not in skip]
-    if not planned:
-        names = " ".join(f"{runtime}=={version}" for runtime, version in plan.runtimes)
-        raise HemlineError(
-            f"{bundle} has no artifact that passed verification in {names}",
-            remedy=remedy("verify there", bundle=bundle),
-        )
+    cells: list[PlannedCell] = []
+    for subject in subjects:
+        planned = planned_cells(subject, plan)
+        if not planned:
+            names = " ".join(f"{runtime}=={version}" for runtime, version in plan.runtimes)
+            raise HemlineError(
+                f"{subject.bundle} has no artifact that passed verification in {names}",
+                remedy=remedy("verify there", bundle=subject.bundle),
+            )
+        cells += [cell for cell in planned if cell.key not in skip]
+    measure_cells(cells, device, plan, stop=stop, keep=keep, progress=progress)
+
+
+def measure_cells(
+    cells: Sequence[PlannedCell],
+    device: Device,
+    plan: MeasurementPlan,
+    *,
+    stop: Callable[[], None] = nothing,
+    keep: Callable[[Subject, Iterable[Record]], object] = Subject.append,
+    progress: Callable[[str], None],
+) -> None:
+    """Measure cells in turn, in the rounds of a plan; see measure."""
     progress(f"bench {len(cells)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
     failed: dict[CellKey, JobError] = {}
     results: dict[CellKey, list[JobResult]] = {cell.key: [] for cell in cells}
+    images = {cell.subject.bundle: _images(cell.subject) for cell in cells}
     with contextlib.ExitStack() as stack:
         runners: dict[CellKey, Runner] = {}
         for number in range(plan.rounds):
@@ -67,27 +82,28 @@ def measure(
                     if key not in runners:
                         opened = device.open(cell.runtime, cell.version)
                         runners[key] = stack.enter_context(opened)
-                    job = _job(bundle, cell, plan, split.images_path, number)
+                    job = _job(cell, plan, images[cell.subject.bundle], number)
                     results[key].append(_require(cell, runners[key].run(job)))
                 except DeviceError:
                     raise  # the device is gone, and all its cells with it
                 except JobError as error:
                     progress(f"{cell.title}: {error}")
                     failed[key] = error
-    keep(
-        record
-        for cell in cells
-        if cell.key not in failed
-        for record in _records(manifest, device, cell, results[cell.key])
-    )
+    for cell in cells:
+        if cell.key not in failed:
+            keep(cell.subject, _records(device, cell, results[cell.key]))
     if failed:
         raise next(iter(failed.values()))
 
 
-def _job(bundle: Path, cell: PlannedCell, plan: MeasurementPlan, images: Path, number: int) -> Job:
+def _images(subject: Subject) -> Path:
+    return load_split(subject.bundle, "test", subject.manifest.evaluation_sha256).images_path
+
+
+def _job(cell: PlannedCell, plan: MeasurementPlan, images: Path, number: int) -> Job:
     return Job(
         id=f"round-{number}",
-        artifact=str(bundle / cell.artifact.name),
+        artifact=str(cell.subject.bundle / cell.artifact.name),
         runtime=cell.runtime,
         images=str(images),
         count=max(_IMAGES, cell.batch),
@@ -97,6 +113,7 @@ def _job(bundle: Path, cell: PlannedCell, plan: MeasurementPlan, images: Path, n
                 batch=cell.batch,
                 warmup=plan.warmup,
                 invocations=plan.invocations,
+                settings=cell.settings,
             ),
         ),
         want=("latencies",),
@@ -110,17 +127,16 @@ def _require(cell: PlannedCell, result: JobResult) -> JobResult:
     return result
 
 
-def _records(
-    manifest: Manifest, device: Device, planned: PlannedCell, results: Sequence[JobResult]
-) -> list[Record]:
+def _records(device: Device, planned: PlannedCell, results: Sequence[JobResult]) -> list[Record]:
     first, last = results[0], results[-1]
     cell = cell_of(
-        manifest,
+        planned.subject.manifest,
         planned.artifact,
         last,
         threads=planned.threads,
         batch=planned.batch,
         device=device.name,
+        settings=planned.settings,
     )
     conditions = conditions_of(last)
     latency = Latency(rounds_ns=tuple(result.cells[0].latencies_ns for result in results))

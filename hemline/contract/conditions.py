@@ -5,6 +5,7 @@ from __future__ import annotations
 from hemline.contract.job import JobResult
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.record import Cell, Conditions
+from hemline.contract.settings import DEFAULT, Settings
 from hemline.provenance import commit, utc_now, versions
 
 
@@ -16,6 +17,7 @@ def cell_of(
     threads: int = 1,
     batch: int = 1,
     device: str = "local",
+    settings: Settings = DEFAULT,
 ) -> Cell:
     """Return the cell of an artifact that a job ran."""
     return Cell(
@@ -29,6 +31,7 @@ def cell_of(
         batch=batch,
         device=device,
         host=result.host.name,
+        settings=settings,
     )
 
 

@@ -19,6 +19,7 @@ from hemline.bench.comparison import Comparison, candidates, compare, pareto_fro
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.report.placement import Box, place
 from hemline.bench.report.plot import accuracy_limits, draw
 from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
@@ -56,7 +57,11 @@ def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
     said: list[str] = []
     measured: list[Record] = []
     measure(
-        bundle, manifest, open_device("local"), plan, keep=measured.extend, progress=said.append
+        [Subject(bundle=bundle, manifest=manifest)],
+        open_device("local"),
+        plan,
+        keep=lambda _, records: measured.extend(records),
+        progress=said.append,
     )
     assert said == [f"bench {CELLS} cells × 2 rounds × 20 invocations"]
     return (*read_records(bundle / RECORDS_NAME), *measured)

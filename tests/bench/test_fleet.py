@@ -16,6 +16,7 @@ from hemline.bench.devices.device import Capabilities, Device, installed_runtime
 from hemline.bench.measuring.device_bench import BenchRequest
 from hemline.bench.measuring.fleet import DeviceResult, bench_fleet, open_fleet
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.report.fleet_table import fleet_table
 from hemline.cli import cli
 from hemline.contract.job import Job, JobResult
@@ -96,10 +97,14 @@ def copy(bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
+def subject(copy: Path, manifest: Manifest) -> Subject:
+    return Subject(bundle=copy, manifest=manifest)
+
+
 def run(copy: Path, manifest: Manifest, *boards: Board, resume: bool = False) -> list[DeviceResult]:
     """Bench the boards and return the results."""
     request = BenchRequest(plan=PLAN, resume=resume)
-    return list(bench_fleet(boards, copy, manifest, request, progress=str, report=str))
+    return list(bench_fleet(boards, [subject(copy, manifest)], request, progress=str, report=str))
 
 
 def records_of(copy: Path, board: Board) -> list[Record]:
@@ -111,7 +116,7 @@ def latencies(copy: Path, board: Board) -> int:
 
 
 def wanted(manifest: Manifest, board: Board) -> int:
-    return len(cells_of(manifest, replace(PLAN, runtimes=board.runtimes())))
+    return len(cells_of(subject(Path(), manifest), replace(PLAN, runtimes=board.runtimes())))
 
 
 @pytest.mark.slow
@@ -208,7 +213,7 @@ def test_resume_measures_again_what_had_fewer_rounds(copy: Path, manifest: Manif
     run(copy, manifest, board)
     jobs = board.jobs
     request = BenchRequest(plan=replace(PLAN, rounds=3), resume=True)
-    bench_fleet([board], copy, manifest, request, progress=str, report=str)
+    bench_fleet([board], [subject(copy, manifest)], request, progress=str, report=str)
     assert board.jobs > jobs
 
 
@@ -274,7 +279,7 @@ def test_an_interrupt_ends_all_devices_after_the_job_under_way(
     boards = [Board(name="one", place="a"), Board(name="two", place="b")]
     request = BenchRequest(plan=replace(PLAN, rounds=10_000))
     with pytest.raises(KeyboardInterrupt):
-        bench_fleet(boards, copy, manifest, request, progress=str, report=str)
+        bench_fleet(boards, [subject(copy, manifest)], request, progress=str, report=str)
     assert all(board.jobs < 10_000 for board in boards)
 
 

@@ -199,11 +199,11 @@ def test_a_record_of_schema_3_or_4_has_no_settings_run_or_facts(
 
 def test_measured_means_as_many_rounds_and_invocations_as_the_plan_asks_for() -> None:
     """--quick --rounds 50 is more than --quick, and 50 quick rounds are less than 50 full ones."""
-    key = frozenset({key_of(RECORD.cell)})
+    key = frozenset({key_of(Path(), RECORD.cell)})
     for plan in (FULL, QUICK, replace(QUICK, rounds=10)):
-        assert measured_cells([RECORD], plan) == key
+        assert measured_cells(Path(), [RECORD], plan) == key
     for plan in (replace(QUICK, rounds=50), replace(FULL, invocations=201)):
-        assert measured_cells([RECORD], plan) == frozenset()
+        assert measured_cells(Path(), [RECORD], plan) == frozenset()
 
 
 def test_a_span_goes_from_the_smallest_to_the_largest_number() -> None:
