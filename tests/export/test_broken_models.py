@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from pathlib import Path
-from types import ModuleType
 
+import importers as fuzz
 import numpy as np
 import onnx
 import pytest
@@ -17,19 +16,8 @@ from hemline.export.importing import importers
 from hemline.export.importing.importers import convert
 from hemline.remedies import described
 
-_FUZZ = Path(__file__).resolve().parents[1] / "fuzz" / "importers.py"
 _TIMES = 3  # of each kind: a child starts TensorFlow each time; tests/fuzz tries longer
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_importers", _FUZZ)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +70,7 @@ def dense(path: Path, nodes: list[onnx.NodeProto]) -> Path:
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "saved-model", "tflite", "onnx"])
 def test_a_damaged_model_ends_in_one_line(
-    kind: str, fuzz: ModuleType, seeds: dict[str, Path], tmp_path: Path
+    kind: str, seeds: dict[str, Path], tmp_path: Path
 ) -> None:
     assert fuzz.outcome(seeds[kind]) == "imported"
     for number in range(_TIMES):

@@ -269,10 +269,14 @@ def test_each_kind_of_layer_gives_the_same_labels_in_both_runtimes(middle: str) 
 @pytest.mark.parametrize(
     "entrance",
     [
-        layers.Rescaling(1 / 127.5, offset=-1.0),
-        lambda x: layers.Rescaling(1 / 127.5, offset=-1.0)(layers.Resizing(32, 32)(x)),
+        pytest.param(
+            layers.Rescaling(1 / 127.5, offset=-1.0), id="centred", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda x: layers.Rescaling(1 / 127.5, offset=-1.0)(layers.Resizing(32, 32)(x)),
+            id="resized and centred",
+        ),
     ],
-    ids=["centred", "resized and centred"],
 )
 def test_ties_between_pixels_are_rounded_alike(entrance: Callable[[Any], Any]) -> None:
     """127.5 is between two pixels, and so are many of the values between two that differ by one."""
@@ -319,7 +323,14 @@ def coarse() -> Iterator[tuple[ModelSource, QuantizationPlan]]:
         yield source, calibrated_plan(source.float_graph, Calibration(images=images, sha256=""))
 
 
-@pytest.mark.parametrize(("bits", "largest"), [(8, 127), (6, 31), (5, 15), (4, 7), (3, 3)])
+@pytest.mark.parametrize(
+    ("bits", "largest"),
+    [
+        (8, 127),
+        (4, 7),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((6, 31), (5, 15), (3, 3))),
+    ],
+)
 def test_weights_keep_to_the_grid_of_the_plan_in_both_formats(
     coarse: tuple[ModelSource, QuantizationPlan], bits: Any, largest: int
 ) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import parsers
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-_PATH = Path(__file__).resolve().parents[1] / "fuzz" / "parsers.py"
 JSON_PARSERS = ("stamp", "manifest", "job", "result")
 BYTE_PARSERS = ("tflite", "onnx", "image", "array", "own_arrays", "stream", "recipe")
 quick = settings(
@@ -19,18 +17,8 @@ quick = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def parsers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parsers", _PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
-def test_valid_input_is_accepted(parsers: ModuleType, bundle: Path, name: str) -> None:
+def test_valid_input_is_accepted(bundle: Path, name: str) -> None:
     """Guards the seeds: a parser that refuses everything would pass every other test."""
     assert all(parsers.enter(name, seed) for seed in parsers.seeds(name, bundle))
 
@@ -38,9 +26,7 @@ def test_valid_input_is_accepted(parsers: ModuleType, bundle: Path, name: str) -
 @pytest.mark.parametrize("name", JSON_PARSERS)
 @quick
 @given(choices=st.binary(min_size=3, max_size=24))
-def test_an_altered_document_is_one_line(
-    parsers: ModuleType, bundle: Path, name: str, choices: bytes
-) -> None:
+def test_an_altered_document_is_one_line(bundle: Path, name: str, choices: bytes) -> None:
     for seed in parsers.seeds(name, bundle):
         parsers.enter(name, parsers.altered(json.loads(seed), choices))
 
@@ -49,9 +35,7 @@ def test_an_altered_document_is_one_line(
 @pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
 @quick
 @given(data=st.data())
-def test_altered_bytes_are_one_line(
-    parsers: ModuleType, bundle: Path, name: str, data: st.DataObject
-) -> None:
+def test_altered_bytes_are_one_line(bundle: Path, name: str, data: st.DataObject) -> None:
     seeds = parsers.seeds(name, bundle)
     content = bytearray(seeds[data.draw(st.integers(0, len(seeds) - 1))])
     at = data.draw(st.integers(0, len(content) - 1))
@@ -70,5 +54,5 @@ def test_altered_bytes_are_one_line(
 @pytest.mark.parametrize("name", [*JSON_PARSERS, *BYTE_PARSERS])
 @quick
 @given(content=st.binary(max_size=300))
-def test_any_bytes_are_one_line(parsers: ModuleType, name: str, content: bytes) -> None:
+def test_any_bytes_are_one_line(name: str, content: bytes) -> None:
     parsers.enter(name, content)
