@@ -72,6 +72,15 @@ def free_bytes() -> int | None:
     return min(free, default=None)
 
 
+def processor_features() -> frozenset[str]:
+    """Return what /proc/cpuinfo says that the processor can: amx_tile, asimdhp, ….
+
+    Empty where the system does not tell.
+    """
+    facts = _cpuinfo()
+    return frozenset(facts.get("flags", facts.get("Features", "")).split())
+
+
 def running_threads() -> int | None:
     """Return how many threads this process has, or None where the system does not tell."""
     try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hemline.contract.settings import Settings
     from hemline.contract.specs import Accelerator, Format, InputSpec, OutputSpec
 else:
     Protocol = object
@@ -72,6 +73,7 @@ class SessionOptions(NamedTuple):
     batch: images a run.
     accelerator: what must run it.
     fallback: whether the processor may run all or part of what was asked of the GPU.
+    settings: what else is not left to the runtime; None for nothing.
     """
 
     outputs: Sequence[OutputSpec]
@@ -79,6 +81,7 @@ class SessionOptions(NamedTuple):
     batch: int
     accelerator: Accelerator = "cpu"
     fallback: bool = False
+    settings: Settings | None = None
 
 
 class Backend(NamedTuple):
@@ -96,6 +99,7 @@ class Backend(NamedTuple):
     numpy_below: first numpy major version it cannot work with; None where any works.
     not_after: module that must not be loaded in the process before it; None where any may.
     opt_out: environment variable that keeps it from reporting home; None where it does not.
+    settings: fields of Settings that its sessions on the processor apply.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Backend(NamedTuple):
     development_only: bool = False
     batches: bool = True
     reader: str = "hemline.contract.stamp:read_stamped"
+    settings: tuple[str, ...] = ()
 
     @property
     def package(self) -> str:
@@ -128,6 +133,7 @@ BACKENDS: dict[str, Backend] = {
             session="hemline.runtime.sessions.interpreter:InterpreterSession",
             gpu_session="hemline.runtime.sessions.compiled:CompiledSession",
             extra="litert",
+            settings=("delegate",),
         ),
         Backend(
             name="tflite-runtime",
@@ -135,6 +141,7 @@ BACKENDS: dict[str, Backend] = {
             module="tflite_runtime.interpreter",
             session="hemline.runtime.sessions.interpreter:InterpreterSession",
             extra="tflite",
+            settings=("delegate", "fp16"),
             # with numpy 2 it imports, and then Interpreter() raises SystemError
             numpy_below=2,
             # both bring a TensorFlow Lite of their own, and the later one crashes in the other's
@@ -149,6 +156,7 @@ BACKENDS: dict[str, Backend] = {
             extra="onnx",
             # else it writes a device identifier into the home folder and sends usage data
             opt_out="ORT_DISABLE_TELEMETRY",
+            settings=("optimization",),
         ),
         Backend(
             name="keras",
@@ -188,10 +196,12 @@ def version_of(backend: Backend) -> str:
 def open_session(backend: Backend, model: bytes, options: SessionOptions) -> Session:
     """Open model bytes in a backend.
 
-    Raises BackendError when the backend is missing or broken, or refuses the model, and when the
-    GPU that was asked for cannot run all of it.
+    Raises BackendError when the backend is missing or broken, or refuses the model or a setting,
+    and when the GPU that was asked for cannot run all of it.
     """
     require_working(backend)
+    if options.settings is not None:
+        _require_settings(backend, options.accelerator, options.settings)
     if options.accelerator == "cpu":
         return _session(backend, backend.session, model, options)
     try:
@@ -212,6 +222,16 @@ def open_session(backend: Backend, model: bytes, options: SessionOptions) -> Ses
 def _session(backend: Backend, what: str, model: bytes, options: SessionOptions) -> Session:
     session: Session = attribute(what)(load_module(backend), model, options)
     return session
+
+
+def _require_settings(backend: Backend, accelerator: Accelerator, settings: Settings) -> None:
+    from hemline.contract.settings import DEFAULT  # here, because few sessions have settings
+
+    known = backend.settings if accelerator == "cpu" else ()
+    for name in ("delegate", "optimization", "fp16"):
+        if name not in known and getattr(settings, name) != getattr(DEFAULT, name):
+            asked = type(settings)(**{name: getattr(settings, name)}).text
+            raise BackendError(f"{backend.name} has no such setting on the {accelerator}: {asked}")
 
 
 def attribute(name: str) -> Any:

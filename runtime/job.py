@@ -16,7 +16,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -33,6 +33,7 @@ from hemline.contract.job import (
     array_name,
 )
 from hemline.contract.schema import from_document, to_document
+from hemline.contract.settings import DEFAULT, Settings
 from hemline.contract.stamp import StampedFile
 from hemline.errors import (
     BackendError,
@@ -43,7 +44,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import parse_json, reason_of
-from hemline.host import host_facts, peak_memory_bytes, running_threads, steady_memory_bytes
+from hemline.host import cores, host_facts, peak_memory_bytes, running_threads, steady_memory_bytes
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import (
     Backend,
@@ -60,6 +61,7 @@ from hemline.runtime.backends import (
 )
 from hemline.runtime.decoder import real_values
 from hemline.runtime.pixels import PixelEncoder
+from hemline.runtime.process_settings import set_up_process
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
@@ -88,6 +90,8 @@ class JobRunner:
     def __init__(self) -> None:
         self._sessions: dict[tuple[object, ...], _Opened] = {}
         self._import_ns: dict[str, int] = {}
+        self._process: Settings | None = None
+        self._cores = cores()  # of the host, not those that a job pins it to
 
     def run(self, job: Job) -> JobResult:
         """Run one job; whatever goes wrong comes back as the result's failure."""
@@ -111,11 +115,12 @@ class JobRunner:
             cells=cells,
             peak_memory_bytes=peak_memory_bytes(),
             steady_memory_bytes=steady_memory_bytes(),
-            host=host_facts(),
+            host=replace(host_facts(), cores=self._cores),
         )
 
     def _cells(self, job: Job) -> tuple[CellResult, ...]:
         backend = find_backend(job.runtime)
+        self._set_up({cell.settings.of_process for cell in job.cells})
         self._import(backend)
         file: StampedFile = attribute(backend.reader)(Path(job.artifact))
         if not job.allow_unsupported:
@@ -125,6 +130,18 @@ class JobRunner:
         if len(images) == 0:
             raise DataError(f"{job.images} has no image {job.first}")
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
+
+    def _set_up(self, asked: set[Settings]) -> None:
+        """Set up the process for its first job; raises UsageError where another asks otherwise."""
+        for settings in asked:
+            if self._process is None:
+                set_up_process(settings)
+                self._process = settings
+            elif settings != self._process:
+                raise UsageError(
+                    f"this process was set up with {self._process.text or 'nothing'}, not with "
+                    f"{settings.text or 'nothing'}: run the job in another one"
+                )
 
     def _import(self, backend: Backend) -> None:
         if backend.name in self._import_ns:
@@ -139,7 +156,7 @@ class JobRunner:
     ) -> CellResult:
         encoder = PixelEncoder(file.stamp.input)
         what = (file.stamp.payload_sha256, backend.name, job.accelerator, job.fallback)
-        key = (*what, cell.threads, cell.batch)
+        key = (*what, cell.threads, cell.batch, cell.settings)
         fresh = key not in self._sessions
         if fresh:
             self._sessions[key] = _open(job, cell, backend, file, encoder.encode(images[:1]))
@@ -216,7 +233,12 @@ def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: T
     before = running_threads()
     started = time.perf_counter_ns()
     options = SessionOptions(
-        file.stamp.outputs, cell.threads, cell.batch, job.accelerator, job.fallback
+        file.stamp.outputs,
+        cell.threads,
+        cell.batch,
+        job.accelerator,
+        job.fallback,
+        None if cell.settings == DEFAULT else cell.settings,
     )
     session = open_session(backend, file.model, options)
     loaded = time.perf_counter_ns()

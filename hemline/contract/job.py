@@ -90,7 +90,8 @@ class Job:
 
 def array_name(job: Job, cell: JobCell, at: int) -> str:
     """Return the name of the .npy file with the output `at` of the job's names."""
-    return f"{job.id}-{cell.threads}x{cell.batch}-{at}.npy"
+    settings = "".join(each if each.isalnum() else "_" for each in cell.settings.text)
+    return f"{job.id}-{cell.threads}x{cell.batch}{settings and f'-{settings}'}-{at}.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

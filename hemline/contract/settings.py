@@ -27,6 +27,11 @@ class Settings:
     cores: tuple[int, ...] = ()
 
     @property
+    def of_process(self) -> Settings:
+        """Return what a process has once, before it loads a runtime."""
+        return Settings(refused=self.refused, cores=self.cores)
+
+    @property
     def text(self) -> str:
         """Return what is set in a few words; empty where nothing is."""
         parts = [f"{feature.upper()} refused" for feature in self.refused]

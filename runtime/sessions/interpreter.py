@@ -19,7 +19,7 @@ class InterpreterSession:
     def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open flatbuffer bytes; raises BackendError when the interpreter refuses them."""
         try:
-            interpreter = self._create(module, model, options.threads)
+            interpreter = self._create(module, model, options)
             inputs, found = interpreter.get_input_details(), interpreter.get_output_details()
             require_count(len(inputs), len(found), options.outputs)
             if inputs[0]["shape"][0] != options.batch:
@@ -56,8 +56,14 @@ class InterpreterSession:
         """Free the interpreter."""
         del self._set, self._invoke, self._get, self._interpreter
 
-    def _create(self, module: Any, model: bytes, threads: int) -> Any:
-        return module.Interpreter(model_content=model, num_threads=threads)
+    def _create(self, module: Any, model: bytes, options: SessionOptions) -> Any:
+        if options.settings is None:
+            chosen = {}
+        else:
+            from hemline.runtime.sessions.delegates import interpreter_options
+
+            chosen = interpreter_options(module, options.threads, options.settings)
+        return module.Interpreter(model_content=model, num_threads=options.threads, **chosen)
 
     @cached_property  # a list of every operator: not before the first label
     def delegate(self) -> str:

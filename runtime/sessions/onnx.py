@@ -16,6 +16,7 @@ _DTYPES = {
     "tensor(int8)": np.dtype(np.int8),
 }
 _ERRORS_ONLY = 3
+_LEVELS = {"all": "ENABLE_ALL", "extended": "ENABLE_EXTENDED", "basic": "ENABLE_BASIC"}
 
 
 class OnnxSession:
@@ -30,6 +31,11 @@ class OnnxSession:
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = _ERRORS_ONLY
+        if options.settings is not None:
+            level = _LEVELS.get(options.settings.optimization, "DISABLE_ALL")
+            settings.graph_optimization_level = getattr(
+                module.GraphOptimizationLevel, f"ORT_{level}"
+            )
         try:
             session = self._create(module, model, settings)
         except BackendError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hemline.runtime.backends import SessionOptions
 from hemline.runtime.sessions.interpreter import InterpreterSession
 
 
@@ -12,9 +13,9 @@ class ReferenceSession(InterpreterSession):
 
     delegate = "reference kernels"
 
-    def _create(self, module: Any, model: bytes, threads: int) -> Any:
+    def _create(self, module: Any, model: bytes, options: SessionOptions) -> Any:
         return module.Interpreter(
             model_content=model,
-            num_threads=threads,
+            num_threads=options.threads,
             experimental_op_resolver_type=module.OpResolverType.BUILTIN_REF,
         )
