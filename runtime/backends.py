@@ -92,7 +92,7 @@ class Backend(NamedTuple):
     module: to import, or "module:function" that imports the runtime.
     session: "module:class" that opens a model.
     gpu_session: "module:class" that opens one on a GPU; None where the runtime has no way to.
-    extra: of Hemline's package that installs it.
+    packages: what pip installs it with.
     development_only: whether it is only for the machine that trains and exports.
     batches: whether a session can have another batch size than the file.
     reader: "module:function" from a path to a StampedFile, for what is not a stamped file.
@@ -106,7 +106,7 @@ class Backend(NamedTuple):
     format: Format
     module: str
     session: str
-    extra: str
+    packages: str
     gpu_session: str | None = None
     numpy_below: int | None = None
     not_after: str | None = None
@@ -132,7 +132,7 @@ BACKENDS: dict[str, Backend] = {
             module="ai_edge_litert.interpreter",
             session="hemline.runtime.sessions.interpreter:InterpreterSession",
             gpu_session="hemline.runtime.sessions.compiled:CompiledSession",
-            extra="litert",
+            packages="ai-edge-litert",
             settings=("delegate",),
         ),
         Backend(
@@ -140,7 +140,7 @@ BACKENDS: dict[str, Backend] = {
             format="tflite",
             module="tflite_runtime.interpreter",
             session="hemline.runtime.sessions.interpreter:InterpreterSession",
-            extra="tflite",
+            packages="tflite-runtime 'numpy<2'",
             settings=("delegate", "fp16"),
             # with numpy 2 it imports, and then Interpreter() raises SystemError
             numpy_below=2,
@@ -153,7 +153,7 @@ BACKENDS: dict[str, Backend] = {
             module="onnxruntime",
             session="hemline.runtime.sessions.onnx:OnnxSession",
             gpu_session="hemline.runtime.sessions.onnx_gpu:OnnxGpuSession",
-            extra="onnx",
+            packages="onnxruntime",
             # else it writes a device identifier into the home folder and sends usage data
             opt_out="ORT_DISABLE_TELEMETRY",
             settings=("optimization",),
@@ -164,7 +164,7 @@ BACKENDS: dict[str, Backend] = {
             module="hemline.train.tensorflow:quiet_keras",
             session="hemline.train.keras_session:KerasSession",
             reader="hemline.train.keras_session:read_checkpoint",
-            extra="train",
+            packages="tensorflow keras",
             development_only=True,
         ),
     )
@@ -267,7 +267,7 @@ def require_specs(session: Session, source: InputSpec, outputs: Sequence[OutputS
 
 
 def load_module(backend: Backend) -> object:
-    """Import the backend; raises BackendError that names the extra when it is missing or broken."""
+    """Import the backend; raises BackendError naming its packages if it is missing or broken."""
     _opt_out(backend)
     try:
         if ":" in backend.module:
@@ -307,6 +307,7 @@ def _opt_out(backend: Backend) -> None:
 def _missing(backend: Backend, error: Exception) -> BackendError:
     if installed(backend):
         return BackendError(
-            f"{backend.name} is broken here ({error}): reinstall 'hemline[{backend.extra}]'"
+            f"{backend.name} is broken here ({error}): "
+            f"pip install --force-reinstall {backend.packages}"
         )
-    return BackendError(f"{backend.name} is not installed: pip install 'hemline[{backend.extra}]'")
+    return BackendError(f"{backend.name} is not installed: pip install {backend.packages}")

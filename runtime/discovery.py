@@ -113,8 +113,8 @@ def none_installed(file_format: Format | None) -> BackendError:
     """Return the error that no runtime of a format is installed, with the packages of those."""
     fitting = list(_asked_for(file_format))
     formats = " or ".join(dict.fromkeys(f".{backend.format}" for backend in fitting))
-    extras = " or ".join(f"'hemline[{backend.extra}]'" for backend in fitting)
-    return BackendError(f"no runtime for {formats} files is installed: pip install {extras}")
+    packages = ", or ".join(f"pip install {backend.packages}" for backend in fitting)
+    return BackendError(f"no runtime for {formats} files is installed: {packages}")
 
 
 def _asked_for(file_format: Format | None) -> Iterator[Backend]:

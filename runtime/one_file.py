@@ -20,7 +20,18 @@ NAME = "hemline-runtime.pyz"
 _ROOT = "hemline.runtime.command_line"
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
-_MAIN = f"import sys\n\nfrom {_ROOT} import main\n\nsys.exit(main(sys.argv[1:]))\n"
+_MAIN = f"""import sys
+
+if sys.version_info < (3, 10):
+    sys.exit("error: this is Python " + sys.version.split()[0] + ": use Python 3.10 or newer")
+try:
+    import numpy
+except ImportError as problem:
+    sys.exit("error: numpy is missing or broken here (" + str(problem) + "): pip install numpy")
+from {_ROOT} import main
+
+sys.exit(main(sys.argv[1:]))
+"""
 
 # of the spine: in an installed Hemline, the stages are in the same folder
 _SPINE_FOLDERS = ("contract", "data", "environments", "pictures")

@@ -67,7 +67,7 @@ def _one(requirement: Requirement) -> RuntimeTarget:
         if installed is not None and installed.problem is not None:
             raise installed.problem
         raise UsageError(
-            f"{requirement.runtime} is not installed here: pip install 'hemline[{backend.extra}]'",
+            f"{requirement.runtime} is not installed here: pip install {backend.packages}",
             remedy=remedy("name version"),
         )
     found = find_environments(requirement)

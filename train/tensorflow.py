@@ -27,7 +27,7 @@ def quiet_keras() -> ModuleType:
             import tensorflow  # noqa: F401 — imported here so that its noise is caught too
     except ImportError as error:
         raise HemlineError(
-            f"training and export need TensorFlow ({error}): pip install 'hemline[train]'"
+            f"training and export need TensorFlow ({error}): pip install tensorflow keras"
         ) from error
     if keras.config.backend() != "tensorflow":
         raise HemlineError("Keras runs on another backend here: unset KERAS_BACKEND")

@@ -67,7 +67,7 @@ def evaluate(
         raise UnknownNameError("split", split, SPLITS)
     if layer is not None and output is None:
         raise UsageError("--layer is for pictures: name a folder for them with -o")
-    require_package("sklearn", "evaluation needs scikit-learn: pip install 'hemline[train]'")
+    require_package("sklearn", "evaluation needs scikit-learn: pip install scikit-learn")
     from hemline.bench.evaluation.running import EvaluationRequest
     from hemline.bench.evaluation.text import as_report
 

@@ -177,8 +177,7 @@ def _channels_last(path: str, output: str) -> Description:
         import onnx
     except ImportError as error:
         raise BackendError(
-            f"{path} accepts channels first: transposing its input needs onnx "
-            "(pip install 'hemline[train]')"
+            f"{path} accepts channels first: transposing its input needs onnx (pip install onnx)"
         ) from error
     content = read_bytes(Path(path))
     limit_memory(MEMORY_BYTES)

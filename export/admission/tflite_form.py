@@ -21,7 +21,7 @@ class TFLiteForm:
         except ImportError as error:
             raise BackendError(
                 "this model's input or output must be reshaped, which needs ai-edge-litert "
-                "(pip install 'hemline[litert]')"
+                "(pip install ai-edge-litert flatbuffers)"
             ) from error
         self._schema = schema
         self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))

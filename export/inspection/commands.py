@@ -38,7 +38,7 @@ def inspect(path: Path | None, as_json: bool, graph: Path | None) -> None:
 
     Of each operator its output, weights and multiply-accumulates, of each tensor its grid. Of a
     bundle the file that would run here is shown. The operators of a .tflite file need LiteRT, those
-    of an .onnx file and of a checkpoint hemline[train].
+    of an .onnx file and of a checkpoint the package onnx.
     """
     if graph is not None and graph.suffix not in _GRAPHS:
         raise UsageError(f"--graph writes .svg or .html, not {graph.name}")

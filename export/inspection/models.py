@@ -128,7 +128,7 @@ def _checkpoint(folder: Path) -> Inspected:
         contents: Contents | None = _graph(folder, card)
         missing = ""
     except (ImportError, HemlineError) as error:
-        contents, missing = None, f"{error}: pip install 'hemline[train]'"
+        contents, missing = None, str(error)
     return Inspected(
         title=f"{card.model.name}, checkpoint",
         rows=_card_rows(card),

@@ -20,7 +20,7 @@ def read_onnx(content: bytes) -> Contents:
     try:
         import onnx
     except ImportError as error:
-        raise BackendError("onnx is not installed: pip install 'hemline[train]'") from error
+        raise BackendError("onnx is not installed: pip install onnx") from error
     try:
         return contents_of(onnx.load_from_string(content))
     except Exception as error:  # protobuf and onnx have their own

@@ -20,7 +20,7 @@ def read_tflite(content: bytes) -> Contents:
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
-        raise BackendError("litert is not installed: pip install 'hemline[litert]'") from error
+        raise BackendError("litert is not installed: pip install ai-edge-litert") from error
     try:
         return _Reader(schema, content).contents()
     except Exception as error:  # flatbuffers checks nothing: all of Python's errors come out

@@ -149,7 +149,7 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         kind = Path(name).suffix or name
-        raise BackendError(f"reading {kind} needs pillow: pip install 'hemline[image]'") from error
+        raise BackendError(f"reading {kind} needs pillow: pip install pillow") from error
     import warnings
 
     try:

@@ -28,9 +28,7 @@ class Album:
         try:
             import PIL  # noqa: F401 — to say at once that it is missing
         except ImportError as error:
-            raise BackendError(
-                "drawing pictures needs pillow: pip install 'hemline[image]'"
-            ) from error
+            raise BackendError("drawing pictures needs pillow: pip install pillow") from error
         self._folder, self._count = folder, 0
 
     def add(self, name: str, image: Pixels, seen: Pixels, prediction: str) -> Path:

@@ -60,7 +60,9 @@ def _opened(source: int | str, name: str) -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise BackendError(f"reading {name} needs OpenCV: pip install 'hemline[camera]'") from error
+        raise BackendError(
+            f"reading {name} needs OpenCV: pip install opencv-python-headless"
+        ) from error
     try:
         with silenced():
             capture = cv2.VideoCapture(source)

@@ -88,7 +88,7 @@ def _import() -> Any:
         return importlib.import_module(_MODULE)
     except ImportError as error:
         raise BackendError(
-            f"this litert cannot use a GPU ({error}): upgrade it, pip install -U 'hemline[litert]'"
+            f"this litert cannot use a GPU ({error}): upgrade it, pip install -U ai-edge-litert"
         ) from error
 
 

@@ -48,7 +48,7 @@ class OnnxGpuSession(OnnxSession):
         if not chains:
             raise BackendError(
                 f"this onnxruntime was built without a GPU ({', '.join(available)}): "
-                "pip uninstall onnxruntime, then pip install 'hemline[gpu]'"
+                "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
             )
         if _CUDA in available:
             _load_cuda(module)

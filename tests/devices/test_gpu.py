@@ -113,7 +113,7 @@ def test_an_onnxruntime_without_a_gpu_names_the_extra(bundle: Path, tmp_path: Pa
         failure = process.run(job_of(bundle, "fp32.onnx", "onnxruntime", tmp_path)).failure
     assert failure is not None
     assert failure.message.startswith("this onnxruntime was built without a GPU (")
-    assert failure.message.endswith("pip install 'hemline[gpu]'")
+    assert failure.message.endswith("pip install 'onnxruntime-gpu[cuda,cudnn]'")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,15 @@ def test_help_says_what_a_command_is_for(runtime_file: Path) -> None:
     assert "Run jobs: one JSON document" in run(runtime_file, "jobs", "--help").stdout
 
 
+def test_without_numpy_it_says_so_in_one_line(runtime_file: Path) -> None:
+    command = [sys.executable, "-I", "-S", str(runtime_file), "info"]  # -S: without packages
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: numpy is missing or broken here (No module named 'numpy'): pip install numpy"
+    ]
+
+
 def test_it_holds_every_module_that_it_reaches(runtime_file: Path) -> None:
     """Import all of them from the archive, with Hemline itself out of reach."""
     names = sorted(reached_modules())

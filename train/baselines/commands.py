@@ -60,7 +60,7 @@ def baseline(
         click.echo(_list(as_lines=as_lines))
         return
     rows = _rows(names)
-    require_package("sklearn", "baselines need scikit-learn: pip install 'hemline[train]'")
+    require_package("sklearn", "baselines need scikit-learn: pip install scikit-learn")
     images = load_images(dataset, data)
     results = []
     for row in rows:

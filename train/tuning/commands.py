@@ -107,7 +107,7 @@ def tune(
     deadline = None if timeout is None else time.monotonic() + 60 * timeout
     if over and space is not None:
         raise UsageError("--over and --space both say what is searched: use one of them")
-    require_package("optuna", "tuning needs Optuna: pip install 'hemline[tune]'")
+    require_package("optuna", "tuning needs Optuna: pip install optuna")
     require_matplotlib()
     folder = output or Path("tuning") / named_after(row, data)
     request = new_request(row, recipe=recipe_given, weights=weights, seed=seed, folder=folder)

@@ -69,6 +69,6 @@ def _version(folder: tuple[str, ...]) -> str:
         return output_of([*code_command(_VERSION), *folder], seconds=_SECONDS).strip()
     except ProgramError as error:
         raise BackendError(
-            f"tflite-micro cannot be used ({error}): pip install 'hemline[{MICRO.extra}]'; "
+            f"tflite-micro cannot be used ({error}): pip install {MICRO.packages}; "
             "it has wheels for Linux on x86-64 only"
         ) from error

@@ -18,14 +18,14 @@ MICRO = Backend(
     format="tflite",
     module="tflite_micro.python.tflite_micro.runtime",
     session="hemline.bench.devices.micro.micro_session:MicroSession",
-    extra="tflm",
+    packages="tflite-micro==0.dev20261023182759",
 )
 REFERENCE = Backend(
     name="litert-reference",
     format="tflite",
     module="ai_edge_litert.interpreter",
     session="hemline.bench.devices.micro.reference_session:ReferenceSession",
-    extra="litert",
+    packages="ai-edge-litert",
 )
 
 
