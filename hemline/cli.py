@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 import warnings
@@ -14,6 +13,7 @@ import click
 from hemline.errors import HemlineError, InterruptedWorkError, UnknownNameError
 from hemline.files import reason_of
 from hemline.remedies import described
+from hemline.verbosity import verbosity_options, with_verbosity
 from hemline.version import VERSION
 
 
@@ -102,6 +102,19 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# heading in the list of commands: those below it, in the order of the work
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "Data and training": (
+        *("data", "train", "recipe", "tune", "baseline", "evaluate", "compare-datasets"),
+    ),
+    "Export": ("import", "export", "verify", "plan", "diagnose", "inspect"),
+    "On a device": ("classify", "selftest", "device", "runtimes", "doctor"),
+    "Measure and choose": (
+        *("bench", "table", "compare", "choose", "advise", "gate", "history", "report"),
+    ),
+}
+
+
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
@@ -120,26 +133,34 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(
             module, COMMANDS[cmd_name].attribute or cmd_name.replace("-", "_")
         )
-        return command
+        return with_verbosity(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands without importing any of them."""
+        """Write the list of commands, by section, without importing any of them."""
         del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, row.summary) for name, row in COMMANDS.items()])
+        width = max(map(len, COMMANDS)) + 2
+        for section, names in SECTIONS.items():
+            rows = [
+                (name.ljust(width - 2), COMMANDS[name].summary)
+                for name in names
+                if name in COMMANDS
+            ]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
 @click.version_option(VERSION, prog_name="hemline")
-@click.option("-v", "--verbose", is_flag=True, help="Tell what is tried and what is skipped.")
-@click.option("-q", "--quiet", is_flag=True, help="Show results and errors only.")
+@verbosity_options
 @click.pass_context
-def cli(ctx: click.Context, verbose: bool, quiet: bool) -> None:
+def cli(ctx: click.Context) -> None:
     """From labelled images to a small, verified, measured file for an edge device."""
-    ctx.obj = {"quiet": quiet}
-    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    logging.getLogger("hemline").setLevel(level)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 def main() -> None:
@@ -153,7 +174,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.ClickException as error:
         advice = " (see --help)" if isinstance(error, click.UsageError) else ""
-        click.echo(f"error: {error.format_message()}{advice}", err=True)
+        lead = "" if isinstance(error, click.exceptions.NoArgsIsHelpError) else "error: "
+        click.echo(f"{lead}{error.format_message()}{advice if lead else ''}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: no file is half-written; the same command goes on", err=True)

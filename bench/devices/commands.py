@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hemline.command_group import CommandGroup
 from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
 
@@ -22,7 +23,7 @@ _FILE = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def device() -> None:
     """Name boards, list them, and check any device."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from hemline.command_group import CommandGroup
 from hemline.console import data_option, require_matplotlib, say
 from hemline.data.class_counts import class_counts, counts_line, warn_of_counts
 from hemline.data.datasets import Images, find_dataset
@@ -19,7 +20,7 @@ _DEFAULT = "fashion-mnist"
 _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def data() -> None:
     """Fetch, check and show data sets."""
 

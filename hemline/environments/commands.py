@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hemline.command_group import CommandGroup
 from hemline.console import say
 from hemline.contract import schema
 from hemline.environments.environment import (
@@ -36,7 +37,7 @@ _PLATFORM = click.option(
 )
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def runtimes() -> None:
     """Add, list and remove runtimes in other versions, here or for devices."""
 

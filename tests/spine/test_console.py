@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hemline.bench.latency_summary import summarize
-from hemline.cli import cli
+from hemline.cli import COMMANDS, SECTIONS, cli
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Latency, read_records
@@ -124,6 +124,25 @@ def test_inspect_and_classify_tell_json(measured: Path, tmp_path: Path) -> None:
     assert set(row) == {"image", "label", "index", "score", "top"}
 
 
+def test_a_bare_command_line_lists_every_command_in_a_section() -> None:
+    done = invoke()
+    assert done.exit_code == 0
+    assert not done.stderr
+    listed = [name for names in SECTIONS.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(COMMANDS) <= set(listed)
+    for name, command in COMMANDS.items():
+        assert f"\n  {name} " in done.output
+        assert command.summary.split()[-1] in done.output
+
+
+def test_a_bare_group_shows_its_commands_without_an_error() -> None:
+    done = in_shell("data")
+    assert "; no\n         network.\n" in done.stderr
+    assert "error" not in done.stderr
+    assert "..." not in done.stderr
+
+
 def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -> None:
     spoken = in_shell("data", "check", HEMLINE_DATA=str(data_folder))
     assert spoken.stderr.startswith("WARNING: ")
@@ -131,6 +150,8 @@ def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -
     assert (silent.stdout, silent.stderr) == (spoken.stdout, "")
     assert invoke("bench", measured, "--quick").stderr
     assert not invoke("-q", "bench", measured, "--quick").stderr
+    behind = in_shell("data", "check", "-q", HEMLINE_DATA=str(data_folder))
+    assert (behind.stdout, behind.stderr) == (spoken.stdout, "")
     failed = in_shell("-q", "data", "check", "mnist")
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: MNIST was not found")

@@ -1,0 +1,53 @@
+"""How much a command tells: -v and -q, before a command or after it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any] | click.Command)
+
+
+def verbosity_options(command: F) -> F:
+    """Add the options to a command; what they say counts for its context's root."""
+    for flag, text in (
+        ("quiet", "Show results and errors only."),
+        ("verbose", "Tell what is tried and what is skipped."),
+    ):
+        click.option(
+            f"-{flag[0]}",
+            f"--{flag}",
+            flag,
+            is_flag=True,
+            help=text,
+            expose_value=False,
+            is_eager=True,
+            callback=_set,
+        )(command)
+    return command
+
+
+def with_verbosity(command: click.Command) -> click.Command:
+    """Add the options to a command that is run by its name, and to those of a group."""
+    commands = command.commands.values() if isinstance(command, click.Group) else (command,)
+    for each in commands:
+        if not any(param.name == "quiet" for param in each.params):
+            verbosity_options(each)
+    return command
+
+
+def _set(context: click.Context, option: click.Parameter, given: bool) -> None:
+    root = context.find_root()
+    root.obj = root.obj or {}
+    root.obj[option.name] = root.obj.get(option.name, False) or given
+    if context is root:
+        return  # the command that follows may say more
+    quiet, verbose = (root.obj.get(name, False) for name in ("quiet", "verbose"))
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    # click handles what was given first, so that the first call knows it
+    logging.basicConfig(level=level, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("hemline").setLevel(level)
