@@ -201,7 +201,7 @@ def open_session(backend: Backend, model: bytes, options: SessionOptions) -> Ses
     """
     require_working(backend)
     if options.settings is not None:
-        _require_settings(backend, options.accelerator, options.settings)
+        require_settings(backend, options.accelerator, options.settings)
     if options.accelerator == "cpu":
         return _session(backend, backend.session, model, options)
     try:
@@ -224,7 +224,8 @@ def _session(backend: Backend, what: str, model: bytes, options: SessionOptions)
     return session
 
 
-def _require_settings(backend: Backend, accelerator: Accelerator, settings: Settings) -> None:
+def require_settings(backend: Backend, accelerator: Accelerator, settings: Settings) -> None:
+    """Raise BackendError for a setting that sessions of a backend do not have."""
     from hemline.contract.settings import DEFAULT  # here, because few sessions have settings
 
     known = backend.settings if accelerator == "cpu" else ()

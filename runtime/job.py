@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from hemline.contract.job import (
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.settings import DEFAULT, Settings
 from hemline.contract.stamp import StampedFile
+from hemline.contract.timing import TimingJob
 from hemline.errors import (
     BackendError,
     DataError,
@@ -55,6 +56,7 @@ from hemline.runtime.backends import (
     find_backend,
     load_module,
     open_session,
+    require_settings,
     require_specs,
     require_working,
     version_of,
@@ -62,6 +64,9 @@ from hemline.runtime.backends import (
 from hemline.runtime.decoder import real_values
 from hemline.runtime.pixels import PixelEncoder
 from hemline.runtime.process_settings import set_up_process
+
+if TYPE_CHECKING:
+    from hemline.runtime.timing import RawSession
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
@@ -89,16 +94,17 @@ class JobRunner:
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[object, ...], _Opened] = {}
+        self._models: dict[str, RawSession] = {}
         self._import_ns: dict[str, int] = {}
         self._process: Settings | None = None
         self._cores = cores()  # of the host, not those that a job pins it to
 
-    def run(self, job: Job) -> JobResult:
+    def run(self, job: Job | TimingJob) -> JobResult:
         """Run one job; whatever goes wrong comes back as the result's failure."""
         cells: tuple[CellResult, ...] = ()
         failure = None
         try:
-            cells = self._cells(job)
+            cells = self._timed(job) if isinstance(job, TimingJob) else self._cells(job)
         except HemlineError as error:
             kinds = (kind for kind, cls in ERRORS.items() if isinstance(error, cls))
             failure = Failure(kind=next(kinds, "crash"), message=str(error))
@@ -130,6 +136,15 @@ class JobRunner:
         if len(images) == 0:
             raise DataError(f"{job.images} has no image {job.first}")
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
+
+    def _timed(self, job: TimingJob) -> tuple[CellResult, ...]:
+        from hemline.runtime.timing import timed_cells  # few processes need it
+
+        backend = find_backend(job.runtime)
+        require_settings(backend, "cpu", job.settings)
+        self._set_up({job.settings.of_process})
+        self._import(backend)
+        return timed_cells(job, load_module(backend), self._models, backend.format)
 
     def _set_up(self, asked: set[Settings]) -> None:
         """Set up the process for its first job; raises UsageError where another asks otherwise."""
@@ -189,7 +204,10 @@ def serve(requests: IO[str], replies: IO[str]) -> None:
     for line in requests:
         if not line.strip():
             continue
-        job = from_document(Job, parse_json(line, where="the job"), where="the job")
+        document = parse_json(line, where="the job")
+        timing = isinstance(document, dict) and document.get("kind") == TimingJob.KIND
+        kind: type[Job | TimingJob] = TimingJob if timing else Job
+        job = from_document(kind, document, where="the job")
         replies.write(json.dumps(to_document(runner.run(job)), separators=(",", ":")) + "\n")
         replies.flush()
 

@@ -15,6 +15,7 @@ from hemline.child_process import StderrTail, how_it_ended
 from hemline.closing import Closing
 from hemline.contract.job import Job, JobResult
 from hemline.contract.schema import from_document, to_document
+from hemline.contract.timing import TimingJob
 from hemline.errors import HemlineError, JobError
 from hemline.files import parse_json
 from hemline.safe_path import module_command
@@ -62,6 +63,13 @@ class JobProcess(Closing):
         Raises JobError when the child dies, replies with nonsense or exceeds the time-out; a
         failure inside the job is part of the result.
         """
+        return self._result(job, f"{job.artifact} in {job.runtime}", timeout_seconds)
+
+    def time(self, job: TimingJob, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Time raw models and wait for the result, as `run` does."""
+        return self._result(job, f"{job.id} in {job.runtime}", timeout_seconds)
+
+    def _result(self, job: Job | TimingJob, what: str, timeout_seconds: float) -> JobResult:
         line = json.dumps(to_document(job), separators=(",", ":"))
         try:
             assert self._child.stdin is not None  # noqa: S101 — Popen was asked for a pipe
@@ -70,13 +78,11 @@ class JobProcess(Closing):
             reply = self._lines.get(timeout=timeout_seconds)
         except queue.Empty as error:
             self._child.kill()
-            raise JobError(
-                f"{job.artifact} in {job.runtime} gave no result in {timeout_seconds:g} s"
-            ) from error
+            raise JobError(f"{what} gave no result in {timeout_seconds:g} s") from error
         except (OSError, ValueError) as error:
-            raise self._died(job) from error
+            raise self._died(what) from error
         if not reply:
-            raise self._died(job)
+            raise self._died(what)
         try:
             where = f"the result of {job.id}"
             return from_document(JobResult, parse_json(reply, where=where), where=where)
@@ -104,9 +110,9 @@ class JobProcess(Closing):
                 self._lines.get_nowait()
             self._pump.join(0.01)
 
-    def _died(self, job: Job) -> JobError:
+    def _died(self, what: str) -> JobError:
         how = how_it_ended(self._ended(), self._stderr.text())
-        return JobError(f"{job.artifact} in {job.runtime} ended the job runner {how}")
+        return JobError(f"{what} ended the job runner {how}")
 
     def _ended(self) -> int:
         """Return the child's exit code; it is killed when it does not end."""

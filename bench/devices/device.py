@@ -34,6 +34,7 @@ class Capabilities:
     own_runtimes: whether its runtimes are not in BACKENDS: no artifact names them as supported, and
         what they compute is compared with a reference of their own.
     host: whether it has a host whose facts decide if two measurements can be compared.
+    raw_models: whether it times models without stamps, as a profile needs.
     """
 
     latencies: bool = False
@@ -42,6 +43,7 @@ class Capabilities:
     verified_here: bool = False
     own_runtimes: bool = False
     host: bool = True
+    raw_models: bool = False
 
 
 class Device(Closing, abc.ABC):

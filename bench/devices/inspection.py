@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hemline.contract.job import HostFacts, Job, JobResult
+from hemline.contract.timing import TimingJob
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, JobError
 from hemline.folders import TemporaryFolder
@@ -24,6 +25,9 @@ class Runner(Protocol):
 
         Raises JobError when the runner is gone or returns no valid result.
         """
+
+    def time(self, job: TimingJob, *, timeout_seconds: float = ...) -> JobResult:
+        """Time raw models; raises JobError likewise."""
 
     def close(self) -> None:
         """End the runner."""

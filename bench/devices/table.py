@@ -36,14 +36,14 @@ DEVICES: dict[str, DeviceKind] = {
             name="local",
             summary="this machine's processor",
             open="hemline.bench.devices.local:LocalDevice",
-            capabilities=Capabilities(latencies=True, verified_here=True),
+            capabilities=Capabilities(latencies=True, verified_here=True, raw_models=True),
             takes_targets=True,
         ),
         DeviceKind(
             name="emulated",
             summary="a Raspberry Pi in qemu: emulated:pi3, pi4, pi5 or pi-32bit",
             open="hemline.bench.devices.emulation.device:EmulatedDevice",
-            capabilities=Capabilities(instructions=True, host=False),
+            capabilities=Capabilities(instructions=True, host=False, raw_models=True),
         ),
         DeviceKind(
             name="gpu",
@@ -62,7 +62,7 @@ DEVICES: dict[str, DeviceKind] = {
             name="ssh",
             summary="a Raspberry Pi or any Linux board: ssh:user@host[:port]",
             open="hemline.bench.devices.ssh.device:SshDevice",
-            capabilities=Capabilities(latencies=True),
+            capabilities=Capabilities(latencies=True, raw_models=True),
         ),
     )
 }

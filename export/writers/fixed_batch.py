@@ -18,7 +18,7 @@ def with_batch_of_one(converted: ConvertedModel, file_format: Format) -> Convert
 
 
 def _closed_tflite(content: bytes) -> bytes:
-    from hemline.export.writers.flatbuffer import packed, unpacked
+    from hemline.model_files.flatbuffer import packed, unpacked
 
     model = unpacked(content)
     for graph in model.subgraphs:

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from hemline.errors import HemlineError
 from hemline.export.graph.editing import Node
 from hemline.export.quantization.annotation import AnnotatedGraph
-from hemline.export.writers.flatbuffer import packed, unpacked
+from hemline.model_files.flatbuffer import packed, unpacked
 
 Kernels = Mapping[str, npt.NDArray[np.float32]]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from hemline.errors import HemlineError
-from hemline.export.writers.flatbuffer import packed, unpacked
+from hemline.model_files.flatbuffer import packed, unpacked
 
 _LARGEST = 7  # weight of 4 bits; −8 is left out, so that the grid is symmetric
 _WEIGHTS_AT = 1  # of their inputs

@@ -153,6 +153,19 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """An operator of the graph that a runtime really executes.
+
+    kind: CONV_2D, DELEGATE, QLinearConv, ….
+    inputs, outputs: names of tensors; in TFLite their numbers.
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CellResult:
     """What came of one cell.
 
@@ -168,6 +181,8 @@ class CellResult:
         (images, classes); empty unless wanted.
     software: whether a program in place of a GPU ran it, so that its times are no latencies.
     arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
+    nodes: of a raw model that a timing job has just opened, in order; a TFLite interpreter has
+        those of its delegates behind the model's own.
     """
 
     threads: int
@@ -180,6 +195,7 @@ class CellResult:
     outputs: dict[str, str]
     software: bool = added(False)
     arena_bytes: int | None = added(None)
+    nodes: tuple[Node, ...] = added(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +216,7 @@ class JobResult:
     """
 
     KIND: ClassVar[str] = "job result"
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     id: str
     failure: Failure | None

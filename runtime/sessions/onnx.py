@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hemline.errors import BackendError
 from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
+
+if TYPE_CHECKING:
+    from hemline.contract.settings import Settings
 
 _DTYPES = {
     "tensor(float)": np.dtype(np.float32),
@@ -19,6 +22,18 @@ _ERRORS_ONLY = 3
 _LEVELS = {"all": "ENABLE_ALL", "extended": "ENABLE_EXTENDED", "basic": "ENABLE_BASIC"}
 
 
+def session_options(module: Any, threads: int, settings: Settings | None) -> Any:
+    """Return ONNX Runtime's options for so many threads and these settings."""
+    options = module.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    if settings is not None:
+        level = _LEVELS.get(settings.optimization, "DISABLE_ALL")
+        options.graph_optimization_level = getattr(module.GraphOptimizationLevel, f"ORT_{level}")
+    return options
+
+
 class OnnxSession:
     """One ONNX model with a free or fixed batch dimension."""
 
@@ -27,17 +42,10 @@ class OnnxSession:
 
     def __init__(self, module: Any, model: bytes, options: SessionOptions) -> None:
         """Open ModelProto bytes; raises BackendError when ONNX Runtime refuses them."""
-        settings = module.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = _ERRORS_ONLY
-        if options.settings is not None:
-            level = _LEVELS.get(options.settings.optimization, "DISABLE_ALL")
-            settings.graph_optimization_level = getattr(
-                module.GraphOptimizationLevel, f"ORT_{level}"
-            )
         try:
-            session = self._create(module, model, settings)
+            session = self._create(
+                module, model, session_options(module, options.threads, options.settings)
+            )
         except BackendError:
             raise
         # ONNX Runtime's exceptions share no base class of their own

@@ -29,6 +29,7 @@ from hemline.bench.devices.ssh.untrusted import (
     plain,
     read_output,
     require_answer,
+    require_times,
 )
 from hemline.bench.devices.table import DEVICES
 from hemline.closing import Closing
@@ -37,6 +38,7 @@ from hemline.contract.job import HostFacts, Job, JobResult, array_name
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
+from hemline.contract.timing import TimingJob
 from hemline.errors import BackendError, DataError, JobError
 from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
@@ -290,6 +292,19 @@ class SshRunner(Closing):
         if failure is not None:
             failure = replace(failure, message=self._local(failure.message, job, remote))
         return replace(result, id=job.id, failure=failure)
+
+    def time(self, job: TimingJob, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Time raw models on the board; raises DeviceError and JobError likewise."""
+        process = self.start()
+        try:
+            with self._device.ended_after(timeout_seconds):
+                result = cleaned(process.time(job, timeout_seconds=timeout_seconds))
+            require_times(job, result)
+        except JobError as error:
+            self.close()
+            self._device.require_alive()
+            raise type(error)(f"{self._device.name}: {plain(str(error))}") from error
+        return result
 
     def close(self) -> None:
         """End the runner."""

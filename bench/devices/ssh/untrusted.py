@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hemline.contract.job import CellResult, Job, JobResult
 from hemline.contract.specs import OutputSpec
+from hemline.contract.timing import TimingJob
 from hemline.errors import JobError
 
 T = TypeVar("T")
@@ -45,12 +46,29 @@ def cleaned(value: T) -> T:
     return cast("T", result)
 
 
-def require_answer(job: Job, result: JobResult) -> None:
-    """Raise JobError unless a result is that of the job: its id, its runtime, all of its cells."""
+def require_times(job: TimingJob, result: JobResult) -> None:
+    """Raise JobError unless a result is that of the job: a few positive times of each model."""
+    _require_same(job, result)
+    if result.failure is not None:
+        return
+    times = [cell.latencies_ns for cell in result.cells]
+    least = min(job.invocations, 1)
+    if len(times) != len(job.models) or not all(least <= len(t) <= job.invocations for t in times):
+        raise JobError("the device timed other models than those it was asked for")
+    if any(latency <= 0 for each in times for latency in each):
+        raise JobError("the device gave a latency that is not positive")
+
+
+def _require_same(job: Job | TimingJob, result: JobResult) -> None:
     if (result.id, result.runtime) != (job.id, job.runtime):
         raise JobError(
             f"the device returned the result of another job than {job.id}: its runner is broken"
         )
+
+
+def require_answer(job: Job, result: JobResult) -> None:
+    """Raise JobError unless a result is that of the job: its id, its runtime, all of its cells."""
+    _require_same(job, result)
     if result.failure is not None:
         return
     if len(result.cells) != len(job.cells):

@@ -1,0 +1,72 @@
+"""Profile a cell: probe of its runtime, operators, delegates, and what explains them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hemline.bench.causes.explaining import explain
+from hemline.bench.devices.device import Device
+from hemline.bench.measuring.plan import PlannedCell
+from hemline.bench.profiling import onnx_operators, tflite_operators
+from hemline.bench.profiling.context import ProfileContext
+from hemline.bench.profiling.operators import Measure
+from hemline.bench.profiling.probe import probe
+from hemline.bench.profiling.timing import ModelTimer, TimedModel
+from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.profile import Profile
+from hemline.contract.record import Record
+from hemline.contract.stamp import read_stamped
+from hemline.errors import JobError
+
+OPERATORS: dict[str, Measure] = {
+    "tflite": tflite_operators.measure_operators,
+    "onnx": onnx_operators.measure_operators,
+}
+
+
+def profile(device: Device, cell: PlannedCell) -> Record:
+    """Return the profile of a cell, in a child of its own.
+
+    Raises JobError where it cannot be profiled, DeviceError when the device was lost.
+    """
+    artifact, counts = cell.artifact, device.capabilities.instructions
+    if cell.batch != 1 or artifact.format not in OPERATORS or not device.capabilities.raw_models:
+        what = f"on {device.name}" if cell.batch == 1 else f"with batch {cell.batch}"
+        raise JobError(f"{cell.title} cannot be profiled {what}")
+    path = cell.subject.bundle / artifact.name
+    model = TimedModel(name=artifact.name, content=read_stamped(path).model, settings=cell.settings)
+    with ModelTimer(device, cell.runtime, cell.version, threads=cell.threads) as timer:
+        reached = None if counts else probe(timer, cell.settings)
+        fixed_ns = 0 if reached is None else reached.fixed_ns
+        operators = OPERATORS[artifact.format](timer, model, fixed_ns)
+        whole = operators.whole.ns
+        found = Profile(
+            whole_ns=None if counts else whole,
+            whole_instructions=whole if counts else None,
+            operators=operators.costs,
+            partitions=operators.partitions,
+            fusion=operators.fusion,
+            probe=reached,
+            interventions=(),
+            findings=(),
+        )
+        if timer.last is None:
+            raise JobError(f"{cell.title} was not timed")
+        last = replace(timer.last, runtime_version=cell.version)
+        if not counts:
+            context = ProfileContext(
+                cell=cell, timer=timer, model=model, operators=operators, host=last.host
+            )
+            found = explain(found, context)
+    return Record(
+        cell=cell_of(
+            cell.subject.manifest,
+            artifact,
+            last,
+            threads=cell.threads,
+            device=device.name,
+            settings=cell.settings,
+        ),
+        conditions=conditions_of(last),
+        payload=found,
+    )

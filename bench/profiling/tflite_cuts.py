@@ -1,0 +1,151 @@
+"""Cut a TFLite model into its operators, each a model of its own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hemline.errors import BackendError, FileFormatError
+
+_INTEGERS = ("INT32", "INT64", "BOOL")  # of shapes and indices, which random values would break
+_CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """One operator alone.
+
+    at: its index among the operators of the whole model.
+    content: a model with its activations as inputs. What makes its weights or shapes is part of it.
+    inputs, outputs: indices of the tensors of the whole model, in the order of the model's own.
+    """
+
+    at: int
+    content: bytes
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def cut_operators(content: bytes) -> tuple[Cut, ...]:
+    """Return each operator of the first subgraph alone, in order.
+
+    An operator that only makes weights or shapes (the DEQUANTIZE of a float16 kernel) stays with
+    its readers. Raises BackendError without LiteRT's schema, FileFormatError for tables that cannot
+    be read or for control flow.
+    """
+    try:
+        from hemline.model_files.flatbuffer import unpacked
+    except ImportError as error:
+        raise BackendError("litert is not installed: pip install 'hemline[litert]'") from error
+    try:
+        cutter = _Cutter(unpacked(content))
+        return tuple(cutter.cut(at) for at in cutter.alone)
+    except FileFormatError:
+        raise
+    except Exception as error:  # flatbuffers checks nothing: all of Python's errors come out
+        raise FileFormatError(f"the model's tables cannot be read: {error!r}") from error
+
+
+class _Cutter:
+    def __init__(self, model: Any) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        self._schema, self._model, self._graph = schema, model, model.subgraphs[0]
+        self._producer = {
+            int(made): at for at, each in enumerate(self._graph.operators) for made in each.outputs
+        }
+        self._activations = {*self._producer, *map(int, self._graph.inputs)}
+        self._integers = {getattr(schema.TensorType, name) for name in _INTEGERS}
+        flow = {getattr(schema.BuiltinOperator, name) for name in _CONTROL_FLOW}
+        if any(max(c.builtinCode, c.deprecatedBuiltinCode) in flow for c in model.operatorCodes):
+            raise FileFormatError("its control flow cannot be cut into operators")
+        self._staying = self._find_staying()
+        self.alone = [at for at in range(len(self._graph.operators)) if at not in self._staying]
+
+    def cut(self, at: int) -> Cut:
+        """Return a model of one operator and of those that make its weights and shapes."""
+        chosen = sorted(self._with_makers(at))
+        operators = [self._graph.operators[each] for each in chosen]
+        made = {int(t) for each in operators for t in each.outputs}
+        used = dict.fromkeys(t for each in operators for t in _tensors_of(each))
+        inputs = [t for t in used if t in self._activations and t not in made]
+        outputs = [int(t) for t in self._graph.operators[at].outputs]
+        return Cut(
+            at=at,
+            content=self._model_of(operators, list(used), inputs, outputs),
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+        )
+
+    def _find_staying(self) -> set[int]:
+        """Return the operators that make nothing but weights or shapes for others."""
+        read = {t for each in self._graph.operators for t in _known(each.inputs)}
+        staying: set[int] = set()
+        for at, operator in enumerate(self._graph.operators):
+            outputs = _known(operator.outputs)
+            constant = all(
+                t not in self._activations or self._producer.get(t) in staying
+                for t in _known(operator.inputs)
+            )
+            integers = all(self._graph.tensors[t].type in self._integers for t in outputs)
+            if (constant or integers) and all(t in read for t in outputs):
+                staying.add(at)
+        return staying
+
+    def _with_makers(self, at: int) -> set[int]:
+        found, waiting = {at}, [at]
+        while waiting:
+            for each in _known(self._graph.operators[waiting.pop()].inputs):
+                maker = self._producer.get(each)
+                if maker in self._staying and maker not in found:
+                    found.add(maker)
+                    waiting.append(maker)
+        return found
+
+    def _model_of(
+        self,
+        operators: Sequence[Any],
+        used: Sequence[int],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+    ) -> bytes:
+        from hemline.model_files.flatbuffer import packed
+
+        numbers = {tensor: at for at, tensor in enumerate(used)}
+        graph = copy.copy(self._graph)
+        graph.tensors, buffers = [], [self._schema.BufferT()]
+        for each in used:
+            tensor = copy.copy(self._graph.tensors[each])
+            buffers.append(self._model.buffers[tensor.buffer])
+            tensor.buffer = len(buffers) - 1
+            graph.tensors.append(tensor)
+        graph.operators = [_renumbered(each, numbers) for each in operators]
+        graph.inputs = np.array([numbers[each] for each in inputs], np.int32)
+        graph.outputs = np.array([numbers[each] for each in outputs], np.int32)
+        model = self._schema.ModelT()
+        model.version, model.operatorCodes = self._model.version, self._model.operatorCodes
+        model.subgraphs, model.buffers = [graph], buffers
+        return packed(model)
+
+
+def _known(tensors: Iterable[Any] | None) -> list[int]:
+    """Return the tensors that are not left out."""
+    return [int(each) for each in (() if tensors is None else tensors) if each >= 0]
+
+
+def _tensors_of(operator: Any) -> list[int]:
+    fields = (operator.inputs, operator.outputs, operator.intermediates)
+    return [tensor for field in fields for tensor in _known(field)]
+
+
+def _renumbered(operator: Any, numbers: dict[int, int]) -> Any:
+    copied = copy.copy(operator)
+    for name in ("inputs", "outputs", "intermediates"):
+        if (tensors := getattr(operator, name)) is not None:
+            changed = [numbers.get(int(tensor), -1) for tensor in tensors]
+            setattr(copied, name, np.array(changed, np.int32))
+    return copied
