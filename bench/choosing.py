@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.bench.comparison import Comparison
+from hemline.bench.comparison import Comparison, Row, candidate_of
+from hemline.bench.measuring.subject import Subject
+from hemline.bench.records import names_of
 from hemline.bench.report.verdict import explain, recommend
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate
-from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import MANIFEST_NAME, Manifest
 from hemline.contract.record import Cell
 from hemline.contract.stamp import read_stamped
@@ -21,30 +23,41 @@ class Choice:
     """What to ship, and why.
 
     candidate: the artifact in its runtime.
+    row: all that was measured of it.
     reasons: sentences; the first one names it.
     """
 
     candidate: Candidate
+    row: Row
     reasons: tuple[str, ...]
 
 
-def choose_in(bundle: Path, manifest: Manifest, comparison: Comparison, budget: Budget) -> Choice:
-    """Choose among what passed verification, and write the choice into the manifest.
+def choose_in(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
+    """Choose among what passed verification, and write the choice into the bundle that has it.
 
-    Raises UsageError when no latency was measured, GateError when nothing fits the budget.
+    `comparison` is that of the subjects. Raises UsageError when no latency was measured, GateError
+    when nothing fits the budget.
     """
-    rows = [row for row in comparison.rows if may_ship(bundle, manifest, row.cell)]
+    named = dict(zip(names_of(subjects), subjects, strict=True))
+    rows = []
+    for row in comparison.rows:
+        subject = named[row.model.name]
+        if may_ship(subject.bundle, subject.manifest, row.cell):
+            rows.append(row)
     comparison = replace(comparison, rows=tuple(rows))
     if all(row.latency is None for row in rows):
+        bundle = subjects[0].bundle
         raise UsageError("no latency was measured", remedy=remedy("bench", bundle=bundle))
     chosen = recommend(comparison, budget)
-    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
-    reasons = explain(comparison, budget, chosen, labels)
+    reasons = explain(comparison, budget, chosen)
+    subject = named[chosen.model.name]
     updated = replace(
-        manifest, recommended=chosen.artifact, recommended_because=" ".join(reasons[:2])
+        subject.manifest,
+        recommended=chosen.cell.artifact,
+        recommended_because=" ".join(reasons[:2]),
     )
-    schema.save(bundle / MANIFEST_NAME, updated)
-    return Choice(candidate=chosen, reasons=reasons)
+    schema.save(subject.bundle / MANIFEST_NAME, updated)
+    return Choice(candidate=candidate_of(comparison, chosen), row=chosen, reasons=reasons)
 
 
 def may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:

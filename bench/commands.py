@@ -1,9 +1,9 @@
-"""`hemline bench`, `table`, `compare` and `choose`."""
+"""`hemline bench`, and how commands are given bundles and single files."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hemline import files
-from hemline.console import budget_options, quiet, require_matplotlib, runtimes_option, say
-from hemline.contract import schema
-from hemline.contract.budget import Budget
+from hemline.console import quiet, runtimes_option, say
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
 from hemline.contract.record import RECORDS_NAME
@@ -24,31 +22,29 @@ from hemline.tables import as_text
 
 if TYPE_CHECKING:
     from hemline.bench.measuring.fleet import DeviceResult
+    from hemline.bench.measuring.subject import Subject
     from hemline.environments.environment import RuntimeTarget
     from hemline.export.admission.user_samples import SampleFiles
 
-PICTURE_NAME = "compare.png"
-TABLE_NAME = "compare.jsonl"
 _MOST = 256  # threads or images: more only exhausts the machine
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _only_one(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> Path:
-    if len(paths) > 1:
-        raise UsageError(f"{len(paths)} bundles or files are named: give one at a time")
-    return paths[0]
+def _each_once(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError("a bundle or file is named twice")
+    return paths
 
 
-_BUNDLE = click.argument(
-    "bundle",
+bundles_argument = click.argument(
+    "paths",
     nargs=-1,
     required=True,
-    callback=_only_one,
-    metavar="BUNDLE|FILE",
+    callback=_each_once,
+    metavar="BUNDLE|FILE…",
     type=click.Path(path_type=Path, exists=True),
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 _PATH = click.Path(path_type=Path, exists=True)
 
 
@@ -78,7 +74,7 @@ def sample_options(command: F) -> F:
 
 
 @click.command()
-@_BUNDLE
+@bundles_argument
 @click.option("--quick", is_flag=True, help="A few rounds; skipped when nothing changed.")
 @click.option("--threads", default="1", show_default=True, help="Values to try, as in 1,2.")
 @click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
@@ -91,7 +87,7 @@ def sample_options(command: F) -> F:
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
 @sample_options
 def bench(
-    bundle: Path,
+    paths: tuple[Path, ...],
     quick: bool,
     threads: str,
     batch: str,
@@ -104,14 +100,14 @@ def bench(
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
 
-    A single FILE, exported or admitted, is measured the same way, in a bundle of its own beside it.
+    A single FILE, exported or admitted, is measured the same way, in a bundle of its own beside it;
+    beside a BUNDLE, on the images of that. All cells of several bundles and files take turns.
     Several devices work at the same time, those on this machine in turn. A device that fails costs
     its own cells only; --resume measures what is missing.
     """
     from hemline.bench.measuring.device_bench import BenchRequest
     from hemline.bench.measuring.fleet import bench_fleet, open_fleet
     from hemline.bench.measuring.plan import FULL, QUICK
-    from hemline.bench.measuring.subject import Subject
     from hemline.bench.records import is_measured
     from hemline.runtime.targets import find_targets
 
@@ -120,106 +116,21 @@ def bench(
     targets = find_targets(runtimes) if runtimes else ()
     devices, unopened = open_fleet(device, fallback=fallback, targets=targets)
     try:
-        path, bundle = bundle, _folder(bundle)
-        with files.locked(bundle):
-            subject = Subject(bundle=bundle, manifest=_updated(path, samples, targets))
+        with locked(paths):
+            subjects = opened(paths, samples, targets)
             local = [each.name for each in devices] == ["local"]
-            if quick and local and is_measured(subject, devices[0], plan):
+            if quick and local and all(is_measured(each, devices[0], plan) for each in subjects):
                 say("bench: nothing changed since the last one")
                 return
             request = BenchRequest(plan=plan, resume=resume)
-            ended = bench_fleet(
-                devices, [subject], request, progress=_progress(), report=click.echo
-            )
+            ended = bench_fleet(devices, subjects, request, progress=_progress(), report=click.echo)
             _report_fleet((*ended, *unopened))
             if local:
-                say(f"records: {bundle / RECORDS_NAME}; hemline table {path} shows them")
+                kept = ", ".join(str(each.bundle / RECORDS_NAME) for each in subjects)
+                say(f"records: {kept}; hemline table {' '.join(map(str, paths))} shows them")
     finally:
         for each in devices:
             each.close()
-
-
-@click.command()
-@_BUNDLE
-@_JSON
-def table(bundle: Path, as_json: bool) -> None:
-    """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
-    from hemline.bench.records import compared
-    from hemline.bench.report.json_lines import json_lines
-    from hemline.bench.report.table import bundle_table, conditions_line, refusals
-
-    manifest, bundle = _manifest(bundle), _folder(bundle)
-    comparison = compared(bundle, manifest, every_version=True)
-    if as_json:
-        click.echo("\n".join(json_lines(comparison)))
-        return
-    click.echo(as_text(bundle_table(comparison, _compressed(manifest))))
-    click.echo("\n".join((conditions_line(comparison), *refusals(manifest))))
-
-
-@click.command()
-@_BUNDLE
-@click.option("--quick", is_flag=True, help="A few rounds only.")
-@_JSON
-@sample_options
-@budget_options(0.5)
-def compare(
-    bundle: Path, quick: bool, as_json: bool, samples: SampleFiles | None, **limits: float | None
-) -> None:
-    """Measure, then show accuracy against latency: table, JSON lines, picture and verdict."""
-    from hemline.bench.choosing import choose_in
-    from hemline.bench.devices.local import LocalDevice
-    from hemline.bench.measuring.plan import FULL, QUICK
-    from hemline.bench.measuring.rounds import measure
-    from hemline.bench.measuring.subject import Subject
-    from hemline.bench.records import compared
-    from hemline.bench.report.json_lines import json_lines
-    from hemline.bench.report.plot import draw
-    from hemline.bench.report.table import comparison_table, conditions_line, refusals
-    from hemline.contract.evaluation_set import load_split
-
-    require_matplotlib()
-    path, bundle = bundle, _folder(bundle)
-    with files.locked(bundle):
-        manifest = _updated(path, samples)
-        subject, plan = Subject(bundle=bundle, manifest=manifest), QUICK if quick else FULL
-        measure([subject], LocalDevice(), plan, progress=say)
-        comparison = compared(bundle, manifest)
-        choice = choose_in(bundle, manifest, comparison, Budget(**limits))
-        chosen = (choice.candidate.artifact, choice.candidate.runtime)
-        lines = json_lines(comparison)
-        files.write_bytes(bundle / TABLE_NAME, "".join(f"{line}\n" for line in lines).encode())
-        labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
-        draw(comparison, bundle / PICTURE_NAME, labels=labels, chosen=chosen)
-    if as_json:
-        click.echo("\n".join(lines))
-        return
-    click.echo(as_text(comparison_table(comparison, chosen)))
-    notes = (conditions_line(comparison), *refusals(manifest), "", *choice.reasons)
-    click.echo("\n".join(notes))
-    say(f"picture: {bundle / PICTURE_NAME}, rows: {bundle / TABLE_NAME}")
-
-
-@click.command()
-@_BUNDLE
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
-@budget_options(0.5)
-def choose(bundle: Path, as_json: bool, **limits: float | None) -> None:
-    """Choose the artifact to ship within a budget; exit code 3 when none fits."""
-    from hemline.bench.choosing import choose_in
-    from hemline.bench.records import compared
-
-    path, bundle = bundle, _folder(bundle)
-    with files.locked(bundle):
-        manifest = _manifest(path)
-        choice = choose_in(bundle, manifest, compared(bundle, manifest), Budget(**limits))
-    if as_json:
-        document = schema.to_document(choice.candidate)
-        if (drop := choice.candidate.drop_points) is not None:
-            document["drop_points"] = round(drop, 4)
-        click.echo(json.dumps({**document, "reasons": choice.reasons}))
-        return
-    click.echo("\n".join(choice.reasons))
 
 
 def _progress() -> Callable[[str], None]:
@@ -251,19 +162,65 @@ def _report_fleet(results: Sequence[DeviceResult]) -> None:
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
 
 
-def _compressed(manifest: Manifest) -> dict[str, int]:
-    """Return the size of each artifact by deflate, where it is known."""
-    sizes = {each.name: each.compressed_bytes for each in manifest.artifacts}
-    return {name: size for name, size in sizes.items() if size is not None}
-
-
-def _folder(path: Path) -> Path:
-    """Return the folder of a bundle; of a single file, that of its bundle."""
-    if path.is_dir():
-        return path
+@contextlib.contextmanager
+def locked(paths: Sequence[Path]) -> Iterator[None]:
+    """Hold the folders of bundles and files for this process alone; raises BusyError."""
     from hemline.export.admission.file_bundle import folder_of
 
-    return folder_of(path)
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(files.locked(folder_of(path)))
+        yield
+
+
+def opened(
+    paths: Sequence[Path], samples: SampleFiles | None = None, targets: Sequence[RuntimeTarget] = ()
+) -> tuple[Subject, ...]:
+    """Return bundles, and those of single files brought up to date, all of the same images.
+
+    A file is judged on `samples`; without any, on the test images of the first bundle that is
+    named, else on those that it has. Raises UsageError where the images differ.
+    """
+    from hemline.bench.measuring.subject import Subject
+    from hemline.export.admission.file_bundle import folder_of, update_file_bundle
+    from hemline.export.admission.user_samples import SampleFiles
+
+    bundles = [path for path in paths if path.is_dir()]
+    if samples is not None and len(bundles) == len(paths):
+        raise UsageError(
+            f"{paths[0]} is a bundle, which has its images: --data, --images and --expected are "
+            "for a file"
+        )
+    if samples is None and bundles:
+        samples = SampleFiles(data=bundles[0])
+    subjects = []
+    for path in paths:
+        if path.is_dir():
+            manifest = _manifest(path)
+        else:
+            manifest = update_file_bundle(path, samples, targets or None, say=say)
+        subjects.append(Subject(bundle=folder_of(path), manifest=manifest))
+        if not has_labels(manifest.evaluation_sha256):
+            images = f"the {manifest.dataset} have no labels"
+            say(f"no accuracy: {images}; name labelled images with --data")
+    return _of_same_images(subjects)
+
+
+def measured(paths: Sequence[Path]) -> tuple[Subject, ...]:
+    """Return bundles and those of single files as they are; raises UsageError as `opened` does."""
+    from hemline.bench.measuring.subject import Subject
+    from hemline.export.admission.file_bundle import folder_of
+
+    return _of_same_images(
+        [Subject(bundle=folder_of(path), manifest=_manifest(path)) for path in paths]
+    )
+
+
+def _of_same_images(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
+    from hemline.bench.same_images import require_same_images
+
+    require_same_images(subjects)
+    return tuple(subjects)
 
 
 def _manifest(path: Path) -> Manifest:
@@ -274,25 +231,6 @@ def _manifest(path: Path) -> Manifest:
         return read_file_bundle(path)
     manifest = read_manifest(path)
     require_artifacts(path, manifest)
-    return manifest
-
-
-def _updated(
-    path: Path, samples: SampleFiles | None, targets: Sequence[RuntimeTarget] = ()
-) -> Manifest:
-    """Return the manifest of a bundle; that of a single file is made, or gets the images named."""
-    if path.is_dir():
-        if samples is not None:
-            raise UsageError(
-                f"{path} is a bundle, which has its images: --data, --images and --expected are "
-                "for a file"
-            )
-        return _manifest(path)
-    from hemline.export.admission.file_bundle import update_file_bundle
-
-    manifest = update_file_bundle(path, samples, targets or None, say=say)
-    if not has_labels(manifest.evaluation_sha256):
-        say(f"no accuracy: the {manifest.dataset} have no labels; name labelled images with --data")
     return manifest
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,55 +18,6 @@ from hemline.errors import HemlineError, remedy
 
 P = TypeVar("P", Latency, Accuracy, Memory)
 LOCAL = "local"  # the device
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One artifact in one runtime on one device, with all that was measured of it.
-
-    cell: what was measured.
-    test, validation: accuracy payloads.
-    latency: derived percentiles; None where it was not measured.
-    memory: None likewise.
-    delegate: what really ran the operators.
-    """
-
-    cell: Cell
-    test: Accuracy
-    validation: Accuracy
-    latency: LatencySummary | None
-    memory: Memory | None
-    delegate: str
-
-    @property
-    def name(self) -> str:
-        """Return artifact and runtime, the label of a point in the picture."""
-        return f"{self.cell.artifact} · {self.cell.runtime}"
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """Return artifact and runtime, which a candidate is chosen by."""
-        return (self.cell.artifact, self.cell.runtime)
-
-    @property
-    def accuracy(self) -> float | None:
-        """Return the share of test images that are classified correctly; None without labels."""
-        return self.test.share
-
-    @property
-    def agreement(self) -> float:
-        """Return the share of test images with the reference's label."""
-        return self.test.agreement / self.test.images
-
-    @property
-    def quality(self) -> float:
-        """Return the accuracy; for images without labels the agreement."""
-        return self.agreement if self.accuracy is None else self.accuracy
-
-    @property
-    def median_us(self) -> float:
-        """Return the median latency; infinity where it was not measured."""
-        return self.latency.median_us if self.latency else float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +43,79 @@ class SourceModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """Rows of one host, and the source model that they are compared with.
+class ComparedModel:
+    """A model, and what its artifacts are compared with.
 
-    model: name of the model.
-    source: the source model; None for a file that was made elsewhere.
-    rows: one for each artifact and runtime.
+    name: of the model; with its bundle where two models have the same name.
+    source: None for a file that was made elsewhere.
+    classes: names in the order of the labels; empty where only records are known.
+    labels: of the test images, class indices (n,); None where they have none, or are not at hand.
+    """
+
+    name: str
+    source: SourceModel | None
+    classes: tuple[str, ...] = ()
+    labels: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One artifact in one runtime on one device, with all that was measured of it.
+
+    cell: what was measured.
+    model: that the artifact is of.
+    test, validation: accuracy payloads.
+    latency: derived percentiles; None where it was not measured.
+    memory: None likewise.
+    delegate: what really ran the operators.
+    """
+
+    cell: Cell
+    model: ComparedModel
+    test: Accuracy
+    validation: Accuracy
+    latency: LatencySummary | None
+    memory: Memory | None
+    delegate: str
+
+    @property
+    def name(self) -> str:
+        """Return artifact and runtime, the label of a point in the picture."""
+        return f"{self.cell.artifact} · {self.cell.runtime}"
+
+    @property
+    def settings(self) -> str:
+        """Return threads, images at once and settings in words; empty for one thread and image."""
+        return settings_of(self.cell)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Return the share of test images that are classified correctly; None without labels."""
+        return self.test.share
+
+    @property
+    def agreement(self) -> float:
+        """Return the share of test images with the reference's label."""
+        return self.test.agreement / self.test.images
+
+    @property
+    def quality(self) -> float:
+        """Return the accuracy; for images without labels the agreement."""
+        return self.agreement if self.accuracy is None else self.accuracy
+
+    @property
+    def median_us(self) -> float:
+        """Return the median latency; infinity where it was not measured."""
+        return self.latency.median_us if self.latency else float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Rows of one host, and the models that they are of.
+
+    models: in the order in which they were named.
+    rows: one for each artifact and runtime, with one thread, one image and no settings.
+    variants: the same for other threads, images at once and settings; none of them is chosen.
     host: that the latencies were measured on; None before any was.
     other_hosts: names of those whose latencies are left out.
     versions: runtime name to its newest version.
@@ -105,9 +123,9 @@ class Comparison:
     commit: of Hemline at the last measurement.
     """
 
-    model: str
-    source: SourceModel | None
+    models: tuple[ComparedModel, ...]
     rows: tuple[Row, ...]
+    variants: tuple[Row, ...]
     host: HostFacts | None
     other_hosts: tuple[str, ...]
     versions: dict[str, str]
@@ -115,10 +133,20 @@ class Comparison:
     commit: str | None
 
     @property
+    def title(self) -> str:
+        """Return the names of the models."""
+        *first, last = (model.name for model in self.models)
+        return f"{', '.join(first)} and {last}" if first else last
+
+    @property
+    def sources(self) -> tuple[SourceModel, ...]:
+        """Return the source models that there are."""
+        return tuple(model.source for model in self.models if model.source is not None)
+
+    @property
     def accuracies(self) -> tuple[Accuracy, ...]:
         """Return all predictions of the test split."""
-        own = () if self.source is None else (self.source.test,)
-        return (*own, *(row.test for row in self.rows))
+        return (*(each.test for each in self.sources), *(row.test for row in self.rows))
 
     @property
     def images(self) -> int:
@@ -131,50 +159,63 @@ class Comparison:
         return any(each.correct is not None for each in self.accuracies)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecords:
+    """The records of one model; has_source, classes and labels are those of a ComparedModel."""
+
+    name: str | None = None
+    records: tuple[Record, ...]
+    has_source: bool = True
+    classes: tuple[str, ...] = ()
+    labels: npt.NDArray[np.uint8] | None = None
+
+
 def compare(
     records: Iterable[Record], *, every_version: bool = False, has_source: bool = True
 ) -> Comparison:
-    """Join the newest records of one model on `local` at batch 1 and one thread.
+    """Join the newest records of one model, as compare_models does."""
+    own = ModelRecords(records=tuple(records), has_source=has_source)
+    return compare_models([own], every_version=every_version)
+
+
+def compare_models(models: Sequence[ModelRecords], *, every_version: bool = False) -> Comparison:
+    """Join the newest records on `local` of models that were judged on the same images.
 
     Latencies are those of one host: the one that was measured last. Of each runtime only the newest
-    version counts, of those that were timed there; `every_version` keeps the others as rows of
-    their own. An accuracy of another host is used where this one has none. A file that was made
-    elsewhere has no source model (`has_source`). Raises HemlineError when a source model's
-    predictions are missing.
+    version counts, of those that a model was timed in there; `every_version` keeps the others as
+    rows of their own. An accuracy of another host is used where this one has none. Raises
+    HemlineError when a source model's predictions are missing.
     """
-    local = newest(r for r in records if r.cell.threads == r.cell.batch == 1)
-    local = tuple(r for r in local if r.cell.device == LOCAL)
-    order = list(dict.fromkeys(r.cell.artifact for r in local))  # that of a file made anew, too
-    hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
-    local = tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
-    timed = [r for r in local if isinstance(r.payload, Latency)]
+    local = [_current(model.records) for model in models]
+    timed = [r for each in local for r in each if isinstance(r.payload, Latency)]
     hosts = {r.cell.host: r.conditions.host for r in timed}
     host = max(timed, key=_date).cell.host if timed else None
-    mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
-    mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
-    versions = _newest_versions(mine)
-    if not every_version:
-        mine = [r for r in mine if r.cell.runtime_version == versions[r.cell.runtime]]
-    cells = {_identity(r.cell): r.cell for r in mine if not r.cell.is_source}
-    rows = [
-        _row(cell, [r for r in mine if _identity(r.cell) == key]) for key, cell in cells.items()
+    joined = [
+        _join(model, records, host, every_version=every_version)
+        for model, records in zip(models, local, strict=True)
     ]
-    rows.sort(key=lambda row: -1 if row is None else order.index(row.cell.artifact))
-    dated = [r for r in mine if isinstance(r.payload, Latency)] or mine
+    rows = [row for each in joined for row in each.rows]
+    dated = [r for r in timed if r.cell.host == host] or [r for each in joined for r in each.used]
     return Comparison(
-        model=_only({record.cell.model for record in mine}, "models"),
-        source=_source(mine) if has_source else None,
-        rows=tuple(row for row in rows if row is not None),
+        models=tuple(each.model for each in joined),
+        rows=tuple(row for row in rows if not row.settings),
+        variants=tuple(row for row in rows if row.settings and row.latency),
         host=None if host is None else hosts[host],
         other_hosts=tuple(name for name in hosts if name != host),
-        versions={runtime: versions[runtime] for runtime in (c.runtime for c in cells.values())},
+        versions=_newest_versions(r for each in joined for r in each.used if not r.cell.is_source),
         dates=_dates(dated),
         commit=max(dated, key=_date).conditions.commit,
     )
 
 
-def _date(record: Record) -> str:
-    return record.conditions.date
+def settings_of(cell: Cell) -> str:
+    """Return threads, images at once and settings in words; empty for one thread and image."""
+    parts = (
+        f"{cell.threads} threads" if cell.threads > 1 else "",
+        f"batch {cell.batch}" if cell.batch > 1 else "",
+        cell.settings.text,
+    )
+    return ", ".join(part for part in parts if part)
 
 
 def correct(accuracy: Accuracy, labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
@@ -188,15 +229,19 @@ def correct(accuracy: Accuracy, labels: npt.NDArray[np.integer[Any]]) -> npt.NDA
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
     """Return the candidates for a budget: with the drop on validation, never on test."""
     return tuple(
-        Candidate(
-            artifact=row.cell.artifact,
-            runtime=row.cell.runtime,
-            size_bytes=row.cell.size_bytes,
-            drop_points=row.validation.drop_points if comparison.source else None,
-            median_us=row.median_us,
-        )
-        for row in comparison.rows
-        if row.latency is not None
+        candidate_of(comparison, row) for row in comparison.rows if row.latency is not None
+    )
+
+
+def candidate_of(comparison: Comparison, row: Row) -> Candidate:
+    """Return a row as a candidate, with its model where there are several."""
+    return Candidate(
+        model=row.model.name if len(comparison.models) > 1 else "",
+        artifact=row.cell.artifact,
+        runtime=row.cell.runtime,
+        size_bytes=row.cell.size_bytes,
+        drop_points=row.validation.drop_points if row.model.source else None,
+        median_us=row.median_us,
     )
 
 
@@ -208,6 +253,47 @@ def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
         if not front or row.quality > front[-1].quality:
             front.append(row)
     return tuple(front)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Joined:
+    """A model with its rows, and the records that they are of."""
+
+    model: ComparedModel
+    rows: tuple[Row, ...]
+    used: tuple[Record, ...]
+
+
+def _current(records: Iterable[Record]) -> tuple[Record, ...]:
+    """Return the newest records on `local`, of the newest file of each name."""
+    local = [r for r in newest(records) if r.cell.device == LOCAL]
+    hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
+    return tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
+
+
+def _join(
+    own: ModelRecords, local: Sequence[Record], host: str | None, *, every_version: bool
+) -> _Joined:
+    order = list(dict.fromkeys(r.cell.artifact for r in own.records))  # that of a file made anew
+    mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
+    mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
+    versions = _newest_versions(mine)
+    if not every_version:
+        mine = [r for r in mine if r.cell.runtime_version == versions[r.cell.runtime]]
+    model = ComparedModel(
+        name=own.name or _only({record.cell.model for record in mine}, "models"),
+        source=_source(mine) if own.has_source else None,
+        classes=own.classes,
+        labels=own.labels,
+    )
+    cells = {_identity(r.cell): r.cell for r in mine if not r.cell.is_source}
+    rows = [_row(cell, model, mine) for cell in cells.values()]
+    rows.sort(key=lambda row: -1 if row is None else order.index(row.cell.artifact))
+    return _Joined(model=model, rows=tuple(filter(None, rows)), used=tuple(mine))
+
+
+def _date(record: Record) -> str:
+    return record.conditions.date
 
 
 def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
@@ -225,23 +311,34 @@ def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
     return {runtime: version for runtime, (_, version) in best.items()}
 
 
-def _identity(cell: Cell) -> tuple[str, ...]:
-    return (cell.artifact_sha256, cell.runtime, cell.runtime_version, cell.device)
+def _identity(cell: Cell) -> tuple[object, ...]:
+    """Return what a row is of, whatever host its payloads are from."""
+    runtime = (cell.runtime, cell.runtime_version)
+    return (cell.artifact_sha256, *runtime, cell.threads, cell.batch, cell.settings)
 
 
-def _row(cell: Cell, records: list[Record]) -> Row | None:
-    test = _payload(records, Accuracy, "test")
-    validation = _payload(records, Accuracy, "validation")
+def _row(cell: Cell, model: ComparedModel, records: Sequence[Record]) -> Row | None:
+    """Return the row of a cell; None where its predictions are not known.
+
+    Threads, images at once and cores do not change the predictions: those of the plain cell count.
+    """
+    own = _identity(cell)
+    plain = replace(cell, threads=1, batch=1, settings=replace(cell.settings, cores=()))
+    mine = [r for r in records if _identity(r.cell) == own]
+    judged = [r for r in records if _identity(r.cell) in (own, _identity(plain))]
+    test = _payload(judged, Accuracy, "test")
+    validation = _payload(judged, Accuracy, "validation")
     if test is None or validation is None:
         return None
-    latency = _payload(records, Latency)
-    timed = [r for r in records if isinstance(r.payload, Latency)] or records
+    latency = _payload(mine, Latency)
+    timed = [r for r in mine if isinstance(r.payload, Latency)] or mine
     return Row(
         cell=cell,
+        model=model,
         test=test,
         validation=validation,
         latency=summarize(latency) if latency else None,
-        memory=_payload(records, Memory),
+        memory=_payload(mine, Memory),
         delegate=timed[0].conditions.delegate,
     )
 
@@ -271,6 +368,6 @@ def _only(names: set[str], what: str) -> str:
     return names.pop()
 
 
-def _dates(records: list[Record]) -> tuple[str, str]:
+def _dates(records: Sequence[Record]) -> tuple[str, str]:
     days = sorted(_date(record)[:10] for record in records)
     return days[0], days[-1]

@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.comparison import Comparison, compare
+from hemline.bench.comparison import Comparison, ModelRecords, compare_models
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
 from hemline.bench.measuring.subject import Subject
-from hemline.contract.manifest import Manifest
+from hemline.contract.evaluation_set import load_labels
 from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
 from hemline.errors import UsageError, remedy
 
 
-def compared(bundle: Path, manifest: Manifest, *, every_version: bool = False) -> Comparison:
-    """Compare the artifacts as they are now: records of older files are out of date.
+def compared(subjects: Sequence[Subject], *, every_version: bool = False) -> Comparison:
+    """Compare the artifacts of bundles as they are now: records of older files are out of date.
 
-    Raises UsageError when there are no records, HemlineError as compare does.
+    The bundles were judged on the same images (same_images.py). Raises UsageError when there are no
+    records, HemlineError as compare_models does.
     """
+    models = [
+        _records_of(subject, name)
+        for subject, name in zip(subjects, names_of(subjects), strict=True)
+    ]
+    return compare_models(models, every_version=every_version)
+
+
+def names_of(subjects: Sequence[Subject]) -> list[str]:
+    """Return the names of the models, with their bundle where two have the same name."""
+    names = [subject.manifest.model for subject in subjects]
+    return [
+        name if names.count(name) == 1 else f"{name} ({subject.bundle})"
+        for name, subject in zip(names, subjects, strict=True)
+    ]
+
+
+def _records_of(subject: Subject, name: str) -> ModelRecords:
+    bundle, manifest = subject.bundle, subject.manifest
     current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
     path = bundle / RECORDS_NAME
     if not path.exists():
         raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
-    records = (r for r in read_records(path) if r.cell.artifact_sha256 in current)
-    has_source = manifest.source is not None
-    return compare(records, every_version=every_version, has_source=has_source)
+    return ModelRecords(
+        name=name,
+        records=tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current),
+        has_source=manifest.source is not None,
+        classes=manifest.labels,
+        labels=load_labels(bundle, "test", manifest.evaluation_sha256),
+    )
 
 
 def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:

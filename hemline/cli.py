@@ -82,15 +82,15 @@ COMMANDS: dict[str, Command] = {
         "Measure latency and memory of a bundle's artifacts, in interleaved rounds.",
     ),
     "table": Command(
-        "hemline.bench.commands",
+        "hemline.bench.report.commands",
         "Print one row for each artifact: size, accuracy, agreement, latency per runtime.",
     ),
     "compare": Command(
-        "hemline.bench.commands",
+        "hemline.bench.report.commands",
         "Measure, then show accuracy against latency: table, JSON lines, picture and verdict.",
     ),
     "choose": Command(
-        "hemline.bench.commands",
+        "hemline.bench.report.commands",
         "Choose the artifact to ship within a budget; exit code 3 when none fits.",
     ),
     "device": Command(

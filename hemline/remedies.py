@@ -89,6 +89,8 @@ REMEDIES: dict[str, str] = {
     "admit quantized": "run `hemline verify` on it, or import the float model behind it",
     "weights beside": "copy that file into the folder of the model",
     "image size of model": "specify the size with --size HxW",
+    "one image set": "bench the files with one labelled set for all (--data {bundle} takes the "
+    "test images of that bundle); of a bundle that has other images, name copies of its files",
     "verify": "run `hemline verify {bundle}` first",
     "name source": "name the float model that it was made from with --source",
     "calibrate on the same": "export again with images that are read as those in use (--data)",

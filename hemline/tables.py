@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,12 +17,20 @@ class Table:
 
     @staticmethod
     def of(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-        """Return a table; the names of numeric columns begin with >."""
-        names = tuple(columns)
+        """Return a table; the names of numeric columns begin with >.
+
+        Names that begin with ? are of columns that are left out where they are empty.
+        """
+        names, lines = tuple(columns), [tuple(row) for row in rows]
+        kept = [
+            not name.startswith("?") or any(line[at] for line in lines)
+            for at, name in enumerate(names)
+        ]
+        shown = [name.removeprefix("?") for name in compress(names, kept)]
         return Table(
-            columns=tuple(name.removeprefix(">") for name in names),
-            numeric=tuple(name.startswith(">") for name in names),
-            rows=tuple(tuple(row) for row in rows),
+            columns=tuple(name.removeprefix(">") for name in shown),
+            numeric=tuple(name.startswith(">") for name in shown),
+            rows=tuple(tuple(compress(line, kept)) for line in lines),
         )
 
 
@@ -66,3 +75,8 @@ def percent(share: float) -> str:
 def microseconds(duration_us: float | None) -> str:
     """Return a duration in whole microseconds; nothing for None."""
     return "" if duration_us is None else f"{duration_us:.0f} µs"
+
+
+def kilobytes(size_bytes: int) -> str:
+    """Return a size in units of 1000 bytes."""
+    return f"{size_bytes / 1000:.1f} kB"

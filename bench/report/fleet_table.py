@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import compress
 
 from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.fleet import DeviceResult
 from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
 from hemline.tables import Table, microseconds
 
-_FIGURES = (">median", ">instructions", ">arena", ">memory", ">agreement", ">cells")
-_COLUMNS = ("device", "processor", "cheapest", "runtime", "runs on", *_FIGURES, "state")
+_FIGURES = ("?>median", "?>instructions", "?>arena", "?>memory", "?>agreement", "?>cells")
+_COLUMNS = ("device", "?processor", "?cheapest", "?runtime", "?runs on", *_FIGURES, "state")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,8 +46,7 @@ def fleet_table(results: Iterable[DeviceResult]) -> Table:
     for result in results:
         figures = _figures(_cell_figures(result.records))
         rows.append((result.device, *figures, "done" if result.error is None else "failed"))
-    used = [any(row[at] for row in rows) for at in range(len(_COLUMNS))]
-    return Table.of(compress(_COLUMNS, used), (compress(row, used) for row in rows))
+    return Table.of(_COLUMNS, rows)
 
 
 def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:

@@ -11,10 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from hemline.bench.comparison import Comparison, Row, SourceModel, correct, pareto_front
+from hemline.bench.comparison import ComparedModel, Comparison, Row, correct, pareto_front
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
@@ -24,35 +21,28 @@ _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
 _LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
 _LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
+_MARKERS = "osD^vP"  # of models, in their order
 _SOURCE = "source"  # marks the text at the source model's line
 
 
-def draw(
-    comparison: Comparison,
-    path: Path,
-    *,
-    labels: npt.NDArray[np.uint8] | None,
-    chosen: tuple[str, str] | None = None,
-) -> None:
-    """Write a PNG; `chosen` is the (artifact, runtime) to point out.
+def draw(comparison: Comparison, path: Path, *, chosen: Row | None = None) -> None:
+    """Write a PNG; `chosen` is the row to point out.
 
-    `labels` are those of the test images, uint8 (n,), None where they have none: a bar at each
-    point shows how far its accuracy can be distinguished from the source model's, image by image.
-    Raises HemlineError.
+    Where the labels of the test images are at hand, a bar at each point shows how far its accuracy
+    can be distinguished from that of its source model, image by image. Raises HemlineError.
     """
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
         raise HemlineError("no latency was measured: nothing to draw")
     with drawn(path, _heading(comparison), width=10, height=5.9) as figure:
         axes = figure.subplots()
-        _points(axes, rows)
-        if labels is not None and comparison.source is not None:
-            _bars(axes, comparison.source, rows, labels)
+        _points(axes, comparison, rows)
+        _bars(axes, rows)
         _front(axes, rows)
         _frame(axes, comparison, rows)
         _legend(figure, comparison, rows)
         figure.canvas.draw()  # fixes the layout, so that labels can be placed in pixels
-        _labels(axes, rows, chosen)
+        _labels(axes, comparison, rows, chosen)
 
 
 def _heading(comparison: Comparison) -> Heading:
@@ -60,7 +50,7 @@ def _heading(comparison: Comparison) -> Heading:
     machine = f"{host.processor}, {host.cores} cores, " if host else ""
     images = f"{comparison.images:,} test images"
     return Heading(
-        title=f"{comparison.model}: {_quality(comparison)} against latency",
+        title=f"{comparison.title}: {_quality(comparison)} against latency",
         subtitle=f"{machine}{comparison.dates[1]}, {images}",
     )
 
@@ -69,12 +59,13 @@ def _quality(comparison: Comparison) -> str:
     return "accuracy" if comparison.has_labels else "agreement"
 
 
-def _points(axes: Any, rows: list[Row]) -> None:
+def _points(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     # large ones first, so that none hides a small one
     for row in sorted(rows, key=lambda r: -r.cell.size_bytes):
         axes.scatter(
             *_xy(row),
             s=_area(row),
+            marker=_marker(comparison, row.model),
             color=_colour(row, rows),
             alpha=0.75,
             edgecolor="white",
@@ -84,10 +75,13 @@ def _points(axes: Any, rows: list[Row]) -> None:
         )
 
 
-def _bars(axes: Any, source: SourceModel, rows: list[Row], labels: npt.NDArray[np.uint8]) -> None:
-    reference = correct(source.test, labels)
+def _bars(axes: Any, rows: list[Row]) -> None:
     for row in rows:
-        _, margin = paired_drop(reference[: row.test.images], correct(row.test, labels))
+        source, labels = row.model.source, row.model.labels
+        if source is None or labels is None:
+            continue
+        reference = correct(source.test, labels)[: row.test.images]
+        _, margin = paired_drop(reference, correct(row.test, labels))
         x, y = _xy(row)
         axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
 
@@ -101,7 +95,7 @@ def _front(axes: Any, rows: list[Row]) -> None:
 def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    shown = [] if comparison.source is None else _source_line(axes, comparison.source)
+    shown = [at for model in comparison.models for at in _source_line(axes, comparison, model)]
     bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
     values = [tuple(point) for line in bars for point in line.get_xydata()]
     values += [_xy(row) for row in rows]
@@ -118,14 +112,16 @@ def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     axes.grid(which="major")
 
 
-def _source_line(axes: Any, source: SourceModel) -> list[float]:
-    """Draw the source model's accuracy; return it, in percent, or nothing where it is not known."""
-    if source.test.share is None:
+def _source_line(axes: Any, comparison: Comparison, model: ComparedModel) -> list[float]:
+    """Draw a source model's accuracy; return it, in percent, or nothing where it is not known."""
+    source = model.source
+    if source is None or source.test.share is None:
         return []
     accuracy = 100 * source.test.share
+    title = f"{model.name} ({source.name})" if len(comparison.models) > 1 else source.title
     axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
     axes.annotate(
-        f"{source.title} {accuracy:.2f} %",
+        f"{title} {accuracy:.2f} %",
         (0, accuracy),
         xycoords=("axes fraction", "data"),
         xytext=(6, 3),
@@ -153,9 +149,9 @@ def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]
 def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
 
-    def disc(label: str, colour: str, diameter: float) -> Line2D:
+    def disc(label: str, colour: str, diameter: float, marker: str = "o") -> Line2D:
         return Line2D(
-            [], [], marker="o", linestyle="", color=colour, markersize=diameter, label=label
+            [], [], marker=marker, linestyle="", color=colour, markersize=diameter, label=label
         )
 
     versions = comparison.versions
@@ -163,13 +159,17 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
         disc(f"{name} {versions[name]}", PALETTE[at % len(PALETTE)], 8)
         for at, name in enumerate(_runtimes(rows))
     ]
+    if len(comparison.models) > 1:
+        shapes = ((model.name, _marker(comparison, model)) for model in comparison.models)
+        handles += [disc(name, GRAY, 8, marker) for name, marker in shapes]
     sizes = sorted({row.cell.size_bytes for row in rows})
     for size in dict.fromkeys((sizes[0], sizes[-1])):
         diameter = (_AREA_PER_KB * size / 1000) ** 0.5
         handles.append(disc(f"{size / 1000:.0f} kB", "#bbbbbb", diameter))
     handles.append(Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"))
-    if (source := comparison.source) is not None and comparison.has_labels:
-        interval = f"95 % interval of the difference from the {source.title}"
+    if comparison.sources and comparison.has_labels:
+        title = comparison.sources[0].title if len(comparison.models) == 1 else "source model"
+        interval = f"95 % interval of the difference from the {title}"
         handles.append(Line2D([], [], color=LIGHT, alpha=0.6, label=interval))
     figure.legend(
         handles=handles,
@@ -183,16 +183,17 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
     )
 
 
-def _labels(axes: Any, rows: list[Row], chosen: tuple[str, str] | None) -> None:
+def _labels(axes: Any, comparison: Comparison, rows: list[Row], chosen: Row | None) -> None:
     renderer = axes.figure.canvas.get_renderer()
     scale = axes.figure.dpi / 72
     frame = axes.get_window_extent(renderer)
     bounds = Box(*frame.extents)
     texts, sizes, discs = [], [], []
     for row in rows:
-        best = row.identity == chosen
+        best = row == chosen
+        model = f"{row.model.name} " if len(comparison.models) > 1 else ""
         text = axes.annotate(
-            f"{row.cell.artifact}{'  ← ship this' if best else ''}",
+            f"{model}{row.cell.artifact}{'  ← ship this' if best else ''}",
             _xy(row),
             fontsize=_LABEL_POINTS,
             fontweight="bold" if best else "normal",
@@ -237,6 +238,10 @@ def _runtimes(rows: list[Row]) -> list[str]:
 
 def _colour(row: Row, rows: list[Row]) -> str:
     return PALETTE[_runtimes(rows).index(row.cell.runtime) % len(PALETTE)]
+
+
+def _marker(comparison: Comparison, model: ComparedModel) -> str:
+    return _MARKERS[comparison.models.index(model) % len(_MARKERS)]
 
 
 def _area(row: Row) -> float:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from hemline.bench.comparison import Comparison, Row
-from hemline.contract.manifest import Manifest
+from hemline.bench.comparison import ComparedModel, Comparison, Row
+from hemline.bench.measuring.subject import Subject
+from hemline.bench.records import names_of
 from hemline.contract.record import Cell
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
-from hemline.tables import Table, microseconds, percent, signed
+from hemline.tables import Table, kilobytes, microseconds, percent, signed
 
 NO_LABELS = "accuracy not known, as the test images have no labels"
 _FIGURES = ("accuracy", "drop", "agreement")
@@ -21,51 +22,56 @@ _NONE: Mapping[str, int] = MappingProxyType({})
 def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) -> Table:
     """Return one row for each artifact: size, accuracy, agreement, latency per runtime.
 
-    `compressed` is the size by deflate of artifacts, bytes. A version that was not timed has no
-    column, unless it is the newest of its runtime. What is not known of any artifact has none
-    either.
+    Other threads, batches and settings of an artifact are rows of their own. `compressed` is the
+    hash of an artifact to its size by deflate, bytes. A version that was not timed has no column,
+    unless it is the newest of its runtime. What is not known of any artifact has none either.
     """
     versions, known = _timed_versions(comparison), _known_figures(comparison)
-    by_artifact: dict[str, list[Row]] = {}
-    for row in comparison.rows:
-        by_artifact.setdefault(row.cell.artifact, []).append(row)
     lines = []
-    if (source := comparison.source) is not None and comparison.has_labels:
-        shares = (source.test.share if name == "accuracy" else None for name in known)
-        figures = ("" if share is None else percent(share) for share in shares)
-        sizes = ("", "") if compressed else ("",)
-        lines.append((source.name, *sizes, *figures, *("" for _ in versions)))
-    for artifact, rows in by_artifact.items():
-        lines.append(
-            (
-                artifact,
-                *_sizes(rows[0].cell, compressed),
-                *(_span(dict(_figure(comparison, r, name) for r in rows)) for name in known),
-                *(_latency_in(rows, *version) for version in versions),
-            )
-        )
-    latencies = (f">{runtime} {version}" for runtime, version in versions)
-    figures = (f">{name}" for name in known)
-    sizes = (">size", ">compressed") if compressed else (">size",)
-    return Table.of(("artifact", *sizes, *figures, *latencies), lines)
+    for model in comparison.models:
+        name = _model_name(comparison, model)
+        if (source := model.source) is not None and source.test.share is not None:
+            empty = dict.fromkeys(known, "") | {"accuracy": percent(source.test.share)}
+            rest = ("" for _ in versions)
+            lines.append((name, source.name, "", "", "", *empty.values(), *rest))
+        for rows in _by_artifact(comparison, model):
+            cell, settings = rows[0].cell, rows[0].settings
+            spans = (_span(dict(_figure(comparison, r, each) for r in rows)) for each in known)
+            latencies = (_latency_in(rows, *version) for version in versions)
+            sizes = _sizes(cell, compressed)
+            lines.append((name, cell.artifact, settings, *sizes, *spans, *latencies))
+    columns = (f">{each}" for each in (*known, *(" ".join(version) for version in versions)))
+    first = ("?model", "artifact", "?settings", ">size", "?>compressed")
+    return Table.of((*first, *columns), lines)
 
 
-def _sizes(cell: Cell, compressed: Mapping[str, int]) -> tuple[str, ...]:
-    size = f"{cell.size_bytes / 1000:.1f} kB"
-    if not compressed:
-        return (size,)
-    deflated = compressed.get(cell.artifact)
-    return (size, "" if deflated is None else f"{deflated / 1000:.1f} kB")
+def _model_name(comparison: Comparison, model: ComparedModel) -> str:
+    return model.name if len(comparison.models) > 1 else ""
 
 
-def comparison_table(comparison: Comparison, chosen: tuple[str, str] | None) -> Table:
-    """Return one row for each artifact and runtime, fastest first; `chosen` is marked."""
+def _by_artifact(comparison: Comparison, model: ComparedModel) -> list[list[Row]]:
+    """Return the rows of each artifact of a model, those of other settings by themselves."""
+    own = [row for row in (*comparison.rows, *comparison.variants) if row.model == model]
+    order = list(dict.fromkeys(row.cell.artifact for row in own))
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in sorted(own, key=lambda row: order.index(row.cell.artifact)):
+        found.setdefault((row.cell.artifact, row.settings), []).append(row)
+    return list(found.values())
+
+
+def _sizes(cell: Cell, compressed: Mapping[str, int]) -> tuple[str, str]:
+    deflated = compressed.get(cell.artifact_sha256)
+    return kilobytes(cell.size_bytes), "" if deflated is None else kilobytes(deflated)
+
+
+def comparison_table(comparison: Comparison, chosen: Row | None) -> Table:
+    """Return one row for each artifact, runtime and settings, fastest first; `chosen` is marked."""
     known = ("accuracy (95 %)" if n == "accuracy" else n for n in _known_figures(comparison))
-    figures = ("size", *known, "median", "p90", "p99", "memory")
-    rows = sorted(comparison.rows, key=lambda row: row.median_us)
+    figures = (*(f">{name}" for name in ("size", *known, "median", "p90", "p99")), "?>memory")
+    rows = sorted((*comparison.rows, *comparison.variants), key=lambda row: row.median_us)
     return Table.of(
-        ("artifact", "runtime", *(f">{name}" for name in figures), "runs on"),
-        (_comparison_row(comparison, row, chosen) for row in rows),
+        ("?model", "artifact", "runtime", "?settings", *figures, "runs on"),
+        (_comparison_row(comparison, row, marked=row == chosen) for row in rows),
     )
 
 
@@ -84,30 +90,31 @@ def conditions_line(comparison: Comparison) -> str:
     )
 
 
-def refusals(manifest: Manifest) -> list[str]:
+def refusals(subjects: Sequence[Subject]) -> list[str]:
     """Return one line for each runtime that an artifact was refused by or failed in."""
+    models = names_of(subjects) if len(subjects) > 1 else [""]
     return [
-        f"{artifact.name} in {verdict.runtime} {verdict.version}: "
+        f"{name}{' ' if name else ''}{artifact.name} in {verdict.runtime} {verdict.version}: "
         f"{verdict.status}, {verdict.reason}"
-        for artifact in manifest.artifacts
+        for name, subject in zip(models, subjects, strict=True)
+        for artifact in subject.manifest.artifacts
         for verdict in artifact.verdicts
         if verdict.status != "passed"
     ]
 
 
-def _comparison_row(
-    comparison: Comparison, row: Row, chosen: tuple[str, str] | None
-) -> tuple[str, ...]:
+def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[str, ...]:
     latency, cell = row.latency, row.cell
     figures = {name: _figure(comparison, row, name)[1] for name in _known_figures(comparison)}
     if row.test.correct is not None:
         low, high = wilson(row.test.correct, row.test.images)
         figures["accuracy"] += f" ({100 * low:.1f}–{100 * high:.1f})"
-    mark = " ←" if row.identity == chosen else ""
     return (
-        f"{cell.artifact}{mark}",
+        _model_name(comparison, row.model),
+        f"{cell.artifact}{' ←' if marked else ''}",
         f"{cell.runtime} {cell.runtime_version}",
-        f"{cell.size_bytes / 1000:.1f} kB",
+        row.settings,
+        kilobytes(cell.size_bytes),
         *figures.values(),
         *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
         f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
@@ -133,7 +140,7 @@ def _known_figures(comparison: Comparison) -> tuple[str, ...]:
     """Return the names of the figures of quality that are known."""
     if not comparison.has_labels:
         return ("agreement",)
-    return ("accuracy", "agreement") if comparison.source is None else _FIGURES
+    return _FIGURES if comparison.sources else ("accuracy", "agreement")
 
 
 def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
@@ -144,7 +151,7 @@ def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
     if name == "agreement":
         return row.agreement, percent(row.agreement)
     drop, share = row.test.drop_points, row.accuracy
-    if drop is None or share is None:
+    if drop is None or share is None or (name == "drop" and row.model.source is None):
         return math.nan, ""
     if name == "drop":
         return drop, signed(drop)

@@ -48,6 +48,7 @@ class Candidate:
     drop_points: accuracy lost against the source model on validation, percentage points; None where
         the images have no labels, or there is no source model.
     median_us: median latency at batch 1, one thread, microseconds.
+    model: that the artifact is of, where there are several; empty where there is one.
     """
 
     artifact: str
@@ -55,6 +56,12 @@ class Candidate:
     size_bytes: int
     drop_points: float | None
     median_us: float
+    model: str = ""
+
+    @property
+    def title(self) -> str:
+        """Return what it is, for messages."""
+        return f"{self.model + ' ' if self.model else ''}{self.artifact} in {self.runtime}"
 
 
 def over_budget(candidate: Candidate, budget: Budget) -> str | None:
@@ -76,9 +83,7 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
     """
     fitting = [c for c in candidates if over_budget(c, budget) is None]
     if not fitting:
-        reasons = "; ".join(
-            f"{c.artifact} in {c.runtime} {over_budget(c, budget)}" for c in candidates
-        )
+        reasons = "; ".join(f"{c.title} {over_budget(c, budget)}" for c in candidates)
         raise GateError(f"no artifact fits the budget: {reasons or 'nothing was measured'}")
     fastest = min(c.median_us for c in fitting)
     as_fast = [c for c in fitting if c.median_us <= fastest * _SAME_SPEED]

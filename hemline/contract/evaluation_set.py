@@ -78,15 +78,23 @@ def save_split(
 
 def load_split(bundle: Path, name: str, hashes: dict[str, str]) -> EvaluationSplit:
     """Read one split; raises FileFormatError when a file is missing or was altered."""
-    arrays: dict[str, Any] = {"labels": None}
-    for part in ("images", "labels", "logits"):
+    arrays: dict[str, Any] = {"labels": load_labels(bundle, name, hashes)}
+    for part in ("images", "logits"):
         path = _path(bundle, name, part)
-        digest = hashes.get(f"{FOLDER}/{path.name}")
-        if part == "labels" and digest is None:
-            continue
-        _require_unaltered(path, digest)
+        _require_unaltered(path, hashes.get(f"{FOLDER}/{path.name}"))
         arrays[part] = np.load(path, mmap_mode="r" if part == "images" else None)
     return EvaluationSplit(name=name, images_path=_path(bundle, name, "images"), **arrays)
+
+
+def load_labels(bundle: Path, name: str, hashes: dict[str, str]) -> npt.NDArray[np.uint8] | None:
+    """Read the labels of one split alone, as load_split does; None where the images have none."""
+    path = _path(bundle, name, "labels")
+    digest = hashes.get(f"{FOLDER}/{path.name}")
+    if digest is None:
+        return None
+    _require_unaltered(path, digest)
+    labels: npt.NDArray[np.uint8] = np.load(path)
+    return labels
 
 
 def has_labels(hashes: dict[str, str]) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hemline.bench.comparison import Comparison, candidates, compare, pareto_front
+from hemline.bench.comparison import Comparison, Row, compare, pareto_front
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
@@ -26,7 +26,7 @@ from hemline.bench.report.table import bundle_table, comparison_table, condition
 from hemline.bench.report.verdict import explain, recommend, summarize_choice
 from hemline.cli import cli
 from hemline.contract.budget import Budget
-from hemline.contract.evaluation_set import load_split
+from hemline.contract.evaluation_set import load_labels
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import (
     RECORDS_NAME,
@@ -65,6 +65,19 @@ def records(bundle: Path, manifest: Manifest) -> tuple[Record, ...]:
     )
     assert said == [f"bench {CELLS} cells × 2 rounds × 20 invocations"]
     return (*read_records(bundle / RECORDS_NAME), *measured)
+
+
+def row_of(comparison: Comparison, artifact: str) -> Row:
+    return next(row for row in comparison.rows if row.cell.artifact == artifact)
+
+
+def with_labels(comparison: Comparison, bundle: Path, manifest: Manifest) -> Comparison:
+    """Return a comparison with the labels of its test images, as one of a bundle has them."""
+    labels = load_labels(bundle, "test", manifest.evaluation_sha256)
+    (model,) = comparison.models
+    model = replace(model, labels=labels)
+    rows = tuple(replace(row, model=model) for row in comparison.rows)
+    return replace(comparison, models=(model,), rows=rows)
 
 
 @pytest.fixture(scope="module")
@@ -123,13 +136,14 @@ def test_a_file_that_was_made_anew_keeps_its_row(records: tuple[Record, ...]) ->
 
 def test_the_table_has_what_travels_where_it_is_known(comparison: Comparison) -> None:
     assert "compressed" not in bundle_table(comparison).columns
-    table = bundle_table(comparison, {"int8.tflite": 41_234})
+    digests = {row.cell.artifact: row.cell.artifact_sha256 for row in comparison.rows}
+    table = bundle_table(comparison, {digests["int8.tflite"]: 41_234})
     at = table.columns.index("compressed")
     found = {row[0]: row[at] for row in table.rows}
     assert found["int8.tflite"] == "41.2 kB"
     assert found["keras"] == found["fp32.onnx"] == ""
     assert as_markdown(table).count("\n") == len(table.rows) + 1
-    marked = comparison_table(comparison, ("int8.tflite", "litert"))
+    marked = comparison_table(comparison, row_of(comparison, "int8.tflite"))
     assert sum("←" in row[0] for row in marked.rows) == 1
 
 
@@ -147,11 +161,12 @@ def test_the_pareto_front_is_beaten_by_none(comparison: Comparison) -> None:
 def test_the_verdict_says_what_to_ship_and_why(
     comparison: Comparison, bundle: Path, manifest: Manifest
 ) -> None:
-    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
     budget = Budget(max_drop_points=100, max_kb=90)
-    chosen = recommend(comparison, budget)
-    reasons = explain(comparison, budget, chosen, labels)
-    assert reasons[0].startswith(f"Ship {chosen.artifact} with {chosen.runtime}")
+    judged = with_labels(comparison, bundle, manifest)
+    chosen = recommend(judged, budget)
+    reasons = explain(judged, budget, chosen)
+    assert reasons[0].startswith(f"Ship {chosen.cell.artifact} with {chosen.cell.runtime}")
+    assert reasons[1].startswith("It changes accuracy by ")
     assert any("fp32.onnx in onnxruntime has" in reason for reason in reasons)
 
 
@@ -167,17 +182,17 @@ def test_a_choice_is_smaller_or_larger_than_the_float_file(
     )
     chosen = dataclasses.replace(floats[0], cell=cell)
     two = dataclasses.replace(comparison, rows=(*floats[:1], chosen))
-    _, against = summarize_choice(two, candidates(two)[1])
+    _, against = summarize_choice(two, two.rows[1])
     assert against.endswith(words)
 
 
 def test_the_picture_is_a_png_with_something_on_it(
     comparison: Comparison, bundle: Path, manifest: Manifest, tmp_path: Path
 ) -> None:
-    labels = load_split(bundle, "test", manifest.evaluation_sha256).labels
     path = tmp_path / "drawn" / "a.png"  # matplotlib makes folders beside it when it is new here
     path.parent.mkdir()
-    draw(comparison, path, labels=labels, chosen=("int8.tflite", "litert"))
+    judged = with_labels(comparison, bundle, manifest)
+    draw(judged, path, chosen=row_of(judged, "int8.tflite"))
     with Image.open(path) as image:
         assert image.width >= 1000
         assert len(np.unique(np.asarray(image.convert("L")))) > 50

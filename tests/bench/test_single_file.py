@@ -160,7 +160,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     bare.write_bytes(read_stamped(file).model)
     for command in ("bench", "compare", "choose", "table"):
         assert "admit a file made elsewhere with `hemline verify" in refused(command, bare)
-        assert refused(command, file, bare) == "2 bundles or files are named: give one at a time"
+        assert refused(command, file, file) == "a bundle or file is named twice"
     for command in ("choose", "table"):
         assert refused(command, file).endswith(f"is not measured; run `hemline bench {file}` first")
     assert not folder_of(bare).exists()
@@ -227,10 +227,26 @@ def test_an_imported_model_is_called_the_source(bundle: Path) -> None:
         return dataclasses.replace(record, cell=cell)
 
     comparison = compare(map(imported, read_records(bundle / RECORDS_NAME)))
-    assert comparison.source is not None
-    assert comparison.source.title == "source model"
+    assert [source.title for source in comparison.sources] == ["source model"]
     assert bundle_table(comparison).rows[0][0] == "source"
     assert json.loads(json_lines(comparison)[0])["artifact"] == "onnx"
     assert bundle_table(comparison).rows[1:] == bundle_table(
         compare(read_records(bundle / RECORDS_NAME))
     ).rows[1:]  # fmt: skip
+
+
+def test_a_file_beside_a_bundle_is_judged_on_its_images(
+    file: Path, bundle: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    call("bench", file, "--quick")
+    error = refused("table", folder, file)
+    assert f"{folder} was judged on 200 images of fashion-mnist, {file}.bench on other" in error
+    assert "(16 images of generated images)" in error
+    assert f"with one labelled set for all (--data {folder} takes the test images" in error
+    assert "no accuracy" not in call("bench", folder, file, "--quick")[1]
+    table = [line.split() for line in call("table", folder, file)[0].splitlines()]
+    assert table[0][:3] == ["model", "artifact", "size"]
+    models = [(row[0], row[1]) for row in table[2:10]]
+    assert models[0] == (read_manifest(folder).model, "keras")
+    assert models[7] == ("mine", "mine-admitted.tflite")

@@ -16,6 +16,7 @@ from pathlib import Path
 from measurement import ROOT
 
 from hemline.bench.comparison import Row
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import compared
 from hemline.compression import compressed_size
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -35,7 +36,7 @@ def main() -> None:
         hemline("export", "--output", str(bundle), *named)
     hemline("bench", str(bundle), "--rounds", "10")
     manifest = read_manifest(bundle)
-    rows = compared(bundle, manifest).rows
+    rows = compared([Subject(bundle=bundle, manifest=manifest)]).rows
     lines = [json.dumps(line(bundle, manifest, name, rows)) for name in SCHEMES]
     write_bytes(RESULTS, "".join(f"{each}\n" for each in lines).encode())
 

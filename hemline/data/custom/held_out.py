@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import MANIFEST_NAME, read_manifest
+from hemline.contract.specs import InputSpec
+from hemline.data.custom.array_file import resized_into
 from hemline.data.custom.reading import ReadOptions, few
-from hemline.data.datasets import DATASETS, Images
+from hemline.data.datasets import DATASETS, Dataset, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, remedy
 
@@ -19,14 +23,40 @@ from hemline.errors import DataError, remedy
 def labelled_images(path: Path, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
     """Return the user's images for a model: all as test images, or their test part.
 
-    They are brought to `shape` (height, width, channels), and their classes to the order of
-    `labels`. Raises DataError for those that do not fit.
+    `path` may be a bundle: then they are its test images. They are brought to `shape` (height,
+    width, channels), and their classes to the order of `labels`. Raises DataError for those that do
+    not fit.
     """
+    if (path / MANIFEST_NAME).exists():
+        return with_labels_of(_images_of_bundle(path, shape), labels)
     reading = ReadOptions(size=shape[:2], channels=shape[2], skip_broken=True, fewest=1)
     named = [each.name for each in DATASETS.values() if each.labels == labels]
     images = load_images((named or list(DATASETS))[0], FetchOptions(folder=path, reading=reading))
     require_size(images, shape, name="the model")
     return held_out(with_labels_of(images, labels))
+
+
+def _images_of_bundle(bundle: Path, shape: tuple[int, int, int]) -> Images:
+    manifest = read_manifest(bundle)
+    split = load_split(bundle, "test", manifest.evaluation_sha256)
+    if split.labels is None:
+        raise DataError(
+            f"the test images in {bundle} have no labels", remedy=remedy("name other data")
+        )
+    height, width, channels = shape
+    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
+    pixels = np.empty((len(split.images), *shape), np.uint8)
+    resized_into(split.images, pixels, spec)
+    return Images(
+        dataset=Dataset(name=manifest.dataset, title=manifest.dataset, labels=manifest.labels),
+        train_images=pixels[:0],
+        train_labels=split.labels[:0],
+        test_images=pixels,
+        test_labels=split.labels,
+        sha256={},
+        verified=False,
+        source=str(bundle),
+    )
 
 
 def require_size(images: Images, shape: tuple[int, int, int], *, name: str) -> None:
@@ -94,10 +124,11 @@ def _position(label: str, own: tuple[str, ...], labels: tuple[str, ...]) -> int 
     """Return the number of the one label that a class name of `own` stands for, or None."""
     if label in labels:
         return labels.index(label) if labels.count(label) == 1 else None
-    alike = [at for at, each in enumerate(labels) if _plain(each) == _plain(label)]
-    rivals = [each for each in own if _plain(each) == _plain(label)]
+    alike = [at for at, each in enumerate(labels) if plain_name(each) == plain_name(label)]
+    rivals = [each for each in own if plain_name(each) == plain_name(label)]
     return alike[0] if len(alike) == len(rivals) == 1 else None
 
 
-def _plain(label: str) -> str:
+def plain_name(label: str) -> str:
+    """Return a class name without what differs between data sets: case, spaces, hyphens."""
     return re.sub(r"[\s_-]+", "", label).casefold()

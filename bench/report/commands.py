@@ -1,0 +1,123 @@
+"""`hemline table`, `compare` and `choose`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hemline import files
+from hemline.bench.commands import bundles_argument, locked, measured, opened, sample_options
+from hemline.console import budget_options, require_matplotlib, say
+from hemline.contract import schema
+from hemline.contract.budget import Budget
+from hemline.tables import as_text
+
+if TYPE_CHECKING:
+    from hemline.bench.measuring.subject import Subject
+    from hemline.export.admission.user_samples import SampleFiles
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+
+
+@click.command()
+@bundles_argument
+@_JSON
+def table(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
+    from hemline.bench.records import compared
+    from hemline.bench.report.json_lines import json_lines
+    from hemline.bench.report.table import bundle_table, conditions_line, refusals
+
+    subjects = measured(paths)
+    comparison = compared(subjects, every_version=True)
+    if as_json:
+        click.echo("\n".join(json_lines(comparison)))
+        return
+    click.echo(as_text(bundle_table(comparison, _compressed(subjects))))
+    click.echo("\n".join((conditions_line(comparison), *refusals(subjects))))
+
+
+@click.command()
+@bundles_argument
+@click.option("--quick", is_flag=True, help="A few rounds only.")
+@_JSON
+@sample_options
+@budget_options(0.5)
+def compare(
+    paths: tuple[Path, ...],
+    quick: bool,
+    as_json: bool,
+    samples: SampleFiles | None,
+    **limits: float | None,
+) -> None:
+    """Measure, then show accuracy against latency: table, JSON lines, picture and verdict.
+
+    Of several bundles and files, everything is in one comparison.
+    """
+    from hemline.bench.choosing import choose_in
+    from hemline.bench.devices.local import LocalDevice
+    from hemline.bench.measuring.plan import FULL, QUICK
+    from hemline.bench.measuring.rounds import measure
+    from hemline.bench.records import compared
+    from hemline.bench.report.json_lines import json_lines
+    from hemline.bench.report.plot import draw
+    from hemline.bench.report.table import comparison_table, conditions_line, refusals
+
+    require_matplotlib()
+    with locked(paths):
+        subjects = opened(paths, samples)
+        measure(subjects, LocalDevice(), QUICK if quick else FULL, progress=say)
+        comparison = compared(subjects)
+        choice = choose_in(subjects, comparison, Budget(**limits))
+        lines, output = json_lines(comparison), _output(subjects)
+        rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
+        files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
+        draw(comparison, picture, chosen=choice.row)
+    if as_json:
+        click.echo("\n".join(lines))
+        return
+    click.echo(as_text(comparison_table(comparison, choice.row)))
+    notes = (conditions_line(comparison), *refusals(subjects), "", *choice.reasons)
+    click.echo("\n".join(notes))
+    say(f"picture: {picture}, rows: {rows}")
+
+
+@click.command()
+@bundles_argument
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
+@budget_options(0.5)
+def choose(paths: tuple[Path, ...], as_json: bool, **limits: float | None) -> None:
+    """Choose the artifact to ship within a budget; exit code 3 when none fits.
+
+    Of several bundles and files, the choice is written into the bundle that it is in.
+    """
+    from hemline.bench.choosing import choose_in
+    from hemline.bench.records import compared
+
+    with locked(paths):
+        subjects = measured(paths)
+        choice = choose_in(subjects, compared(subjects), Budget(**limits))
+    if as_json:
+        document = schema.to_document(choice.candidate) | {"model": choice.row.model.name}
+        if (drop := choice.candidate.drop_points) is not None:
+            document["drop_points"] = round(drop, 4)
+        click.echo(json.dumps({**document, "reasons": choice.reasons}))
+        return
+    click.echo("\n".join(choice.reasons))
+
+
+def _output(subjects: Sequence[Subject]) -> Path:
+    """Return where rows and picture go, without a suffix: into the first bundle."""
+    first, *others = (subject.bundle for subject in subjects)
+    return first / "-".join(("compare", *(["with"] if others else []), *(b.name for b in others)))
+
+
+def _compressed(subjects: Sequence[Subject]) -> dict[str, int]:
+    """Return artifact hash to size by deflate, where it is known."""
+    artifacts = [artifact for subject in subjects for artifact in subject.manifest.artifacts]
+    sizes = {artifact.sha256: artifact.compressed_bytes for artifact in artifacts}
+    return {digest: size for digest, size in sizes.items() if size is not None}
