@@ -248,6 +248,11 @@ def _manifest(inputs: ExportInputs, state: _State, old: Manifest | None) -> Mani
         commit=commit(),
         created=utc_now(),
         left_out=tuple(state.left_out[name] for name in sorted(state.left_out, key=_in_table)),
+        tuned=tuple(
+            each
+            for each in (() if old is None else old.tuned)
+            if each.artifact_sha256 in {artifact.sha256 for artifact in ordered}
+        ),
     )
 
 

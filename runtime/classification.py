@@ -42,6 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "PNG, JPEG, PGM, PPM or .npy, one behind the other",
     )
     add_runtime(parser)
+    parser.set_defaults(threads=None)  # 1, or what was tuned
+    parser.add_argument(
+        "--tuned",
+        action="store_true",
+        help="use the settings that manifest.json, beside the artifact, has for this processor",
+    )
     parser.add_argument("--top", type=positive, default=3, metavar="N", help="classes shown (3)")
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
     parser.add_argument(
@@ -104,7 +110,10 @@ def run(options: argparse.Namespace) -> int:
             threads=options.threads,
             runtime=options.runtime,
             preprocess=options.preprocess,
+            tuned=options.tuned,
         )
+    if classifier.untuned:
+        print(f"warning: {classifier.untuned}", file=sys.stderr)
     with classifier:
         show = _shown(options)
         if options.images and options.images != [STREAM]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from hemline.contract.settings import Settings, TunedSettings
     from hemline.contract.stamp import Stamp, StampedFile
     from hemline.pictures.preprocessing import Preprocess
     from hemline.runtime.backends import Backend, Session, Tensor
@@ -38,10 +39,20 @@ class Classifier:
     One classifier may be used by several threads: their calls take turns. To use several cores,
     open it with as many `threads` and give classify_batch many images, or open a classifier for
     each thread; the runtimes compute without holding Python's lock.
+
+    untuned: why it has default settings although tuned ones were asked for; empty otherwise.
     """
 
+    untuned = ""
+
     def __init__(
-        self, file: StampedFile, backend: Backend, *, threads: int, preprocess: str = "auto"
+        self,
+        file: StampedFile,
+        backend: Backend,
+        *,
+        threads: int,
+        preprocess: str = "auto",
+        settings: Settings | None = None,
     ) -> None:
         """Open a checked artifact in a backend; most callers want Classifier.load.
 
@@ -52,7 +63,7 @@ class Classifier:
             raise UsageError(f"threads must be from 1 to {MOST_THREADS}, not {threads}")
         self.stamp: Stamp = file.stamp
         self.backend = backend
-        self._model, self._threads = file.model, threads
+        self._model, self._threads, self._settings = file.model, threads, settings
         self._preprocess = _preprocess(file.stamp, preprocess)
         self._encoder = PixelEncoder(file.stamp.input)
         self._decoder = Decoder(
@@ -72,9 +83,10 @@ class Classifier:
         cls,
         path: str | os.PathLike[str],
         *,
-        threads: int = 1,
+        threads: int | None = None,
         runtime: str | None = None,
         preprocess: str = "auto",
+        tuned: bool = False,
     ) -> Classifier:
         """Open an artifact in `runtime`, or in the first installed runtime that it supports.
 
@@ -85,6 +97,9 @@ class Classifier:
 
         `preprocess` says how image files of another size become the model's: as the artifact says
         (auto), by stretch or product-photo (pictures/preprocessing.py), or not at all (none).
+
+        `tuned` applies the settings that the manifest.json beside the artifact has for this kind of
+        processor, and their number of threads unless `threads` is given; without any it warns.
         """
         from hemline.contract.stamp import read_stamped  # here, to keep the import of this fast
 
@@ -94,10 +109,27 @@ class Classifier:
             from hemline.runtime.bundle_choice import pick_artifact
 
             where, backend = pick_artifact(where, runtime)
-            return cls(read_stamped(where), backend, threads=threads, preprocess=preprocess)
-        file = read_stamped(where)
-        backend = pick_backend(file.stamp, runtime)
-        return cls(file, backend, threads=threads, preprocess=preprocess)
+            file = read_stamped(where)
+        else:
+            file = read_stamped(where)
+            backend = pick_backend(file.stamp, runtime)
+
+        def open_with(found: TunedSettings | None) -> Classifier:
+            return cls(
+                file,
+                backend,
+                threads=(1 if found is None else found.threads) if threads is None else threads,
+                preprocess=preprocess,
+                settings=None if found is None else found.settings,
+            )
+
+        if not tuned:
+            return open_with(None)
+        from hemline.runtime.tuned import open_tuned
+
+        classifier, why = open_tuned(where, backend, open_with)
+        classifier.untuned = why
+        return classifier
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -221,7 +253,7 @@ class Classifier:
         if self._closed:
             raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
         outputs = self.stamp.outputs
-        options = SessionOptions(outputs, threads=threads, batch=batch)
+        options = SessionOptions(outputs, threads, batch, settings=self._settings)
         session = open_session(self.backend, self._model, options)
         require_specs(session, self.stamp.input, outputs)
         return session

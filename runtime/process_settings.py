@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from hemline.errors import BackendError, UsageError
+from hemline.errors import BackendError
 from hemline.host import processor_features
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def set_up_process(settings: Settings) -> None:
     """Apply what a process has once; raises BackendError where this machine cannot."""
     for feature in settings.refused:
         if feature != "amx":
-            raise UsageError(f"no process can give up {feature!r}: only amx")
+            raise BackendError(f"no process can give up {feature!r}: only amx")
         _refuse_amx()
     if settings.cores:
         _pin(settings.cores)

@@ -123,6 +123,11 @@ class HostFacts:
     throttled: bool | None = added(None)
 
     @property
+    def processor_kind(self) -> str:
+        """Return the processor or board without its revision: what settings are tuned for."""
+        return self.processor.partition(" Rev ")[0]
+
+    @property
     def name(self) -> str:
         """Return what measurements must have in common to be compared."""
         return host_name(self.processor, self.cores, self.system)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hemline.contract import schema
 from hemline.contract.schema import added
 from hemline.contract.score import Score
+from hemline.contract.settings import TunedSettings
 from hemline.contract.specs import (
     Format,
     InputSpec,
@@ -149,10 +150,11 @@ class Manifest:
     commit: of Hemline, with "+" when files were changed; None outside a checkout.
     created: UTC time, ISO 8601.
     left_out: files that the last exports did not make, with the reasons.
+    tuned: settings that make artifacts faster, by kind of processor.
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 7
+    SCHEMA: ClassVar[int] = 8
 
     model: str
     parameters: int | None
@@ -172,6 +174,7 @@ class Manifest:
     created: str
     source: str | None = added("keras")
     left_out: tuple[LeftOut, ...] = added(())
+    tuned: tuple[TunedSettings, ...] = added(())
 
     def __post_init__(self) -> None:
         for artifact in self.artifacts:
@@ -181,7 +184,7 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 to 6 to this one.
+        """Bring a manifest of schema 1 to 7 to this one.
 
         Statuses had other words; there was one output, perhaps with an embedding; the images that a
         verdict is of were counted in its scores only.

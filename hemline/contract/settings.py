@@ -47,3 +47,32 @@ class Settings:
 
 
 DEFAULT = Settings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedSettings:
+    """Settings that made an artifact faster on one kind of processor, and still passed.
+
+    processor: as HostFacts.processor_kind.
+    artifact_sha256: of the whole file.
+    runtime, version: that it was measured in.
+    threads, settings: the fastest of those that were tried.
+    before_ns, after_ns: medians with the defaults and with these, in the same rounds.
+    date: UTC time, ISO 8601.
+    """
+
+    processor: str
+    artifact_sha256: str
+    runtime: str
+    version: str
+    threads: int
+    settings: Settings
+    before_ns: int
+    after_ns: int
+    date: str
+
+    @property
+    def text(self) -> str:
+        """Return what is set in a few words."""
+        threads = f"{self.threads} threads" if self.threads > 1 else ""
+        return ", ".join(filter(None, (threads, self.settings.text)))

@@ -228,6 +228,12 @@ def test_a_manifest_of_schema_6_left_nothing_out() -> None:
     assert manifest.artifacts[0].steps == manifest.artifacts[0].float_layers == ()
 
 
+def test_a_manifest_of_schema_7_was_not_tuned() -> None:
+    document = {**to_document(read(Manifest, MANIFEST_2)), "schema": 7}
+    del document["tuned"]
+    assert read(Manifest, document).tuned == ()
+
+
 def test_a_stamp_of_schema_4_is_read_and_one_with_means_by_channel_comes_back() -> None:
     spec = {**INPUT, "channels": 3, "mean": 3.5, "std": 2.0}
     kept = {key: value for key, value in STAMP_3.items() if key not in ("output", "embedding")}
