@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -21,7 +22,9 @@ from hemline.remedies import described
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.devices.device import Device
     from hemline.bench.measuring.fleet import DeviceResult
+    from hemline.bench.measuring.plan import MeasurementPlan
     from hemline.bench.measuring.subject import Subject
     from hemline.environments.environment import RuntimeTarget
     from hemline.export.admission.user_samples import SampleFiles
@@ -85,6 +88,8 @@ def sample_options(command: F) -> F:
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
+@click.option("--profile", "profiled", is_flag=True, help="Explain each cell's time instead.")
+@click.option("--json", "as_json", is_flag=True, help="Of --profile: JSON lines, not tables.")
 @sample_options
 def bench(
     paths: tuple[Path, ...],
@@ -96,6 +101,8 @@ def bench(
     fallback: bool,
     runtimes: tuple[str, ...],
     resume: bool,
+    profiled: bool,
+    as_json: bool,
     samples: SampleFiles | None,
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
@@ -103,8 +110,11 @@ def bench(
     A single FILE, exported or admitted, is measured the same way, in a bundle of its own beside it;
     beside a BUNDLE, on the images of that. All cells of several bundles and files take turns.
     Several devices work at the same time, those on this machine in turn. A device that fails costs
-    its own cells only; --resume measures what is missing.
+    its own cells only; --resume measures what is missing. --profile times each cell's operators
+    instead, and says what ran them and why the cell takes its time.
     """
+    if as_json and not profiled:
+        raise UsageError("--json goes with --profile")
     from hemline.bench.measuring.device_bench import BenchRequest
     from hemline.bench.measuring.fleet import bench_fleet, open_fleet
     from hemline.bench.measuring.plan import FULL, QUICK
@@ -118,6 +128,11 @@ def bench(
     try:
         with locked(paths):
             subjects = opened(paths, samples, targets)
+            if profiled:
+                _profile(devices, subjects, plan, as_json=as_json)
+                if unopened:
+                    _report_fleet(unopened)
+                return
             local = [each.name for each in devices] == ["local"]
             if quick and local and all(is_measured(each, devices[0], plan) for each in subjects):
                 say("bench: nothing changed since the last one")
@@ -131,6 +146,21 @@ def bench(
     finally:
         for each in devices:
             each.close()
+
+
+def _profile(
+    devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan, *, as_json: bool
+) -> None:
+    """Profile the cells of a plan and print each as it comes."""
+    from hemline.bench.profiling.cells import profile_cells
+    from hemline.bench.profiling.text import profile_text
+    from hemline.contract.record import Record
+    from hemline.contract.schema import to_document
+
+    def report(record: Record) -> None:
+        click.echo(json.dumps(to_document(record)) if as_json else f"{profile_text(record)}\n")
+
+    profile_cells(devices, subjects, plan, report=report, progress=say)
 
 
 def _progress() -> Callable[[str], None]:

@@ -27,10 +27,12 @@ class RawSession(Protocol):
     """One opened model with its inputs set.
 
     run: invokes it once.
+    shapes: returns those of its outputs, after the first run.
     delegate, nodes: as in CellResult.
     """
 
     run: Callable[[], object]
+    shapes: Callable[[], tuple[tuple[int, ...], ...]]
     delegate: str
     nodes: tuple[Node, ...]
 
@@ -69,6 +71,7 @@ def _cell(
         latencies_ns=_latencies(session.run, job) if job.invocations else (),
         outputs={},
         nodes=session.nodes if fresh else (),
+        shapes=session.shapes() if fresh else (),
     )
 
 
@@ -110,6 +113,9 @@ class _RawInterpreter:
             values = _values(random, tuple(detail["shape"]), np.dtype(detail["dtype"]))
             interpreter.set_tensor(detail["index"], values)
         self.run = interpreter.invoke
+        self.shapes = lambda: tuple(
+            tuple(map(int, each["shape"])) for each in interpreter.get_output_details()
+        )
         self.nodes = tuple(
             Node(
                 kind=each["op_name"],
@@ -140,6 +146,7 @@ class _RawOnnx:
         random = np.random.default_rng(job.seed)
         feeds = {each.name: _values(random, *_input_type(each)) for each in session.get_inputs()}
         self.run = lambda: session.run(None, feeds)
+        self.shapes = lambda: tuple(each.shape for each in session.run(None, feeds))
         self.delegate = ",".join(session.get_providers())
 
 

@@ -28,3 +28,8 @@ class Operators:
     partitions: tuple[tuple[int, ...], ...]
     fusion: dict[str, int]
     alone: dict[str, bytes]
+
+    @property
+    def add_up(self) -> bool:
+        """Return whether the operators' times together are 90 % to 110 % of the whole."""
+        return 0.9 <= sum(each.ns or 0 for each in self.costs) / max(self.whole.ns, 1) <= 1.1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from hemline.errors import BackendError, FileFormatError
 
 _INTEGERS = ("INT32", "INT64", "BOOL")  # of shapes and indices, which random values would break
+_PADS, _PADDED = ("PAD",), ("CONV_2D", "DEPTHWISE_CONV_2D")
 _CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
 
 
@@ -30,28 +31,39 @@ class Cut:
     outputs: tuple[int, ...]
 
 
-def cut_operators(content: bytes) -> tuple[Cut, ...]:
-    """Return each operator of the first subgraph alone, in order.
+def cutter_of(content: bytes, delegated: Collection[int] = ()) -> Cutter:
+    """Return what cuts the first subgraph of a model, of which a delegate runs some operators.
 
-    An operator that only makes weights or shapes (the DEQUANTIZE of a float16 kernel) stays with
-    its readers. Raises BackendError without LiteRT's schema, FileFormatError for tables that cannot
-    be read or for control flow.
+    Raises BackendError without LiteRT's schema, FileFormatError for tables that cannot be read or
+    for control flow.
     """
     try:
         from hemline.model_files.flatbuffer import unpacked
     except ImportError as error:
         raise BackendError("litert is not installed: pip install 'hemline[litert]'") from error
     try:
-        cutter = _Cutter(unpacked(content))
-        return tuple(cutter.cut(at) for at in cutter.alone)
+        return Cutter(unpacked(content), delegated)
     except FileFormatError:
         raise
     except Exception as error:  # flatbuffers checks nothing: all of Python's errors come out
         raise FileFormatError(f"the model's tables cannot be read: {error!r}") from error
 
 
-class _Cutter:
-    def __init__(self, model: Any) -> None:
+def cut_operators(content: bytes) -> tuple[Cut, ...]:
+    """Return each operator of the first subgraph alone, in order; raises as `cutter_of`."""
+    cutter = cutter_of(content)
+    return tuple(map(cutter.cut, cutter.alone))
+
+
+class Cutter:
+    """Cuts a model.
+
+    alone: indices of the operators to cut out. One that only makes weights or shapes (the
+        DEQUANTIZE of a float16 kernel) is not among them: it stays with its readers. So does the
+        PAD of a convolution in a delegate, which fuses them.
+    """
+
+    def __init__(self, model: Any, delegated: Collection[int] = ()) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
         self._schema, self._model, self._graph = schema, model, model.subgraphs[0]
@@ -60,10 +72,9 @@ class _Cutter:
         }
         self._activations = {*self._producer, *map(int, self._graph.inputs)}
         self._integers = {getattr(schema.TensorType, name) for name in _INTEGERS}
-        flow = {getattr(schema.BuiltinOperator, name) for name in _CONTROL_FLOW}
-        if any(max(c.builtinCode, c.deprecatedBuiltinCode) in flow for c in model.operatorCodes):
+        if self._of_kinds(_CONTROL_FLOW):
             raise FileFormatError("its control flow cannot be cut into operators")
-        self._staying = self._find_staying()
+        self._staying = self._find_staying() | self._find_fused(delegated)
         self.alone = [at for at in range(len(self._graph.operators)) if at not in self._staying]
 
     def cut(self, at: int) -> Cut:
@@ -81,6 +92,25 @@ class _Cutter:
             outputs=tuple(outputs),
         )
 
+    def resize(self, cut: Cut, shapes: Sequence[tuple[int, ...]]) -> bool:
+        """Note the shapes of a cut operator's outputs; return whether they differ from the file's.
+
+        A converter cannot know all shapes: behind a RESHAPE to (-1, 64) it writes (1, 64).
+        """
+        differ = False
+        for output, shape in zip(cut.outputs, shapes, strict=True):
+            tensor = self._graph.tensors[output]
+            if tuple(() if tensor.shape is None else tensor.shape) != shape:
+                tensor.shape, tensor.shapeSignature = np.array(shape, np.int32), None
+                differ = True
+        return differ
+
+    def content(self) -> bytes:
+        """Return the model with the shapes that were noted."""
+        from hemline.model_files.flatbuffer import packed
+
+        return packed(self._model)
+
     def _find_staying(self) -> set[int]:
         """Return the operators that make nothing but weights or shapes for others."""
         read = {t for each in self._graph.operators for t in _known(each.inputs)}
@@ -95,6 +125,23 @@ class _Cutter:
             if (constant or integers) and all(t in read for t in outputs):
                 staying.add(at)
         return staying
+
+    def _find_fused(self, delegated: Collection[int]) -> set[int]:
+        """Return the operators that a delegate makes one with their only reader."""
+        padded = self._of_kinds(_PADDED).intersection(delegated)
+        fused = set()
+        for at in self._of_kinds(_PADS).intersection(delegated):
+            (made,) = _known(self._graph.operators[at].outputs)
+            readers = {n for n, o in enumerate(self._graph.operators) if made in _known(o.inputs)}
+            if len(readers) == 1 and readers <= padded:
+                fused.add(at)
+        return fused
+
+    def _of_kinds(self, kinds: Sequence[str]) -> set[int]:
+        """Return the operators of some kinds."""
+        numbers = {getattr(self._schema.BuiltinOperator, kind) for kind in kinds}
+        codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in self._model.operatorCodes]
+        return {at for at, o in enumerate(self._graph.operators) if codes[o.opcodeIndex] in numbers}
 
     def _with_makers(self, at: int) -> set[int]:
         found, waiting = {at}, [at]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hemline.bench.profiling.operators import Operators
-from hemline.bench.profiling.tflite_cuts import cut_operators
+from hemline.bench.profiling.tflite_cuts import Cut, cutter_of
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.contract.job import Node
 from hemline.contract.profile import OperatorCost
+from hemline.model_files.contents import Contents
 from hemline.model_files.tflite import read_tflite
 
 _DELEGATE = "DELEGATE"
@@ -19,34 +20,25 @@ def measure_operators(timer: ModelTimer, model: TimedModel, fixed_ns: int) -> Op
 
     Raises JobError that names the operator which a runtime refuses or which ends its process.
     """
-    contents, cuts = read_tflite(model.content), cut_operators(model.content)
-    names = [contents.operators[cut.at].outputs[0] for cut in cuts]
-    models = [
-        TimedModel(
-            name=f"{model.name}, {contents.operators[cut.at].kind} {name}",
-            content=cut.content,
-            settings=model.settings,
-        )
-        for cut, name in zip(cuts, names, strict=True)
-    ]
+    taken = partitions(timer.open(model).nodes)
+    delegated = {at for each in taken for at in each}
+    contents, cuts, models = _opened_alone(timer, model, delegated)
     whole, *times = timer.time([model, *models])
-    taken = partitions(whole.nodes)
     numbers = {cut.at: number for number, cut in enumerate(cuts)}
     counts = timer.device.capabilities.instructions
     costs = []
-    for cut, name, found in zip(cuts, names, times, strict=True):
+    for cut, found in zip(cuts, times, strict=True):
         operator, cost = contents.operators[cut.at], max(found.ns - fixed_ns, 0)
-        delegated = any(cut.at in each for each in taken)
         costs.append(
             OperatorCost(
-                name=name,
+                name=operator.outputs[0],
                 kind=operator.kind,
                 ns=None if counts else cost,
                 instructions=cost if counts else None,
                 macs=operator.macs,
                 bytes=contents.bytes_of(operator),
                 dtype=contents.dtype_of(operator),
-                runs_on="XNNPACK" if delegated else "builtin",
+                runs_on="XNNPACK" if cut.at in delegated else "builtin",
             )
         )
     return Operators(
@@ -54,8 +46,30 @@ def measure_operators(timer: ModelTimer, model: TimedModel, fixed_ns: int) -> Op
         costs=tuple(costs),
         partitions=tuple(tuple(numbers[at] for at in each if at in numbers) for each in taken),
         fusion={},
-        alone={name: cut.content for name, cut in zip(names, cuts, strict=True)},
+        alone={cost.name: cut.content for cost, cut in zip(costs, cuts, strict=True)},
     )
+
+
+def _opened_alone(
+    timer: ModelTimer, model: TimedModel, delegated: Collection[int]
+) -> tuple[Contents, list[Cut], list[TimedModel]]:
+    """Cut and open each operator; return what the model holds, the cuts, and models of them.
+
+    The shapes of an operator's outputs are known when it has run, those of its inputs before.
+    """
+    contents, cutter = read_tflite(model.content), cutter_of(model.content, delegated)
+    cuts, models, resized = [], [], False
+    for at in cutter.alone:
+        cut, operator = cutter.cut(at), contents.operators[at]
+        alone = TimedModel(
+            name=f"{operator.kind} {operator.outputs[0]}",
+            content=cut.content,
+            settings=model.settings,
+        )
+        resized |= cutter.resize(cut, timer.open(alone).shapes)
+        cuts.append(cut)
+        models.append(alone)
+    return read_tflite(cutter.content()) if resized else contents, cuts, models
 
 
 def partitions(nodes: Sequence[Node]) -> tuple[tuple[int, ...], ...]:

@@ -85,7 +85,7 @@ class ModelTimer(Closing):
         names the model which a runtime refuses or which ends its process, DeviceError when the
         device was lost.
         """
-        opened = [self._open(model) for model in models]
+        opened = [self.open(model) for model in models]
         if self.device.capabilities.instructions:
             rounds, invocations, slice_ns = 1, _COUNTED, 0
         job = TimingJob(
@@ -116,8 +116,8 @@ class ModelTimer(Closing):
             runner.close()
         self._runners.clear()
 
-    def _open(self, model: TimedModel) -> CellResult:
-        """Open a model in a job of its own, so that a crash is that of this model."""
+    def open(self, model: TimedModel) -> CellResult:
+        """Open and invoke a model in a job of its own, so that a crash is that of this model."""
         key = (model.settings, _key(model))
         if key not in self._opened:
             content = base64.b64encode(model.content).decode()

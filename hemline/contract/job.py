@@ -188,6 +188,7 @@ class CellResult:
     arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
     nodes: of a raw model that a timing job has just opened, in order; a TFLite interpreter has
         those of its delegates behind the model's own.
+    shapes: of the outputs of such a model.
     """
 
     threads: int
@@ -201,6 +202,7 @@ class CellResult:
     software: bool = added(False)
     arena_bytes: int | None = added(None)
     nodes: tuple[Node, ...] = added(())
+    shapes: tuple[tuple[int, ...], ...] = added(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

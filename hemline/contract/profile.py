@@ -45,6 +45,10 @@ class Probe:
     int8_gmacs: float | None
     gigabytes: float | None
 
+    def peak_of(self, dtype: str) -> float | None:
+        """Return what it reaches in the arithmetic of an operator; None where it has no kernel."""
+        return self.int8_gmacs if dtype in ("int8", "uint8") else self.float_gmacs
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervention:

@@ -19,17 +19,19 @@ def read_tflite(content: bytes) -> Contents:
     """
     try:
         from ai_edge_litert import schema_py_generated as schema
+
+        from hemline.model_files.flatbuffer import unpacked
     except ImportError as error:
         raise BackendError("litert is not installed: pip install ai-edge-litert") from error
     try:
-        return _Reader(schema, content).contents()
+        return _Reader(schema, unpacked(content)).contents()
     except Exception as error:  # flatbuffers checks nothing: all of Python's errors come out
         raise FileFormatError(f"the model's tables cannot be read: {error!r}") from error
 
 
 class _Reader:
-    def __init__(self, schema: Any, content: bytes) -> None:
-        self._model = schema.ModelT.InitFromPackedBuf(content, 0)
+    def __init__(self, schema: Any, model: Any) -> None:
+        self._model = model
         self._graph = self._model.subgraphs[0]
         self._kinds, self._types = _names(schema.BuiltinOperator), _names(schema.TensorType)
 
