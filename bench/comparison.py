@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -216,14 +216,6 @@ def settings_of(cell: Cell) -> str:
         cell.settings.text,
     )
     return ", ".join(part for part in parts if part)
-
-
-def correct(accuracy: Accuracy, labels: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
-    """Return which images are classified correctly, bool (images,).
-
-    `labels` are class indices (n,), perhaps of more images.
-    """
-    return np.asarray(accuracy.classes() == labels[: accuracy.images], bool)
 
 
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:

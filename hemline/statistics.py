@@ -67,6 +67,28 @@ def paired_drop(
     return 100 * float(difference.mean()), 100 * Z95 * error
 
 
+def mcnemar(lost: int, won: int) -> float:
+    """Return the two-sided p-value that as many images were lost as won by chance.
+
+    Exact test of a binomial with probability 1/2 (McNemar, Note on the Sampling Error of the
+    Difference Between Correlated Proportions, 1947).
+    """
+    total, ways, tail = lost + won, 1, 0
+    for fewer in range(min(lost, won) + 1):
+        tail += ways
+        ways = ways * (total - fewer) // (fewer + 1)
+    return min(1.0, 2 * tail / (1 << total))  # of whole numbers: no rounding before the division
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number, by Holm's sequential method (1979)."""
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        corrected[at] = largest
+    return corrected
+
+
 def paired_ratio(
     before_ns: Sequence[Sequence[int]], after_ns: Sequence[Sequence[int]], level: float = 0.95
 ) -> tuple[float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import ComparedModel, Comparison, Row, SourceModel
 from hemline.contract.schema import to_document
 
@@ -42,7 +43,19 @@ def _document(row: Row) -> dict[str, object]:
         "test_correct": row.test.correct,
         "test_agreement": row.test.agreement,
         **drops,
+        **_change(row),
         "peak_memory_bytes": row.memory.peak_bytes if row.memory else None,
         "delegate": row.delegate,
         **({} if row.latency is None else to_document(row.latency)),
+    }
+
+
+def _change(row: Row) -> dict[str, object]:
+    """Return the images that only one of source model and artifact classifies correctly."""
+    change = change_of(row)
+    return {
+        "test_lost": change and change.lost,
+        "test_won": change and change.won,
+        "test_p_value": change and change.p_value,
+        "test_drop_margin_points": change and round(change.margin_points, 4),
     }

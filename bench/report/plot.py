@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hemline.bench.comparison import ComparedModel, Comparison, Row, correct, pareto_front
+from hemline.bench.accuracy.change import change_of
+from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_front
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
-from hemline.statistics import paired_drop
 
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LABEL_POINTS = 9.0
@@ -77,12 +77,9 @@ def _points(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
 
 def _bars(axes: Any, rows: list[Row]) -> None:
     for row in rows:
-        source, labels = row.model.source, row.model.labels
-        if source is None or labels is None:
+        if (change := change_of(row)) is None:
             continue
-        reference = correct(source.test, labels)[: row.test.images]
-        _, margin = paired_drop(reference, correct(row.test, labels))
-        x, y = _xy(row)
+        (x, y), margin = _xy(row), change.margin_points
         axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
 
 

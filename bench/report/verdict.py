@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hemline.bench.comparison import Comparison, Row, candidate_of, candidates, correct
+from hemline.bench.accuracy.change import change_of
+from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import Budget, choose, over_budget
-from hemline.statistics import paired_drop
 from hemline.tables import percent, signed
 
 
@@ -55,14 +55,25 @@ def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:
 
 def _accuracy_reason(chosen: Row) -> str:
     """Return how the choice changes the accuracy, or why that is not known."""
-    test, source, labels = chosen.test, chosen.model.source, chosen.model.labels
-    loss = chosen.validation.drop_points
-    if labels is None or test.correct is None:
+    change, loss = change_of(chosen), chosen.validation.drop_points
+    if chosen.model.labels is None or chosen.test.correct is None:
         return "It was chosen by latency and size alone: without labels its accuracy is not known."
-    if source is None or loss is None:
+    if change is None or loss is None:
         return "It was chosen by latency and size alone: there is no source model to compare with."
-    drop, margin = paired_drop(correct(source.test, labels)[: test.images], correct(test, labels))
-    return (
-        f"It changes accuracy by {signed(-drop)} ± {margin:.2f} points on test (paired, 95 %) "
-        f"and by {signed(-loss)} on validation, where it was chosen."
+    worst = change.worst
+    in_class = (
+        ""
+        if worst is None
+        else f" Class {worst.name} loses most: {worst.lost} of its {worst.images:,} images, and "
+        f"wins {worst.won} ({_p(worst.p_value)}, corrected for {len(change.classes)} classes)."
     )
+    counts = f"{change.lost} images lost, {change.won} won, {_p(change.p_value)}"
+    return (
+        f"It changes accuracy by {signed(-change.drop_points)} ± {change.margin_points:.2f} points "
+        f"on test (paired, 95 %; {counts}) "
+        f"and by {signed(-loss)} on validation, where it was chosen.{in_class}"
+    )
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 0.001 else "p < 0.001"
