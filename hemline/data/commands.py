@@ -79,6 +79,26 @@ def show(name: str | None, output: Path | None, force: bool, data: FetchOptions)
     say(f"{path}: {len(images.dataset.labels)} classes")
 
 
+@data.command()
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Folder to write to (default: this one).",
+)
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@data_option
+def sample(output: Path, force: bool, data: FetchOptions) -> None:
+    """Write pictures to try with: shirt.png, boot.png, and photos/ with a folder for each class."""
+    from hemline.data.samples import write_samples
+
+    if data.custom is not None:
+        raise UsageError("pictures to try with are those of Fashion-MNIST: leave --data out")
+    paths = write_samples(load_images(_DEFAULT, data), output, force=force)
+    say(f"{output}: shirt.png, boot.png, and {len(paths) - 2} pictures in photos/")
+
+
 def _load(name: str | None, data: FetchOptions) -> Images:
     """Return a data set's images; without a name, of the default or of the custom data set.
 
