@@ -92,33 +92,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def paired_ratio(
     before_ns: Sequence[Sequence[int]], after_ns: Sequence[Sequence[int]], level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Return the ratio of a time to an earlier one, and its interval, by rounds in turn.
+    """Return the ratio of a time to an earlier one, and its interval.
 
-    Both hold the nanoseconds of each round; rounds with the same number were measured one after
-    the other, so that a drift of the machine cancels in the ratio of their medians. The interval is
-    a studentized bootstrap over rounds of the mean of log ratios (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 12.5), whose coverage holds with few rounds. Raises ValueError
-    with fewer than three rounds or unequal numbers of them.
+    Both hold the nanoseconds of each round. Rounds with the same number were measured in one turn,
+    so that a drift of the machine cancels in the ratio of their medians; rounds must be independent
+    of each other, each in a process of its own. Of the log ratios the largest and smallest tenth is
+    left out. The interval is the symmetric studentized bootstrap of that trimmed mean (Wilcox,
+    Introduction to Robust Estimation and Hypothesis Testing, 4.4.3): in simulations it holds the
+    ratio as often as it says from four rounds on. Raises ValueError with fewer than three rounds,
+    or unequal numbers of them.
     """
     if len(before_ns) != len(after_ns) or len(before_ns) < 3:
         raise ValueError(f"{len(before_ns)} and {len(after_ns)} rounds are not three pairs")
     medians = [[float(np.median(each)) for each in rounds] for rounds in (before_ns, after_ns)]
-    logs = np.log(medians[1]) - np.log(medians[0])
-    low, high = _studentized(logs, level)
-    return math.exp(float(logs.mean())), math.exp(low), math.exp(high)
+    mean, margin = _trimmed_mean(np.log(medians[1]) - np.log(medians[0]), level)
+    return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
 
 
-def _studentized(values: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Return the studentized bootstrap interval of a mean; the same for the same values."""
-    count, mean = len(values), float(values.mean())
-    picked = np.random.default_rng(0).integers(count, size=(_RESAMPLES, count))
-    drawn = values[picked]
-    spread = drawn.std(axis=1, ddof=1)
-    usable = spread > 0  # a sample of one value again and again has none
-    scores = (drawn.mean(axis=1)[usable] - mean) / spread[usable]
-    if not len(scores):
-        return mean, mean
-    tail = (1 - level) / 2
-    low, high = np.quantile(scores, [1 - tail, tail])
-    error = float(values.std(ddof=1))
-    return mean - float(low) * error, mean - float(high) * error
+def _trimmed_mean(values: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Return a trimmed mean and the half width of its interval; equal values give equal ones."""
+    picked = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
+    (mean,), (error,) = _trimmed(values[None])
+    means, errors = _trimmed(values[picked])
+    usable = errors > 0  # the same value again and again has no error
+    scores = np.abs(means[usable] - mean) / errors[usable]
+    return float(mean), float(error * np.quantile(scores, level)) if len(scores) else 0.0
+
+
+def _trimmed(
+    samples: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the trimmed mean of each row and its standard error, from the winsorized values."""
+    count = samples.shape[1]
+    cut = count // 10
+    ranked = np.sort(samples, axis=1)
+    inner = ranked[:, cut : count - cut]
+    winsorized = np.clip(ranked, inner[:, :1], inner[:, -1:])
+    scale = (1 - 2 * cut / count) * math.sqrt(count)
+    return inner.mean(axis=1), winsorized.std(axis=1, ddof=1) / scale

@@ -12,7 +12,7 @@ from hemline.contract.budget import Budget, Candidate, choose, over_budget
 from hemline.contract.record import Latency
 from hemline.contract.specs import SupportedRuntime
 from hemline.errors import GateError, UsageError
-from hemline.statistics import paired_drop, wilson
+from hemline.statistics import _trimmed_mean, paired_drop, paired_ratio, wilson
 from hemline.tables import macs_text, signed
 
 
@@ -110,3 +110,64 @@ def test_a_budget_that_nothing_fits_names_the_reason(budget: Budget, reason: str
     with pytest.raises(GateError, match=reason):
         choose([candidate("only", 30, drop=0.2)], budget)
     assert over_budget(candidate("only", 30, drop=0.2), Budget()) is None
+
+
+def rounds(medians: list[float]) -> list[list[int]]:
+    """Return rounds of three values with these medians."""
+    return [[int(each) - 10, int(each), 10 * int(each)] for each in medians]
+
+
+def test_a_ratio_of_times_is_that_of_the_rounds_medians_whatever_both_drift_by() -> None:
+    drift = np.linspace(1000, 9000, 10) * 1000
+    ratio, low, high = paired_ratio(rounds(list(drift)), rounds(list(1.25 * drift)))
+    assert (round(ratio, 3), round(low, 3), round(high, 3)) == (1.25, 1.25, 1.25)
+    noise = np.exp(np.random.default_rng(4).normal(0, 0.01, 10))
+    ratio, low, high = paired_ratio(rounds(list(drift)), rounds(list(1.25 * drift * noise)))
+    assert 1.23 < low < ratio < high < 1.27
+
+
+def test_one_round_that_something_else_slowed_down_moves_no_ratio() -> None:
+    even = list(10_000_000 * np.exp(np.random.default_rng(5).normal(0, 0.01, 10)))
+    slowed = [2 * even[0], *even[1:]]
+    ratio, low, high = paired_ratio(rounds([10_000_000] * 10), rounds(slowed))
+    assert low < 1 < high < 1.03
+    assert abs(ratio - 1) < 0.01
+
+
+def test_too_few_rounds_or_others_have_no_ratio() -> None:
+    for before, after in ((2, 2), (4, 5)):
+        with pytest.raises(ValueError, match="are not three pairs"):
+            paired_ratio(rounds([1000] * before), rounds([1000] * after))
+
+
+def test_nine_of_ten_intervals_hold_the_ratio_at_least() -> None:
+    samples = np.random.default_rng(7).normal(0, 0.014, (100, 10))
+    assert (
+        sum(abs(mean) <= margin for mean, margin in (_trimmed_mean(s, 0.95) for s in samples)) > 90
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [5, 10, 20])
+@pytest.mark.parametrize("noise", ["normal", "heavy", "outliers", "skewed"])
+def test_an_interval_holds_the_ratio_as_often_as_it_says(count: int, noise: str) -> None:
+    """Of 1000 intervals 950 (or 990) are expected.
+
+    4 standard errors of a count of 1000 are 28 (13) intervals. Noise is skewed only where one of
+    two cells is disturbed more than the other; few rounds cannot show it.
+    """
+    rng = np.random.default_rng(7)
+    shape = (1000, count)
+    samples = {
+        "normal": rng.normal(0, 0.014, shape),
+        "heavy": 0.01 * rng.standard_t(3, shape),
+        "outliers": rng.normal(0, 0.014, shape)
+        + (rng.random(shape) < 0.1) * rng.choice([-1, 1], shape) * rng.exponential(0.1, shape),
+        "skewed": rng.exponential(0.014, shape),
+    }[noise]
+    # a trimmed mean of few skewed values is not that of many
+    truth = float(np.mean([_trimmed_mean(each, 0.5)[0] for each in samples]))
+    for level, fewest in ((0.95, 922), (0.99, 977)):
+        fits = [_trimmed_mean(each, level) for each in samples]
+        held = sum(abs(mean - truth) <= margin for mean, margin in fits)
+        assert held >= (fewest if noise != "skewed" else fewest - 25), (level, held)
