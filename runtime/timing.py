@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hemline.contract.job import CellResult, Node
-from hemline.contract.stamp import message_fields
+from hemline.contract.job import CellResult, Node, Value
 from hemline.contract.timing import RawModel, TimingJob
 from hemline.errors import BackendError, UsageError
 from hemline.folders import TemporaryFolder
@@ -19,22 +18,20 @@ from hemline.runtime.backends import Tensor
 from hemline.runtime.sessions.delegates import interpreter_options
 from hemline.runtime.sessions.onnx import session_options
 
-_GRAPH, _NODE = 7, 1  # fields of ModelProto and GraphProto
-_INPUT, _OUTPUT, _KIND = 1, 2, 4  # of NodeProto
-
 
 class RawSession(Protocol):
     """One opened model with its inputs set.
 
     run: invokes it once.
-    shapes: returns those of its outputs, after the first run.
-    delegate, nodes: as in CellResult.
+    values: returns what it computes, after the first run.
+    delegate, nodes, graph: as in CellResult.
     """
 
     run: Callable[[], object]
-    shapes: Callable[[], tuple[tuple[int, ...], ...]]
+    values: Callable[[], tuple[Value, ...]]
     delegate: str
     nodes: tuple[Node, ...]
+    graph: str
 
 
 def timed_cells(
@@ -71,7 +68,8 @@ def _cell(
         latencies_ns=_latencies(session.run, job) if job.invocations else (),
         outputs={},
         nodes=session.nodes if fresh else (),
-        shapes=session.shapes() if fresh else (),
+        graph=session.graph if fresh else "",
+        values=session.values() if fresh else (),
     )
 
 
@@ -97,6 +95,8 @@ def _latencies(run: Callable[[], object], job: TimingJob) -> tuple[int, ...]:
 class _RawInterpreter:
     """A TFLite model."""
 
+    graph = ""
+
     def __init__(self, module: Any, content: bytes, job: TimingJob) -> None:
         """Open a flatbuffer; raises BackendError when the interpreter refuses it."""
         try:
@@ -113,8 +113,9 @@ class _RawInterpreter:
             values = _values(random, tuple(detail["shape"]), np.dtype(detail["dtype"]))
             interpreter.set_tensor(detail["index"], values)
         self.run = interpreter.invoke
-        self.shapes = lambda: tuple(
-            tuple(map(int, each["shape"])) for each in interpreter.get_output_details()
+        self.values = lambda: tuple(
+            _value(each["name"], each["dtype"], each["shape"])
+            for each in interpreter.get_output_details()
         )
         self.nodes = tuple(
             Node(
@@ -130,23 +131,30 @@ class _RawInterpreter:
 class _RawOnnx:
     """An ONNX model."""
 
+    nodes: tuple[Node, ...] = ()
+
     def __init__(self, module: Any, content: bytes, job: TimingJob) -> None:
         """Open a ModelProto; raises BackendError when ONNX Runtime refuses it."""
         options = session_options(module, job.threads, job.settings)
         with TemporaryFolder() as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            options.optimized_model_filepath = str(optimized)
+            rewritten = Path(folder) / "rewritten.onnx"
+            if job.settings.optimization != "none":
+                options.optimized_model_filepath = str(rewritten)
             try:
                 session = module.InferenceSession(
                     content, options, providers=["CPUExecutionProvider"]
                 )
             except Exception as error:  # they share no base class of their own
                 raise _refused(module.__name__, error) from error
-            self.nodes = _nodes(optimized.read_bytes()) if optimized.exists() else ()
+            found = rewritten.read_bytes() if rewritten.exists() else b""
+        self.graph = base64.b64encode(found).decode()
         random = np.random.default_rng(job.seed)
         feeds = {each.name: _values(random, *_input_type(each)) for each in session.get_inputs()}
         self.run = lambda: session.run(None, feeds)
-        self.shapes = lambda: tuple(each.shape for each in session.run(None, feeds))
+        self.values = lambda: tuple(
+            _value(output.name, array.dtype, array.shape)
+            for output, array in zip(session.get_outputs(), session.run(None, feeds), strict=True)
+        )
         self.delegate = ",".join(session.get_providers())
 
 
@@ -154,6 +162,10 @@ _SESSIONS: dict[str, Callable[[Any, bytes, TimingJob], RawSession]] = {
     "tflite": _RawInterpreter,
     "onnx": _RawOnnx,
 }
+
+
+def _value(name: str, dtype: Any, shape: Any) -> Value:
+    return Value(name=name, dtype=np.dtype(dtype).name, shape=tuple(map(int, shape)))
 
 
 def _input_type(value: Any) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
@@ -173,22 +185,6 @@ def _values(
         limits = np.iinfo(dtype)  # type: ignore[type-var]
         return random.integers(limits.min, limits.max, shape, np.int64, endpoint=True).astype(dtype)
     return np.zeros(shape, dtype)
-
-
-def _nodes(content: bytes) -> tuple[Node, ...]:
-    """Return the nodes of a ModelProto."""
-
-    def fields(start: int, end: int, number: int) -> list[tuple[int, int]]:
-        return [(a, b) for n, a, b in message_fields(content, start, end) if n == number]
-
-    def texts(span: tuple[int, int], number: int) -> tuple[str, ...]:
-        return tuple(content[slice(*each)].decode() for each in fields(*span, number))
-
-    return tuple(
-        Node(kind=texts(node, _KIND)[0], inputs=texts(node, _INPUT), outputs=texts(node, _OUTPUT))
-        for graph in fields(0, len(content), _GRAPH)
-        for node in fields(*graph, _NODE)
-    )
 
 
 def _refused(runtime: str, error: Exception) -> BackendError:

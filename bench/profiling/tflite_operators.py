@@ -66,7 +66,7 @@ def _opened_alone(
             content=cut.content,
             settings=model.settings,
         )
-        resized |= cutter.resize(cut, timer.open(alone).shapes)
+        resized |= cutter.resize(cut, [each.shape for each in timer.open(alone).values])
         cuts.append(cut)
         models.append(alone)
     return read_tflite(cutter.content()) if resized else contents, cuts, models

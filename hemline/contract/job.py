@@ -159,15 +159,24 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """An operator of the graph that a runtime really executes.
+    """An operator that a TFLite interpreter really executes.
 
-    kind: CONV_2D, DELEGATE, QLinearConv, ….
-    inputs, outputs: names of tensors; in TFLite their numbers.
+    kind: CONV_2D, DELEGATE, ….
+    inputs, outputs: numbers of tensors.
     """
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Value:
+    """What a model computes: a tensor's name, type and shape."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,9 +195,11 @@ class CellResult:
         (images, classes); empty unless wanted.
     software: whether a program in place of a GPU ran it, so that its times are no latencies.
     arena_bytes: tensor arena of a microcontroller interpreter; None for every other runtime.
-    nodes: of a raw model that a timing job has just opened, in order; a TFLite interpreter has
-        those of its delegates behind the model's own.
-    shapes: of the outputs of such a model.
+    nodes: of a raw TFLite model that a timing job has just opened, in order; those of delegates
+        are behind the model's own.
+    graph: base64 of the ModelProto that ONNX Runtime executes in place of a raw model that it may
+        rewrite.
+    values: outputs of a raw model, when it has run.
     """
 
     threads: int
@@ -202,7 +213,8 @@ class CellResult:
     software: bool = added(False)
     arena_bytes: int | None = added(None)
     nodes: tuple[Node, ...] = added(())
-    shapes: tuple[tuple[int, ...], ...] = added(())
+    graph: str = added("")
+    values: tuple[Value, ...] = added(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,8 +117,9 @@ class Profile:
 
     @property
     def explained(self) -> float | None:
-        """Return the operators' times together as a share of the whole; None without times."""
+        """Return the fixed cost and all operators' times as a share of the whole, if known."""
         times = [each.ns for each in self.operators]
         if not self.whole_ns or not times or None in times:
             return None
-        return sum(each for each in times if each is not None) / self.whole_ns
+        fixed_ns = 0 if self.probe is None else self.probe.fixed_ns
+        return (fixed_ns + sum(each for each in times if each is not None)) / self.whole_ns

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from hemline.errors import BackendError, FileFormatError
 from hemline.model_files.contents import Contents, Operator, Tensor
 
-_WEIGHTS_AT = {"QLinearConv": 3, "QLinearMatMul": 3}  # of their inputs; all others have them at 1
+# of their inputs; all others have them at 1
+_WEIGHTS_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
+# how ONNX Runtime names what it fuses
+_FUSED = re.compile("^(Nhwc)?(Fused|QLinear|DynamicQuantize|Q(?=Gemm))?|Integer(ToFloat)?$")
 
 
 def read_onnx(content: bytes) -> Contents:
@@ -112,7 +116,7 @@ class _Reader:
             self._shape(node.input[at]) if at < len(node.input) else () for at in (0, weights_at)
         )
         made = math.prod(self._shape(node.output[0]))
-        kind = node.op_type.removeprefix("QLinear").removesuffix("Integer")
+        kind = _FUSED.sub("", node.op_type)
         if kind == "Conv":  # each output is a sum over a kernel (out, in / groups, h, w)
             return made * math.prod(weights[1:])
         if kind == "ConvTranspose":  # each input goes into a kernel (in, out / groups, h, w)

@@ -25,6 +25,7 @@ from hemline.bench.devices.ssh.store import Pushable, Store, pushable
 from hemline.bench.devices.ssh.survey import Survey
 from hemline.bench.devices.ssh.untrusted import (
     cleaned,
+    cleaned_times,
     npy_bytes,
     plain,
     read_output,
@@ -298,7 +299,7 @@ class SshRunner(Closing):
         process = self.start()
         try:
             with self._device.ended_after(timeout_seconds):
-                result = cleaned(process.time(job, timeout_seconds=timeout_seconds))
+                result = cleaned_times(process.time(job, timeout_seconds=timeout_seconds))
             require_times(job, result)
         except JobError as error:
             self.close()
