@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hemline.bench.measuring.plan import PlannedCell
 from hemline.bench.profiling.operators import Operators
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.contract.job import HostFacts
@@ -12,9 +11,8 @@ from hemline.contract.job import HostFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileContext:
-    """A cell, its model, and a timer to try something else on it.
+    """The model of a cell, and a timer to try something else on it.
 
-    cell: that was profiled.
     timer: has the whole model and its operators open; times a changed model, or this one in other
         settings, beside them in turn.
     model: the whole model, without its stamp.
@@ -22,7 +20,6 @@ class ProfileContext:
     host: that it was profiled on.
     """
 
-    cell: PlannedCell
     timer: ModelTimer
     model: TimedModel
     operators: Operators

@@ -29,38 +29,17 @@ def profile(device: Device, cell: PlannedCell) -> Record:
 
     Raises JobError where it cannot be profiled, DeviceError when the device was lost.
     """
-    artifact, counts = cell.artifact, device.capabilities.instructions
+    artifact = cell.artifact
     if cell.batch != 1 or artifact.format not in OPERATORS or not device.capabilities.raw_models:
         what = f"on {device.name}" if cell.batch == 1 else f"with batch {cell.batch}"
         raise JobError(f"{cell.title} cannot be profiled {what}")
     path = cell.subject.bundle / artifact.name
     model = TimedModel(name=artifact.name, content=read_stamped(path).model, settings=cell.settings)
     with ModelTimer(device, cell.runtime, cell.version, threads=cell.threads) as timer:
-        reached = None if counts else probe(timer, cell.settings)
-        fixed_ns = 0 if reached is None else reached.fixed_ns
-        measure = OPERATORS[artifact.format]
-        operators = measure(timer, model, fixed_ns)
-        if not counts and not operators.add_up:
-            operators = measure(timer, model, fixed_ns)  # perhaps something else used the machine
-        whole = operators.whole.ns
-        found = Profile(
-            whole_ns=None if counts else whole,
-            whole_instructions=whole if counts else None,
-            operators=operators.costs,
-            partitions=operators.partitions,
-            fusion=operators.fusion,
-            probe=reached,
-            interventions=(),
-            findings=(),
-        )
+        found = profile_model(timer, model)
         if timer.last is None:
             raise JobError(f"{cell.title} was not timed")
         last = replace(timer.last, runtime_version=cell.version)
-        if not counts:
-            context = ProfileContext(
-                cell=cell, timer=timer, model=model, operators=operators, host=last.host
-            )
-            found = explain(found, context)
     return Record(
         cell=cell_of(
             cell.subject.manifest,
@@ -73,3 +52,29 @@ def profile(device: Device, cell: PlannedCell) -> Record:
         conditions=conditions_of(last),
         payload=found,
     )
+
+
+def profile_model(timer: ModelTimer, model: TimedModel) -> Profile:
+    """Return where the time of a model goes and why; raises JobError and DeviceError likewise."""
+    counts = timer.device.capabilities.instructions
+    reached = None if counts else probe(timer, model.settings)
+    fixed_ns = 0 if reached is None else reached.fixed_ns
+    measure = OPERATORS[timer.device.backend(timer.runtime).format]
+    operators = measure(timer, model, fixed_ns)
+    if not counts and not operators.add_up:
+        operators = measure(timer, model, fixed_ns)  # perhaps something else used the machine
+    whole = operators.whole.ns
+    found = Profile(
+        whole_ns=None if counts else whole,
+        whole_instructions=whole if counts else None,
+        operators=operators.costs,
+        partitions=operators.partitions,
+        fusion=operators.fusion,
+        probe=reached,
+        interventions=(),
+        findings=(),
+    )
+    if counts or timer.last is None:
+        return found
+    context = ProfileContext(timer=timer, model=model, operators=operators, host=timer.last.host)
+    return explain(found, context)

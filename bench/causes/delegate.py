@@ -1,0 +1,25 @@
+"""Delegate absent or split: what it leaves runs in slower kernels, and its parts begin with copies.
+
+Quantized layers that it leaves are another cause: no fast kernel.
+"""
+
+from hemline.bench.causes.bypass import without
+from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds, slowest
+
+
+def observe(cell: Observed) -> Observation | None:
+    """See layers without any delegate, or operators that one left."""
+    left = [each for each in cell.undelegated if not (each.macs and each.dtype in QUANTIZED)]
+    parts = len(cell.profile.partitions)
+    if not left or not (parts or any(each.macs for each in left)):
+        return None
+    if parts:
+        worst = slowest(left)
+        seen = f"the delegate leaves {kinds(left)} to other kernels and runs {parts} parts"
+        remedy, changed = "Replace them by operators that it takes.", without(cell, worst)
+        trial = None if changed is None else Trial(name=f"without {worst.kind}", after=changed)
+    else:
+        seen, remedy = "no delegate takes any of its operators", "Let the runtime use its delegate."
+        own = cell.reopened(delegate="default")
+        trial = None if own == cell.model else Trial(name="the runtime's own delegate", after=own)
+    return Observation(share=cell.share(left), sentence=seen, remedy=remedy, trial=trial)

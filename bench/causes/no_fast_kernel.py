@@ -1,0 +1,33 @@
+"""No fast quantized kernel in this runtime: layers of integers that only plain kernels compute."""
+
+from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds, slowest
+from hemline.contract.profile import OperatorCost
+
+_PLAIN_IN_ONNX = ("ConvInteger",)  # its other integer kernels are fast
+
+
+def observe(cell: Observed) -> Observation | None:
+    """See quantized layers that no delegate took over."""
+    plain = [each for each in cell.undelegated if each.macs and each.dtype in QUANTIZED]
+    plain += [each for each in cell.profile.operators if each.kind in _PLAIN_IN_ONNX]
+    if not plain:
+        return None
+    return Observation(
+        share=cell.share(plain),
+        sentence=f"its kernels for {plain[0].dtype} {kinds(plain)} are plain ones",
+        remedy="Use a runtime or a delegate with fast ones, or another scheme.",
+        trial=_trial(cell, slowest(plain), cell.share(plain)),
+    )
+
+
+def _trial(cell: Observed, cost: OperatorCost, share: float) -> Trial | None:
+    """Return another delegate where one has such kernels; else the slowest layer in float."""
+    layer = cell.layer(cost)
+    if cell.model.settings.delegate == "builtin":
+        return Trial(name="the runtime's own delegate", after=cell.reopened(delegate="default"))
+    if layer is None:
+        return None
+    if cell.runtime == "tflite-runtime" and layer.arithmetic == "int8":
+        return Trial(name="XNNPACK int8", after=cell.reopened(delegate="xnnpack-int8"))
+    before, after = cell.other(cell.alone[cost.name]), cell.copy(layer, arithmetic="float32")
+    return Trial(name=f"{cost.kind} in float", before=before, after=after, scale=share)
