@@ -88,6 +88,7 @@ def sample_options(command: F) -> F:
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
+@click.option("--tune", is_flag=True, help="Find faster settings instead, and stamp them.")
 @click.option("--profile", "profiled", is_flag=True, help="Explain each cell's time instead.")
 @click.option("--json", "as_json", is_flag=True, help="Of --profile: JSON lines, not tables.")
 @sample_options
@@ -101,6 +102,7 @@ def bench(
     fallback: bool,
     runtimes: tuple[str, ...],
     resume: bool,
+    tune: bool,
     profiled: bool,
     as_json: bool,
     samples: SampleFiles | None,
@@ -128,8 +130,11 @@ def bench(
     try:
         with locked(paths):
             subjects = opened(paths, samples, targets)
-            if profiled:
-                _profile(devices, subjects, plan, as_json=as_json)
+            if profiled or tune:
+                if profiled:
+                    _profile(devices, subjects, plan, as_json=as_json)
+                if tune:
+                    _tune(devices, subjects, plan)
                 if unopened:
                     _report_fleet(unopened)
                 return
@@ -161,6 +166,14 @@ def _profile(
         click.echo(json.dumps(to_document(record)) if as_json else f"{profile_text(record)}\n")
 
     profile_cells(devices, subjects, plan, report=report, progress=say)
+
+
+def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan) -> None:
+    from hemline.bench.tuning.table import trials_table
+    from hemline.bench.tuning.tuning import tune
+
+    for device in devices:
+        click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
 
 
 def _progress() -> Callable[[str], None]:
