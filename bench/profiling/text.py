@@ -10,6 +10,7 @@ from hemline.tables import Table, as_text
 
 _BAR = 16  # characters of a share of 1
 _LONGEST_NAME = 28
+_NAMED, _SHARE = (">#", "operator", "kind"), (">share", "")
 
 
 def profile_text(record: Record) -> str:
@@ -35,25 +36,11 @@ def _head(cell: Cell, profile: Profile) -> str:
 
 def _times(profile: Profile) -> Table:
     total = sum(each.ns or 0 for each in profile.operators) or 1
-    columns = (
-        ">#",
-        "operator",
-        "kind",
-        ">µs",
-        ">share",
-        "",
-        ">MMAC",
-        ">GMAC/s",
-        ">of peak",
-        ">GB/s",
-    )
     return Table.of(
-        (*columns, "runs on"),
+        (*_NAMED, ">µs", *_SHARE, ">MMAC", ">GMAC/s", ">of peak", ">GB/s", "runs on"),
         (
             (
-                str(number),
-                _short(each.name),
-                each.kind,
+                *_named(number, each),
                 f"{(each.ns or 0) / 1e3:.1f}",
                 *_share((each.ns or 0) / total),
                 *_rates(each, profile.probe),
@@ -77,23 +64,11 @@ def _rates(operator: OperatorCost, probe: Probe | None) -> tuple[str, str, str, 
 
 def _counts(profile: Profile) -> Table:
     counts = [each.instructions or 0 for each in profile.operators]
-    columns = (
-        "operator",
-        "kind",
-        ">thousands",
-        ">share",
-        "",
-        ">MMAC",
-        ">instructions/MAC",
-        "runs on",
-    )
     return Table.of(
-        columns,
+        (*_NAMED, ">thousands", *_SHARE, ">MMAC", ">instructions/MAC", "runs on"),
         (
             (
-                str(number),
-                _short(each.name),
-                each.kind,
+                *_named(number, each),
                 f"{count / 1e3:.0f}",
                 *_share(count / (sum(counts) or 1)),
                 f"{each.macs / 1e6:.2f}" if each.macs else "",
@@ -103,6 +78,10 @@ def _counts(profile: Profile) -> Table:
             for number, (each, count) in enumerate(zip(profile.operators, counts, strict=True), 1)
         ),
     )
+
+
+def _named(number: int, operator: OperatorCost) -> tuple[str, str, str]:
+    return str(number), _short(operator.name), operator.kind
 
 
 def _share(share: float) -> tuple[str, str]:

@@ -49,12 +49,6 @@ def cutter_of(content: bytes, delegated: Collection[int] = ()) -> Cutter:
         raise FileFormatError(f"the model's tables cannot be read: {error!r}") from error
 
 
-def cut_operators(content: bytes) -> tuple[Cut, ...]:
-    """Return each operator of the first subgraph alone, in order; raises as `cutter_of`."""
-    cutter = cutter_of(content)
-    return tuple(map(cutter.cut, cutter.alone))
-
-
 class Cutter:
     """Cuts a model.
 
