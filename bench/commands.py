@@ -18,6 +18,7 @@ from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
 from hemline.contract.record import RECORDS_NAME
 from hemline.errors import GateError, UsageError
+from hemline.exporting import Export, export_options
 from hemline.remedies import described
 from hemline.tables import as_text
 
@@ -91,6 +92,7 @@ def sample_options(command: F) -> F:
 @click.option("--tune", is_flag=True, help="Find faster settings instead, and stamp them.")
 @click.option("--profile", "profiled", is_flag=True, help="Explain each cell's time instead.")
 @click.option("--json", "as_json", is_flag=True, help="Of --profile: JSON lines, not tables.")
+@export_options
 @sample_options
 def bench(
     paths: tuple[Path, ...],
@@ -105,6 +107,7 @@ def bench(
     tune: bool,
     profiled: bool,
     as_json: bool,
+    export: Export,
     samples: SampleFiles | None,
 ) -> None:
     """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
@@ -136,7 +139,7 @@ def bench(
                 if tune:
                     _tune(devices, subjects, plan)
                 if unopened:
-                    _report_fleet(unopened)
+                    _report_fleet(unopened, export)
                 return
             local = [each.name for each in devices] == ["local"]
             if quick and local and all(is_measured(each, devices[0], plan) for each in subjects):
@@ -144,7 +147,7 @@ def bench(
                 return
             request = BenchRequest(plan=plan, resume=resume)
             ended = bench_fleet(devices, subjects, request, progress=_progress(), report=click.echo)
-            _report_fleet((*ended, *unopened))
+            _report_fleet((*ended, *unopened), export)
             if local:
                 kept = ", ".join(str(each.bundle / RECORDS_NAME) for each in subjects)
                 say(f"records: {kept}; hemline table {' '.join(map(str, paths))} shows them")
@@ -187,11 +190,12 @@ def _progress() -> Callable[[str], None]:
     return progress
 
 
-def _report_fleet(results: Sequence[DeviceResult]) -> None:
+def _report_fleet(results: Sequence[DeviceResult], export: Export) -> None:
     """Print a row for each of several devices and what failed; exit with its code."""
     from hemline.bench.report.fleet_table import fleet_table
 
     errors = [result.error for result in results if result.error is not None]
+    export(fleet_table(results))
     if len(results) == 1:
         if errors:
             raise errors[0]

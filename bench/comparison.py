@@ -12,11 +12,21 @@ import numpy.typing as npt
 from hemline.bench.latency_summary import LatencySummary, summarize
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
-from hemline.contract.record import Accuracy, Cell, Latency, Memory, Payload, Record, newest
+from hemline.contract.profile import Profile
+from hemline.contract.record import (
+    Accuracy,
+    Cell,
+    Conditions,
+    Latency,
+    Memory,
+    Payload,
+    Record,
+    newest,
+)
 from hemline.contract.specs import version_key
 from hemline.errors import HemlineError, remedy
 
-P = TypeVar("P", Latency, Accuracy, Memory)
+P = TypeVar("P", Latency, Accuracy, Memory, Profile)
 LOCAL = "local"  # the device
 
 
@@ -66,8 +76,8 @@ class Row:
     model: that the artifact is of.
     test, validation: accuracy payloads.
     latency: derived percentiles; None where it was not measured.
-    memory: None likewise.
-    delegate: what really ran the operators.
+    memory, profile: None likewise.
+    conditions: of the latency, or of the predictions where none was measured.
     """
 
     cell: Cell
@@ -76,12 +86,23 @@ class Row:
     validation: Accuracy
     latency: LatencySummary | None
     memory: Memory | None
-    delegate: str
+    profile: Profile | None
+    conditions: Conditions
 
     @property
     def name(self) -> str:
         """Return artifact and runtime, the label of a point in the picture."""
         return f"{self.cell.artifact} · {self.cell.runtime}"
+
+    @property
+    def delegate(self) -> str:
+        """Return what really ran the operators."""
+        return self.conditions.delegate
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Return the throughput of this cell, one invocation after the other."""
+        return self.cell.batch * 1e6 / self.median_us if self.latency else None
 
     @property
     def settings(self) -> str:
@@ -137,6 +158,10 @@ class Comparison:
         """Return the names of the models."""
         *first, last = (model.name for model in self.models)
         return f"{', '.join(first)} and {last}" if first else last
+
+    def label(self, model: ComparedModel) -> str:
+        """Return the name of a model where there are several; empty where there is one."""
+        return model.name if len(self.models) > 1 else ""
 
     @property
     def sources(self) -> tuple[SourceModel, ...]:
@@ -228,7 +253,7 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
 def candidate_of(comparison: Comparison, row: Row) -> Candidate:
     """Return a row as a candidate, with its model where there are several."""
     return Candidate(
-        model=row.model.name if len(comparison.models) > 1 else "",
+        model=comparison.label(row.model),
         artifact=row.cell.artifact,
         runtime=row.cell.runtime,
         size_bytes=row.cell.size_bytes,
@@ -331,7 +356,8 @@ def _row(cell: Cell, model: ComparedModel, records: Sequence[Record]) -> Row | N
         validation=validation,
         latency=summarize(latency) if latency else None,
         memory=_payload(mine, Memory),
-        delegate=timed[0].conditions.delegate,
+        profile=_payload(mine, Profile),
+        conditions=timed[0].conditions,
     )
 
 

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemline.contract.record import Latency
+from hemline.statistics import outliers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySummary:
-    """Percentiles of a latency in microseconds, and how far the rounds' medians spread.
+    """Percentiles of a latency in microseconds, and how far it spreads.
 
     median_us, p90_us, p99_us: over all invocations of all rounds.
     low_us, high_us: smallest and largest median of a round.
     invocations: number of values.
+    min_us, max_us, sigma_us: smallest and largest value, and the standard deviation.
+    outliers: number of values that are far from the median, by the median absolute deviation.
+    rounds: number of rounds.
+    disturbed: of each round that says little, why.
     """
 
     median_us: float
@@ -24,6 +29,12 @@ class LatencySummary:
     low_us: float
     high_us: float
     invocations: int
+    min_us: float
+    max_us: float
+    sigma_us: float
+    outliers: int
+    rounds: int
+    disturbed: tuple[str, ...]
 
 
 def summarize(latency: Latency) -> LatencySummary:
@@ -38,4 +49,10 @@ def summarize(latency: Latency) -> LatencySummary:
         low_us=min(medians),
         high_us=max(medians),
         invocations=int(values.size),
+        min_us=float(values.min()),
+        max_us=float(values.max()),
+        sigma_us=float(values.std()),
+        outliers=outliers(values),
+        rounds=len(medians),
+        disturbed=tuple(each.disturbed for each in latency.facts if each.disturbed is not None),
     )

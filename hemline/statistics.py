@@ -89,6 +89,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def outliers(values: npt.NDArray[np.float64]) -> int:
+    """Return how many times are far from the median, by the median absolute deviation.
+
+    That is a modified z-score above 3.5 (Iglewicz and Hoaglin, How to Detect and Handle Outliers,
+    1993), which no outlier can hide by raising the deviation itself; and 5 % of the median at
+    least, because a deviation of few steps of the clock says nothing.
+    """
+    median = float(np.median(values))
+    distances = np.abs(values - median)
+    least = max(3.5 / 0.6745 * float(np.median(distances)), 0.05 * median)
+    return int((distances > least).sum())
+
+
 def paired_ratio(
     before_ns: Sequence[Sequence[int]], after_ns: Sequence[Sequence[int]], level: float = 0.95
 ) -> tuple[float, float, float]:

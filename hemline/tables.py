@@ -1,10 +1,28 @@
-"""Tables: one list of rows, written as plain text or Markdown, and the figures in them."""
+"""Tables: one list of rows, written as text, Markdown, CSV or JSON, and the figures in them."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
+
+
+class Figure(str):
+    """The text of a number in a table, with its value and unit for programs that read the table."""
+
+    __slots__ = ("unit", "value")
+
+    unit: str
+    value: float
+
+    def __new__(cls, text: str, value: float, unit: str = "") -> Figure:
+        """Return a text that knows its number."""
+        figure = super().__new__(cls, text)
+        figure.value, figure.unit = value, unit
+        return figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +73,38 @@ def as_markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
 
 
+def as_csv(table: Table) -> str:
+    """Return comma-separated values, numbers in full."""
+    stream = io.StringIO()
+    names, rows = _values(table)
+    csv.writer(stream, lineterminator="\n").writerows([names, *rows])
+    return stream.getvalue()
+
+
+def as_json(table: Table) -> str:
+    """Return a JSON list with an object for each row, numbers in full; null where a cell is empty.
+
+    An empty table is an empty list.
+    """
+    names, rows = _values(table)
+    return json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False)
+
+
+def _values(table: Table) -> tuple[list[str], list[tuple[str | float | None, ...]]]:
+    """Return names with units, and rows; a column has numbers if every cell of it knows its own."""
+    names, columns = list(table.columns), list[tuple[str | float | None, ...]]()
+    for at, name in enumerate(table.columns):
+        cells = [row[at] for row in table.rows]
+        figures = [cell for cell in cells if isinstance(cell, Figure)]
+        units = {figure.unit for figure in figures}
+        if len(units) == 1 and len(figures) == sum(map(bool, cells)):
+            names[at] = " ".join(filter(None, (name, *(f"({unit})" for unit in units if unit))))
+            columns.append(tuple(getattr(cell, "value", None) for cell in cells))
+        else:
+            columns.append(tuple(cell or None for cell in cells))
+    return names, list(zip(*columns, strict=True))
+
+
 def macs_text(macs: int) -> str:
     """Return multiply-accumulates in the unit that leaves a figure before the point."""
     if macs < 1_000:
@@ -62,21 +112,48 @@ def macs_text(macs: int) -> str:
     return f"{macs / 1e3:.0f} k MAC" if macs < 999_500 else f"{macs / 1e6:.1f} M MAC"
 
 
-def signed(points: float) -> str:
+def signed(points: float) -> Figure:
     """Return points with their sign and two digits; what rounds to zero is +0.00."""
-    return f"{round(points, 2) + 0.0:+.2f}"  # the sum makes 0.0 of -0.0
+    # the sum makes 0.0 of -0.0
+    return Figure(f"{round(points, 2) + 0.0:+.2f}", points, "points")
 
 
-def percent(share: float) -> str:
+def percent(share: float) -> Figure:
     """Return a share 0 … 1 in percent with two digits."""
-    return f"{100 * share:.2f} %"
+    return Figure(f"{100 * share:.2f} %", 100 * share, "%")
 
 
 def microseconds(duration_us: float | None) -> str:
     """Return a duration in whole microseconds; nothing for None."""
-    return "" if duration_us is None else f"{duration_us:.0f} µs"
+    return "" if duration_us is None else Figure(f"{duration_us:.0f} µs", duration_us, "µs")
 
 
-def kilobytes(size_bytes: int) -> str:
+def milliseconds(duration_ns: int | None) -> str:
+    """Return a duration in milliseconds; nothing for None."""
+    return (
+        ""
+        if duration_ns is None
+        else Figure(f"{duration_ns / 1e6:.1f} ms", duration_ns / 1e6, "ms")
+    )
+
+
+def kilobytes(size_bytes: int) -> Figure:
     """Return a size in units of 1000 bytes."""
-    return f"{size_bytes / 1000:.1f} kB"
+    return Figure(f"{size_bytes / 1000:.1f} kB", size_bytes / 1000, "kB")
+
+
+def megabytes(size_bytes: int | None) -> str:
+    """Return a size in units of 1,000,000 bytes; nothing for None."""
+    return (
+        "" if size_bytes is None else Figure(f"{size_bytes / 1e6:.0f} MB", size_bytes / 1e6, "MB")
+    )
+
+
+def count(number: int) -> Figure:
+    """Return a whole number with its thousands."""
+    return Figure(f"{number:,}", number)
+
+
+def p_text(p_value: float) -> str:
+    """Return a p-value with two digits, the sign included."""
+    return f"p = {p_value:.2g}" if p_value >= 0.001 else "p < 0.001"

@@ -14,19 +14,33 @@ from hemline.bench.commands import bundles_argument, locked, measured, opened, s
 from hemline.console import budget_options, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
-from hemline.tables import as_text
+from hemline.exporting import Export, export_options
+from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.comparison import Comparison, Row
     from hemline.bench.measuring.subject import Subject
     from hemline.export.admission.user_samples import SampleFiles
 
+_DETAILS = click.option(
+    "--details",
+    is_flag=True,
+    help="Also print range, deviation and outliers of the times, and the parts of a cold start.",
+)
+_CHANGES = click.option(
+    "--changes",
+    is_flag=True,
+    help="Also print how each class changes in the chosen file, and the images that flipped.",
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 
 
 @click.command()
 @bundles_argument
+@_DETAILS
 @_JSON
-def table(paths: tuple[Path, ...], as_json: bool) -> None:
+@export_options
+def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export) -> None:
     """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
@@ -34,23 +48,32 @@ def table(paths: tuple[Path, ...], as_json: bool) -> None:
 
     subjects = measured(paths)
     comparison = compared(subjects, every_version=True)
+    shown, more = bundle_table(comparison, _compressed(subjects)), _more(comparison, details)
+    export(shown, **more)
     if as_json:
         click.echo("\n".join(json_lines(comparison)))
         return
-    click.echo(as_text(bundle_table(comparison, _compressed(subjects))))
+    click.echo(as_text(shown))
     click.echo("\n".join((conditions_line(comparison), *refusals(subjects))))
+    _print_more(comparison, more)
 
 
 @click.command()
 @bundles_argument
 @click.option("--quick", is_flag=True, help="A few rounds only.")
+@_DETAILS
+@_CHANGES
 @_JSON
+@export_options
 @sample_options
 @budget_options(0.5)
 def compare(
     paths: tuple[Path, ...],
     quick: bool,
+    details: bool,
+    changes: bool,
     as_json: bool,
+    export: Export,
     samples: SampleFiles | None,
     **limits: float | None,
 ) -> None:
@@ -77,30 +100,45 @@ def compare(
         rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
         files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
         draw(comparison, picture, chosen=choice.row)
+    more = _more(comparison, details) | _changed(choice.row, changes)
+    export(comparison_table(comparison, None), **more)
     if as_json:
         click.echo("\n".join(lines))
         return
     click.echo(as_text(comparison_table(comparison, choice.row)))
     notes = (conditions_line(comparison), *refusals(subjects), "", *choice.reasons)
     click.echo("\n".join(notes))
+    _print_more(comparison, more)
     say(f"picture: {picture}, rows: {rows}")
 
 
 @click.command()
 @bundles_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
+@_CHANGES
+@export_options
 @budget_options(0.5)
-def choose(paths: tuple[Path, ...], as_json: bool, **limits: float | None) -> None:
+def choose(
+    paths: tuple[Path, ...],
+    as_json: bool,
+    changes: bool,
+    export: Export,
+    **limits: float | None,
+) -> None:
     """Choose the artifact to ship within a budget; exit code 3 when none fits.
 
     Of several bundles and files, the choice is written into the bundle that it is in.
     """
     from hemline.bench.choosing import choose_in
     from hemline.bench.records import compared
+    from hemline.bench.report.table import comparison_table
 
     with locked(paths):
         subjects = measured(paths)
-        choice = choose_in(subjects, compared(subjects), Budget(**limits))
+        comparison = compared(subjects)
+        choice = choose_in(subjects, comparison, Budget(**limits))
+    more = _changed(choice.row, changes)
+    export(comparison_table(comparison, None), **more)
     if as_json:
         document = schema.to_document(choice.candidate) | {"model": choice.row.model.name}
         if (drop := choice.candidate.drop_points) is not None:
@@ -108,6 +146,36 @@ def choose(paths: tuple[Path, ...], as_json: bool, **limits: float | None) -> No
         click.echo(json.dumps({**document, "reasons": choice.reasons}))
         return
     click.echo("\n".join(choice.reasons))
+    _print_more(comparison, more)
+
+
+def _more(comparison: Comparison, details: bool) -> dict[str, Table]:
+    from hemline.bench.report.details import spread_table, start_table
+
+    if not details:
+        return {}
+    return {"spread": spread_table(comparison), "start": start_table(comparison)}
+
+
+def _changed(row: Row, changes: bool) -> dict[str, Table]:
+    from hemline.bench.accuracy.change import change_of
+    from hemline.bench.report.changes import class_table, flip_table
+
+    if not changes or (change := change_of(row)) is None:
+        return {}
+    return {"classes": class_table(change), "flips": flip_table(change, row.model)}
+
+
+def _print_more(comparison: Comparison, tables: dict[str, Table]) -> None:
+    """Print what is known of the machine, then tables that were asked for."""
+    from hemline.bench.report.details import outlier_lines, warning_lines
+
+    lines = warning_lines(comparison)
+    for table in tables.values():
+        lines += ["", as_text(table)]
+    if "spread" in tables:
+        lines += ["", *outlier_lines(comparison)]
+    click.echo("\n".join(lines), nl=bool(lines))
 
 
 def _output(subjects: Sequence[Subject]) -> Path:

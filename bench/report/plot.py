@@ -187,10 +187,10 @@ def _labels(axes: Any, comparison: Comparison, rows: list[Row], chosen: Row | No
     bounds = Box(*frame.extents)
     texts, sizes, discs = [], [], []
     for row in rows:
-        best = row == chosen
-        model = f"{row.model.name} " if len(comparison.models) > 1 else ""
+        best, model = row == chosen, comparison.label(row.model)
+        name = f"{model}{' ' if model else ''}{row.cell.artifact}"
         text = axes.annotate(
-            f"{model}{row.cell.artifact}{'  ← ship this' if best else ''}",
+            f"{name}{'  ← ship this' if best else ''}",
             _xy(row),
             fontsize=_LABEL_POINTS,
             fontweight="bold" if best else "normal",

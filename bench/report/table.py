@@ -9,10 +9,11 @@ from types import MappingProxyType
 from hemline.bench.comparison import ComparedModel, Comparison, Row
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
+from hemline.bench.report.details import cold_start_ns
 from hemline.contract.record import Cell
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
-from hemline.tables import Table, kilobytes, microseconds, percent, signed
+from hemline.tables import Figure, Table, kilobytes, megabytes, microseconds, percent, signed
 
 NO_LABELS = "accuracy not known, as the test images have no labels"
 _FIGURES = ("accuracy", "drop", "agreement")
@@ -29,7 +30,7 @@ def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) 
     versions, known = _timed_versions(comparison), _known_figures(comparison)
     lines = []
     for model in comparison.models:
-        name = _model_name(comparison, model)
+        name = comparison.label(model)
         if (source := model.source) is not None and source.test.share is not None:
             empty = dict.fromkeys(known, "") | {"accuracy": percent(source.test.share)}
             rest = ("" for _ in versions)
@@ -43,10 +44,6 @@ def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) 
     columns = (f">{each}" for each in (*known, *(" ".join(version) for version in versions)))
     first = ("?model", "artifact", "?settings", ">size", "?>compressed")
     return Table.of((*first, *columns), lines)
-
-
-def _model_name(comparison: Comparison, model: ComparedModel) -> str:
-    return model.name if len(comparison.models) > 1 else ""
 
 
 def _by_artifact(comparison: Comparison, model: ComparedModel) -> list[list[Row]]:
@@ -66,8 +63,9 @@ def _sizes(cell: Cell, compressed: Mapping[str, int]) -> tuple[str, str]:
 
 def comparison_table(comparison: Comparison, chosen: Row | None) -> Table:
     """Return one row for each artifact, runtime and settings, fastest first; `chosen` is marked."""
-    known = ("accuracy (95 %)" if n == "accuracy" else n for n in _known_figures(comparison))
-    figures = (*(f">{name}" for name in ("size", *known, "median", "p90", "p99")), "?>memory")
+    known = [f">{name}" for name in _known_figures(comparison)]
+    known[1:1] = [">95 %"] if comparison.has_labels else []
+    figures = (">size", *known, ">median", ">p90", ">p99", "?>cold start", "?>memory")
     rows = sorted((*comparison.rows, *comparison.variants), key=lambda row: row.median_us)
     return Table.of(
         ("?model", "artifact", "runtime", "?settings", *figures, "runs on"),
@@ -104,20 +102,21 @@ def refusals(subjects: Sequence[Subject]) -> list[str]:
 
 
 def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[str, ...]:
-    latency, cell = row.latency, row.cell
-    figures = {name: _figure(comparison, row, name)[1] for name in _known_figures(comparison)}
+    latency, cell, start_ns = row.latency, row.cell, cold_start_ns(row.memory)
+    figures = [_figure(comparison, row, name)[1] for name in _known_figures(comparison)]
     if row.test.correct is not None:
         low, high = wilson(row.test.correct, row.test.images)
-        figures["accuracy"] += f" ({100 * low:.1f}–{100 * high:.1f})"
+        figures.insert(1, f"{100 * low:.1f}–{100 * high:.1f}")
     return (
-        _model_name(comparison, row.model),
+        comparison.label(row.model),
         f"{cell.artifact}{' ←' if marked else ''}",
         f"{cell.runtime} {cell.runtime_version}",
         row.settings,
         kilobytes(cell.size_bytes),
-        *figures.values(),
+        *figures,
         *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
-        f"{row.memory.peak_bytes / 1e6:.0f} MB" if row.memory else "",
+        "" if start_ns is None else Figure(f"{start_ns / 1e6:.0f} ms", start_ns / 1e6, "ms"),
+        megabytes(row.memory.peak_bytes if row.memory else None),
         row.delegate.replace("ExecutionProvider", ""),
     )
 
@@ -155,8 +154,9 @@ def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
         return math.nan, ""
     if name == "drop":
         return drop, signed(drop)
-    part = "" if row.test.images == comparison.images else f" of {row.test.images:,}"
-    return share, f"{percent(share)}{part}"
+    if row.test.images < comparison.images:
+        return share, f"{percent(share)} of {row.test.images:,}"
+    return share, percent(share)
 
 
 def _span(texts: dict[float, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import Budget, choose, over_budget
-from hemline.tables import percent, signed
+from hemline.tables import p_text, percent, signed
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Row:
@@ -35,7 +35,7 @@ def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:
     """
     cell, accuracy = chosen.cell, chosen.accuracy
     share = "" if accuracy is None else f", {percent(accuracy)} on test"
-    model = candidate_of(comparison, chosen).model
+    model = comparison.label(chosen.model)
     headline = (
         f"Ship {cell.artifact}{' of ' if model else ''}{model} with {cell.runtime} "
         f"{cell.runtime_version}: {chosen.median_us:.0f} µs, {cell.size_bytes / 1000:.1f} kB"
@@ -65,15 +65,11 @@ def _accuracy_reason(chosen: Row) -> str:
         ""
         if worst is None
         else f" Class {worst.name} loses most: {worst.lost} of its {worst.images:,} images, and "
-        f"wins {worst.won} ({_p(worst.p_value)}, corrected for {len(change.classes)} classes)."
+        f"wins {worst.won} ({p_text(worst.p_value)}, corrected for {len(change.classes)} classes)."
     )
-    counts = f"{change.lost} images lost, {change.won} won, {_p(change.p_value)}"
+    counts = f"{change.lost} images lost, {change.won} won, {p_text(change.p_value)}"
     return (
         f"It changes accuracy by {signed(-change.drop_points)} ± {change.margin_points:.2f} points "
         f"on test (paired, 95 %; {counts}) "
         f"and by {signed(-loss)} on validation, where it was chosen.{in_class}"
     )
-
-
-def _p(value: float) -> str:
-    return f"p = {value:.2g}" if value >= 0.001 else "p < 0.001"
