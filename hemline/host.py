@@ -24,7 +24,7 @@ _EXTENSIONS = {
 _GROUP = Path("/sys/fs/cgroup")  # version 2: the limit of a container
 _MEMORY = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
-_FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 
 def host_facts() -> HostFacts:
@@ -35,8 +35,8 @@ def host_facts() -> HostFacts:
         cores=cores(),
         memory_bytes=_bytes_of(_MEMORY, "MemTotal:"),
         system=f"{platform.system()} {platform.release()}",
-        governor=_text(_CPU / "scaling_governor"),
-        frequency_khz=_number(_CPU / "scaling_cur_freq"),
+        governor=text_of(_CPU / "scaling_governor"),
+        frequency_khz=number_of(_CPU / "scaling_cur_freq"),
         temperature_millicelsius=_temperature(),
         throttled=_throttled(),
         load_average=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -66,7 +66,7 @@ def free_bytes() -> int | None:
     The cache of files counts as free: the system drops it on demand.
     """
     free = [] if (here := _bytes_of(_MEMORY, "MemAvailable:")) is None else [here]
-    limit, used = _number(_GROUP / "memory.max"), _number(_GROUP / "memory.current")
+    limit, used = number_of(_GROUP / "memory.max"), number_of(_GROUP / "memory.current")
     if limit is not None and used is not None:  # "max" where there is no limit
         free.append(max(0, limit - used + (_row(_GROUP / "memory.stat", "inactive_file") or 0)))
     return min(free, default=None)
@@ -91,7 +91,7 @@ def running_threads() -> int | None:
 
 def _processor() -> str:
     # boards name themselves in the device tree, PCs in cpuinfo
-    board = _text(_BOARD)
+    board = text_of(_BOARD)
     if board:
         return board.rstrip("\0")
     facts = _cpuinfo()
@@ -107,7 +107,7 @@ def _processor() -> str:
 def _cpuinfo() -> dict[str, str]:
     """Return what is said of the first processor."""
     facts: dict[str, str] = {}
-    for line in (_text(_CPUINFO) or "").splitlines():
+    for line in (text_of(_CPUINFO) or "").splitlines():
         key, colon, value = line.partition(":")
         if colon:
             facts.setdefault(key.strip(), value.strip())
@@ -123,17 +123,17 @@ def cores() -> int:
 
 def _temperature() -> int | None:
     zones = Path("/sys/class/thermal").glob("thermal_zone*/temp")
-    values = [value for zone in zones if (value := _number(zone)) is not None]
+    values = [value for zone in zones if (value := number_of(zone)) is not None]
     return max(values, default=None)
 
 
 def _throttled() -> bool | None:
     # a Raspberry Pi's firmware keeps flags of low voltage and heat, now and since it was started
-    flags = _text(_FIRMWARE)
+    flags = text_of(FIRMWARE)
     if flags is not None:
         with contextlib.suppress(ValueError):
             return int(flags, 16) != 0
-    counts = (_number(path) for path in _CPU.parent.parent.glob("cpu*/thermal_throttle/*_count"))
+    counts = (number_of(path) for path in _CPU.parent.parent.glob("cpu*/thermal_throttle/*_count"))
     known = [count for count in counts if count is not None]
     return any(known) if known else None
 
@@ -145,16 +145,18 @@ def _bytes_of(path: Path, key: str) -> int | None:
 
 def _row(path: Path, key: str) -> int | None:
     """Return the number in the line of a file that begins with `key`."""
-    rows = (line.split() for line in (_text(path) or "").splitlines())
+    rows = (line.split() for line in (text_of(path) or "").splitlines())
     return next((int(row[1]) for row in rows if row and row[0] == key), None)
 
 
-def _number(path: Path) -> int | None:
-    text = _text(path)
+def number_of(path: Path) -> int | None:
+    """Return the whole number in a file, or None where there is none."""
+    text = text_of(path)
     return int(text) if text and text.lstrip("-").isdigit() else None
 
 
-def _text(path: Path) -> str | None:
+def text_of(path: Path) -> str | None:
+    """Return the text of a file without space around it, or None where it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

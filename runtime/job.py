@@ -23,6 +23,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hemline.activity import ActivityWatch, process_age_ns
 from hemline.contract.job import (
     CellResult,
     Failure,
@@ -30,6 +31,7 @@ from hemline.contract.job import (
     Job,
     JobCell,
     JobResult,
+    PowerReading,
     array_name,
 )
 from hemline.contract.schema import from_document, to_document
@@ -66,6 +68,7 @@ from hemline.runtime.pixels import PixelEncoder
 from hemline.runtime.process_settings import set_up_process
 
 if TYPE_CHECKING:
+    from hemline.power import PowerMeter
     from hemline.runtime.timing import RawSession
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
@@ -98,11 +101,16 @@ class JobRunner:
         self._import_ns: dict[str, int] = {}
         self._process: Settings | None = None
         self._cores = cores()  # of the host, not those that a job pins it to
+        self._process_ns = process_age_ns()
+        self._watch: ActivityWatch | None = ActivityWatch()
+        self._meter: PowerMeter | None = None
 
     def run(self, job: Job | TimingJob) -> JobResult:
         """Run one job; whatever goes wrong comes back as the result's failure."""
         cells: tuple[CellResult, ...] = ()
         failure = None
+        watch, self._watch = self._watch or ActivityWatch(), None
+        before = self._power(job)
         try:
             cells = self._timed(job) if isinstance(job, TimingJob) else self._cells(job)
         except HemlineError as error:
@@ -110,6 +118,7 @@ class JobRunner:
             failure = Failure(kind=next(kinds, "crash"), message=str(error))
         except Exception as error:  # noqa: BLE001 — a child must reply, whatever a runtime raises
             failure = Failure(kind="crash", message=f"{type(error).__name__}: {error}")
+        activity, after = watch.activity(), self._power(job)
         return JobResult(
             id=job.id,
             failure=failure,
@@ -122,7 +131,19 @@ class JobRunner:
             peak_memory_bytes=peak_memory_bytes(),
             steady_memory_bytes=steady_memory_bytes(),
             host=replace(host_facts(), cores=self._cores),
+            process_ns=self._process_ns,
+            package_bytes=None if failure else _package_bytes(job),
+            activity=activity,
+            power=tuple(each for each in (before, after) if each is not None),
         )
+
+    def _power(self, job: Job | TimingJob) -> PowerReading | None:
+        if "power" not in _wanted(job):
+            return None
+        from hemline.power import PowerMeter  # few jobs need it
+
+        self._meter = self._meter or PowerMeter()
+        return self._meter.read()
 
     def _cells(self, job: Job) -> tuple[CellResult, ...]:
         backend = find_backend(job.runtime)
@@ -337,6 +358,24 @@ def _without_garbage_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+def _wanted(job: Job | TimingJob) -> Sequence[str]:
+    return job.want if isinstance(job, Job) else ()
+
+
+def _package_bytes(job: Job | TimingJob) -> int | None:
+    """Return the size of the installed runtime's files, without what Python compiled of them."""
+    if "package" not in _wanted(job):
+        return None
+    package = find_backend(job.runtime).package.partition(".")[0]
+    folder = Path(str(sys.modules[package].__file__)).parent
+    return sum(
+        path.stat().st_size
+        for each in (folder, folder.with_name(f"{folder.name}.libs"))
+        for path in each.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    )
 
 
 def _version_or_empty(runtime: str) -> str:

@@ -24,6 +24,8 @@ class MeasurementPlan:
     rounds: times that each cell has its turn.
     invocations: timed in each round.
     warmup: before each round, so that every turn starts with warm caches.
+    thorough: whether every turn has a process of its own, disturbed rounds are measured again, as
+        many at most as planned, and one cell is measured as if it were two.
     """
 
     threads: tuple[int, ...] = (1,)
@@ -33,9 +35,10 @@ class MeasurementPlan:
     rounds: int = 10
     invocations: int = 200
     warmup: int = 20
+    thorough: bool = False
 
 
-FULL = MeasurementPlan()
+FULL = MeasurementPlan(thorough=True)
 # to see an order of magnitude in a few seconds
 QUICK = MeasurementPlan(rounds=3, invocations=100, warmup=10)
 

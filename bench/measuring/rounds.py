@@ -1,28 +1,43 @@
-"""Measure latency and memory: rounds of all cells in turn, one child for each cell, kept open.
+"""Measure latency and memory: rounds of all cells in turn, disturbed ones again.
 
 Interleaving spreads slow drifts (frequency, neighbours) over all cells alike, so that their ratios
-hold; one child for each cell keeps memory and thread pools apart.
+hold; a child for each cell keeps memory and thread pools apart.
 """
 
 from __future__ import annotations
 
 import contextlib
+import secrets
+import statistics
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
-from hemline.bench.devices.inspection import Runner
+from hemline.bench.measuring.noise import facts_of, judged, pair_of, quietest
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.subject import Subject
+from hemline.bench.measuring.turns import Round, Turns
 from hemline.contract.conditions import cell_of, conditions_of
-from hemline.contract.evaluation_set import load_split
-from hemline.contract.job import Job, JobCell, JobResult
-from hemline.contract.record import Latency, Memory, Record
-from hemline.errors import DeviceError, HemlineError, JobError, remedy
+from hemline.contract.job import JobResult
+from hemline.contract.record import Latency, Memory, Pair, Record, RoundFacts
+from hemline.errors import HemlineError, remedy
 
-_IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
+Keep = Callable[[Subject, Iterable[Record]], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What came of the rounds that count: with what the machine did.
+
+    name: identity of the run.
+    pair: check on equal things; None where there was none.
+    """
+
+    name: str
+    rounds: tuple[Round, ...]
+    facts: tuple[RoundFacts, ...]
+    pair: Pair | None
 
 
 def measure(
@@ -32,7 +47,7 @@ def measure(
     *,
     skip: Container[CellKey] = frozenset(),
     stop: Callable[[], None] = nothing,
-    keep: Callable[[Subject, Iterable[Record]], object] = Subject.append,
+    keep: Keep = Subject.append,
     progress: Callable[[str], None],
 ) -> None:
     """Measure every artifact of every bundle in the plan's runtimes, where it passed verification.
@@ -62,73 +77,71 @@ def measure_cells(
     plan: MeasurementPlan,
     *,
     stop: Callable[[], None] = nothing,
-    keep: Callable[[Subject, Iterable[Record]], object] = Subject.append,
+    keep: Keep = Subject.append,
     progress: Callable[[str], None],
 ) -> None:
     """Measure cells in turn, in the rounds of a plan; see measure."""
     progress(f"bench {len(cells)} cells × {plan.rounds} rounds × {plan.invocations} invocations")
-    failed: dict[CellKey, JobError] = {}
-    results: dict[CellKey, list[JobResult]] = {cell.key: [] for cell in cells}
-    images = {cell.subject.bundle: _images(cell.subject) for cell in cells}
     with contextlib.ExitStack() as stack:
-        runners: dict[CellKey, Runner] = {}
-        for number in range(plan.rounds):
-            for cell in cells:
-                stop()
-                key = cell.key
-                if key in failed:
-                    continue
-                try:
-                    if key not in runners:
-                        opened = device.open(cell.runtime, cell.version)
-                        runners[key] = stack.enter_context(opened)
-                    job = _job(cell, plan, images[cell.subject.bundle], number)
-                    results[key].append(_require(cell, runners[key].run(job)))
-                except DeviceError:
-                    raise  # the device is gone, and all its cells with it
-                except JobError as error:
-                    progress(f"{cell.title}: {error}")
-                    failed[key] = error
-    for cell in cells:
-        if cell.key not in failed:
-            keep(cell.subject, _records(device, cell, results[cell.key]))
-    if failed:
-        raise next(iter(failed.values()))
+        turns = Turns(cells, device, plan, stack=stack, stop=stop, progress=progress)
+        run = _run(turns, plan)
+    for index, cell in enumerate(cells):
+        if index not in turns.failed:
+            keep(cell.subject, _records(device, cell, index, run))
+    if turns.failed:
+        raise next(iter(turns.failed.values()))
+    if run.pair is not None and not run.pair.held:
+        progress(f"equal things differed by {run.pair.ratio - 1:+.1%}: measure again")
 
 
-def _images(subject: Subject) -> Path:
-    return load_split(subject.bundle, "test", subject.manifest.evaluation_sha256).images_path
+def _run(turns: Turns, plan: MeasurementPlan) -> _Run:
+    """Run the rounds of a plan, in a thorough one as many again at most for disturbed ones."""
+    rounds = [turns.round()]
+    twins = _add_twin(turns, rounds[0]) if plan.thorough else None
+    rounds += [turns.round() for _ in range(1, plan.rounds)]
+    facts = _facts(rounds)
+    quiet = sum(each.disturbed is None for each in facts)
+    while plan.thorough and quiet < plan.rounds and len(rounds) < 2 * plan.rounds:
+        rounds.append(turns.round())
+        facts = _facts(rounds)
+        quiet = sum(each.disturbed is None for each in facts)
+    kept = quietest(facts, plan.rounds)
+    rounds, facts = [rounds[n] for n in kept], tuple(facts[n] for n in kept)
+    pair = None if twins is None else _pair(turns, twins, rounds)
+    return _Run(name=secrets.token_hex(6), rounds=tuple(rounds), facts=facts, pair=pair)
 
 
-def _job(cell: PlannedCell, plan: MeasurementPlan, images: Path, number: int) -> Job:
-    return Job(
-        id=f"round-{number}",
-        artifact=str(cell.subject.bundle / cell.artifact.name),
-        runtime=cell.runtime,
-        images=str(images),
-        count=max(_IMAGES, cell.batch),
-        cells=(
-            JobCell(
-                threads=cell.threads,
-                batch=cell.batch,
-                warmup=plan.warmup,
-                invocations=plan.invocations,
-                settings=cell.settings,
-            ),
-        ),
-        want=("latencies",),
-        allow_unsupported=True,  # it passed there
-    )
+def _facts(rounds: Sequence[Round]) -> tuple[RoundFacts, ...]:
+    return judged([facts_of(each.activities) for each in rounds])
 
 
-def _require(cell: PlannedCell, result: JobResult) -> JobResult:
-    if result.failure is not None:
-        raise JobError(f"{cell.title} could not be measured: {result.failure.message}")
-    return result
+def _add_twin(turns: Turns, first: Round) -> tuple[int, int] | None:
+    """Add the cell that is measured fastest a second time; return the indices of the two."""
+    results = first.results
+    if not results:
+        return None
+    fastest = min(results, key=lambda index: sum(results[index].cells[0].latencies_ns))
+    turns.cells.append(turns.cells[fastest])
+    results.update(turns.round([len(turns.cells) - 1]).results)
+    return fastest, len(turns.cells) - 1
 
 
-def _records(device: Device, planned: PlannedCell, results: Sequence[JobResult]) -> list[Record]:
-    first, last = results[0], results[-1]
+def _pair(turns: Turns, twins: tuple[int, int], rounds: Sequence[Round]) -> Pair | None:
+    """Compare the two equal cells, once more where they differ; None where one of them failed."""
+    for retried in (False, True):
+        if any(index in turns.failed for index in twins) or len(rounds) < 3:
+            return None
+        first, second = ([each.results[i].cells[0].latencies_ns for each in rounds] for i in twins)
+        pair = pair_of(first, second, retried=retried)
+        if pair.held or retried:
+            return pair
+        rounds = [turns.round(twins) for _ in rounds]
+    return None
+
+
+def _records(device: Device, planned: PlannedCell, index: int, run: _Run) -> list[Record]:
+    results = [each.results[index] for each in run.rounds]
+    last = results[-1]
     cell = cell_of(
         planned.subject.manifest,
         planned.artifact,
@@ -138,12 +151,28 @@ def _records(device: Device, planned: PlannedCell, results: Sequence[JobResult])
         device=device.name,
         settings=planned.settings,
     )
-    conditions = conditions_of(last)
-    latency = Latency(rounds_ns=tuple(result.cells[0].latencies_ns for result in results))
-    memory = Memory(
-        peak_bytes=last.peak_memory_bytes,
-        import_ns=first.import_ns,
-        load_ns=first.cells[0].load_ns,
-        first_ns=first.cells[0].first_ns,
+    conditions = replace(conditions_of(last), run=run.name, pair=run.pair)
+    rounds_ns = tuple(result.cells[0].latencies_ns for result in results)
+    payloads = (Latency(rounds_ns=rounds_ns, facts=run.facts), _memory(results))
+    return [Record(cell=cell, conditions=conditions, payload=each) for each in payloads]
+
+
+def _memory(results: Sequence[JobResult]) -> Memory:
+    """Return the largest peak, and the medians over the processes that the rounds started."""
+    started = [result for result in results if result.cells[0].load_ns] or results[:1]
+    steady = [r.steady_memory_bytes for r in results if r.steady_memory_bytes is not None]
+    process = [r.process_ns for r in started if r.process_ns is not None]
+    return Memory(
+        peak_bytes=max(result.peak_memory_bytes for result in results),
+        import_ns=_median([result.import_ns for result in started]),
+        load_ns=_median([result.cells[0].load_ns for result in started]),
+        first_ns=_median([result.cells[0].first_ns for result in started]),
+        # a mean, because each is known to a clock tick only
+        process_ns=int(statistics.fmean(process)) if process else None,
+        steady_bytes=_median(steady) if steady else None,
+        package_bytes=results[0].package_bytes,
     )
-    return [Record(cell=cell, conditions=conditions, payload=each) for each in (latency, memory)]
+
+
+def _median(values: Sequence[int]) -> int:
+    return int(statistics.median(values))

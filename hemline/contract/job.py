@@ -15,7 +15,7 @@ from hemline.contract.schema import added
 from hemline.contract.settings import DEFAULT, Settings
 from hemline.contract.specs import LOGITS, Accelerator, Status
 
-Want = Literal["outputs", "latencies"]
+Want = Literal["outputs", "latencies", "package", "power"]
 FailureKind = Literal["unsupported", "backend", "file", "data", "job", "crash"]
 
 
@@ -54,7 +54,8 @@ class Job:
     first: index of the first image to use.
     count: number of images to use; None for all that follow.
     cells: settings, run one after the other.
-    want: what to return (outputs as float32 .npy (images, …); latencies in nanoseconds).
+    want: what to return (outputs as float32 .npy (images, …); latencies in nanoseconds; package:
+        the size of the runtime's package; power: what the machine takes).
     arrays: folder for the arrays of the result.
     allow_unsupported: whether to run it in a runtime that the file does not support, as
         verification does to find out what happens there.
@@ -218,6 +219,38 @@ class CellResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostActivity:
+    """What a machine did while a job ran; None where the system does not tell.
+
+    elapsed_ticks: clock ticks of all cores together.
+    busy_ticks: of them, what other processes used.
+    stolen_ticks: of them, what the hypervisor gave to other machines.
+    frequency_khz: of the core that the job was on, the smaller of before and after.
+    throttled: whether heat or low voltage slowed the processor down.
+    """
+
+    elapsed_ticks: int | None
+    busy_ticks: int | None
+    stolen_ticks: int | None
+    frequency_khz: int | None
+    throttled: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerReading:
+    """The energy that a machine has taken since a job runner first looked.
+
+    source: what reports it.
+    clock_ns: time of the reading, by a clock of the machine.
+    joules: taken so far.
+    """
+
+    source: str
+    clock_ns: int
+    joules: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
     """What came of a job.
 
@@ -232,6 +265,10 @@ class JobResult:
     peak_memory_bytes: largest resident memory of the child so far.
     steady_memory_bytes: resident memory at the end of the job; None where unknown.
     host: facts of the machine, read at the end of the job.
+    process_ns: from the start of the child until it could read a job; None where unknown.
+    package_bytes: of the runtime's package; None unless wanted.
+    activity: of the machine, in a child's first job since it could read it; None in older results.
+    power: readings before and after the job; empty unless wanted, and where none is reported.
     """
 
     KIND: ClassVar[str] = "job result"
@@ -248,6 +285,10 @@ class JobResult:
     peak_memory_bytes: int
     steady_memory_bytes: int | None
     host: HostFacts
+    process_ns: int | None = added(None)
+    package_bytes: int | None = added(None)
+    activity: HostActivity | None = added(None)
+    power: tuple[PowerReading, ...] = added(())
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Read the logits of the first cell, float32 (images, classes)."""

@@ -114,11 +114,11 @@ class Conditions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundFacts:
-    """What the machine did while a cell had its turn; None where the system does not tell.
+    """What the machine did during a round of all cells; None where the system does not tell.
 
     busy_share: of the processor time of the cores, what other processes used, 0 … 1.
     stolen_share: likewise what the hypervisor gave to other machines.
-    frequency_khz: smallest of before and after.
+    frequency_khz: median over the cells of the smaller of before and after a turn.
     throttled: whether heat or low voltage slowed the processor down.
     disturbed: why the round says little, in a few words; None for a quiet one.
     """
