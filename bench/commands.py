@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import wraps
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -159,16 +160,25 @@ def bench(
 def _profile(
     devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan, *, as_json: bool
 ) -> None:
-    """Profile the cells of a plan and print each as it comes."""
+    """Profile the cells of a plan, print each as it comes, and draw all of them."""
     from hemline.bench.profiling.cells import profile_cells
+    from hemline.bench.profiling.picture import draw_profiles
     from hemline.bench.profiling.text import profile_text
     from hemline.contract.record import Record
     from hemline.contract.schema import to_document
 
+    records: list[Record] = []
+
     def report(record: Record) -> None:
+        records.append(record)
         click.echo(json.dumps(to_document(record)) if as_json else f"{profile_text(record)}\n")
 
-    profile_cells(devices, subjects, plan, report=report, progress=say)
+    try:
+        profile_cells(devices, subjects, plan, report=report, progress=say)
+    finally:
+        if find_spec("matplotlib") is not None:
+            for path in draw_profiles(records, subjects[0].bundle):
+                say(f"picture: {path}")
 
 
 def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan) -> None:

@@ -148,7 +148,7 @@ def _parsed(interface: str, nodes: str, constants: dict[str, Any]) -> bytes:
     try:
         import onnx
     except ImportError as error:
-        raise BackendError("onnx is not installed: pip install 'hemline[train]'") from error
+        raise BackendError("onnx is not installed: pip install onnx") from error
     head = '<ir_version: 8, opset_import: ["": 17]>'
     model = onnx.parser.parse_model(f"{head} one {interface} {{ {nodes} }}")
     stored = [onnx.numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()]
@@ -168,94 +168,75 @@ def _tflite(
     stored: bool = True,
 ) -> bytes:
     """Return a flatbuffer; the operand is weights if it is stored, else one more input, if any."""
-    random, file = np.random.default_rng(0), _Flatbuffer()
-    dtype = "int8" if arithmetic == "int8" else "float32"
-    steps = (_STEP,) if arithmetic == "int8" else ()
-    inputs = [file.tensor(values, dtype, steps)]
-    if not stored and operand:
-        inputs.append(file.tensor(operand, dtype, steps))
-    given = list(inputs)
+    file, random, whole = _Flatbuffer(), np.random.default_rng(0), arithmetic == "int8"
+    dtype, steps = ("int8", (_STEP,)) if whole else ("float32", ())
+    taken = [values] if stored or not operand else [values, operand]
+    inputs = [file.tensor(shape, dtype, steps) for shape in taken]
+    weights: list[int] = []
     if stored:
         axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
-        channels = operand[axis]
         # old runtimes refuse dense layers with a grid for each channel
-        scales = (_WEIGHT_STEP,) * (1 if kind == "FULLY_CONNECTED" else channels)
-        if arithmetic == "float32":
-            weights: Any = random.standard_normal(operand, np.float32)
-            inputs.append(file.tensor(operand, "float32", (), weights))
-        else:
-            weights = random.integers(-127, 128, operand, np.int8)
-            inputs.append(file.tensor(operand, "int8", scales, weights, axis))
-        bias = np.zeros(channels, np.int32 if arithmetic == "int8" else np.float32)
-        steps_of_bias = tuple(_STEP * each for each in scales) if arithmetic == "int8" else ()
-        inputs.append(file.tensor((channels,), bias.dtype.name, steps_of_bias, bias))
-    return file.written(kind, options, inputs, given, [file.tensor(made, dtype, steps)])
+        scales = (_WEIGHT_STEP,) * (1 if kind == "FULLY_CONNECTED" else operand[axis])
+        numbers: Any = random.standard_normal(operand, np.float32)
+        if arithmetic != "float32":
+            numbers = random.integers(-127, 128, operand, np.int8)
+        weights.append(file.stored(numbers, () if arithmetic == "float32" else scales, axis))
+        bias = np.zeros(operand[axis], np.int32 if whole else np.float32)
+        weights.append(file.stored(bias, tuple(_STEP * each for each in scales) if whole else ()))
+    return file.content(kind, options, inputs, weights, file.tensor(made, dtype, steps))
 
 
 class _Flatbuffer:
-    """A TFLite model, by the schema that LiteRT brings."""
+    """A TFLite model of one operator, by the schema that LiteRT brings."""
 
     def __init__(self) -> None:
         try:
             from ai_edge_litert import schema_py_generated as schema
         except ImportError as error:
-            raise BackendError("litert is not installed: pip install 'hemline[litert]'") from error
+            raise BackendError("litert is not installed: pip install ai-edge-litert") from error
         self._schema: Any = schema
-        self._tensors: list[Any] = []
-        self._buffers: list[Any] = [schema.BufferT()]  # of what is computed
+        self._model, self._graph = schema.ModelT(), schema.SubGraphT()
+        self._graph.tensors = []
+        self._model.buffers = [schema.BufferT()]  # of what is computed
 
     def tensor(
-        self,
-        shape: tuple[int, ...],
-        dtype: str,
-        steps: tuple[float, ...] = (),
-        stored: npt.NDArray[Any] | None = None,
-        axis: int = 0,
+        self, shape: tuple[int, ...], dtype: str, steps: tuple[float, ...], axis: int = 0
     ) -> int:
         """Add a tensor; return its number."""
         made = self._schema.TensorT()
-        made.name, made.shape = f"t{len(self._tensors)}", list(shape)
+        made.name, made.shape = f"t{len(self._graph.tensors)}", list(shape)
         made.type, made.buffer = getattr(self._schema.TensorType, dtype.upper()), 0
         if steps:
             made.quantization = self._schema.QuantizationParametersT()
             made.quantization.scale, made.quantization.zeroPoint = list(steps), [0] * len(steps)
             made.quantization.quantizedDimension = axis
-        if stored is not None:
-            made.buffer = len(self._buffers)
-            self._buffers.append(self._schema.BufferT())
-            self._buffers[-1].data = np.frombuffer(stored.tobytes(), np.uint8)
-        self._tensors.append(made)
-        return len(self._tensors) - 1
+        self._graph.tensors.append(made)
+        return len(self._graph.tensors) - 1
 
-    def written(
-        self,
-        kind: str,
-        options: dict[str, Any],
-        inputs: list[int],
-        given: list[int],
-        outputs: list[int],
+    def stored(self, values: npt.NDArray[Any], steps: tuple[float, ...], axis: int = 0) -> int:
+        """Add a tensor with its values; return its number."""
+        number = self.tensor(values.shape, values.dtype.name, steps, axis)
+        self._graph.tensors[number].buffer = len(self._model.buffers)
+        buffer = self._schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        return number
+
+    def content(
+        self, kind: str, options: dict[str, Any], inputs: list[int], weights: list[int], output: int
     ) -> bytes:
-        """Return the file with one operator, whose `given` inputs are those of the model."""
-        import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
+        """Return the file, with its operator."""
+        from hemline.model_files.flatbuffer import packed
 
-        schema, name = self._schema, _OPTIONS[kind]
-        model, graph, code, operator = (
-            schema.ModelT(),
-            schema.SubGraphT(),
-            schema.OperatorCodeT(),
-            schema.OperatorT(),
-        )
+        schema, code = self._schema, self._schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-        code.version = 1
-        operator.inputs, operator.outputs = inputs, outputs
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-        operator.builtinOptions = getattr(schema, f"{name}T")()
+        code.version, operator = 1, schema.OperatorT()
+        operator.inputs, operator.outputs = [*inputs, *weights], [output]
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTIONS[kind])
+        operator.builtinOptions = getattr(schema, f"{_OPTIONS[kind]}T")()
         for option, value in options.items():
             setattr(operator.builtinOptions, option, value)
-        graph.tensors, graph.operators = self._tensors, [operator]
-        graph.inputs, graph.outputs = given, outputs
-        model.version, model.subgraphs = 3, [graph]
-        model.operatorCodes, model.buffers = [code], self._buffers
-        builder = flatbuffers.Builder(1 << 12)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        self._graph.inputs, self._graph.outputs = inputs, [output]
+        self._graph.operators, self._model.operatorCodes = [operator], [code]
+        self._model.version, self._model.subgraphs = 3, [self._graph]
+        return packed(self._model)

@@ -1,0 +1,132 @@
+"""What a runtime reaches on a machine, and what profiled cells reach of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hemline.bench.devices.local import LocalDevice
+from hemline.bench.profiling import probe as probing
+from hemline.bench.profiling.picture import draw_profiles
+from hemline.bench.profiling.probe import probe
+from hemline.bench.profiling.roofline import roofline
+from hemline.bench.profiling.timing import ModelTimer
+from hemline.contract.profile import OperatorCost, Probe, Profile
+from hemline.contract.record import Record, read_records
+from hemline.contract.settings import DEFAULT, Settings
+
+
+def cost(name: str, kind: str, ns: int, macs: int, size: int, dtype: str = "int8") -> OperatorCost:
+    return OperatorCost(
+        name=name,
+        kind=kind,
+        ns=ns,
+        instructions=None,
+        macs=macs,
+        bytes=size,
+        dtype=dtype,
+        runs_on="",
+    )
+
+
+PROFILE = Profile(
+    whole_ns=10_000,
+    whole_instructions=None,
+    operators=(
+        cost("first", "CONV_2D", 2_000, 20_000, 10_000, "float32"),
+        cost("conv", "CONV_2D", 6_000, 600_000, 20_000),
+        cost("pool", "MAX_POOL_2D", 1_500, 0, 10_000),
+    ),
+    partitions=(),
+    fusion={},
+    probe=Probe(fixed_ns=400, float_gmacs=80.0, int8_gmacs=200.0, gigabytes=25.0),
+    interventions=(),
+    findings=(),
+)
+
+
+@pytest.fixture
+def record(bundle: Path) -> Record:
+    return replace(read_records(bundle / "records.jsonl")[0], payload=PROFILE)
+
+
+def test_a_cell_and_its_operators_have_a_place_under_the_roofs(record: Record) -> None:
+    (panel,) = roofline([record])
+    assert panel.probe == PROFILE.probe
+    assert panel.title == f"{record.cell.runtime} {record.cell.runtime_version}"
+    (cell,) = panel.cells
+    # 600,000 in 6 µs are 100 · 10⁹ a second, and 30 for each of 20,000 bytes
+    assert (cell.operators[1].gmacs, cell.operators[1].intensity) == (100.0, 30.0)
+    assert (cell.operators[2].gmacs, cell.operators[2].intensity) == (None, None)
+    assert (cell.whole.gmacs, cell.whole.intensity) == (62.0, 15.5)
+    assert (cell.whole.dtype, cell.fixed_ns) == ("int8", 400)
+    assert [mark.share for mark in cell.operators] == [0.2, 0.6, 0.15]
+
+
+def test_other_settings_and_hosts_have_other_roofs(record: Record) -> None:
+    refused = replace(record.cell, settings=Settings(refused=("amx",)))
+    cells = (record.cell, refused, replace(record.cell, host="another"))
+    panels = roofline([replace(record, cell=cell) for cell in cells])
+    assert [len(panel.cells) for panel in panels] == [1, 1, 1]
+    assert panels[1].title.endswith("AMX refused")
+
+
+def test_cells_of_several_models_are_named_by_them(record: Record) -> None:
+    other = replace(record, cell=replace(record.cell, model="other"))
+    (panel,) = roofline([record, other])
+    names = [cell.whole.name for cell in panel.cells]
+    assert names == [f"{each.cell.model} {each.cell.artifact}" for each in (record, other)]
+
+
+def test_profiles_are_drawn(record: Record, tmp_path: Path) -> None:
+    no_probe = replace(record, payload=replace(PROFILE, probe=None))
+    no_products = replace(record, payload=replace(PROFILE, operators=PROFILE.operators[2:]))
+    for records in ([record, no_products], [no_probe]):
+        paths = draw_profiles(records, tmp_path)
+        assert [path.name for path in paths] == ["profile-roofline.png", "profile-operators.png"]
+        for path in paths:
+            assert np.asarray(Image.open(path).convert("L")).std() > 10  # not an empty one
+
+
+def test_counted_instructions_are_not_drawn(record: Record, tmp_path: Path) -> None:
+    counted = replace(PROFILE, whole_ns=None, whole_instructions=10_000, probe=None)
+    assert draw_profiles([replace(record, payload=counted)], tmp_path) == ()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def timer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModelTimer]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(probing, "_ROUNDS", 1)
+    monkeypatch.setattr(probing, "_SLICE_NS", 1_000_000)
+    device = LocalDevice()
+    with ModelTimer(device, "litert", dict(device.runtimes())["litert"]) as timer:
+        yield timer
+
+
+def test_a_runtime_is_probed_once(
+    timer: ModelTimer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_loaded", lambda _: False)
+    found = probe(timer, DEFAULT)
+    assert found is not None
+    assert found.fixed_ns > 0
+    assert all((found.float_gmacs, found.int8_gmacs, found.gigabytes))
+    (kept,) = tmp_path.glob("hemline/probes/litert-*.json")
+    kept.write_text(kept.read_text().replace(f'"fixed_ns": {found.fixed_ns}', '"fixed_ns": 1'))
+    assert probe(timer, DEFAULT) == replace(found, fixed_ns=1)
+    kept.write_text("{")
+    assert probe(timer, DEFAULT) != replace(found, fixed_ns=1)  # measured again
+
+
+def test_a_probe_of_a_loaded_machine_is_not_kept(
+    timer: ModelTimer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_loaded", lambda _: True)
+    assert probe(timer, DEFAULT) is not None
+    assert not list(tmp_path.glob("hemline/probes/*"))
