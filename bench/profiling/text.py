@@ -18,8 +18,12 @@ def profile_text(record: Record) -> str:
     profile, cell = record.payload, record.cell
     if not isinstance(profile, Profile):
         raise TypeError(f"not a profile: {profile.KIND}")
-    table = _times(profile) if profile.whole_ns else _counts(profile)
-    return "\n".join((_head(cell, profile), as_text(table), *_notes(profile)))
+    return "\n".join((_head(cell, profile), as_text(operator_table(profile)), *_notes(profile)))
+
+
+def operator_table(profile: Profile) -> Table:
+    """Return a row for each operator: its time and rates, or its instructions."""
+    return _times(profile) if profile.whole_ns else _counts(profile)
 
 
 def _head(cell: Cell, profile: Profile) -> str:
@@ -54,8 +58,10 @@ def _times(profile: Profile) -> Table:
 def _rates(operator: OperatorCost, probe: Probe | None) -> tuple[str, str, str, str]:
     """Return what was computed, its rate, its share of what the probe reached, and bytes read."""
     ns = operator.ns or 0
-    if not operator.macs or not ns:
-        return ("", "", "", f"{operator.bytes / ns:.1f}" if ns else "")
+    if not ns or (probe is not None and ns < probe.fixed_ns):
+        return ("", "", "", "")  # what was left out for the invocation decides
+    if not operator.macs:
+        return ("", "", "", f"{operator.bytes / ns:.1f}")
     rate = operator.macs / ns
     peak = None if probe is None else probe.peak_of(operator.dtype)
     of_peak = _percent(rate / peak) if peak else ""

@@ -37,6 +37,7 @@ from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.device import SshDevice
 from hemline.bench.devices.ssh.store import pushable
+from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
 from hemline.environments.probe_artifact import probe_artifact
@@ -369,6 +370,35 @@ def test_a_failure_inside_a_job_names_the_file_that_is_here(
     assert result.failure is not None
     assert result.failure.kind == "file"
     assert result.failure.message.startswith(f"{device.name}: {job.artifact} was altered")
+
+
+@pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
+def test_models_without_stamps_are_timed_on_the_board(device: SshDevice, runtime: str) -> None:
+    content, version = (
+        probe_artifact(BACKENDS[runtime].format, runtime),
+        version_of(BACKENDS[runtime]),
+    )
+    with ModelTimer(device, runtime, version) as timer:
+        probe = TimedModel(name="probe", content=content)
+        first, second = timer.time([probe, replace(probe, name="again")], rounds=3)
+        with pytest.raises(JobError, match="^broken: .*refuses the model"):
+            timer.time([TimedModel(name="broken", content=b"nothing")])
+        assert timer.last is not None
+        assert timer.last.host.name == device.host().name
+    assert [len(each) for each in first.rounds_ns] == [100, 100, 100]
+    assert first.nodes or first.delegate == "CPUExecutionProvider"
+    assert 0.1 < first.ns / second.ns < 10
+
+
+def test_a_board_that_is_lost_while_it_times_is_one_line(
+    far_device: SshDevice, cable: Cable
+) -> None:
+    content = probe_artifact("tflite", "litert")
+    with ModelTimer(far_device, "litert", VERSION) as timer:
+        timer.time([TimedModel(name="probe", content=content)], rounds=1)
+        cable.cut()
+        with pytest.raises(DeviceError, match="was cut|cannot be reached|refused"):
+            timer.time([TimedModel(name="probe", content=content)])
 
 
 def test_an_unknown_host_key_is_not_taken_whatever_the_configuration_says(
