@@ -69,7 +69,7 @@ from hemline.runtime.process_settings import set_up_process
 
 if TYPE_CHECKING:
     from hemline.power import PowerMeter
-    from hemline.runtime.timing import RawSession
+    from hemline.runtime.timing import RawModels
 
 _BLOCK_IMAGES = 1024  # encoded at once: 3 MB as float32, and the cost of a call is spread
 _LARGEST_TENSORS_BYTES = 64 << 20  # images that wait as ready tensors; more is encoded as it goes
@@ -97,7 +97,7 @@ class JobRunner:
 
     def __init__(self) -> None:
         self._sessions: dict[tuple[object, ...], _Opened] = {}
-        self._models: dict[str, RawSession] = {}
+        self._raw: RawModels | None = None
         self._import_ns: dict[str, int] = {}
         self._process: Settings | None = None
         self._cores = cores()  # of the host, not those that a job pins it to
@@ -159,13 +159,14 @@ class JobRunner:
         return tuple(self._cell(job, cell, backend, file, images) for cell in job.cells)
 
     def _timed(self, job: TimingJob) -> tuple[CellResult, ...]:
-        from hemline.runtime.timing import timed_cells  # few processes need it
+        from hemline.runtime.timing import RawModels  # few processes need it
 
         backend = find_backend(job.runtime)
         require_settings(backend, "cpu", job.settings)
         self._set_up({job.settings.of_process})
         self._import(backend)
-        return timed_cells(job, load_module(backend), self._models, backend.format)
+        self._raw = self._raw or RawModels()
+        return self._raw.cells(job, load_module(backend), backend.format)
 
     def _set_up(self, asked: set[Settings]) -> None:
         """Set up the process for its first job; raises UsageError where another asks otherwise."""

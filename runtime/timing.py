@@ -23,54 +23,83 @@ class RawSession(Protocol):
     """One opened model with its inputs set.
 
     run: invokes it once.
-    values: returns what it computes, after the first run.
+    outputs: returns what it computes by name, after the first run.
     delegate, nodes, graph: as in CellResult.
     """
 
     run: Callable[[], object]
-    values: Callable[[], tuple[Value, ...]]
+    outputs: Callable[[], dict[str, Tensor]]
     delegate: str
     nodes: tuple[Node, ...]
     graph: str
 
 
-def timed_cells(
-    job: TimingJob, module: object, opened: dict[str, RawSession], file_format: str
-) -> tuple[CellResult, ...]:
-    """Open the models that come with their bytes, then time all; return a cell for each.
+class RawModels:
+    """The models that a process has opened.
 
-    Raises BackendError for a model that the runtime refuses, UsageError for one not opened.
+    values: last ones of their inputs and outputs, by the names of tensors. A part of a model that
+        is opened after what makes its input gets what it has in the whole: kernels with branches
+        take longer for some values than for others.
     """
-    return tuple(_cell(job, model, module, opened, file_format) for model in job.models)
+
+    def __init__(self) -> None:
+        self.values: dict[str, Tensor] = {}
+        self._opened: dict[str, RawSession] = {}
+
+    def cells(self, job: TimingJob, module: object, file_format: str) -> tuple[CellResult, ...]:
+        """Open the models that come with their bytes, then time all; return a cell for each.
+
+        Raises BackendError for a model that the runtime refuses, UsageError for one not opened.
+        """
+        return tuple(self._cell(job, model, module, file_format) for model in job.models)
+
+    def _cell(
+        self, job: TimingJob, model: RawModel, module: object, file_format: str
+    ) -> CellResult:
+        started = loaded = finished = time.perf_counter_ns()
+        fresh = bool(model.content)
+        if fresh:
+            content, given = base64.b64decode(model.content), _Inputs(job.seed, self.values)
+            session = _SESSIONS[file_format](module, content, job, given)
+            loaded = time.perf_counter_ns()
+            session.run()
+            finished = time.perf_counter_ns()
+            self._opened[model.name] = session
+        if model.name not in self._opened:
+            raise UsageError(f"{model.name} was not opened")
+        session = self._opened[model.name]
+        made = session.outputs() if fresh else {}
+        self.values |= made
+        return CellResult(
+            threads=job.threads,
+            batch=1,
+            threads_used=None,
+            delegate=session.delegate,
+            load_ns=loaded - started,
+            first_ns=finished - loaded,
+            latencies_ns=_latencies(session.run, job) if job.invocations else (),
+            outputs={},
+            nodes=session.nodes if fresh else (),
+            graph=session.graph if fresh else "",
+            values=tuple(
+                Value(name=name, dtype=each.dtype.name, shape=each.shape)
+                for name, each in made.items()
+            ),
+        )
 
 
-def _cell(
-    job: TimingJob, model: RawModel, module: object, opened: dict[str, RawSession], file_format: str
-) -> CellResult:
-    started = loaded = finished = time.perf_counter_ns()
-    fresh = bool(model.content)
-    if fresh:
-        content = base64.b64decode(model.content)
-        opened[model.name] = _SESSIONS[file_format](module, content, job)
-        loaded = time.perf_counter_ns()
-        opened[model.name].run()
-        finished = time.perf_counter_ns()
-    if model.name not in opened:
-        raise UsageError(f"{model.name} was not opened")
-    session = opened[model.name]
-    return CellResult(
-        threads=job.threads,
-        batch=1,
-        threads_used=None,
-        delegate=session.delegate,
-        load_ns=loaded - started,
-        first_ns=finished - loaded,
-        latencies_ns=_latencies(session.run, job) if job.invocations else (),
-        outputs={},
-        nodes=session.nodes if fresh else (),
-        graph=session.graph if fresh else "",
-        values=session.values() if fresh else (),
-    )
+class _Inputs:
+    """The inputs of a model: values that its tensors had in another one, else random ones."""
+
+    def __init__(self, seed: int, values: dict[str, Tensor]) -> None:
+        self._random, self._values = np.random.default_rng(seed), values
+
+    def of(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Tensor:
+        """Return an input of this name, and keep it."""
+        known = self._values.get(name)
+        if known is None or (known.shape, known.dtype) != (shape, dtype):
+            known = self._values[name] = _values(self._random, shape, dtype)
+        return known
 
 
 def _latencies(run: Callable[[], object], job: TimingJob) -> tuple[int, ...]:
@@ -97,7 +126,7 @@ class _RawInterpreter:
 
     graph = ""
 
-    def __init__(self, module: Any, content: bytes, job: TimingJob) -> None:
+    def __init__(self, module: Any, content: bytes, job: TimingJob, given: _Inputs) -> None:
         """Open a flatbuffer; raises BackendError when the interpreter refuses it."""
         try:
             interpreter = module.Interpreter(
@@ -108,15 +137,14 @@ class _RawInterpreter:
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError, SystemError, AttributeError) as error:
             raise _refused(module.__name__, error) from error
-        random = np.random.default_rng(job.seed)
-        for detail in interpreter.get_input_details():
-            values = _values(random, tuple(detail["shape"]), np.dtype(detail["dtype"]))
-            interpreter.set_tensor(detail["index"], values)
+        for each in interpreter.get_input_details():
+            kind = tuple(map(int, each["shape"])), np.dtype(each["dtype"])
+            interpreter.set_tensor(each["index"], given.of(each["name"], *kind))
         self.run = interpreter.invoke
-        self.values = lambda: tuple(
-            _value(each["name"], each["dtype"], each["shape"])
+        self.outputs = lambda: {
+            each["name"]: interpreter.get_tensor(each["index"])
             for each in interpreter.get_output_details()
-        )
+        }
         self.nodes = tuple(
             Node(
                 kind=each["op_name"],
@@ -133,7 +161,7 @@ class _RawOnnx:
 
     nodes: tuple[Node, ...] = ()
 
-    def __init__(self, module: Any, content: bytes, job: TimingJob) -> None:
+    def __init__(self, module: Any, content: bytes, job: TimingJob, given: _Inputs) -> None:
         """Open a ModelProto; raises BackendError when ONNX Runtime refuses it."""
         options = session_options(module, job.threads, job.settings)
         with TemporaryFolder() as folder:
@@ -148,24 +176,17 @@ class _RawOnnx:
                 raise _refused(module.__name__, error) from error
             found = rewritten.read_bytes() if rewritten.exists() else b""
         self.graph = base64.b64encode(found).decode()
-        random = np.random.default_rng(job.seed)
-        feeds = {each.name: _values(random, *_input_type(each)) for each in session.get_inputs()}
+        feeds = {e.name: given.of(e.name, *_input_type(e)) for e in session.get_inputs()}
+        names = [each.name for each in session.get_outputs()]
         self.run = lambda: session.run(None, feeds)
-        self.values = lambda: tuple(
-            _value(output.name, array.dtype, array.shape)
-            for output, array in zip(session.get_outputs(), session.run(None, feeds), strict=True)
-        )
+        self.outputs = lambda: dict(zip(names, session.run(None, feeds), strict=True))
         self.delegate = ",".join(session.get_providers())
 
 
-_SESSIONS: dict[str, Callable[[Any, bytes, TimingJob], RawSession]] = {
+_SESSIONS: dict[str, Callable[[Any, bytes, TimingJob, _Inputs], RawSession]] = {
     "tflite": _RawInterpreter,
     "onnx": _RawOnnx,
 }
-
-
-def _value(name: str, dtype: Any, shape: Any) -> Value:
-    return Value(name=name, dtype=np.dtype(dtype).name, shape=tuple(map(int, shape)))
 
 
 def _input_type(value: Any) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

@@ -40,9 +40,10 @@ from hemline.contract.stamp import read_stamped
 from hemline.contract.timing import RawModel, TimingJob
 from hemline.errors import FileFormatError, JobError
 from hemline.model_files.flatbuffer import packed, unpacked
-from hemline.runtime.backends import BACKENDS, version_of
+from hemline.runtime.backends import BACKENDS, load_module, version_of
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess
+from hemline.runtime.timing import RawModels
 
 VERSION = version_of(BACKENDS["litert"])
 Values = dict[int, npt.NDArray[Any]]
@@ -268,12 +269,26 @@ def test_models_are_timed_in_turn_and_stay_open(branching: bytes) -> None:
     first = runner.run(timing_job(branching, branching))
     assert first.failure is None
     assert [cell.latencies_ns for cell in first.cells] == [(), ()]
-    assert first.cells[0].shapes == ((36, 4), (36, 4))
+    assert [each.shape for each in first.cells[0].values] == [(36, 4), (36, 4)]
     assert [node.kind for node in first.cells[0].nodes][:2] == ["DEQUANTIZE", "PAD"]
     again = timing_job(models=(RawModel(name="m1"), RawModel(name="m0")), invocations=7, warmup=2)
     second = runner.run(from_document(TimingJob, to_document(again), where="the job"))
     assert [len(cell.latencies_ns) for cell in second.cells] == [7, 7]
     assert second.cells[0].nodes == ()
+
+
+def test_a_part_gets_the_values_that_it_has_in_the_whole(branching: bytes) -> None:
+    opened_models, module = RawModels(), load_module(BACKENDS["litert"])
+    opened_models.cells(timing_job(branching), module, "tflite")
+    whole = dict(opened_models.values)
+    cutter = cutter_of(branching)
+    for at in cutter.alone:
+        cut = cutter.cut(at)
+        (cell,) = opened_models.cells(timing_job(cut.content), module, "tflite")
+        cutter.resize(cut, [each.shape for each in cell.values])
+    assert len(opened_models.values) > len(whole)
+    for name, values in whole.items():
+        np.testing.assert_allclose(opened_models.values[name], values, rtol=1e-5)
 
 
 def test_a_slice_of_time_ends_a_turn_after_one_invocation_at_least(branching: bytes) -> None:
@@ -318,8 +333,8 @@ CRASHING = """
 import os
 from hemline.runtime import job, timing
 real = timing._SESSIONS["tflite"]
-timing._SESSIONS["tflite"] = lambda module, content, asked: (
-    os.kill(os.getpid(), 11) if asked.id.startswith("ADD") else real(module, content, asked)
+timing._SESSIONS["tflite"] = lambda module, content, asked, given: (
+    os.kill(os.getpid(), 11) if asked.id.startswith("ADD") else real(module, content, asked, given)
 )
 job.serve_standard_streams()
 """
