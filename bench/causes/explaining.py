@@ -64,7 +64,7 @@ def explained(cell: Observed, try_it: Try) -> Profile:
 
     No cause is named where the operators do not account for the whole time within 10 %.
     """
-    if not _adds_up(cell.profile):
+    if cell.profile.explained is None or abs(cell.profile.explained - 1) > MATERIAL:
         return cell.profile
     done: dict[str, Intervention] = {}
     findings = []
@@ -74,12 +74,6 @@ def explained(cell: Observed, try_it: Try) -> Profile:
         findings.append(_judged(name, seen, done.get(name)))
     named = sorted(filter(None, findings), key=lambda each: (not each.proven, -(each.share or 0)))
     return replace(cell.profile, interventions=tuple(done.values()), findings=tuple(named))
-
-
-def _adds_up(profile: Profile) -> bool:
-    """Tell whether operators and the fixed cost that was taken off each are 90 to 110 % of all."""
-    fixed = profile.probe.fixed_ns / (profile.whole_ns or 1) if profile.probe else 0.0
-    return profile.explained is not None and abs(profile.explained + fixed - 1) <= MATERIAL
 
 
 def _observations(cell: Observed) -> Iterator[tuple[str, Observation]]:
@@ -111,7 +105,8 @@ def _judged(cause: str, seen: Observation, done: Intervention | None) -> Finding
         sentence += f" ({trial.name}: {done.after_ns / 1e3:.3g}, not {done.before_ns / 1e3:.3g} µs)"
     if not supported:
         return None
-    return Finding(cause=cause, proven=proven, sentence=sentence, remedy=seen.remedy, share=share)
+    end = f"{sentence}."
+    return Finding(cause=cause, proven=proven, sentence=end, remedy=seen.remedy, share=share)
 
 
 def _timed(name: str, *turns: tuple[ModelTimer, TimedModel]) -> Intervention:

@@ -13,7 +13,8 @@ def layer_of(content: bytes, kind: str, to: Format) -> Convolution | None:
 
     None without weights, and for layouts of a runtime's own.
     """
-    contents, onnx = (read_onnx if to == "onnx" else read_tflite)(content), to == "onnx"
+    onnx = to == "onnx"
+    contents = (read_onnx if onnx else read_tflite)(content).computing()
     operator = next((each for each in contents.operators if each.kind == kind), None)
     weights = contents.weights_of(operator) if operator else ()
     if operator is None or not weights:
@@ -31,15 +32,16 @@ def layer_of(content: bytes, kind: str, to: Format) -> Convolution | None:
             kernel=1,
             arithmetic=arithmetic,
         )
-    if not len(kernel) == len(given) == len(output) == 4 or (onnx and kernel[0] != output[1]):
+    if not len(kernel) == len(given) == len(output) == 4:
         return None
-    first, channels = (2, 1) if onnx else (1, 3)  # axes of height and width, and of channels
+    last = not onnx or kernel[0] != output[1]  # whether channels are the last axis of values
+    first, channels = (1, 3) if last else (2, 1)
     return Convolution(
         height=given[first],
         width=given[first + 1],
         channels_in=given[channels],
         channels_out=output[channels],
-        kernel=kernel[first],
+        kernel=kernel[2],
         stride=-(-given[first] // output[first]),
         depthwise=given[channels] > 1 and kernel[1 if onnx else 0] == 1,
         arithmetic=arithmetic,

@@ -1,6 +1,6 @@
 """Memory-bound: values come more slowly than they are computed with."""
 
-from hemline.bench.causes.observation import Observation, Observed, Trial, slowest, title
+from hemline.bench.causes.observation import Observation, Observed, Trial, slowest
 from hemline.bench.profiling.one_operator import one_addition
 from hemline.contract.profile import OperatorCost, Probe
 
@@ -19,7 +19,7 @@ def observe(cell: Observed) -> Observation | None:
     rate = worst.bytes / (worst.ns or 1)
     return Observation(
         share=cell.share(bound),
-        sentence=f"{title(worst)} moves {worst.bytes / 1e6:.1f} MB at {rate:.0f} GB/s",
+        sentence=f"{cell.title(worst)} moves {worst.bytes / 1e6:.1f} MB at {rate:.0f} GB/s",
         remedy="Use fewer or narrower values: smaller layers, or 8-bit weights.",
         trial=_trial(cell, worst, cell.share(bound)),
         suspected=True,

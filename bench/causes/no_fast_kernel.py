@@ -1,20 +1,34 @@
 """No fast quantized kernel in this runtime: layers of integers that only plain kernels compute."""
 
-from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds, slowest
+from hemline.bench.causes.observation import (
+    MATERIAL,
+    QUANTIZED,
+    Observation,
+    Observed,
+    Trial,
+    kinds,
+    slowest,
+)
 from hemline.contract.profile import OperatorCost
 
-_PLAIN_IN_ONNX = ("ConvInteger",)  # its other integer kernels are fast
+_SLOW = 0.25  # of the rate that float reaches: half of what an ordinary layer in float does
 
 
 def observe(cell: Observed) -> Observation | None:
-    """See quantized layers that no delegate took over."""
-    plain = [each for each in cell.undelegated if each.macs and each.dtype in QUANTIZED]
-    plain += [each for each in cell.profile.operators if each.kind in _PLAIN_IN_ONNX]
+    """See quantized layers that no delegate took over; suspect slow ones of ONNX Runtime."""
+    onnx, probe = cell.format == "onnx", cell.profile.probe
+    slow = _SLOW * ((probe and probe.float_gmacs) or 0.0)
+    candidates = list(cell.profile.operators) if onnx else cell.undelegated
+    plain = [each for each in candidates if each.macs and each.dtype in QUANTIZED]
+    if onnx:
+        plain = [each for each in plain if each.macs / (each.ns or 1) < slow]
+        plain = [each for each in plain if cell.share([each]) >= MATERIAL]
     if not plain:
         return None
     return Observation(
         share=cell.share(plain),
         sentence=f"its kernels for {plain[0].dtype} {kinds(plain)} are plain ones",
+        suspected=onnx,
         remedy="Use a runtime or a delegate with fast ones, or another scheme.",
         trial=_trial(cell, slowest(plain), cell.share(plain)),
     )

@@ -89,10 +89,14 @@ class Observed:
         """Return the share of the whole time that operators take."""
         return min(1.0, sum(each.ns or 0 for each in operators) / (self.profile.whole_ns or 1))
 
+    def title(self, cost: OperatorCost) -> str:
+        """Return the kind of an operator and its number in the table of a profile."""
+        return f"{cost.kind} #{self.profile.operators.index(cost) + 1}"
+
     def layer(self, cost: OperatorCost) -> Convolution | None:
         """Return the shape of an operator with weights, if it can be had."""
-        content = self.alone.get(cost.name)
-        return layer_of(content, cost.kind, self.format) if content and cost.macs else None
+        content = self.alone.get(cost.name) if cost.macs and cost.runs_on != "NCHWc" else None
+        return None if content is None else layer_of(content, cost.kind, self.format)
 
     def copy(self, layer: Convolution, **changed: Any) -> TimedModel:
         """Return a model of one layer of this shape, with random weights, perhaps changed."""
@@ -110,11 +114,6 @@ class Observed:
 def slowest(operators: list[OperatorCost]) -> OperatorCost:
     """Return the operator that takes the most time."""
     return max(operators, key=lambda each: each.ns or 0)
-
-
-def title(operator: OperatorCost) -> str:
-    """Return the kind and the name of an operator: converters join those of all that they fused."""
-    return f"{operator.kind} {operator.name.rpartition(';')[2]}"
 
 
 def kinds(operators: list[OperatorCost]) -> str:

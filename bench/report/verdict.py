@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hemline.bench.accuracy.change import change_of
+from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import Budget, choose, over_budget
 from hemline.tables import p_text, percent, signed
@@ -15,12 +16,13 @@ def recommend(comparison: Comparison, budget: Budget) -> Row:
 
 
 def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, ...]:
-    """Return the reasons: speed and size against fp32, the drop and its interval, what is left out.
+    """Return the reasons: speed, drop and size against float, causes, and what is left out.
 
     The interval needs the labels of the chosen row's model.
     """
     headline, *against = summarize_choice(comparison, chosen)
     reasons = [headline, _accuracy_reason(chosen), *against]
+    reasons += because(chosen, comparison.rows)
     for other in candidates(comparison):
         reason = over_budget(other, budget)
         if reason is not None:
