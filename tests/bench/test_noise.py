@@ -1,0 +1,349 @@
+"""What a machine says of itself, and what follows for rounds: on recorded systems and times."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from recorded_systems import (
+    INTEL_LAPTOP,
+    PMIC,
+    RASPBERRY_PI_5,
+    VIRTUAL_MACHINE,
+    write_system,
+)
+
+from hemline.activity import ActivityWatch, process_age_ns
+from hemline.bench.devices.device import Capabilities, Device
+from hemline.bench.measuring.noise import disturbance, facts_of, judged, quietest
+from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell, planned_cells
+from hemline.bench.measuring.rounds import measure_cells
+from hemline.bench.measuring.subject import Subject
+from hemline.closing import Closing
+from hemline.contract.job import CellResult, HostActivity, HostFacts, Job, JobResult
+from hemline.contract.manifest import Manifest
+from hemline.contract.record import Latency, Memory, Record, RoundFacts
+from hemline.errors import JobError
+from hemline.power import PowerMeter, rail_watts
+
+QUIET = HostActivity(
+    elapsed_ticks=100, busy_ticks=1, stolen_ticks=0, frequency_khz=2_000_000, throttled=False
+)
+TIMED = Capabilities(latencies=True)
+PLAN = MeasurementPlan(rounds=5, invocations=3, warmup=0, thorough=True)
+
+
+def test_load_is_that_of_others_and_the_frequency_that_of_the_own_core(tmp_path: Path) -> None:
+    root = write_system(tmp_path, INTEL_LAPTOP)
+    watch = ActivityWatch(root)
+    later = "cpu  90300 100 30100 700590 800 0 900 10 0 0"
+    slower = {"sys/devices/system/cpu/cpu2/cpufreq/scaling_cur_freq": "1200000"}
+    write_system(root, {"proc/stat": later, **slower})
+    seen = watch.activity()
+    assert (seen.elapsed_ticks, seen.stolen_ticks, seen.frequency_khz) == (1000, 10, 1_200_000)
+    assert seen.busy_ticks is not None
+    assert 0 <= seen.busy_ticks <= 400  # without what this process used itself
+    assert seen.throttled is False
+    write_system(root, {"sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "13"})
+    assert watch.activity().throttled
+
+
+def test_own_work_is_no_load(tmp_path: Path) -> None:
+    root = write_system(tmp_path, INTEL_LAPTOP)
+    watch = ActivityWatch(root)
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    write_system(root, {"proc/stat": "cpu  90005 100 30000 700010 800 0 900 0 0 0"})
+    assert watch.activity().busy_ticks == 0
+
+
+@pytest.mark.parametrize(("flags", "now"), [("0x50000", False), ("0x50005", True), ("x", None)])
+def test_a_board_that_was_slowed_down_once_is_not_slowed_down_now(
+    flags: str, now: bool | None, tmp_path: Path
+) -> None:
+    root = write_system(tmp_path, RASPBERRY_PI_5)
+    write_system(root, {"sys/devices/platform/soc/soc:firmware/get_throttled": flags})
+    seen = ActivityWatch(root).activity()
+    assert (seen.throttled, seen.frequency_khz) == (now, 2_400_000)
+
+
+def test_what_a_system_does_not_show_is_left_out(tmp_path: Path) -> None:
+    seen = ActivityWatch(write_system(tmp_path, VIRTUAL_MACHINE)).activity()
+    assert (seen.frequency_khz, seen.throttled) == (None, None)
+    assert process_age_ns(tmp_path) is None
+    nothing = ActivityWatch(tmp_path / "none").activity()
+    assert nothing == HostActivity(
+        elapsed_ticks=None, busy_ticks=None, stolen_ticks=None, frequency_khz=None, throttled=None
+    )
+    facts = facts_of([nothing])
+    assert facts == RoundFacts(
+        busy_share=None, stolen_share=None, frequency_khz=None, throttled=None, disturbed=None
+    )
+    assert judged([facts]) == (facts,)
+    assert PowerMeter(tmp_path, lambda: "").read() is None
+
+
+def test_the_age_of_a_process_is_known_to_a_tick(tmp_path: Path) -> None:
+    if not hasattr(time, "CLOCK_BOOTTIME"):
+        pytest.skip("no clock since the start of the machine")
+    tick_ns = 10**9 // os.sysconf("SC_CLK_TCK")
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    fields = RASPBERRY_PI_5["proc/self/stat"].split(" ")
+    fields[fields.index("1000")] = str(now // tick_ns - 100)
+    age = process_age_ns(write_system(tmp_path, {"proc/self/stat": " ".join(fields)}))
+    assert age is not None
+    assert 99.4 * tick_ns <= age <= 100.6 * tick_ns + 10**9
+
+
+def test_energy_counters_wrap_around(tmp_path: Path) -> None:
+    root = write_system(tmp_path, INTEL_LAPTOP)
+    meter = PowerMeter(root)
+    write_system(root, {"sys/class/powercap/intel-rapl:0/energy_uj": "671149"})
+    reading = meter.read()
+    assert reading is not None
+    assert (reading.source, round(reading.joules, 6)) == ("RAPL", 1.0)
+    write_system(root, {"sys/class/powercap/intel-rapl:0/energy_uj": "2671149"})
+    assert (again := meter.read()) is not None
+    assert round(again.joules, 6) == 3.0
+
+
+def test_a_boards_power_is_the_sum_over_its_rails() -> None:
+    assert rail_watts(PMIC) == pytest.approx(0.1 * 3.3 + 2.0 * 0.85)
+    assert rail_watts("error: no such command") is None
+
+
+def facts(**fields: object) -> RoundFacts:
+    quiet: dict[str, object] = {
+        "busy_share": 0.01,
+        "stolen_share": 0.0,
+        "frequency_khz": 2_000_000,
+        "throttled": False,
+        "disturbed": None,
+    }
+    return RoundFacts(**{**quiet, **fields})  # type: ignore[arg-type] — fields by name
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({}, None),
+        ({"busy_share": 0.5}, "other processes used 50% of the processor"),
+        ({"stolen_share": 0.2}, "the hypervisor took 20% of the processor"),
+        ({"frequency_khz": 1_200_000}, "it ran at 1.20 GHz of 2.00"),
+        ({"throttled": True}, "heat or low voltage slowed the processor down"),
+        ({"frequency_khz": None, "busy_share": None, "throttled": None}, None),
+    ],
+)
+def test_a_disturbed_round_says_why(fields: dict[str, object], reason: str | None) -> None:
+    rounds = judged([facts(), facts(**fields)])
+    assert [each.disturbed for each in rounds] == [None, reason]
+    latency = Latency(rounds_ns=((1,), (1,)), facts=rounds)
+    said = None if reason is None else f"1 of 2 rounds were disturbed: {reason}"
+    assert disturbance(latency) == said
+
+
+def test_quiet_rounds_are_kept_and_of_the_others_the_least_busy() -> None:
+    shares = (0.5, 0.01, 0.3, 0.02, 0.4)
+    rounds = judged([facts(busy_share=share) for share in shares])
+    assert quietest(rounds, 2) == (1, 3)
+    assert quietest(rounds, 3) == (1, 2, 3)
+
+
+def quiet(_: int) -> HostActivity:
+    return QUIET
+
+
+def loaded(_: int) -> HostActivity:
+    return replace(QUIET, busy_ticks=60)
+
+
+def even(name: str, turn: int) -> int:
+    return 1000 + len(name) + turn
+
+
+@dataclass
+class Scripted(Closing):
+    """A runner whose times and activities are written down."""
+
+    device: Script
+
+    def run(self, job: Job, *, timeout_seconds: float = 0.0) -> JobResult:
+        """Return the next result of the script."""
+        self.device.limits.append(timeout_seconds)
+        name = Path(job.artifact).name
+        turn = self.device.turns[name] = self.device.turns.get(name, -1) + 1
+        if name == self.device.breaks:
+            raise JobError(f"{job.artifact} in {job.runtime} ended the job runner (signal 9)")
+        return JobResult(
+            id=job.id,
+            failure=None,
+            runtime=job.runtime,
+            runtime_version="1",
+            numpy_version="",
+            python_version="",
+            import_ns=10,
+            cells=(
+                CellResult(
+                    threads=1,
+                    batch=1,
+                    threads_used=None,
+                    delegate="",
+                    load_ns=100 + turn,
+                    first_ns=5,
+                    latencies_ns=(self.device.time_ns(name, turn),) * 3,
+                    outputs={},
+                ),
+            ),
+            peak_memory_bytes=1000 + turn,
+            steady_memory_bytes=None,
+            host=HostFacts(processor="A processor", cores=2, system="Linux"),
+            process_ns=7,
+            package_bytes=5 if "package" in job.want else None,
+            activity=self.device.activity(turn),
+        )
+
+    def close(self) -> None:
+        """End the runner."""
+        self.device.ended += 1
+
+
+@dataclass
+class Script(Device):
+    """A device elsewhere: times by file and turn, activities by turn."""
+
+    time_ns: Callable[[str, int], int] = even
+    activity: Callable[[int], HostActivity] = quiet
+    breaks: str = ""
+    turns: dict[str, int] = field(default_factory=dict)
+    limits: list[float] = field(default_factory=list)
+    opened: int = 0
+    ended: int = 0
+    name: str = "script"
+    place: str = "elsewhere"
+    capabilities: Capabilities = TIMED
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Return one."""
+        return (("litert", "1"),)
+
+    def open(self, runtime: str, version: str) -> Scripted:
+        """Start a runner."""
+        del runtime, version
+        self.opened += 1
+        return Scripted(self)
+
+
+@pytest.fixture(scope="module")
+def cells(bundle: Path, manifest: Manifest) -> Sequence[PlannedCell]:
+    subject = Subject(bundle=bundle, manifest=manifest)
+    runtimes = tuple((v.runtime, v.version) for v in manifest.artifacts[0].verdicts)[:1]
+    return planned_cells(subject, replace(PLAN, runtimes=runtimes))[:2]
+
+
+def run(
+    cells: Sequence[PlannedCell], script: Script, plan: MeasurementPlan = PLAN
+) -> tuple[list[Record], list[str]]:
+    kept: list[Record] = []
+    said: list[str] = []
+    try:
+        measure_cells(
+            cells, script, plan, keep=lambda _, each: kept.extend(each), progress=said.append
+        )
+    except JobError as error:
+        said.append(f"raised: {error}")
+    return kept, said
+
+
+def latencies(records: Sequence[Record]) -> list[Latency]:
+    return [record.payload for record in records if isinstance(record.payload, Latency)]
+
+
+def test_each_turn_has_a_process_and_one_cell_is_measured_as_two(
+    cells: Sequence[PlannedCell],
+) -> None:
+    script = Script()
+    records, _ = run(cells, script)
+    assert script.opened == script.ended == 3 * PLAN.rounds
+    assert [len(each.rounds_ns) for each in latencies(records)] == [5, 5]
+    pairs = {record.conditions.pair for record in records}
+    (pair,) = pairs
+    assert pair is not None
+    assert pair.held
+    assert not pair.retried
+    assert len({record.conditions.run for record in records}) == 1
+    memory = next(record.payload for record in records if isinstance(record.payload, Memory))
+    assert memory.package_bytes == 5
+    assert memory.process_ns == 7
+
+
+def test_a_disturbed_round_is_measured_again_for_all_cells(cells: Sequence[PlannedCell]) -> None:
+    def activity(turn: int) -> HostActivity:
+        return replace(QUIET, busy_ticks=60) if turn == 1 else QUIET
+
+    script = Script(activity=activity)
+    records, _ = run(cells, script)
+    for latency in latencies(records):
+        assert len(latency.rounds_ns) == 5
+        assert disturbance(latency) is None
+    assert script.opened > 3 * PLAN.rounds
+
+
+def test_on_a_loaded_machine_the_marks_stay(cells: Sequence[PlannedCell]) -> None:
+    script = Script(activity=loaded)
+    records, _ = run(cells, script)
+    assert script.opened == 2 * 3 * PLAN.rounds
+    for latency in latencies(records):
+        said = "5 of 5 rounds were disturbed: other processes used 60% of the processor"
+        assert disturbance(latency) == said
+
+
+def test_equal_things_that_differ_are_measured_once_more_and_then_marked(
+    cells: Sequence[PlannedCell],
+) -> None:
+    """One of the two is always slower here."""
+    only, jitter = cells[:1], (0, 3, 1, 4, 2, 0, 1)
+
+    def uneven(_: str, turn: int) -> int:
+        round_number, second = divmod(turn, 2)
+        swapped = round_number > 0 and round_number % 2 == 0  # each round reverses the order
+        return (1100 if second != swapped else 1000) + jitter[round_number % 7]
+
+    records, said = run(only, Script(time_ns=uneven))
+    (pair,) = {record.conditions.pair for record in records}
+    assert pair is not None
+    assert pair.retried
+    assert not pair.held
+    assert said[-1].startswith("equal things differed by ")
+
+
+def test_a_cell_that_breaks_leaves_the_others_and_the_pair(cells: Sequence[PlannedCell]) -> None:
+    broken, fine = cells
+    script = Script(breaks=broken.artifact.name)
+    records, said = run(cells, script)
+    assert {record.cell.artifact for record in records} == {fine.artifact.name}
+    assert sum("ended the job runner (signal 9)" in line for line in said) == 2  # said, then raised
+    assert script.turns[broken.artifact.name] == 0
+
+
+def test_time_outs_follow_from_the_plan_and_then_from_the_first_turn(
+    cells: Sequence[PlannedCell],
+) -> None:
+    script = Script()
+    run(cells[:1], script, replace(PLAN, invocations=400, warmup=100, batches=(1,)))
+    assert script.limits[0] == 120 + 500
+    assert 120 <= script.limits[-1] < 180
+
+
+def test_a_quick_plan_keeps_its_processes_and_checks_nothing(
+    cells: Sequence[PlannedCell],
+) -> None:
+    script = Script(activity=loaded)
+    records, _ = run(cells, script, replace(PLAN, thorough=False, rounds=3))
+    assert script.opened == script.ended == 2
+    assert {record.conditions.pair for record in records} == {None}
+    assert all(disturbance(latency) is not None for latency in latencies(records))
