@@ -39,17 +39,23 @@ def names_of(subjects: Sequence[Subject]) -> list[str]:
 
 def _records_of(subject: Subject, name: str) -> ModelRecords:
     bundle, manifest = subject.bundle, subject.manifest
-    current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
-    path = bundle / RECORDS_NAME
-    if not path.exists():
-        raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
     return ModelRecords(
         name=name,
-        records=tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current),
+        records=current_records(subject),
         has_source=manifest.source is not None,
         classes=manifest.labels,
         labels=load_labels(bundle, "test", manifest.evaluation_sha256),
     )
+
+
+def current_records(subject: Subject) -> tuple[Record, ...]:
+    """Return the records of the present artifacts; raises UsageError when there are no records."""
+    bundle, manifest = subject.bundle, subject.manifest
+    current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
+    path = bundle / RECORDS_NAME
+    if not path.exists():
+        raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
+    return tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current)
 
 
 def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:

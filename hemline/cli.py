@@ -93,6 +93,10 @@ COMMANDS: dict[str, Command] = {
         "hemline.bench.report.commands",
         "Choose the artifact to ship within a budget; exit code 3 when none fits.",
     ),
+    "gate": Command(
+        "hemline.bench.gate.commands",
+        "Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.",
+    ),
     "device": Command(
         "hemline.bench.devices.commands", "Name boards, list them, and check any device."
     ),

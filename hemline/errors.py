@@ -18,6 +18,7 @@ HemlineError                 1  the work could not be done
 ├── NotNeededError           1  a file that would bring nothing
 ├── BusyError                1  another process holds the folder
 ├── GateError                3  a check that guards shipping said no
+├── EvidenceError            4  what was measured neither passes nor fails a check
 └── InterruptedWorkError   130  the user interrupted; the message says what is kept
 
 A message says what is wrong, in which file or value. What to do about it is a `Remedy`: a name and
@@ -141,6 +142,12 @@ class GateError(HemlineError):
     """A check that guards shipping said no."""
 
     exit_code: ClassVar[int] = 3
+
+
+class EvidenceError(HemlineError):
+    """What was measured is not enough to say that a check passed or failed."""
+
+    exit_code: ClassVar[int] = 4
 
 
 class InterruptedWorkError(HemlineError):

@@ -101,6 +101,8 @@ REMEDIES: dict[str, str] = {
     "equalize": "export again with --equalization",
     "float layers": "keep these layers in float: `hemline export --scheme int8-mixed`",
     "more bits": "export again with --scheme int8",
+    "gate reference": "bench that file with both, name another cell with --reference, or name two "
+    "bundles, which are measured now",
     "verify formats": "run `hemline verify` on the bundle, and ship the format that agrees",
     "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }

@@ -1,0 +1,140 @@
+"""`hemline gate`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hemline import files
+from hemline.bench.commands import locked, measured, opened
+from hemline.console import require_package, say
+from hemline.contract.record import read_records
+from hemline.contract.schema import to_document
+from hemline.errors import UsageError
+from hemline.tables import as_text
+
+if TYPE_CHECKING:
+    from hemline.bench.gate.side import Side
+
+_PATH = click.Path(path_type=Path, exists=True)
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_LIMITS = ("max_slowdown", "max_drop", "max_kb", "max_memory_mb")
+
+
+class _Limit(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number; fails for NaN too, which is in every range."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+@click.command()
+@click.argument("candidate", metavar="BUNDLE|FILE|RECORDS", type=_PATH)
+@click.option(
+    "--baseline", required=True, type=_PATH, help="Bundle, file or records (.jsonl) of before."
+)
+@click.option("--max-slowdown", type=_Limit(min=1), help="Largest ratio of latencies, as in 1.10.")
+@click.option("--max-drop", type=_Limit(min=0), help="Most points of validation accuracy lost.")
+@click.option("--max-kb", type=_Limit(min=0, min_open=True), help="Largest file, 1000 bytes.")
+@click.option(
+    "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, 1,000,000 bytes."
+)
+@click.option(
+    "--select",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Check these only: int8.tflite, litert, int8.*@litert; repeat for more.",
+)
+@click.option(
+    "--reference",
+    default="fp32.tflite@litert",
+    show_default=True,
+    help="Cell that records of different runs are compared by: ARTIFACT@RUNTIME.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(3, 1000),
+    default=24,
+    show_default=True,
+    help="Most rounds, each with new processes, of two bundles.",
+)
+@click.option("--junit", type=_FILE, help="Write JUnit XML.")
+@click.option("--markdown", type=_FILE, help="Write a Markdown summary for a pull request.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+def gate(
+    candidate: Path,
+    baseline: Path,
+    reference: str,
+    patterns: tuple[str, ...],
+    rounds: int,
+    junit: Path | None,
+    markdown: Path | None,
+    as_json: bool,
+    **limits: float | None,
+) -> None:
+    """Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.
+
+    Checks latency, accuracy, size and memory. Two bundles are measured now, in turn; records are
+    compared as they are.
+    """
+    from hemline.bench.devices.local import LocalDevice
+    from hemline.bench.gate.gating import GateRequest, require_passed, run_gate, summary
+    from hemline.bench.gate.report import gate_junit, gate_markdown, gate_table
+
+    if all(limit is None for limit in limits.values()):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in _LIMITS)
+        raise UsageError(f"no limit to check: set one of {names}")
+    if baseline.resolve() == candidate.resolve():
+        raise UsageError(f"{baseline} is its own baseline: name another one")
+    require_package("scipy", "intervals need scipy: pip install scipy")
+    request = GateRequest(patterns=patterns, reference=_place(reference), rounds=rounds, **limits)
+    bundles = [path for path in (baseline, candidate) if path.suffix != ".jsonl"]
+    with locked(bundles):
+        sides = _sides(baseline, candidate)
+        checks = run_gate(sides, request, LocalDevice(), progress=say)
+    if junit is not None:
+        files.write_bytes(junit, gate_junit(checks))
+    if markdown is not None:
+        text = gate_markdown(checks, (str(baseline), str(candidate)))
+        files.write_bytes(markdown, text.encode())
+    if as_json:
+        click.echo("\n".join(json.dumps(to_document(check)) for check in checks))
+    else:
+        click.echo(f"{as_text(gate_table(checks))}\n{summary(checks)}")
+    require_passed(checks)
+
+
+def _place(reference: str) -> tuple[str, str]:
+    artifact, _, runtime = reference.partition("@")
+    if not (artifact and runtime):
+        raise UsageError(f"{reference!r} names no cell: write it as ARTIFACT@RUNTIME")
+    return artifact, runtime
+
+
+def _sides(baseline: Path, candidate: Path) -> tuple[Side, Side]:
+    """Read both; single files are brought up to date where both are to be measured."""
+    from hemline.bench.gate.side import Side
+    from hemline.bench.records import current_records
+
+    paths = (baseline, candidate)
+    bundles = [path for path in paths if path.suffix != ".jsonl"]
+    found = opened(bundles) if len(bundles) > 1 else measured(bundles) if bundles else ()
+    subjects = dict(zip(bundles, found, strict=True))
+    before, after = (
+        Side(
+            name=str(path),
+            records=current_records(subjects[path]) if path in subjects else read_records(path),
+            subject=subjects.get(path),
+        )
+        for path in paths
+    )
+    return before, after
