@@ -97,6 +97,10 @@ COMMANDS: dict[str, Command] = {
         "hemline.bench.gate.commands",
         "Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.",
     ),
+    "advise": Command(
+        "hemline.bench.advising.commands",
+        "Show which channel counts, first layers and operators of a model would be faster.",
+    ),
     "device": Command(
         "hemline.bench.devices.commands", "Name boards, list them, and check any device."
     ),
