@@ -27,11 +27,14 @@ from hemline.bench.devices.emulation.instruction_count import (
 )
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
 from hemline.bench.devices.equality import Equality, validation_images
+from hemline.bench.profiling.profiling import OPERATORS
+from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.contract.record import Instructions, Record, append_records, read_records
+from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
 from hemline.tables import as_markdown
 
@@ -336,3 +339,25 @@ def test_the_newest_count_of_a_cell_is_compared_whatever_the_order(
     for order in ([old, new], [new, old]):
         assert require_unchanged([new], order) == 1
         assert instruction_table(order).rows[0][-1] == "3.000"
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"), [("int8.tflite", "litert"), ("int8.onnx", "onnxruntime")]
+)
+@pytest.mark.devices
+@pytest.mark.usefixtures("warm_cache")
+def test_the_instructions_of_operators_add_up_to_those_of_the_model(
+    name: str, runtime: str
+) -> None:
+    measured = OPERATORS[name.rpartition(".")[2]]
+    model = TimedModel(name=name, content=read_stamped(BUNDLE / name).model)
+    device = EmulatedDevice("pi4")
+    counts = []
+    for _ in range(2):
+        with ModelTimer(device, runtime, dict(device.runtimes())[runtime]) as timer:
+            found = measured(timer, model, 0)
+        counts.append([cost.instructions or 0 for cost in found.costs])
+        # what an invocation costs without any operator is part of the model, and of each alone
+        assert sum(counts[-1]) == pytest.approx(found.whole.ns, rel=0.1)
+    # after warming up, counts differ by 1 in 3,000 at most
+    assert counts[0] == pytest.approx(counts[1], rel=0.01)

@@ -37,6 +37,8 @@ from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.device import SshDevice
 from hemline.bench.devices.ssh.store import pushable
+from hemline.bench.profiling import onnx_operators
+from hemline.bench.profiling.one_operator import Convolution, one_convolution
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
@@ -741,3 +743,14 @@ def test_a_raspberry_pi_of_32_bits_says_why_the_others_do_not_fit(
     assert reasons["tflite-runtime"] is None
     assert "has no wheel for Python" in str(reasons["litert"])
     assert "has no wheel for Python" in str(reasons["onnxruntime"])
+
+
+def test_the_graph_that_a_board_executes_is_cut_here_and_timed_there(device: SshDevice) -> None:
+    layer = Convolution(height=8, width=8, channels_in=16, channels_out=16, arithmetic="int8")
+    model = TimedModel(name="a layer", content=one_convolution(layer, "onnx"))
+    version = version_of(BACKENDS["onnxruntime"])
+    with ModelTimer(device, "onnxruntime", version) as timer:
+        found = onnx_operators.measure_operators(timer, model, 0)
+    assert found.fusion["QLinearConv"] == 1
+    assert sum(cost.macs for cost in found.costs) == layer.macs
+    assert all(cost.ns is not None for cost in found.costs)
