@@ -30,10 +30,13 @@ def compared(subjects: Sequence[Subject], *, every_version: bool = False) -> Com
 
 def names_of(subjects: Sequence[Subject]) -> list[str]:
     """Return the names of the models, with their bundle where two have the same name."""
-    names = [subject.manifest.model for subject in subjects]
+    models = [subject.manifest.model for subject in subjects]
+    folders = [subject.bundle.name for subject in subjects]
     return [
-        name if names.count(name) == 1 else f"{name} ({subject.bundle})"
-        for name, subject in zip(names, subjects, strict=True)
+        model
+        if models.count(model) == 1
+        else f"{model} ({folder if folders.count(folder) == 1 else subject.bundle})"
+        for model, folder, subject in zip(models, folders, subjects, strict=True)
     ]
 
 
@@ -53,9 +56,11 @@ def current_records(subject: Subject) -> tuple[Record, ...]:
     bundle, manifest = subject.bundle, subject.manifest
     current = {artifact.sha256 for artifact in manifest.artifacts} | {manifest.parent_sha256}
     path = bundle / RECORDS_NAME
-    if not path.exists():
+    records = read_records(path) if path.exists() else ()
+    records = tuple(r for r in records if r.cell.artifact_sha256 in current)
+    if not records:
         raise UsageError(f"{bundle} has no records", remedy=remedy("verify", bundle=bundle))
-    return tuple(r for r in read_records(path) if r.cell.artifact_sha256 in current)
+    return records
 
 
 def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:

@@ -16,10 +16,13 @@ from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_fron
 from hemline.bench.report.placement import Box, place
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
+from hemline.tables import percent
 
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
+_LARGEST_AREA = 700.0  # square points: 30 points across; larger files make all discs smaller
 _LABEL_POINTS = 9.0
 _LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
+_FAR_POINTS = 14.0  # a label that is farther from its disc has a line to it
 _LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
 _MARKERS = "osD^vP"  # of models, in their order
 _SOURCE = "source"  # marks the text at the source model's line
@@ -49,6 +52,8 @@ def _heading(comparison: Comparison) -> Heading:
     host = comparison.host
     machine = f"{host.processor}, {host.cores} cores, " if host else ""
     images = f"{comparison.images:,} test images"
+    if len(comparison.models) > 1:
+        images += "; each file has its label in its fastest runtime"
     return Heading(
         title=f"{comparison.title}: {_quality(comparison)} against latency",
         subtitle=f"{machine}{comparison.dates[1]}, {images}",
@@ -64,7 +69,7 @@ def _points(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
     for row in sorted(rows, key=lambda r: -r.cell.size_bytes):
         axes.scatter(
             *_xy(row),
-            s=_area(row),
+            s=_area(row, rows),
             marker=_marker(comparison, row.model),
             color=_colour(row, rows),
             alpha=0.75,
@@ -115,10 +120,14 @@ def _source_line(axes: Any, comparison: Comparison, model: ComparedModel) -> lis
     if source is None or source.test.share is None:
         return []
     accuracy = 100 * source.test.share
-    title = f"{model.name} ({source.name})" if len(comparison.models) > 1 else source.title
     axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
+    if len(comparison.models) > 1:  # lines may be close: the legend has the figures
+        at_axis = axes.get_yaxis_transform()
+        shape = _marker(comparison, model)
+        axes.plot([0], [accuracy], shape, color=GRAY, transform=at_axis, clip_on=False)
+        return [accuracy]
     axes.annotate(
-        f"{title} {accuracy:.2f} %",
+        f"{source.title} {accuracy:.2f} %",
         (0, accuracy),
         xycoords=("axes fraction", "data"),
         xytext=(6, 3),
@@ -157,12 +166,14 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
         for at, name in enumerate(_runtimes(rows))
     ]
     if len(comparison.models) > 1:
-        shapes = ((model.name, _marker(comparison, model)) for model in comparison.models)
-        handles += [disc(name, GRAY, 8, marker) for name, marker in shapes]
+        for model in comparison.models:
+            share = None if model.source is None else model.source.test.share
+            source = "" if share is None else f", source model {percent(share)}"
+            handles.append(disc(f"{model.name}{source}", GRAY, 6, _marker(comparison, model)))
     sizes = sorted({row.cell.size_bytes for row in rows})
     for size in dict.fromkeys((sizes[0], sizes[-1])):
-        diameter = (_AREA_PER_KB * size / 1000) ** 0.5
-        handles.append(disc(f"{size / 1000:.0f} kB", "#bbbbbb", diameter))
+        diameter = (_area_per_kb(rows) * size / 1000) ** 0.5
+        handles.append(disc(f"{size / 1000:,.0f} kB", "#bbbbbb", diameter))
     handles.append(Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"))
     if comparison.sources and comparison.has_labels:
         title = comparison.sources[0].title if len(comparison.models) == 1 else "source model"
@@ -185,8 +196,11 @@ def _labels(axes: Any, comparison: Comparison, rows: list[Row], chosen: Row | No
     scale = axes.figure.dpi / 72
     frame = axes.get_window_extent(renderer)
     bounds = Box(*frame.extents)
-    texts, sizes, discs = [], [], []
-    for row in rows:
+    labelled = _labelled(comparison, rows, chosen)
+    discs = [_disc(axes, row, rows) for row in labelled]
+    obstacles = [*_obstacles(axes, renderer), *(_disc(axes, row, rows) for row in rows)]
+    texts, sizes = [], []
+    for row in labelled:
         best, model = row == chosen, comparison.label(row.model)
         name = f"{model}{' ' if model else ''}{row.cell.artifact}"
         text = axes.annotate(
@@ -198,21 +212,32 @@ def _labels(axes: Any, comparison: Comparison, rows: list[Row], chosen: Row | No
             zorder=4,
         )
         extent = text.get_window_extent(renderer)
-        x, y = axes.transData.transform(_xy(row))
-        diameter = _area(row) ** 0.5 * scale
-        texts.append((text, x, y))
+        texts.append(text)
         sizes.append((extent.width, extent.height))
-        discs.append(Box.around(x, y, diameter, diameter))
-    placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=_obstacles(axes, renderer))
-    for (text, x, y), box in zip(texts, placed, strict=True):
+    placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=obstacles)
+    for text, disc, box in zip(texts, discs, placed, strict=True):
+        x, y = disc.centre
         text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
         text.set_anncoords("offset points")
         text.set_verticalalignment("bottom")
-        middle, height = box.centre
-        if math.dist(box.centre, (x, y)) > box.width * 0.5 + 30 * scale:
-            target = (middle, box.y0 if height > y else box.y1)
+        target = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
+        if math.dist(target, (x, y)) > disc.width / 2 + _FAR_POINTS * scale:
             ends = zip(text.xy, axes.transData.inverted().transform(target), strict=True)
             axes.plot(*ends, color="#aaaaaa", linewidth=0.6, zorder=2)
+
+
+def _labelled(comparison: Comparison, rows: list[Row], chosen: Row | None) -> list[Row]:
+    """Return the rows that have a label: of several models, each file in its fastest runtime."""
+    if len(comparison.models) == 1:
+        return rows
+    slowest_first = sorted(rows, key=lambda row: (row == chosen, -row.median_us))
+    return list({(row.model.name, row.cell.artifact): row for row in slowest_first}.values())
+
+
+def _disc(axes: Any, row: Row, rows: list[Row]) -> Box:
+    diameter = _area(row, rows) ** 0.5 * axes.figure.dpi / 72
+    x, y = axes.transData.transform(_xy(row))
+    return Box.around(x, y, diameter, diameter)
 
 
 def _obstacles(axes: Any, renderer: Any) -> list[Box]:
@@ -241,8 +266,12 @@ def _marker(comparison: Comparison, model: ComparedModel) -> str:
     return _MARKERS[comparison.models.index(model) % len(_MARKERS)]
 
 
-def _area(row: Row) -> float:
-    return _AREA_PER_KB * row.cell.size_bytes / 1000
+def _area(row: Row, rows: list[Row]) -> float:
+    return _area_per_kb(rows) * row.cell.size_bytes / 1000
+
+
+def _area_per_kb(rows: list[Row]) -> float:
+    return min(_AREA_PER_KB, _LARGEST_AREA / max(row.cell.size_bytes / 1000 for row in rows))
 
 
 def _xy(row: Row) -> tuple[float, float]:

@@ -21,7 +21,7 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
     The interval needs the labels of the chosen row's model.
     """
     headline, *against = summarize_choice(comparison, chosen)
-    reasons = [headline, _accuracy_reason(chosen), *against]
+    reasons = [headline, _accuracy_reason(chosen), *against, *_more_accurate(comparison, chosen)]
     reasons += because(chosen, comparison.rows)
     for other in candidates(comparison):
         reason = over_budget(other, budget)
@@ -53,6 +53,16 @@ def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:
     size = best.cell.size_bytes / cell.size_bytes
     smaller = f"{size:.1f} × smaller" if size >= 1 else f"{1 / size:.1f} × larger"
     return [headline, f"It is {speed} the best float file ({best.name}) and {smaller}."]
+
+
+def _more_accurate(comparison: Comparison, chosen: Row) -> list[str]:
+    """Return a sentence on the most accurate file of another model, if it is more accurate."""
+    others = [row for row in comparison.rows if row.latency and row.model != chosen.model]
+    best = max(others, key=lambda row: (row.quality, -row.median_us), default=chosen)
+    if best.accuracy is None or best.quality <= chosen.quality:
+        return []
+    where = f"{best.name}, in {best.median_us / chosen.median_us:.1f} × the time"
+    return [f"{best.model.name} is more accurate: {percent(best.accuracy)} on test with {where}."]
 
 
 def _accuracy_reason(chosen: Row) -> str:

@@ -17,7 +17,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -146,6 +146,8 @@ class Latency:
     def __post_init__(self) -> None:
         if not self.rounds_ns or not all(self.rounds_ns):
             raise ValueError("a latency has at least one value in each round")
+        if min(map(min, self.rounds_ns)) < 1:
+            raise ValueError(f"a latency of {min(map(min, self.rounds_ns))} ns is not a time")
         if self.facts and len(self.facts) != len(self.rounds_ns):
             raise ValueError(f"{len(self.facts)} facts of {len(self.rounds_ns)} rounds")
 
@@ -176,7 +178,7 @@ class Accuracy:
     def __post_init__(self) -> None:
         if (self.correct is None) != (self.keras_correct is None):
             raise ValueError("correct and keras_correct are known together")
-        counts = (self.correct or 0, self.agreement)
+        counts = (self.correct or 0, self.agreement, self.keras_correct or 0)
         if self.images < 1 or not all(0 <= count <= self.images for count in counts):
             raise ValueError(f"{self.correct} correct and {self.agreement} alike of {self.images}")
 
@@ -234,6 +236,9 @@ class Memory:
     steady_bytes: int | None = added(None)
     package_bytes: int | None = added(None)
 
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sustained:
@@ -282,6 +287,9 @@ class Instructions:
     per_inference: int
     processor: str
 
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arena:
@@ -293,6 +301,9 @@ class Arena:
     KIND: ClassVar[str] = "arena"
 
     bytes: int
+
+    def __post_init__(self) -> None:
+        _require_not_negative(self)
 
 
 Payload = Latency | Accuracy | Memory | Instructions | Arena | Sustained | Energy | Profile
@@ -379,6 +390,13 @@ def _parsed(content: bytes, path: Path) -> Iterator[Record]:
             yield from_document(Record, parse_json(line, where=where), where=where)
         except SchemaError as error:
             raise SchemaError(str(error), remedy=remedy("measure again", path=path)) from error
+
+
+def _require_not_negative(payload: Memory | Instructions | Arena) -> None:
+    for field in fields(payload):
+        value = getattr(payload, field.name)
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{field.name} is {value}: it cannot be negative")
 
 
 def _cut_at(content: bytes) -> int:

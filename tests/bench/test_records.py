@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +12,26 @@ import numpy as np
 import pytest
 
 from hemline.bench.measuring.plan import FULL, QUICK, key_of, measured_cells
+from hemline.bench.measuring.subject import Subject
+from hemline.bench.records import compared
 from hemline.bench.report.table import _span
 from hemline.contract.evaluation_set import load_split, save_split
 from hemline.contract.job import HostFacts
+from hemline.contract.manifest import read_manifest
 from hemline.contract.record import (
+    RECORDS_NAME,
     Accuracy,
     Cell,
     Conditions,
     Latency,
+    Memory,
     Record,
     append_records,
     newest,
     pack_predictions,
     read_records,
 )
-from hemline.errors import FileFormatError
+from hemline.errors import FileFormatError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = HostFacts(
@@ -120,6 +126,52 @@ def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path
     path.write_bytes(b"{\n" + path.read_bytes())
     with pytest.raises(FileFormatError, match=r"line 1 is not valid JSON"):
         read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"schema":5', '"schema":99', "line 1 has record schema 99, this Hemline reads up to 5"),
+        ('"rounds_ns":[[5,', '"rounds_ns":[[NaN,', "NaN is not a JSON number"),
+        ('"rounds_ns":[[5,', '"rounds_ns":[[-5,', "a latency of -5 ns is not a time"),
+        ('"rounds_ns":[[5,', '"rounds_ns":[[],[5,', "at least one value in each round"),
+        ('"rounds_ns":[[5,', '"rounds_ns":[[5.5,', r"rounds_ns\[0\]\[0\] must be int, not 5.5"),
+        ('"size_bytes":1', '"size_bytes":"1"', "cell.size_bytes must be int"),
+        ('"kind":"latency"', '"kind":"speed"', "payload.kind must be one of latency, accuracy"),
+    ],
+)
+def test_a_value_that_cannot_be_is_an_error_with_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = tmp_path / "records.jsonl"
+    append_records(path, [RECORD])
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+    with pytest.raises(FileFormatError, match=message) as caught:
+        read_records(path)
+    assert f"{path}, line 1" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["peak_bytes", "import_ns", "steady_bytes"])
+def test_memory_is_not_negative(field: str) -> None:
+    values = {"peak_bytes": 1, "import_ns": 1, "load_ns": 1, "first_ns": 1, field: -1}
+    with pytest.raises(ValueError, match=f"{field} is -1: it cannot be negative"):
+        Memory(**values)
+
+
+def test_a_bundle_whose_records_are_all_of_other_files_has_none(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
+    (folder / RECORDS_NAME).write_bytes(b"")
+    with pytest.raises(UsageError, match="has no records"):
+        compared([Subject(bundle=folder, manifest=read_manifest(folder))])
+    (folder / RECORDS_NAME).unlink()
+    append_records(folder / RECORDS_NAME, [RECORD])
+    with pytest.raises(UsageError, match="has no records"):
+        compared([Subject(bundle=folder, manifest=read_manifest(folder))])
 
 
 def test_the_newest_of_two_files_put_together_counts_whatever_their_order() -> None:
