@@ -1,74 +1,92 @@
-"""HTML pages: one file with everything in it, for any screen, light or dark."""
+"""HTML pages: one file with everything in it, for any screen, light or dark.
+
+Text and tables need no script. page.js makes tables sortable and draws plots; a policy in the page
+lets no other script run and nothing be fetched.
+"""
 
 from __future__ import annotations
 
 import base64
+import gzip
+import hashlib
+import json
 import re
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from hemline.figures import Drawn
 from hemline.files import read_bytes, write_bytes
 from hemline.tables import Table
 
 _BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
+_COMMAND = re.compile("`([^`]+)`")
 _DENSITY = 1.5  # pixels of a picture for one of the page: sharp on most screens, and legible
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --page: #fff; --soft: #666; --line: #ddd;
-  --mark: #eef4fa; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e4e4; --page: #16181b; --soft: #9aa0a6; --line: #3a3d42; --mark: #1f2a36; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 66rem; padding: 1rem; color: var(--ink); background: var(--page);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.5rem; margin: 0.5rem 0; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; border-top: 1px solid var(--line);
-  padding-top: 1rem; }
-h3 { font-size: 1.05rem; margin: 1.75rem 0 0.5rem; }
-.verdict { font-size: 1.1rem; padding: 0.75rem 1rem; border-radius: 0.5rem;
-  background: var(--mark); }
-.soft, figcaption { color: var(--soft); font-size: 0.9rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.5rem; border-bottom: 1px solid var(--line); text-align: left;
-  white-space: nowrap; }
-th { font-weight: 600; }
-.number { text-align: right; }
-figure { margin: 2rem 0 0; }
-img { display: block; height: auto; max-width: max(100%, 34rem); border-radius: 0.4rem; }
-figcaption { margin-top: 0.4rem; max-width: 45rem; }
-summary { cursor: pointer; }
-details { margin-top: 0.5rem; }
-:not(details) + details { margin-top: 2.5rem; }
-@media (prefers-color-scheme: dark) { img { filter: brightness(0.92); } }
-@media print { img { max-width: 100%; } }
-"""
+_FEW_ROWS = 3  # of a table that need no sorting
 
 
-def write_page(path: Path, title: str, body: Iterable[str], *, footer: str) -> None:
-    """Write a page; `body` are HTML elements, title and footer plain text."""
-    content = "\n".join(part for part in body if part)
-    page = f"""<!DOCTYPE html>
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A part of a page with a line in the list of contents; `body` are HTML elements."""
+
+    title: str
+    body: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page shows.
+
+    title, footer: plain text.
+    lead: HTML elements above the list of contents.
+    sections: those without a body are left out.
+    data: JSON that goes with the page; None for nothing.
+    library: JavaScript that draws its plots; None for a page without plots.
+    """
+
+    title: str
+    lead: Iterable[str]
+    sections: Sequence[Section] = ()
+    footer: str
+    data: Any = None
+    library: str | None = None
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write a page, whole or not at all; raises HemlineError."""
+    folder = Path(__file__).parent
+    style, script = ((folder / name).read_text() for name in ("page.css", "page.js"))
+    shown = [section for section in page.sections if any(section.body)]
+    parts = [*page.lead, _contents(shown), *map(_section, shown, range(1, len(shown) + 1))]
+    data = () if page.data is None else (json_script("data", page.data),)
+    libraries = () if page.library is None else (page.library,)
+    content = "\n".join(part for part in (*parts, *data, *map(_packed, libraries)) if part)
+    hashes = " ".join(map(_hash, (script, *libraries)))
+    text = f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; \
+style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="Hemline">
-<title>{escaped(title)}</title>
-<style>{_STYLE}</style>
+<title>{escaped(page.title)}</title>
+<style>{style}</style>
 </head>
 <body>
 <main>
-<h1>{escaped(title)}</h1>
+<h1>{escaped(page.title)}</h1>
 {content}
 </main>
-<footer>{paragraph(footer, "soft")}</footer>
+<footer>{paragraph(page.footer, "soft")}</footer>
+<script>{script}</script>
 </body>
 </html>
 """
-    write_bytes(path, page.encode(errors="replace"))
+    write_bytes(path, text.encode(errors="replace"))
 
 
 def escaped(text: str) -> str:
@@ -77,9 +95,10 @@ def escaped(text: str) -> str:
 
 
 def element(tag: str, text: str, kind: str = "") -> str:
-    """Return an element with text; `kind` is its class."""
+    """Return an element with text, commands between backticks; `kind` is its class."""
     attribute = f' class="{kind}"' if kind else ""
-    return f"<{tag}{attribute}>{escaped(text)}</{tag}>"
+    content = _COMMAND.sub(r"<code>\1</code>", escaped(text))
+    return f"<{tag}{attribute}>{content}</{tag}>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -87,9 +106,24 @@ def paragraph(text: str, kind: str = "") -> str:
     return element("p", text, kind)
 
 
-def folded(title: str, content: str) -> str:
+def items(lines: Iterable[str], kind: str = "") -> str:
+    """Return a list of texts; of none, nothing."""
+    found = "\n".join(element("li", line) for line in lines)
+    return f'<ul class="{kind}">{found}</ul>' if found else ""
+
+
+def folded(title: str, content: str, *, opened: bool = False) -> str:
     """Return HTML that a click on its title opens."""
-    return f"<details><summary>{escaped(title)}</summary>\n{content}</details>"
+    return (
+        f"<details{' open' if opened else ''}><summary>{escaped(title)}</summary>\n"
+        f"{content}</details>"
+    )
+
+
+def image(content: bytes, kind: str, alternative: str, *, width: int, height: int) -> str:
+    """Return a picture in the page itself; `kind` is its format, sizes are pixels of the page."""
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f'<img alt="{escaped(alternative)}" width="{width}" height="{height}" src="{source}">'
 
 
 def figure(drawn: Drawn) -> str:
@@ -98,35 +132,101 @@ def figure(drawn: Drawn) -> str:
         return ""
     content = read_bytes(drawn.path)
     width, height = (round(pixels / _DENSITY) for pixels in struct.unpack(">2I", content[16:24]))
-    title, caption = escaped(drawn.title), escaped(drawn.caption)
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    return (
-        f'<figure><div class="wide"><img alt="{title}" width="{width}" height="{height}" '
-        f'src="{source}"></div>\n<figcaption>{caption}</figcaption></figure>'
-    )
+    shown = image(content, "png", drawn.title, width=width, height=height)
+    return captioned(_scrolling(shown, drawn.title), drawn.caption)
+
+
+def plot(name: str, document: Any, alternative: str, caption: str) -> str:
+    """Return a plot of Bokeh's, given as its JSON item, with its caption."""
+    box = f'<div class="plot" data-plot="{name}" role="img" aria-label="{escaped(alternative)}">'
+    without = "<noscript>The plot needs JavaScript; the tables have its figures.</noscript>"
+    return captioned(f"{box}{without}</div>{json_script(name, document)}", caption)
+
+
+def captioned(content: str, caption: str) -> str:
+    """Return a figure with a line below it."""
+    return f"<figure>{content}\n<figcaption>{escaped(caption)}</figcaption></figure>"
+
+
+def json_script(name: str, document: Any) -> str:
+    """Return JSON for the page's script; no text in it can end its element."""
+    text = json.dumps(document, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'
 
 
 def left_out(drawn: Sequence[Drawn]) -> str:
     """Return a list of the pictures that were not drawn, and why."""
     missing = [f"{each.title}: {each.reason}" for each in drawn if each.path is None]
-    if not missing:
-        return ""
-    items = "".join(f"<li>{escaped(line)}</li>" for line in missing)
-    return f'<h3>Left out</h3>\n<ul class="soft">{items}</ul>'
+    return f"<h3>Left out</h3>\n{items(missing, 'soft')}" if missing else ""
 
 
-def table(table: Table) -> str:
-    """Return a table that scrolls where the screen is narrow."""
+def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = frozenset()) -> str:
+    """Return a table that scrolls where the screen is narrow, and sorts.
 
-    def row(cells: tuple[str, ...], tag: str) -> str:
-        marked = (
-            f"<{tag}{' class=number' if numeric else ''}>{escaped(cell)}</{tag}>"
-            for cell, numeric in zip(cells, table.numeric, strict=True)
+    label: names it for screen readers.
+    foot: so many last rows are sums, which stay below.
+    chosen: numbers of rows to point out.
+
+    A later column without a name, a drawing in text, is left out; "share" is drawn as a bar.
+    """
+    shown = [at for at, name in enumerate(table.columns) if name or not at]
+    count = len(table.rows) - foot
+
+    def cell(text: str, at: int) -> str:
+        bar = table.columns[at] == "share"
+        kind = " ".join(["number"] * table.numeric[at] + ["bar"] * bar)
+        style = f' style="--share:{escape(text.partition(" ")[0])}%"' if bar else ""
+        tag, scope = ("td", "") if at else ("th", ' scope="row"')
+        return f'<{tag}{scope} class="{kind}"{style}>{escaped(text)}</{tag}>'
+
+    def rows(numbers: range) -> str:
+        return "".join(
+            f"<tr{' class=chosen' if row in chosen else ''}>"
+            f"{''.join(cell(table.rows[row][at], at) for at in shown)}</tr>\n"
+            for row in numbers
         )
-        return f"<tr>{''.join(marked)}</tr>\n"
 
-    body = "".join(row(cells, "td") for cells in table.rows)
-    return (
-        f'<div class="wide"><table>\n<thead>{row(table.columns, "th")}</thead>\n'
-        f"<tbody>{body}</tbody>\n</table></div>\n"
+    head = "".join(
+        f'<th scope="col" class="{"number" * table.numeric[at]}">{escaped(table.columns[at])}</th>'
+        for at in shown
     )
+    sums = f"<tfoot>{rows(range(count, count + foot))}</tfoot>\n" if foot else ""
+    content = (
+        f'<table class="{"sortable" * (count > _FEW_ROWS)}">\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{rows(range(count))}</tbody>\n{sums}</table>"
+    )
+    # no text has a quote in it
+    return _scrolling(content.replace(' class=""', ""), label)
+
+
+def _scrolling(content: str, label: str) -> str:
+    # with a place in the order of the tab key, so that the arrow keys scroll it
+    name = escaped(label)
+    return f'<div class="wide" role="region" aria-label="{name}" tabindex="0">{content}</div>\n'
+
+
+def _contents(sections: Sequence[Section]) -> str:
+    if len(sections) < 2:
+        return ""
+    lines = (
+        f'<li><a href="#section-{at}">{escaped(each.title)}</a></li>'
+        for at, each in enumerate(sections, start=1)
+    )
+    return f'<nav aria-label="Contents"><ol>{"".join(lines)}</ol></nav>'
+
+
+def _section(section: Section, number: int) -> str:
+    body = "\n".join(part for part in section.body if part)
+    name = f"section-{number}"
+    heading = f'<h2 id="{name}">{escaped(section.title)}</h2>'
+    return f'<section aria-labelledby="{name}">\n{heading}\n{body}\n</section>'
+
+
+def _packed(library: str) -> str:
+    packed = base64.b64encode(gzip.compress(library.encode(), 9, mtime=0)).decode()
+    return f'<script type="application/gzip" id="library">{packed}</script>'
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -9,52 +9,85 @@ from hemline import pages
 from hemline.bench.evaluation import text
 from hemline.bench.evaluation.result import Evaluation, RunResult
 from hemline.figures import Drawn
+from hemline.pages import Page, Section
+
+_SUMS = 3  # rows below the classes in their table
 
 
 def write_report(path: Path, evaluation: Evaluation, pictures: Sequence[Sequence[Drawn]]) -> None:
     """Write the page; `pictures` are those of each result, in the same order."""
     names = ", ".join(text.name_of(result) for result in evaluation.results)
     versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
-    body = [*_head(evaluation), *_comparison(evaluation)]
-    for result, drawn in zip(evaluation.results, pictures, strict=True):
-        body += _section(evaluation, result, drawn)
-    title, footer = f"{names} on {evaluation.title}", f"{evaluation.created}, {versions}"
-    pages.write_page(path, title, body, footer=footer)
+    pairs = list(zip(evaluation.results, pictures, strict=True))
+    if len(pairs) == 1:
+        sections = list(_sections(*pairs[0]))
+    else:
+        sections = [_comparison(evaluation), *(_section(*pair) for pair in pairs)]
+    page = Page(
+        title=f"{names} on {evaluation.title}",
+        lead=_lead(evaluation),
+        sections=sections,
+        footer=f"{evaluation.created}, {versions}",
+    )
+    pages.write_page(path, page)
 
 
-def _head(evaluation: Evaluation) -> Iterator[str]:
+def _lead(evaluation: Evaluation) -> Iterator[str]:
     yield pages.paragraph(f"{text.verdict(evaluation)}.", "verdict")
     for note in evaluation.notes:
         yield pages.paragraph(f"Note: {note}.")
+    first = evaluation.results[0]
+    ran = f"{text.title_of(first)}; " if len(evaluation.results) == 1 else ""
     yield pages.paragraph(
-        f"{evaluation.results[0].images:,} {evaluation.split} images of {evaluation.title} from "
-        f"{evaluation.source}, {len(evaluation.labels)} classes; intervals cover 95 %.",
+        f"{ran}{first.images:,} {evaluation.split} images of {evaluation.title} from "
+        f"{evaluation.source}, {len(evaluation.labels)} classes; Wilson intervals cover 95 %.",
         "soft",
     )
 
 
-def _comparison(evaluation: Evaluation) -> Iterator[str]:
-    if len(evaluation.results) > 1:
-        yield pages.element("h2", "Comparison")
-        yield pages.table(text.comparison_table(evaluation))
-        yield pages.paragraph(f"{text.comparison_note(evaluation)}.", "soft")
+def _comparison(evaluation: Evaluation) -> Section:
+    table = pages.table(text.comparison_table(evaluation), "What was evaluated")
+    note = pages.paragraph(f"{text.comparison_note(evaluation)}.", "soft")
+    return Section(title="Comparison", body=(table, note))
 
 
-def _section(evaluation: Evaluation, result: RunResult, drawn: Sequence[Drawn]) -> Iterator[str]:
-    several = len(evaluation.results) > 1
-    title = text.title_of(result)
-    yield pages.element("h2", title) if several else pages.paragraph(title, "soft")
-    yield pages.paragraph(f"Accuracy {text.accuracy_line(result, evaluation)}.")
-    yield pages.element("h3", "Classes")
-    yield pages.table(text.scores_table(result))
-    if result.most_confused:
-        yield pages.element("h3", "Most confused")
-        yield pages.table(text.confused_table(result))
-    yield pages.element("h3", "Calibration")
-    yield pages.table(text.calibration_table(result))
-    yield from map(pages.figure, drawn)
-    yield pages.left_out(drawn)
+def _section(result: RunResult, drawn: Sequence[Drawn]) -> Section:
+    """Return one of several results as a section."""
+    parts = (
+        f"{pages.element('h3', part.title)}\n{''.join(part.body)}"
+        for part in _sections(result, drawn)
+        if any(part.body)
+    )
+    return Section(title=text.title_of(result), body=tuple(parts))
+
+
+def _sections(result: RunResult, drawn: Sequence[Drawn]) -> Iterator[Section]:
+    """Yield the parts of a result, each picture beside the table that it belongs to."""
+    pictures = {each.name: pages.figure(each) for each in drawn}
+    agreement = text.agreement_line(result)
+    scores = pages.table(text.scores_table(result), "Scores of the classes", foot=_SUMS)
+    yield Section(
+        title="Classes",
+        body=(
+            scores,
+            pages.paragraph(f"{agreement}.") if agreement else "",
+            pictures.pop("classes", ""),
+        ),
+    )
+    confused = pages.table(text.confused_table(result), "Most confused")
+    matrix = pages.table(text.confusion_table(result), "Confusion matrix")
+    yield Section(
+        title="Mistakes",
+        body=(
+            confused if result.most_confused else "",
+            pictures.pop("confusion", ""),
+            pages.folded("Confusion matrix as a table", matrix),
+            pictures.pop("mistakes", ""),
+        ),
+    )
+    calibration = pages.table(text.calibration_table(result), "Calibration")
+    yield Section(title="Calibration", body=(calibration, pictures.pop("reliability", "")))
+    yield Section(title="Pictures", body=(*pictures.values(), pages.left_out(drawn)))
     if result.origin.layers:
-        table = text.summary_table(result.origin.layers)
-        yield pages.folded("Model summary", pages.table(table))
-    yield pages.folded("Confusion matrix as a table", pages.table(text.confusion_table(result)))
+        layers = pages.table(text.summary_table(result.origin.layers), "Layers", foot=1)
+        yield Section(title="Model summary", body=(layers,))

@@ -191,10 +191,16 @@ def accuracy_line(result: RunResult, evaluation: Evaluation) -> str:
         f"{percent(result.accuracy)}: {result.correct:,} of {result.images:,} "
         f"{evaluation.split} images correct, 95 % interval {interval_text(result)} (Wilson)"
     )
-    if result.keras_agreement is not None:
-        share = result.keras_agreement / result.images
-        line += f"; {percent(share)} of the predictions are those of the source model"
-    return line
+    agreement = agreement_line(result)
+    return f"{line}; {agreement}" if agreement else line
+
+
+def agreement_line(result: RunResult) -> str:
+    """Return how many predictions the source model shares; nothing where that is not known."""
+    if result.keras_agreement is None:
+        return ""
+    share = percent(result.keras_agreement / result.images)
+    return f"{share} of the predictions are those of the source model"
 
 
 def _alone(result: RunResult, evaluation: Evaluation) -> str:

@@ -81,11 +81,12 @@ def _text(found: Inspected) -> str:
 
 def _draw(contents: Contents, title: str, path: Path) -> None:
     from hemline.export.inspection.picture import draw
-    from hemline.pages import write_page
+    from hemline.pages import Page, write_page
 
     picture = draw(contents.computing(), title)
     if path.suffix == ".svg":
         files.write_bytes(path, picture.encode())
     else:
-        write_page(path, title, [f'<div class="wide">{picture}</div>'], footer="Hemline")
+        lead = [f'<div class="wide">{picture}</div>']
+        write_page(path, Page(title=title, lead=lead, footer="Hemline"))
     say(f"graph: {path}")

@@ -404,9 +404,12 @@ def test_a_report_is_not_replaced_unasked(
 
 def test_the_page_needs_nothing_but_itself(report: tuple[Path, str]) -> None:
     _, page = report
-    for reference in re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]{1,30})', page):
-        assert reference.startswith("data:image/png;base64,")
-    assert "<script" not in page
+    body, script, end = without_script(page)
+    for reference in re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]{1,30})', body):
+        assert reference.startswith(("data:image/png;base64,", "#section-"))
+    assert "<script" not in body + end
+    assert "fetch" not in script
+    assert "default-src 'none'" in body
     assert "@import" not in page
     assert page.count("<img ") == len(PICTURES)
     assert 'name="viewport"' in page
@@ -425,7 +428,23 @@ def test_the_page_is_well_formed_and_begins_with_the_verdict(
     before, _, _ = page.partition('class="verdict"')
     assert "<table" not in before
     for label in read_card(other).model.labels:
-        assert f"<td>{label}</td>" in page
+        assert f'<th scope="row">{label}</th>' in page
+
+
+def without_script(page: str) -> tuple[str, str, str]:
+    """Return what is before the one script of a page, the script, and what is behind it."""
+    body, script = page.split("<script>")
+    return body, *script.split("</script>")  # type: ignore[return-value]
+
+
+def test_the_page_lists_its_contents_and_shows_each_picture_once(report: tuple[Path, str]) -> None:
+    _, page = report
+    headings = re.findall(r'<h2 id="(section-\d)">([^<]+)</h2>', page)
+    assert headings == re.findall(r'<a href="#(section-\d)">([^<]+)</a>', page)
+    assert {"Classes", "Mistakes", "Calibration"} <= {title for _, title in headings}
+    pictures = re.findall(r'<img alt="([^"]+)"', page)
+    assert len(set(pictures)) == len(pictures) == len(PICTURES)
+    assert page.count("95 % interval") + page.count("95\N{NO-BREAK SPACE}% interval") == 0
 
 
 PLAIN = {"shift": 0, "flip": False, "rotation": 0.0, "zoom": 0.0, "cutout": 0, "erasing": 0.0}
@@ -508,7 +527,8 @@ def test_labels_are_escaped_on_the_page_and_drawn_as_they_are(
     invoke(tmp_path / "named", "--data", data, "-o", tmp_path / "new")
     page = (tmp_path / "new" / REPORT_NAME).read_text()
     assert unclosed(page) == []
-    assert "<script" not in page
+    body, _, end = without_script(page)
+    assert "<script" not in body + end
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "a &amp; b" in page
 
