@@ -101,6 +101,10 @@ COMMANDS: dict[str, Command] = {
         "hemline.bench.advising.commands",
         "Show which channel counts, first layers and operators of a model would be faster.",
     ),
+    "report": Command(
+        "hemline.bench.report.page.commands",
+        "Write one HTML page of all that was measured: what to ship, why, and how it was measured.",
+    ),
     "device": Command(
         "hemline.bench.devices.commands", "Name boards, list them, and check any device."
     ),

@@ -10,15 +10,22 @@ from hemline.tables import Table, as_text
 
 _BAR = 16  # characters of a share of 1
 _LONGEST_NAME = 28
-_NAMED, _SHARE = (">#", "operator", "kind"), (">share", " ")
+_NAMED, _SHARE = (">#", "operator", "kind"), (">share", "")
 
 
 def profile_text(record: Record) -> str:
     """Return the profile of a record in lines."""
-    profile, cell = record.payload, record.cell
+    profile = record.payload
     if not isinstance(profile, Profile):
         raise TypeError(f"not a profile: {profile.KIND}")
-    return "\n".join((heading(cell, profile), as_text(operator_table(profile)), *notes(profile)))
+    head, table, notes = profile_parts(record.cell, profile)
+    return "\n".join((head, as_text(table), *notes, *_findings(profile)))
+
+
+def profile_parts(cell: Cell, profile: Profile) -> tuple[str, Table, tuple[str, ...]]:
+    """Return what was profiled in a line, its operators, and notes; the findings are left out."""
+    table = operator_table(profile)
+    return _head(cell, profile), table, tuple(_notes(profile))
 
 
 def operator_table(profile: Profile) -> Table:
@@ -26,8 +33,7 @@ def operator_table(profile: Profile) -> Table:
     return _times(profile) if profile.whole_ns else _counts(profile)
 
 
-def heading(cell: Cell, profile: Profile) -> str:
-    """Return what was profiled, and the whole in one figure."""
+def _head(cell: Cell, profile: Profile) -> str:
     threads = f"{cell.threads} thread{'s'[: cell.threads - 1]}"
     settings = ", ".join(filter(None, (threads, cell.settings.text)))
     where = f"{cell.artifact} in {cell.runtime} {cell.runtime_version} on {cell.device}, {settings}"
@@ -105,8 +111,7 @@ def _short(name: str) -> str:
     return last if len(last) <= _LONGEST_NAME else f"…{last[1 - _LONGEST_NAME :]}"
 
 
-def notes(profile: Profile) -> Iterator[str]:
-    """Return what is below the table: probe, delegates, what was tried, findings."""
+def _notes(profile: Profile) -> Iterator[str]:
     probe = profile.probe
     if probe is not None:
         reached = (
@@ -122,6 +127,9 @@ def notes(profile: Profile) -> Iterator[str]:
         nodes = ", ".join(f"{count} {kind}" for kind, count in profile.fusion.items())
         yield f"optimized graph: {nodes}"
     yield from map(_intervention_text, profile.interventions)
+
+
+def _findings(profile: Profile) -> Iterator[str]:
     for each in profile.findings:
         yield f"{'because' if each.proven else 'observed'}: {each.sentence}"
         if each.remedy:

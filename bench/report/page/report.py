@@ -1,0 +1,250 @@
+"""Write all that was measured of bundles as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hemline import pages
+from hemline.bench.choosing import may_ship
+from hemline.bench.comparison import Comparison, Row
+from hemline.bench.measuring.subject import Subject
+from hemline.bench.records import compared
+from hemline.bench.report.page import images, operators, plots, tables
+from hemline.bench.report.page.cells import MeasuredCell, measured_cells, table_of
+from hemline.bench.report.table import NO_LABELS, conditions_line, refusals
+from hemline.bench.report.verdict import explain, recommend
+from hemline.contract.budget import Budget
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.record import (
+    RECORDS_NAME,
+    Accuracy,
+    Arena,
+    Energy,
+    Instructions,
+    Memory,
+    Sustained,
+    read_records,
+)
+from hemline.contract.schema import to_document
+from hemline.errors import GateError, remedy
+from hemline.pages import Page, Section
+from hemline.provenance import utc_now
+from hemline.remedies import advice, described
+from hemline.tables import Table
+
+_METHOD = (
+    "Cells take turns, round by round, in processes of their own; a latency is the time to set the "
+    "input, invoke and get the output. The median is over all invocations of all rounds. "
+    "Intervals of accuracy are Wilson's, 95 %; the drop is that against the source model on the "
+    "same images. Emulated devices count instructions: their time says nothing of a real one."
+)
+
+_CLASSES = (
+    "Accuracy of each class in the source model, and its change in points; a star marks a class "
+    "that lost more than chance explains (exact McNemar tests, Holm's correction)."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a report is about.
+
+    subjects: bundles.
+    comparison: of them, on this machine.
+    cells: all, on every device, fastest first.
+    verdict: sentences; the first one says what to ship.
+    """
+
+    subjects: tuple[Subject, ...]
+    comparison: Comparison
+    cells: tuple[MeasuredCell, ...]
+    verdict: tuple[str, ...]
+
+
+def write_report(path: Path, subjects: Sequence[Subject], budget: Budget) -> None:
+    """Write the page; raises UsageError without records, HemlineError when it cannot be written."""
+    found = _gathered(subjects, budget)
+    versions: dict[str, str] = {}
+    for each in sorted(found.cells, key=lambda cell: cell.conditions.date):
+        versions |= each.conditions.versions
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    commit = found.comparison.commit
+    page = Page(
+        title=f"{found.comparison.title}: what to ship, and why",
+        lead=_lead(found),
+        sections=[Section(title=title, body=tuple(body)) for title, body in _sections(found)],
+        footer=f"Written {utc_now()}. Measured with {listed}"
+        + (f"; commit {commit}." if commit else "."),
+        data={"cells": [_document(each) for each in found.cells]},
+        library=plots.library() if any(each.latency for each in found.cells) else None,
+    )
+    pages.write_page(path, page)
+
+
+def _gathered(subjects: Sequence[Subject], budget: Budget) -> Findings:
+    comparison = compared(subjects, every_version=True)
+    chosen, verdict = _verdict(subjects, compared(subjects), budget)
+    cells: list[MeasuredCell] = []
+    for subject, model in zip(subjects, comparison.models, strict=True):
+        current = {artifact.sha256 for artifact in subject.manifest.artifacts}
+        records = (
+            each
+            for each in read_records(subject.bundle / RECORDS_NAME)
+            if each.cell.artifact_sha256 in current
+        )
+        own = chosen.cell if chosen and chosen.model.name == model.name else None
+        cells += measured_cells(model, records, own)
+    return Findings(
+        subjects=tuple(subjects),
+        comparison=comparison,
+        cells=tuple(sorted(cells, key=lambda each: each.median_us)),
+        verdict=verdict,
+    )
+
+
+def _verdict(
+    subjects: Sequence[Subject], comparison: Comparison, budget: Budget
+) -> tuple[Row | None, tuple[str, ...]]:
+    """Return the row to ship and why, or why there is none."""
+    timed = [row for row in comparison.rows if row.latency is not None]
+    if not timed:
+        how = advice(remedy("bench", bundle=subjects[0].bundle))
+        return None, (f"No latency was measured: {how}.",)
+    bundles = dict(zip((each.name for each in comparison.models), subjects, strict=True))
+    rows = tuple(
+        row
+        for row in timed
+        if may_ship(bundles[row.model.name].bundle, bundles[row.model.name].manifest, row.cell)
+    )
+    try:
+        chosen = recommend(_with_rows(comparison, rows), budget)
+    except GateError as error:
+        return None, (f"Nothing fits: {described(error)}.",)
+    return chosen, explain(_with_rows(comparison, rows), budget, chosen)
+
+
+def _lead(found: Findings) -> Iterator[str]:
+    first, *others = found.verdict
+    yield pages.paragraph(first, "verdict")
+    yield pages.items(others)
+    yield from operators.findings(found.cells)
+
+
+def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
+    quality = "accuracy" if found.comparison.has_labels else "agreement"
+    timed = [each for each in found.cells if each.latency]
+    here = [each for each in found.cells if not each.get(Instructions)]
+    yield f"{quality.capitalize()} against latency", _pareto(timed, quality)
+    yield "All cells", _cells(here, found)
+    yield "Predictions that changed", _predictions(found)
+    yield "Operators", operators.operators(found.cells)
+    yield "Devices", _devices(found.cells)
+    yield "Start, memory and energy", _machine(found.cells)
+    yield "How it was measured", _conditions(found)
+
+
+def _pareto(timed: Sequence[MeasuredCell], quality: str) -> Iterator[str]:
+    if timed:
+        caption = (
+            "A point is a cell: colours are runtimes, shapes models and devices. The bars are "
+            "intervals: of 95 % of the difference to the float model on the same images, and "
+            "from the fastest to the slowest round. The line joins what nothing beats in both. "
+            "Point at a cell or tap it for its figures; click the legend to hide cells."
+        )
+        document = plots.pareto(timed, quality)
+        alternative = f"Plot of {quality} against latency; the table below has its figures"
+        yield pages.plot("pareto", document, alternative, caption)
+
+
+def _cells(cells: Sequence[MeasuredCell], found: Findings) -> Iterator[str]:
+    table = table_of(cells, tables.CELLS)
+    chosen = frozenset(at for at, each in enumerate(cells) if each.chosen)
+    yield pages.table(table, "All cells", chosen=chosen)
+    yield _download("hemline.json", "JSON") + " " + _download("hemline.csv", "CSV")
+    if not found.comparison.has_labels:
+        yield pages.paragraph(f"{NO_LABELS.capitalize()}.")
+    if left := refusals(found.subjects):
+        yield pages.folded("Refused or failed", pages.items(left))
+
+
+def _predictions(found: Findings) -> Iterator[str]:
+    for subject, model in zip(found.subjects, found.comparison.models, strict=True):
+        own = [each for each in found.cells if each.model.name == model.name]
+        if not (groups := images.groups_of(model, own)):
+            continue
+        if len(found.subjects) > 1:
+            yield pages.element("h3", model.name)
+        yield pages.table(images.classes_table(model, groups), f"Classes of {model.name}")
+        yield pages.paragraph(_CLASSES, "soft")
+        split = load_split(subject.bundle, "test", subject.manifest.evaluation_sha256)
+        for at, group in enumerate(groups):
+            yield images.flipped(model, group, split.images, opened=at == 0)
+
+
+def _devices(cells: Sequence[MeasuredCell]) -> Iterator[str]:
+    latencies, counts = tables.devices_table(cells), tables.instructions_table(cells)
+    if len({each.cell.device for each in cells if each.latency}) > 1:
+        yield pages.element("h3", "Median latency")
+        yield pages.table(latencies, "Median latency on each device")
+    if counts.rows:
+        yield pages.element("h3", "Instructions of an inference, emulated")
+        yield pages.table(counts, "Instructions of an inference on each emulated device")
+
+
+def _machine(cells: Sequence[MeasuredCell]) -> Iterator[str]:
+    of = tables.of_payload
+    yield from _titled("Start and memory", of(cells, tables.MEMORY, Memory, Arena))
+    yield from _titled("Energy", of(cells, tables.ENERGY, Energy))
+    yield from _titled("Without a pause", of(cells, tables.SUSTAINED, Sustained))
+    if runs := [(each, run) for each in cells if (run := each.get(Sustained))]:
+        caption = "Median latency of each slice of a run without a pause."
+        yield pages.plot("sustained", plots.sustained(runs), "Plot of latency over time", caption)
+
+
+def _conditions(found: Findings) -> Iterator[str]:
+    yield pages.paragraph(f"{conditions_line(found.comparison)}.")
+    yield pages.paragraph(_METHOD)
+    yield from _titled("Runs", tables.runs_table(found.cells))
+    yield from _titled("Machines", tables.hosts_table(found.cells))
+
+
+def _titled(title: str, table: Table) -> Iterator[str]:
+    if table.rows:
+        yield pages.element("h3", title)
+        yield pages.table(table, title)
+
+
+def _download(name: str, kind: str) -> str:
+    return f'<button type="button" hidden data-download="{name}">Download {kind}</button>'
+
+
+def _document(each: MeasuredCell) -> dict[str, Any]:
+    """Return what a cell's row of the data has: flat, but for profiles."""
+    cell = to_document(each.cell)
+    cell["settings"] = each.cell.settings.text
+    latency = {} if each.latency is None else to_document(each.latency)
+    others: dict[str, Any] = {}
+    for payload in each.payloads:
+        if isinstance(payload, Accuracy):
+            others |= {
+                "test_images": payload.images,
+                "test_correct": payload.correct,
+                "test_agreement": payload.agreement,
+            }
+        elif each.latency is None or payload.KIND != "latency":
+            others |= {f"{payload.KIND}_{k}": v for k, v in to_document(payload).items()}
+    return {
+        "model": each.model.name,
+        **cell,
+        **latency,
+        **others,
+        "delegate": each.conditions.delegate,
+        "date": each.conditions.date,
+    }
+
+
+def _with_rows(comparison: Comparison, rows: tuple[Row, ...]) -> Comparison:
+    return replace(comparison, rows=rows)

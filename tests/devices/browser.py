@@ -1,0 +1,62 @@
+"""A browser without a window: that of this machine, or one out of Debian's package, cached."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hemline.debian_packages import unpack_packages
+from hemline.folders import made
+from hemline.user_folders import cache_folder
+
+_PACKAGE = "chromium-headless-shell"
+# the binary itself: Debian's script in /usr/bin can leave its children behind
+_BINARIES = (f"usr/lib/chromium/{_PACKAGE}", "usr/lib/chromium/chromium")
+_NEEDS_BYTES = 1000 << 20
+
+
+def find_browser() -> tuple[Path, dict[str, str]]:
+    """Return a browser and its environment; raises HemlineError where none can be had."""
+    for name in _BINARIES:
+        if (path := Path("/") / name).exists():
+            return path, {}
+    for name in ("chromium", "google-chrome"):
+        if found := shutil.which(name):
+            return Path(found), {}
+    folder = made(cache_folder() / "browser", _unpack, needs_bytes=_NEEDS_BYTES)
+    libraries = (str(path) for path in (folder / "usr" / "lib").glob("*-linux-gnu*"))
+    return folder / _BINARIES[0], {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+def _unpack(folder: Path) -> None:
+    unpack_packages([_PACKAGE, "fonts-dejavu-core"], folder)
+
+
+@contextlib.contextmanager
+def opened_browser() -> Iterator[Any]:
+    """Yield Playwright's browser; it is closed when the block ends."""
+    from playwright.sync_api import sync_playwright
+
+    path, variables = find_browser()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, env={**os.environ, **variables}, args=["--no-sandbox"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def opened_page(browser: Any, path: Path, *, width: int = 1280, **options: Any) -> Any:
+    """Open a file from the disk and wait until its plots are drawn."""
+    viewport = {"width": width, "height": 900}
+    page = browser.new_context(viewport=viewport, **options).new_page()
+    page.goto(path.absolute().as_uri())
+    if options.get("java_script_enabled", True) and page.locator("[data-plot]").count():
+        page.locator("html[data-drawn]").wait_for(state="attached")
+    return page
