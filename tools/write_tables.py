@@ -14,6 +14,7 @@ from typing import Any
 from calibration_tables import calibration_table, corrections_table
 from matrix_table import matrix_table
 from peer_table import peer_table
+from profile_table import profile_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 
@@ -76,6 +77,7 @@ def render(root: Path, name: str) -> str:
         "widths": widths_table,
         "calibration": calibration_table,
         "corrections": corrections_table,
+        "profile": profile_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")

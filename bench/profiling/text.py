@@ -10,7 +10,7 @@ from hemline.tables import Table, as_text
 
 _BAR = 16  # characters of a share of 1
 _LONGEST_NAME = 28
-_NAMED, _SHARE = (">#", "operator", "kind"), (">share", "")
+_NAMED, _SHARE = (">#", "operator", "kind"), (">share", " ")
 
 
 def profile_text(record: Record) -> str:
@@ -18,14 +18,8 @@ def profile_text(record: Record) -> str:
     profile = record.payload
     if not isinstance(profile, Profile):
         raise TypeError(f"not a profile: {profile.KIND}")
-    head, table, notes = profile_parts(record.cell, profile)
-    return "\n".join((head, as_text(table), *notes, *_findings(profile)))
-
-
-def profile_parts(cell: Cell, profile: Profile) -> tuple[str, Table, tuple[str, ...]]:
-    """Return what was profiled in a line, its operators, and notes; the findings are left out."""
-    table = operator_table(profile)
-    return _head(cell, profile), table, tuple(_notes(profile))
+    parts = (as_text(operator_table(profile)), *notes(profile), *_findings(profile))
+    return "\n".join((heading(record.cell, profile), *parts))
 
 
 def operator_table(profile: Profile) -> Table:
@@ -33,7 +27,8 @@ def operator_table(profile: Profile) -> Table:
     return _times(profile) if profile.whole_ns else _counts(profile)
 
 
-def _head(cell: Cell, profile: Profile) -> str:
+def heading(cell: Cell, profile: Profile) -> str:
+    """Return what was profiled, and the whole in one figure."""
     threads = f"{cell.threads} thread{'s'[: cell.threads - 1]}"
     settings = ", ".join(filter(None, (threads, cell.settings.text)))
     where = f"{cell.artifact} in {cell.runtime} {cell.runtime_version} on {cell.device}, {settings}"
@@ -111,7 +106,8 @@ def _short(name: str) -> str:
     return last if len(last) <= _LONGEST_NAME else f"…{last[1 - _LONGEST_NAME :]}"
 
 
-def _notes(profile: Profile) -> Iterator[str]:
+def notes(profile: Profile) -> Iterator[str]:
+    """Return what is below the table: probe, delegates, what was tried, findings."""
     probe = profile.probe
     if probe is not None:
         reached = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline import pages
-from hemline.bench.profiling.text import profile_parts
+from hemline.bench.profiling.text import heading, notes, operator_table
 from hemline.bench.report.page import plots
 from hemline.bench.report.page.cells import MeasuredCell, title_of
 from hemline.contract.profile import OperatorCost, Probe, Profile
@@ -40,9 +40,9 @@ def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
     yield from _rooflines(profiled)
     opened = next((each for each, _ in profiled if each.chosen), profiled[0][0])
     for each, profile in profiled:
-        head, table, notes = profile_parts(each.cell, profile)
-        content = f"{pages.table(table, f'Operators of {title_of(each)}')}{pages.items(notes)}"
-        yield pages.folded(f"{each.model.name}: {head}", content, opened=each is opened)
+        table = pages.table(operator_table(profile), f"Operators of {title_of(each)}")
+        title = f"{each.model.name}: {heading(each.cell, profile)}"
+        yield pages.folded(title, f"{table}{pages.items(notes(profile))}", opened=each is opened)
 
 
 def _rooflines(profiled: Sequence[tuple[MeasuredCell, Profile]]) -> Iterator[str]:
