@@ -1,0 +1,194 @@
+"""Artifacts of several models in one comparison, judged on the same images."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from hemline.bench.comparison import Comparison
+from hemline.bench.measuring.subject import Subject
+from hemline.bench.records import compared, names_of
+from hemline.bench.report.plot import draw
+from hemline.bench.report.verdict import explain, recommend
+from hemline.bench.same_images import require_same_images
+from hemline.cli import cli
+from hemline.contract import schema
+from hemline.contract.budget import Budget
+from hemline.contract.evaluation_set import load_split, save_split
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
+from hemline.contract.record import (
+    RECORDS_NAME,
+    Accuracy,
+    Latency,
+    append_records,
+    read_records,
+)
+from hemline.errors import UsageError
+from hemline.remedies import described
+
+
+def model_named(name: str, bundle: Path, folder: Path, *, times: int) -> Subject:
+    """Return a copy of a bundle as that of another model, whose files take `times` as long."""
+    shutil.copytree(bundle, folder)
+    manifest = replace(read_manifest(folder), model=name)
+    schema.save(folder / MANIFEST_NAME, manifest)
+    records = [
+        replace(record, cell=replace(record.cell, model=name))
+        for record in read_records(folder / RECORDS_NAME)
+    ]
+    timed = [
+        replace(each, payload=Latency(rounds_ns=((times * each.cell.size_bytes,),)))
+        for each in records
+        if isinstance(each.payload, Accuracy) and not each.cell.is_source
+    ]
+    (folder / RECORDS_NAME).unlink()
+    append_records(folder / RECORDS_NAME, (*records, *timed))
+    return Subject(bundle=folder, manifest=manifest)
+
+
+@pytest.fixture
+def subjects(bundle: Path, tmp_path: Path) -> tuple[Subject, Subject]:
+    """Return a model and one that takes half the time, whose classes are numbered backwards."""
+    slow = model_named("slow", bundle, tmp_path / "slow-bundle", times=2)
+    quick = model_named("quick", bundle, tmp_path / "quick-bundle", times=1)
+    return slow, quick
+
+
+@pytest.fixture
+def comparison(subjects: tuple[Subject, Subject]) -> Comparison:
+    return compared(subjects)
+
+
+def test_each_row_keeps_its_model_and_each_model_its_source(comparison: Comparison) -> None:
+    assert [model.name for model in comparison.models] == ["slow", "quick"]
+    assert {row.model.name for row in comparison.rows} == {"slow", "quick"}
+    assert len(comparison.rows) == 2 * len([r for r in comparison.rows if r.cell.model == "slow"])
+    assert all(row.model.source is not None for row in comparison.rows)
+    assert comparison.title == "slow and quick"
+
+
+def test_two_bundles_of_one_model_are_named_by_their_folders(
+    subjects: tuple[Subject, Subject],
+) -> None:
+    slow, quick = subjects
+    twin = replace(quick, manifest=replace(quick.manifest, model="slow"))
+    assert names_of([slow, twin]) == ["slow (slow-bundle)", "slow (quick-bundle)"]
+    deeper = replace(twin, bundle=slow.bundle / "slow-bundle")
+    assert names_of([slow, deeper]) == [f"slow ({each.bundle})" for each in (slow, deeper)]
+
+
+def test_the_choice_is_written_into_the_bundle_that_it_is_in(
+    subjects: tuple[Subject, Subject],
+) -> None:
+    slow, quick = (str(each.bundle) for each in subjects)
+    words = ["choose", slow, quick, "--max-drop", "100"]
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.output.startswith("Ship dynamic.tflite of quick with ")
+    result = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
+    document = json.loads(result.stdout)
+    assert (document["model"], document["artifact"]) == ("quick", "dynamic.tflite")
+    assert read_manifest(Path(quick)).recommended == "dynamic.tflite"
+    assert read_manifest(Path(slow)).recommended is None
+
+
+def test_the_tables_and_lines_have_the_model_where_there_are_several(
+    subjects: tuple[Subject, Subject], tmp_path: Path
+) -> None:
+    slow, quick = (str(each.bundle) for each in subjects)
+    run = CliRunner()
+    lines = run.invoke(cli, ["table", slow, quick], catch_exceptions=False).stdout.splitlines()
+    assert lines[0].split()[:2] == ["model", "artifact"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["slow", "keras"], ["slow", "fp32.tflite"]]
+    alone = run.invoke(cli, ["table", slow], catch_exceptions=False).stdout
+    assert alone.split()[0] == "artifact"
+    rows = run.invoke(cli, ["table", slow, quick, "--json"], catch_exceptions=False).stdout
+    documents = [json.loads(line) for line in rows.splitlines()]
+    assert [(each["model"], each["artifact"]) for each in documents[:2]] == [
+        ("slow", "keras"), ("quick", "keras"),
+    ]  # fmt: skip
+    assert {"test_lost", "test_won", "test_p_value", "median_us"} <= documents[-1].keys()
+    export = str(tmp_path / "table.csv")
+    run.invoke(cli, ["table", slow, quick, "--export-csv", export], catch_exceptions=False)
+    assert (tmp_path / "table.csv").read_text().startswith("model,artifact,size (kB)")
+
+
+def test_a_model_that_is_more_accurate_is_named(comparison: Comparison) -> None:
+    rows = tuple(
+        replace(row, test=replace(row.test, correct=150)) if row.model.name == "quick" else row
+        for row in comparison.rows
+    )
+    better = replace(comparison, rows=rows)
+    chosen = recommend(better, Budget(max_drop_points=100))
+    assert chosen.model.name == "quick"
+    reasons = explain(better, Budget(max_drop_points=100), chosen)
+    assert (
+        "slow is more accurate: 100.00 % on test with dynamic.tflite · litert, in 2.0 × the time."
+        in reasons
+    )
+
+
+@pytest.mark.slow
+def test_one_picture_has_the_points_of_all_models(comparison: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "both.png"
+    draw(comparison, path, chosen=comparison.rows[-1])
+    with Image.open(path) as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 50
+
+
+def seen_by(subject: Subject, pixels: np.ndarray, labels: np.ndarray) -> Subject:
+    """Return a subject that was judged on these images and labels."""
+    bundle, manifest = subject.bundle, subject.manifest
+    logits = np.zeros((len(labels), 10), np.float32)
+    hashes = save_split(bundle, "test", images=pixels, labels=labels, logits=logits)
+    return replace(
+        subject, manifest=replace(manifest, evaluation_sha256=manifest.evaluation_sha256 | hashes)
+    )
+
+
+def test_the_same_images_at_another_size_and_with_classes_in_another_order_are_the_same(
+    subjects: tuple[Subject, Subject], manifest: Manifest
+) -> None:
+    slow, quick = subjects
+    require_same_images(subjects)
+    split = load_split(slow.bundle, "test", manifest.evaluation_sha256)
+    assert split.labels is not None
+    larger = np.repeat(np.kron(split.images, np.ones((1, 2, 2, 1), np.uint8)), 3, axis=3)
+    names = tuple(name.upper().replace(" ", "_") for name in manifest.labels[::-1])
+    other = seen_by(quick, larger, 9 - split.labels)
+    other = replace(other, manifest=replace(other.manifest, labels=names))
+    require_same_images([slow, other])
+
+
+def test_other_images_labels_and_none_at_all_are_refused(
+    subjects: tuple[Subject, Subject],
+) -> None:
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 20)
+    blocks = np.random.default_rng(0).integers(0, 256, (200, 4, 4, 1), np.uint8)
+    pixels = np.kron(blocks, np.ones((1, 7, 7, 1), np.uint8))
+    larger = np.kron(blocks, np.ones((1, 9, 9, 1), np.uint8))
+    slow, quick = seen_by(subjects[0], pixels, labels), subjects[1]
+    require_same_images([slow, seen_by(quick, larger, labels)])
+    for images, known in (
+        (np.roll(pixels, 1, axis=0), labels),
+        (np.roll(larger, 1, axis=0), labels),
+        (pixels, np.roll(labels, 1)),
+        (pixels[:100], labels[:100]),
+    ):
+        with pytest.raises(UsageError, match="on other images") as caught:
+            require_same_images([slow, seen_by(quick, images, known)])
+        advice = described(caught.value)
+        assert f"(--data {slow.bundle} takes the test images of that bundle)" in advice
+    labelled = seen_by(quick, pixels, labels).manifest
+    hashes = dict(labelled.evaluation_sha256)
+    del hashes["evaluation/test-labels.npy"]
+    unlabelled = replace(quick, manifest=replace(labelled, evaluation_sha256=hashes))
+    require_same_images([unlabelled, unlabelled])  # latency and size can be compared
+    with pytest.raises(UsageError, match="on other images"):
+        require_same_images([slow, unlabelled])
