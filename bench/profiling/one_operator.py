@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,15 +73,15 @@ def one_convolution(layer: Convolution, file_format: Format) -> bytes:
             (1, channels, height, width),
             layer.arithmetic,
         )
-    place = (1, kernel, kernel, channels) if layer.depthwise else (channels, kernel, kernel, inner)
+    kind = "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D"
     options = {"padding": _SAME, "strideH": layer.stride, "strideW": layer.stride}
+    shape = (1, kernel, kernel, channels) if layer.depthwise else (channels, kernel, kernel, inner)
     return _tflite(
-        "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D",
+        kind,
         options | ({"depthMultiplier": 1} if layer.depthwise else {}),
-        (1, layer.height, layer.width, layer.channels_in),
-        place,
-        (1, height, width, channels),
-        layer.arithmetic,
+        _activation((1, layer.height, layer.width, layer.channels_in), layer.arithmetic),
+        *_weights(kind, shape, layer.arithmetic),
+        _activation((1, height, width, channels), layer.arithmetic),
     )
 
 
@@ -90,10 +90,11 @@ def one_product(rows: int, inner: int, columns: int, arithmetic: Arithmetic, to:
 
     The second one is weights.
     """
-    shapes = (rows, inner), (inner, columns), (rows, columns)
     if to == "onnx":
-        return _onnx("MatMul", *shapes, arithmetic)
-    return _tflite("FULLY_CONNECTED", {}, shapes[0], (columns, inner), shapes[2], arithmetic)
+        return _onnx("MatMul", (rows, inner), (inner, columns), (rows, columns), arithmetic)
+    kind, ends = "FULLY_CONNECTED", ((rows, inner), (rows, columns))
+    given, made = (_activation(shape, arithmetic) for shape in ends)
+    return _tflite(kind, {}, given, *_weights(kind, (columns, inner), arithmetic), made)
 
 
 def one_addition(elements: int, to: Format) -> bytes:
@@ -104,15 +105,14 @@ def one_addition(elements: int, to: Format) -> bytes:
             "sum = Add(x, y) z = Gather(sum, first)",
             {"first": np.zeros(1, np.int64)},
         )
-    shape = (1, elements)
-    return _tflite("ADD", {}, shape, shape, shape, "float32", stored=False)
+    return _tflite("ADD", {}, *(_activation((1, elements)) for _ in range(3)))
 
 
 def nothing(to: Format) -> bytes:
     """Return a model that takes 16 values and computes nothing of them."""
     if to == "onnx":
         return _parsed("(float[1,16] x) => (float y)", "y = Constant<value_float = 0.0>()", {})
-    return _tflite("RESHAPE", {"newShape": [16]}, (1, 16), (), (16,), "float32", stored=False)
+    return _tflite("RESHAPE", {"newShape": [16]}, _activation((1, 16)), _activation((16,)))
 
 
 def _onnx(
@@ -157,86 +157,62 @@ def _parsed(interface: str, nodes: str, constants: dict[str, Any]) -> bytes:
     return content
 
 
-def _tflite(
-    kind: str,
-    options: dict[str, Any],
-    values: tuple[int, ...],
-    operand: tuple[int, ...],
-    made: tuple[int, ...],
-    arithmetic: Arithmetic,
-    *,
-    stored: bool = True,
-) -> bytes:
-    """Return a flatbuffer; the operand is weights if it is stored, else one more input, if any."""
-    file, random, whole = _Flatbuffer(), np.random.default_rng(0), arithmetic == "int8"
-    dtype, steps = ("int8", (_STEP,)) if whole else ("float32", ())
-    taken = [values] if stored or not operand else [values, operand]
-    inputs = [file.tensor(shape, dtype, steps) for shape in taken]
-    weights: list[int] = []
-    if stored:
-        axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
-        # old runtimes refuse dense layers with a grid for each channel
-        scales = (_WEIGHT_STEP,) * (1 if kind == "FULLY_CONNECTED" else operand[axis])
-        numbers: Any = random.standard_normal(operand, np.float32)
-        if arithmetic != "float32":
-            numbers = random.integers(-127, 128, operand, np.int8)
-        weights.append(file.stored(numbers, () if arithmetic == "float32" else scales, axis))
-        bias = np.zeros(operand[axis], np.int32 if whole else np.float32)
-        weights.append(file.stored(bias, tuple(_STEP * each for each in scales) if whole else ()))
-    return file.content(kind, options, inputs, weights, file.tensor(made, dtype, steps))
+class _Tensor(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: str
+    steps: tuple[float, ...] = ()
+    axis: int = 0
+    stored: npt.NDArray[Any] | None = None
 
 
-class _Flatbuffer:
-    """A TFLite model of one operator, by the schema that LiteRT brings."""
+def _activation(shape: tuple[int, ...], arithmetic: Arithmetic = "float32") -> _Tensor:
+    whole = arithmetic == "int8"
+    return _Tensor(shape, "int8" if whole else "float32", (_STEP,) if whole else ())
 
-    def __init__(self) -> None:
-        try:
-            from ai_edge_litert import schema_py_generated as schema
-        except ImportError as error:
-            raise BackendError("litert is not installed: pip install ai-edge-litert") from error
-        self._schema: Any = schema
-        self._model, self._graph = schema.ModelT(), schema.SubGraphT()
-        self._graph.tensors = []
-        self._model.buffers = [schema.BufferT()]  # of what is computed
 
-    def tensor(
-        self, shape: tuple[int, ...], dtype: str, steps: tuple[float, ...], axis: int = 0
-    ) -> int:
-        """Add a tensor; return its number."""
-        made = self._schema.TensorT()
-        made.name, made.shape = f"t{len(self._graph.tensors)}", list(shape)
-        made.type, made.buffer = getattr(self._schema.TensorType, dtype.upper()), 0
-        if steps:
-            made.quantization = self._schema.QuantizationParametersT()
-            made.quantization.scale, made.quantization.zeroPoint = list(steps), [0] * len(steps)
-            made.quantization.quantizedDimension = axis
-        self._graph.tensors.append(made)
-        return len(self._graph.tensors) - 1
+def _weights(kind: str, shape: tuple[int, ...], arithmetic: Arithmetic) -> tuple[_Tensor, _Tensor]:
+    """Return weights and a bias; steps of a dense layer are one, as old runtimes want it."""
+    axis = 3 if kind == "DEPTHWISE_CONV_2D" else 0
+    channels, random = shape[axis], np.random.default_rng(0)
+    steps = (_WEIGHT_STEP,) * (1 if kind == "FULLY_CONNECTED" else channels)
+    bias = np.zeros(channels, np.int32 if arithmetic == "int8" else np.float32)
+    bias_steps = tuple(_STEP * each for each in steps) if arithmetic == "int8" else ()
+    made = _Tensor(bias.shape, bias.dtype.name, bias_steps, 0, bias)
+    if arithmetic == "float32":
+        return _Tensor(shape, "float32", (), 0, random.standard_normal(shape, np.float32)), made
+    return _Tensor(shape, "int8", steps, axis, random.integers(-127, 128, shape, np.int8)), made
 
-    def stored(self, values: npt.NDArray[Any], steps: tuple[float, ...], axis: int = 0) -> int:
-        """Add a tensor with its values; return its number."""
-        number = self.tensor(values.shape, values.dtype.name, steps, axis)
-        self._graph.tensors[number].buffer = len(self._model.buffers)
-        buffer = self._schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
-        return number
 
-    def content(
-        self, kind: str, options: dict[str, Any], inputs: list[int], weights: list[int], output: int
-    ) -> bytes:
-        """Return the file, with its operator."""
+def _tflite(kind: str, options: dict[str, Any], *tensors: _Tensor) -> bytes:
+    """Return a flatbuffer with one operator; the last of its tensors is the output."""
+    try:
+        from ai_edge_litert import schema_py_generated as schema
+
         from hemline.model_files.flatbuffer import packed
-
-        schema, code = self._schema, self._schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-        code.version, operator = 1, schema.OperatorT()
-        operator.inputs, operator.outputs = [*inputs, *weights], [output]
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, _OPTIONS[kind])
-        operator.builtinOptions = getattr(schema, f"{_OPTIONS[kind]}T")()
-        for option, value in options.items():
-            setattr(operator.builtinOptions, option, value)
-        self._graph.inputs, self._graph.outputs = inputs, [output]
-        self._graph.operators, self._model.operatorCodes = [operator], [code]
-        self._model.version, self._model.subgraphs = 3, [self._graph]
-        return packed(self._model)
+    except ImportError as error:
+        raise BackendError("litert is not installed: pip install ai-edge-litert") from error
+    model, graph, operator, code = (
+        getattr(schema, f"{name}T")() for name in ("Model", "SubGraph", "Operator", "OperatorCode")
+    )
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
+    model.buffers, graph.tensors, graph.operators = [schema.BufferT()], [], [operator]
+    for number, each in enumerate(tensors):
+        tensor, buffer, grid = schema.TensorT(), schema.BufferT(), schema.QuantizationParametersT()
+        tensor.name, tensor.shape, tensor.buffer = f"t{number}", list(each.shape), 0
+        tensor.type = getattr(schema.TensorType, each.dtype.upper())
+        grid.scale, grid.zeroPoint = list(each.steps), [0] * len(each.steps)
+        grid.quantizedDimension, tensor.quantization = each.axis, grid if each.steps else None
+        if each.stored is not None:
+            buffer.data, tensor.buffer = np.frombuffer(each.stored.tobytes(), "u1"), number + 1
+        model.buffers.append(buffer)
+        graph.tensors.append(tensor)
+    last = len(tensors) - 1
+    operator.inputs, operator.outputs, graph.outputs = list(range(last)), [last], [last]
+    graph.inputs = [at for at in range(last) if tensors[at].stored is None]
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+    code.version, name = 1, _OPTIONS[kind]
+    operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+    operator.builtinOptions = getattr(schema, f"{name}T")()
+    for option, value in options.items():
+        setattr(operator.builtinOptions, option, value)
+    return packed(model)

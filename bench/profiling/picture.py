@@ -1,16 +1,20 @@
-"""Draw the roofline of profiled cells, and where the time of each of them goes."""
+"""Draw the roofline of profiled cells, and where the time of each of them goes.
+
+An operator that does I multiply-accumulates for each byte that it moves reaches at most the smaller
+of the peak of its arithmetic and I times the bandwidth (Williams, Waterman and Patterson, Roofline:
+an Insightful Visual Performance Model, 2009). Values that stay in a cache can pass that of memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from hemline.bench.profiling.roofline import CellMarks, Roofline, roofline
-from hemline.contract.profile import Probe
-from hemline.contract.record import Record
+from hemline.contract.profile import Probe, Profile
+from hemline.contract.record import Cell, Record
 from hemline.figures import DARK, LIGHT, PALETTE, Heading, drawn, legend_below
 
 _COLUMNS = 3  # of panels
@@ -34,14 +38,26 @@ _GROUPS = {
     "ADD": "addition, product",
     "MUL": "addition, product",
 }
-_OTHER = "layout and others"
+_FIXED, _OTHER = "fixed cost", "layout and others"
 _COLOURS = dict(
     zip(
-        dict.fromkeys(("fixed cost", *_GROUPS.values(), _OTHER)),
-        (DARK, PALETTE[1], *PALETTE[:1], *PALETTE[2:5], LIGHT),
+        dict.fromkeys((_FIXED, *_GROUPS.values(), _OTHER)),
+        (DARK, PALETTE[1], PALETTE[0], *PALETTE[2:5], LIGHT),
         strict=True,
     )
 )
+
+
+class Panel(NamedTuple):
+    """Profiles by name of their cell, under the same roofs: a runtime in its settings on a host."""
+
+    title: str
+    profiles: list[tuple[str, Profile]]
+
+    @property
+    def probe(self) -> Probe | None:
+        """Return the roofs, where they are known."""
+        return next((p.probe for _, p in self.profiles if p.probe is not None), None)
 
 
 def draw_profiles(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
@@ -49,7 +65,7 @@ def draw_profiles(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
 
     Raises HemlineError when a file cannot be written.
     """
-    found = roofline(records)
+    found = panels(records)
     if not found:
         return ()
     conditions = records[-1].conditions
@@ -61,37 +77,59 @@ def draw_profiles(records: Sequence[Record], folder: Path) -> tuple[Path, ...]:
     return paths
 
 
-def draw_roofline(rooflines: Sequence[Roofline], path: Path, subtitle: str) -> None:
+def panels(records: Iterable[Record]) -> tuple[Panel, ...]:
+    """Return the profiles that have times, by their roofs."""
+    timed = [
+        (record.cell, record.payload)
+        for record in records
+        if isinstance(record.payload, Profile) and record.payload.whole_ns
+    ]
+    several = len({cell.model for cell, _ in timed}) > 1
+    found: dict[tuple[str, str], Panel] = {}
+    for cell, profile in timed:
+        name = f"{cell.model} {cell.artifact}" if several else cell.artifact
+        panel = found.setdefault((cell.host, _title(cell)), Panel(_title(cell), []))
+        panel.profiles.append((name, profile))
+    return tuple(found.values())
+
+
+def _title(cell: Cell) -> str:
+    threads = f"{cell.threads} threads" if cell.threads > 1 else ""
+    device = "" if cell.device == "local" else cell.device
+    runtime = f"{cell.runtime} {cell.runtime_version}"
+    return ", ".join(filter(None, (runtime, cell.settings.text, threads, device)))
+
+
+def draw_roofline(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     """Write a PNG with a panel for each runtime: a square for a cell, discs for its operators."""
-    columns = min(_COLUMNS, len(rooflines))
-    rows = -(-len(rooflines) // columns)
+    columns = min(_COLUMNS, len(found))
+    rows = -(-len(found) // columns)
     width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
     heading = Heading(title="What each operator reaches of what its runtime can", subtitle=subtitle)
     with drawn(path, heading, width=max(width, heading.width), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        limits = _limits(rooflines)
-        for panel, axes in zip(rooflines, grid.flat, strict=False):
+        limits = _limits(found)
+        for panel, axes in zip(found, grid.flat, strict=False):
             axes.set(xscale="log", yscale="log", **limits)
             axes.set_title(panel.title, loc="left")
             axes.grid(which="major")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter("{x:g}")
             _roofs(axes, panel.probe)
-            for at, cell in enumerate(panel.cells):
-                _marks(axes, cell, PALETTE[at % len(PALETTE)])
+            for at, (name, profile) in enumerate(panel.profiles):
+                _marks(axes, name, profile, PALETTE[at % len(PALETTE)])
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), **_LEGEND)
-        for axes in grid.flat[len(rooflines) :]:
+        for axes in grid.flat[len(found) :]:
             axes.remove()
         figure.supxlabel(_AXIS, fontsize=9)
         figure.supylabel("GMAC/s", fontsize=9)
 
 
-def _limits(rooflines: Sequence[Roofline]) -> dict[str, tuple[float, float]]:
-    cells = [cell for panel in rooflines for cell in panel.cells]
-    points = [point[:2] for cell in cells for point in _shown(cell)]
-    points += [(cell.whole.intensity or 1.0, cell.whole.gmacs or 1.0) for cell in cells]
-    x, y = map(list, zip(*points, strict=True))
-    probes = [panel.probe for panel in rooflines if panel.probe is not None]
+def _limits(found: Sequence[Panel]) -> dict[str, tuple[float, float]]:
+    profiles = [profile for panel in found for _, profile in panel.profiles]
+    points = [point[:2] for profile in profiles for point in (*_discs(profile), *_square(profile))]
+    x, y = map(list, zip(*(points or [(1.0, 1.0)]), strict=True))
+    probes = [panel.probe for panel in found if panel.probe is not None]
     y += [peak for probe in probes for peak in (probe.float_gmacs, probe.int8_gmacs) if peak]
     return {"xlim": (min(x) / 2, 2 * max(x)), "ylim": (min(y) / 2, 2 * max(y))}
 
@@ -116,38 +154,42 @@ def _roofs(axes: Any, probe: Probe | None) -> None:
         axes.annotate(f"   {probe.gigabytes:.0f} GB/s", at, va="top", fontsize=_SMALL)
 
 
-def _marks(axes: Any, cell: CellMarks, colour: str) -> None:
-    shown = _shown(cell)
-    x, y, areas = ([*each] for each in zip(*shown, strict=True)) if shown else ([], [], [])
+def _marks(axes: Any, name: str, profile: Profile, colour: str) -> None:
+    x, y, areas = np.array(_discs(profile)).reshape(-1, 3).T
     axes.scatter(x, y, s=areas, color=colour, alpha=0.5, linewidth=0, zorder=3)
-    whole = cell.whole
-    label = f"{whole.name} {whole.ns / 1e3:.1f} µs"
-    place = ([whole.intensity], [whole.gmacs]) if whole.intensity else ([], [])
-    axes.plot(*place, "s", color=colour, markeredgecolor="white", zorder=4, label=label)
+    label = f"{name} {(profile.whole_ns or 0) / 1e3:.1f} µs"
+    whole = np.array(_square(profile)).reshape(-1, 2).T
+    axes.plot(*whole, "s", color=colour, markeredgecolor="white", zorder=4, label=label)
 
 
-def _shown(cell: CellMarks) -> list[tuple[float, float, float]]:
-    """Return intensity, rate and area of the discs of a cell; a fiftieth of its time has none."""
+def _discs(profile: Profile) -> list[tuple[float, float, float]]:
+    """Return intensity, rate and area of operators that take more than a fiftieth of the time."""
+    shares = [(each, (each.ns or 0) / (profile.whole_ns or 1)) for each in profile.operators]
     return [
-        (mark.intensity, mark.gmacs, _AREA * mark.share)
-        for mark in cell.operators
-        if mark.intensity and mark.gmacs and mark.share >= _LEAST_SHARE
+        (each.intensity, each.gmacs, _AREA * share)
+        for each, share in shares
+        if each.intensity and each.gmacs and share >= _LEAST_SHARE
     ]
 
 
-def draw_operators(rooflines: Sequence[Roofline], path: Path, subtitle: str) -> None:
+def _square(profile: Profile) -> list[tuple[float, float]]:
+    """Return intensity and rate of the whole model, if it multiplies at all."""
+    macs, size = (sum(getattr(o, name) for o in profile.operators) for name in ("macs", "bytes"))
+    return [(macs / size, macs / profile.whole_ns)] if macs and profile.whole_ns else []
+
+
+def draw_operators(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     """Write a PNG with a bar for each cell, made of its operators in order."""
-    rows = [(panel, cell) for panel in rooflines for cell in panel.cells]
+    rows = [(f"{name}, {panel.title}", p) for panel in found for name, p in panel.profiles]
     heading = Heading(title="Where the time goes, operator by operator", subtitle=subtitle)
     height = 1.3 + _BAR_INCHES * len(rows)
     with drawn(path, heading, width=max(9.0, heading.width), height=height) as figure:
         axes = figure.subplots()
         axes.axvline(100, color="black", linewidth=1)
         named: set[str] = set()
-        for at, (_, cell) in enumerate(rows):
-            _bar(axes, at, cell, named)
-        names = [f"{cell.whole.name}, {panel.title}" for panel, cell in rows]
-        axes.set_yticks(range(len(rows)), names)
+        for at, (_, profile) in enumerate(rows):
+            _bar(axes, at, profile, named)
+        axes.set_yticks(range(len(rows)), [name for name, _ in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set_xlim(0)
         axes.set_xlabel("% of the time of the whole model")
@@ -155,12 +197,17 @@ def draw_operators(rooflines: Sequence[Roofline], path: Path, subtitle: str) -> 
         legend_below(figure, axes, ncols=4)
 
 
-def _bar(axes: Any, at: int, cell: CellMarks, named: set[str]) -> None:
+def _bar(axes: Any, at: int, profile: Profile, named: set[str]) -> None:
     """Draw a cell's bar; `named` are the groups that the legend has already."""
-    fixed = ("fixed cost", 100 * cell.fixed_ns / cell.whole.ns)
+    whole_ns = profile.whole_ns or 1
+    fixed_ns = 0 if profile.probe is None else profile.probe.fixed_ns
     left = 0.0
-    for group, share in (fixed, *((_group(m.kind), 100 * m.share) for m in cell.operators)):
-        label = group if group not in named and share else None
+    for group, ns in (
+        (_FIXED, fixed_ns),
+        *((_group(o.kind), o.ns or 0) for o in profile.operators),
+    ):
+        share = 100 * ns / whole_ns
+        label = group if group not in named and ns else None
         edge = 0.6 if share > 1 else 0.0
         colours = {"color": _COLOURS[group], "edgecolor": "white", "linewidth": edge}
         axes.barh(at, share, 0.7, left, label=label, **colours)
@@ -169,7 +216,7 @@ def _bar(axes: Any, at: int, cell: CellMarks, named: set[str]) -> None:
             axes.annotate(text, place, ha="center", va="center", fontsize=_SMALL, color="white")
         named |= {group} if label else set()
         left += share
-    axes.annotate(f" {cell.whole.ns / 1e3:.1f} µs", (max(left, 100), at), va="center", fontsize=8)
+    axes.annotate(f" {whole_ns / 1e3:.1f} µs", (max(left, 100), at), va="center", fontsize=8)
 
 
 def _group(kind: str) -> str:

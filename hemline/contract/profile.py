@@ -29,6 +29,16 @@ class OperatorCost:
     dtype: str
     runs_on: str
 
+    @property
+    def gmacs(self) -> float | None:
+        """Return 10⁹ multiply-accumulates a second; None where it does none or was not timed."""
+        return self.macs / self.ns if self.macs and self.ns else None
+
+    @property
+    def intensity(self) -> float | None:
+        """Return multiply-accumulates for each byte; None where it does none."""
+        return self.macs / self.bytes if self.macs and self.bytes else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
