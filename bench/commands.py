@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hemline import files
-from hemline.console import quiet, runtimes_option, say
+from hemline.console import quiet, require_matplotlib, runtimes_option, say
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
 from hemline.contract.record import RECORDS_NAME
+from hemline.contract.settings import Settings
 from hemline.errors import GateError, UsageError
 from hemline.exporting import Export, export_options
 from hemline.remedies import described
@@ -83,6 +84,10 @@ def sample_options(command: F) -> F:
 @click.option("--quick", is_flag=True, help="A few rounds; skipped when nothing changed.")
 @click.option("--threads", default="1", show_default=True, help="Values to try, as in 1,2.")
 @click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
+@click.option("--cores", help="Pin to these logical cores, counted from 0, as in 2,3.")
+@click.option(
+    "--sustained", type=click.FloatRange(1), help="Then run the fastest cell so many seconds."
+)
 @click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
 @click.option(
     "--device", default="local", show_default=True, help="Where to run; several as in local,pi4."
@@ -100,6 +105,8 @@ def bench(
     quick: bool,
     threads: str,
     batch: str,
+    cores: str | None,
+    sustained: float | None,
     rounds: int | None,
     device: str,
     fallback: bool,
@@ -129,6 +136,10 @@ def bench(
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
+    if cores is not None:
+        plan = replace(plan, settings=(Settings(cores=_numbers(cores, least=0)),))
+    if sustained:
+        require_matplotlib()
     targets = find_targets(runtimes) if runtimes else ()
     devices, unopened = open_fleet(device, fallback=fallback, targets=targets)
     try:
@@ -143,10 +154,11 @@ def bench(
                     _report_fleet(unopened, export)
                 return
             local = [each.name for each in devices] == ["local"]
-            if quick and local and all(is_measured(each, devices[0], plan) for each in subjects):
+            once = quick and local and not sustained
+            if once and all(is_measured(each, devices[0], plan) for each in subjects):
                 say("bench: nothing changed since the last one")
                 return
-            request = BenchRequest(plan=plan, resume=resume)
+            request = BenchRequest(plan=plan, resume=resume, sustained_seconds=sustained or 0.0)
             ended = bench_fleet(devices, subjects, request, progress=_progress(), report=click.echo)
             _report_fleet((*ended, *unopened), export)
             if local:
@@ -291,11 +303,11 @@ def _manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(text: str, least: int = 1) -> tuple[int, ...]:
     try:
         values = tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise UsageError(f"{text!r} is not a list of numbers: write it as 1,2,4") from error
-    if not 1 <= min(values) <= max(values) <= _MOST:
-        raise UsageError(f"{text!r}: numbers are from 1 to {_MOST}")
+    if not least <= min(values) <= max(values) <= _MOST:
+        raise UsageError(f"{text!r}: numbers are from {least} to {_MOST}")
     return values

@@ -5,19 +5,31 @@ What is measured is kept piece by piece: a device that is lost loses only what i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from hemline.bench.comparison import LOCAL
 from hemline.bench.devices.checking import Check, check, nothing, only_passed, require_passed
 from hemline.bench.devices.device import Device
-from hemline.bench.measuring.plan import CellKey, MeasurementPlan, cells_of, key_of, measured_cells
+from hemline.bench.latency_summary import summarize
+from hemline.bench.measuring.plan import (
+    CellKey,
+    MeasurementPlan,
+    cells_of,
+    key_of,
+    measured_cells,
+    planned_cells,
+)
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.measuring.subject import Subject
+from hemline.bench.measuring.sustained import sustain
 from hemline.bench.records import records_on
+from hemline.bench.report.sustained import draw_sustained, sustained_lines
 from hemline.contract.manifest import Artifact
-from hemline.contract.record import Accuracy, Record
+from hemline.contract.record import Accuracy, Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import HemlineError, remedy
 
@@ -31,11 +43,13 @@ class BenchRequest:
     plan: how to measure latencies.
     resume: whether to keep what was measured before by the same plan, in the same version and on
         the same host.
+    sustained_seconds: how long to run the fastest cell without a pause; 0 for not at all.
     stop: raises when the user interrupts.
     """
 
     plan: MeasurementPlan
     resume: bool = False
+    sustained_seconds: float = 0.0
     stop: Callable[[], None] = nothing
 
 
@@ -91,7 +105,7 @@ def bench_device(
     plan = _plan_on(device, request.plan)
     done = _done(device, subjects, plan, run) if request.resume else frozenset()
     missing = frozenset(key for each in subjects for key in cells_of(each, plan)) - done
-    if done and not missing:
+    if done and not missing and not request.sustained_seconds:
         run.progress("nothing is missing")
         return
     checks: list[Check] = []
@@ -114,11 +128,40 @@ def bench_device(
                 keep=run.keep,
                 progress=run.progress,
             )
+            if request.sustained_seconds:
+                _sustain(device, timed, plan, request, run)
     except HemlineError:
         # what failed there matters more than what was not measured
         require_passed(checks, device)
         raise
     require_passed(checks, device)
+
+
+def _sustain(
+    device: Device,
+    subjects: Sequence[Subject],
+    plan: MeasurementPlan,
+    request: BenchRequest,
+    run: DeviceRun,
+) -> None:
+    """Run the fastest of the cells that were timed for a while."""
+    timed = {
+        key_of(subject.bundle, record.cell): summarize(record.payload).median_us
+        for subject in subjects
+        for record in run.records
+        if isinstance(record.payload, Latency)
+    }
+    cells = [cell for subject in subjects for cell in planned_cells(subject, plan)]
+    fastest = min(cells, key=lambda cell: timed.get(cell.key, float("inf")))
+    run.progress(f"{fastest.title} for {request.sustained_seconds:g} s")
+    records = sustain(fastest, device, request.sustained_seconds, stop=request.stop)
+    run.keep(fastest.subject, records)
+    for line in sustained_lines(records):
+        run.report(line)
+    suffix = "" if device.name == LOCAL else re.sub(r"\W+", "-", f"-{device.name}")
+    picture = fastest.subject.bundle / f"sustained{suffix}.png"
+    draw_sustained(records[0], picture)
+    run.progress(f"picture: {picture}")
 
 
 def _done(
@@ -138,7 +181,7 @@ def _plan_on(device: Device, plan: MeasurementPlan) -> MeasurementPlan:
     plan = replace(plan, runtimes=device.runtimes())
     # instructions are counted for one image and thread only
     counts = device.capabilities.instructions
-    return replace(plan, threads=(1,), batches=(1,)) if counts else plan
+    return replace(plan, threads=(1,), batches=(1,), settings=(DEFAULT,)) if counts else plan
 
 
 def _earlier(bundle: Path, device: Device) -> tuple[Record, ...]:

@@ -58,7 +58,7 @@ class Turns:
         self.cells = list(cells)
         self.failed: dict[int, JobError] = {}
         self._device, self._plan, self._stop, self._progress = device, plan, stop, progress
-        self._images = {cell.subject.bundle: _images(cell) for cell in cells}
+        self._images = {cell.subject.bundle: images_of(cell) for cell in cells}
         self._stack = stack
         self._runners: dict[int, Runner] = {}
         self._packages: dict[int, int | None] = {}
@@ -87,12 +87,12 @@ class Turns:
         try:
             result = self._answer(index)
             if result.failure is not None:
-                raise JobError(f"{cell.title} could not be measured: {result.failure.message}")
+                raise JobError(result.failure.message)
         except DeviceError:
             raise  # the device is gone, and all its cells with it
         except JobError as error:
-            self._progress(f"{cell.title}: {error}")
-            self.failed[index] = error
+            self.failed[index] = JobError(f"{cell.title} could not be measured: {error}")
+            self._progress(str(self.failed[index]))
             return None
         self._slowest[index] = max(self._slowest.get(index, 0.0), time.monotonic() - started)
         package = self._packages.setdefault(index, result.package_bytes)
@@ -116,7 +116,8 @@ class Turns:
         return _START_SECONDS + _SLOWEST_IMAGE_SECONDS * invocations * self.cells[index].batch
 
 
-def _images(cell: PlannedCell) -> Path:
+def images_of(cell: PlannedCell) -> Path:
+    """Return the file of the images that a cell runs; raises FileFormatError."""
     hashes = cell.subject.manifest.evaluation_sha256
     return load_split(cell.subject.bundle, "test", hashes).images_path
 

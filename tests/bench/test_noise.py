@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,24 +16,19 @@ from recorded_systems import (
     VIRTUAL_MACHINE,
     write_system,
 )
+from scripted_device import QUIET, Script, loaded
 
 from hemline.activity import ActivityWatch, process_age_ns
-from hemline.bench.devices.device import Capabilities, Device
 from hemline.bench.measuring.noise import disturbance, facts_of, judged, quietest
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.rounds import measure_cells
 from hemline.bench.measuring.subject import Subject
-from hemline.closing import Closing
-from hemline.contract.job import CellResult, HostActivity, HostFacts, Job, JobResult
+from hemline.contract.job import HostActivity
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Latency, Memory, Record, RoundFacts
 from hemline.errors import JobError
 from hemline.power import PowerMeter, rail_watts
 
-QUIET = HostActivity(
-    elapsed_ticks=100, busy_ticks=1, stolen_ticks=0, frequency_khz=2_000_000, throttled=False
-)
-TIMED = Capabilities(latencies=True)
 PLAN = MeasurementPlan(rounds=5, invocations=3, warmup=0, thorough=True)
 
 
@@ -152,90 +147,6 @@ def test_quiet_rounds_are_kept_and_of_the_others_the_least_busy() -> None:
     rounds = judged([facts(busy_share=share) for share in shares])
     assert quietest(rounds, 2) == (1, 3)
     assert quietest(rounds, 3) == (1, 2, 3)
-
-
-def quiet(_: int) -> HostActivity:
-    return QUIET
-
-
-def loaded(_: int) -> HostActivity:
-    return replace(QUIET, busy_ticks=60)
-
-
-def even(name: str, turn: int) -> int:
-    return 1000 + len(name) + turn
-
-
-@dataclass
-class Scripted(Closing):
-    """A runner whose times and activities are written down."""
-
-    device: Script
-
-    def run(self, job: Job, *, timeout_seconds: float = 0.0) -> JobResult:
-        """Return the next result of the script."""
-        self.device.limits.append(timeout_seconds)
-        name = Path(job.artifact).name
-        turn = self.device.turns[name] = self.device.turns.get(name, -1) + 1
-        if name == self.device.breaks:
-            raise JobError(f"{job.artifact} in {job.runtime} ended the job runner (signal 9)")
-        return JobResult(
-            id=job.id,
-            failure=None,
-            runtime=job.runtime,
-            runtime_version="1",
-            numpy_version="",
-            python_version="",
-            import_ns=10,
-            cells=(
-                CellResult(
-                    threads=1,
-                    batch=1,
-                    threads_used=None,
-                    delegate="",
-                    load_ns=100 + turn,
-                    first_ns=5,
-                    latencies_ns=(self.device.time_ns(name, turn),) * 3,
-                    outputs={},
-                ),
-            ),
-            peak_memory_bytes=1000 + turn,
-            steady_memory_bytes=None,
-            host=HostFacts(processor="A processor", cores=2, system="Linux"),
-            process_ns=7,
-            package_bytes=5 if "package" in job.want else None,
-            activity=self.device.activity(turn),
-        )
-
-    def close(self) -> None:
-        """End the runner."""
-        self.device.ended += 1
-
-
-@dataclass
-class Script(Device):
-    """A device elsewhere: times by file and turn, activities by turn."""
-
-    time_ns: Callable[[str, int], int] = even
-    activity: Callable[[int], HostActivity] = quiet
-    breaks: str = ""
-    turns: dict[str, int] = field(default_factory=dict)
-    limits: list[float] = field(default_factory=list)
-    opened: int = 0
-    ended: int = 0
-    name: str = "script"
-    place: str = "elsewhere"
-    capabilities: Capabilities = TIMED
-
-    def runtimes(self) -> tuple[tuple[str, str], ...]:
-        """Return one."""
-        return (("litert", "1"),)
-
-    def open(self, runtime: str, version: str) -> Scripted:
-        """Start a runner."""
-        del runtime, version
-        self.opened += 1
-        return Scripted(self)
 
 
 @pytest.fixture(scope="module")
