@@ -18,7 +18,7 @@ def profile_text(record: Record) -> str:
     profile = record.payload
     if not isinstance(profile, Profile):
         raise TypeError(f"not a profile: {profile.KIND}")
-    parts = (as_text(operator_table(profile)), *notes(profile), *_findings(profile))
+    parts = (as_text(operator_table(profile)), *notes(profile))
     return "\n".join((heading(record.cell, profile), *parts))
 
 
@@ -107,7 +107,16 @@ def _short(name: str) -> str:
 
 
 def notes(profile: Profile) -> Iterator[str]:
-    """Return what is below the table: probe, delegates, what was tried, findings."""
+    """Yield what is said of a profile besides its operators, the findings last."""
+    yield from observations(profile)
+    for each in profile.findings:
+        yield f"{'because' if each.proven else 'observed'}: {each.sentence}"
+        if each.remedy:
+            yield f"  {each.remedy}"
+
+
+def observations(profile: Profile) -> Iterator[str]:
+    """Yield the probe, the delegates, the optimized graph and what was tried."""
     probe = profile.probe
     if probe is not None:
         reached = (
@@ -123,13 +132,6 @@ def notes(profile: Profile) -> Iterator[str]:
         nodes = ", ".join(f"{count} {kind}" for kind, count in profile.fusion.items())
         yield f"optimized graph: {nodes}"
     yield from map(_intervention_text, profile.interventions)
-
-
-def _findings(profile: Profile) -> Iterator[str]:
-    for each in profile.findings:
-        yield f"{'because' if each.proven else 'observed'}: {each.sentence}"
-        if each.remedy:
-            yield f"  {each.remedy}"
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:

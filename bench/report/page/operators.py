@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline import pages
-from hemline.bench.profiling.text import heading, notes, operator_table
+from hemline.bench.profiling.text import heading, observations, operator_table
 from hemline.bench.report.page import plots
 from hemline.bench.report.page.cells import MeasuredCell, title_of
 from hemline.contract.profile import OperatorCost, Probe, Profile
@@ -42,7 +42,9 @@ def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
     for each, profile in profiled:
         table = pages.table(operator_table(profile), f"Operators of {title_of(each)}")
         title = f"{each.model.name}: {heading(each.cell, profile)}"
-        yield pages.folded(title, f"{table}{pages.items(notes(profile))}", opened=each is opened)
+        yield pages.folded(
+            title, f"{table}{pages.items(observations(profile))}", opened=each is opened
+        )
 
 
 def _rooflines(profiled: Sequence[tuple[MeasuredCell, Profile]]) -> Iterator[str]:
