@@ -8,6 +8,7 @@ from hemline.contract.profile import Intervention, OperatorCost, Probe, Profile
 from hemline.contract.record import Cell, Record
 from hemline.tables import Table, as_text
 
+_LEAST_NS = 500  # of an operator whose rates are shown
 _BAR = 16  # characters of a share of 1
 _LONGEST_NAME = 28
 _NAMED, _SHARE = (">#", "operator", "kind"), (">share", " ")
@@ -60,11 +61,11 @@ def _times(profile: Profile) -> Table:
 def _rates(operator: OperatorCost, probe: Probe | None) -> tuple[str, str, str, str]:
     """Return what was computed, its rate, its share of what the probe reached, and bytes read."""
     ns = operator.ns or 0
-    if not ns or (probe is not None and ns < probe.fixed_ns):
+    if ns < _LEAST_NS:
         return ("", "", "", "")  # what was left out for the invocation decides
-    if not operator.macs:
+    rate = operator.gmacs
+    if rate is None:
         return ("", "", "", f"{operator.bytes / ns:.1f}")
-    rate = operator.macs / ns
     peak = None if probe is None else probe.peak_of(operator.dtype)
     of_peak = _percent(rate / peak) if peak else ""
     return f"{operator.macs / 1e6:.2f}", f"{rate:.1f}", of_peak, f"{operator.bytes / ns:.1f}"

@@ -2,8 +2,8 @@
 
 python tests/performance/profiles.py [BUNDLE] [--repetitions N]
 
-Writes the last profile of each cell to results/bench/profile.jsonl. The first repetition measures
-the probes, which later ones read from the cache.
+Writes the last profile of each cell to results/bench/profile.jsonl, and draws them beside it. The
+first repetition measures the probes, which later ones read from the cache.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hemline.bench.devices.local import LocalDevice
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.profiling import probe
+from hemline.bench.profiling.picture import draw_profiles
 from hemline.bench.profiling.profiling import profile
 from hemline.contract.manifest import read_manifest
 from hemline.contract.profile import Profile
@@ -67,6 +68,7 @@ def main() -> None:
                 print(f"{number + 1}: {cell.title}: {took:.2f} s, explained {shares[-1]:.3f}")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text("".join(f"{json.dumps(to_document(record))}\n" for record in last))
+    draw_profiles(last, RESULTS.parent)
     within = sum(_LOW <= share <= _HIGH for share in shares)
     report(
         "profiles",
