@@ -50,10 +50,7 @@ def _refuse_amx() -> None:
 def _pin(cores: tuple[int, ...]) -> None:
     if not hasattr(os, "sched_setaffinity"):
         raise BackendError("this system pins no process to cores")
-    allowed = os.sched_getaffinity(0)
-    if not set(cores) <= allowed:
-        raise BackendError(
-            f"cannot use core {', '.join(map(str, sorted(set(cores) - allowed)))}: this process "
-            f"may use {', '.join(map(str, sorted(allowed)))}"
-        )
+    allowed = sorted(os.sched_getaffinity(0))
+    if missing := sorted(set(cores).difference(allowed)):
+        raise BackendError(f"cannot use cores {missing}: this process may use {allowed}")
     os.sched_setaffinity(0, cores)

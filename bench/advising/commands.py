@@ -10,17 +10,14 @@ import click
 
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.schema import to_document
-from hemline.errors import BackendError, UnknownNameError, UnstampedError
-from hemline.files import read_bytes
+from hemline.contract.stamp import read_stamped
+from hemline.errors import BackendError, UnknownNameError
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hemline.bench.advising.advice import Advice
     from hemline.bench.devices.device import Device
     from hemline.bench.profiling.one_operator import Arithmetic
-    from hemline.contract.specs import Format
 
 
 @click.command()
@@ -47,6 +44,7 @@ def advise(
 
     with open_device(device) as opened:
         found, where = _advised(path, runtime, arithmetic, opened)
+    found.sort(key=lambda each: -each.share)
     if as_json:
         for each in found:
             click.echo(json.dumps(to_document(each)))
@@ -59,63 +57,41 @@ def advise(
 
 def _advised(
     path: Path, runtime: str | None, arithmetic: Arithmetic | None, device: Device
-) -> tuple[Sequence[Advice], str]:
+) -> tuple[list[Advice], str]:
     from hemline.bench.advising.advice import advise, advise_operators
     from hemline.bench.advising.layers import layers_of
     from hemline.bench.profiling.profiling import OPERATORS
     from hemline.bench.profiling.timing import ModelTimer, TimedModel
     from hemline.export.inspection.models import inspect_model
-    from hemline.model_files.onnx import read_onnx
-    from hemline.model_files.tflite import read_tflite
     from hemline.runtime.bundle_choice import pick_artifact
 
-    content, file_format = b"", None
+    file = None
     if is_checkpoint(path):
-        inspected = inspect_model(path)
-        contents, arithmetic = inspected.contents, arithmetic or "int8"
-        if contents is None:
-            raise BackendError(inspected.missing)
+        arithmetic = arithmetic or "int8"
     else:
         path = pick_artifact(path, runtime)[0] if path.is_dir() else path
-        content, file_format = _model(path)
-        contents = (read_tflite if file_format == "tflite" else read_onnx)(content)
-    name, version = _runtime(device, runtime, file_format)
-    with ModelTimer(device, name, version) as timer:
-        found: list[Advice] = []
-        whole_ns = None
-        if file_format is not None and arithmetic is None:
-            model = TimedModel(name=path.name, content=content)
-            operators = OPERATORS[file_format](timer, model, 0)
-            found, whole_ns = [*advise_operators(operators)], operators.whole.ns
-        found += advise(layers_of(contents, arithmetic), timer, whole_ns)
-    return sorted(found, key=lambda each: -each.share), f"{name} {version} on {device.name}"
-
-
-def _model(path: Path) -> tuple[bytes, Format]:
-    from hemline.contract.stamp import read_stamped
-
-    try:
         file = read_stamped(path)
-    except UnstampedError:
-        return read_bytes(path), "onnx" if path.suffix == ".onnx" else "tflite"
-    return file.model, file.stamp.format
-
-
-def _runtime(device: Device, name: str | None, file_format: Format | None) -> tuple[str, str]:
-    fitting = {
-        runtime: version
-        for runtime, version in device.runtimes()
-        if device.backend(runtime).format in (file_format or "tflite", file_format or "onnx")
-    }
-    if not fitting:
-        raise BackendError(f"{device.name} has no runtime for this model")
-    name = name or next(iter(fitting))
+    inspected = inspect_model(path)
+    if inspected.contents is None:
+        raise BackendError(inspected.missing)
+    versions = dict(device.runtimes())
+    formats = ("tflite", "onnx") if file is None else (file.stamp.format,)
+    fitting = [each for each in versions if device.backend(each).format in formats]
+    name = runtime or next(iter(fitting), "")
     if name not in fitting:
         raise UnknownNameError("runtime", name, fitting)
-    return name, fitting[name]
+    found: list[Advice] = []
+    whole_ns = None
+    with ModelTimer(device, name, versions[name]) as timer:
+        if file is not None and arithmetic is None:
+            model = TimedModel(name=path.name, content=file.model)
+            operators = OPERATORS[file.stamp.format](timer, model, 0)
+            found, whole_ns = [*advise_operators(operators)], operators.whole.ns
+        found += advise(layers_of(inspected.contents, arithmetic), timer, whole_ns)
+    return found, f"{name} {versions[name]} on {device.name}"
 
 
-def _table(found: Sequence[Advice]) -> Table:
+def _table(found: list[Advice]) -> Table:
     return Table.of(
         ("layer", "now", "instead", ">now", ">then", ">of the model"),
         (
@@ -125,7 +101,7 @@ def _table(found: Sequence[Advice]) -> Table:
                 each.then,
                 f"{each.before_ns / 1000:.1f} µs",
                 f"{each.after_ns / 1000:.1f} µs",
-                f"{100 * each.share:.0f} %",
+                f"-{100 * each.share:.0f} %",
             )
             for each in found
         ),

@@ -34,6 +34,11 @@ class Layer:
     reads: int | None
     makes: int | None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Return what decides its time."""
+        return self.shape, self.product
+
     def content(self, file_format: Format) -> bytes:
         """Return a model of this layer alone, with random weights."""
         if not self.product:
@@ -110,34 +115,33 @@ class _Groups:
         weights, result = self._contents.weights_of(operator), self._contents.by_name.get(made)
         if operator.kind not in (*_CONVOLUTIONS, *_PRODUCTS) or not weights or result is None:
             return None
-        inner, outer, (first, *_) = self._width(read), self._width(result), weights
-        own: Arithmetic = "float32"
-        if self._contents.dtype_of(operator) == "int8":
-            own = "dynamic" if read.dtype.startswith("float") else "int8"
-        if operator.kind in _PRODUCTS:
-            rows = read.elements // inner
-            return Convolution(
-                height=rows,
-                width=1,
-                channels_in=inner,
-                channels_out=outer,
-                kernel=1,
-                arithmetic=self._arithmetic or own,
-            )
-        spatial = slice(2, 4) if self._axis == 1 else slice(1, 3)
-        (height, width), kernel = (read.shape or ())[spatial], (first.shape or ())[spatial]
-        if len(set(kernel)) != 1:
-            return None
-        depthwise = inner > 1 and first.elements == outer * kernel[0] ** 2
-        return Convolution(
-            height=height,
-            width=width,
+        inner, outer, own = self._width(read), self._width(result), self._arithmetic
+        if own is None:
+            narrow = self._contents.dtype_of(operator) == "int8"
+            floats = read.dtype.startswith("float")
+            own = ("dynamic" if floats else "int8") if narrow else "float32"
+        shape = Convolution(
+            height=max(1, read.elements // max(1, inner)),
+            width=1,
             channels_in=inner,
             channels_out=outer,
+            kernel=1,
+            arithmetic=own,
+        )
+        if operator.kind in _PRODUCTS:
+            return shape
+        spatial = slice(2, 4) if self._axis == 1 else slice(1, 3)
+        kernel = (weights[0].shape or ())[spatial]
+        (height, width), made_height = (read.shape or ())[spatial], (result.shape or ())[spatial][0]
+        if len(set(kernel)) != 1:
+            return None
+        return replace(
+            shape,
+            height=height,
+            width=width,
             kernel=kernel[0],
-            stride=max(1, round(height / (result.shape or ())[spatial][0])),
-            depthwise=depthwise,
-            arithmetic=self._arithmetic or own,
+            stride=max(1, round(height / made_height)),
+            depthwise=inner > 1 and weights[0].elements == outer * kernel[0] ** 2,
         )
 
 

@@ -50,8 +50,5 @@ def options_for(artifact: Artifact, runtime: str) -> Iterable[Settings]:
 
 
 def threads_on(cores: int) -> tuple[int, ...]:
-    """Return the numbers of threads to try on so many cores: 1, 2, 4, … and all."""
-    doubled = [1]
-    while 2 * doubled[-1] < cores:
-        doubled.append(2 * doubled[-1])
-    return (*doubled, cores) if cores > 1 else (1,)
+    """Return the numbers of threads to try on so many cores: 1, half of them, all."""
+    return tuple(dict.fromkeys((1, max(1, cores // 2), cores)))

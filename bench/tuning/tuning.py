@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import (
     CellKey,
@@ -33,12 +31,12 @@ from hemline.folders import TemporaryFolder
 from hemline.provenance import utc_now
 from hemline.statistics import paired_ratio
 
-_SLOW = 8.0  # times of the fastest file in that runtime: what nobody would ship
+_SLOW = "int16"  # schemes without fast kernels anywhere: nobody ships them for speed
 _LEAST_GAIN = 0.02  # a setting is one more thing that can break with a new version
+_FEWEST_ROUNDS = 6  # fewer give no narrow interval
 _LEVEL = 0.99  # several settings are tried, and the best of them is looked at
 _DISTURBED = 0.25  # share of rounds: threads that others keep busy prove nothing
 Say = Callable[[str], None]
-Keep = Callable[[Subject, Iterable[Record]], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +74,15 @@ def tune(
     if host is None or not able.latencies or able.own_runtimes:
         raise UsageError(f"{device.name} has no settings to tune")
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
-    planned = [cell for subject in subjects for cell in planned_cells(subject, plan)]
-    plain, cells = _fast(planned, device, plan, say), []
-    for cell in plain:
+    plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS))
+    cells: list[PlannedCell] = []
+    for cell in (cell for subject in subjects for cell in planned_cells(subject, plan)):
+        if cell.artifact.scheme.startswith(_SLOW):
+            continue
         settings = [DEFAULT, *_verified(device, cell, say)]
         pairs = itertools.product(threads_on(host.cores), settings)
         cells += [replace(cell, threads=threads, settings=each) for threads, each in pairs]
-    measured = _measured(cells, device, plan, Subject.append, say)
+    measured = _measured(cells, device, plan, say)
     trials = tuple(
         _trial(cell, host.processor_kind, measured[_plain(cell).key], measured[cell.key])
         for cell in cells
@@ -112,35 +112,21 @@ def _plain(cell: PlannedCell) -> PlannedCell:
     return replace(cell, threads=1, settings=DEFAULT)
 
 
-def _fast(
-    cells: Sequence[PlannedCell], device: Device, plan: MeasurementPlan, say: Say
-) -> list[PlannedCell]:
-    """Return the cells without those that are so slow that nobody would ship them."""
-    once = replace(plan, rounds=1, invocations=20, warmup=5)
-    measured = _measured(cells, device, once, nothing, say)
-    times = {key: statistics.median(each.rounds_ns[0]) for key, each in measured.items()}
-    least: dict[str, float] = {}
-    for cell in cells:
-        here = times.get(cell.key, math.inf)
-        least[cell.runtime] = min(here, least.get(cell.runtime, here))
-    return [c for c in cells if times.get(c.key, math.inf) <= _SLOW * least[c.runtime]]
-
-
 def _measured(
-    cells: Sequence[PlannedCell], device: Device, plan: MeasurementPlan, keep: Keep, say: Say
+    cells: Sequence[PlannedCell], device: Device, plan: MeasurementPlan, say: Say
 ) -> dict[CellKey, Latency]:
-    """Return the latencies of the cells that did not fail; `keep` gets all records."""
+    """Return the latencies of the cells that did not fail; keep all records in the bundles."""
     found: dict[CellKey, Latency] = {}
 
-    def noted(subject: Subject, records: Iterable[Record]) -> None:
+    def keep(subject: Subject, records: Iterable[Record]) -> None:
         fresh = list(records)
-        keep(subject, fresh)
+        subject.append(fresh)
         for record in fresh:
             if isinstance(record.payload, Latency):
                 found[key_of(subject.bundle, record.cell)] = record.payload
 
     try:
-        measure_cells(cells, device, plan, keep=noted, progress=say)
+        measure_cells(cells, device, plan, keep=keep, progress=say)
     except JobError:
         if not found:  # else it was reported, and costs its own cell only
             raise

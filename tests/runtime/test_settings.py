@@ -87,7 +87,7 @@ def test_the_int8_delegate_resizes_for_batches(job: Job) -> None:
         ("litert", {"fp16": True}, "litert has no such setting on the cpu: fp16 arithmetic"),
         ("litert", {"delegate": "xnnpack-int8"}, "ai_edge_litert lets nobody set XNNPACK's flags"),
         ("litert", {"refused": ("sse",)}, "no process can give up 'sse': only amx"),
-        ("litert", {"cores": (4095,)}, "cannot use core 4095: this process may use"),
+        ("litert", {"cores": (4095,)}, "cannot use cores [4095]: this process may use"),
     ],
 )
 def test_what_cannot_be_set_is_refused_in_one_line(
