@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ from hemline.statistics import paired_ratio
 _STEPS = (4, 8, 16, 32, 64)  # neighbouring channel counts are the nearest multiples of these
 _NARROWEST, _WIDEST = 0.6, 1.5  # of a count: further away it is another model
 _FEW_CHANNELS = 4  # of an image
+# where a process happens to place a model changes its time by some per cent
+_PROCESSES, _ROUNDS = 8, 2
 _LEVEL = 0.99  # many counts are tried
 _LEAST = 0.02  # of the time of the model: less is not worth a new training
 # kinds of operators that no layer computes on its way, and what it would
@@ -64,21 +66,22 @@ class _Variant(NamedTuple):
 
 
 def advise(
-    layers: Sequence[Layer], timer: ModelTimer, whole_ns: int | None = None
+    layers: Sequence[Layer], opened: Callable[[], ModelTimer], whole_ns: int | None = None
 ) -> tuple[Advice, ...]:
-    """Return what makes layers faster in the runtime of a timer.
+    """Return what makes layers faster in the runtime of timers, each with processes of its own.
 
     Only what saves more than the noise is said; a smaller layer must save more than its share of
     the arithmetic. Raises JobError where the runtime refuses a layer.
     """
     variants = [*_channel_variants(layers), *_first_layer_variants(layers)]
     wanted = {e.key: e for e in (*layers, *(layer for each in variants for layer in each.after))}
-    to = timer.device.backend(timer.runtime).format
-    models = [TimedModel(name=each.name, content=each.content(to)) for each in wanted.values()]
-    times = {
-        key: [statistics.median(each) for each in found.rounds_ns]
-        for key, found in zip(wanted, timer.time(models), strict=True)
-    }
+    times: dict[tuple[object, ...], list[int]] = {key: [] for key in wanted}
+    for _ in range(_PROCESSES):
+        with opened() as timer:
+            to = timer.device.backend(timer.runtime).format
+            models = [TimedModel(name=e.name, content=e.content(to)) for e in wanted.values()]
+            for key, found in zip(wanted, timer.time(models, rounds=_ROUNDS), strict=True):
+                times[key].append(found.ns)
     whole = whole_ns or sum(statistics.median(times[layer.key]) for layer in layers)
     best: dict[tuple[object, ...], tuple[float, Advice]] = {}
     for variant in variants:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,12 +83,13 @@ def _advised(
         raise UnknownNameError("runtime", name, fitting)
     found: list[Advice] = []
     whole_ns = None
-    with ModelTimer(device, name, versions[name]) as timer:
-        if file is not None and arithmetic is None:
-            model = TimedModel(name=path.name, content=file.model)
+    if file is not None and arithmetic is None:
+        model = TimedModel(name=path.name, content=file.model)
+        with ModelTimer(device, name, versions[name]) as timer:
             operators = OPERATORS[file.stamp.format](timer, model, 0)
-            found, whole_ns = [*advise_operators(operators)], operators.whole.ns
-        found += advise(layers_of(inspected.contents, arithmetic), timer, whole_ns)
+        found, whole_ns = [*advise_operators(operators)], operators.whole.ns
+    layers = layers_of(inspected.contents, arithmetic)
+    found += advise(layers, partial(ModelTimer, device, name, versions[name]), whole_ns)
     return found, f"{name} {versions[name]} on {device.name}"
 
 
