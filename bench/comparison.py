@@ -257,9 +257,18 @@ def candidate_of(comparison: Comparison, row: Row) -> Candidate:
         artifact=row.cell.artifact,
         runtime=row.cell.runtime,
         size_bytes=row.cell.size_bytes,
-        drop_points=row.validation.drop_points if row.model.source else None,
+        drop_points=_loss(comparison, row),
         median_us=row.median_us,
     )
+
+
+def _loss(comparison: Comparison, row: Row) -> float | None:
+    """Return the accuracy lost on validation against the most accurate of the source models."""
+    own = row.validation
+    if row.model.source is None or own.share is None or len(comparison.models) == 1:
+        return own.drop_points if row.model.source else None
+    known = (each.validation for each in comparison.rows if each.model.source)
+    return 100 * (max((each.keras_correct or 0) / each.images for each in known) - own.share)
 
 
 def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:

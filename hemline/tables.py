@@ -124,8 +124,10 @@ def percent(share: float) -> Figure:
 
 
 def microseconds(duration_us: float | None) -> str:
-    """Return a duration in whole microseconds; nothing for None."""
-    return "" if duration_us is None else Figure(f"{duration_us:.0f} µs", duration_us, "µs")
+    """Return a duration in microseconds, whole ones from 10; nothing for None."""
+    if duration_us is None:
+        return ""
+    return Figure(f"{duration_us:.{0 if duration_us >= 9.95 else 1}f} µs", duration_us, "µs")
 
 
 def milliseconds(duration_ns: int | None) -> str:

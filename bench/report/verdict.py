@@ -6,7 +6,7 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import Budget, choose, over_budget
-from hemline.tables import p_text, percent, signed
+from hemline.tables import kilobytes, microseconds, p_text, percent, signed
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Row:
@@ -40,7 +40,7 @@ def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:
     model = comparison.label(chosen.model)
     headline = (
         f"Ship {cell.artifact}{' of ' if model else ''}{model} with {cell.runtime} "
-        f"{cell.runtime_version}: {chosen.median_us:.0f} µs, {cell.size_bytes / 1000:.1f} kB"
+        f"{cell.runtime_version}: {microseconds(chosen.median_us)}, {kilobytes(cell.size_bytes)}"
         f"{share}."
     )
     own = (row for row in comparison.rows if row.model == chosen.model and row.latency)

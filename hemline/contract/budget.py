@@ -45,8 +45,9 @@ class Candidate:
     artifact: file name.
     runtime: name in the BACKENDS table.
     size_bytes: of the file.
-    drop_points: accuracy lost against the source model on validation, percentage points; None where
-        the images have no labels, or there is no source model.
+    drop_points: accuracy lost against the source model on validation (of several models, against
+        the most accurate one), percentage points; None where the images have no labels, or there
+        is no source model.
     median_us: median latency at batch 1, one thread, microseconds.
     model: that the artifact is of, where there are several; empty where there is one.
     """

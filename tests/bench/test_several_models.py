@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from hemline.bench.comparison import Comparison
+from hemline.bench.comparison import Comparison, candidates
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import compared, names_of
 from hemline.bench.report.plot import draw
@@ -117,6 +117,24 @@ def test_the_tables_and_lines_have_the_model_where_there_are_several(
     export = str(tmp_path / "table.csv")
     run.invoke(cli, ["table", slow, quick, "--export-csv", export], catch_exceptions=False)
     assert (tmp_path / "table.csv").read_text().startswith("model,artifact,size (kB)")
+
+
+def test_the_loss_is_counted_from_the_most_accurate_model(comparison: Comparison) -> None:
+    def poor(accuracy: Accuracy) -> Accuracy:
+        return replace(accuracy, correct=90, keras_correct=91, images=100)
+
+    rows = tuple(
+        replace(row, validation=poor(row.validation)) if row.model.name == "quick" else row
+        for row in comparison.rows
+    )
+    worse = replace(comparison, rows=rows)
+    best = max(each.validation.keras_correct or 0 for each in rows if each.model.name == "slow")
+    share = best / rows[0].validation.images
+    losses = {each.drop_points for each in candidates(worse) if each.model == "quick"}
+    assert losses == {pytest.approx(100 * share - 90)}
+    assert recommend(worse, Budget(max_drop_points=1)).model.name == "slow"
+    alone = replace(worse, models=worse.models[1:], rows=rows[len(rows) // 2 :])
+    assert {each.drop_points for each in candidates(alone)} == {1.0}
 
 
 def test_a_model_that_is_more_accurate_is_named(comparison: Comparison) -> None:
