@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hemline.bench.causes.observation import Observed
 from hemline.bench.profiling.timing import TimedModel
 from hemline.contract.profile import OperatorCost
@@ -10,23 +12,27 @@ from hemline.model_files.tflite import read_tflite
 _GRIDS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def without(cell: Observed, cost: OperatorCost) -> TimedModel | None:
-    """Return a TFLite model without an operator; None where it changes a shape or a type."""
+def without(cell: Observed, costs: Iterable[OperatorCost]) -> tuple[TimedModel, list[str]]:
+    """Return a TFLite model without those operators that keep shape and type; and their kinds."""
     from hemline.model_files.flatbuffer import packed, unpacked
 
-    outputs = [each.outputs[:1] for each in read_tflite(cell.model.content).operators]
-    tables = unpacked(cell.model.content)
-    graph = tables.subgraphs[0]
-    operator = graph.operators.pop(outputs.index((cost.name,)))
-    source, made = int(operator.inputs[0]), int(operator.outputs[0])
-    before, after = graph.tensors[source], graph.tensors[made]
-    if before.type != after.type or list(before.shape) != list(after.shape):
-        return None
-    for each in graph.operators:
-        each.inputs = [source if int(tensor) == made else int(tensor) for tensor in each.inputs]
-    graph.outputs = [source if int(tensor) == made else int(tensor) for tensor in graph.outputs]
-    tables.signatureDefs = []  # they may name the tensor
-    return cell.other(packed(tables))
+    tables, names = unpacked(cell.model.content), {each.name for each in costs}
+    graph, kept, kinds = tables.subgraphs[0], [], []
+    moved: dict[int, int] = {}
+    for operator, known in zip(
+        graph.operators, read_tflite(cell.model.content).operators, strict=True
+    ):
+        operator.inputs = [moved.get(int(tensor), int(tensor)) for tensor in operator.inputs]
+        before, after = (graph.tensors[t[0]] for t in (operator.inputs, operator.outputs))
+        same = before.type == after.type and list(before.shape) == list(after.shape)
+        if same and known.outputs[0] in names:
+            moved[int(operator.outputs[0])] = operator.inputs[0]
+            kinds.append(known.kind)
+        else:
+            kept.append(operator)
+    graph.operators, tables.signatureDefs = kept, []  # signatures may name a tensor
+    graph.outputs = [moved.get(int(tensor), int(tensor)) for tensor in graph.outputs]
+    return cell.other(packed(tables)), list(dict.fromkeys(kinds))
 
 
 def without_grids(cell: Observed) -> bytes:

@@ -4,7 +4,7 @@ Quantized layers that it leaves are another cause: no fast kernel.
 """
 
 from hemline.bench.causes.bypass import without
-from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds, slowest
+from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds
 
 
 def observe(cell: Observed) -> Observation | None:
@@ -14,10 +14,9 @@ def observe(cell: Observed) -> Observation | None:
     if not left or not (parts or any(each.macs for each in left)):
         return None
     if parts:
-        worst = slowest(left)
         seen = f"the delegate leaves {kinds(left)} to other kernels and runs {parts} parts"
-        remedy, changed = "Replace them by operators that it takes.", without(cell, worst)
-        trial = None if changed is None else Trial(name=f"without {worst.kind}", after=changed)
+        remedy, (changed, gone) = "Replace them by operators that it takes.", without(cell, left)
+        trial = Trial(name=f"without {', '.join(gone)}", after=changed) if gone else None
     else:
         seen, remedy = "no delegate takes any of its operators", "Let the runtime use its delegate."
         own = cell.reopened(delegate="default")

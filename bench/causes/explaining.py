@@ -20,6 +20,7 @@ from hemline.statistics import paired_ratio
 
 _MOST_TRIALS = 3  # a cell: each takes 0.1 to 0.6 s
 _ROUNDS, _LEVEL = 15, 0.99
+_WIDE = 1 + 2 * MATERIAL  # an interval that hides a share as large
 _BUSY = 0.5  # of a core, beside those that the cell uses
 
 Try = Callable[[Trial], Intervention | None]  # None where it cannot be timed
@@ -50,7 +51,10 @@ def explain(profile: Profile, context: ProfileContext) -> Profile:
                 stack.enter_context(other)
             try:
                 before = (timer, trial.before or context.model)
-                return _timed(trial.name, before, (other, trial.after))
+                found = _timed(trial.name, before, (other, trial.after))
+                if found.high <= _WIDE * found.low:
+                    return found
+                return _timed(trial.name, before, (other, trial.after))  # something else ran
             except DeviceError:
                 raise
             except HemlineError:  # what a runtime refuses proves nothing
@@ -67,11 +71,12 @@ def explained(cell: Observed, try_it: Try) -> Profile:
     if cell.profile.explained is None or abs(cell.profile.explained - 1) > MATERIAL:
         return cell.profile
     done: dict[str, Intervention] = {}
+    fixed_ns = cell.profile.probe.fixed_ns if cell.profile.probe else 0
     findings = []
     for name, seen in sorted(_observations(cell), key=lambda each: -each[1].share):
         if seen.trial is not None and len(done) < _MOST_TRIALS and (result := try_it(seen.trial)):
             done[name] = result
-        findings.append(_judged(name, seen, done.get(name)))
+        findings.append(_judged(name, seen, done.get(name), fixed_ns))
     named = sorted(filter(None, findings), key=lambda each: (not each.proven, -(each.share or 0)))
     return replace(cell.profile, interventions=tuple(done.values()), findings=tuple(named))
 
@@ -91,22 +96,31 @@ def _observations(cell: Observed) -> Iterator[tuple[str, Observation]]:
                 yield name, seen
 
 
-def _judged(cause: str, seen: Observation, done: Intervention | None) -> Finding | None:
+def _judged(
+    cause: str, seen: Observation, done: Intervention | None, fixed_ns: int
+) -> Finding | None:
     """Return what is known of a cause; None where a change refuted it or it is a mere suspicion."""
     trial, share, sentence, proven = seen.trial, seen.share, seen.sentence, False
     supported = not seen.suspected
     if trial is not None and done is not None:
-        gained = trial.scale * (1 - done.ratio / trial.expected)
+        expected = trial.expected
+        if trial.before is not None:  # what it costs to call is in both
+            expected += (1 - expected) * fixed_ns / done.before_ns
+        gained = trial.scale * (1 - done.ratio / expected)
         if (gained < MATERIAL) if trial.limit is None else (done.ratio >= trial.limit):
             return None
-        proven = done.changed and done.high < (trial.limit or trial.expected)
+        proven = done.changed and done.high < (trial.limit or expected)
         supported |= proven or trial.limit is not None
         share = gained if trial.limit is None else share
-        sentence += f" ({trial.name}: {done.after_ns / 1e3:.3g}, not {done.before_ns / 1e3:.3g} µs)"
+        sentence += f" ({trial.name}: {_us(done.after_ns)}, not {_us(done.before_ns)} µs)"
     if not supported:
         return None
     end = f"{sentence}."
     return Finding(cause=cause, proven=proven, sentence=end, remedy=seen.remedy, share=share)
+
+
+def _us(ns: int) -> str:
+    return f"{ns / 1e3:.0f}" if ns > 99_900 else f"{ns / 1e3:.1f}"
 
 
 def _timed(name: str, *turns: tuple[ModelTimer, TimedModel]) -> Intervention:

@@ -6,7 +6,7 @@ from hemline.contract.profile import OperatorCost, Probe
 
 _PART = 16  # of the bytes that the changed operator has: they fit into faster memory
 _ADDITION_BYTES = 12  # two numbers read, one written
-_NEAR = (0.5, 2.0)  # × the probe's rate: slower ones wait for something else, faster are cached
+_NEAR = (0.25, 2.0)  # × the probe's rate: slower ones wait for something else, faster are cached
 
 
 def observe(cell: Observed) -> Observation | None:

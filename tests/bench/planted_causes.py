@@ -60,7 +60,8 @@ class Network:
         model.operatorCodes = []
         for kind in self._codes:
             code = schema.OperatorCodeT()
-            code.builtinCode = code.deprecatedBuiltinCode = getattr(_OPERATORS, kind)
+            code.builtinCode = getattr(_OPERATORS, kind)
+            code.deprecatedBuiltinCode = min(code.builtinCode, 127)  # as many as one byte has
             code.version = 3 if self._dtype == "int8" else 1
             model.operatorCodes.append(code)
         self._graph.outputs = [self._last]

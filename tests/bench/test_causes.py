@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from planted_causes import HEALTHY, NOT_PLANTED, PLANTED, Network, Planted, quantized_onnx
 
-from hemline.bench.causes import bypass
+from hemline.bench.causes import bypass, verdict
 from hemline.bench.causes.explaining import explained
 from hemline.bench.causes.layers import layer_of
 from hemline.bench.causes.observation import Observed, Trial
@@ -295,6 +296,30 @@ def test_threads_that_change_nothing_are_observed_not_proven() -> None:
     assert [(each.cause, each.proven) for each in found.findings] == [("threads", False)]
 
 
+def test_the_verdict_names_the_cause_of_the_choice_and_of_one_other_row() -> None:
+    profiles = [explained(RECORDED[at].cell(), changing(0.5)) for at in (5, 0, 0)]
+    rows = [
+        SimpleNamespace(
+            cell=SimpleNamespace(artifact=artifact, artifact_sha256=artifact, runtime=runtime),
+            median_us=median_us,
+            profile=profile,
+        )
+        for artifact, runtime, median_us, profile in (
+            ("int8.tflite", "litert", 17.0, profiles[0]),
+            ("other.tflite", "litert", 20.0, profiles[1]),
+            ("int8.tflite", "tflite-runtime", 137.0, profiles[2]),
+            ("fp32.tflite", "litert", 56.0, None),
+        )
+    ]
+    assert list(verdict.reasons(rows[0], rows)) == [
+        "int8.tflite takes 17 µs in litert because kernels fill up the 33 channels of CONV_2D #1 "
+        "to 64 (its shape with 32 channels: 50.0, not 100 µs).",
+        "int8.tflite takes 137 µs in tflite-runtime because its kernels for int8 CONV_2D are plain "
+        "ones (XNNPACK int8: 50.0, not 100 µs).",
+    ]
+    assert list(verdict.reasons(rows[3], rows[3:])) == []
+
+
 @pytest.mark.parametrize("to", ["tflite", "onnx"])
 @pytest.mark.parametrize("layer", [
     FLOAT,
@@ -316,19 +341,31 @@ def test_a_product_is_read_as_a_convolution_of_one_pixel_a_row(to: str, kind: st
 
 def test_a_model_without_the_operator_that_splits_it_has_all_others() -> None:
     cell = _split()
-    changed = bypass.without(cell, cell.profile.operators[1])
+    changed, kinds = bypass.without(cell, cell.profile.operators[1:2])
     contents = read_tflite(changed.content)
+    assert kinds == ["LOCAL_RESPONSE_NORMALIZATION"]
     assert [each.kind for each in contents.operators] == ["CONV_2D", "CONV_2D"]
     first, second = contents.operators
     assert first.outputs[0] == second.inputs[0]
 
 
-def test_an_operator_that_changes_a_shape_cannot_be_left_out() -> None:
-    cell = _split()
-    assert bypass.without(cell, cell.profile.operators[0]) is not None  # 32 channels to 32
-    network = Network((1, 14, 14, 32)).convolution(16)
-    other = replace(cell, model=replace(cell.model, content=network.content()))
-    assert bypass.without(other, cell.profile.operators[0]) is None
+def test_operators_in_a_row_are_left_out_together() -> None:
+    network = Network((1, 4, 4, 8)).convolution(8).unary("LEAKY_RELU").unary("SIGN")
+    cell = observed()
+    cell = replace(cell, model=replace(cell.model, content=network.content()))
+    costs = [operator(name, 1) for name in ("t4", "t5")]
+    changed, kinds = bypass.without(cell, costs)
+    contents = read_tflite(changed.content)
+    assert sorted(kinds) == ["LEAKY_RELU", "SIGN"]
+    assert [each.kind for each in contents.operators] == ["CONV_2D"]
+    assert contents.outputs == contents.operators[0].outputs
+
+
+def test_an_operator_that_changes_a_shape_is_not_left_out() -> None:
+    cell = observed((operator("t3", 1), None))
+    content = Network((1, 14, 14, 32)).convolution(16).content()
+    cell = replace(cell, model=replace(cell.model, content=content))
+    assert bypass.without(cell, cell.profile.operators)[1] == []
 
 
 def test_a_graph_without_grids_computes_in_float_with_the_values_of_its_weights() -> None:
