@@ -17,9 +17,9 @@ from hemline import files
 from hemline.console import quiet, require_matplotlib, runtimes_option, say
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
-from hemline.contract.record import RECORDS_NAME
+from hemline.contract.record import RECORDS_NAME, Record
 from hemline.contract.settings import Settings
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, HemlineError, UsageError
 from hemline.exporting import Export, export_options
 from hemline.remedies import described
 from hemline.tables import as_text
@@ -174,9 +174,7 @@ def _profile(
 ) -> None:
     """Profile the cells of a plan, print each as it comes, and draw all of them."""
     from hemline.bench.profiling.cells import profile_cells
-    from hemline.bench.profiling.picture import draw_profiles
     from hemline.bench.profiling.text import profile_text
-    from hemline.contract.record import Record
     from hemline.contract.schema import to_document
 
     records: list[Record] = []
@@ -188,9 +186,20 @@ def _profile(
     try:
         profile_cells(devices, subjects, plan, report=report, progress=say)
     finally:
-        if find_spec("matplotlib") is not None:
-            for path in draw_profiles(records, subjects[0].bundle):
-                say(f"picture: {path}")
+        _draw(records, subjects[0].bundle)
+
+
+def _draw(profiles: Sequence[Record], folder: Path) -> None:
+    """Draw profiles, where that is possible: they are kept in any case."""
+    from hemline.bench.profiling.picture import draw_profiles
+
+    if find_spec("matplotlib") is None:
+        return
+    try:
+        for path in draw_profiles(profiles, folder):
+            say(f"picture: {path}")
+    except HemlineError as error:
+        say(f"no picture: {error}")
 
 
 def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hemline.bench.devices.local import LocalDevice
 from hemline.bench.profiling.onnx_cuts import Cut, cut_nodes, watched
 from hemline.bench.profiling.onnx_operators import measure_operators
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
-from hemline.contract.job import Value
+from hemline.contract.job import CellResult, Value
 from hemline.contract.manifest import Manifest
 from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, JobError
@@ -117,3 +118,21 @@ def test_control_flow_is_refused() -> None:
 def test_a_model_that_the_runtime_refuses_is_named(timer: ModelTimer) -> None:
     with pytest.raises(JobError, match=r"torn\.onnx: onnxruntime refuses the model"):
         measure_operators(timer, TimedModel(name="torn.onnx", content=b"no model"), 0)
+
+
+class LyingTimer(ModelTimer):
+    """Sends a graph that is none."""
+
+    def open(self, model: TimedModel) -> CellResult:
+        return replace(super().open(model), graph=self.graph)
+
+    graph = ""
+
+
+@pytest.mark.parametrize("graph", ["no base64!", "bm8gbW9kZWw="])
+def test_a_graph_that_cannot_be_read_is_told(timer: ModelTimer, graph: str) -> None:
+    with LyingTimer(timer.device, timer.runtime, timer.version) as lying:
+        lying.graph = graph
+        model = TimedModel(name="net.onnx", content=branching().SerializeToString())
+        with pytest.raises(JobError, match=r"net\.onnx: its graph cannot be cut"):
+            measure_operators(lying, model, 0)
