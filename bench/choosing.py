@@ -33,7 +33,20 @@ class Choice:
 
 
 def choose_in(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
-    """Choose among what passed verification, and write the choice into the bundle that has it.
+    """Choose as choice_of does, and write the choice into the bundle that has it."""
+    choice = choice_of(subjects, comparison, budget)
+    subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
+    updated = replace(
+        subject.manifest,
+        recommended=choice.candidate.artifact,
+        recommended_because=" ".join(choice.reasons[:2]),
+    )
+    schema.save(subject.bundle / MANIFEST_NAME, updated)
+    return choice
+
+
+def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
+    """Choose among what passed verification.
 
     `comparison` is that of the subjects. Raises UsageError when no latency was measured, GateError
     when nothing fits the budget.
@@ -50,13 +63,6 @@ def choose_in(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
         raise UsageError("no latency was measured", remedy=remedy("bench", bundle=bundle))
     chosen = recommend(comparison, budget)
     reasons = explain(comparison, budget, chosen)
-    subject = named[chosen.model.name]
-    updated = replace(
-        subject.manifest,
-        recommended=chosen.cell.artifact,
-        recommended_because=" ".join(reasons[:2]),
-    )
-    schema.save(subject.bundle / MANIFEST_NAME, updated)
     return Choice(candidate=candidate_of(comparison, chosen), row=chosen, reasons=reasons)
 
 

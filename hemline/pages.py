@@ -169,7 +169,7 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
 
     A later column without a name, a drawing in text, is left out; "share" is drawn as a bar.
     """
-    shown = [at for at, name in enumerate(table.columns) if name or not at]
+    shown = [at for at, name in enumerate(table.columns) if name.strip() or not at]
     count = len(table.rows) - foot
 
     def cell(text: str, at: int) -> str:

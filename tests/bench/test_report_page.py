@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from planted_records import plant
 
-from hemline.bench.report.page.plots import library
+from hemline.bench.report.page.plotting import library
 from hemline.cli import cli
 from hemline.contract.manifest import MANIFEST_NAME
 from hemline.contract.record import RECORDS_NAME
@@ -125,8 +125,8 @@ def test_a_report_shows_each_part_once_in_the_order_of_its_contents(page: str) -
     links = re.findall(r'<a href="#(section-\d)">([^<]+)</a>', page)
     assert [title for _, title in links] == read.headings
     assert {name for name, _ in links} <= set(read.ids)
-    assert page.index('class="verdict"') < page.index("Because: AMX") < page.index("<nav")
-    assert page.count("Because: AMX tiles are wasted") == 1
+    assert page.index('class="verdict"') < page.index("because AMX") < page.index("<nav")
+    assert page.count("because AMX tiles are wasted") == 1
     assert page.count('data-plot="pareto"') == 1
     labels = re.findall(r'role="region" aria-label="([^"]+)"', page)
     assert len(set(labels)) == len(labels)
@@ -150,8 +150,8 @@ def test_the_data_of_the_page_are_those_of_the_records(page: str) -> None:
         if (each["artifact"], each["runtime"], each["device"], each["threads"])
         == ("int8.tflite", "litert", "local", 1)
     )
-    assert chosen["test_images"] == 200
-    assert chosen["invocations"] == 500
+    assert chosen["accuracy_images"] == 200
+    assert chosen["latency_invocations"] == 500
     assert chosen["memory_package_bytes"] == 12_000_000
     assert chosen["profile_operators"][0]["name"] == "net/block_0/relu"
     assert sum("instructions_per_inference" in each for each in cells) * 2 + 1 == len(cells) - sum(
@@ -204,7 +204,7 @@ def test_a_bundle_without_labels_shows_the_agreement(measured: Path) -> None:
 def test_a_bundle_without_latencies_says_what_to_run(bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(bundle, tmp_path / "bundle")
     page = report(tmp_path / "bundle")
-    assert "No latency was measured: run <code>hemline bench" in page
+    assert "No latency was measured; run <code>hemline bench" in page
     assert "data-plot" not in page.replace("[data-plot]", "")
     assert "was not measured: <code>hemline bench" in page
     assert 'id="library"' not in page
@@ -222,7 +222,7 @@ def test_a_bundle_of_one_artifact_has_a_report(measured: Path) -> None:
 
 def test_no_choice_is_a_verdict_too(measured: Path) -> None:
     page = report(measured, "--max-ms", "0.000001")
-    assert '<p class="verdict">Nothing fits: ' in page
+    assert '<p class="verdict">No artifact ' in page
     assert "←" not in page
 
 

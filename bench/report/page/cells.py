@@ -57,11 +57,11 @@ class MeasuredCell:
         return self.latency.median_us if self.latency else float("inf")
 
     @property
-    def quality(self) -> float | None:
-        """Return the accuracy; for images without labels the agreement."""
+    def quality(self) -> float:
+        """Return the accuracy; for images without labels the agreement; 0 for what was not run."""
         test = self.get(Accuracy)
         if test is None:
-            return None
+            return 0.0
         return test.agreement / test.images if test.share is None else test.share
 
 
@@ -140,8 +140,9 @@ def table_of(cells: Sequence[MeasuredCell], columns: Sequence[Column]) -> Table:
 
 
 def title_of(cell: MeasuredCell) -> str:
-    """Return model, artifact, runtime, device and settings in a line."""
+    """Return model, artifact, runtime, settings and another device than this machine in a line."""
     what = cell.cell
     ran = f"{what.runtime} {what.runtime_version}"
-    parts = (cell.model.name, what.artifact, ran, what.device, settings_of(what))
+    device = "" if what.device == LOCAL else what.device
+    parts = (cell.model.name, what.artifact, ran, device, settings_of(what))
     return " · ".join(filter(None, parts))

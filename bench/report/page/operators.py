@@ -5,29 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline import pages
+from hemline.bench.profiling.picture import panels
 from hemline.bench.profiling.text import heading, observations, operator_table
 from hemline.bench.report.page import plots
 from hemline.bench.report.page.cells import MeasuredCell, title_of
-from hemline.contract.profile import OperatorCost, Probe, Profile
+from hemline.contract.profile import Profile
+from hemline.contract.record import Record
 from hemline.errors import remedy
 from hemline.remedies import advice
 
+_MOST = 4  # causes that are not folded
 
-def findings(cells: Iterable[MeasuredCell]) -> Iterator[str]:
-    """Yield the causes that profiles name, each with its cells, as HTML; those to ship first."""
-    causes: dict[tuple[bool, str, str], list[str]] = {}
+
+def causes(cells: Iterable[MeasuredCell]) -> dict[tuple[bool, str, str], list[str]]:
+    """Return what profiles find (whether proven, sentence, remedy), each with its cells.
+
+    Those of the cell to ship come first.
+    """
+    found: dict[tuple[bool, str, str], list[str]] = {}
     for each in sorted(cells, key=lambda cell: not cell.chosen):
         profile = each.get(Profile)
         for finding in profile.findings if profile else ():
-            share = "" if finding.share is None else f", {100 * finding.share:.0f} % of its time"
+            share = "" if finding.share is None else f" ({100 * finding.share:.0f} % of its time)"
             key = (finding.proven, finding.sentence, finding.remedy)
-            causes.setdefault(key, []).append(f"{title_of(each)}{share}")
-    if causes:
+            found.setdefault(key, []).append(f"{title_of(each)}{share}")
+    return found
+
+
+def causes_list(found: dict[tuple[bool, str, str], list[str]]) -> Iterator[str]:
+    """Yield the causes as HTML; all but a few are folded."""
+    lines = [
+        f"{'; '.join(names)}: {'because' if proven else 'observed:'} {sentence} {remedy}"
+        for (proven, sentence, remedy), names in found.items()
+    ]
+    if lines:
         yield pages.element("h3", "Why cells take as long as they do")
-        yield pages.items(
-            f"{'Because' if proven else 'Observed'}: {sentence} {remedy} ({'; '.join(names)})"
-            for (proven, sentence, remedy), names in causes.items()
-        )
+        yield pages.items(lines[:_MOST])
+    if rest := lines[_MOST:]:
+        yield pages.folded(f"{len(rest)} more", pages.items(rest))
 
 
 def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
@@ -37,7 +52,17 @@ def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
         how = advice(remedy("profile"))
         yield pages.paragraph(f"Where the time goes was not measured: {how}.")
         return
-    yield from _rooflines(profiled)
+    records = (
+        Record(cell=each.cell, conditions=each.conditions, payload=profile)
+        for each, profile in profiled
+    )
+    for at, panel in enumerate(panels(records)):
+        caption = (
+            f"Roofline of {panel.title}: each dot is an operator; those far below the roof use a "
+            "slow kernel, or are too small for a fast one."
+        )
+        document, title = plots.roofline(panel), f"Roofline of {panel.title}"
+        yield pages.plot(f"roofline-{at}", document, title, caption)
     opened = next((each for each, _ in profiled if each.chosen), profiled[0][0])
     for each, profile in profiled:
         table = pages.table(operator_table(profile), f"Operators of {title_of(each)}")
@@ -45,20 +70,3 @@ def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
         yield pages.folded(
             title, f"{table}{pages.items(observations(profile))}", opened=each is opened
         )
-
-
-def _rooflines(profiled: Sequence[tuple[MeasuredCell, Profile]]) -> Iterator[str]:
-    """Yield a roofline for each runtime on each device that was probed."""
-    found: dict[str, tuple[Probe, list[tuple[str, OperatorCost]]]] = {}
-    for each, profile in profiled:
-        if profile.probe is not None:
-            what = f"{each.cell.runtime} {each.cell.runtime_version} on {each.cell.device}"
-            _, dots = found.setdefault(what, (profile.probe, []))
-            dots += [(each.cell.artifact, cost) for cost in profile.operators]
-    for at, (what, (probe, dots)) in enumerate(found.items()):
-        caption = (
-            f"Roofline of {what}: each dot is an operator; those far below the roof use a slow "
-            "kernel, or are too small for a fast one."
-        )
-        document = plots.roofline(probe, dots)
-        yield pages.plot(f"roofline-{at}", document, f"Roofline of {what}", caption)

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hemline import pages
-from hemline.bench.choosing import may_ship
+from hemline.bench.choosing import choice_of
 from hemline.bench.comparison import Comparison, Row
 from hemline.bench.measuring.subject import Subject
-from hemline.bench.records import compared
+from hemline.bench.records import compared, current_records
 from hemline.bench.report.page import images, operators, plots, tables
 from hemline.bench.report.page.cells import MeasuredCell, measured_cells, table_of
+from hemline.bench.report.page.plotting import library
 from hemline.bench.report.table import NO_LABELS, conditions_line, refusals
-from hemline.bench.report.verdict import explain, recommend
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.record import (
-    RECORDS_NAME,
-    Accuracy,
     Arena,
     Energy,
     Instructions,
     Memory,
     Sustained,
-    read_records,
 )
 from hemline.contract.schema import to_document
-from hemline.errors import GateError, remedy
+from hemline.errors import GateError, UsageError
 from hemline.pages import Page, Section
 from hemline.provenance import utc_now
-from hemline.remedies import advice, described
+from hemline.remedies import described
 from hemline.tables import Table
 
 _METHOD = (
@@ -79,58 +76,37 @@ def write_report(path: Path, subjects: Sequence[Subject], budget: Budget) -> Non
         footer=f"Written {utc_now()}. Measured with {listed}"
         + (f"; commit {commit}." if commit else "."),
         data={"cells": [_document(each) for each in found.cells]},
-        library=plots.library() if any(each.latency for each in found.cells) else None,
+        library=library() if any(each.latency for each in found.cells) else None,
     )
     pages.write_page(path, page)
 
 
 def _gathered(subjects: Sequence[Subject], budget: Budget) -> Findings:
     comparison = compared(subjects, every_version=True)
-    chosen, verdict = _verdict(subjects, compared(subjects), budget)
+    chosen: Row | None = None
+    try:
+        choice = choice_of(subjects, compared(subjects), budget)
+        chosen, verdict = choice.row, choice.reasons
+    except (UsageError, GateError) as error:
+        text = described(error)
+        verdict = (f"{text[0].upper()}{text[1:]}.",)
     cells: list[MeasuredCell] = []
     for subject, model in zip(subjects, comparison.models, strict=True):
-        current = {artifact.sha256 for artifact in subject.manifest.artifacts}
-        records = (
-            each
-            for each in read_records(subject.bundle / RECORDS_NAME)
-            if each.cell.artifact_sha256 in current
-        )
         own = chosen.cell if chosen and chosen.model.name == model.name else None
-        cells += measured_cells(model, records, own)
+        cells += measured_cells(model, current_records(subject), own)
+    cells.sort(key=lambda each: each.median_us)
     return Findings(
-        subjects=tuple(subjects),
-        comparison=comparison,
-        cells=tuple(sorted(cells, key=lambda each: each.median_us)),
-        verdict=verdict,
+        subjects=tuple(subjects), comparison=comparison, cells=tuple(cells), verdict=verdict
     )
-
-
-def _verdict(
-    subjects: Sequence[Subject], comparison: Comparison, budget: Budget
-) -> tuple[Row | None, tuple[str, ...]]:
-    """Return the row to ship and why, or why there is none."""
-    timed = [row for row in comparison.rows if row.latency is not None]
-    if not timed:
-        how = advice(remedy("bench", bundle=subjects[0].bundle))
-        return None, (f"No latency was measured: {how}.",)
-    bundles = dict(zip((each.name for each in comparison.models), subjects, strict=True))
-    rows = tuple(
-        row
-        for row in timed
-        if may_ship(bundles[row.model.name].bundle, bundles[row.model.name].manifest, row.cell)
-    )
-    try:
-        chosen = recommend(_with_rows(comparison, rows), budget)
-    except GateError as error:
-        return None, (f"Nothing fits: {described(error)}.",)
-    return chosen, explain(_with_rows(comparison, rows), budget, chosen)
 
 
 def _lead(found: Findings) -> Iterator[str]:
+    causes = operators.causes(found.cells)
+    told = tuple(sentence for _, sentence, _ in causes) or ("\n",)
     first, *others = found.verdict
     yield pages.paragraph(first, "verdict")
-    yield pages.items(others)
-    yield from operators.findings(found.cells)
+    yield pages.items(each for each in others if not each.endswith(told))
+    yield from operators.causes_list(causes)
 
 
 def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
@@ -222,29 +198,20 @@ def _download(name: str, kind: str) -> str:
 
 
 def _document(each: MeasuredCell) -> dict[str, Any]:
-    """Return what a cell's row of the data has: flat, but for profiles."""
-    cell = to_document(each.cell)
-    cell["settings"] = each.cell.settings.text
-    latency = {} if each.latency is None else to_document(each.latency)
-    others: dict[str, Any] = {}
-    for payload in each.payloads:
-        if isinstance(payload, Accuracy):
-            others |= {
-                "test_images": payload.images,
-                "test_correct": payload.correct,
-                "test_agreement": payload.agreement,
-            }
-        elif each.latency is None or payload.KIND != "latency":
-            others |= {f"{payload.KIND}_{k}": v for k, v in to_document(payload).items()}
-    return {
+    """Return a row of the data: its cell, then each payload's fields; of times the percentiles."""
+    payloads = {payload.KIND: to_document(payload) for payload in each.payloads}
+    if each.latency is not None:
+        payloads["latency"] = to_document(each.latency)
+    fields = {
+        f"{kind}_{name}": value
+        for kind, payload in payloads.items()
+        for name, value in payload.items()
+        if name not in ("kind", "predictions")
+    }
+    cell: dict[str, Any] = to_document(each.cell) | {
         "model": each.model.name,
-        **cell,
-        **latency,
-        **others,
+        "settings": each.cell.settings.text,
         "delegate": each.conditions.delegate,
         "date": each.conditions.date,
     }
-
-
-def _with_rows(comparison: Comparison, rows: tuple[Row, ...]) -> Comparison:
-    return replace(comparison, rows=rows)
+    return cell | fields
