@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 _RESAMPLES = 4000  # the ends of a 99 % interval then lie on 20 values each
+_WIDEST = 100.0  # half an interval of log ratios: says as little as any wider one
+_ROUNDING = 1e-12  # of a log ratio: what floating point makes of a spread of nothing
 Z95 = 1.959964  # two-sided 95 % point of the normal distribution
 
 
@@ -119,6 +121,7 @@ def paired_ratio(
         raise ValueError(f"{len(before_ns)} and {len(after_ns)} rounds are not three pairs")
     medians = [[float(np.median(each)) for each in rounds] for rounds in (before_ns, after_ns)]
     mean, margin = _trimmed_mean(np.log(medians[1]) - np.log(medians[0]), level)
+    margin = min(margin, _WIDEST)
     return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)
 
 
@@ -141,7 +144,7 @@ def _trimmed_mean(values: npt.NDArray[np.float64], level: float) -> tuple[float,
     picked = np.random.default_rng(0).integers(len(values), size=(_RESAMPLES, len(values)))
     (mean,), (error,) = _trimmed(values[None])
     means, errors = _trimmed(values[picked])
-    usable = errors > 0  # the same value again and again has no error
+    usable = errors > _ROUNDING  # the same value again and again has no error
     scores = np.abs(means[usable] - mean) / errors[usable]
     return float(mean), float(error * np.quantile(scores, level)) if len(scores) else 0.0
 

@@ -16,7 +16,7 @@ _STEPS = (4, 8, 16, 32, 64)  # neighbouring channel counts are the nearest multi
 _NARROWEST, _WIDEST = 0.6, 1.5  # of a count: further away it is another model
 _FEW_CHANNELS = 4  # of an image
 # where a process happens to place a model changes its time by some per cent
-_PROCESSES, _ROUNDS = 8, 2
+_PROCESSES, _ROUNDS = 10, 1
 _LEVEL = 0.99  # many counts are tried
 _LEAST = 0.02  # of the time of the model: less is not worth a new training
 # kinds of operators that no layer computes on its way, and what it would

@@ -33,7 +33,7 @@ from hemline.statistics import paired_ratio
 
 _SLOW = "int16"  # schemes without fast kernels anywhere: nobody ships them for speed
 _LEAST_GAIN = 0.02  # a setting is one more thing that can break with a new version
-_FEWEST_ROUNDS = 6  # fewer give no narrow interval
+_FEWEST_ROUNDS = 10  # of fewer a single outlier widens the interval beyond use
 _LEVEL = 0.99  # several settings are tried, and the best of them is looked at
 _DISTURBED = 0.25  # share of rounds: threads that others keep busy prove nothing
 Say = Callable[[str], None]

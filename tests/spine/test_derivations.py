@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -132,6 +134,16 @@ def test_one_round_that_something_else_slowed_down_moves_no_ratio() -> None:
     ratio, low, high = paired_ratio(rounds([10_000_000] * 10), rounds(slowed))
     assert low < 1 < high < 1.03
     assert abs(ratio - 1) < 0.01
+
+
+def test_one_outlier_among_few_equal_rounds_says_nothing_and_breaks_nothing() -> None:
+    rounds = [[1000]] * 8
+    ratio, low, high = paired_ratio(rounds, [[1000]] * 7 + [[90_000]], 0.99)
+    assert low < 1 < ratio < high < math.inf
+    # log ratios that differ by the rounding of floating point only have no spread
+    same = [[300_000 + 3 * at] for at in range(8)]
+    halves = [[100_000 + at] for at in range(8)]
+    assert paired_ratio(same, halves, 0.99) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
 
 
 def test_too_few_rounds_or_others_have_no_ratio() -> None:
