@@ -105,6 +105,10 @@ COMMANDS: dict[str, Command] = {
         "hemline.bench.report.page.commands",
         "Write one HTML page of all that was measured: what to ship, why, and how it was measured.",
     ),
+    "history": Command(
+        "hemline.bench.history.commands",
+        "Show latencies over time, and mark where they changed: table and picture.",
+    ),
     "device": Command(
         "hemline.bench.devices.commands", "Name boards, list them, and check any device."
     ),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from hemline.bench.gate.decision import UNKNOWN, Z99, Check, Estimate, decide
-from hemline.bench.gate.side import Side, by_date, identity_of, title_of, unmatched
+from hemline.bench.gate.side import Side, by_date, title_of, unmatched
 from hemline.contract.record import Accuracy, Memory, Record
 
 SPLIT = "validation"  # a gate that is asked often is a choice, and no choice is made on test images
@@ -46,14 +46,20 @@ def size_checks(side: Side, limit: float) -> list[Check]:
     return [_exact("size", name, size, limit) for name, size in sizes.items()]
 
 
-def memory_checks(side: Side, limit: float) -> list[Check]:
-    """Return the peak memory of each cell as measured last, in units of 1,000,000 bytes."""
-    peaks = {
-        identity_of(record.cell): (title_of(record.cell), record.payload.peak_bytes / 1e6)
+def memory_checks(side: Side, limit: float, peaks: Mapping[str, int]) -> list[Check]:
+    """Return the peak memory of each cell in units of 1,000,000 bytes.
+
+    `peaks` are those that were measured now, bytes by title.
+    """
+    recorded = {
+        title_of(record.cell): record.payload.peak_bytes
         for record in by_date(side.records)
         if isinstance(record.payload, Memory)
     }
-    return [_exact("memory", title, peak, limit) for title, peak in peaks.values()]
+    return [
+        _exact("memory", title, peak / 1e6, limit)
+        for title, peak in (recorded | dict(peaks)).items()
+    ]
 
 
 def _exact(kind: Literal["size", "memory"], cell: str, value: float, limit: float) -> Check:

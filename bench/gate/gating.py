@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hemline.bench.devices.device import Device
 from hemline.bench.gate.decision import UNKNOWN, Answer, Check
@@ -46,9 +46,10 @@ def run_gate(
     patterns = request.patterns
     before, after = (side.selected(patterns) for side in sides)
     checks: list[Check] = []
+    peaks: dict[str, int] = {}
     if (limit := request.max_slowdown) is not None:
         if before.subject and after.subject:
-            checks, measured = interleaved_checks(
+            checks, peaks = interleaved_checks(
                 (before, after),
                 device,
                 limit,
@@ -56,7 +57,6 @@ def run_gate(
                 patterns=patterns,
                 progress=progress,
             )
-            after = replace(after, records=(*after.records, *measured))
         else:
             checks = recorded_checks(sides, limit, reference=request.reference, patterns=patterns)
     if (limit := request.max_drop) is not None:
@@ -64,7 +64,7 @@ def run_gate(
     if (limit := request.max_kb) is not None:
         checks += size_checks(after, limit)
     if (limit := request.max_memory_mb) is not None:
-        checks += memory_checks(after, limit)
+        checks += memory_checks(after, limit, peaks)
     return tuple(checks)
 
 

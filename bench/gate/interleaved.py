@@ -1,68 +1,85 @@
 """Measure two bundles in turn, until each pair of cells is decided or has had all its rounds.
 
 A process keeps the memory layout that it began with: the same file can take 3 % longer in one
-process than in another, however long both run. So a round is a pair of new processes, its value is
-one ratio, and the interval is made from the spread of these values.
+process than in another, however long both run. So each turn has a process of its own, the value of
+a round is one ratio, and the interval is made from the spread of these values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from statistics import median
 
+from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
 from hemline.bench.gate.decision import LEVEL, UNKNOWN, Check, Estimate, decide
-from hemline.bench.gate.side import Level, Side, level_of, selects, unmatched
-from hemline.bench.measuring.plan import FULL, MeasurementPlan, PlannedCell, planned_cells
-from hemline.bench.measuring.rounds import measure_cells
-from hemline.bench.measuring.subject import Subject
-from hemline.contract.record import Latency, Record
-from hemline.errors import DeviceError, JobError
+from hemline.bench.gate.side import Side, selects, unmatched
+from hemline.bench.measuring.noise import facts_of, judged
+from hemline.bench.measuring.plan import FULL, PlannedCell, planned_cells
+from hemline.bench.measuring.turns import Turns
+from hemline.contract.record import RoundFacts
 from hemline.statistics import trimmed_mean
 
 FEWEST = 3  # rounds that an answer needs
 LOOKS = (4, 2, 1)  # the gate looks after a quarter, a half and all of the rounds
 # Bonferroni: all looks together are wrong in 1 % at most
 _LOOK_LEVEL = 1 - (1 - LEVEL) / len(LOOKS)
-_TURNS = 3  # of each process in a round
+_BEFORE, _AFTER, _TWIN = range(3)  # cells that take turns; the twin is the first one again
 
 
 @dataclass(slots=True, kw_only=True)
 class _Series:
-    """The rounds of one pair of cells, and what was seen in them."""
+    """The rounds of a pair of cells.
 
-    before: PlannedCell
-    after: PlannedCell
-    values: list[float] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    problem: str = ""
+    rounds: by the cell beside the baseline, log ratios and what the machine did meanwhile.
+    peak_bytes: largest memory of the second cell.
+    """
 
-    def measure(self, device: Device, plan: MeasurementPlan, number: int) -> None:
-        """Add a round; each side begins in every second one."""
-        cells = (self.before, self.after) if number % 2 else (self.after, self.before)
-        kept: dict[Path, list[Record]] = {cell.subject.bundle: [] for cell in cells}
+    turns: Turns
+    rounds: dict[int, list[tuple[float, RoundFacts]]] = field(
+        default_factory=lambda: {_AFTER: [], _TWIN: []}
+    )
+    peak_bytes: int = 0
 
-        def keep(subject: Subject, records: Iterable[Record]) -> None:
-            kept[subject.bundle] += records
+    def measure(self, cell: int = _AFTER) -> None:
+        """Add a round, unless a cell has failed before."""
+        done = self.turns.round((_BEFORE, cell))
+        if not self.turns.failed:
+            first, second = (
+                median(done.results[at].cells[0].latencies_ns) for at in (_BEFORE, cell)
+            )
+            self.rounds[cell].append((math.log(second / first), facts_of(done.activities)))
+            self.peak_bytes = max(self.peak_bytes, done.results[cell].peak_memory_bytes)
 
-        try:
-            measure_cells(cells, device, plan, keep=keep, progress=lambda _: None)
-        except DeviceError:
-            raise
-        except JobError as error:
-            self.problem = str(error)
-            return
-        self.records = kept[self.after.subject.bundle]
-        before, after = (
-            next(r for r in kept[each.subject.bundle] if isinstance(r.payload, Latency))
-            for each in (self.before, self.after)
-        )
-        level = level_of(before, after)
-        if isinstance(level, Level):
-            self.values.append(level.mean)
-        else:
-            self.problem = level
+    def quiet(self, cell: int = _AFTER) -> tuple[list[float], str]:
+        """Return the log ratios of undisturbed rounds, and why others are missing."""
+        reasons = [str(error) for error in self.turns.failed.values()]
+        values = []
+        facts = judged([facts for _, facts in self.rounds[cell]])
+        for (log, _), judgement in zip(self.rounds[cell], facts, strict=True):
+            if judgement.disturbed is None:
+                values.append(log)
+            else:
+                reasons.append(judgement.disturbed)
+        return values, reasons[0] if reasons else ""
+
+    def confirmed(self, check: Check) -> Check:
+        """Return a failed check if equal things do not differ, by as many rounds, here and now."""
+        if check.answer != "failed":
+            return check
+        for _ in range(2):
+            self.rounds[_TWIN].clear()
+            for _ in self.rounds[_AFTER]:
+                self.measure(_TWIN)
+            values, _ = self.quiet(_TWIN)
+            mean, half = trimmed_mean(values, LEVEL) if len(values) >= FEWEST else (0.0, -1.0)
+            if abs(mean) <= half:
+                return check
+        reason = f"equal things differed too, by {math.expm1(mean):+.1%}, or were disturbed"
+        return replace(check, answer=UNKNOWN, reason=reason)
 
 
 def check_rounds(title: str, values: Sequence[float], limit: float, *, problem: str = "") -> Check:
@@ -82,52 +99,49 @@ def interleaved_checks(
     rounds: int,
     patterns: Sequence[str],
     progress: Callable[[str], None],
-) -> tuple[list[Check], list[Record]]:
-    """Return the slowdown of each cell of the second bundle, and its records of the last round.
+) -> tuple[list[Check], dict[str, int]]:
+    """Return the slowdown of each cell of the second bundle, and its peak memory by title.
 
     Raises DeviceError when the device is lost; a cell that fails has no answer.
     """
-    plan = replace(FULL, rounds=_TURNS, runtimes=device.runtimes())
-    before, after = (_planned(side, plan, patterns) for side in sides)
+    before, after = (_planned(side, device, patterns) for side in sides)
     series = {
-        _title(after[key]): _Series(before=before[key], after=after[key])
-        for key in after
-        if key in before
+        title: _Series(turns=_turns(before[title], after[title], device))
+        for title in after
+        if title in before
     }
     checks: dict[str, Check] = {}
     done = 0
     for part in LOOKS:
         until = max(FEWEST, rounds // part)
-        left = {title: each for title, each in series.items() if not _is_decided(checks.get(title))}
+        left = [title for title in series if title not in checks or checks[title].answer == UNKNOWN]
         if left and until > done:
             progress(f"gate: {len(left)} cells × {until - done} rounds")
-        for number in range(done, until):
-            for each in left.values():
-                each.measure(device, plan, number)
-        for title, each in left.items():
-            checks[title] = check_rounds(title, each.values, limit, problem=each.problem)
+        for _ in range(done, until):
+            for title in left:
+                series[title].measure()
+        for title in left:
+            values, problem = series[title].quiet()
+            check = check_rounds(title, values, limit, problem=problem)
+            checks[title] = series[title].confirmed(check)
         done = until
-    titles = [{key: _title(cell) for key, cell in each.items()} for each in (before, after)]
+    titles = [{title: title for title in each} for each in (before, after)]
     missing = unmatched("slowdown", limit, sides, titles)
-    records = [record for each in series.values() for record in each.records]
-    return [*checks.values(), *missing], records
+    return [*checks.values(), *missing], {t: each.peak_bytes for t, each in series.items()}
 
 
-def _is_decided(check: Check | None) -> bool:
-    return check is not None and check.answer != UNKNOWN
+def _turns(before: PlannedCell, after: PlannedCell, device: Device) -> Turns:
+    """Return turns whose processes end with them, so that the stack stays empty."""
+    cells, stack = (before, after, before), contextlib.ExitStack()
+    return Turns(cells, device, FULL, stack=stack, stop=nothing, progress=lambda _: None)
 
 
-def _planned(
-    side: Side, plan: MeasurementPlan, patterns: Sequence[str]
-) -> dict[tuple[str, str], PlannedCell]:
-    """Return what can be measured of a bundle, by artifact and runtime."""
+def _planned(side: Side, device: Device, patterns: Sequence[str]) -> dict[str, PlannedCell]:
+    """Return what can be measured of a bundle, by title."""
+    plan = replace(FULL, runtimes=device.runtimes())
     cells = () if side.subject is None else planned_cells(side.subject, plan)
     return {
-        (cell.artifact.name, cell.runtime): cell
+        f"{cell.artifact.name} · {cell.runtime}": cell
         for cell in cells
         if selects(patterns, cell.artifact.name, cell.runtime)
     }
-
-
-def _title(cell: PlannedCell) -> str:
-    return f"{cell.artifact.name} · {cell.runtime}"

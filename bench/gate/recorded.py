@@ -22,9 +22,6 @@ from hemline.contract.record import Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import UsageError, remedy
 
-# of the logarithm of the ratio of two processes that run the same file: tests/performance/gate.py
-PROCESS_SPREAD = 0.012
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Cell:
@@ -156,7 +153,7 @@ def _check(
 
 
 def _variance(levels: Sequence[Level]) -> float:
-    """Return the variance of a run: of processes and rounds as they are, or worse where seen so."""
-    usual = PROCESS_SPREAD**2 + fmean(level.variance for level in levels)
+    """Return the variance of a run: by its rounds, or by that of the runs where it is larger."""
+    usual = fmean(level.variance for level in levels)
     seen = variance([level.mean for level in levels]) if len(levels) > 2 else 0.0
     return max(usual, seen)

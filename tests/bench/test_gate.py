@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,10 +21,11 @@ from documents import ROOT, Command, require_understood
 from hemline.bench.gate.decision import UNKNOWN, Check, Estimate, decide
 from hemline.bench.gate.figures import lost_points
 from hemline.bench.gate.gating import require_passed, summary
-from hemline.bench.gate.interleaved import LOOKS, check_rounds
+from hemline.bench.gate.interleaved import LOOKS, _Series, check_rounds
 from hemline.bench.gate.report import gate_junit, gate_markdown
+from hemline.bench.measuring.turns import Turns
 from hemline.cli import cli
-from hemline.contract.job import HostFacts
+from hemline.contract.job import HostActivity, HostFacts
 from hemline.contract.record import (
     RECORDS_NAME,
     Accuracy,
@@ -432,14 +435,48 @@ def test_two_bundles_are_measured_in_turn(bundle: Path, tmp_path: Path) -> None:
     junit, markdown = tmp_path / "gate.xml", tmp_path / "gate.md"
     written = ("--junit", str(junit), "--markdown", str(markdown))
     result = gate_files(before, bundle, *options, *place, *written, "--json")
-    assert result.exit_code == 0, result.output
     slowdown, drop, memory = checks_in(result)
     assert {str(each["cell"]) for each in (slowdown, drop, memory)} == {"int8.onnx · onnxruntime"}
-    assert slowdown["low"] < slowdown["value"] < slowdown["high"]  # type: ignore[operator]
+    if slowdown["answer"] == "passed":
+        assert slowdown["low"] < slowdown["value"] < slowdown["high"]  # type: ignore[operator]
+    else:  # something else kept the machine busy
+        assert "rounds could be used: " in str(slowdown["reason"])
+        assert isinstance(result.exception, EvidenceError)
     assert drop["value"] == drop["high"] == 0.0  # the same file
+    assert memory["answer"] == "passed"
     assert read_records(before / RECORDS_NAME) == records  # a gate adds nothing to a bundle
     assert ElementTree.parse(junit).getroot().get("tests") == "3"  # noqa: S314
-    assert "hemline gate: passed" in markdown.read_text()
+    assert markdown.read_text().startswith("### hemline gate: ")
+
+
+def test_a_failure_counts_only_where_equal_things_agree() -> None:
+    failed = Check(kind="slowdown", cell="cell", answer="failed", value=1.1, limit=1.02)
+    for twin_ns, answer in ((40_000, "failed"), (44_000, UNKNOWN)):
+        series = _Series(turns=machine(before=40_000, after=44_000, twin=twin_ns))
+        for _ in range(6):
+            series.measure()
+        assert series.confirmed(failed).answer == answer
+    assert series.confirmed(failed).reason.startswith("equal things differed too, by +10.")
+
+
+def machine(**ns: int) -> Turns:
+    """Return turns of a machine on which each of three cells takes its time, within 0.5 %."""
+    random = np.random.default_rng(4)
+    quiet = HostActivity(
+        elapsed_ticks=100, busy_ticks=0, stolen_ticks=0, frequency_khz=None, throttled=None
+    )
+
+    def result(time: int) -> SimpleNamespace:
+        latencies = (round(time * random.normal(1, 0.005)),)
+        cell = SimpleNamespace(latencies_ns=latencies)
+        return SimpleNamespace(cells=(cell,), peak_memory_bytes=1)
+
+    def turn(cells: tuple[int, int]) -> SimpleNamespace:
+        times = list(ns.values())
+        results = {at: result(times[at]) for at in cells}
+        return SimpleNamespace(results=results, activities=(quiet,))
+
+    return cast("Turns", SimpleNamespace(failed={}, round=turn))
 
 
 def test_the_workflow_in_the_docs_is_yaml_whose_commands_exist() -> None:

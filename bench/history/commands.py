@@ -1,0 +1,57 @@
+"""`hemline history`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hemline.console import require_matplotlib, require_package, say
+from hemline.contract.record import RECORDS_NAME, read_records
+from hemline.errors import UsageError
+from hemline.exporting import Export, export_options
+from hemline.tables import as_text
+
+
+@click.command()
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="BUNDLE|RECORDS…",
+    type=click.Path(path_type=Path, exists=True),
+)
+@click.option(
+    "--select",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Show these only: int8.tflite, litert, int8.*@litert; repeat for more.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Picture to write (default: history.png beside the first records).",
+)
+@export_options
+def history(
+    paths: tuple[Path, ...], patterns: tuple[str, ...], output: Path | None, export: Export
+) -> None:
+    """Show latencies over time, and mark where they changed: table and picture."""
+    from hemline.bench.gate.side import selects
+    from hemline.bench.history.plot import draw_history
+    from hemline.bench.history.series import history_table, runs_table, series_of
+
+    require_matplotlib()
+    require_package("scipy", "intervals need scipy: pip install scipy")
+    files = [path / RECORDS_NAME if path.is_dir() else path for path in paths]
+    records = (record for file in files for record in read_records(file))
+    found = series_of(r for r in records if selects(patterns, r.cell.artifact, r.cell.runtime))
+    if not found:
+        raise UsageError(f"{', '.join(map(str, paths))}: no latency was measured of what is asked")
+    export(history_table(found), runs=runs_table(found))
+    picture = output or files[0].with_name("history.png")
+    draw_history(found, picture)
+    click.echo(as_text(history_table(found)))
+    say(f"picture: {picture}")
