@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calibration_tables import calibration_table, corrections_table
+from causes_table import causes_table
 from matrix_table import matrix_table
 from peer_table import peer_table
 from profile_table import profile_table
@@ -78,6 +79,7 @@ def render(root: Path, name: str) -> str:
         "calibration": calibration_table,
         "corrections": corrections_table,
         "profile": profile_table,
+        "causes": causes_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
