@@ -108,39 +108,30 @@ def draw_roofline(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     heading = Heading(title="What each operator reaches of what its runtime can", subtitle=subtitle)
     with drawn(path, heading, width=max(width, heading.width), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-        limits = _limits(found)
         for panel, axes in zip(found, grid.flat, strict=False):
-            axes.set(xscale="log", yscale="log", **limits)
+            axes.set(xscale="log", yscale="log")
             axes.set_title(panel.title, loc="left")
             axes.grid(which="major")
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter("{x:g}")
-            _roofs(axes, panel.probe)
             for at, (name, profile) in enumerate(panel.profiles):
                 _marks(axes, name, profile, PALETTE[at % len(PALETTE)])
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), **_LEGEND)
+        low, high = grid[0, 0].get_xlim()
+        for panel, axes in zip(found, grid.flat, strict=False):
+            _roofs(axes, panel.probe, low / 2, 2 * high)
         for axes in grid.flat[len(found) :]:
             axes.remove()
         figure.supxlabel(_AXIS, fontsize=9)
         figure.supylabel("GMAC/s", fontsize=9)
 
 
-def _limits(found: Sequence[Panel]) -> dict[str, tuple[float, float]]:
-    profiles = [profile for panel in found for _, profile in panel.profiles]
-    points = [point[:2] for profile in profiles for point in (*_discs(profile), *_square(profile))]
-    x, y = map(list, zip(*(points or [(1.0, 1.0)]), strict=True))
-    probes = [panel.probe for panel in found if panel.probe is not None]
-    y += [peak for probe in probes for peak in (probe.float_gmacs, probe.int8_gmacs) if peak]
-    return {"xlim": (min(x) / 2, 2 * max(x)), "ylim": (min(y) / 2, 2 * max(y))}
-
-
-def _roofs(axes: Any, probe: Probe | None) -> None:
+def _roofs(axes: Any, probe: Probe | None, low: float, high: float) -> None:
     """Draw what is reached at most: the smaller of a peak and what the memory can deliver."""
+    axes.set_xlim(low, high)
     if probe is None:
         return
-    low, high = axes.get_xlim()
-    x = np.geomspace(low, high, 200)
-    peaks = {"float": probe.float_gmacs, "int8": probe.int8_gmacs}
+    x, peaks = np.geomspace(low, high, 200), {"float": probe.float_gmacs, "int8": probe.int8_gmacs}
     highest = max((peak for peak in peaks.values() if peak), default=0.0)
     for (name, peak), style in zip(peaks.items(), ("-", "--"), strict=True):
         if peak is not None:
@@ -155,27 +146,15 @@ def _roofs(axes: Any, probe: Probe | None) -> None:
 
 
 def _marks(axes: Any, name: str, profile: Profile, colour: str) -> None:
-    x, y, areas = np.array(_discs(profile)).reshape(-1, 3).T
+    """Draw a square for a cell, discs for operators that take more than a fiftieth of its time."""
+    whole = profile.whole
+    least_ns = _LEAST_SHARE * (whole.ns or 0)
+    shown = [each for each in profile.operators if each.gmacs and (each.ns or 0) >= least_ns]
+    areas = [_AREA * (each.ns or 0) / (whole.ns or 1) for each in shown]
+    x, y = [each.intensity for each in shown], [each.gmacs for each in shown]
     axes.scatter(x, y, s=areas, color=colour, alpha=0.5, linewidth=0, zorder=3)
-    label = f"{name} {(profile.whole_ns or 0) / 1e3:.1f} µs"
-    whole = np.array(_square(profile)).reshape(-1, 2).T
-    axes.plot(*whole, "s", color=colour, markeredgecolor="white", zorder=4, label=label)
-
-
-def _discs(profile: Profile) -> list[tuple[float, float, float]]:
-    """Return intensity, rate and area of operators that take more than a fiftieth of the time."""
-    shares = [(each, (each.ns or 0) / (profile.whole_ns or 1)) for each in profile.operators]
-    return [
-        (each.intensity, each.gmacs, _AREA * share)
-        for each, share in shares
-        if each.intensity and each.gmacs and share >= _LEAST_SHARE
-    ]
-
-
-def _square(profile: Profile) -> list[tuple[float, float]]:
-    """Return intensity and rate of the whole model, if it multiplies at all."""
-    macs, size = (sum(getattr(o, name) for o in profile.operators) for name in ("macs", "bytes"))
-    return [(macs / size, macs / profile.whole_ns)] if macs and profile.whole_ns else []
+    place, label = ([whole.intensity], [whole.gmacs]), f"{name} {(whole.ns or 0) / 1e3:.1f} µs"
+    axes.plot(*place, "s", color=colour, markeredgecolor="white", zorder=4, label=label)
 
 
 def draw_operators(found: Sequence[Panel], path: Path, subtitle: str) -> None:
@@ -201,11 +180,9 @@ def _bar(axes: Any, at: int, profile: Profile, named: set[str]) -> None:
     """Draw a cell's bar; `named` are the groups that the legend has already."""
     whole_ns = profile.whole_ns or 1
     fixed_ns = 0 if profile.probe is None else profile.probe.fixed_ns
+    parts = [(_FIXED, fixed_ns), *((_group(o.kind), o.ns or 0) for o in profile.operators)]
     left = 0.0
-    for group, ns in (
-        (_FIXED, fixed_ns),
-        *((_group(o.kind), o.ns or 0) for o in profile.operators),
-    ):
+    for group, ns in parts:
         share = 100 * ns / whole_ns
         label = group if group not in named and ns else None
         edge = 0.6 if share > 1 else 0.0

@@ -126,6 +126,20 @@ class Profile:
     findings: tuple[Finding, ...]
 
     @property
+    def whole(self) -> OperatorCost:
+        """Return the model as if it were one operator."""
+        return OperatorCost(
+            name="",
+            kind="",
+            ns=self.whole_ns,
+            instructions=self.whole_instructions,
+            macs=sum(each.macs for each in self.operators),
+            bytes=sum(each.bytes for each in self.operators),
+            dtype="",
+            runs_on="",
+        )
+
+    @property
     def explained(self) -> float | None:
         """Return the fixed cost and all operators' times as a share of the whole, if known."""
         times = [each.ns for each in self.operators]
