@@ -173,7 +173,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Value:
-    """What a model computes: a tensor's name, type and shape."""
+    """What a model computes.
+
+    name: of the tensor.
+    dtype, shape: of its values.
+    """
 
     name: str
     dtype: str
