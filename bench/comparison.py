@@ -219,15 +219,16 @@ def compare_models(models: Sequence[ModelRecords], *, every_version: bool = Fals
         _join(model, records, host, every_version=every_version)
         for model, records in zip(models, local, strict=True)
     ]
-    rows = [row for each in joined for row in each.rows]
-    dated = [r for r in timed if r.cell.host == host] or [r for each in joined for r in each.used]
+    rows = [row for _, own, _ in joined for row in own]
+    used = [record for *_, own in joined for record in own]
+    dated = [r for r in timed if r.cell.host == host] or used
     return Comparison(
-        models=tuple(each.model for each in joined),
+        models=tuple(model for model, *_ in joined),
         rows=tuple(row for row in rows if not row.settings),
         variants=tuple(row for row in rows if row.settings and row.latency),
         host=None if host is None else hosts[host],
         other_hosts=tuple(name for name in hosts if name != host),
-        versions=_newest_versions(r for each in joined for r in each.used if not r.cell.is_source),
+        versions=_newest_versions(r for r in used if not r.cell.is_source),
         dates=_dates(dated),
         commit=max(dated, key=_date).conditions.commit,
     )
@@ -281,15 +282,6 @@ def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
     return tuple(front)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Joined:
-    """A model with its rows, and the records that they are of."""
-
-    model: ComparedModel
-    rows: tuple[Row, ...]
-    used: tuple[Record, ...]
-
-
 def _current(records: Iterable[Record]) -> tuple[Record, ...]:
     """Return the newest records on `local`, of the newest file of each name."""
     local = [r for r in newest(records) if r.cell.device == LOCAL]
@@ -299,7 +291,8 @@ def _current(records: Iterable[Record]) -> tuple[Record, ...]:
 
 def _join(
     own: ModelRecords, local: Sequence[Record], host: str | None, *, every_version: bool
-) -> _Joined:
+) -> tuple[ComparedModel, tuple[Row, ...], tuple[Record, ...]]:
+    """Return a model with its rows, and the records that count."""
     order = list(dict.fromkeys(r.cell.artifact for r in own.records))  # that of a file made anew
     mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
     mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
@@ -315,7 +308,7 @@ def _join(
     cells = {_identity(r.cell): r.cell for r in mine if not r.cell.is_source}
     rows = [_row(cell, model, mine) for cell in cells.values()]
     rows.sort(key=lambda row: -1 if row is None else order.index(row.cell.artifact))
-    return _Joined(model=model, rows=tuple(filter(None, rows)), used=tuple(mine))
+    return model, tuple(filter(None, rows)), tuple(mine)
 
 
 def _date(record: Record) -> str:

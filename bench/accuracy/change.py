@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,23 +17,31 @@ _LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClassChange:
-    """One class of the test images.
+class Counts:
+    """Images that the float model and the artifact classified.
 
-    name: of the class.
     images: number of images.
     source_correct, correct: classified correctly by the float model and by the artifact.
     lost, won: images that only the float model, or only the artifact, classifies correctly.
-    low, high: 95 % Wilson interval of the artifact's share, 0 … 1.
-    p_value: of an exact McNemar test, by Holm's correction for the number of classes.
     """
 
-    name: str
     images: int
     source_correct: int
     correct: int
     lost: int
     won: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassChange(Counts):
+    """One class of the test images.
+
+    name: of the class.
+    low, high: 95 % Wilson interval of the artifact's share, 0 … 1.
+    p_value: of an exact McNemar test, by Holm's correction for the number of classes.
+    """
+
+    name: str
     low: float
     high: float
     p_value: float
@@ -65,11 +72,9 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccuracyChange:
+class AccuracyChange(Counts):
     """An artifact against its float model, on the images that both classified.
 
-    images: number of images.
-    source_correct, correct, lost, won: as in ClassChange, of all classes.
     p_value: of an exact McNemar test.
     drop_points, margin_points: accuracy lost, and half the width of its 95 % interval, points.
     classes: in the order of the labels.
@@ -77,11 +82,6 @@ class AccuracyChange:
         first.
     """
 
-    images: int
-    source_correct: int
-    correct: int
-    lost: int
-    won: int
     p_value: float
     drop_points: float
     margin_points: float
@@ -116,47 +116,31 @@ def accuracy_change(
     """
     count = min(source.images, cell.images, len(labels))
     before, after, truth = (each[:count] for each in (source.classes(), cell.classes(), labels))
-    was, is_ = np.asarray(before == truth, bool), np.asarray(after == truth, bool)
-    lost, won = was & ~is_, is_ & ~was
-    drop, margin = paired_drop(was, is_)
+    was, now = np.asarray(before == truth, bool), np.asarray(after == truth, bool)
+    whole, (drop, margin) = _counts(was, now), paired_drop(was, now)
+    present = [int(label) for label in np.unique(truth)]
+    parts = [_counts(was[truth == label], now[truth == label]) for label in present]
+    p_values = holm([mcnemar(part["lost"], part["won"]) for part in parts])
+    each_class = []
+    for label, part, p_value in zip(present, parts, p_values, strict=True):
+        low, high = wilson(part["correct"], part["images"])
+        name = classes[label] if label < len(classes) else str(label)
+        each_class.append(ClassChange(name=name, low=low, high=high, p_value=p_value, **part))
     return AccuracyChange(
-        images=count,
-        source_correct=int(was.sum()),
-        correct=int(is_.sum()),
-        lost=int(lost.sum()),
-        won=int(won.sum()),
-        p_value=mcnemar(int(lost.sum()), int(won.sum())),
+        p_value=mcnemar(whole["lost"], whole["won"]),
         drop_points=drop,
         margin_points=margin,
-        classes=tuple(_by_class(truth, was, is_, classes)),
+        classes=tuple(each_class),
         flips=_flips(before, after, truth),
+        **whole,
     )
 
 
-def _by_class(
-    truth: npt.NDArray[Any],
-    was: npt.NDArray[np.bool_],
-    is_: npt.NDArray[np.bool_],
-    names: tuple[str, ...],
-) -> Iterator[ClassChange]:
-    present = [int(each) for each in np.unique(truth)]
-    masks = [truth == each for each in present]
-    pairs = [(int((was & ~is_)[m].sum()), int((is_ & ~was)[m].sum())) for m in masks]
-    p_values = holm([mcnemar(lost, won) for lost, won in pairs])
-    for label, mask, (lost, won), p_value in zip(present, masks, pairs, p_values, strict=True):
-        images, correct = int(mask.sum()), int(is_[mask].sum())
-        low, high = wilson(correct, images)
-        yield ClassChange(
-            name=names[label] if label < len(names) else str(label),
-            images=images,
-            source_correct=int(was[mask].sum()),
-            correct=correct,
-            lost=lost,
-            won=won,
-            low=low,
-            high=high,
-            p_value=p_value,
-        )
+def _counts(was: npt.NDArray[np.bool_], now: npt.NDArray[np.bool_]) -> dict[str, int]:
+    """Return the fields of Counts from which images were and are classified correctly."""
+    lost, won = int((was & ~now).sum()), int((now & ~was).sum())
+    right = {"source_correct": int(was.sum()), "correct": int(now.sum())}
+    return {"images": len(was), "lost": lost, "won": won, **right}
 
 
 def _flips(

@@ -9,10 +9,19 @@ from dataclasses import dataclass
 from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.fleet import DeviceResult
 from hemline.contract.record import Accuracy, Arena, Cell, Instructions, Latency, Memory, Record
-from hemline.tables import Table, microseconds
+from hemline.tables import Figure, Table, count, kilobytes, megabytes, microseconds
 
 _FIGURES = ("?>median", "?>instructions", "?>arena", "?>memory", "?>agreement", "?>cells")
-_COLUMNS = ("device", "?processor", "?cheapest", "?runtime", "?runs on", *_FIGURES, "state")
+_COLUMNS = (
+    "device",
+    "?processor",
+    "?model",
+    "?cheapest",
+    "?runtime",
+    "?runs on",
+    *_FIGURES,
+    "state",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,8 +41,8 @@ class _CellFigures:
     def cost(self) -> tuple[float, float, float]:
         """Return what is compared: time, else instructions, else arena."""
         figures = (self.latency_us, self.instructions, self.arena_bytes)
-        time, count, arena = (math.inf if each is None else each for each in figures)
-        return time, count, arena
+        time, number, arena = (math.inf if each is None else each for each in figures)
+        return time, number, arena
 
 
 def fleet_table(results: Iterable[DeviceResult]) -> Table:
@@ -42,21 +51,23 @@ def fleet_table(results: Iterable[DeviceResult]) -> Table:
     Only what passed there competes. Time is shown only where it is a latency of a real device; an
     empty column is left out.
     """
+    results = list(results)
+    several = len({record.cell.model for result in results for record in result.records}) > 1
     rows = []
     for result in results:
-        figures = _figures(_cell_figures(result.records))
+        figures = _figures(_cell_figures(result.records), several=several)
         rows.append((result.device, *figures, "done" if result.error is None else "failed"))
     return Table.of(_COLUMNS, rows)
 
 
 def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
     """Join the records of each cell at batch 1 and one thread."""
-    joined: dict[tuple[str, str, str], _CellFigures] = {}
+    joined: dict[tuple[object, ...], _CellFigures] = {}
     for record in records:
         cell, payload = record.cell, record.payload
         if cell.threads != 1 or cell.batch != 1 or cell.runtime == "keras":
             continue
-        key = (cell.artifact, cell.runtime, cell.runtime_version)
+        key = (cell.artifact_sha256, cell.runtime, cell.runtime_version, cell.settings)
         host, delegate = record.conditions.host, record.conditions.delegate
         figures = joined.setdefault(
             key, _CellFigures(cell=cell, processor=host.processor, delegate=delegate)
@@ -75,23 +86,28 @@ def _cell_figures(records: Iterable[Record]) -> list[_CellFigures]:
     return list(joined.values())
 
 
-def _figures(cells: list[_CellFigures]) -> tuple[str, ...]:
+def _figures(cells: list[_CellFigures], *, several: bool) -> tuple[str, ...]:
     costed = [each for each in cells if min(each.cost) < math.inf]
     if not costed:
-        checked = f"{len(cells)}" if cells else ""
+        checked = count(len(cells)) if cells else ""
         processor = cells[0].processor if cells else ""
-        return (processor, *("" for _ in range(8)), checked)
+        return (processor, *("" for _ in range(9)), checked)
     best = min(costed, key=lambda each: each.cost)
     accuracy = best.agreement
     return (
         best.processor,
+        best.cell.model if several else "",
         best.cell.artifact,
         f"{best.cell.runtime} {best.cell.runtime_version}",
         best.delegate.replace("ExecutionProvider", ""),
         microseconds(best.latency_us),
-        "" if best.instructions is None else f"{best.instructions / 1e6:.2f} M",
-        "" if best.arena_bytes is None else f"{best.arena_bytes / 1000:.1f} kB",
-        "" if best.peak_bytes is None else f"{best.peak_bytes / 1e6:.0f} MB",
+        "" if best.instructions is None else _millions(best.instructions),
+        "" if best.arena_bytes is None else kilobytes(best.arena_bytes),
+        megabytes(best.peak_bytes),
         "" if accuracy is None else f"{accuracy.agreement} of {accuracy.images:,}",
-        str(len(cells)),
+        count(len(cells)),
     )
+
+
+def _millions(number: int) -> Figure:
+    return Figure(f"{number / 1e6:.2f} M", number)
