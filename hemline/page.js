@@ -75,8 +75,10 @@ async function drawAll() {
     boxes.forEach((box) => box.replaceChildren(`This browser cannot draw the plot: ${error.message}`));
     return;
   }
-  document.documentElement.dataset.drawn = "yes";
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => boxes.forEach(draw));
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const tell = () => (document.documentElement.dataset.drawn = dark.matches ? "dark" : "light");
+  dark.addEventListener("change", () => Promise.all(boxes.map(draw)).then(tell));
+  tell();
 }
 
 function csv(rows) {

@@ -108,7 +108,7 @@ def test_a_report_draws_its_plots_and_fetches_nothing(
 def test_a_change_of_the_scheme_draws_the_plots_anew(browser: Any, report: Path) -> None:
     page = opened_page(browser, report, color_scheme="light")
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(1000)
+    page.locator("html[data-drawn=dark]").wait_for(state="attached")
     corner = page.locator("[data-plot=pareto] canvas").first.evaluate(
         "canvas => [...canvas.getContext('2d').getImageData(2, 2, 1, 1).data].slice(0, 3)"
     )

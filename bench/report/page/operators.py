@@ -20,15 +20,17 @@ _MOST = 4  # causes that are not folded
 def causes(cells: Iterable[MeasuredCell]) -> dict[tuple[bool, str, str], list[str]]:
     """Return what profiles find (whether proven, sentence, remedy), each with its cells.
 
-    Those of the cell to ship come first.
+    Those of the cell to ship come first, then those that explain most of their cell's time.
     """
+    named = [
+        (each, finding) for each in cells for finding in getattr(each.get(Profile), "findings", ())
+    ]
+    named.sort(key=lambda pair: (not pair[0].chosen, -(pair[1].share or 0)))
     found: dict[tuple[bool, str, str], list[str]] = {}
-    for each in sorted(cells, key=lambda cell: not cell.chosen):
-        profile = each.get(Profile)
-        for finding in profile.findings if profile else ():
-            share = "" if finding.share is None else f" ({100 * finding.share:.0f} % of its time)"
-            key = (finding.proven, finding.sentence, finding.remedy)
-            found.setdefault(key, []).append(f"{title_of(each)}{share}")
+    for each, finding in named:
+        share = "" if finding.share is None else f" ({100 * finding.share:.0f} % of its time)"
+        key = (finding.proven, finding.sentence, finding.remedy)
+        found.setdefault(key, []).append(f"{title_of(each)}{share}")
     return found
 
 
@@ -38,9 +40,7 @@ def causes_list(found: dict[tuple[bool, str, str], list[str]]) -> Iterator[str]:
         f"{'; '.join(names)}: {'because' if proven else 'observed:'} {sentence} {remedy}"
         for (proven, sentence, remedy), names in found.items()
     ]
-    if lines:
-        yield pages.element("h3", "Why cells take as long as they do")
-        yield pages.items(lines[:_MOST])
+    yield pages.items(lines[:_MOST])
     if rest := lines[_MOST:]:
         yield pages.folded(f"{len(rest)} more", pages.items(rest))
 

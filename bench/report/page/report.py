@@ -101,18 +101,18 @@ def _gathered(subjects: Sequence[Subject], budget: Budget) -> Findings:
 
 
 def _lead(found: Findings) -> Iterator[str]:
-    causes = operators.causes(found.cells)
-    told = tuple(sentence for _, sentence, _ in causes) or ("\n",)
+    told = tuple(sentence for _, sentence, _ in operators.causes(found.cells)) or ("\n",)
     first, *others = found.verdict
     yield pages.paragraph(first, "verdict")
     yield pages.items(each for each in others if not each.endswith(told))
-    yield from operators.causes_list(causes)
 
 
 def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     quality = "accuracy" if found.comparison.has_labels else "agreement"
     timed = [each for each in found.cells if each.latency]
     here = [each for each in found.cells if not each.get(Instructions)]
+    causes = operators.causes(found.cells)
+    yield "Why cells take as long as they do", operators.causes_list(causes)
     yield f"{quality.capitalize()} against latency", _pareto(timed, quality)
     yield "All cells", _cells(here, found)
     yield "Predictions that changed", _predictions(found)
