@@ -14,9 +14,10 @@ from hemline.bench.profiling.one_operator import (
 from hemline.contract.specs import Format
 from hemline.model_files.contents import Contents, Operator, Tensor
 
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "Conv")
+# with those of the graph that ONNX Runtime executes
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "Conv", "FusedConv", "QLinearConv", "ConvInteger")
 _SHAPES = ("SHAPE", "Shape")
-_PRODUCTS = ("FULLY_CONNECTED", "Gemm", "MatMul")
+_PRODUCTS = ("FULLY_CONNECTED", "Gemm", "MatMul", "QGemm", "QLinearMatMul", "MatMulInteger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,8 @@ class _Groups:
 
     def __init__(self, contents: Contents, arithmetic: Arithmetic | None) -> None:
         self._contents, self._arithmetic = contents, arithmetic
-        self._axis = 1 if contents.format == "onnx" else -1
+        self._onnx = contents.format == "onnx"
+        self._axis = 1 if self._onnx and not self._channels_last() else -1
         self._of: dict[str, str] = {}  # a tensor to another one of its group
 
     def layers(self) -> Iterator[Layer]:
@@ -88,6 +90,15 @@ class _Groups:
             # TensorFlow's converter gives an output the names of all that it fused
             name = short_name(weights if "/" in weights else made)
             yield Layer(name=name, shape=shape, product=product, reads=one, makes=other)
+
+    def _channels_last(self) -> bool:
+        """Tell whether ONNX Runtime has moved the channels of its convolutions to the end."""
+        for operator in self._contents.operators:
+            made = self._contents.by_name.get(operator.outputs[0])
+            if operator.kind == "QLinearConv" and made is not None and made.shape:
+                kernel = self._contents.weights_of(operator)[0].shape or (0,)
+                return kernel[0] != made.shape[1]
+        return False
 
     def _activations(self, operator: Operator) -> list[Tensor]:
         known = (self._contents.by_name.get(name) for name in operator.inputs)
@@ -131,7 +142,7 @@ class _Groups:
         if operator.kind in _PRODUCTS:
             return shape
         spatial = slice(2, 4) if self._axis == 1 else slice(1, 3)
-        kernel = (weights[0].shape or ())[spatial]
+        kernel = (weights[0].shape or ())[slice(2, 4) if self._onnx else slice(1, 3)]
         (height, width), made_height = (read.shape or ())[spatial], (result.shape or ())[spatial][0]
         if len(set(kernel)) != 1:
             return None

@@ -11,7 +11,7 @@ def observe(cell: Observed) -> Observation | None:
     if not cell.features.get("AMX") or "amx" in refused:
         return None
     layers = [(e, cell.layer(e)) for e in cell.profile.operators if e.dtype in QUANTIZED]
-    few = [each for each, layer in layers if layer and layer.channels_in <= _TILE // 2]
+    few = [each for each, layer in layers if layer and layer.shape.channels_in <= _TILE // 2]
     return Observation(
         share=cell.share(few),
         sentence=f"AMX computes {_TILE} input channels where its layers have fewer",

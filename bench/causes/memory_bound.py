@@ -36,10 +36,10 @@ def _is_bound(cost: OperatorCost, probe: Probe) -> bool:
 
 def _trial(cell: Observed, cost: OperatorCost, share: float) -> Trial:
     layer, name = cell.layer(cost), f"1/{_PART} of its bytes"
-    if layer is not None and layer.channels_out >= _PART:
-        fewer = layer.channels_out // _PART
+    if layer is not None and layer.shape.channels_out >= _PART:
+        fewer = layer.shape.channels_out // _PART
         before, after = cell.copy(layer), cell.copy(layer, channels_out=fewer)
-        expected = fewer / layer.channels_out
+        expected = fewer / layer.shape.channels_out
         return Trial(name=name, before=before, after=after, expected=expected, scale=share)
     count = cost.bytes // _ADDITION_BYTES
     before, after = (cell.other(one_addition(n, cell.format)) for n in (count, count // _PART))

@@ -41,7 +41,7 @@ def _trial(cell: Observed, cost: OperatorCost, share: float) -> Trial | None:
         return Trial(name="the runtime's own delegate", after=cell.reopened(delegate="default"))
     if layer is None:
         return None
-    if cell.runtime == "tflite-runtime" and layer.arithmetic == "int8":
+    if cell.runtime == "tflite-runtime" and layer.shape.arithmetic == "int8":
         return Trial(name="XNNPACK int8", after=cell.reopened(delegate="xnnpack-int8"))
     before, after = cell.other(cell.alone[cost.name]), cell.copy(layer, arithmetic="float32")
     return Trial(name=f"{cost.kind} in float", before=before, after=after, scale=share)

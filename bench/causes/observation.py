@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hemline.bench.causes.layers import layer_of
-from hemline.bench.profiling.one_operator import Convolution, one_convolution
+from hemline.bench.advising.layers import Layer, layers_of
 from hemline.bench.profiling.timing import TimedModel
 from hemline.contract.profile import OperatorCost, Profile
 from hemline.contract.specs import Format
+from hemline.model_files.onnx import read_onnx
+from hemline.model_files.tflite import read_tflite
 
 # Operator times account for a cell within 10 %: what explains less of it is lost in that.
 MATERIAL = 0.10
@@ -93,14 +94,16 @@ class Observed:
         """Return the kind of an operator and its number in the table of a profile."""
         return f"{cost.kind} #{self.profile.operators.index(cost) + 1}"
 
-    def layer(self, cost: OperatorCost) -> Convolution | None:
-        """Return the shape of an operator with weights, if it can be had."""
+    def layer(self, cost: OperatorCost) -> Layer | None:
+        """Return an operator with weights, read from a model of it alone; None for any other."""
         content = self.alone.get(cost.name) if cost.macs and cost.runs_on != "NCHWc" else None
-        return None if content is None else layer_of(content, cost.kind, self.format)
+        read = read_onnx if self.format == "onnx" else read_tflite
+        return next(iter(layers_of(read(content), None)), None) if content else None
 
-    def copy(self, layer: Convolution, **changed: Any) -> TimedModel:
+    def copy(self, layer: Layer, **changed: Any) -> TimedModel:
         """Return a model of one layer of this shape, with random weights, perhaps changed."""
-        return self.other(one_convolution(replace(layer, **changed), self.format))
+        shape = replace(layer.shape, **changed)
+        return self.other(replace(layer, shape=shape).content(self.format))
 
     def other(self, content: bytes) -> TimedModel:
         """Return another model, opened likewise."""

@@ -13,15 +13,15 @@ def observe(cell: Observed) -> Observation | None:
     wasted, padded = 0.0, []
     for cost in (each for each in cell.profile.operators if each not in cell.undelegated):
         layer, width = cell.layer(cost), _WIDTHS.get(cost.dtype, 1)
-        if layer and not layer.depthwise and layer.channels_out > _LEAST:
-            missing = -layer.channels_out % width
-            wasted += cell.share([cost]) * missing / (layer.channels_out + missing)
+        if layer and not layer.shape.depthwise and layer.shape.channels_out > _LEAST:
+            missing = -layer.shape.channels_out % width
+            wasted += cell.share([cost]) * missing / (layer.shape.channels_out + missing)
             padded += [cost] if missing else []
     layer = cell.layer(slowest(padded)) if padded else None
     if layer is None:
         return None
     worst = slowest(padded)
-    count, width = layer.channels_out, _WIDTHS[worst.dtype]
+    count, width = layer.shape.channels_out, _WIDTHS[worst.dtype]
     fewer, filled = max(count // width * width, _LEAST), count + -count % width
     return Observation(
         share=wasted,

@@ -13,10 +13,9 @@ from planted_causes import HEALTHY, NOT_PLANTED, PLANTED, Network, Planted, quan
 
 from hemline.bench.causes import bypass, verdict
 from hemline.bench.causes.explaining import explained
-from hemline.bench.causes.layers import layer_of
 from hemline.bench.causes.observation import Observed, Trial
 from hemline.bench.causes.table import CAUSES
-from hemline.bench.profiling.one_operator import Convolution, one_convolution, one_product
+from hemline.bench.profiling.one_operator import Convolution, one_convolution
 from hemline.bench.profiling.timing import TimedModel
 from hemline.contract.profile import Intervention, OperatorCost, Probe, Profile
 from hemline.contract.settings import Settings
@@ -321,22 +320,20 @@ def test_the_verdict_names_the_cause_of_the_choice_and_of_one_other_row() -> Non
 
 
 @pytest.mark.parametrize("to", ["tflite", "onnx"])
-@pytest.mark.parametrize("layer", [
+@pytest.mark.parametrize("shape", [
     FLOAT,
     INT8,
     replace(INT8, channels_out=24, stride=2, kernel=5),
     replace(FLOAT, depthwise=True, kernel=5),
 ], ids=["float", "int8", "stride", "depthwise"])  # fmt: skip
-def test_the_shape_of_a_layer_is_read_as_it_was_written(layer: Convolution, to: str) -> None:
-    kinds = {"tflite": "DEPTHWISE_CONV_2D" if layer.depthwise else "CONV_2D", "onnx": "Conv"}
-    assert layer_of(one_convolution(layer, to), kinds[to], to) == layer
-
-
-@pytest.mark.parametrize(("to", "kind"), [("tflite", "FULLY_CONNECTED"), ("onnx", "MatMul")])
-def test_a_product_is_read_as_a_convolution_of_one_pixel_a_row(to: str, kind: str) -> None:
-    layer = layer_of(one_product(7, 64, 10, "float32", to), kind, to)
-    assert (layer.width, layer.channels_in, layer.channels_out, layer.kernel) == (7, 64, 10, 1)
-    assert layer.macs == 7 * 64 * 10
+def test_the_shape_of_an_operator_alone_is_read_as_it_was_written(
+    shape: Convolution, to: str
+) -> None:
+    kind = {"tflite": "DEPTHWISE_CONV_2D" if shape.depthwise else "CONV_2D", "onnx": "Conv"}[to]
+    cost = operator("a", 1, shape, kind=kind)
+    cell = observed((cost, shape), format=to)
+    assert cell.layer(cost).shape == shape
+    assert cell.copy(cell.layer(cost)).content == one_convolution(shape, to)
 
 
 def test_a_model_without_the_operator_that_splits_it_has_all_others() -> None:
