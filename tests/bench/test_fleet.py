@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 from patience import HANG_SECONDS
 
 from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
+from hemline.bench.devices.local import LocalDevice
 from hemline.bench.measuring.device_bench import BenchRequest
 from hemline.bench.measuring.fleet import DeviceResult, bench_fleet, open_fleet
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of
@@ -205,6 +208,43 @@ def test_a_cell_that_breaks_costs_itself_only(copy: Path, manifest: Manifest) ->
     mended = Board(name="one")
     run(copy, manifest, mended, resume=True)
     assert latencies(copy, board) == wanted(manifest, board)
+
+
+class Hurt(JobProcess):
+    """A runner whose process gets a signal as soon as it runs one artifact."""
+
+    def __init__(self, by: signal.Signals) -> None:
+        self._by = by
+        super().__init__()
+
+    def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
+        """Run a job."""
+        if Path(job.artifact).name == "dynamic.tflite":
+            os.kill(self._child.pid, self._by)
+            timeout_seconds = min(timeout_seconds, 2.0)
+        return super().run(job, timeout_seconds=timeout_seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [(signal.SIGKILL, "ended the job runner"), (signal.SIGSTOP, "gave no result in 2 s")],
+)
+def test_a_cell_that_is_killed_or_hangs_says_so_in_a_line_and_the_rest_go_on(
+    by: signal.Signals, said: str, copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalDevice, "open", lambda *_: Hurt(by))
+    lines: list[str] = []
+    request = BenchRequest(plan=replace(PLAN, rounds=3, thorough=True))
+    subjects = [subject(copy, manifest)]
+    (result,) = bench_fleet([LocalDevice()], subjects, request, progress=lines.append, report=str)
+    timed = [r.cell.artifact for r in result.records if isinstance(r.payload, Latency)]
+    assert set(timed) == {"int8.tflite"}
+    failed = [line for line in lines if line.startswith("dynamic.tflite in")]
+    assert failed
+    assert all("could not be measured: " in line and said in line for line in failed)
+    assert isinstance(result.error, JobError)
+    assert said in str(result.error)
 
 
 @pytest.mark.slow

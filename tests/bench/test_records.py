@@ -31,7 +31,7 @@ from hemline.contract.record import (
     pack_predictions,
     read_records,
 )
-from hemline.errors import FileFormatError, UsageError
+from hemline.errors import FileFormatError, HemlineError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = HostFacts(
@@ -118,6 +118,22 @@ def test_a_last_line_that_was_cut_off_is_reported_and_costs_no_other(
     assert read_records(path)[-1] == dated("2026-03-03T00:00:00Z")
     assert len(read_records(path)) == 2 + whole
     assert not caplog.records
+
+
+def test_a_disk_that_fills_costs_only_what_was_being_written(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "records.jsonl"
+    append_records(path, [RECORD])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, hard))
+    try:
+        with pytest.raises(HemlineError, match=r"cannot write .*records.jsonl: file too large"):
+            append_records(path, [dated("2026-02-02T00:00:00Z")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read_records(path) == (RECORD,)
+    append_records(path, [dated("2026-03-03T00:00:00Z")])
+    assert read_records(path) == (RECORD, dated("2026-03-03T00:00:00Z"))
 
 
 def test_a_damaged_line_in_the_middle_is_an_error_with_its_number(tmp_path: Path) -> None:
