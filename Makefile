@@ -88,7 +88,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 
 performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, some 15 minutes)
 	@$(BIN)/hemline export --model hem-50k
-	@for each in second_export classify batch cold_start help benchmark_tool verification exports parity \
+	@for each in second_export classify batch cold_start help measurement_quality verification exports parity \
 		pipeline training evaluation_speed devices photographs importing; do \
 		$(BIN)/python tests/performance/$$each.py || exit 1; done
 

@@ -95,13 +95,13 @@ def process_cost(code: str, *arguments: str, path: Path) -> tuple[float, int]:
     return time.perf_counter() - started, usage.ru_maxrss * 1024
 
 
-def report(script: str, results: Sequence[Result]) -> None:
-    """Print the results and replace those of this script and host in results/performance.jsonl."""
+def report(script: str, results: Sequence[Result], path: Path = RESULTS) -> None:
+    """Print the results and replace those of this script and host in a file of results/."""
     facts = host_facts()
     here = (script, facts.processor, facts.cores)
     kept = []
-    if RESULTS.exists():
-        lines = (json.loads(line) for line in RESULTS.read_text().splitlines())
+    if path.exists():
+        lines = (json.loads(line) for line in path.read_text().splitlines())
         kept = [
             line for line in lines if (line["script"], line["processor"], line["cores"]) != here
         ]
@@ -122,4 +122,5 @@ def report(script: str, results: Sequence[Result]) -> None:
             }
         )
     kept.sort(key=lambda line: (line["processor"], line["script"], line["claim"]))
-    RESULTS.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
