@@ -65,6 +65,7 @@ def render(root: Path, name: str) -> str:
         "models": _models,
         "datasets": _datasets,
         "performance": _performance,
+        "measurement": lambda root: _performance(root, "results/bench/measurement.jsonl"),
         "runtimes": _verdicts,
         "devices": _devices,
         "instructions": _instructions,
@@ -148,9 +149,8 @@ def _baselines(root: Path) -> str:
     return f"{as_markdown(results_table(results))}\n\n{lines}\n"
 
 
-def _performance(root: Path) -> str:
+def _performance(root: Path, where: str = "results/performance.jsonl") -> str:
     """Return a table for each host: a figure is worth nothing without it."""
-    where = "results/performance.jsonl"
     results = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
     hosts: dict[str, list[dict[str, Any]]] = {}
     for result in results:
