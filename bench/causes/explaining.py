@@ -35,7 +35,7 @@ def explain(profile: Profile, context: ProfileContext) -> Profile:
         format=timer.device.backend(timer.runtime).format,
         runtime=timer.runtime,
         threads=timer.threads,
-        delegate=context.operators.whole.delegate,
+        fallback=context.fallback,
         features=processor_features(host.machine) if timer.device.place == HERE else {},
         loaded=(host.load_average or 0) > timer.threads + _BUSY,
         alone=context.operators.alone,

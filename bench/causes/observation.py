@@ -62,7 +62,7 @@ class Observed:
 
     model: the file, and how it is opened.
     format: of the file.
-    delegate: what really runs the operators, as in CellResult.
+    fallback: what runs it instead of an accelerator; empty where none was asked for.
     features: of the processor, and whether it has them; empty where that is not known.
     loaded: whether other processes keep the machine busy.
     alone: operator's name to a model of it alone; without those that have none.
@@ -73,7 +73,7 @@ class Observed:
     format: Format
     runtime: str
     threads: int = 1
-    delegate: str = ""
+    fallback: str = ""
     features: dict[str, bool] = field(default_factory=dict)
     loaded: bool = False
     alone: dict[str, bytes] = field(default_factory=dict)

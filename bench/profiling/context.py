@@ -18,9 +18,11 @@ class ProfileContext:
     model: the whole model, without its stamp.
     operators: of the model, with models of each alone.
     host: that it was profiled on.
+    fallback: what runs it instead of an accelerator; empty where none was asked for.
     """
 
     timer: ModelTimer
     model: TimedModel
     operators: Operators
     host: HostFacts
+    fallback: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hemline.bench.causes.accelerator import fallback_of
 from hemline.bench.causes.explaining import explain
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import PlannedCell
@@ -30,13 +31,15 @@ def profile(device: Device, cell: PlannedCell) -> Record:
     Raises JobError where it cannot be profiled, DeviceError when the device was lost.
     """
     artifact = cell.artifact
-    if cell.batch != 1 or artifact.format not in OPERATORS or not device.capabilities.raw_models:
+    fallback = "" if device.capabilities.raw_models else fallback_of(device, cell)
+    able = device.capabilities.raw_models or fallback
+    if cell.batch != 1 or artifact.format not in OPERATORS or not able:
         what = f"on {device.name}" if cell.batch == 1 else f"with batch {cell.batch}"
         raise JobError(f"{cell.title} cannot be profiled {what}")
     path = cell.subject.bundle / artifact.name
     model = TimedModel(name=artifact.name, content=read_stamped(path).model, settings=cell.settings)
     with ModelTimer(device, cell.runtime, cell.version, threads=cell.threads) as timer:
-        found = profile_model(timer, model)
+        found = profile_model(timer, model, fallback)
         if timer.last is None:
             raise JobError(f"{cell.title} was not timed")
         last = replace(timer.last, runtime_version=cell.version)
@@ -54,8 +57,11 @@ def profile(device: Device, cell: PlannedCell) -> Record:
     )
 
 
-def profile_model(timer: ModelTimer, model: TimedModel) -> Profile:
-    """Return where the time of a model goes and why; raises JobError and DeviceError likewise."""
+def profile_model(timer: ModelTimer, model: TimedModel, fallback: str = "") -> Profile:
+    """Return where the time of a model goes and why; raises JobError and DeviceError likewise.
+
+    fallback: what runs it instead of an accelerator, as in CellResult.delegate.
+    """
     counts = timer.device.capabilities.instructions
     reached = None if counts else probe(timer, model.settings)
     fixed_ns = 0 if reached is None else reached.fixed_ns
@@ -76,5 +82,7 @@ def profile_model(timer: ModelTimer, model: TimedModel) -> Profile:
     )
     if counts or timer.last is None:
         return found
-    context = ProfileContext(timer=timer, model=model, operators=operators, host=timer.last.host)
+    context = ProfileContext(
+        timer=timer, model=model, operators=operators, host=timer.last.host, fallback=fallback
+    )
     return explain(found, context)

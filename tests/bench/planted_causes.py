@@ -225,5 +225,5 @@ HEALTHY = (
 NOT_PLANTED = {
     "processor": "this processor has VNNI: a recorded profile in the tests",
     "amx-tiles": "this processor has no AMX: a recorded profile in the tests",
-    "accelerator": "this host has no GPU: a fallback in the tests",
+    "accelerator": "without a GPU, a bundle falls back to the processor in the slow tests",
 }

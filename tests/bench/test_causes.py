@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,17 +13,22 @@ import pytest
 from planted_causes import HEALTHY, NOT_PLANTED, PLANTED, Network, Planted, quantized_onnx
 
 from hemline.bench.causes import bypass, verdict
+from hemline.bench.causes.accelerator import fallback_of
 from hemline.bench.causes.explaining import explained
 from hemline.bench.causes.observation import Observed, Trial
 from hemline.bench.causes.table import CAUSES
+from hemline.bench.devices.gpu.device import GpuDevice
+from hemline.bench.measuring.plan import MeasurementPlan, planned_cells
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.profiling.one_operator import Convolution, one_convolution
+from hemline.bench.profiling.profiling import profile
 from hemline.bench.profiling.timing import TimedModel
+from hemline.contract.manifest import read_manifest
 from hemline.contract.profile import Intervention, OperatorCost, Probe, Profile
 from hemline.contract.settings import Settings
-from hemline.contract.specs import OutputSpec
 from hemline.host import host_facts
 from hemline.model_files.tflite import read_tflite
-from hemline.runtime.backends import SessionOptions, attribute, find_backend, open_session
+from hemline.runtime.backends import attribute
 
 # LiteRT on an AMD EPYC with VNNI
 PROBE = Probe(fixed_ns=400, float_gmacs=128.0, int8_gmacs=490.0, gigabytes=60.0)
@@ -59,7 +65,7 @@ def observed(
     """Return a cell of operators, each with its layer; all of them delegated unless it is said."""
     costs = tuple(cost for cost, _ in operators)
     to = changed.get("format", "tflite")
-    profile = Profile(
+    found = Profile(
         whole_ns=sum(each.ns for each in costs) + (probe.fixed_ns if probe else 0),
         whole_instructions=None,
         operators=costs,
@@ -72,7 +78,7 @@ def observed(
     alone = {cost.name: one_convolution(layer, to) for cost, layer in operators if layer}
     known = {"model": TimedModel(name="recorded", content=b""), "format": "tflite"}
     known |= {"runtime": "litert", "features": FEATURES, "alone": alone}
-    return Observed(profile=profile, **(known | changed))
+    return Observed(profile=found, **(known | changed))
 
 
 def changing(
@@ -177,7 +183,7 @@ RECORDED = (
     ),
     Recorded(
         "accelerator",
-        lambda: _in_two(14_000, FLOAT, delegate="XNNPACK instead of a GPU"),
+        lambda: _in_two(14_000, FLOAT, fallback="XNNPACK instead of a GPU"),
         None,
     ),
     Recorded("threads", lambda: _in_two(9_000, FLOAT, threads=2), 0.5, 1.8),
@@ -394,12 +400,11 @@ def test_no_cause_of_a_healthy_cell_is_named_here(healthy: Planted) -> None:
 
 
 @pytest.mark.slow
-def test_a_session_that_fell_back_from_a_gpu_is_observed() -> None:
-    model = PLANTED[2].make()
-    outputs = (OutputSpec(size=14 * 14 * 32, dtype="float32"),)
-    options = SessionOptions(outputs, threads=1, batch=1, accelerator="gpu", fallback=True)
-    session = open_session(find_backend("litert"), model, options)
-    if session.software or "instead" not in session.delegate:
+def test_a_cell_that_fell_back_from_a_gpu_is_observed(bundle: Path) -> None:
+    device = GpuDevice("", fallback=True)
+    subject = Subject(bundle=bundle, manifest=read_manifest(bundle))
+    cell = planned_cells(subject, MeasurementPlan(runtimes=device.runtimes()))[0]
+    if not fallback_of(device, cell):
         pytest.skip("a GPU runs it here")
-    found = explained(_in_two(14_000, FLOAT, delegate=session.delegate), changing(1.0))
-    assert [(each.cause, each.proven) for each in found.findings] == [("accelerator", False)]
+    found = profile(device, cell).payload.findings
+    assert [each.proven for each in found if each.cause == "accelerator"] == [False]
