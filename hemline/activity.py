@@ -19,12 +19,7 @@ _THROTTLED_NOW = 0xF  # low bits of the firmware's flags; the high ones say that
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """Ticks of all cores since the machine was started, and the state of the processor.
-
-    ticks: total, busy, stolen; None where the system shows none.
-    own_seconds: processor time of this process, and of its children that have ended.
-    throttle_events: their number; 1 for a board that is slowed down now; None where unknown.
-    """
+    """The machine at one moment: see _ticks, _own_seconds and _throttle_events."""
 
     ticks: tuple[int, int, int] | None
     own_seconds: float

@@ -17,7 +17,7 @@ from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
 from hemline.bench.gate.decision import LEVEL, UNKNOWN, Check, Estimate, decide
 from hemline.bench.gate.side import Side, selects, unmatched
-from hemline.bench.measuring.noise import facts_of, judged
+from hemline.bench.measuring.noise import judged
 from hemline.bench.measuring.plan import FULL, PlannedCell, planned_cells
 from hemline.bench.measuring.turns import Turns
 from hemline.contract.record import RoundFacts
@@ -51,7 +51,7 @@ class _Series:
             first, second = (
                 median(done.results[at].cells[0].latencies_ns) for at in (_BEFORE, cell)
             )
-            self.rounds[cell].append((math.log(second / first), facts_of(done.activities)))
+            self.rounds[cell].append((math.log(second / first), done.facts))
             self.peak_bytes = max(self.peak_bytes, done.results[cell].peak_memory_bytes)
 
     def quiet(self, cell: int = _AFTER) -> tuple[list[float], str]:

@@ -1,4 +1,4 @@
-"""Decide from what the machine did whether a round says little, and whether equal things agree."""
+"""Decide from what the machine did whether a round says little."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hemline.contract.job import HostActivity
-from hemline.contract.record import Latency, Pair, RoundFacts
-from hemline.statistics import paired_ratio
+from hemline.contract.record import RoundFacts
 
 # Others that have one of two cores for a fifth of the time cost a few percent.
 _MOST_BUSY = 0.1
 _MOST_STOLEN = 0.03
 # Turbo modes differ by up to a tenth with the number of cores that work.
 _LEAST_FREQUENCY = 0.85
-PAIR_LEVEL = 0.99
 
 
 def facts_of(activities: Sequence[HostActivity]) -> RoundFacts:
@@ -64,19 +62,3 @@ def quietest(rounds: Sequence[RoundFacts], count: int) -> tuple[int, ...]:
         return facts.disturbed is not None, facts.busy_share or 0.0
 
     return tuple(sorted(sorted(range(len(rounds)), key=noise)[:count]))
-
-
-def disturbance(latency: Latency) -> str | None:
-    """Return why a latency is of a disturbed machine, in a few words; None for a quiet one."""
-    reasons = [each.disturbed for each in latency.facts if each.disturbed is not None]
-    if not reasons:
-        return None
-    return f"{len(reasons)} of {len(latency.facts)} rounds were disturbed: {reasons[-1]}"
-
-
-def pair_of(
-    first: Sequence[Sequence[int]], second: Sequence[Sequence[int]], *, retried: bool
-) -> Pair:
-    """Compare two measurements of one cell."""
-    ratio, low, high = paired_ratio(first, second, PAIR_LEVEL)
-    return Pair(ratio=ratio, low=low, high=high, retried=retried)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.bench.measuring.subject import Subject
+from hemline.contract.conditions import cell_of
+from hemline.contract.job import JobResult
 from hemline.contract.manifest import Artifact
 from hemline.contract.record import Cell, Instructions, Latency, Payload, Record
 from hemline.contract.settings import DEFAULT, Settings
@@ -65,6 +67,18 @@ class PlannedCell:
     def title(self) -> str:
         """Return artifact, runtime and version, for messages."""
         return f"{self.artifact.name} in {self.runtime} {self.version}"
+
+    def recorded(self, result: JobResult, device: str) -> Cell:
+        """Return the cell of a record, of what a job ran on a device."""
+        return cell_of(
+            self.subject.manifest,
+            self.artifact,
+            result,
+            threads=self.threads,
+            batch=self.batch,
+            device=device,
+            settings=self.settings,
+        )
 
 
 def key_of(bundle: Path, cell: Cell) -> CellKey:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, replace
 
 from hemline.bench.devices.checking import nothing
 from hemline.bench.devices.device import Device
-from hemline.bench.measuring.noise import facts_of, judged, pair_of, quietest
+from hemline.bench.measuring.noise import judged, quietest
 from hemline.bench.measuring.plan import CellKey, MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.measuring.turns import Round, Turns
-from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.conditions import conditions_of
 from hemline.contract.job import JobResult
 from hemline.contract.record import Latency, Memory, Pair, Record, RoundFacts
 from hemline.errors import HemlineError, remedy
+from hemline.statistics import paired_ratio
 
+_PAIR_LEVEL = 0.99  # one run in a hundred is marked by chance
 Keep = Callable[[Subject, Iterable[Record]], object]
 
 
@@ -99,20 +101,16 @@ def _run(turns: Turns, plan: MeasurementPlan) -> _Run:
     rounds = [turns.round()]
     twins = _add_twin(turns, rounds[0]) if plan.thorough else None
     rounds += [turns.round() for _ in range(1, plan.rounds)]
-    facts = _facts(rounds)
-    quiet = sum(each.disturbed is None for each in facts)
-    while plan.thorough and quiet < plan.rounds and len(rounds) < 2 * plan.rounds:
+    facts = judged([each.facts for each in rounds])
+    while plan.thorough and len(rounds) < 2 * plan.rounds:
+        if sum(each.disturbed is None for each in facts) >= plan.rounds:
+            break
         rounds.append(turns.round())
-        facts = _facts(rounds)
-        quiet = sum(each.disturbed is None for each in facts)
+        facts = judged([each.facts for each in rounds])
     kept = quietest(facts, plan.rounds)
     rounds, facts = [rounds[n] for n in kept], tuple(facts[n] for n in kept)
     pair = None if twins is None else _pair(turns, twins, rounds)
     return _Run(name=secrets.token_hex(6), rounds=tuple(rounds), facts=facts, pair=pair)
-
-
-def _facts(rounds: Sequence[Round]) -> tuple[RoundFacts, ...]:
-    return judged([facts_of(each.activities) for each in rounds])
 
 
 def _add_twin(turns: Turns, first: Round) -> tuple[int, int] | None:
@@ -129,10 +127,11 @@ def _add_twin(turns: Turns, first: Round) -> tuple[int, int] | None:
 def _pair(turns: Turns, twins: tuple[int, int], rounds: Sequence[Round]) -> Pair | None:
     """Compare the two equal cells, once more where they differ; None where one of them failed."""
     for retried in (False, True):
-        if any(index in turns.failed for index in twins) or len(rounds) < 3:
+        if turns.failed.keys() & set(twins) or len(rounds) < 3:
             return None
         first, second = ([each.results[i].cells[0].latencies_ns for each in rounds] for i in twins)
-        pair = pair_of(first, second, retried=retried)
+        ratio, low, high = paired_ratio(first, second, _PAIR_LEVEL)
+        pair = Pair(ratio=ratio, low=low, high=high, retried=retried)
         if pair.held or retried:
             return pair
         rounds = [turns.round(twins) for _ in rounds]
@@ -142,15 +141,7 @@ def _pair(turns: Turns, twins: tuple[int, int], rounds: Sequence[Round]) -> Pair
 def _records(device: Device, planned: PlannedCell, index: int, run: _Run) -> list[Record]:
     results = [each.results[index] for each in run.rounds]
     last = results[-1]
-    cell = cell_of(
-        planned.subject.manifest,
-        planned.artifact,
-        last,
-        threads=planned.threads,
-        batch=planned.batch,
-        device=device.name,
-        settings=planned.settings,
-    )
+    cell = planned.recorded(last, device.name)
     conditions = replace(conditions_of(last), run=run.name, pair=run.pair)
     rounds_ns = tuple(result.cells[0].latencies_ns for result in results)
     payloads = (Latency(rounds_ns=rounds_ns, facts=run.facts), _memory(results))

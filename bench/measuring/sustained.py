@@ -11,7 +11,7 @@ import numpy as np
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell
 from hemline.bench.measuring.turns import images_of, job_of
-from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.conditions import conditions_of
 from hemline.contract.job import JobResult, PowerReading
 from hemline.contract.record import Energy, Record, Sustained
 from hemline.errors import JobError
@@ -52,20 +52,13 @@ def sustain(
         while not ends or ends[-1] < seconds:
             results.append(slice_of(plan))
             ends.append(time.monotonic() - started)
-    last, manifest = results[-1], cell.subject.manifest
-    where = cell_of(
-        manifest,
-        cell.artifact,
-        last,
-        threads=cell.threads,
-        batch=cell.batch,
-        device=device.name,
-        settings=cell.settings,
-    )
-    conditions, payload = conditions_of(last), _sustained(results, ends)
-    payloads = (payload, _energy(idle, results, count * cell.batch))
+    last = results[-1]
+    where = cell.recorded(last, device.name)
+    payloads = (_sustained(results, ends), _energy(idle, results, count * cell.batch))
     return tuple(
-        Record(cell=where, conditions=conditions, payload=each) for each in payloads if each
+        Record(cell=where, conditions=conditions_of(last), payload=each)
+        for each in payloads
+        if each is not None
     )
 
 

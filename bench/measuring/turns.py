@@ -11,9 +11,11 @@ from pathlib import Path
 from hemline.activity import ActivityWatch
 from hemline.bench.devices.device import HERE, Device
 from hemline.bench.devices.inspection import Runner
+from hemline.bench.measuring.noise import facts_of
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell
 from hemline.contract.evaluation_set import load_split
-from hemline.contract.job import HostActivity, Job, JobCell, JobResult
+from hemline.contract.job import Job, JobCell, JobResult
+from hemline.contract.record import RoundFacts
 from hemline.errors import DeviceError, JobError
 
 _IMAGES = 256  # different ones, so that no branch or cache sees the same input twice in a row
@@ -28,11 +30,11 @@ class Round:
     """One round of the cells.
 
     results: index of a cell to what came of its turn; without those that failed.
-    activities: what the machine did meanwhile.
+    facts: what the machine did meanwhile.
     """
 
     results: dict[int, JobResult]
-    activities: tuple[HostActivity, ...]
+    facts: RoundFacts
 
 
 class Turns:
@@ -80,7 +82,7 @@ class Turns:
             # Over the whole round ticks are exact. What the children used is ours: all have ended.
             activities = [replace(each, elapsed_ticks=None) for each in activities]
             activities.append(replace(watch.activity(), frequency_khz=None))
-        return Round(results=results, activities=tuple(activities))
+        return Round(results=results, facts=facts_of(activities))
 
     def _result(self, index: int) -> JobResult | None:
         cell, started = self.cells[index], time.monotonic()

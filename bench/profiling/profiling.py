@@ -13,7 +13,7 @@ from hemline.bench.profiling.context import ProfileContext
 from hemline.bench.profiling.operators import Measure
 from hemline.bench.profiling.probe import probe
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
-from hemline.contract.conditions import cell_of, conditions_of
+from hemline.contract.conditions import conditions_of
 from hemline.contract.profile import Profile
 from hemline.contract.record import Record
 from hemline.contract.stamp import read_stamped
@@ -44,14 +44,7 @@ def profile(device: Device, cell: PlannedCell) -> Record:
             raise JobError(f"{cell.title} was not timed")
         last = replace(timer.last, runtime_version=cell.version)
     return Record(
-        cell=cell_of(
-            cell.subject.manifest,
-            artifact,
-            last,
-            threads=cell.threads,
-            device=device.name,
-            settings=cell.settings,
-        ),
+        cell=cell.recorded(last, device.name),
         conditions=conditions_of(last),
         payload=found,
     )
