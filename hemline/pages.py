@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from hemline.figures import Drawn
@@ -58,34 +59,22 @@ class Page:
 def write_page(path: Path, page: Page) -> None:
     """Write a page, whole or not at all; raises HemlineError."""
     folder = Path(__file__).parent
-    style, script = ((folder / name).read_text() for name in ("page.css", "page.js"))
+    frame, style, script = (
+        (folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
     shown = [section for section in page.sections if any(section.body)]
     parts = [*page.lead, _contents(shown), *map(_section, shown, range(1, len(shown) + 1))]
-    data = () if page.data is None else (json_script("data", page.data),)
+    if page.data is not None:
+        parts.append(json_script("data", page.data))
     libraries = () if page.library is None else (page.library,)
-    content = "\n".join(part for part in (*parts, *data, *map(_packed, libraries)) if part)
-    hashes = " ".join(map(_hash, (script, *libraries)))
-    text = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:; \
-style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="Hemline">
-<title>{escaped(page.title)}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{escaped(page.title)}</h1>
-{content}
-</main>
-<footer>{paragraph(page.footer, "soft")}</footer>
-<script>{script}</script>
-</body>
-</html>
-"""
+    text = Template(frame).substitute(
+        title=escaped(page.title),
+        style=style,
+        script=script,
+        hashes=" ".join(map(_hash, (script, *libraries))),
+        content="\n".join(filter(None, (*parts, *map(_packed, libraries)))),
+        footer=paragraph(page.footer, "soft"),
+    )
     write_bytes(path, text.encode(errors="replace"))
 
 
@@ -170,33 +159,30 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
     A later column without a name, a drawing in text, is left out; "share" is drawn as a bar.
     """
     shown = [at for at, name in enumerate(table.columns) if name.strip() or not at]
-    count = len(table.rows) - foot
-
-    def cell(text: str, at: int) -> str:
-        bar = table.columns[at] == "share"
-        kind = " ".join(["number"] * table.numeric[at] + ["bar"] * bar)
-        style = f' style="--share:{escape(text.partition(" ")[0])}%"' if bar else ""
-        tag, scope = ("td", "") if at else ("th", ' scope="row"')
-        return f'<{tag}{scope} class="{kind}"{style}>{escaped(text)}</{tag}>'
-
-    def rows(numbers: range) -> str:
-        return "".join(
-            f"<tr{' class=chosen' if row in chosen else ''}>"
-            f"{''.join(cell(table.rows[row][at], at) for at in shown)}</tr>\n"
-            for row in numbers
-        )
-
+    rows = [_row(table, row, shown, chosen=at in chosen) for at, row in enumerate(table.rows)]
+    count = len(rows) - foot
     head = "".join(
         f'<th scope="col" class="{"number" * table.numeric[at]}">{escaped(table.columns[at])}</th>'
         for at in shown
     )
-    sums = f"<tfoot>{rows(range(count, count + foot))}</tfoot>\n" if foot else ""
+    sums = f"<tfoot>{''.join(rows[count:])}</tfoot>\n" if foot else ""
     content = (
         f'<table class="{"sortable" * (count > _FEW_ROWS)}">\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>{rows(range(count))}</tbody>\n{sums}</table>"
+        f"<tbody>{''.join(rows[:count])}</tbody>\n{sums}</table>"
     )
     # no text has a quote in it
     return _scrolling(content.replace(' class=""', ""), label)
+
+
+def _row(table: Table, texts: Sequence[str], shown: Sequence[int], *, chosen: bool) -> str:
+    cells = []
+    for at in shown:
+        bar = table.columns[at] == "share"
+        kind = " ".join(["number"] * table.numeric[at] + ["bar"] * bar)
+        style = f' style="--share:{escape(texts[at].partition(" ")[0])}%"' if bar else ""
+        tag, scope = ("td", "") if at else ("th", ' scope="row"')
+        cells.append(f'<{tag}{scope} class="{kind}"{style}>{escaped(texts[at])}</{tag}>')
+    return f'<tr class="{"chosen" * chosen}">{"".join(cells)}</tr>\n'
 
 
 def _scrolling(content: str, label: str) -> str:
