@@ -23,6 +23,7 @@ from hemline.bench.gate.figures import lost_points
 from hemline.bench.gate.gating import require_passed, summary
 from hemline.bench.gate.interleaved import LOOKS, _Series, check_rounds
 from hemline.bench.gate.report import gate_junit, gate_markdown
+from hemline.bench.measuring.noise import facts_of
 from hemline.bench.measuring.turns import Turns
 from hemline.cli import cli
 from hemline.contract.job import HostActivity, HostFacts
@@ -474,7 +475,7 @@ def machine(**ns: int) -> Turns:
     def turn(cells: tuple[int, int]) -> SimpleNamespace:
         times = list(ns.values())
         results = {at: result(times[at]) for at in cells}
-        return SimpleNamespace(results=results, activities=(quiet,))
+        return SimpleNamespace(results=results, facts=facts_of([quiet]))
 
     return cast("Turns", SimpleNamespace(failed={}, round=turn))
 
