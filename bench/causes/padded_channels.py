@@ -22,10 +22,10 @@ def observe(cell: Observed) -> Observation | None:
         return None
     worst = slowest(padded)
     count, width = layer.shape.channels_out, _WIDTHS[worst.dtype]
-    fewer, filled = max(count // width * width, _LEAST), count + -count % width
+    fewer = max(count // width * width, _LEAST)
     return Observation(
         share=wasted,
-        sentence=f"kernels fill up the {count} channels of {cell.title(worst)} to {filled}",
+        sentence=f"kernels fill up the {count} channels of {cell.title(worst)}",
         remedy=f"Give layers multiples of {width} channels.",
         trial=Trial(
             name=f"its shape with {fewer} channels",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hemline.bench.comparison import Row
+from hemline.contract.profile import Finding
+
+_MOST = 0.5  # of the time: a cause of less is said with its share
 
 
 def reasons(chosen: Row, rows: Sequence[Row]) -> Iterator[str]:
@@ -12,15 +15,16 @@ def reasons(chosen: Row, rows: Sequence[Row]) -> Iterator[str]:
 
     Of the others, the same file in other runtimes comes first, as it shows what a runtime costs.
     """
-    others = [each for each in rows if each is not chosen and any(_proven(each))]
     same = chosen.cell.artifact_sha256
+    others = [each for each in rows if each is not chosen and _proven(each)]
     others.sort(key=lambda each: (each.cell.artifact_sha256 != same, each.median_us))
     for row in (chosen, *others[:1]):
-        for sentence in list(_proven(row))[:1]:
+        for found in _proven(row)[:1]:
+            share = found.share or 0.0
+            part = "" if share >= _MOST else f", {100 * share:.0f} % of it"
             time = f"{row.cell.artifact} takes {row.median_us:.0f} µs in {row.cell.runtime}"
-            yield f"{time} because {sentence}"
+            yield f"{time}{part} because {found.sentence}"
 
 
-def _proven(row: Row) -> Iterator[str]:
-    found = row.profile.findings if row.profile else ()
-    yield from (each.sentence for each in found if each.proven)
+def _proven(row: Row) -> list[Finding]:
+    return [each for each in (row.profile.findings if row.profile else ()) if each.proven]
