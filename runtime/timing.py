@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,25 +52,31 @@ class RawModels:
 
         Raises BackendError for a model that the runtime refuses, UsageError for one not opened.
         """
-        return tuple(self._cell(job, model, module, file_format) for model in job.models)
+        cells = [self._open(job, model, module, file_format) for model in job.models]
+        runs = [self._opened[model.name].run for model in job.models]
+        turns = [runs] if job.in_turn else [[run] for run in runs]
+        times = [each for turn in turns for each in _latencies(turn, job)]
+        return tuple(
+            replace(cell, latencies_ns=each) for cell, each in zip(cells, times, strict=True)
+        )
 
-    def _cell(
+    def _open(
         self, job: TimingJob, model: RawModel, module: object, file_format: str
     ) -> CellResult:
+        """Open a model that comes with its bytes; return its cell, without times."""
         started = loaded = finished = time.perf_counter_ns()
-        fresh = bool(model.content)
+        fresh, made = bool(model.content), dict[str, Tensor]()
         if fresh:
             content, given = base64.b64decode(model.content), _Inputs(job.seed, self.values)
             session = _SESSIONS[file_format](module, content, job, given)
             loaded = time.perf_counter_ns()
             session.run()
             finished = time.perf_counter_ns()
-            self._opened[model.name] = session
+            self._opened[model.name], made = session, session.outputs()
+            self.values |= made
         if model.name not in self._opened:
             raise UsageError(f"{model.name} was not opened")
         session = self._opened[model.name]
-        made = session.outputs() if fresh else {}
-        self.values |= made
         return CellResult(
             threads=job.threads,
             batch=1,
@@ -77,7 +84,7 @@ class RawModels:
             delegate=session.delegate,
             load_ns=loaded - started,
             first_ns=finished - loaded,
-            latencies_ns=_latencies(session.run, job) if job.invocations else (),
+            latencies_ns=(),
             outputs={},
             nodes=session.nodes if fresh else (),
             graph=session.graph if fresh else "",
@@ -102,23 +109,25 @@ class _Inputs:
         return known
 
 
-def _latencies(run: Callable[[], object], job: TimingJob) -> tuple[int, ...]:
+def _latencies(runs: Sequence[Callable[[], object]], job: TimingJob) -> list[tuple[int, ...]]:
+    """Return the times of models that take turns at each invocation, of each one after another."""
     clock = time.perf_counter_ns
     started, limit = clock(), job.slice_ns or 1 << 62
-    for _ in range(job.warmup):
-        run()
+    for _ in range(job.warmup if job.invocations else 0):
+        for run in runs:
+            run()
         if clock() - started > limit // 4:
             break
-    taken: list[int] = []
-    started = before = clock()
-    while len(taken) < job.invocations:
-        before = clock()
-        run()
-        after = clock()
-        taken.append(after - before)
-        if after - started > limit:
+    taken: list[list[int]] = [[] for _ in runs]
+    started = clock()
+    for _ in range(job.invocations):
+        for run, into in zip(runs, taken, strict=True):
+            before = clock()
+            run()
+            into.append(clock() - before)
+        if clock() - started > limit:
             break
-    return tuple(taken)
+    return [tuple(each) for each in taken]
 
 
 class _RawInterpreter:

@@ -86,7 +86,7 @@ def _advised(
     if file is not None and arithmetic is None:
         model = TimedModel(name=path.name, content=file.model)
         with ModelTimer(device, name, versions[name]) as timer:
-            operators = OPERATORS[file.stamp.format](timer, model, 0)
+            operators = OPERATORS[file.stamp.format](timer, model, False)
         found, whole_ns = [*advise_operators(operators)], operators.whole.ns
     layers = layers_of(inspected.contents, arithmetic)
     found += advise(layers, partial(ModelTimer, device, name, versions[name]), whole_ns)

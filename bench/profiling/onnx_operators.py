@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from hemline.bench.profiling.onnx_cuts import Cut
 
 
-def measure_operators(timer: ModelTimer, model: TimedModel, fixed_ns: int) -> Operators:
+def measure_operators(timer: ModelTimer, model: TimedModel, in_turn: bool) -> Operators:
     """Time each node of the graph that ONNX Runtime makes of a model, and the whole, in turn.
 
     What an invocation costs without any node is measured in the same rounds and left out.
     Raises JobError for a graph that cannot be cut, or naming the node that cannot be run alone,
     BackendError without the onnx package.
     """
-    del fixed_ns
+    del in_turn  # each node is repeated, as an invocation takes longer than most of them
     cuts = executed_nodes(timer, model)
     plain = replace(model.settings, optimization="none")  # each is as the runtime made it
     repeated = [

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hemline.bench.profiling.timing import ModelTimer, ModelTimes, TimedModel
 from hemline.contract.profile import OperatorCost
 
-# (timer, the whole model, fixed cost of an invocation in ns) to what its operators cost
-Measure = Callable[[ModelTimer, TimedModel, int], "Operators"]
+# (timer, the whole model, whether parts take turns at each invocation) to what its operators cost
+Measure = Callable[[ModelTimer, TimedModel, bool], "Operators"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,12 @@ class Operators:
     alone: dict[str, bytes]
 
     @property
+    def apart(self) -> float:
+        """Return by what factor the operators' times together differ from the whole, from 1 on."""
+        share = max(sum(each.ns or 0 for each in self.costs), 1) / max(self.whole.ns, 1)
+        return max(share, 1 / share)
+
+    @property
     def add_up(self) -> bool:
-        """Return whether the operators' times together are 90 % to 110 % of the whole."""
-        return 0.9 <= sum(each.ns or 0 for each in self.costs) / max(self.whole.ns, 1) <= 1.1
+        """Return whether the operators' times together are about as long as the whole."""
+        return self.apart <= 1.1

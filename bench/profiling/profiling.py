@@ -57,11 +57,10 @@ def profile_model(timer: ModelTimer, model: TimedModel, fallback: str = "") -> P
     """
     counts = timer.device.capabilities.instructions
     reached = None if counts else probe(timer, model.settings)
-    fixed_ns = 0 if reached is None else reached.fixed_ns
     measure = OPERATORS[timer.device.backend(timer.runtime).format]
-    operators = measure(timer, model, fixed_ns)
+    operators = measure(timer, model, False)
     if not counts and not operators.add_up:
-        operators = measure(timer, model, fixed_ns)  # perhaps something else used the machine
+        operators = min(operators, measure(timer, model, True), key=lambda each: each.apart)
     whole = operators.whole.ns
     found = Profile(
         whole_ns=None if counts else whole,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from hemline.bench.profiling.operators import Operators
+from hemline.bench.profiling.probe import idle_model
 from hemline.bench.profiling.tflite_cuts import Cut, cutter_of
-from hemline.bench.profiling.timing import ModelTimer, TimedModel
+from hemline.bench.profiling.timing import TURN_NS, ModelTimer, TimedModel
 from hemline.contract.job import Node
 from hemline.contract.profile import OperatorCost
 from hemline.model_files.contents import Contents
@@ -15,23 +16,29 @@ from hemline.model_files.tflite import read_tflite
 _DELEGATE = "DELEGATE"
 
 
-def measure_operators(timer: ModelTimer, model: TimedModel, fixed_ns: int) -> Operators:
-    """Time each operator alone and the whole in turn.
+def measure_operators(timer: ModelTimer, model: TimedModel, in_turn: bool) -> Operators:
+    """Time each operator alone, and the whole.
 
-    `fixed_ns`, what it takes to enter a delegate, is left out of each that one runs alone: in the
-    whole it is paid once. Kernels of the interpreter itself cost the same in both.
+    All invocations of one operator in a round come before those of the next, unless they take turns
+    at each invocation (`in_turn`): what one finds in the caches is then what it finds in the whole.
+    What it takes to enter a delegate, measured among them, is left out of each that one runs alone:
+    in the whole it is paid once. Kernels of the interpreter itself cost the same in both.
     Raises JobError that names the operator which a runtime refuses or which ends its process.
     """
     taken = partitions(timer.open(model).nodes)
     delegated = {at for each in taken for at in each}
     contents, cuts, models = _opened_alone(timer, model, delegated)
-    whole, *times = timer.time([model, *models])
+    models = [idle_model("tflite", model.settings), *models]
+    if in_turn:
+        whole, idle, *times = timer.time([model], parts=models, slice_ns=TURN_NS)
+    else:
+        whole, idle, *times = timer.time([model, *models])
     numbers = {cut.at: number for number, cut in enumerate(cuts)}
     counts = timer.device.capabilities.instructions
     costs = []
     for cut, found in zip(cuts, times, strict=True):
         operator = contents.operators[cut.at]
-        cost = found.ns if found.delegate == "builtin" else max(found.ns - fixed_ns, 0)
+        cost = found.ns if found.delegate == "builtin" else max(found.ns - idle.ns, 0)
         costs.append(
             OperatorCost(
                 name=operator.outputs[0],

@@ -23,6 +23,7 @@ from hemline.errors import JobError
 ROUNDS = 9
 INVOCATIONS = 100
 SLICE_NS = 3_000_000  # for each model in each round: 15 models × 9 rounds take 0.4 s
+TURN_NS = 30_000_000  # for a model and for all its parts: once is 15 ms for a ResNet-50
 _WARMUP = 20
 _COUNTED = 9  # an odd number, as in instruction_count.py
 _SECONDS = 120.0  # of a job
@@ -75,17 +76,21 @@ class ModelTimer(Closing):
         self,
         models: Sequence[TimedModel],
         *,
+        parts: Sequence[TimedModel] = (),
         rounds: int = ROUNDS,
         invocations: int = INVOCATIONS,
         slice_ns: int = SLICE_NS,
     ) -> tuple[ModelTimes, ...]:
         """Time models in turn, round by round; return their times in the same order.
 
+        `parts` of a model, with the same settings, take turns at each invocation, behind the others
+        in each round.
         A device that counts instructions, the same every time, gets one round. Raises JobError that
         names the model which a runtime refuses or which ends its process, DeviceError when the
         device was lost.
         """
-        opened = [self.open(model) for model in models]
+        every = (*models, *parts)
+        opened = [self.open(model) for model in every]
         if self.device.capabilities.instructions:
             rounds, invocations, slice_ns = 1, _COUNTED, 0
         job = TimingJob(
@@ -97,14 +102,18 @@ class ModelTimer(Closing):
             invocations=invocations,
             slice_ns=slice_ns,
         )
-        times: list[list[tuple[int, ...]]] = [[] for _ in models]
+        turns = [
+            replace(job, models=tuple(map(_opened, group)), settings=settings)
+            for settings, group in groupby(models, lambda model: model.settings)
+        ]
+        if parts:
+            names, settings = tuple(map(_opened, parts)), parts[0].settings
+            turns.append(replace(job, models=names, settings=settings, in_turn=True))
+        times: list[list[tuple[int, ...]]] = [[] for _ in every]
         for _ in range(rounds):
-            for settings, group in groupby(range(len(models)), lambda at: models[at].settings):
-                turn = tuple(group)
-                names = tuple(RawModel(name=_key(models[at])) for at in turn)
-                result = self._run(replace(job, models=names, settings=settings))
-                for at, cell in zip(turn, result.cells, strict=True):
-                    times[at].append(cell.latencies_ns)
+            cells = [cell for turn in turns for cell in self._run(turn).cells]
+            for found, cell in zip(times, cells, strict=True):
+                found.append(cell.latencies_ns)
         return tuple(
             ModelTimes(rounds_ns=tuple(each), delegate=cell.delegate, nodes=cell.nodes)
             for each, cell in zip(times, opened, strict=True)
@@ -139,6 +148,10 @@ class ModelTimer(Closing):
             raise JobError(f"{job.id}: {result.failure.message}")
         self.last = result
         return result
+
+
+def _opened(model: TimedModel) -> RawModel:
+    return RawModel(name=_key(model))
 
 
 def _key(model: TimedModel) -> str:

@@ -30,11 +30,14 @@ class TimingJob:
 
     id: given back in the result.
     runtime: name in the BACKENDS table.
-    models: timed in this order, each invoked until its share of time is over.
+    models: timed in this order.
+    in_turn: whether they take turns at each invocation, as the operators of a model do, so that
+        caches hold what they hold there; else all invocations of one come before the next model.
     threads: that the runtime may use.
     warmup: invocations of each before the clock starts, at most.
     invocations: timed ones of each, at most; 0 only opens the models and invokes them once.
-    slice_ns: time for each model; 0 for no limit. One invocation is timed at least.
+    slice_ns: time for each model, or for all in turn; 0 for no limit. One invocation is timed at
+        least.
     seed: of the random inputs.
     settings: how the runtime is opened; those of the process are the same for all its jobs.
     """
@@ -45,6 +48,7 @@ class TimingJob:
     id: str
     runtime: str
     models: tuple[RawModel, ...]
+    in_turn: bool = False
     threads: int = 1
     warmup: int = 0
     invocations: int = 0

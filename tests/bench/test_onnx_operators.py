@@ -33,7 +33,7 @@ def test_nodes_that_are_executed_have_the_cost_of_the_model(
     bundle: Path, manifest: Manifest, timer: ModelTimer, name: str, kernel: str
 ) -> None:
     content = read_stamped(bundle / name).model
-    found = measure_operators(timer, TimedModel(name=name, content=content), 0)
+    found = measure_operators(timer, TimedModel(name=name, content=content), False)
     # a blocked layout pads channels; what it computes in vain is no work of the model
     assert sum(cost.macs for cost in found.costs) == manifest.macs
     convolutions = [
@@ -117,7 +117,7 @@ def test_control_flow_is_refused() -> None:
 
 def test_a_model_that_the_runtime_refuses_is_named(timer: ModelTimer) -> None:
     with pytest.raises(JobError, match=r"torn\.onnx: onnxruntime refuses the model"):
-        measure_operators(timer, TimedModel(name="torn.onnx", content=b"no model"), 0)
+        measure_operators(timer, TimedModel(name="torn.onnx", content=b"no model"), False)
 
 
 class LyingTimer(ModelTimer):
@@ -135,4 +135,4 @@ def test_a_graph_that_cannot_be_read_is_told(timer: ModelTimer, graph: str) -> N
         lying.graph = graph
         model = TimedModel(name="net.onnx", content=branching().SerializeToString())
         with pytest.raises(JobError, match=r"net\.onnx: its graph cannot be cut"):
-            measure_operators(lying, model, 0)
+            measure_operators(lying, model, False)

@@ -750,7 +750,7 @@ def test_the_graph_that_a_board_executes_is_cut_here_and_timed_there(device: Ssh
     model = TimedModel(name="a layer", content=one_convolution(layer, "onnx"))
     version = version_of(BACKENDS["onnxruntime"])
     with ModelTimer(device, "onnxruntime", version) as timer:
-        found = onnx_operators.measure_operators(timer, model, 0)
+        found = onnx_operators.measure_operators(timer, model, False)
     assert found.fusion["QLinearConv"] == 1
     assert sum(cost.macs for cost in found.costs) == layer.macs
     assert all(cost.ns is not None for cost in found.costs)
