@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 _PATH = click.Path(path_type=Path, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
+select_option = click.option(
+    "--select",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="These cells only: int8.tflite, litert, int8.*@litert; repeat for more.",
+)
 _LIMITS = ("max_slowdown", "max_drop", "max_kb", "max_memory_mb")
 
 
@@ -47,13 +54,7 @@ class _Limit(click.FloatRange):
 @click.option(
     "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, 1,000,000 bytes."
 )
-@click.option(
-    "--select",
-    "patterns",
-    multiple=True,
-    metavar="PATTERN",
-    help="Check these only: int8.tflite, litert, int8.*@litert; repeat for more.",
-)
+@select_option
 @click.option(
     "--reference",
     default="fp32.tflite@litert",

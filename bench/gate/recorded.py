@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean, variance
 
 from hemline.bench.gate.decision import UNKNOWN, Z99, Check, Estimate, decide
 from hemline.bench.gate.side import (
@@ -22,13 +20,7 @@ from hemline.contract.record import Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import UsageError, remedy
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cell:
-    """The newest file of a cell, and every run that measured it in this version on such a host."""
-
-    newest: Record
-    runs: dict[str, Record]
+Runs = dict[str, Record]  # what each run measured of one cell, the newest last
 
 
 def recorded_checks(
@@ -40,120 +32,79 @@ def recorded_checks(
     reference (artifact, runtime), which must be the same file in both. Raises UsageError for
     records of unlike hosts, and where the reference is needed and missing.
     """
-    _require_like_hosts(*sides)
     before, after = (_cells(side.selected(patterns).records) for side in sides)
     checks = []
     for key in (key for key in after if key in before):
-        both = (before[key], after[key])
-        if both[0].runs.keys() & both[1].runs.keys():
-            checks.append(_check(both, [_levels(*both)], limit))
+        old, new = before[key], after[key]
+        _require_like_hosts(sides, _newest(old), _newest(new))
+        if old.keys() & new.keys():
+            checks.append(_check(old, new, [_level(old, new)], limit))
         elif key[:2] != reference:
-            first, second = _references(sides, (*reference, key[2]))
-            levels = [_levels(first, both[0]), _levels(second, both[1])]
-            checks.append(_check(both, levels, limit))
-    titles = [
-        {key: title_of(cell.newest.cell) for key, cell in each.items()} for each in (before, after)
-    ]
+            first, second = _references(sides, (*reference, key[2], 1, 1, DEFAULT))
+            checks.append(_check(old, new, [_level(first, old), _level(second, new)], limit))
+    titles = [{k: title_of(_newest(r).cell) for k, r in each.items()} for each in (before, after)]
     return [*checks, *unmatched("slowdown", limit, sides, titles)]
 
 
-def _cells(records: Iterable[Record]) -> dict[Identity, _Cell]:
-    """Return the timed cells of the newest host of each device."""
-    timed = by_date(r for r in records if isinstance(r.payload, Latency))
-    newest = {identity_of(record.cell): record for record in timed}
-    return {
-        key: _Cell(
-            newest=last,
-            runs={
-                record.conditions.run: record
-                for record in timed
-                if identity_of(record.cell) == key
-                and record.conditions.run
-                and _is_like(record, last)
-            },
+def _cells(records: Iterable[Record]) -> dict[Identity, Runs]:
+    """Return the runs of each cell: of its newest file, version and host only."""
+    cells: dict[Identity, Runs] = {}
+    for record in by_date(r for r in records if isinstance(r.payload, Latency)):
+        runs = cells.setdefault(identity_of(record.cell), {})
+        if any(other.cell != record.cell for other in runs.values()):
+            runs.clear()
+        runs[record.conditions.run or record.conditions.date] = record
+    return cells
+
+
+def _newest(runs: Runs) -> Record:
+    return next(reversed(runs.values()))
+
+
+def _require_like_hosts(sides: Sequence[Side], before: Record, after: Record) -> None:
+    """Raise UsageError for another processor or architecture."""
+    hosts = [record.conditions.host for record in (before, after)]
+    first, second = (f"{host.processor} ({host.machine})" for host in hosts)
+    if first != second:
+        raise UsageError(
+            f"{sides[0].name} was measured on {first}, {sides[1].name} on {second}: latencies of "
+            "unlike hosts cannot be compared"
         )
-        for key, last in newest.items()
-    }
 
 
-def _is_like(record: Record, last: Record) -> bool:
-    """Return whether two records of a cell are of one file, version and kind of host."""
-    cell, other = record.cell, last.cell
-    same = (cell.artifact_sha256, cell.runtime_version) == (
-        other.artifact_sha256,
-        other.runtime_version,
-    )
-    return same and _host(record) == _host(last)
-
-
-def _host(record: Record) -> str:
-    host = record.conditions.host
-    return f"{host.processor} ({host.machine})"
-
-
-def _require_like_hosts(before: Side, after: Side) -> None:
-    """Raise UsageError where a device is another kind of machine on the other side."""
-    hosts = []
-    for side in (before, after):
-        timed = (r for r in side.records if isinstance(r.payload, Latency))
-        hosts.append({record.cell.device: _host(record) for record in by_date(timed)})
-    for device in hosts[0].keys() & hosts[1].keys():
-        if hosts[0][device] != hosts[1][device]:
-            raise UsageError(
-                f"{before.name} was measured on {hosts[0][device]}, {after.name} on "
-                f"{hosts[1][device]}: latencies of unlike hosts cannot be compared"
-            )
-
-
-def _references(sides: Sequence[Side], place: tuple[str, str, str]) -> list[_Cell]:
-    """Return the reference of each side, with one thread and image; raises UsageError."""
-    name, found = "@".join(place[:2]), []
-    for side in sides:
-        cells = _cells(side.records)
-        if (cell := cells.get((*place, 1, 1, DEFAULT))) is None:
-            reason = f"{side.name} has no latency of the reference {name}"
-            raise UsageError(reason, remedy=remedy("gate reference"))
-        found.append(cell)
-    if len({cell.newest.cell.artifact_sha256 for cell in found}) > 1:
+def _references(sides: Sequence[Side], key: Identity) -> list[Runs]:
+    """Return the runs of the reference on each side; raises UsageError unless it is one file."""
+    name, advice = "@".join(key[:2]), remedy("gate reference")
+    found = [_cells(side.records).get(key) for side in sides]
+    for side, runs in zip(sides, found, strict=True):
+        if runs is None:
+            raise UsageError(f"{side.name} has no latency of the reference {name}", remedy=advice)
+    known = [runs for runs in found if runs is not None]
+    if len({_newest(runs).cell.artifact_sha256 for runs in known}) > 1:
         both = " and ".join(side.name for side in sides)
         reason = f"the reference {name} is not the same file in {both}: its time may have changed"
-        raise UsageError(reason, remedy=remedy("gate reference"))
-    return found
+        raise UsageError(reason, remedy=advice)
+    return known
 
 
-def _levels(first: _Cell, second: _Cell) -> list[Level | str]:
-    """Compare two cells in each run that has both."""
-    common = first.runs.keys() & second.runs.keys()
-    levels = [level_of(first.runs[run], second.runs[run]) for run in common]
-    return levels or ["no run measured it together with the reference"]
+def _level(first: Runs, second: Runs) -> Level | str:
+    """Compare two cells in the newest run that has both."""
+    run = next((run for run in reversed(second) if run in first), None)
+    if run is None:
+        return "no run measured it together with the reference"
+    return level_of(first[run], second[run])
 
 
-def _check(
-    both: tuple[_Cell, _Cell], levels: Sequence[Sequence[Level | str]], limit: float
-) -> Check:
-    """Decide by one list of levels, or by the difference of two."""
-    old, new = (cell.newest.cell for cell in both)
-    unlike = old.runtime_version != new.runtime_version
+def _check(before: Runs, after: Runs, levels: Sequence[Level | str], limit: float) -> Check:
+    """Decide by one level, or by the difference of two."""
+    old, new = _newest(before).cell, _newest(after).cell
+    title, unlike = title_of(new), old.runtime_version != new.runtime_version
     note = f"{new.runtime} {new.runtime_version}, was {old.runtime_version}" if unlike else ""
-    good = [[each for each in one if isinstance(each, Level)] for one in levels]
-    if not all(good):
-        reason = next(each for one in levels for each in one if isinstance(each, str))
-        return Check(
-            kind="slowdown", cell=title_of(new), answer=UNKNOWN, limit=limit, reason=reason
-        )
-    means = [fmean(level.mean for level in one) for one in good]
-    error = math.sqrt(sum(_variance(one) / len(one) for one in good))
-    found = Estimate(
-        mean=means[-1] - (means[0] if len(means) > 1 else 0),
-        half=Z99 * error,
-        count=min(map(len, good)),
-        unit="runs",
-    )
-    return decide("slowdown", title_of(new), found, limit, note=note)
-
-
-def _variance(levels: Sequence[Level]) -> float:
-    """Return the variance of a run: by its rounds, or by that of the runs where it is larger."""
-    usual = fmean(level.variance for level in levels)
-    seen = variance([level.mean for level in levels]) if len(levels) > 2 else 0.0
-    return max(usual, seen)
+    good = [each for each in levels if isinstance(each, Level)]
+    if len(good) < len(levels):
+        reason = next(each for each in levels if isinstance(each, str))
+        return Check(kind="slowdown", cell=title, answer=UNKNOWN, limit=limit, reason=reason)
+    mean = good[-1].mean - sum(level.mean for level in good[:-1])
+    half = Z99 * math.sqrt(sum(level.variance for level in good))
+    found = Estimate(mean=mean, half=half, count=min(level.rounds for level in good))
+    return decide("slowdown", title, found, limit, note=note)

@@ -91,8 +91,10 @@ class Level:
     mean: median over the rounds.
     variance: of it, by the spread of the rounds; of a run that had one process for all its rounds,
         with that of processes.
+    rounds: number of undisturbed ones.
     """
 
+    rounds: int
     mean: float
     variance: float
 
@@ -113,7 +115,11 @@ def level_of(before: Record, after: Record) -> Level | str:
     variance = float(np.var(logs, ddof=1)) / len(logs) * np.pi / 2
     thorough = before.conditions.pair is not None  # then each round had new processes
     between = 0.0 if thorough else PROCESS_SPREAD**2
-    return Level(mean=float(np.median(logs)), variance=variance + between)
+    return Level(
+        rounds=len(logs) if thorough else 1,
+        mean=float(np.median(logs)),
+        variance=variance + between,
+    )
 
 
 def round_medians(record: Record) -> list[float]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hemline.bench.gate.commands import select_option
 from hemline.console import require_matplotlib, require_package, say
 from hemline.contract.record import RECORDS_NAME, read_records
 from hemline.errors import UsageError
@@ -21,13 +22,7 @@ from hemline.tables import as_text
     metavar="BUNDLE|RECORDS…",
     type=click.Path(path_type=Path, exists=True),
 )
-@click.option(
-    "--select",
-    "patterns",
-    multiple=True,
-    metavar="PATTERN",
-    help="Show these only: int8.tflite, litert, int8.*@litert; repeat for more.",
-)
+@select_option
 @click.option(
     "-o",
     "--output",

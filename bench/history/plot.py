@@ -31,12 +31,12 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
         path, heading, width=_WIDTH_INCHES, height=0.3 + rows * _PANEL_INCHES
     ) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
-        places = {(each.model, each.host) for each in series}
+        several = len({each.place for each in series}) > 1
         for axes, each in itertools.zip_longest(grid.flat, shown):
             if each is None:
                 axes.set_axis_off()
             else:
-                _panel(axes, each, f"{each.model}, {each.host}" if len(places) > 1 else "")
+                _panel(axes, each, each.place if several else "")
 
 
 def _panel(axes: Any, series: Series, place: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,13 +33,13 @@ class Run:
 class Series:
     """A cell in one version of a runtime on one host.
 
+    place: model and host.
     runs: by date.
     changes: indices of runs at which another level begins.
     """
 
-    model: str
     cell: str
-    host: str
+    place: str
     runs: tuple[Run, ...]
     changes: tuple[int, ...]
 
@@ -68,22 +68,17 @@ def series_of(records: Iterable[Record]) -> tuple[Series, ...]:
     return tuple(_series(list(group.values())) for group in groups.values())
 
 
-def history_table(found: Iterable[Series]) -> Table:
+def history_table(series: Sequence[Series]) -> Table:
     """Return one row for each series."""
-    series = list(found)
-    hosts = {each.host for each in series}
-    models = {each.model for each in series}
-    columns = ("?model", "cell", "?host", ">runs", "from", "to", ">first", ">now", "changes")
+    several = len({each.place for each in series}) > 1
+    columns = ("cell", "?model and host", ">runs", "from", "to", ">first", ">now", "changes")
     rows = (
         (
-            each.model if len(models) > 1 else "",
             each.cell,
-            each.host if len(hosts) > 1 else "",
+            each.place if several else "",
             count(len(each.runs)),
-            each.runs[0].date[:10],
-            each.runs[-1].date[:10],
-            microseconds(each.levels_us[0]),
-            microseconds(each.levels_us[-1]),
+            *(run.date[:10] for run in (each.runs[0], each.runs[-1])),
+            *(microseconds(level) for level in (each.levels_us[0], each.levels_us[-1])),
             ", ".join(_step(run, percent) for run, percent in each.steps),
         )
         for each in series
@@ -91,27 +86,24 @@ def history_table(found: Iterable[Series]) -> Table:
     return Table.of(columns, rows)
 
 
-def runs_table(found: Iterable[Series]) -> Table:
+def runs_table(series: Sequence[Series]) -> Table:
     """Return one row for each run of each series, with the change that began there."""
-    columns = ("model", "cell", "host", "date", "commit", ">median", ">low", ">high", ">change")
+    columns = ("cell", "model and host", "date", "commit", ">median", ">low", ">high", ">change")
     rows = []
-    for each in found:
-        steps = {run.date: percent for run, percent in each.steps}
+    for each in series:
+        steps = {run.date: Figure(f"{step:+.1f} %", step, "%") for run, step in each.steps}
         for run in each.runs:
             figures = (microseconds(value) for value in (run.median_us, run.low_us, run.high_us))
-            step = steps.get(run.date)
-            change = "" if step is None else Figure(f"{step:+.1f} %", step, "%")
-            place = (each.model, each.cell, each.host, run.date, run.commit or "")
-            rows.append((*place, *figures, change))
+            place = (each.cell, each.place, run.date, run.commit or "")
+            rows.append((*place, *figures, steps.get(run.date, "")))
     return Table.of(columns, rows)
 
 
 def _series(group: list[tuple[Record, Run]]) -> Series:
     last, runs = group[-1][0].cell, tuple(run for _, run in group)
     return Series(
-        model=last.model,
         cell=f"{title_of(last)} {last.runtime_version}",
-        host=last.host,
+        place=f"{last.model}, {last.host}",
         runs=runs,
         changes=change_points([run.median_us for run in runs]),
     )

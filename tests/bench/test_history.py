@@ -98,10 +98,10 @@ def record(number: int, us: float, **changes: str) -> Record:
 def test_hosts_and_versions_are_never_in_one_line() -> None:
     records = [record(3, 40), record(1, 30), record(2, 50, version="2.4.0"), record(2, 9, host="B")]
     found = series_of(records)
-    assert [(each.cell, each.host) for each in found] == [
-        ("int8.tflite · litert 2.3.0", HOST.name),
-        ("int8.tflite · litert 2.4.0", HOST.name),
-        ("int8.tflite · litert 2.3.0", "B"),
+    assert [(each.cell, each.place) for each in found] == [
+        ("int8.tflite · litert 2.3.0", f"tiny, {HOST.name}"),
+        ("int8.tflite · litert 2.4.0", f"tiny, {HOST.name}"),
+        ("int8.tflite · litert 2.3.0", "tiny, B"),
     ]
     assert [run.median_us for run in found[0].runs] == pytest.approx([30, 40])  # by date
 
