@@ -264,12 +264,18 @@ def candidate_of(comparison: Comparison, row: Row) -> Candidate:
 
 
 def _loss(comparison: Comparison, row: Row) -> float | None:
-    """Return the accuracy lost on validation against the most accurate of the source models."""
-    own = row.validation
-    if row.model.source is None or own.share is None or len(comparison.models) == 1:
-        return own.drop_points if row.model.source else None
-    known = (each.validation for each in comparison.rows if each.model.source)
-    return 100 * (max((each.keras_correct or 0) / each.images for each in known) - own.share)
+    """Return the accuracy lost on validation against the most accurate of the source models.
+
+    Of files alone, whose images are all that there is, it is that against the most accurate file.
+    """
+    own, judged = row.validation, [each for each in comparison.rows if each.model.source]
+    alone = len(comparison.models) == 1
+    if own.share is None or (row.model.source is None and (judged or alone)):
+        return None
+    if alone:
+        return own.drop_points
+    best = [each.validation for each in judged or comparison.rows]
+    return 100 * (max((each.keras_correct or 0) / each.images for each in best) - own.share)
 
 
 def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:

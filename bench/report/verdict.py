@@ -21,7 +21,12 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
     The interval needs the labels of the chosen row's model.
     """
     headline, *against = summarize_choice(comparison, chosen)
-    reasons = [headline, _accuracy_reason(chosen), *against, *_more_accurate(comparison, chosen)]
+    reasons = [
+        headline,
+        _accuracy_reason(comparison, chosen),
+        *against,
+        *_more_accurate(comparison, chosen),
+    ]
     reasons += because(chosen, comparison.rows)
     for other in candidates(comparison):
         reason = over_budget(other, budget)
@@ -65,11 +70,14 @@ def _more_accurate(comparison: Comparison, chosen: Row) -> list[str]:
     return [f"{best.model.name} is more accurate: {percent(best.accuracy)} on test with {where}."]
 
 
-def _accuracy_reason(chosen: Row) -> str:
+def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:
     """Return how the choice changes the accuracy, or why that is not known."""
     change, loss = change_of(chosen), chosen.validation.drop_points
+    to_best = candidate_of(comparison, chosen).drop_points
     if chosen.model.labels is None or chosen.test.correct is None:
         return "It was chosen by latency and size alone: without labels its accuracy is not known."
+    if change is None and to_best is not None:
+        return f"It loses {to_best:.2f} points on these images against the most accurate file."
     if change is None or loss is None:
         return "It was chosen by latency and size alone: there is no source model to compare with."
     worst = change.worst

@@ -138,6 +138,27 @@ def test_the_loss_is_counted_from_the_most_accurate_model(comparison: Comparison
     assert {each.drop_points for each in candidates(alone)} == {1.0}
 
 
+def test_of_files_alone_the_loss_is_counted_from_the_most_accurate_file(
+    comparison: Comparison,
+) -> None:
+    """Beside a model with a source, whose figures are of other images, it is not known."""
+    slow, quick = (replace(model, source=None) for model in comparison.models)
+    files = tuple(
+        replace(
+            row,
+            model=slow if row.model.name == "slow" else quick,
+            validation=replace(row.validation, correct=at, keras_correct=at, images=100),
+        )
+        for row, at in zip(comparison.rows, range(50, 90, 2), strict=False)
+    )
+    found = candidates(replace(comparison, models=(slow, quick), rows=files))
+    assert found[-1].drop_points == 0
+    assert found[0].drop_points == 2 * (len(files) - 1)
+    mixed = (replace(files[0], model=comparison.models[0]), *files[1:])
+    beside = candidates(replace(comparison, rows=mixed))
+    assert [each.drop_points for each in beside[1:]] == [None] * (len(files) - 1)
+
+
 def test_a_model_that_is_more_accurate_is_named(comparison: Comparison) -> None:
     rows = tuple(
         replace(row, test=replace(row.test, correct=150)) if row.model.name == "quick" else row

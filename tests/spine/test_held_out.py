@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hemline.data.custom.held_out import held_out, with_labels_of
+from hemline.data.custom.held_out import held_out, labelled_images, with_labels_of
 from hemline.data.custom.loading import load_custom
 from hemline.data.custom.reading import ReadOptions
 from hemline.data.datasets import Images
@@ -38,8 +38,17 @@ def test_all_images_are_test_images_where_no_test_part_was_given(images: Images)
     pairs = zip(PIXELS, CLASSES, strict=True)
     expected = {image.tobytes(): ("ant", "bee", "cat")[at] for image, at in pairs}
     assert class_of_each(whole) == expected
-    assert set(whole.test_names) == {f"x[{at}]" for at in range(12)}
-    assert whole.test_names[0] == images.test_names[0]
+    assert whole.test_names == tuple(sorted(f"x[{at}]" for at in range(12)))
+
+
+def test_the_order_of_all_images_is_the_same_at_every_size(tmp_path: Path) -> None:
+    """Which images are split off for test is decided by their pixels, which differ."""
+    path = tmp_path / "a.npz"
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 4, 4), np.uint8)
+    np.savez(path, x=pixels, y=np.arange(30) % 2, labels=np.array(["ant", "bee"]))
+    found = [labelled_images(path, (side, side, 1), ("bee", "ant")) for side in (4, 8, 12)]
+    assert len({images.test_names for images in found}) == 1
+    assert len({images.test_labels.tobytes() for images in found}) == 1
 
 
 def test_a_test_part_of_the_data_stays_the_test_part(tmp_path: Path) -> None:

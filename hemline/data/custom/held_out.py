@@ -73,18 +73,21 @@ def held_out(images: Images) -> Images:
     """Return a custom data set with all of its images for test, unless it has a test part itself.
 
     The first 15 % of each class are for test where a model is trained on the others: one that was
-    trained elsewhere has seen none of them.
+    trained elsewhere has seen none of them. They are in the order of their names, which is the same
+    at every size.
     """
     if not images.test_indices:
         return images
+    names = (*images.test_names, *images.train_names)
+    order = sorted(range(len(names)), key=lambda at: names[at])
     return replace(
         images,
         train_images=images.train_images[:0],
         train_labels=images.train_labels[:0],
         train_names=(),
-        test_images=np.concatenate([images.test_images, images.train_images]),
-        test_labels=np.concatenate([images.test_labels, images.train_labels]),
-        test_names=(*images.test_names, *images.train_names),
+        test_images=np.concatenate([images.test_images, images.train_images])[order],
+        test_labels=np.concatenate([images.test_labels, images.train_labels])[order],
+        test_names=tuple(names[at] for at in order),
         test_indices=(),
         validation_indices=(),
     )
