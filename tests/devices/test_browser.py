@@ -133,6 +133,27 @@ def test_pointing_at_a_cell_or_tapping_it_shows_its_figures(
     shown.get_by_text("in rounds").wait_for()
 
 
+def test_a_name_is_shown_where_it_is_pointed_at_and_never_run(
+    browser: Any, report: Path, tmp_path: Path
+) -> None:
+    name = "<img src=x onerror=alert(1)> $$x$$"
+    shutil.copytree(report.with_name("bundle"), tmp_path / "bundle")
+    for file in ("manifest.json", "records.jsonl"):
+        path = tmp_path / "bundle" / file
+        path.write_text(path.read_text().replace('"hem-50k"', json.dumps(name)))
+    words = ["report", str(tmp_path / "bundle"), "-o", str(tmp_path / "report.html")]
+    assert CliRunner().invoke(cli, words, catch_exceptions=False).exit_code == 0
+    page = opened_page(browser, tmp_path / "report.html")
+    dialogs: list[object] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog))
+    page.locator("[data-plot=pareto]").scroll_into_view_if_needed()
+    page.mouse.move(*page.evaluate(POINT))
+    page.locator(".bk-Tooltip").get_by_text(name).wait_for()
+    assert page.title().startswith(name)
+    assert page.locator("img[src=x]").count() == 0
+    assert dialogs == []
+
+
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_a_table_sorts(browser: Any, report: Path, by: str) -> None:
     page = opened_page(browser, report)

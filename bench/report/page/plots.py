@@ -25,9 +25,12 @@ def pareto(cells: Sequence[MeasuredCell], quality: str) -> Any:
     for device in dict.fromkeys(each.cell.device for each in shown):
         _front(plot, [each for each in shown if each.cell.device == device])
     _groups(plot, shown)
-    for name, source in {each.model.name: each.model.source for each in shown}.items():
-        if source is not None and source.test.share is not None:
-            _level(plot, 100 * source.test.share, f"{name}, float")
+    levels: dict[float, dict[str, None]] = {}
+    for each in shown:
+        if (source := each.model.source) is not None and source.test.share is not None:
+            levels.setdefault(100 * source.test.share, {})[each.model.name] = None
+    for height, names in levels.items():
+        _level(plot, height, f"float {', '.join(names)}")
     for each in (each for each in shown if each.chosen):
         ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
         plot.axes.scatter([each.median_us], [100 * each.quality], legend_label="to ship", **ring)
@@ -112,7 +115,7 @@ def roofline(panel: Panel) -> Any:
     peaks = (("int8", probe.int8_gmacs), ("float", probe.float_gmacs)) if probe else ()
     known = [(name, peak) for name, peak in peaks if peak is not None]
     y += [peak for _, peak in known]
-    plot = Plot("multiply-accumulates a byte", "10⁹ of them a second", x=x, y=y)
+    plot = Plot("multiply-accumulates a byte", "10⁹ a second", x=x, y=y)
     low, high = min(x) / 2, max(x) * 2
     steps = [low * (high / low) ** (at / 60) for at in range(61)]
     for (name, peak), dash in zip(known, ("solid", "dashed"), strict=False):

@@ -53,6 +53,7 @@ class Plot:
             **colours,
         )
         self._points: list[Any] = []
+        self.axes.y_range.range_padding = 0.25  # a name above the highest point is shown whole
         self.axes.grid.grid_line_color = _LINE
         for axis in self.axes.axis:
             axis.axis_label_text_color = axis.major_label_text_color = INK

@@ -125,10 +125,11 @@ def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
 def _pareto(timed: Sequence[MeasuredCell], quality: str) -> Iterator[str]:
     if timed:
         caption = (
-            "A point is a cell: colours are runtimes, shapes models and devices. The bars are "
-            "intervals: of 95 % of the difference to the float model on the same images, and "
-            "from the fastest to the slowest round. The line joins what nothing beats in both. "
-            "Point at a cell or tap it for its figures; click the legend to hide cells."
+            "A point is a cell: colours are runtimes, shapes models and devices. Upright bars are "
+            "95 % intervals, of the difference to the float model on the same images where there "
+            "is one; level ones go from the fastest to the slowest round. The line joins what "
+            "nothing beats in both. Point at a cell or tap it for its figures; click the legend "
+            "to hide cells."
         )
         document = plots.pareto(timed, quality)
         alternative = f"Plot of {quality} against latency; the table below has its figures"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -161,14 +162,15 @@ def runs_table(cells: Iterable[MeasuredCell]) -> Table:
         if each.latency:
             run = each.conditions.run or each.conditions.date[:10]
             runs.setdefault((each.cell.device, run), []).append(each)
-    names = ("device", "run", ">cells", ">rounds", ">invocations", "?>disturbed", "?A/A pair")
+    names = ("device", "run", ">cells", ">rounds", ">invocations", "?disturbed", "?A/A pair")
     return Table.of(names, (_run(device, members) for (device, _), members in runs.items()))
 
 
 def _run(device: str, members: Sequence[MeasuredCell]) -> tuple[str, ...]:
     latencies = [found for each in members if (found := each.get(Latency))]
     facts = [fact for latency in latencies for fact in latency.facts]
-    disturbed = sum(fact.disturbed is not None for fact in facts)
+    reasons = Counter(fact.disturbed for fact in facts if fact.disturbed is not None)
+    why = f", mostly: {reasons.most_common(1)[0][0]}" if reasons else ""
     pair, checked = members[0].conditions.pair, ""
     if pair is not None:
         state = "holds 1" if pair.held else "does not hold 1: the times say little"
@@ -180,7 +182,7 @@ def _run(device: str, members: Sequence[MeasuredCell]) -> tuple[str, ...]:
         str(len(members)),
         _span(len(each.rounds_ns) for each in latencies),
         _span(len(round_ns) for each in latencies for round_ns in each.rounds_ns),
-        f"{disturbed} of {len(facts)}" if facts else "",
+        f"{reasons.total()} of {len(facts)}{why}" if facts else "",
         checked,
     )
 
