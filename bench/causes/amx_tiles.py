@@ -1,6 +1,6 @@
 """AMX tiles wasted on few channels: its kernels take as long for 1 input channel as for 64."""
 
-from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial
+from hemline.bench.causes.observation import Observation, Observed, Trial
 
 _TILE = 64  # bytes in a row of a tile
 
@@ -10,7 +10,7 @@ def observe(cell: Observed) -> Observation | None:
     refused = cell.model.settings.refused
     if not cell.features.get("AMX") or "amx" in refused:
         return None
-    layers = [(e, cell.layer(e)) for e in cell.profile.operators if e.dtype in QUANTIZED]
+    layers = [(each, cell.layer(each)) for each in cell.quantized]
     few = [each for each, layer in layers if layer and layer.shape.channels_in <= _TILE // 2]
     return Observation(
         share=cell.share(few),

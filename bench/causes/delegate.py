@@ -4,12 +4,12 @@ Quantized layers that it leaves are another cause: no fast kernel.
 """
 
 from hemline.bench.causes.bypass import without
-from hemline.bench.causes.observation import QUANTIZED, Observation, Observed, Trial, kinds
+from hemline.bench.causes.observation import Observation, Observed, Trial, kinds
 
 
 def observe(cell: Observed) -> Observation | None:
     """See layers without any delegate, or operators that one left."""
-    left = [each for each in cell.undelegated if not (each.macs and each.dtype in QUANTIZED)]
+    left = [each for each in cell.undelegated if each not in cell.quantized]
     parts = len(cell.profile.partitions)
     if not left or not (parts or any(each.macs for each in left)):
         return None

@@ -43,18 +43,15 @@ def explain(profile: Profile, context: ProfileContext) -> Profile:
     with ExitStack() as stack:
 
         def try_it(trial: Trial) -> Intervention | None:
-            other = timer
-            if trial.threads is not None:
-                other = ModelTimer(
-                    timer.device, timer.runtime, timer.version, threads=trial.threads
-                )
+            other, threads = timer, trial.threads
+            if threads is not None:
+                other = ModelTimer(timer.device, timer.runtime, timer.version, threads=threads)
                 stack.enter_context(other)
+            turns = ((timer, trial.before or context.model), (other, trial.after))
             try:
-                before = (timer, trial.before or context.model)
-                found = _timed(trial.name, before, (other, trial.after))
-                if found.high <= _WIDE * found.low:
-                    return found
-                return _timed(trial.name, before, (other, trial.after))  # something else ran
+                found = _timed(trial.name, *turns)
+                # something else ran
+                return found if found.high <= _WIDE * found.low else _timed(trial.name, *turns)
             except DeviceError:
                 raise
             except HemlineError:  # what a runtime refuses proves nothing

@@ -27,7 +27,7 @@ def observe(cell: Observed) -> Observation | None:
 
 
 def _is_bound(cost: OperatorCost, probe: Probe) -> bool:
-    peak = (probe.int8_gmacs if cost.dtype == "int8" else None) or probe.float_gmacs
+    peak = probe.peak_of(cost.dtype)
     if not probe.gigabytes or not peak or not cost.ns:
         return False
     near = _NEAR[0] <= cost.bytes / cost.ns / probe.gigabytes <= _NEAR[1]

@@ -1,14 +1,6 @@
 """No fast quantized kernel in this runtime: layers of integers that only plain kernels compute."""
 
-from hemline.bench.causes.observation import (
-    MATERIAL,
-    QUANTIZED,
-    Observation,
-    Observed,
-    Trial,
-    kinds,
-    slowest,
-)
+from hemline.bench.causes.observation import MATERIAL, Observation, Observed, Trial, kinds, slowest
 from hemline.contract.profile import OperatorCost
 
 _SLOW = 0.25  # of the rate that float reaches: half of what an ordinary layer in float does
@@ -16,13 +8,14 @@ _SLOW = 0.25  # of the rate that float reaches: half of what an ordinary layer i
 
 def observe(cell: Observed) -> Observation | None:
     """See quantized layers that no delegate took over; suspect slow ones of ONNX Runtime."""
-    onnx, probe = cell.format == "onnx", cell.profile.probe
+    onnx, probe, left = cell.format == "onnx", cell.profile.probe, cell.undelegated
     slow = _SLOW * ((probe and probe.float_gmacs) or 0.0)
-    candidates = list(cell.profile.operators) if onnx else cell.undelegated
-    plain = [each for each in candidates if each.macs and each.dtype in QUANTIZED]
-    if onnx:
-        plain = [each for each in plain if each.macs / (each.ns or 1) < slow]
-        plain = [each for each in plain if cell.share([each]) >= MATERIAL]
+    plain = [
+        each
+        for each in cell.quantized
+        if each in left
+        or (onnx and each.macs / (each.ns or 1) < slow and cell.share([each]) >= MATERIAL)
+    ]
     if not plain:
         return None
     return Observation(

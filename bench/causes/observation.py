@@ -14,7 +14,7 @@ from hemline.model_files.tflite import read_tflite
 
 # Operator times account for a cell within 10 %: what explains less of it is lost in that.
 MATERIAL = 0.10
-QUANTIZED = ("int8", "uint8", "int16")  # types of arithmetic
+_QUANTIZED = ("int8", "uint8", "int16")  # types of arithmetic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,11 @@ class Observed:
     features: dict[str, bool] = field(default_factory=dict)
     loaded: bool = False
     alone: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def quantized(self) -> list[OperatorCost]:
+        """Return the layers that compute with integers."""
+        return [e for e in self.profile.operators if e.macs and e.dtype in _QUANTIZED]
 
     @property
     def undelegated(self) -> list[OperatorCost]:

@@ -1,6 +1,6 @@
 """Processor without VNNI, dot product or i8mm: 8-bit integers are no faster than float there."""
 
-from hemline.bench.causes.observation import QUANTIZED, Observation, Observed
+from hemline.bench.causes.observation import Observation, Observed
 
 _INTEGER = ("VNNI", "AMX", "dotprod", "i8mm")
 _AS_FAST = 2.0  # × float: with such instructions it is about 4, without them about 1
@@ -9,8 +9,7 @@ _AS_FAST = 2.0  # × float: with such instructions it is about 4, without them a
 def observe(cell: Observed) -> Observation | None:
     """See int8 layers in the best kernels where int8 reaches no more than float."""
     probe, left = cell.profile.probe, cell.undelegated
-    layers = [e for e in cell.profile.operators if e.macs and e.dtype in QUANTIZED]
-    layers = [each for each in layers if each not in left]
+    layers = [each for each in cell.quantized if each not in left]
     if probe is None or not probe.float_gmacs or not probe.int8_gmacs or not layers:
         return None
     ratio = probe.int8_gmacs / probe.float_gmacs
