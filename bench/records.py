@@ -31,7 +31,7 @@ def compared(subjects: Sequence[Subject], *, every_version: bool = False) -> Com
 def names_of(subjects: Sequence[Subject]) -> list[str]:
     """Return the names of the models, with their bundle where two have the same name."""
     models = [subject.manifest.model for subject in subjects]
-    folders = [subject.bundle.name for subject in subjects]
+    folders = [subject.bundle.name.removesuffix(".bench") for subject in subjects]
     return [
         model
         if models.count(model) == 1

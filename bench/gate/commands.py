@@ -15,6 +15,7 @@ from hemline.console import require_package, say
 from hemline.contract.record import read_records
 from hemline.contract.schema import to_document
 from hemline.errors import UsageError
+from hemline.exporting import Export, export_options
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class _Limit(click.FloatRange):
 @click.option("--junit", type=_FILE, help="Write JUnit XML.")
 @click.option("--markdown", type=_FILE, help="Write a Markdown summary for a pull request.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+@export_options
 def gate(
     candidate: Path,
     baseline: Path,
@@ -80,6 +82,7 @@ def gate(
     junit: Path | None,
     markdown: Path | None,
     as_json: bool,
+    export: Export,
     **limits: float | None,
 ) -> None:
     """Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.
@@ -102,6 +105,7 @@ def gate(
     with locked(bundles):
         sides = _sides(baseline, candidate)
         checks = run_gate(sides, request, LocalDevice(), progress=say)
+    export(gate_table(checks))
     if junit is not None:
         files.write_bytes(junit, gate_junit(checks))
     if markdown is not None:
