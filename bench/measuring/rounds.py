@@ -99,7 +99,7 @@ def measure_cells(
 def _run(turns: Turns, plan: MeasurementPlan) -> _Run:
     """Run the rounds of a plan, in a thorough one as many again at most for disturbed ones."""
     rounds = [turns.round()]
-    twins = _add_twin(turns, rounds[0]) if plan.thorough else None
+    twins = _add_twin(turns, rounds[0]) if plan.thorough and plan.rounds >= 3 else None
     rounds += [turns.round() for _ in range(1, plan.rounds)]
     facts = judged([each.facts for each in rounds])
     while plan.thorough and len(rounds) < 2 * plan.rounds:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from recorded_systems import (
     INTEL_LAPTOP,
     PMIC,
@@ -23,9 +24,12 @@ from hemline.bench.measuring.noise import facts_of, judged, quietest
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.rounds import measure_cells
 from hemline.bench.measuring.subject import Subject
-from hemline.contract.job import HostActivity
+from hemline.bench.measuring.turns import job_of
+from hemline.cli import cli
+from hemline.contract.job import HostActivity, JobResult
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Latency, Memory, Record, RoundFacts
+from hemline.contract.schema import from_document, to_document
 from hemline.errors import JobError
 from hemline.power import PowerMeter, rail_watts
 
@@ -258,3 +262,19 @@ def test_a_quick_plan_keeps_its_processes_and_checks_nothing(
     assert script.opened == script.ended == 2
     assert {record.conditions.pair for record in records} == {None}
     assert all(marks(latency) != {None} for latency in latencies(records))
+
+
+def test_a_result_of_an_older_runtime_file_has_no_activity(cells: Sequence[PlannedCell]) -> None:
+    result = Script().open("litert", "1").run(job_of(cells[0], Path("images.npy"), PLAN, 0))
+    document = to_document(result)
+    for name in ("process_ns", "package_bytes", "activity", "power"):
+        del document[name]
+    older = from_document(JobResult, document, where="the result")
+    assert older == replace(result, process_ns=None, package_bytes=None, activity=None, power=())
+
+
+@pytest.mark.parametrize(("cores", "said"), [("-1", "from 0 to 256"), ("1,x", "1,2,4")])
+def test_cores_are_numbers_from_0(cores: str, said: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["bench", str(tmp_path), "--cores", cores])
+    assert result.exit_code == 2
+    assert said in result.output
