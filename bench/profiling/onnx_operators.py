@@ -49,6 +49,7 @@ def measure_operators(timer: ModelTimer, model: TimedModel, in_turn: bool) -> Op
         partitions=(),
         fusion=dict(Counter(cut.cost.kind for cut in cuts)),
         alone={cut.cost.name: cut.content for cut in cuts},
+        fixed_ns=idle.ns,
     )
 
 

@@ -21,6 +21,7 @@ class Operators:
     partitions: indices of the operators that each delegate took over.
     fusion: kind of node in the optimized graph to their number; empty for TFLite.
     alone: operator's name to a model of it alone; without those that have none.
+    fixed_ns: of an invocation without any operator, where that counts.
     """
 
     whole: ModelTimes
@@ -28,11 +29,13 @@ class Operators:
     partitions: tuple[tuple[int, ...], ...]
     fusion: dict[str, int]
     alone: dict[str, bytes]
+    fixed_ns: int = 0
 
     @property
     def apart(self) -> float:
-        """Return by what factor the operators' times together differ from the whole, from 1 on."""
-        share = max(sum(each.ns or 0 for each in self.costs), 1) / max(self.whole.ns, 1)
+        """Return by what factor all times together differ from the whole, from 1 on."""
+        together = self.fixed_ns + sum(each.ns or 0 for each in self.costs)
+        share = max(together, 1) / max(self.whole.ns, 1)
         return max(share, 1 / share)
 
     @property
