@@ -14,11 +14,11 @@ def observe(cell: Observed) -> Observation | None:
         return None
     return Observation(
         share=share,
-        sentence=f"{share:.0%} of its time is the fixed cost of a call",
+        sentence=f"{100 * share:.0f} % of its time is the fixed cost of a call",
         remedy="Give several images at a time; a faster model gains nothing.",
         # from nothing to the whole, which takes less than twice as long
         trial=Trial(
-            name="with operators instead of one that computes nothing",
+            name="its operators added to a model without any",
             before=cell.other(nothing(cell.format)),
             after=cell.model,
             limit=1 / _DOMINATES,

@@ -35,7 +35,7 @@ def _is_bound(cost: OperatorCost, probe: Probe) -> bool:
 
 
 def _trial(cell: Observed, cost: OperatorCost, share: float) -> Trial:
-    layer, name = cell.layer(cost), f"1/{_PART} of its bytes"
+    layer, name = cell.layer(cost), f"{cell.title(cost)} with 1/{_PART} of the bytes"
     if layer is not None and layer.shape.channels_out >= _PART:
         fewer = layer.shape.channels_out // _PART
         before, after = cell.copy(layer), cell.copy(layer, channels_out=fewer)

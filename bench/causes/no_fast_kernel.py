@@ -37,4 +37,4 @@ def _trial(cell: Observed, cost: OperatorCost, share: float) -> Trial | None:
     if cell.runtime == "tflite-runtime" and layer.shape.arithmetic == "int8":
         return Trial(name="XNNPACK int8", after=cell.reopened(delegate="xnnpack-int8"))
     before, after = cell.other(cell.alone[cost.name]), cell.copy(layer, arithmetic="float32")
-    return Trial(name=f"{cost.kind} in float", before=before, after=after, scale=share)
+    return Trial(name=f"{cell.title(cost)} in float", before=before, after=after, scale=share)

@@ -25,10 +25,10 @@ def observe(cell: Observed) -> Observation | None:
     fewer = max(count // width * width, _LEAST)
     return Observation(
         share=wasted,
-        sentence=f"kernels fill up the {count} channels of {cell.title(worst)}",
+        sentence=f"kernels fill up the {count} channels of a layer",
         remedy=f"Give layers multiples of {width} channels.",
         trial=Trial(
-            name=f"its shape with {fewer} channels",
+            name=f"{cell.title(worst)} with {fewer} channels",
             before=cell.copy(layer),
             after=cell.copy(layer, channels_out=fewer),
             expected=fewer / count,

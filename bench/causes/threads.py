@@ -9,7 +9,7 @@ def observe(cell: Observed) -> Observation | None:
         return None
     return Observation(
         share=1 - 1 / cell.threads,  # what perfect threads would save
-        sentence=f"{cell.threads} threads save less than {MATERIAL:.0%} of its time",
+        sentence=f"{cell.threads} threads save less than {100 * MATERIAL:.0f} % of its time",
         remedy="Use one thread, or give several threads larger batches.",
         # they help where one thread takes that much longer
         trial=Trial(name="one thread", after=cell.model, threads=1, limit=1 + MATERIAL),

@@ -318,7 +318,7 @@ def test_the_verdict_names_the_cause_of_the_choice_and_of_one_other_row() -> Non
     ]
     assert list(verdict.reasons(rows[0], rows)) == [
         "int8.tflite takes 17 µs in litert, 48 % of it because kernels fill up the 33 channels of "
-        "CONV_2D #1 (its shape with 32 channels: 50.0, not 100 µs).",
+        "a layer (CONV_2D #1 with 32 channels: 50.0, not 100 µs).",
         "int8.tflite takes 137 µs in tflite-runtime because its kernels for int8 CONV_2D are plain "
         "ones (XNNPACK int8: 50.0, not 100 µs).",
     ]
