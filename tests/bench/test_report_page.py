@@ -11,14 +11,18 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from planted_records import plant
 
+from hemline.bench.accuracy.change import accuracy_change
+from hemline.bench.comparison import ComparedModel, SourceModel
+from hemline.bench.report.page.images import classes_table
 from hemline.bench.report.page.plotting import library
 from hemline.cli import cli
 from hemline.contract.manifest import MANIFEST_NAME
-from hemline.contract.record import RECORDS_NAME
+from hemline.contract.record import RECORDS_NAME, Accuracy, pack_predictions
 from hemline.errors import HemlineError, UsageError
 
 EVIL = ("</script><script>alert(1)</script>", "\"quoted\" 'so' & <b>", "emoji 🦊", "`back` ticks")
@@ -245,3 +249,31 @@ def test_without_the_plotting_library_one_line_says_what_to_install(
     assert isinstance(found, HemlineError)
     assert str(found) == "a report needs Bokeh: pip install bokeh"
     assert not output.exists()
+
+
+def test_a_cell_that_saw_the_first_images_only_has_the_classes_of_these() -> None:
+    labels = np.array([0, 0, 1, 1], np.uint8)
+
+    def predicted(*classes: int) -> Accuracy:
+        correct = int((np.array(classes) == labels[: len(classes)]).sum())
+        return Accuracy(
+            split="test",
+            images=len(classes),
+            correct=correct,
+            agreement=0,
+            keras_correct=0,
+            predictions=pack_predictions(np.array(classes)),
+        )
+
+    source = SourceModel(kind="keras", test=predicted(0, 0, 1, 0))
+    model = ComparedModel(name="m", source=source, classes=("cat", "dog"), labels=labels)
+    groups = [
+        (name, accuracy_change(source.test, each, labels, model.classes))
+        for name, each in {"part": predicted(1, 0), "all": predicted(0, 0, 1, 1)}.items()
+    ]
+    table = classes_table(model, groups)
+    assert table.columns == ("class", "images", "Keras model", "part", "all")
+    assert table.rows == (
+        ("cat", "2", "100.00 %", "-50.00", "+0.00"),
+        ("dog", "2", "50.00 %", "", "+50.00"),
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline import pages
-from hemline.bench.accuracy.change import AccuracyChange, Flip, accuracy_change
+from hemline.bench.accuracy.change import AccuracyChange, ClassChange, Flip, accuracy_change
 from hemline.bench.comparison import LOCAL, ComparedModel
 from hemline.bench.report.page.cells import MeasuredCell
 from hemline.contract.record import Accuracy
@@ -44,24 +44,31 @@ def groups_of(model: ComparedModel, cells: Iterable[MeasuredCell]) -> tuple[Grou
 
 
 def classes_table(model: ComparedModel, groups: Sequence[Group]) -> Table:
-    """Return the accuracy of each class in the source model, and its change in points."""
-    lines = zip(*(change.classes for _, change in groups), strict=True)
+    """Return the accuracy of each class in the source model, and its change in points.
+
+    Of cells that were run on the first images only, a class without images has no change.
+    """
     title = "source model" if model.source is None else model.source.title
+    whole = max((change for _, change in groups), key=lambda change: change.images)
+    named = [{each.name: each for each in change.classes} for _, change in groups]
     return Table.of(
         ("class", ">images", f">{title}", *(f">{title}" for title, _ in groups)),
         (
             (
-                line[0].name,
-                f"{line[0].images:,}",
-                percent(line[0].source_correct / line[0].images),
-                *(
-                    f"{signed(100 * (each.won - each.lost) / each.images)}{'*' * each.is_loss}"
-                    for each in line
-                ),
+                each.name,
+                f"{each.images:,}",
+                percent(each.source_correct / each.images),
+                *(_change(classes.get(each.name)) for classes in named),
             )
-            for line in lines
+            for each in whole.classes
         ),
     )
+
+
+def _change(each: ClassChange | None) -> str:
+    if each is None:
+        return ""
+    return f"{signed(100 * (each.won - each.lost) / each.images)}{'*' * each.is_loss}"
 
 
 def flipped(
