@@ -14,6 +14,8 @@ from hemline.bench.gate.recorded import recorded_checks
 from hemline.bench.gate.side import Side
 from hemline.errors import EvidenceError, GateError
 
+_NAMED = 3  # checks in a message: the table has all
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRequest:
@@ -79,12 +81,12 @@ def require_passed(checks: Sequence[Check]) -> None:
     """Raise GateError when a check failed, EvidenceError when one has no answer."""
     answer = _answer(checks)
     cells = [f"{check.kind} of {check.cell}" for check in checks if check.answer == answer]
+    more = f"; and {len(cells) - _NAMED} more" if len(cells) > _NAMED else ""
+    count, named = f"{len(cells)} of {len(checks)} checks", "; ".join(cells[:_NAMED]) + more
     if answer == "failed":
-        raise GateError(f"{len(cells)} of {len(checks)} checks failed: {'; '.join(cells)}")
+        raise GateError(f"{count} failed: {named}")
     if answer == UNKNOWN:
-        raise EvidenceError(
-            f"{len(cells)} of {len(checks)} checks have not enough evidence: {'; '.join(cells)}"
-        )
+        raise EvidenceError(f"{count} have not enough evidence: {named}")
 
 
 def _answer(checks: Sequence[Check]) -> Answer:

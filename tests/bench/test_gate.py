@@ -423,6 +423,8 @@ def test_the_worst_answer_counts() -> None:
         require_passed(CHECKS)
     with pytest.raises(EvidenceError, match="1 of 1 checks have not enough evidence"):
         require_passed(CHECKS[2:])
+    with pytest.raises(GateError, match=r"5 of 5 checks failed: .*; and 2 more$"):
+        require_passed(CHECKS[1:2] * 5)
     require_passed(CHECKS[:1])
     assert summary(CHECKS[:1]) == "passed (1 checks: 1 passed)"
 
