@@ -86,9 +86,9 @@ lock: ## resolve the dependencies anew into requirements.lock
 		--no-annotate --no-header \
 		--extra all --extra dev pyproject.toml --output-file requirements.lock
 
-performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, some 15 minutes)
+performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, some 20 minutes)
 	@$(BIN)/hemline export --model hem-50k
-	@for each in second_export classify batch cold_start help measurement_quality verification exports parity \
+	@for each in second_export classify batch cold_start help measurement_quality gate verification exports parity \
 		pipeline training evaluation_speed devices photographs importing; do \
 		$(BIN)/python tests/performance/$$each.py || exit 1; done
 

@@ -66,6 +66,7 @@ def render(root: Path, name: str) -> str:
         "datasets": _datasets,
         "performance": _performance,
         "measurement": lambda root: _performance(root, "results/bench/measurement.jsonl"),
+        "gate": lambda root: _performance(root, "results/bench/gate.jsonl"),
         "runtimes": _verdicts,
         "devices": _devices,
         "instructions": _instructions,
