@@ -27,26 +27,32 @@ def profile_cells(
     A cell that cannot be profiled costs itself only, a device that is lost its other cells too.
     Raises the last such error at the end, HemlineError where there is no cell at all.
     """
-    error: HemlineError | None = None
+    failed: list[HemlineError] = []
     count = 0
+
+    def fail(what: str, error: HemlineError) -> None:
+        progress(f"not profiled: {what}: {error}")
+        failed.append(error)
+
     for device in devices:
-        asked = replace(plan, runtimes=plan.runtimes or device.runtimes())
-        cells = [cell for subject in subjects for cell in planned_cells(subject, asked)]
-        count += len(cells)
         with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
-            for cell in cells:
-                try:
-                    record = profile(device, cell)
-                except HemlineError as problem:
-                    progress(f"not profiled: {cell.title} on {device.name}: {problem}")
-                    error = problem
-                    if isinstance(problem, DeviceError):
-                        break
-                    continue
-                cell.subject.append([record])
-                report(record)
-    if error is not None:
-        raise JobError(f"some cells could not be profiled: {error}") from error
+            try:
+                asked = replace(plan, runtimes=plan.runtimes or device.runtimes())
+                for cell in (each for one in subjects for each in planned_cells(one, asked)):
+                    count += 1
+                    try:
+                        record = profile(device, cell)
+                    except DeviceError:
+                        raise
+                    except HemlineError as error:
+                        fail(f"{cell.title} on {device.name}", error)
+                    else:
+                        cell.subject.append([record])
+                        report(record)
+            except HemlineError as error:
+                fail(device.name, error)
+    if failed:
+        raise JobError(f"some cells could not be profiled: {failed[-1]}") from failed[-1]
     if not count:
         names = ", ".join(str(subject.bundle) for subject in subjects)
         raise HemlineError(

@@ -38,11 +38,12 @@ from hemline.contract.schema import from_document, to_document
 from hemline.contract.settings import Settings
 from hemline.contract.stamp import read_stamped
 from hemline.contract.timing import RawModel, TimingJob
-from hemline.errors import FileFormatError, JobError
+from hemline.errors import DeviceError, FileFormatError, JobError
 from hemline.model_files.flatbuffer import packed, unpacked
 from hemline.runtime.backends import BACKENDS, load_module, version_of
 from hemline.runtime.job import JobRunner
 from hemline.runtime.process import JobProcess
+from hemline.runtime.targets import find_targets
 from hemline.runtime.timing import RawModels
 
 VERSION = version_of(BACKENDS["litert"])
@@ -469,6 +470,28 @@ def test_a_device_that_times_no_raw_models_says_so(
     cell = planned_cells(one_file, MeasurementPlan(runtimes=(("litert", VERSION),)))[0]
     with pytest.raises(JobError, match="cannot be profiled on local"):
         profile(LocalDevice(), cell)
+
+
+class GoneDevice(LocalDevice):
+    """A board that cannot be reached."""
+
+    name = "ssh:gone"
+
+    def runtimes(self) -> tuple[tuple[str, str], ...]:
+        """Raise DeviceError."""
+        raise DeviceError("gone does not answer")
+
+
+def test_a_device_that_is_lost_costs_its_own_cells_only(one_file: Subject) -> None:
+    told: list[str] = []
+    shown: list[Record] = []
+    devices = [GoneDevice(), LocalDevice(targets=find_targets(["litert"]))]
+    with pytest.raises(JobError, match="some cells could not be profiled: gone does not answer"):
+        profile_cells(
+            devices, [one_file], MeasurementPlan(), report=shown.append, progress=told.append
+        )
+    assert told == ["not profiled: ssh:gone: gone does not answer"]
+    assert len(shown) == 1
 
 
 @pytest.mark.slow
