@@ -82,8 +82,9 @@ def conditions_line(comparison: Comparison) -> str:
     others = "; ".join(comparison.other_hosts)
     left_out = f"; latencies of other hosts are left out ({others})" if others else ""
     accuracy = f"accuracy on {comparison.images:,} test images"
+    unless = " unless stated" if comparison.variants else ""
     return (
-        f"{host.name}; one thread, batch 1, median of set input, invoke, get output; "
+        f"{host.name}; one thread, batch 1{unless}, median of set input, invoke, get output; "
         f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
-from hemline.contract.budget import Budget, choose, over_budget
+from hemline.contract.budget import SAME_SPEED, Budget, choose, over_budget
 from hemline.tables import kilobytes, microseconds, p_text, percent, signed
 
 
@@ -27,7 +27,7 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
         *against,
         *_more_accurate(comparison, chosen),
     ]
-    reasons += because(chosen, comparison.rows)
+    reasons += [*_tuned(comparison, chosen), *because(chosen, comparison.rows)]
     for other in candidates(comparison):
         reason = over_budget(other, budget)
         if reason is not None:
@@ -68,6 +68,19 @@ def _more_accurate(comparison: Comparison, chosen: Row) -> list[str]:
         return []
     where = f"{best.name}, in {best.median_us / chosen.median_us:.1f} × the time"
     return [f"{best.model.name} is more accurate: {percent(best.accuracy)} on test with {where}."]
+
+
+def _tuned(comparison: Comparison, chosen: Row) -> list[str]:
+    """Return a sentence on the settings in which the chosen file is faster, if there are any."""
+    cell = chosen.cell
+    own = [
+        each for each in comparison.variants if each.cell.artifact_sha256 == cell.artifact_sha256
+    ]
+    alike = [each for each in own if each.cell.threads == each.cell.batch == 1]
+    best = min(alike, key=lambda row: row.median_us, default=chosen)
+    if best.median_us * SAME_SPEED > chosen.median_us:
+        return []
+    return [f"With {best.settings} it takes {microseconds(best.median_us)} in {best.cell.runtime}."]
 
 
 def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hemline.errors import GateError, UsageError
 
-_SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
+SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,5 +87,5 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
         reasons = "; ".join(f"{c.title} {over_budget(c, budget)}" for c in candidates)
         raise GateError(f"no artifact fits the budget: {reasons or 'nothing was measured'}")
     fastest = min(c.median_us for c in fitting)
-    as_fast = [c for c in fitting if c.median_us <= fastest * _SAME_SPEED]
+    as_fast = [c for c in fitting if c.median_us <= fastest * SAME_SPEED]
     return min(as_fast, key=lambda c: (c.size_bytes, c.median_us))

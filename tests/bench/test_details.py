@@ -11,7 +11,9 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import Comparison, compare
 from hemline.bench.report.changes import class_table, flip_table
 from hemline.bench.report.details import outlier_lines, spread_table, start_table, warning_lines
-from hemline.bench.report.table import bundle_table, comparison_table
+from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
+from hemline.bench.report.verdict import explain, recommend
+from hemline.contract.budget import Budget
 from hemline.contract.job import HostFacts
 from hemline.contract.record import (
     Accuracy,
@@ -164,6 +166,17 @@ def test_other_threads_and_settings_have_rows_of_their_own() -> None:
     by_settings = {row.settings: row for row in comparison.variants}
     assert by_settings["core 1"].test == comparison.rows[0].test
     assert by_settings["AMX refused"].test.classes().tolist() == [0, 0, 0, 0]
+
+
+def test_the_verdict_names_settings_that_are_faster() -> None:
+    comparison = variants()
+    assert "one thread, batch 1 unless stated, median" in conditions_line(comparison)
+    chosen = recommend(comparison, Budget(max_drop_points=100))
+    assert chosen == comparison.rows[0]
+    reasons = explain(comparison, Budget(max_drop_points=100), chosen)
+    assert "With AMX refused it takes 1.0 µs in litert." in reasons
+    few = replace(comparison, variants=tuple(r for r in comparison.variants if r.cell.threads > 1))
+    assert not any("it takes" in each for each in explain(few, Budget(), chosen))
 
 
 def test_the_changes_name_classes_and_images() -> None:
