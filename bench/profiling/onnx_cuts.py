@@ -126,13 +126,8 @@ class _Cutter:
         return content
 
     def _with_makers(self, at: int) -> set[int]:
-        found, waiting = {at}, [at]
-        while waiting:
-            inputs = self._nodes[waiting.pop()].input
-            fresh = {self._makers[name] for name in inputs if name in self._makers} - found
-            found |= fresh
-            waiting += fresh
-        return found
+        made = (self._makers[name] for name in self._nodes[at].input if name in self._makers)
+        return {at}.union(*map(self._with_makers, made))
 
     def _cost(self, at: int) -> OperatorCost:
         node, operator = self._nodes[at], self._contents.operators[at]
