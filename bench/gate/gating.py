@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hemline.bench.devices.device import Device
-from hemline.bench.gate.decision import UNKNOWN, Answer, Check
+from hemline.bench.gate.decision import UNKNOWN, Answer, Check, Kind
 from hemline.bench.gate.figures import accuracy_checks, memory_checks, size_checks
 from hemline.bench.gate.interleaved import interleaved_checks
 from hemline.bench.gate.recorded import recorded_checks
@@ -51,7 +51,7 @@ def run_gate(
     peaks: dict[str, int] = {}
     if (limit := request.max_slowdown) is not None:
         if before.subject and after.subject:
-            checks, peaks = interleaved_checks(
+            found, peaks = interleaved_checks(
                 (before, after),
                 device,
                 limit,
@@ -60,14 +60,21 @@ def run_gate(
                 progress=progress,
             )
         else:
-            checks = recorded_checks(sides, limit, reference=request.reference, patterns=patterns)
+            found = recorded_checks(sides, limit, reference=request.reference, patterns=patterns)
+        checks += found or _nothing("slowdown", limit)
     if (limit := request.max_drop) is not None:
-        checks += accuracy_checks((before, after), limit)
+        checks += accuracy_checks((before, after), limit) or _nothing("accuracy", limit)
     if (limit := request.max_kb) is not None:
         checks += size_checks(after, limit)
     if (limit := request.max_memory_mb) is not None:
-        checks += memory_checks(after, limit, peaks)
+        checks += memory_checks(after, limit, peaks) or _nothing("memory", limit)
     return tuple(checks)
+
+
+def _nothing(kind: Kind, limit: float) -> list[Check]:
+    """Return a check without an answer: a limit that nothing was measured for must not pass."""
+    reason = "nothing was measured that it could be checked by"
+    return [Check(kind=kind, cell="all", answer=UNKNOWN, limit=limit, reason=reason)]
 
 
 def summary(checks: Sequence[Check]) -> str:

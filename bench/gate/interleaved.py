@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -27,6 +27,7 @@ FEWEST = 3  # rounds that an answer needs
 LOOKS = (4, 2, 1)  # the gate looks after a quarter, a half and all of the rounds
 # Bonferroni: all looks together are wrong in 1 % at most
 _LOOK_LEVEL = 1 - (1 - LEVEL) / len(LOOKS)
+_UNVERIFIED = "it was verified in other versions of this runtime only"
 _BEFORE, _AFTER, _TWIN = range(3)  # cells that take turns; the twin is the first one again
 
 
@@ -104,7 +105,8 @@ def interleaved_checks(
 
     Raises DeviceError when the device is lost; a cell that fails has no answer.
     """
-    before, after = (_planned(side, device, patterns) for side in sides)
+    runtimes = device.runtimes()
+    before, after = (_planned(side, runtimes, patterns) for side in sides)
     series = {
         title: _Series(turns=_turns(before[title], after[title], device))
         for title in after
@@ -126,7 +128,14 @@ def interleaved_checks(
             checks[title] = series[title].confirmed(check)
         done = until
     titles = [{title: title for title in each} for each in (before, after)]
-    missing = unmatched("slowdown", limit, sides, titles)
+    missing = [
+        *unmatched("slowdown", limit, sides, titles),
+        *(
+            Check(kind="slowdown", cell=title, answer=UNKNOWN, limit=limit, reason=_UNVERIFIED)
+            for title in _passed(sides[1], {runtime for runtime, _ in runtimes}, patterns)
+            if title not in before and title not in after
+        ),
+    ]
     return [*checks.values(), *missing], {t: each.peak_bytes for t, each in series.items()}
 
 
@@ -136,12 +145,28 @@ def _turns(before: PlannedCell, after: PlannedCell, device: Device) -> Turns:
     return Turns(cells, device, FULL, stack=stack, stop=nothing, progress=lambda _: None)
 
 
-def _planned(side: Side, device: Device, patterns: Sequence[str]) -> dict[str, PlannedCell]:
+def _planned(
+    side: Side, runtimes: Sequence[tuple[str, str]], patterns: Sequence[str]
+) -> dict[str, PlannedCell]:
     """Return what can be measured of a bundle, by title."""
-    plan = replace(FULL, runtimes=device.runtimes())
+    plan = replace(FULL, runtimes=tuple(runtimes))
     cells = () if side.subject is None else planned_cells(side.subject, plan)
     return {
         f"{cell.artifact.name} · {cell.runtime}": cell
         for cell in cells
         if selects(patterns, cell.artifact.name, cell.runtime)
     }
+
+
+def _passed(side: Side, runtimes: Container[str], patterns: Sequence[str]) -> list[str]:
+    """Return the titles of what passed verification in any version of these runtimes."""
+    artifacts = () if side.subject is None else side.subject.manifest.artifacts
+    found = [
+        f"{artifact.name} · {verdict.runtime}"
+        for artifact in artifacts
+        for verdict in artifact.verdicts
+        if verdict.status == "passed"
+        and verdict.runtime in runtimes
+        and selects(patterns, artifact.name, verdict.runtime)
+    ]
+    return list(dict.fromkeys(found))

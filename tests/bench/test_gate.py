@@ -18,15 +18,19 @@ import yaml
 from click.testing import CliRunner, Result
 from documents import ROOT, Command, require_understood
 
+from hemline.bench.devices.local import LocalDevice
 from hemline.bench.gate.decision import UNKNOWN, Check, Estimate, decide
 from hemline.bench.gate.figures import lost_points
 from hemline.bench.gate.gating import require_passed, summary
-from hemline.bench.gate.interleaved import LOOKS, _Series, check_rounds
+from hemline.bench.gate.interleaved import LOOKS, _Series, check_rounds, interleaved_checks
 from hemline.bench.gate.report import gate_junit, gate_markdown
+from hemline.bench.gate.side import Side
 from hemline.bench.measuring.noise import facts_of
+from hemline.bench.measuring.subject import Subject
 from hemline.bench.measuring.turns import Turns
 from hemline.cli import cli
 from hemline.contract.job import HostActivity, HostFacts
+from hemline.contract.manifest import read_manifest
 from hemline.contract.record import (
     RECORDS_NAME,
     Accuracy,
@@ -371,6 +375,27 @@ def test_size_and_memory_are_exact(gate: Callable[..., Result]) -> None:
     size, peak = checks_in(gate([record()], [record(), memory], *options))
     assert (size["kind"], size["answer"], size["value"]) == ("size", "passed", 50.0)
     assert (peak["kind"], peak["answer"], peak["value"]) == ("memory", "failed", 52.0)
+
+
+def test_a_limit_that_nothing_was_measured_for_does_not_pass(gate: Callable[..., Result]) -> None:
+    options = ("--max-drop", "1", "--max-memory-mb", "9", "--max-kb", "99", "--json")
+    drop, size, memory = checks_in(gate([record()], [record()], *options))
+    assert (drop["answer"], size["answer"], memory["answer"]) == (UNKNOWN, "passed", UNKNOWN)
+    assert drop["reason"] == "nothing was measured that it could be checked by"
+
+
+def test_what_is_not_verified_in_the_installed_version_has_no_answer(bundle: Path) -> None:
+    manifest = read_manifest(bundle)
+    aged = [
+        replace(each, verdicts=tuple(replace(v, version="0.1") for v in each.verdicts))
+        for each in manifest.artifacts
+    ]
+    subject = Subject(bundle=bundle, manifest=replace(manifest, artifacts=tuple(aged)))
+    side = Side(name="bundle", records=(), subject=subject)
+    options = {"rounds": 3, "patterns": ("int8.onnx",), "progress": print}
+    (check,), _ = interleaved_checks((side, side), LocalDevice(), 1.1, **options)  # type: ignore[arg-type]
+    assert (check.cell, check.answer) == ("int8.onnx · onnxruntime", UNKNOWN)
+    assert check.reason == "it was verified in other versions of this runtime only"
 
 
 def test_cells_are_selected_by_artifact_and_runtime(gate: Callable[..., Result]) -> None:
