@@ -32,6 +32,11 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
         reason = over_budget(other, budget)
         if reason is not None:
             reasons.append(f"Left out: {other.title} {reason}.")
+    timed = {row.model.name for row in comparison.rows if row.latency}
+    missing = [each.name for each in comparison.models if each.name not in timed]
+    reasons += (
+        f"Left out: no file of {name} passed and was timed on this host." for name in missing
+    )
     return tuple(reasons)
 
 

@@ -98,6 +98,17 @@ def test_the_choice_is_written_into_the_bundle_that_it_is_in(
     assert read_manifest(Path(slow)).recommended is None
 
 
+def test_a_model_that_was_not_timed_here_is_left_out_and_named(comparison: Comparison) -> None:
+    rows = tuple(
+        replace(row, latency=None) if row.model.name == "quick" else row for row in comparison.rows
+    )
+    here = replace(comparison, rows=rows)
+    chosen = recommend(here, Budget(max_drop_points=100))
+    assert chosen.model.name == "slow"
+    reasons = explain(here, Budget(max_drop_points=100), chosen)
+    assert reasons[-1] == "Left out: no file of quick passed and was timed on this host."
+
+
 def test_the_tables_and_lines_have_the_model_where_there_are_several(
     subjects: tuple[Subject, Subject], tmp_path: Path
 ) -> None:
