@@ -74,7 +74,7 @@ def sample_options(command: F) -> F:
     click.option("--expected", type=_PATH, help="Of a FILE: .npy of their classes.")(with_samples)
     click.option("--images", type=_PATH, help="Of a FILE: .npy of uint8 images.")(with_samples)
     click.option(
-        "--data", type=_PATH, help="Of a FILE: labelled images, class folders or an .npz."
+        "--data", type=_PATH, help="Of a FILE: labelled images: class folders, an .npz or a bundle."
     )(with_samples)
     return cast("F", with_samples)
 
@@ -256,32 +256,31 @@ def opened(
 ) -> tuple[Subject, ...]:
     """Return bundles, and those of single files brought up to date, all of the same images.
 
-    A file is judged on `samples`; without any, on the test images of the first bundle that is
-    named, else on those that it has. Raises UsageError where the images differ.
+    A file is judged on `samples`; without any, on the test images of the first bundle that has
+    labelled ones, else on those that it has. Raises UsageError where the images differ.
     """
     from hemline.bench.measuring.subject import Subject
     from hemline.export.admission.file_bundle import folder_of, update_file_bundle
     from hemline.export.admission.user_samples import SampleFiles
 
-    bundles = [path for path in paths if path.is_dir()]
-    if samples is not None and len(bundles) == len(paths):
+    manifests = {path: _manifest(path) for path in paths if path.is_dir()}
+    if samples is not None and len(manifests) == len(paths):
         raise UsageError(
             f"{paths[0]} is a bundle, which has its images: --data, --images and --expected are "
             "for a file"
         )
-    if samples is None and bundles:
-        samples = SampleFiles(data=bundles[0])
-    subjects = []
-    for path in paths:
-        if path.is_dir():
-            manifest = _manifest(path)
-        else:
-            manifest = update_file_bundle(path, samples, targets or None, say=say)
-        subjects.append(Subject(bundle=folder_of(path), manifest=manifest))
+    labelled = [path for path, own in manifests.items() if has_labels(own.evaluation_sha256)]
+    if samples is None and labelled:
+        samples = SampleFiles(data=labelled[0])
+    for path in (path for path in paths if path not in manifests):
+        manifest = update_file_bundle(path, samples, targets or None, say=say)
+        manifests[path] = manifest
         if not has_labels(manifest.evaluation_sha256):
             images = f"the {manifest.dataset} have no labels"
             say(f"no accuracy: {images}; name labelled images with --data")
-    return _of_same_images(subjects)
+    return _of_same_images(
+        [Subject(bundle=folder_of(path), manifest=manifests[path]) for path in paths]
+    )
 
 
 def measured(paths: Sequence[Path]) -> tuple[Subject, ...]:
