@@ -101,7 +101,7 @@ def advise_operators(operators: Operators) -> Iterator[Advice]:
     costs, found = operators.costs, dict(_REPLACED)
     if any(cost.runs_on == "XNNPACK" for cost in costs):
         left = {cost.kind for cost in costs if cost.runs_on == "builtin"}
-        found |= {(kind,): "an operator that XNNPACK computes" for kind in sorted(left)}
+        found |= {(kind,): "kernels of XNNPACK" for kind in sorted(left)}
     for kinds, instead in found.items():
         those = [cost for cost in costs if cost.kind in kinds]
         spent = sum(cost.ns or 0 for cost in those)
@@ -115,7 +115,7 @@ def advise_operators(operators: Operators) -> Iterator[Advice]:
                 before_ns=spent,
                 after_ns=0,
                 share=share,
-                sentence=f"{what}: {100 * share:.0f} % of the time, which {instead} would save",
+                sentence=f"{what}: {100 * share:.0f} % of the time; {instead} could save it",
             )
 
 

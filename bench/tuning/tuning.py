@@ -75,13 +75,16 @@ def tune(
         raise UsageError(f"{device.name} has no settings to tune")
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
     plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS))
-    cells: list[PlannedCell] = []
+    threads, cells = threads_on(host.cores), list[PlannedCell]()
+    if (host.load_average or 0.0) > host.cores:
+        say("other processes use all cores: more threads than one are not tried")
+        threads = (1,)
     for cell in (cell for subject in subjects for cell in planned_cells(subject, plan)):
         if cell.artifact.scheme.startswith(_SLOW):
             continue
         settings = [DEFAULT, *_verified(device, cell, say)]
-        pairs = itertools.product(threads_on(host.cores), settings)
-        cells += [replace(cell, threads=threads, settings=each) for threads, each in pairs]
+        pairs = itertools.product(threads, settings)
+        cells += [replace(cell, threads=count, settings=each) for count, each in pairs]
     measured = _measured(cells, device, plan, say)
     trials = tuple(
         _trial(cell, host.processor_kind, measured[_plain(cell).key], measured[cell.key])

@@ -122,8 +122,8 @@ def test_operators_without_a_fast_kernel_are_named_with_their_share() -> None:
     whole = ModelTimes(rounds_ns=((10_000,),), delegate="XNNPACK", nodes=())
     operators = Operators(whole=whole, costs=costs, partitions=(), fusion={}, alone={})
     assert [each.sentence for each in advise_operators(operators)] == [
-        "2 × HARD_SWISH: 20 % of the time, which ReLU in the layer before would save",
-        "1 × PAD: 10 % of the time, which an operator that XNNPACK computes would save",
+        "2 × HARD_SWISH: 20 % of the time; ReLU in the layer before could save it",
+        "1 × PAD: 10 % of the time; kernels of XNNPACK could save it",
     ]
     all_builtin = replace(operators, costs=tuple(replace(c, runs_on="builtin") for c in costs))
     assert len(list(advise_operators(all_builtin))) == 1, "without a delegate none leaves anything"

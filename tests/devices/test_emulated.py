@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from required import missing
@@ -34,6 +35,7 @@ from hemline.contract import schema
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import MANIFEST_NAME, Manifest, read_manifest
 from hemline.contract.record import Instructions, Record, append_records, read_records
+from hemline.contract.settings import Settings
 from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, HemlineError, UnknownNameError, UsageError
 from hemline.tables import as_markdown
@@ -138,6 +140,32 @@ class TestOnABoard:
         assert record.conditions.host.processor == "Raspberry Pi 4 Model B (emulated)"
         assert record.conditions.delegate == "XNNPACK"
         assert {"qemu", "libc6", "litert", "numpy"} <= set(record.conditions.versions)
+
+    @pytest.mark.parametrize(("board", "has_it"), [("pi4", False), ("pi5", True)])
+    def test_float_is_computed_in_16_bit_where_the_processor_can(
+        self, board: str, has_it: bool, bundle: Path, tmp_path: Path
+    ) -> None:
+        job = Job(
+            id="fp16",
+            artifact=str(bundle / "fp32.tflite"),
+            runtime="tflite-runtime",
+            images=validation_images(bundle),
+            count=4,
+            arrays=str(tmp_path),
+        )
+        half = replace(job, id="half", cells=(JobCell(settings=Settings(fp16=True)),))
+        with EmulatedDevice(board) as device:
+            version = dict(device.runtimes())["tflite-runtime"]
+            with device.open("tflite-runtime", version) as runner:
+                plain = runner.run(job).logits()
+                result = runner.run(half)
+        if not has_it:
+            assert result.failure is not None
+            assert result.failure.message == "this processor has no float16 arithmetic"
+            return
+        largest = np.abs(result.logits() - plain).max()
+        # 11 bits of a sum of some hundred products of this size
+        assert 0 < largest < 0.01 * np.abs(plain).max()
 
     def test_litert_uses_the_dot_products_of_the_pi_5(self, bundle: Path) -> None:
         """One such instruction does four times the work of the widest 8-bit one before it."""

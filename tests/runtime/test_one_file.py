@@ -114,6 +114,15 @@ def test_it_classifies(runtime_file: Path, bundle: Path, images: Images, tmp_pat
     assert json.loads(done.stdout)["index"] == int(images.test_labels[0])
 
 
+def test_it_looks_for_tuned_settings_beside_the_artifact(
+    runtime_file: Path, bundle: Path, images: Images, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "image.npy", images.test_images[0])
+    done = run(runtime_file, "classify", bundle / "int8.tflite", tmp_path / "image.npy", "--tuned")
+    assert "is opened with default settings: it was not tuned for" in done.stderr
+    assert done.stdout
+
+
 def test_info_tells_the_machine_and_its_runtimes(runtime_file: Path) -> None:
     told = json.loads(run(runtime_file, "info", "--json").stdout)
     assert told["versions"]["numpy"] == np.__version__
