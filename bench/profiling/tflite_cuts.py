@@ -12,6 +12,7 @@ import numpy as np
 from hemline.errors import BackendError, FileFormatError
 
 _INTEGERS = ("INT32", "INT64", "BOOL")  # of shapes and indices, which random values would break
+_LARGEST = 2**31 - 1  # size that the format can hold
 _PADS, _PADDED = ("PAD",), ("CONV_2D", "DEPTHWISE_CONV_2D")
 _CONTROL_FLOW = ("IF", "WHILE", "CALL", "CALL_ONCE")
 
@@ -64,6 +65,7 @@ class Cutter:
         self._producer = {
             int(made): at for at, each in enumerate(self._graph.operators) for made in each.outputs
         }
+        self._name_apart()
         self._activations = {*self._producer, *map(int, self._graph.inputs)}
         self._integers = {getattr(schema.TensorType, name) for name in _INTEGERS}
         if self._of_kinds(_CONTROL_FLOW):
@@ -91,6 +93,9 @@ class Cutter:
 
         A converter cannot know all shapes: behind a RESHAPE to (-1, 64) it writes (1, 64).
         """
+        sizes = [size for shape in shapes for size in shape]
+        if len(shapes) != len(cut.outputs) or not all(0 <= size <= _LARGEST for size in sizes):
+            raise FileFormatError("an operator alone computes other outputs than in the model")
         differ = False
         for output, shape in zip(cut.outputs, shapes, strict=True):
             tensor = self._graph.tensors[output]
@@ -104,6 +109,14 @@ class Cutter:
         from hemline.model_files.flatbuffer import packed
 
         return packed(self._model)
+
+    def _name_apart(self) -> None:
+        """Give tensors distinct names, which the format does not ask for, but those who read do."""
+        names: set[bytes] = set()
+        for at, tensor in enumerate(self._graph.tensors):
+            name = tensor.name or b""
+            tensor.name = b"%s#%d" % (name, at) if not name or name in names else name
+            names.add(tensor.name)
 
     def _find_staying(self) -> set[int]:
         """Return the operators that make nothing but weights or shapes for others."""

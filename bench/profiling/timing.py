@@ -94,7 +94,7 @@ class ModelTimer(Closing):
         if self.device.capabilities.instructions:
             rounds, invocations, slice_ns = 1, _COUNTED, 0
         job = TimingJob(
-            id="a round",
+            id=f"{len(every)} models",
             runtime=self.runtime,
             models=(),
             threads=self.threads,

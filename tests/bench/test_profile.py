@@ -214,6 +214,30 @@ def test_weights_behind_the_tables_are_read(branching: bytes) -> None:
     require_equal(moved)
 
 
+def test_outputs_of_the_same_name_are_told_apart() -> None:
+    graph = Graph()
+    image, axis = graph.tensor((1, 4)), graph.tensor((), np.array(1, np.int32), "INT32")
+    halves = [graph.tensor((1, 2)), graph.tensor((1, 2))]
+    graph.op("SPLIT", [axis, image], halves[0], type="SplitOptions", numSplits=2)
+    graph.graph.operators[0].outputs = _numbers(halves)
+    for half in halves:
+        graph.graph.tensors[half].name = b"half"
+    content = graph.content([image], halves)
+    require_equal(content)
+    with ModelTimer(LocalDevice(), "litert", VERSION) as timer:
+        found = measure_operators(timer, TimedModel(name="net", content=content), False)
+    assert [cost.kind for cost in found.costs] == ["SPLIT"]
+
+
+@pytest.mark.parametrize("shapes", [[], [(1, 4), (4,)], [(1 << 40, 4)], [(-1, 4)]])
+def test_a_device_that_lies_about_shapes_is_refused(
+    branching: bytes, shapes: list[tuple[int, ...]]
+) -> None:
+    cutter = cutter_of(branching)
+    with pytest.raises(FileFormatError, match="other outputs than in the model"):
+        cutter.resize(cutter.cut(3), shapes)
+
+
 @pytest.mark.parametrize("content", [b"", b"TFL3" * 10, bytes(200)])
 def test_a_damaged_model_is_refused_in_one_line(content: bytes) -> None:
     with pytest.raises(FileFormatError, match="tables cannot be read"):
