@@ -122,11 +122,15 @@ def level_of(before: Record, after: Record) -> Level | str:
     )
 
 
-def round_medians(record: Record) -> list[float]:
-    """Return the median of each round in nanoseconds; not a number for a disturbed one."""
+def round_medians(record: Record, *, disturbed: bool = False) -> list[float]:
+    """Return the median of each round in nanoseconds; by default, not a number for disturbed ones.
+
+    Empty for a record without latencies.
+    """
     latency = record.payload
     if not isinstance(latency, Latency):
         return []
     quiet = [fact.disturbed is None for fact in latency.facts] or [True] * len(latency.rounds_ns)
     medians = (float(np.median(each)) for each in latency.rounds_ns)
-    return [m if usable else float("nan") for m, usable in zip(medians, quiet, strict=True)]
+    counts = (usable or disturbed for usable in quiet)
+    return [m if usable else float("nan") for m, usable in zip(medians, counts, strict=True)]

@@ -58,13 +58,12 @@ class Series:
 
 
 def series_of(records: Iterable[Record]) -> tuple[Series, ...]:
-    """Return what was measured of each cell, host and version; undisturbed rounds only."""
+    """Return what was measured of each cell, host and version."""
     groups: dict[tuple[object, ...], dict[str, tuple[Record, Run]]] = {}
     for record in by_date(record for record in records if isinstance(record.payload, Latency)):
         cell = record.cell
         key = (cell.model, identity_of(cell), cell.runtime_version, cell.host)
-        if (run := _run(record)) is not None:
-            groups.setdefault(key, {})[run.date] = (record, run)
+        groups.setdefault(key, {})[record.conditions.date] = (record, _run(record))
     return tuple(_series(list(group.values())) for group in groups.values())
 
 
@@ -109,11 +108,11 @@ def _series(group: list[tuple[Record, Run]]) -> Series:
     )
 
 
-def _run(record: Record) -> Run | None:
-    """Return the value of a record; None where every round was disturbed."""
-    logs = [float(np.log(ns / 1000)) for ns in round_medians(record) if ns > 0]
-    if not logs:
-        return None
+def _run(record: Record) -> Run:
+    """Return the value of a record: of all rounds where every one was disturbed."""
+    medians = [ns for ns in round_medians(record) if ns > 0]
+    medians = medians or round_medians(record, disturbed=True)
+    logs = [float(np.log(max(ns, 1) / 1000)) for ns in medians]
     mean, half = trimmed_mean(logs, 0.95) if len(logs) > 1 else (logs[0], 0.0)
     median, low, high = (float(np.exp(value)) for value in (mean, mean - half, mean + half))
     conditions = record.conditions
