@@ -130,15 +130,6 @@ def microseconds(duration_us: float | None) -> str:
     return Figure(f"{duration_us:.{0 if duration_us >= 9.95 else 1}f} µs", duration_us, "µs")
 
 
-def milliseconds(duration_ns: int | None) -> str:
-    """Return a duration in milliseconds; nothing for None."""
-    return (
-        ""
-        if duration_ns is None
-        else Figure(f"{duration_ns / 1e6:.1f} ms", duration_ns / 1e6, "ms")
-    )
-
-
 def kilobytes(size_bytes: int) -> Figure:
     """Return a size in units of 1000 bytes."""
     return Figure(f"{size_bytes / 1000:.1f} kB", size_bytes / 1000, "kB")

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline.bench.comparison import Comparison, Row
+from hemline.bench.report.page.cells import MeasuredCell
+from hemline.bench.report.page.tables import MEMORY, of_payload
 from hemline.contract.record import Memory
-from hemline.tables import Figure, Table, count, megabytes, milliseconds
+from hemline.tables import Figure, Table, count
 
 _MANY = 0.05  # outliers among the invocations; 1 to 4 % are usual on a quiet machine
 _CELL = ("?model", "artifact", "runtime", "?settings")
@@ -22,10 +24,14 @@ def spread_table(comparison: Comparison) -> Table:
 
 def start_table(comparison: Comparison) -> Table:
     """Return the parts of a cold start, memory and package size of each cell, where known."""
-    names = ("process", "import", "load", "first", "cold start", "peak", "steady", "package")
-    known = ((row, row.memory) for row in _timed(comparison) if row.memory)
-    rows = ((*_cell(comparison, row), *_start(memory)) for row, memory in known)
-    return Table.of((*_CELL, *(f"?>{name}" for name in names)), rows)
+    cells = [
+        MeasuredCell(
+            model=row.model, cell=row.cell, conditions=row.conditions, payloads=(row.memory,)
+        )
+        for row in _timed(comparison)
+        if row.memory
+    ]
+    return of_payload(cells, MEMORY, Memory)
 
 
 def cold_start_ns(memory: Memory | None) -> int | None:
@@ -74,13 +80,6 @@ def _spread(row: Row) -> tuple[str, ...]:
     disturbed = f"{len(latency.disturbed)} of {latency.rounds}" if latency.disturbed else ""
     texts = (Figure(f"{time:.1f} µs", time, "µs") for time in times)
     return (*texts, count(latency.outliers), Figure(f"{rate:,.0f}", rate), disturbed)
-
-
-def _start(memory: Memory) -> tuple[str, ...]:
-    parts = (memory.process_ns, memory.import_ns, memory.load_ns, memory.first_ns)
-    sizes = (memory.peak_bytes, memory.steady_bytes, memory.package_bytes)
-    times = (*parts, cold_start_ns(memory))
-    return (*map(milliseconds, times), *map(megabytes, sizes))
 
 
 def _disturbed(rows: Sequence[Row]) -> Iterator[str]:

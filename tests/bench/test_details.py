@@ -121,12 +121,11 @@ def test_the_spread_and_the_start_have_a_column_for_what_is_known() -> None:
     spread = spread_table(older)
     assert spread.columns[2:] == ("median", "min", "max", "σ", "outliers", "images/s")
     assert spread.rows[0][2:5] == ("2.0 µs", "1.0 µs", "3.0 µs")
-    assert start_table(older).columns[2:] == ("import", "load", "first", "peak")
+    parts = ("import", "load", "first inference", "peak memory")
+    assert start_table(older).columns[2:] == parts
     assert "cold start" not in comparison_table(older, None).columns
     newer = compare([*JUDGED, timed(1000), record(replace(memory, process_ns=30_000_000))])
-    assert start_table(newer).columns[2:] == (
-        "process", "import", "load", "first", "cold start", "peak",
-    )  # fmt: skip
+    assert start_table(newer).columns[2:] == ("process", *parts)
     table = comparison_table(newer, None)
     assert dict(zip(table.columns, table.rows[0], strict=True))["cold start"] == "36 ms"
 

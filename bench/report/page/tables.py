@@ -19,7 +19,7 @@ from hemline.contract.record import (
     Sustained,
 )
 from hemline.statistics import wilson
-from hemline.tables import Table, kilobytes, microseconds, percent, signed
+from hemline.tables import Figure, Table, kilobytes, microseconds, percent, signed
 
 
 def _of(name: str, kind: type[P], text: Callable[[P], str]) -> Column:
@@ -37,7 +37,7 @@ def _number(name: str, kind: type[Any], field: str, unit: str, scale: float) -> 
 
     def text(payload: Any) -> str:
         value = getattr(payload, field)
-        return "" if value is None else f"{value / scale:,.2f} {unit}"
+        return "" if value is None else Figure(f"{value / scale:,.2f} {unit}", value / scale, unit)
 
     return _of(name, kind, text)
 
