@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hemline.contract.manifest import read_manifest
+from hemline.contract.manifest import FILE_BUNDLE_ENDING, read_manifest
 from hemline.contract.settings import TunedSettings
 from hemline.errors import BackendError, FileFormatError, SchemaError
 from hemline.files import sha256_of
@@ -25,7 +25,7 @@ def open_tuned(
     """Open an artifact with its tuned settings, or with the defaults where it has none for here.
 
     Returns why the defaults are used too, or "". Tuned settings are in the manifest.json beside the
-    artifact: were they in its stamp, each processor would give the file another hash.
+    artifact, or in the bundle that bench made of it: in its stamp they would change its hash.
     """
     problem = f"it was not tuned for {host_facts().processor_kind} in {backend.name} "
     try:
@@ -44,7 +44,8 @@ def open_tuned(
 def _find(artifact: Path, backend: Backend) -> TunedSettings | None:
     digest, host = sha256_of(artifact), host_facts()
     ran_in = (backend.name, version_of(backend))
-    for tuned in read_manifest(artifact.parent).tuned:
+    own = artifact.with_name(f"{artifact.name}{FILE_BUNDLE_ENDING}")
+    for tuned in read_manifest(own if own.is_dir() else artifact.parent).tuned:
         here = tuned.artifact_sha256 == digest and tuned.processor == host.processor_kind
         if here and (tuned.runtime, tuned.version) == ran_in and tuned.threads <= host.cores:
             return tuned

@@ -12,7 +12,7 @@ import click
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.schema import to_document
 from hemline.contract.stamp import read_stamped
-from hemline.errors import BackendError, UnknownNameError
+from hemline.errors import BackendError, UnknownNameError, UsageError
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def _advised(
     inspected = inspect_model(path)
     if inspected.contents is None:
         raise BackendError(inspected.missing)
+    if not (device.capabilities.latencies and device.capabilities.raw_models):
+        raise UsageError(f"{device.name} cannot time a layer alone")
     versions = dict(device.runtimes())
     formats = ("tflite", "onnx") if file is None else (file.stamp.format,)
     fitting = [each for each in versions if device.backend(each).format in formats]

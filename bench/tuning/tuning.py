@@ -71,8 +71,8 @@ def tune(
     UsageError for a device that measures no latencies of these runtimes.
     """
     host, able = device.host(), device.capabilities
-    if host is None or not able.latencies or able.own_runtimes:
-        raise UsageError(f"{device.name} has no settings to tune")
+    if host is None or not (able.latencies and able.raw_models):
+        raise UsageError(f"{device.name} is not a processor whose runtimes have settings")
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
     plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS))
     threads, cells = threads_on(host.cores), list[PlannedCell]()

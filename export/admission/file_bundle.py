@@ -19,7 +19,13 @@ from hemline.contract import schema
 from hemline.contract.conditions import conditions_of
 from hemline.contract.evaluation_set import SPLITS, save_conditions, save_split
 from hemline.contract.job import Job, JobResult
-from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
+from hemline.contract.manifest import (
+    FILE_BUNDLE_ENDING,
+    MANIFEST_NAME,
+    Artifact,
+    Manifest,
+    read_manifest,
+)
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.environments.environment import RuntimeTarget
 from hemline.errors import JobError, UsageError, remedy
@@ -38,13 +44,12 @@ from hemline.runtime.targets import installed_targets
 log = logging.getLogger(__name__)
 
 GENERATED = "generated images"
-_ENDING = ".bench"  # of the folder, after the whole name of the file
 _SECONDS = 3600.0  # for all images, however many
 
 
 def folder_of(path: Path) -> Path:
     """Return the folder of a bundle, or that of a file's bundle."""
-    return path if path.is_dir() else path.with_name(f"{path.name}{_ENDING}")
+    return path if path.is_dir() else path.with_name(f"{path.name}{FILE_BUNDLE_ENDING}")
 
 
 def read_file_bundle(path: Path) -> Manifest:

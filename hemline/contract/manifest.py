@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hemline.contract.parity import ParityBounds
 
 MANIFEST_NAME = "manifest.json"
+FILE_BUNDLE_ENDING = ".bench"  # of the folder of a single file's bundle, after its whole name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

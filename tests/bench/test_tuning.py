@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline.bench.devices.addresses import open_device
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell
 from hemline.bench.measuring.subject import Subject
@@ -24,6 +25,7 @@ from hemline.contract.record import (
     read_records,
 )
 from hemline.contract.settings import Settings
+from hemline.errors import UsageError
 from hemline.runtime.targets import find_targets
 
 DELEGATE = Settings(delegate="xnnpack-int8")
@@ -115,6 +117,11 @@ def test_a_stamp_replaces_what_was_tuned_for_the_same_before(subject: Subject) -
     assert read_manifest(subject.bundle).tuned == (other.tuned, elsewhere.tuned)
     _stamp(subject, [trial(subject, 1.0)])  # it gains nothing any more
     assert read_manifest(subject.bundle).tuned == (elsewhere.tuned,)
+
+
+def test_a_device_without_settings_of_a_processor_is_refused(subject: Subject) -> None:
+    with open_device("tflm") as device, pytest.raises(UsageError, match="tflm is not a processor"):
+        tune(device, [subject], MeasurementPlan(), say=print)
 
 
 @pytest.mark.slow

@@ -53,6 +53,14 @@ def test_the_settings_of_this_processor_are_applied_on_request(artifact: Path) -
         assert asked.untuned == ""
 
 
+def test_a_file_that_was_tuned_alone_finds_its_settings(artifact: Path) -> None:
+    own = artifact.with_name(f"{artifact.name}.bench")
+    own.mkdir()
+    (artifact.parent / MANIFEST_NAME).rename(own / MANIFEST_NAME)
+    with Classifier.load(artifact, tuned=True) as classifier:
+        assert opened(classifier) == "builtin"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
