@@ -40,7 +40,7 @@ from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.contract.timing import TimingJob
-from hemline.errors import BackendError, DataError, JobError
+from hemline.errors import BackendError, DataError, DeviceError, JobError
 from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
 from hemline.pictures.npy import write_npy
@@ -296,7 +296,9 @@ class SshRunner(Closing):
 
     def time(self, job: TimingJob, *, timeout_seconds: float = 3600.0) -> JobResult:
         """Time raw models on the board; raises DeviceError and JobError likewise."""
-        process = self.start()
+        before, process = self._process, self.start()
+        if process is not before and not all(model.content for model in job.models):
+            raise DeviceError(f"the connection to {self._device.name} was cut, with what it opened")
         try:
             with self._device.ended_after(timeout_seconds):
                 result = cleaned_times(process.time(job, timeout_seconds=timeout_seconds))
