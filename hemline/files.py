@@ -53,9 +53,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_bytes(content)
+    """Write `content` to `path` whole or not at all; to a device or a pipe as it is."""
+    if not path.exists() or path.is_file():
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+        return
+    try:  # which a file must not take the place of
+        path.write_bytes(content)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def write_json(path: Path, document: Any) -> None:

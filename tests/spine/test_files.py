@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hemline import files
-from hemline.errors import BusyError, FileFormatError, HemlineError
+from hemline.errors import BusyError, FileFormatError, HemlineError, StorageError
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -120,3 +120,17 @@ def test_a_lock_whose_folder_was_removed_meanwhile_is_taken_anew(
 def test_equal_values_have_equal_fingerprints_in_any_order() -> None:
     assert files.fingerprint({"a": 1, "b": [2]}) == files.fingerprint({"b": [2], "a": 1})
     assert files.fingerprint({"a": 1}) != files.fingerprint({"a": 2})
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write_bytes(path, b"text")
+        assert os.read(reader, 10) == b"text"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
+    with pytest.raises(StorageError, match="is a directory"):
+        files.write_bytes(tmp_path, b"text")
