@@ -73,6 +73,8 @@ def tune(
     host, able = device.host(), device.capabilities
     if host is None or not (able.latencies and able.raw_models):
         raise UsageError(f"{device.name} is not a processor whose runtimes have settings")
+    if plan.settings != (DEFAULT,):
+        raise UsageError(f"nothing else is set while settings are tuned: {plan.settings[0].text}")
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
     plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS))
     threads, cells = threads_on(host.cores), list[PlannedCell]()

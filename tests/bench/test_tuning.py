@@ -124,6 +124,12 @@ def test_a_device_without_settings_of_a_processor_is_refused(subject: Subject) -
         tune(device, [subject], MeasurementPlan(), say=print)
 
 
+def test_cores_are_not_pinned_while_settings_are_tuned(subject: Subject) -> None:
+    plan = MeasurementPlan(settings=(Settings(cores=(0,)),))
+    with LocalDevice() as device, pytest.raises(UsageError, match="nothing else is set while"):
+        tune(device, [subject], plan, say=print)
+
+
 @pytest.mark.slow
 def test_settings_are_measured_beside_the_defaults_and_verified(subject: Subject) -> None:
     one = dataclasses.replace(
