@@ -59,7 +59,7 @@ def test_a_runtime_of_the_development_machine_is_found_when_its_format_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = BACKENDS["onnxruntime"]._replace(
-        name="other", format="other", development_only=True, extra="train"
+        name="other", format="other", development_only=True, packages="tensorflow"
     )
     monkeypatch.setitem(BACKENDS, "other", row)
     assert "other" not in installed_names()

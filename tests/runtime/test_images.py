@@ -180,7 +180,7 @@ def test_pgm_and_ppm_need_no_pillow(
     monkeypatch.setitem(sys.modules, "PIL", None)
     for name in ("a.pgm", "a.ppm", "a.npy"):
         np.testing.assert_array_equal(read_image(tmp_path / name, GRAY)[..., 0], pixels)
-    with pytest.raises(BackendError, match=r"reading \.png needs pillow: pip install 'hemline\[im"):
+    with pytest.raises(BackendError, match=r"reading \.png needs pillow: pip install pillow"):
         read_image(tmp_path / "a.png", GRAY)
 
 

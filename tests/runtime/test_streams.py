@@ -733,11 +733,11 @@ def test_red_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert frame.pixels[0, 0].tolist() == [0, 0, 255]
 
 
-def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opencv_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from hemline.runtime.input.camera import video_frames
 
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(BackendError, match=r"needs OpenCV: pip install 'hemline\[camera\]'"):
+    with pytest.raises(BackendError, match=r"needs OpenCV: pip install opencv-python-headless"):
         next(video_frames("film.avi"))
 
 
