@@ -43,7 +43,7 @@ class ActivityWatch:
                 new - old for old, new in zip(before.ticks, after.ticks, strict=True)
             )
             own = (after.own_seconds - before.own_seconds) * os.sysconf("SC_CLK_TCK")
-            busy = max(0, round(used - own))
+            busy = round(used - own)
         frequencies = [f for f in (before.frequency_khz, after.frequency_khz) if f is not None]
         return HostActivity(
             elapsed_ticks=elapsed,

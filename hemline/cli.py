@@ -156,11 +156,7 @@ class LazyGroup(click.Group):
         del ctx
         width = max(map(len, COMMANDS)) + 2
         for section, names in SECTIONS.items():
-            rows = [
-                (name.ljust(width - 2), COMMANDS[name].summary)
-                for name in names
-                if name in COMMANDS
-            ]
+            rows = [(name.ljust(width - 2), COMMANDS[name].summary) for name in names]
             with formatter.section(section):
                 formatter.write_dl(rows)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from hemline.exporting import Export, export_options
 from hemline.tables import as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.gate.decision import Check
     from hemline.bench.gate.side import Side
 
 _PATH = click.Path(path_type=Path, exists=True)
@@ -45,9 +48,14 @@ class _Limit(click.FloatRange):
 
 
 @click.command()
-@click.argument("candidate", metavar="BUNDLE|FILE|RECORDS", type=_PATH)
+@click.argument("candidates", metavar="BUNDLE|FILE|RECORDS...", type=_PATH, nargs=-1, required=True)
 @click.option(
-    "--baseline", required=True, type=_PATH, help="Bundle, file or records (.jsonl) of before."
+    "--baseline",
+    "baselines",
+    required=True,
+    multiple=True,
+    type=_PATH,
+    help="Bundle, file or records (.jsonl) of before; of several, one for each in order.",
 )
 @click.option("--max-slowdown", type=_Limit(min=1), help="Largest ratio of latencies, as in 1.10.")
 @click.option("--max-drop", type=_Limit(min=0), help="Most points of validation accuracy lost.")
@@ -74,8 +82,8 @@ class _Limit(click.FloatRange):
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 @export_options
 def gate(
-    candidate: Path,
-    baseline: Path,
+    candidates: tuple[Path, ...],
+    baselines: tuple[Path, ...],
     reference: str,
     patterns: tuple[str, ...],
     rounds: int,
@@ -88,7 +96,8 @@ def gate(
     """Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.
 
     Checks latency, accuracy, size and memory. Two bundles are measured now, in turn; records are
-    compared as they are.
+    compared as they are. Several bundles are checked one after the other, each against its own
+    baseline.
     """
     from hemline.bench.devices.local import LocalDevice
     from hemline.bench.gate.gating import GateRequest, require_passed, run_gate, summary
@@ -97,25 +106,39 @@ def gate(
     if all(limit is None for limit in limits.values()):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in _LIMITS)
         raise UsageError(f"no limit to check: set one of {names}")
-    if baseline.resolve() == candidate.resolve():
-        raise UsageError(f"{baseline} is its own baseline: name another one")
+    pairs = _pairs(baselines, candidates)
     require_package("scipy", "intervals need scipy: pip install scipy")
     request = GateRequest(patterns=patterns, reference=_place(reference), rounds=rounds, **limits)
-    bundles = [path for path in (baseline, candidate) if path.suffix != ".jsonl"]
-    with locked(bundles):
-        sides = _sides(baseline, candidate)
-        checks = run_gate(sides, request, LocalDevice(), progress=say)
+    checks: list[Check] = []
+    for pair in pairs:
+        with locked([path for path in pair if path.suffix != ".jsonl"]):
+            found = run_gate(_sides(*pair), request, LocalDevice(), progress=say)
+        name = f"{pair[1].name}: " if len(pairs) > 1 else ""
+        checks += (replace(check, cell=f"{name}{check.cell}") for check in found)
     export(gate_table(checks))
     if junit is not None:
         files.write_bytes(junit, gate_junit(checks))
     if markdown is not None:
-        text = gate_markdown(checks, (str(baseline), str(candidate)))
+        before, after = (", ".join(map(str, paths)) for paths in (baselines, candidates))
+        text = gate_markdown(checks, (before, after))
         files.write_bytes(markdown, text.encode())
     if as_json:
         click.echo("\n".join(json.dumps(to_document(check)) for check in checks))
     else:
         click.echo(f"{as_text(gate_table(checks))}\n{summary(checks)}")
     require_passed(checks)
+
+
+def _pairs(baselines: Sequence[Path], candidates: Sequence[Path]) -> tuple[tuple[Path, Path], ...]:
+    """Return each candidate behind its baseline."""
+    if len(baselines) != len(candidates):
+        raise UsageError(
+            f"{len(candidates)} to check, but baselines: {len(baselines)}; name one for each"
+        )
+    for baseline, candidate in zip(baselines, candidates, strict=True):
+        if baseline.resolve() == candidate.resolve():
+            raise UsageError(f"{baseline} is its own baseline: name another one")
+    return tuple(zip(baselines, candidates, strict=True))
 
 
 def _place(reference: str) -> tuple[str, str]:

@@ -32,7 +32,7 @@ def facts_of(activities: Sequence[HostActivity]) -> RoundFacts:
 
 def _share(activities: Sequence[HostActivity], ticks: Sequence[int]) -> float | None:
     elapsed = sum(each.elapsed_ticks or 0 for each in activities)
-    return round(min(1.0, sum(ticks) / elapsed), 4) if elapsed > 0 else None
+    return round(min(1.0, max(0.0, sum(ticks) / elapsed)), 4) if elapsed > 0 else None
 
 
 def judged(rounds: Sequence[RoundFacts]) -> tuple[RoundFacts, ...]:

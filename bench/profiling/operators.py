@@ -21,7 +21,7 @@ class Operators:
     partitions: indices of the operators that each delegate took over.
     fusion: kind of node in the optimized graph to their number; empty for TFLite.
     alone: operator's name to a model of it alone; without those that have none.
-    fixed_ns: of an invocation without any operator, where that counts.
+    fixed_ns: of an invocation without any operator, in the same rounds.
     """
 
     whole: ModelTimes
@@ -29,7 +29,7 @@ class Operators:
     partitions: tuple[tuple[int, ...], ...]
     fusion: dict[str, int]
     alone: dict[str, bytes]
-    fixed_ns: int = 0
+    fixed_ns: int
 
     @property
     def apart(self) -> float:

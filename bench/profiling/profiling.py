@@ -62,6 +62,8 @@ def profile_model(timer: ModelTimer, model: TimedModel, fallback: str = "") -> P
     if not counts and not operators.add_up:
         operators = min(operators, measure(timer, model, True), key=lambda each: each.apart)
     whole = operators.whole.ns
+    if reached is not None:  # of the same rounds: of a tiny model it is most of the time
+        reached = replace(reached, fixed_ns=operators.fixed_ns)
     found = Profile(
         whole_ns=None if counts else whole,
         whole_instructions=whole if counts else None,

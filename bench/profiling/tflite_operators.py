@@ -57,6 +57,7 @@ def measure_operators(timer: ModelTimer, model: TimedModel, in_turn: bool) -> Op
         partitions=tuple(tuple(numbers[at] for at in each if at in numbers) for each in taken),
         fusion={},
         alone={cost.name: cut.content for cost, cut in zip(costs, cuts, strict=True)},
+        fixed_ns=idle.ns,
     )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from hemline.bench.tuning.tuning import Trial, winners
 from hemline.tables import Table, microseconds
 
+_UNSTEADY = 3.0  # times the ratio: an interval up to there says nothing
+
 
 def trials_table(trials: Sequence[Trial]) -> Table:
     """Return a row for each trial, those that gain most first; what was stamped is marked."""
@@ -31,12 +33,19 @@ def trials_table(trials: Sequence[Trial]) -> Table:
                 trial.tuned.text,
                 microseconds(trial.tuned.before_ns / 1000),
                 microseconds(trial.tuned.after_ns / 1000),
-                f"× {trial.ratio:.2f} ({trial.low:.2f}–{min(trial.high, 99):.2f})",
+                f"× {trial.ratio:.2f} ({_interval(trial)})",
                 _verdict(trial, stamped),
             )
             for trial in sorted(trials, key=lambda each: each.ratio)
         ),
     )
+
+
+def _interval(trial: Trial) -> str:
+    """Return the interval, unless the rounds differed so much that it says nothing."""
+    if trial.high > _UNSTEADY * trial.ratio:
+        return "unsteady"
+    return f"{trial.low:.2f}–{trial.high:.2f}"
 
 
 def _verdict(trial: Trial, stamped: Sequence[Trial]) -> str:

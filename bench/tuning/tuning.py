@@ -76,7 +76,8 @@ def tune(
     if plan.settings != (DEFAULT,):
         raise UsageError(f"nothing else is set while settings are tuned: {plan.settings[0].text}")
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
-    plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS))
+    # a process each, as those with several threads keep a core busy while they wait
+    plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS), thorough=True)
     threads, cells = threads_on(host.cores), list[PlannedCell]()
     if (host.load_average or 0.0) > host.cores:
         say("other processes use all cores: more threads than one are not tried")

@@ -227,7 +227,8 @@ class HostActivity:
     """What a machine did while a job ran; None where the system does not tell.
 
     elapsed_ticks: clock ticks of all cores together.
-    busy_ticks: of them, what other processes used.
+    busy_ticks: of them, what other processes used; below 0 where a tick counted for neither: only
+        the sum of several says something.
     stolen_ticks: of them, what the hypervisor gave to other machines.
     frequency_khz: of the core that the job was on, the smaller of before and after.
     throttled: whether heat or low voltage slowed the processor down.

@@ -120,7 +120,7 @@ def test_operators_without_a_fast_kernel_are_named_with_their_share() -> None:
         cost("RSQRT", 100, "XNNPACK"),
     )
     whole = ModelTimes(rounds_ns=((10_000,),), delegate="XNNPACK", nodes=())
-    operators = Operators(whole=whole, costs=costs, partitions=(), fusion={}, alone={})
+    operators = Operators(whole=whole, costs=costs, partitions=(), fusion={}, alone={}, fixed_ns=0)
     assert [each.sentence for each in advise_operators(operators)] == [
         "2 × HARD_SWISH: 20 % of the time; ReLU in the layer before could save it",
         "1 × PAD: 10 % of the time; kernels of XNNPACK could save it",

@@ -321,6 +321,26 @@ def test_a_gate_without_limits_or_of_a_file_against_itself_is_wrong_usage(tmp_pa
     assert "no limit to check" in str(result.exception)
 
 
+def test_several_are_checked_each_against_its_own_baseline(tmp_path: Path) -> None:
+    words: list[str] = []
+    for name, slowdown in (("first", 1.0), ("second", 2.0)):
+        for path, records in zip(("before", "after"), two_runs(slowdown), strict=True):
+            append_records(tmp_path / f"{name}-{path}.jsonl", records)
+        words += [str(tmp_path / f"{name}-after.jsonl")]
+        words += ["--baseline", str(tmp_path / f"{name}-before.jsonl")]
+    words += ["--max-slowdown", "1.10", "--select", "int8.tflite", "--json"]
+    result = CliRunner().invoke(cli, ["gate", *words])
+    assert isinstance(result.exception, GateError)
+    answers = {str(check["cell"]): check["answer"] for check in checks_in(result)}
+    assert list(answers.values()) == ["passed", "failed"]
+    assert [cell.partition(":")[0] for cell in answers] == [
+        "first-after.jsonl",
+        "second-after.jsonl",
+    ]
+    result = CliRunner().invoke(cli, ["gate", *words[:1], *words])
+    assert "name one for each" in str(result.exception)
+
+
 def accuracy(changed: int, worse: int, images: int = 5000, *, labels: bool = True) -> Accuracy:
     """Return predictions of which `changed` are others than 0, and `worse` more are wrong."""
     classes = np.zeros(images, np.uint8)

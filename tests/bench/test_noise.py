@@ -61,6 +61,16 @@ def test_own_work_is_no_load(tmp_path: Path) -> None:
     assert watch.activity().busy_ticks == 0
 
 
+def test_ticks_that_short_jobs_count_for_nobody_cancel() -> None:
+    """A job of 20 ms has two ticks: what is rounded up in one is rounded down in another."""
+    quiet = HostActivity(
+        elapsed_ticks=4, busy_ticks=1, stolen_ticks=0, frequency_khz=None, throttled=None
+    )
+    rounds = [quiet, replace(quiet, busy_ticks=-1)] * 10
+    assert facts_of(rounds).busy_share == 0.0
+    assert facts_of([replace(quiet, busy_ticks=-1)]).busy_share == 0.0
+
+
 @pytest.mark.parametrize(("flags", "now"), [("0x50000", False), ("0x50005", True), ("x", None)])
 def test_a_board_that_was_slowed_down_once_is_not_slowed_down_now(
     flags: str, now: bool | None, tmp_path: Path
