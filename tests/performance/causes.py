@@ -34,7 +34,8 @@ def outcome(planted: Planted, profile: Profile) -> str:
     first = profile.findings[0] if profile.findings else None
     if first is None:
         return "nothing" if planted.cause else "rightly"
-    return "rightly" if first.proven and first.cause == planted.cause else "wrongly"
+    named = (first.cause, first.proven)
+    return "rightly" if named == (planted.cause, planted.proven) else "wrongly"
 
 
 def measured(cases: tuple[Planted, ...], repeats: int) -> list[dict[str, object]]:
