@@ -390,7 +390,8 @@ def test_a_planted_cause_is_named_here(planted: Planted) -> None:
     found = next(filter(None, (planted.profiled().findings for _ in range(3))), ())
     if not found and (planted.threads > host.cores or (host.load_average or 0) > 1):
         pytest.skip("it needs two idle cores")
-    assert [(each.cause, each.proven) for each in found] == [(planted.cause, planted.proven)]
+    assert [each.cause for each in found] == [planted.cause]
+    assert found[0].proven or not planted.proven
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def outcome(planted: Planted, profile: Profile) -> str:
     first = profile.findings[0] if profile.findings else None
     if first is None:
         return "nothing" if planted.cause else "rightly"
-    named = (first.cause, first.proven)
-    return "rightly" if named == (planted.cause, planted.proven) else "wrongly"
+    rightly = first.cause == planted.cause and (first.proven or not planted.proven)
+    return "rightly" if rightly else "wrongly"
 
 
 def measured(cases: tuple[Planted, ...], repeats: int) -> list[dict[str, object]]:
