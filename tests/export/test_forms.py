@@ -60,7 +60,7 @@ def admitted(path: Path, labels: tuple[str, ...]) -> Path:
     ("accepts", "returns", "dtype"),
     [
         ((1, 8, 8), (1, 3), TensorProto.FLOAT),
-        ((8, 8, 1), (1, 3), TensorProto.FLOAT),
+        pytest.param((8, 8, 1), (1, 3), TensorProto.FLOAT, marks=pytest.mark.slow),
         ((1, 8, 8, 1), (1, 3, 1, 1), TensorProto.FLOAT),
         pytest.param((1, 8, 8, 1), (1, 1, 1, 3), TensorProto.FLOAT, marks=pytest.mark.slow),
         pytest.param((1, 8, 8, 1), (3,), TensorProto.FLOAT, marks=pytest.mark.slow),
@@ -109,6 +109,7 @@ def of_any_size(content: bytes) -> bytes:
     return bytes(builder.Output())
 
 
+@pytest.mark.slow
 def test_a_model_of_any_size_is_admitted_for_one(
     bundle: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

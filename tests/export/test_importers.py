@@ -82,8 +82,8 @@ def refusal(path: Path, folder: Path) -> str:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(pytest.param(each, marks=slow) for each in ("keras", "hdf5", "saved-model")),
-        *("tflite", "onnx", "external"),
+        *(pytest.param(each, marks=slow) for each in ("keras", "hdf5", "saved-model", "tflite")),
+        *("onnx", "external"),
     ],
 )
 def test_every_kind_of_file_gives_onnx_with_the_outputs_of_its_own_runtime(

@@ -549,7 +549,9 @@ def collect(process: subprocess.Popen[bytes], count: int) -> list[dict]:
     return parsed([process.stdout.readline() for _ in range(count)])  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_folder_is_watched_until_a_signal(
     started, model: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -688,6 +690,7 @@ def camera(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(tmp_path / "fake")}
 
 
+@pytest.mark.slow
 def test_a_camera_that_goes_away_is_told_and_its_answers_stay(started, model, camera) -> None:
     code, answers, errors = finished(started(model, "--camera", "0", env=camera))
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]

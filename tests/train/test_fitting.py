@@ -59,6 +59,7 @@ def validation_loss(model: Any, data: TrainingData) -> float:
     return float(-log_softmax(logits, axis=1)[rows, data.validation_labels].mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -149,6 +150,7 @@ def test_the_penalty_of_kernels_is_in_the_loss(fit_small: Fit) -> None:
     assert added == pytest.approx(0.1 * squares, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_leaves_the_weights_in_float32(
     fit_small: Fit, small_data: TrainingData, tmp_path: Path
 ) -> None:
@@ -229,6 +231,7 @@ def given_model() -> Any:
     return separable_net(keras.Input((12, 12, 1)))
 
 
+@pytest.mark.slow
 def test_any_model_is_fitted(fit_small: Fit, small_data: TrainingData) -> None:
     model = given_model()
     before = validation_loss(model, small_data)
