@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -142,7 +143,12 @@ FAMILIES: dict[str, tuple[Callable[[Net], str], dict[str, int]]] = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def every_second_one_is_slow(names: Iterable[str]) -> list[Any]:
+    marks = [(), pytest.mark.slow]
+    return [pytest.param(name, marks=marks[at % 2]) for at, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("family", every_second_one_is_slow(FAMILIES))
 def test_a_net_of_pytorch_gives_the_same_in_every_runtime(family: str) -> None:
     make, counts = FAMILIES[family]
     net = Net(("N", 3, 16, 16))
@@ -222,7 +228,7 @@ KERAS = {
 }
 
 
-@pytest.mark.parametrize("family", KERAS)
+@pytest.mark.parametrize("family", every_second_one_is_slow(KERAS))
 def test_a_net_of_keras_gives_the_same_in_every_runtime(family: str) -> None:
     model = KERAS[family]()
     expected = np.asarray(model(PIXELS, training=False))

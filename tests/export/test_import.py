@@ -121,6 +121,7 @@ def test_an_onnx_file_becomes_a_checkpoint(inside: Path) -> None:
     assert schema.from_document(Card, document, where="card.json") == card
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_exported_verified_and_classifies(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
     result = hemline("export", model, "--data", data)

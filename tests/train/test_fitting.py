@@ -59,7 +59,6 @@ def validation_loss(model: Any, data: TrainingData) -> float:
     return float(-log_softmax(logits, axis=1)[rows, data.validation_labels].mean())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
