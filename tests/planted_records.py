@@ -30,6 +30,8 @@ from hemline.contract.record import (
 )
 
 RANDOM = np.random.default_rng(3)
+# a host of which the system tells nothing else
+PLAIN_HOST = HostFacts(machine="x86_64", processor="A processor", cores=2, system="Linux 6.1")
 HOST = HostFacts(
     machine="x86_64",
     processor="Test processor",

@@ -96,7 +96,7 @@ def _observations(cell: Observed) -> Iterator[tuple[str, Observation]]:
 def _judged(
     cause: str, seen: Observation, done: Intervention | None, fixed_ns: int
 ) -> Finding | None:
-    """Return what is known of a cause; None where a change refuted it or it is a mere suspicion."""
+    """Return the finding on a cause; None if a change refuted it, or if it was only suspected."""
     trial, share, sentence, proven = seen.trial, seen.share, seen.sentence, False
     supported = not seen.suspected
     if trial is not None and done is not None:

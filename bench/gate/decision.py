@@ -11,7 +11,7 @@ Answer = Literal["passed", "failed", "not enough evidence"]
 UNKNOWN: Answer = "not enough evidence"
 LEVEL = 0.99
 Z99 = 2.575829  # two-sided 99 % point of the normal distribution
-_MOST_TIMES = 50  # more measurements than that are no advice
+_MOST_TIMES = 50  # more than that is not worth advising
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

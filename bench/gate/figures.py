@@ -1,4 +1,4 @@
-"""Checks of what is no time: accuracy on the same images, size, memory."""
+"""Check accuracy on the same images, size and memory."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ def level_of(before: Record, after: Record) -> Level | str:
             return f"in its run, equal things took {pair.low:.3f} to {pair.high:.3f} × as long"
     medians = [round_medians(before), round_medians(after)]
     common = min(map(len, medians))
-    with np.errstate(invalid="ignore", divide="ignore"):  # a time of 0 is no time either
+    with np.errstate(invalid="ignore", divide="ignore"):  # a time of 0 has no logarithm
         logs = np.log(medians[1][:common]) - np.log(medians[0][:common])
     logs = logs[np.isfinite(logs)]
     if len(logs) < 2:

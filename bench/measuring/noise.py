@@ -17,7 +17,7 @@ _LEAST_FREQUENCY = 0.85
 
 
 def facts_of(activities: Sequence[HostActivity]) -> RoundFacts:
-    """Join what is known of the machine during a round; it is not judged yet."""
+    """Join the readings of a round, before it is judged."""
     counted = [each for each in activities if each.elapsed_ticks]
     frequencies = [each.frequency_khz for each in activities if each.frequency_khz is not None]
     throttled = [each.throttled for each in activities if each.throttled is not None]

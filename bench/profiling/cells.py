@@ -25,7 +25,7 @@ def profile_cells(
     """Profile the cells of a plan; keep each record in its bundle and pass it to `report`.
 
     A cell that cannot be profiled costs itself only, a device that is lost its other cells too.
-    Raises the last such error at the end, HemlineError where there is no cell at all.
+    Raises the last such error at the end, HemlineError if there is no cell.
     """
     failed: list[HemlineError] = []
     count = 0

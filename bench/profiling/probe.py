@@ -1,7 +1,7 @@
 """What a runtime reaches on a device at most, by models of one operator: 0.5 s, then cached.
 
-It is no property of the processor alone: a runtime without a kernel for its int8 instructions
-reaches no more with them than with float.
+It depends on the runtime as well as on the processor: a runtime without a kernel for the int8
+instructions reaches no more with them than with float.
 """
 
 from __future__ import annotations

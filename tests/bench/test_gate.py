@@ -17,6 +17,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 from documents import ROOT, Command, require_understood
+from planted_records import PLAIN_HOST as HOST
 
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.gate.decision import UNKNOWN, Check, Estimate, decide
@@ -47,17 +48,6 @@ from hemline.contract.record import (
 )
 from hemline.errors import EvidenceError, GateError, HemlineError
 
-HOST = HostFacts(
-    machine="x86_64",
-    processor="A processor",
-    cores=2,
-    memory_bytes=None,
-    system="Linux 6.1",
-    governor=None,
-    frequency_khz=None,
-    temperature_millicelsius=None,
-    load_average=None,
-)
 QUIET = RoundFacts(
     busy_share=0.0, stolen_share=0.0, frequency_khz=None, throttled=None, disturbed=None
 )

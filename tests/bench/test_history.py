@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from planted_records import PLAIN_HOST as HOST
 
 from hemline.bench.history.changes import change_points
 from hemline.bench.history.series import series_of
 from hemline.cli import cli
-from hemline.contract.job import HostFacts
 from hemline.contract.record import (
     RECORDS_NAME,
     Cell,
@@ -26,18 +26,6 @@ from hemline.contract.record import (
     append_records,
 )
 from hemline.errors import HemlineError
-
-HOST = HostFacts(
-    machine="x86_64",
-    processor="A processor",
-    cores=2,
-    memory_bytes=None,
-    system="Linux 6.1",
-    governor=None,
-    frequency_khz=None,
-    temperature_millicelsius=None,
-    load_average=None,
-)
 
 
 def planted(seed: int, step: float) -> tuple[list[float], int]:

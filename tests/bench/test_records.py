@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from planted_records import PLAIN_HOST as HOST
 
 from hemline.bench.measuring.plan import FULL, QUICK, key_of, measured_cells
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import compared
 from hemline.bench.report.table import _span
 from hemline.contract.evaluation_set import load_split, save_split
-from hemline.contract.job import HostFacts
 from hemline.contract.manifest import read_manifest
 from hemline.contract.record import (
     RECORDS_NAME,
@@ -34,17 +34,6 @@ from hemline.contract.record import (
 from hemline.errors import FileFormatError, HemlineError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
-HOST = HostFacts(
-    machine="x86_64",
-    processor="A processor",
-    cores=2,
-    memory_bytes=None,
-    system="Linux 6.1",
-    governor=None,
-    frequency_khz=None,
-    temperature_millicelsius=None,
-    load_average=None,
-)
 RECORD = Record(
     cell=Cell(
         model="hem-50k",
