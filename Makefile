@@ -19,7 +19,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13; do \
 	then echo $$each; break; fi; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export compare runtime test test-quick test-slow test-devices lint lock performance results tables docs dist release clean distclean
+.PHONY: help setup export compare runtime test test-quick test-medium test-slow test-devices lint lock performance results tables docs dist release clean distclean
 
 help: ## print this list
 	@echo 'Hemline: from labelled images to a small, verified, measured file for an edge device.'
@@ -63,6 +63,9 @@ test: $(READY) ## run the checks and the quick tests
 # $(MAKE) stands alone on its line: make runs such a line even when it is only asked what it would do.
 test-quick: $(READY)
 	@$(BIN)/pytest -q $(WORKERS)
+
+test-medium: $(READY) ## run the tests that need seconds each: CI does
+	@$(BIN)/pytest -q -m 'medium and not slow and not devices' $(WORKERS)
 
 test-slow: $(READY) ## run the tests that need minutes
 	@$(BIN)/pytest -q -m slow $(WORKERS)

@@ -172,7 +172,7 @@ def test_a_file_alone_is_evaluated_on_a_data_set_with_its_classes(
     assert "use --split test" in refused(alone, "--data", data_folder, "--split", "validation")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_artifact_needs_no_tensorflow_and_no_pictures_library(bundle: Path) -> None:
     code = (
         "import sys; from hemline.cli import cli; "

@@ -354,7 +354,7 @@ def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
             open_fleet(names, fallback=False)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     devices = f"local,tflm:{tmp_path / 'empty'}"

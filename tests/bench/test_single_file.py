@@ -241,7 +241,7 @@ def test_an_imported_model_is_called_the_source(bundle: Path) -> None:
     ).rows[1:]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_beside_a_bundle_is_judged_on_its_images(
     file: Path, bundle: Path, tmp_path: Path
 ) -> None:

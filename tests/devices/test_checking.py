@@ -57,7 +57,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> str:
     return kind.name
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_bench_on_a_device_whose_runtime_crashes_exits_with_3(
     bundle: Path, tmp_path: Path, dying: str
 ) -> None:

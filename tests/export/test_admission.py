@@ -393,7 +393,7 @@ def test_weights_in_another_file_are_seen_wherever_they_hide(place: str, tmp_pat
     assert structure_of(path, model.SerializeToString()).external
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_weights_beside_a_model_are_put_into_the_copy(tmp_path: Path) -> None:
     whole = onnx.load(made(tmp_path / "whole.onnx", FLATTEN, MULTIPLY))
     path, beside = tmp_path / "m.onnx", tmp_path / "m.onnx.data"
@@ -672,7 +672,7 @@ def test_labels_that_no_stamp_can_hold_are_refused_before_any_trial(
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_stamp_that_long_answers_make_too_large_is_not_written(tmp_path: Path) -> None:
     labels = tuple(map(str, range(25_000)))
     with pytest.raises(UsageError, match=r"would not fit in 1 MB: .*25,000 labels"):

@@ -125,7 +125,7 @@ def test_nothing_is_made_again_when_nothing_changed(
     assert {path: path.stat().st_mtime_ns for path in copy.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_altered_artifact_alone_is_made_again(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:

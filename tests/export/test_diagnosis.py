@@ -267,7 +267,7 @@ def run(*words: str | Path) -> Result:
     return CliRunner().invoke(cli, ["diagnose", *map(str, words)], catch_exceptions=True)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_of_a_bundle_is_diagnosed_by_its_plan(bundle: Path, tmp_path: Path) -> None:
     done = run(bundle / "int8.tflite", "-o", tmp_path / "found", "--json")
     assert done.exit_code == 0, done.output

@@ -36,6 +36,9 @@ layers = keras.layers
 SIZE = 40  # channels that hem-50k pools
 
 
+pytestmark = pytest.mark.medium
+
+
 @pytest.fixture(scope="module")
 def model(checkpoint: Path) -> object:
     return keras.models.load_model(checkpoint / MODEL_NAME, compile=False)

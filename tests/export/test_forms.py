@@ -109,7 +109,7 @@ def of_any_size(content: bytes) -> bytes:
     return bytes(builder.Output())
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_model_of_any_size_is_admitted_for_one(
     bundle: Path, manifest: Manifest, tmp_path: Path
 ) -> None:

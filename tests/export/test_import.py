@@ -121,7 +121,7 @@ def test_an_onnx_file_becomes_a_checkpoint(inside: Path) -> None:
     assert schema.from_document(Card, document, where="card.json") == card
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_imported_model_is_exported_verified_and_classifies(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
     result = hemline("export", model, "--data", data)
@@ -157,7 +157,7 @@ def test_labelled_images_choose_the_pixel_range(inside: Path) -> None:
     assert imported.pixels_confirmed == "images"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_without_data_the_float_schemes_are_exported_and_int8_says_what_it_needs(
     inside: Path,
 ) -> None:
@@ -186,7 +186,7 @@ def test_8_bit_files_are_made_without_data_when_asked(inside: Path) -> None:
     assert "int8.onnx: ranges by synthetic on 32 images made without data" in shown
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_images_without_labels_give_agreement_and_no_accuracy(inside: Path) -> None:
     flat = inside / "flat"
     flat.mkdir()
@@ -207,7 +207,7 @@ def test_images_without_labels_give_agreement_and_no_accuracy(inside: Path) -> N
     assert len(read_manifest(inside / "artifacts" / "npz").artifacts) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_second_export_changes_nothing_and_needs_no_tensorflow(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos", 30)
     assert hemline("export", model, "--data", data, "--scheme", "int8.onnx").exit_code == 0
@@ -351,7 +351,7 @@ def test_labelled_images_show_mistakes(
     assert not (inside / "checkpoints" / "fruit" / "card.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_model_of_blue_green_and_red_is_found_and_imported(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), bgr=True), folders(inside / "photos")
     words = ("import", model, "--pixels", "0..1", "--labels", ",".join(CLASSES))

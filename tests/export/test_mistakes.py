@@ -182,7 +182,7 @@ def test_a_model_that_guesses_is_not_suspected() -> None:
     assert suspected_mistakes(run, images[:9], classes, LABELS, scale=UNIT, gives="logits") == ()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_verify_reports_a_mistake_and_accepts_its_remedy(tmp_path: Path) -> None:
     trained(IMAGENET).save(tmp_path / "model.onnx")
     images, classes = coloured_images(200, 2)

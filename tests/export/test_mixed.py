@@ -134,7 +134,7 @@ def test_with_all_layers_in_float_the_file_is_the_float_model(small: Small) -> N
     assert np.abs(lite - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_only_the_layers_of_the_plan_leave_int8(small: Small) -> None:
     """And nothing is turned back and forth between two of them."""
     plain = Counter(operators_of(tflite_writer.convert_int8(small.source, small.int8).content))

@@ -180,7 +180,7 @@ def test_both_files_of_a_trained_model_give_the_same_predictions(
     assert (np.abs(logits - expected) < grid.scale / 2).mean() > 0.999
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_training_that_was_interrupted_goes_on(
     int8: Quantized, coarse: Quantized, taught: Quantized, tmp_path: Path
 ) -> None:

@@ -42,6 +42,7 @@ def run(images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ru
         yield in_keras
 
 
+@pytest.mark.medium
 def test_a_job_runs_a_checkpoint_as_keras_does(checkpoint: Path, images: Images, run: Run) -> None:
     from hemline.train.tensorflow import quiet_keras
 

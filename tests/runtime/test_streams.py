@@ -690,7 +690,7 @@ def camera(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(tmp_path / "fake")}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_camera_that_goes_away_is_told_and_its_answers_stay(started, model, camera) -> None:
     code, answers, errors = finished(started(model, "--camera", "0", env=camera))
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]

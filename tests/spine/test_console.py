@@ -142,7 +142,7 @@ def test_a_bare_group_shows_its_commands_without_an_error() -> None:
     assert "...\n" not in done.stderr.replace("[ARGS]...", "")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_quiet_leaves_only_errors_on_stderr(data_folder: Path, measured: Path) -> None:
     spoken = in_shell("data", "check", HEMLINE_DATA=str(data_folder))
     assert spoken.stderr.startswith("WARNING: ")

@@ -167,7 +167,7 @@ def test_without_a_version_it_is_the_newest_that_was_released(index: Path) -> No
     assert add("litert")[1].version == "7.1.0"
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_runtime_that_answers_wrong_is_not_kept(index: Path) -> None:
     add_runtime(index, "7.2.0", code=BROKEN)
     with pytest.raises(BackendError, match=r"litert 7.2.0 does not work with .*self-test failed"):
@@ -212,7 +212,7 @@ def test_a_record_that_cannot_be_read_is_told_and_made_again(added: Path) -> Non
     assert add("litert==7.0.0")[2]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_version_that_does_not_exist_gets_the_nearest_and_the_newest(index: Path) -> None:
     with pytest.raises(UsageError, match=r"no litert 7.0.5 .* nearest one is 7.0.0, the newest 7"):
         add("litert==7.0.5")
@@ -265,7 +265,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(
     assert not environments()[0]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_disk_that_fills_up_leaves_nothing(index: Path) -> None:
     """No file may be larger than 20 kB: the job runner does not fit."""
     code = (
@@ -284,7 +284,7 @@ def test_a_disk_that_fills_up_leaves_nothing(index: Path) -> None:
     assert not unfinished()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_one_killed_in_the_middle_leaves_no_half_environment(index: Path) -> None:
     command = [sys.executable, "-c", "from hemline.cli import main; main()"]
     child = subprocess.Popen([*command, "runtimes", "add", "litert==7.0.0"], start_new_session=True)

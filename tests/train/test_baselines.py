@@ -262,7 +262,7 @@ def is_there(group: int) -> bool:
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_an_interrupt_ends_a_fit_at_once_with_one_line(fitting: subprocess.Popen[str]) -> None:
     time.sleep(1)
     os.killpg(fitting.pid, signal.SIGINT)  # as a terminal does
@@ -282,7 +282,7 @@ def test_a_fit_ends_with_a_parent_that_was_killed(fitting: subprocess.Popen[str]
     require_nobody(fitting.pid)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_command_needs_no_tensorflow(data_folder: Path) -> None:
     code = (
         "import json, sys; from hemline.cli import cli; before = set(sys.modules)\n"

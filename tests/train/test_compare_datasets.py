@@ -144,7 +144,7 @@ SHIRTS = confusion((6, 0, 120), (6, 2, 80), (0, 6, 100), (2, 4, 60), (4, 2, 40))
 DIGITS = confusion((4, 9, 25), (9, 4, 15))  # 40 of 10,000
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_both_data_sets_are_trained_alike_and_evaluated(result: Result, folder: Path) -> None:
     found = load(DatasetComparison, folder / "datasets.json")
     assert found.names == ("mnist", "fashion-mnist")
@@ -161,7 +161,7 @@ def test_both_data_sets_are_trained_alike_and_evaluated(result: Result, folder: 
     assert cards[0].trained.data_sha256 != cards[1].trained.data_sha256
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_text_is_one_table_with_its_findings_and_conditions(
     result: Result, folder: Path
 ) -> None:
@@ -172,7 +172,7 @@ def test_the_text_is_one_table_with_its_findings_and_conditions(
     assert f"written: {folder / 'datasets.json'}, {folder / 'datasets.png'}" in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_no_data_set_is_flipped_because_digits_must_not_be(result: Result, folder: Path) -> None:
     found = load(DatasetComparison, folder / "datasets.json")
     assert RECIPES["plateau"].flip
@@ -186,7 +186,7 @@ def test_no_data_set_is_flipped_because_digits_must_not_be(result: Result, folde
         assert "an image of MNIST flipped left to right is another one" in text
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_second_call_trains_nothing_and_says_the_same(
     result: Result, command: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +201,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(
         run(command, folder, "--seeds", "2")
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_json_has_what_was_counted_and_what_follows_from_it(
     result: Result, command: list[str], folder: Path
 ) -> None:

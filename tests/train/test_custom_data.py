@@ -286,7 +286,7 @@ def test_custom_images_go_the_whole_way(
     assert indices == test.logits.argmax(axis=1).tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_files_hold_images_of_a_custom_data_set_only_when_asked(
     trained: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ def test_a_student_that_answers_as_its_teacher_has_no_distance(
     assert found == pytest.approx((1 - SHARE) * own, abs=2e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_teacher_is_neither_trained_nor_counted_nor_saved(
     teachers: tuple[Path, ...], tiny_model: Any, fit_small: Fit, tmp_path: Path
 ) -> None:

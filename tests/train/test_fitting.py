@@ -149,7 +149,7 @@ def test_the_penalty_of_kernels_is_in_the_loss(fit_small: Fit) -> None:
     assert added == pytest.approx(0.1 * squares, rel=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_bfloat16_leaves_the_weights_in_float32(
     fit_small: Fit, small_data: TrainingData, tmp_path: Path
 ) -> None:
@@ -230,7 +230,7 @@ def given_model() -> Any:
     return separable_net(keras.Input((12, 12, 1)))
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_any_model_is_fitted(fit_small: Fit, small_data: TrainingData) -> None:
     model = given_model()
     before = validation_loss(model, small_data)

@@ -44,7 +44,7 @@ def figures(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_training_writes_its_history(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

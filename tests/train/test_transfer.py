@@ -91,6 +91,7 @@ def arrays_below(model: Any) -> list[np.ndarray]:
     return [array for layer in below_the_head(model) for array in layer.get_weights()]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", KINDS)
 def test_weights_from_every_kind_of_file_arrive(
     kept: tuple[Path, list[np.ndarray]], name: str

@@ -394,7 +394,7 @@ def test_restart_forgets_trials_that_nobody_works_on(search: Search, tmp_path: P
         assert [trial.state.name for trial in study.trials()] == ["WAITING"]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_file_that_another_program_holds_is_told(
     search: Search, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -719,7 +719,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_the_command_never_looks_at_the_test_split(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
