@@ -36,64 +36,70 @@ class Recipe:
     """How to train. Each field has its help; RECIPES has the reasons of each recipe."""
 
     epochs: int = _field(24, "passes over the training images", section="Length and data")
-    batch: int = _field(250, "images in a step")
-    limit: int = _field(0, "use only the first so many training images; 0 for all")
-    validation: int = _field(5000, "images held out for validation, by default at most a fifth")
+    batch: int = _field(250, "images per step")
+    limit: int = _field(0, "use only the first N training images; 0: all")
+    validation: int = _field(5000, "images held out for validation, at most a fifth by default")
     optimizer: str = _field("sphere-muon", f"one of {', '.join(OPTIMIZERS)}", section="Optimizer")
     learning_rate: float = _field(
-        0.03, "at its highest (of sphere-muon: as a share of a kernel's norm)"
+        0.03, "peak learning rate (sphere-muon: relative to the norm of the kernel)"
     )
     other_learning_rate: float = _field(
-        0.1, "that of all but kernels in sphere-muon (stem, norms, dense)"
+        0.1, "sphere-muon: learning rate of everything but the kernels (stem, norms, dense)"
     )
-    momentum: float = _field(0.9, "of sgd and sphere-muon (Nesterov)")
-    weight_decay: float = _field(5e-4, "of adamw and sgd (decoupled), sphere-muon (stem, dense)")
+    momentum: float = _field(0.9, "momentum of sgd and sphere-muon (Nesterov)")
+    weight_decay: float = _field(5e-4, "for adamw, sgd (decoupled) and sphere-muon (stem, dense)")
     schedule: str = _field("one-cycle", f"one of {', '.join(SCHEDULES)}", section="Schedule")
-    warmup: float = _field(0.15, "share of all steps until the rate is at its highest, 0 … 1")
-    plateau_patience: int = _field(3, "epochs without improvement until reduce-on-plateau acts")
-    plateau_factor: float = _field(0.3, "what reduce-on-plateau multiplies the rate by")
-    early_stopping: int = _field(
-        0, "stop after so many epochs without improvement and keep the best weights; 0 for never"
+    warmup: float = _field(0.15, "share of all steps before the peak learning rate, 0 to 1")
+    plateau_patience: int = _field(3, "epochs without improvement before reduce-on-plateau acts")
+    plateau_factor: float = _field(
+        0.3, "factor that reduce-on-plateau multiplies the learning rate by"
     )
-    monitor: str = _field("loss", "what improves: loss or accuracy, of validation")
-    ema: float = _field(0.0, "decay a step of the weights' moving average, which is kept; 0: none")
+    early_stopping: int = _field(
+        0, "stop after N epochs without improvement and keep the best weights; 0: never"
+    )
+    monitor: str = _field("loss", "validation figure to watch: loss or accuracy")
+    ema: float = _field(
+        0.0, "decay per step of the moving average of the weights, which is saved; 0: off"
+    )
     dropout: float | None = _field(
-        None, "share of units dropped, instead of the model's", float, section="Model"
+        None, "dropout rate, instead of the model's", float, section="Model"
     )
     batch_normalization: bool | None = _field(
-        None, "normalize after convolutions, instead of what the model does", bool
+        None, "batch normalization after convolutions: on or off", bool
     )
-    width: float = _field(1.0, "multiplies the model's channels and units")
-    resize: int = _field(0, "side that a transfer model resizes to, pixels; 0 for its own")
+    width: float = _field(1.0, "factor for the model's channels and units")
+    resize: int = _field(0, "input side of a transfer model, pixels; 0: its default")
     label_smoothing: float = _field(
-        0.05, "share of each target spread over all classes, 0 … 1", section="Loss"
+        0.05, "share of each target spread over all classes, 0 to 1", section="Loss"
     )
-    l2: float = _field(0.0, "penalty of all kernels in the loss")
-    class_weights: str = _field("none", "in the loss: none, or balanced (rare classes weigh more)")
+    l2: float = _field(0.0, "weight of the L2 penalty on all kernels")
+    class_weights: str = _field(
+        "none", "class weights in the loss: none, or balanced (rare classes weigh more)"
+    )
     shift: int = _field(2, "largest random shift, pixels", section="Augmentation")
     flip: bool = _field(True, "flip half of the images left to right")
     rotation: float = _field(0.0, "largest random rotation, degrees")
-    zoom: float = _field(0.0, "largest random change of size, as a share")
-    cutout: int = _field(0, "side of the erased square, pixels; 0 for none")
-    erasing: float = _field(0.0, "share of images in which a rectangle becomes noise")
-    mixup: float = _field(0.0, "alpha of mixup: pairs of images and targets are blended; 0: none")
+    zoom: float = _field(0.0, "largest random change of size: 0.1 is 10 %")
+    cutout: int = _field(0, "side of the erased square, pixels; 0: none")
+    erasing: float = _field(0.0, "share of images in which a rectangle is replaced by noise")
+    mixup: float = _field(0.0, "alpha of mixup, which blends pairs of images and targets; 0: none")
     distillation: float = _field(
-        0.7, "share of the loss that is the teachers' (with teachers)", section="Distillation"
+        0.7, "the teachers' share of the loss (with teachers)", section="Distillation"
     )
-    distillation_temperature: float = _field(4.0, "softens all logits for that (with teachers)")
+    distillation_temperature: float = _field(
+        4.0, "temperature that softens student and teacher logits (with teachers)"
+    )
     frozen_epochs: int = _field(
-        0, "first epochs, in which a transfer model trains its new top only", section="Transfer"
+        0, "first epochs, in which a transfer model trains only its new top", section="Transfer"
     )
-    fine_tuned_layers: int = _field(0, "last layers below that top to train afterwards; 0: all")
-    fine_tuning_rate: float = _field(0.1, "multiplies the learning rate then")
+    fine_tuned_layers: int = _field(0, "number of layers below the top to train afterwards; 0: all")
+    fine_tuning_rate: float = _field(0.1, "factor for the learning rate afterwards")
     precision: str = _field(
         "auto",
-        "of what is computed: float32, mixed_bfloat16, or auto (the faster one)",
+        "number format: float32, mixed_bfloat16, or auto (the faster one)",
         section="Machine",
     )
-    strategy: str = _field(
-        "none", "of several devices: none, or mirrored (all GPUs of this machine)"
-    )
+    strategy: str = _field("none", "none, or mirrored (train on all GPUs of this machine)")
 
     def __post_init__(self) -> None:
         for each in fields(self):
