@@ -88,7 +88,7 @@ def _verify_all(
         try:
             for future in futures:
                 each = future.result()
-                say(_line(each))
+                say(_line(each, cells[0].manifest))
                 verified.append(each)
         finally:
             pool.shutdown(cancel_futures=True)  # an interrupt does not wait for the others
@@ -164,15 +164,18 @@ def _in_table(verdict: Verdict) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
     return (at, version_key(verdict.version), version_key(verdict.python_version))
 
 
-def _line(verified: CellVerification) -> str:
+def _line(verified: CellVerification, manifest: Manifest) -> str:
     verdict = verified.verdict
-    where = f"verify {verified.artifact} in {title_of(verdict)}: {verdict.status}"
+    where = f"verify {verified.artifact} in {title_of(verdict)}"
     if verdict.images == 0:
-        return f"{where} ({verdict.reason})"
+        return f"{where}: {verdict.status} ({verdict.reason})"
     score = verdict.score("test")
     figures = (
         *(() if score is None else (f"accuracy {100 * score.accuracy:.2f} %",)),
         f"agreement {100 * verdict.agreement / verdict.images:.2f} %",
         f"logits within {verdict.largest_difference:.2g}",
     )
-    return f"{where}, {', '.join(figures)}{f' ({verdict.reason})' if verdict.reason else ''}"
+    model = "Keras model" if manifest.source == "keras" else "source model"
+    status = f"matches the {model}" if verdict.status == "passed" else verdict.status
+    reason = f" ({verdict.reason})" if verdict.reason else ""
+    return f"{where}: {status}; {', '.join(figures)}{reason}"

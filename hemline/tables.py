@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 
+CHANGE = "accuracy change (points)"  # below 0: worse
+
 
 class Figure(str):
     """The text of a number in a table, with its value and unit for programs that read the table."""
@@ -98,7 +100,8 @@ def _values(table: Table) -> tuple[list[str], list[tuple[str | float | None, ...
         figures = [cell for cell in cells if isinstance(cell, Figure)]
         units = {figure.unit for figure in figures}
         if len(units) == 1 and len(figures) == sum(map(bool, cells)):
-            names[at] = " ".join(filter(None, (name, *(f"({unit})" for unit in units if unit))))
+            named = (f"({unit})" for unit in units if unit and f"({unit})" not in name)
+            names[at] = " ".join((name, *named))
             columns.append(tuple(getattr(cell, "value", None) for cell in cells))
         else:
             columns.append(tuple(cell or None for cell in cells))
@@ -116,6 +119,11 @@ def signed(points: float) -> Figure:
     """Return points with their sign and two digits; what rounds to zero is +0.00."""
     # the sum makes 0.0 of -0.0
     return Figure(f"{round(points, 2) + 0.0:+.2f}", points, "points")
+
+
+def change(drop_points: float) -> Figure:
+    """Return lost accuracy as its change, points: below 0 where accuracy is lost."""
+    return signed(-drop_points)
 
 
 def percent(share: float) -> Figure:

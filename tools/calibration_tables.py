@@ -8,11 +8,11 @@ from hemline.contract.schema import load
 from hemline.export.quantization.calibrators.comparison import CalibrationComparison
 from hemline.export.quantization.calibrators.table import CALIBRATORS
 from hemline.files import parse_json, read_bytes
-from hemline.tables import Table, as_markdown, signed
+from hemline.tables import CHANGE, Table, as_markdown, change
 
 
 def calibration_table(root: Path) -> str:
-    """Return a row for each calibrator, with what each model loses by it."""
+    """Return a row for each calibrator, with how it changes the accuracy of each model."""
     folder = root / "results" / "quantization"
     found = [
         load(CalibrationComparison, each) for each in sorted(folder.glob("calibration-*.json"))
@@ -26,7 +26,7 @@ def calibration_table(root: Path) -> str:
     said = ", ".join(f"{each.model} {100 * (each.float_accuracy or 0):.2f} %" for each in found)
     return (
         f"{as_markdown(Table.of(columns, rows))}\n\n"
-        "Percentage points of validation accuracy lost on so many calibration images (synthetic: "
+        "Change of validation accuracy in points, by so many calibration images (synthetic: "
         "128), and the share of validation images with the label of the float model on the larger "
         f"number, in %. In float: {said}.\n"
     )
@@ -35,8 +35,8 @@ def calibration_table(root: Path) -> str:
 def _trials(comparison: CalibrationComparison, calibrator: str) -> tuple[str, str, str]:
     trials = comparison.of(calibrator)
     last = trials[-1]
-    few = [signed(each.drop_points or 0) for each in trials if each.images == 64]
-    return (few[0] if few else "", signed(last.drop_points or 0), f"{100 * last.agreement:.2f}")
+    few = [change(each.drop_points or 0) for each in trials if each.images == 64]
+    return (few[0] if few else "", change(last.drop_points or 0), f"{100 * last.agreement:.2f}")
 
 
 def corrections_table(root: Path) -> str:
@@ -51,9 +51,9 @@ def corrections_table(root: Path) -> str:
                 found["model"],
                 " and ".join(done).replace("_", " ") or "none",
                 f"{found['decibels']:.1f}",
-                signed(found["drop_points"]),
+                change(found["drop_points"]),
                 f"{100 * found['agreement']:.2f}",
             )
         )
-    columns = ("model", "correction", ">signal to noise (dB)", ">points lost", ">same label (%)")
+    columns = ("model", "correction", ">signal to noise (dB)", f">{CHANGE}", ">same label (%)")
     return f"{as_markdown(Table.of(columns, rows))}\n"

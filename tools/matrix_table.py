@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hemline.files import parse_json, read_bytes
-from hemline.tables import Table, as_markdown
+from hemline.tables import CHANGE, Table, as_markdown, change
 
-_COLUMNS = ("model", "file", "runtime", ">kB", ">accuracy", ">drop", ">µs")
+_COLUMNS = ("model", "file", "runtime", ">kB", ">accuracy", f">{CHANGE}", ">µs")
 Line = dict[str, Any]
 
 
@@ -20,8 +20,8 @@ def matrix_table(root: Path) -> str:
     lines = [parse_json(line, where=path.name) for line in read_bytes(path).splitlines()]
     table = as_markdown(Table.of(_COLUMNS, [_row(line) for line in lines]))
     legend = (
-        "drop: points of test accuracy against the float model, with the 95 % interval (slow "
-        "files: on the first 1,000 images). ¹ does not pass: too few labels "
+        "The accuracy change is that against the float model on test images, with its 95 % "
+        "interval (slow files: on the first 1,000 images). ¹ does not pass: too few labels "
         "are those of the float model."
     )
     return f"{table}\n\n{legend}\n"
@@ -37,6 +37,6 @@ def _row(line: Line) -> tuple[str, ...]:
         *names,
         f"{line['size_bytes'] / 1000:.0f}",
         f"{100 * line['accuracy']:.2f} %{'' if line['status'] == 'passed' else ' ¹'}",
-        f"{line['drop_points']:+.2f} ± {line['margin_points']:.2f}",
+        f"{change(line['drop_points'])} ± {line['margin_points']:.2f}",
         "–" if latency is None else f"{latency:.0f}",
     )

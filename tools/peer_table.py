@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from hemline.files import parse_json, read_bytes
-from hemline.tables import Table, as_markdown
+from hemline.tables import CHANGE, Table, as_markdown, change
 
-_COLUMNS = ("model", "tool", "file", ">kB", ">accuracy", ">Hemline loses", ">Hemline's time")
+_COLUMNS = (
+    "model",
+    "tool",
+    "file",
+    ">kB",
+    ">accuracy",
+    f">{CHANGE}",
+    ">Hemline's time",
+)
 Line = dict[str, Any]
 
 
@@ -21,8 +29,8 @@ def peer_table(root: Path) -> str:
     hosts = sorted({f"{line['host']}; {line['date'][:10]}" for line in lines})
     tools = sorted({f"{line['tool']} {line['version']}" for line in lines if _is_peer(line)})
     legend = (
-        "Hemline loses: accuracy of the other file less that of Hemline's, in points, with its "
-        "95 % interval (same test images); for Hemline's own file, against the float file. "
+        "The accuracy change is that against Hemline's file on the same test images, with its 95 % "
+        "interval; of Hemline's own file, against the float file. "
         "Hemline's time ÷ that of the other file, median of rounds in turn, one image, one thread. "
         f"{', '.join(tools)}, each by its defaults, on the same float file and 500 images. "
         f"{'; '.join(hosts)}."
@@ -39,11 +47,12 @@ def _row(line: Line) -> tuple[str, ...]:
     names = (f"`{line['model']}`", line["tool"], f".{line['format']}")
     if line["reason"]:
         return (*names, "–", f"failed: {line['reason']}", "–", "–")
-    ratio = line["time_ratio"]
+    ratio, loss = line["time_ratio"], line["loss_points"]
+    loss = loss if line["tool"] == "Hemline" else -loss  # its loss is known
     return (
         *names,
         f"{line['size_bytes'] / 1000:.0f}",
         f"{100 * line['correct'] / line['images']:.2f} %",
-        f"{line['loss_points']:+.2f} ± {line['margin_points']:.2f}",
+        f"{change(loss)} ± {line['margin_points']:.2f}",
         "" if ratio is None else f"{ratio:.2f} ×",
     )

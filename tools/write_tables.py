@@ -32,7 +32,7 @@ from hemline.errors import GateError, HemlineError, UsageError
 from hemline.export.schemes import SCHEMES
 from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
-from hemline.tables import Table, as_markdown, percent
+from hemline.tables import CHANGE, Table, as_markdown, change, percent
 from hemline.train.baselines.result import conditions_lines, read_results, results_table
 from hemline.train.comparison import table
 from hemline.train.comparison.comparison import DatasetComparison
@@ -164,16 +164,16 @@ def _planted_damage(root: Path) -> str:
     """Return a row for each damage that was done to a trained model."""
     where = "results/quantization/planted-damage.jsonl"
     lines = [parse_json(line, where=where) for line in read_bytes(root / where).splitlines()]
-    columns = ("damage", "model", ">float", ">lost", "`hemline diagnose`", ">left")
+    columns = ("damage", "model", ">float", f">{CHANGE}", "`hemline diagnose`", ">repaired")
     rows = [
         (
             line["damage"],
             line["model"],
             percent(line["float_accuracy"]),
-            f"{line['loss_points']:.1f}",
+            change(line["loss_points"]),
             f"{line['layer']}: " * (line["layer"] is not None)
             + f"{line['finding']}; {line['repair']}",
-            "" if line["left_points"] is None else f"{line['left_points'] + 0.0:.1f}",
+            "" if line["left_points"] is None else change(line["left_points"]),
         )
         for line in lines
     ]

@@ -22,13 +22,11 @@ def gate_table(checks: Sequence[Check]) -> Table:
         ("check", "cell", ">measured", ">99 % interval", ">limit", "answer", "remark"),
         (
             (
-                check.kind,
+                "accuracy change" if check.kind == "accuracy" else check.kind,
                 check.cell,
                 _figure(check, check.value, unit=True),
-                ""
-                if check.low is None
-                else f"{_figure(check, check.low)} … {_figure(check, check.high)}",
-                f"{check.limit:g} {_UNITS[check.kind]}",
+                " … ".join(_figure(check, each) for each in _interval(check)),
+                f"{_seen(check, check.limit):g} {_UNITS[check.kind]}",
                 check.answer,
                 check.reason,
             )
@@ -80,8 +78,21 @@ def gate_junit(checks: Sequence[Check]) -> bytes:
 def _figure(check: Check, value: float | None, *, unit: bool = False) -> str:
     if value is None:
         return ""
-    text = f"{value:.{_DIGITS[check.kind]}f}"
+    sign = "+" if check.kind == "accuracy" else ""
+    text = f"{_seen(check, value):{sign}.{_DIGITS[check.kind]}f}"
     return f"{text} {_UNITS[check.kind]}" if unit else text
+
+
+def _interval(check: Check) -> tuple[float, ...]:
+    if check.low is None or check.high is None:
+        return ()
+    ends = (check.low, check.high)
+    return ends[::-1] if check.kind == "accuracy" else ends
+
+
+def _seen(check: Check, value: float) -> float:
+    """Return a value as tables have it: points lost are a change of accuracy below 0."""
+    return 0 - value if check.kind == "accuracy" else value
 
 
 def _escaped(text: str) -> str:

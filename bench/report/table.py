@@ -13,10 +13,19 @@ from hemline.bench.report.details import cold_start_ns
 from hemline.contract.record import Cell
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
-from hemline.tables import Figure, Table, kilobytes, megabytes, microseconds, percent, signed
+from hemline.tables import (
+    CHANGE,
+    Figure,
+    Table,
+    change,
+    kilobytes,
+    megabytes,
+    microseconds,
+    percent,
+)
 
 NO_LABELS = "accuracy not known, as the test images have no labels"
-_FIGURES = ("accuracy", "drop", "agreement")
+_FIGURES = ("accuracy", CHANGE, "agreement")
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -151,10 +160,10 @@ def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
     if name == "agreement":
         return row.agreement, percent(row.agreement)
     drop, share = row.test.drop_points, row.accuracy
-    if drop is None or share is None or (name == "drop" and row.model.source is None):
+    if drop is None or share is None or (name == CHANGE and row.model.source is None):
         return math.nan, ""
-    if name == "drop":
-        return drop, signed(drop)
+    if name == CHANGE:
+        return -drop, change(drop)
     if row.test.images < comparison.images:
         return share, f"{percent(share)} of {row.test.images:,}"
     return share, percent(share)

@@ -6,7 +6,7 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import SAME_SPEED, Budget, choose, over_budget
-from hemline.tables import kilobytes, microseconds, p_text, percent, signed
+from hemline.tables import change, kilobytes, microseconds, p_text, percent
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Row:
@@ -90,24 +90,27 @@ def _tuned(comparison: Comparison, chosen: Row) -> list[str]:
 
 def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:
     """Return how the choice changes the accuracy, or why that is not known."""
-    change, loss = change_of(chosen), chosen.validation.drop_points
+    found, loss = change_of(chosen), chosen.validation.drop_points
     to_best = candidate_of(comparison, chosen).drop_points
     if chosen.model.labels is None or chosen.test.correct is None:
         return "It was chosen by latency and size alone: without labels its accuracy is not known."
-    if change is None and to_best is not None:
-        return f"It loses {to_best:.2f} points on these images against the most accurate file."
-    if change is None or loss is None:
+    if found is None and to_best is not None:
+        return (
+            f"It changes accuracy by {change(to_best)} points on these images, against the most "
+            "accurate file."
+        )
+    if found is None or loss is None:
         return "It was chosen by latency and size alone: there is no source model to compare with."
-    worst = change.worst
+    worst = found.worst
     in_class = (
         ""
         if worst is None
         else f" Class {worst.name} loses most: {worst.lost} of its {worst.images:,} images, and "
-        f"wins {worst.won} ({p_text(worst.p_value)}, corrected for {len(change.classes)} classes)."
+        f"wins {worst.won} ({p_text(worst.p_value)}, corrected for {len(found.classes)} classes)."
     )
-    counts = f"{change.lost} images lost, {change.won} won, {p_text(change.p_value)}"
+    counts = f"{found.lost} images lost, {found.won} won, {p_text(found.p_value)}"
     return (
-        f"It changes accuracy by {signed(-change.drop_points)} ± {change.margin_points:.2f} points "
+        f"It changes accuracy by {change(found.drop_points)} ± {found.margin_points:.2f} points "
         f"on test (paired, 95 %; {counts}) "
-        f"and by {signed(-loss)} on validation, where it was chosen.{in_class}"
+        f"and by {change(loss)} on validation, where it was chosen.{in_class}"
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from hemline.contract.budget import Budget, Candidate
 from hemline.export.quantization.options import PostTrainingOptions
-from hemline.tables import Table, signed
+from hemline.tables import CHANGE, Table, change, signed
 
 BUDGET_NAME = "budget.json"  # in a bundle
 
@@ -58,15 +58,16 @@ class Attempts:
 def attempts_table(attempts: Sequence[Attempt], files: Sequence[Candidate]) -> Table:
     """Return a row for each remedy, with the fastest of the files that there are of its scheme.
 
-    Better ranges change neither size nor time.
+    Without labels, the change is that of the agreement with the source model. Better ranges change
+    neither size nor time.
     """
     return Table.of(
-        ("tried", "how", ">loss", ">gain", ">seconds", "fastest file", ">kB", ">µs", ""),
+        ("tried", "how", f">{CHANGE}", ">gain", ">seconds", "fastest file", ">kB", ">µs", ""),
         [
             (
                 each.rung,
                 each.detail,
-                "" if each.drop_points is None else f"{each.drop_points:.2f}",
+                "" if each.drop_points is None else change(each.drop_points),
                 "" if each.gain_points is None else signed(each.gain_points),
                 f"{each.seconds:.1f}",
                 *_figures([f for f in files if f.artifact.rpartition(".")[0] == each.scheme]),

@@ -14,7 +14,7 @@ from hemline.console import budget_options, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate, over_budget
 from hemline.errors import GateError, UsageError, remedy
-from hemline.tables import as_text, signed
+from hemline.tables import as_text, change
 
 if TYPE_CHECKING:
     from hemline.contract.manifest import Manifest
@@ -91,10 +91,10 @@ def export_within(within: Within, request: ExportRequest, images: Images) -> Man
 
 def _sentence(chosen: Candidate, budget: Budget, device: str) -> str:
     drop = chosen.drop_points
-    change = "" if drop is None else f", {signed(-drop)} points on validation"
+    lost = "" if drop is None else f", {change(drop)} points on validation"
     return (
         f"{chosen.artifact} in {chosen.runtime} fits {budget.text}: {chosen.median_us:.0f} µs on "
-        f"{device}, {chosen.size_bytes / 1000:.1f} kB{change}"
+        f"{device}, {chosen.size_bytes / 1000:.1f} kB{lost}"
     )
 
 

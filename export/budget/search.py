@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from hemline import files
 from hemline.contract import schema
-from hemline.contract.budget import Budget, Candidate, choose, over_budget
+from hemline.contract.budget import Budget, Candidate, choose, over_budget, over_drop
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, read_manifest
 from hemline.contract.steps import Step
 from hemline.data.datasets import Images
@@ -135,9 +135,8 @@ class BudgetSearch:
 
     def _attempt(self, rung: Rung, judged: Judged, seconds: float) -> Attempt:
         best, drop = self._best(), judged.drop_points
-        most = self._budget.max_drop_points
-        over = most is not None and drop > most
-        if not over or all(drop < _drop(each) for each in self._attempts):
+        over = over_drop(drop, self._budget)
+        if over is None or all(drop < _drop(each) for each in self._attempts):
             inputs = with_ranges(self._inputs, judged.options)
             made_from = inputs.planned_from(self._rows[rung.name][0])
             self._planned = {files.fingerprint(made_from): judged.quantized}
@@ -151,7 +150,7 @@ class BudgetSearch:
             drop_points=drop,
             gain_points=None if best is None else _drop(best) - drop,
             seconds=seconds,
-            reason=f"loses {drop:.2f} points (budget {most:g})" if over else "",
+            reason=over or "",
         )
 
     def _best(self) -> Attempt | None:

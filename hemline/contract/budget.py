@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemline.errors import GateError, UsageError
+from hemline.tables import change
 
 SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
 
@@ -27,8 +28,10 @@ class Budget:
     @property
     def text(self) -> str:
         """Return the limits that there are."""
-        limits = {"kB": self.max_kb, "ms": self.max_ms, "points lost": self.max_drop_points}
+        limits = {"kB": self.max_kb, "ms": self.max_ms}
         parts = [f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None]
+        if self.max_drop_points is not None:
+            parts.append(f"{0 - self.max_drop_points:g} points of accuracy")
         return f"a budget of {', '.join(parts) or 'anything'}"
 
     def __post_init__(self) -> None:
@@ -67,14 +70,21 @@ class Candidate:
 
 def over_budget(candidate: Candidate, budget: Budget) -> str | None:
     """Return why a candidate may not ship, or None when it may."""
-    drop, most = candidate.drop_points, budget.max_drop_points
-    if drop is not None and most is not None and drop > most:
-        return f"loses {drop:.2f} points (budget {most:g})"
+    if (reason := over_drop(candidate.drop_points, budget)) is not None:
+        return reason
     if budget.max_kb is not None and candidate.size_bytes > budget.max_kb * 1000:
         return f"has {candidate.size_bytes / 1000:.0f} kB (budget {budget.max_kb:g})"
     if budget.max_ms is not None and candidate.median_us > budget.max_ms * 1000:
         return f"takes {candidate.median_us / 1000:.3f} ms (budget {budget.max_ms:g})"
     return None
+
+
+def over_drop(drop_points: float | None, budget: Budget) -> str | None:
+    """Return why a loss of accuracy (of agreement without labels) is too large, or None."""
+    most = budget.max_drop_points
+    if drop_points is None or most is None or drop_points <= most:
+        return None
+    return f"changes accuracy by {change(drop_points)} points (budget {0 - most:g})"
 
 
 def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:

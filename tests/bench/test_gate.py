@@ -359,6 +359,20 @@ def test_accuracy_is_compared_image_by_image(
     assert check["value"] == pytest.approx(worse / 50, abs=1e-3)
 
 
+def test_a_table_shows_lost_points_as_a_change_below_zero(gate: Callable[..., Result]) -> None:
+    before = replace(record(), payload=accuracy(0, 0))
+    after = replace(record(sha="new"), payload=accuracy(100, 60))
+    text = gate([before], [after], "--max-drop", "0.3").stdout
+    row = next(line.split("  ") for line in text.splitlines() if line.startswith("accuracy"))
+    shown = [cell.strip() for cell in row if cell][:5]
+    assert (shown[0], *shown[2:]) == (
+        "accuracy change",
+        "-1.20 points",
+        "-1.72 … -0.68",
+        "-0.3 points",
+    )
+
+
 def test_the_interval_of_a_drop_is_the_one_of_the_source() -> None:
     lost = lost_points(accuracy(0, 0), accuracy(100, 60))
     assert lost is not None

@@ -70,7 +70,7 @@ def test_a_comparison_is_a_document_a_table_and_a_picture(labels: bool, tmp_path
     schema.save(tmp_path / "calibration.json", comparison)
     assert schema.load(CalibrationComparison, tmp_path / "calibration.json") == comparison
     table = comparison_table(comparison)
-    assert ("drop (points)" in table.columns) is labels
+    assert ("accuracy change (points)" in table.columns) is labels
     assert len(table.rows) == len(trials)
     draw_comparison(comparison, tmp_path / "calibration.png")
     with Image.open(tmp_path / "calibration.png") as picture:

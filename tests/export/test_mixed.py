@@ -246,18 +246,17 @@ def test_the_plan_says_which_layers_are_in_float_and_why(small: Small) -> None:
     found = plan_mixed(planning(small, base, undamaged + 1, said))
     assert {each.layer for each in found.plan.float_layers} >= {"conv_6.weight", "dense_1.weight"}
     for each in found.plan.float_layers:
-        assert re.search(r"loses \d+\.\d\d points|× the time", each.reason)
+        assert re.search(r"accuracy changes by [+-]\d+\.\d\d points|× the time", each.reason)
     (step,) = found.steps
     assert step.name == "mixed precision"
     assert "of 8 layers in float: conv_6, dense_1" in step.detail
     assert step.gain_points is not None
     assert step.gain_points > 8
-    assert "looking for layers that need float" in said[0]
+    assert "looking for layers to keep in float" in said[0]
 
 
 def test_where_8_bits_meet_the_budget_there_is_no_mixed_file(small: Small) -> None:
     undamaged = Search(small.int8, small.images, None, budget_points=100).before
-    with pytest.raises(
-        NotNeededError, match=rf"loses {undamaged:.2f} points on validation, and 99"
-    ):
+    change = re.escape(f"{0 - undamaged:+.2f} points, within the budget of -99")
+    with pytest.raises(NotNeededError, match=f"change validation accuracy by {change}"):
         plan_mixed(planning(small, small.int8, 99, []))

@@ -103,7 +103,7 @@ def test_a_claim_compares_the_leading_numbers(version: str, admitted: bool) -> N
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [
-        (Budget(max_drop_points=0.1), "loses 0.20 points"),
+        (Budget(max_drop_points=0.1), "changes accuracy by -0.20 points \\(budget -0.1\\)"),
         (Budget(max_kb=0.5), "has 1 kB"),
         (Budget(max_ms=0.01), "takes 0.030 ms"),
     ],

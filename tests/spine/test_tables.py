@@ -11,7 +11,18 @@ import click
 from click.testing import CliRunner
 
 from hemline.exporting import Export, export_options
-from hemline.tables import Table, as_csv, as_json, as_text, count, microseconds, percent, signed
+from hemline.tables import (
+    CHANGE,
+    Table,
+    as_csv,
+    as_json,
+    as_text,
+    change,
+    count,
+    microseconds,
+    percent,
+    signed,
+)
 
 TABLE = Table.of(
     ("name", "?model", ">median", ">accuracy", "?>drop"),
@@ -38,6 +49,8 @@ def test_exports_have_numbers_in_full_and_units_in_the_header() -> None:
     assert rows[0]["median (µs)"] == 16.25
     assert rows[1]["median (µs)"] is None
     assert json.loads(as_json(Table.of(("a",), ()))) == []
+    lost = Table.of((f">{CHANGE}",), [(change(0.5),)])
+    assert as_csv(lost) == "accuracy change (points)\n-0.5\n", "the unit is named once"
     assert json.loads(as_json(Table.of((">n",), [(count(1234),)]))) == [{"n": 1234}]
 
 

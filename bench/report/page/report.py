@@ -35,8 +35,9 @@ from hemline.tables import Table
 _METHOD = (
     "Cells take turns, round by round, in processes of their own; a latency is the time to set the "
     "input, invoke and get the output. The median is over all invocations of all rounds. "
-    "Intervals of accuracy are Wilson's, 95 %; the drop is that against the source model on the "
-    "same images. Emulated devices count instructions: their time says nothing of a real one."
+    "Intervals of accuracy are Wilson's, 95 %; the accuracy change is that against the source "
+    "model on the same images, below 0 where the file is worse. Emulated devices count "
+    "instructions: their time says nothing of a real one."
 )
 
 _CLASSES = (

@@ -19,7 +19,7 @@ from hemline.contract.record import (
     Sustained,
 )
 from hemline.statistics import wilson
-from hemline.tables import Figure, Table, kilobytes, microseconds, percent, signed
+from hemline.tables import CHANGE, Figure, Table, change, kilobytes, microseconds, percent
 
 
 def _of(name: str, kind: type[P], text: Callable[[P], str]) -> Column:
@@ -57,10 +57,10 @@ def _interval(test: Accuracy) -> str:
     return f"{100 * low:.2f}–{100 * high:.2f}"
 
 
-def _drop(each: MeasuredCell) -> str:
+def _change(each: MeasuredCell) -> str:
     test = each.get(Accuracy)
     known = test is not None and each.model.source is not None
-    return signed(test.drop_points) if test and known and test.drop_points is not None else ""
+    return change(test.drop_points) if test and known and test.drop_points is not None else ""
 
 
 def _time(name: str) -> Column:
@@ -81,7 +81,7 @@ CELLS: tuple[Column, ...] = (
     (">size", lambda each: kilobytes(each.cell.size_bytes), True),
     (">accuracy", _accuracy, True),
     _of("95 % interval", Accuracy, _interval),
-    (">drop", _drop, True),
+    (f">{CHANGE}", _change, True),
     _of("agreement", Accuracy, lambda test: percent(test.agreement / test.images)),
     *map(_time, ("median", "p90", "p99")),
     ("runs on", lambda each: each.conditions.delegate.replace("ExecutionProvider", ""), True),

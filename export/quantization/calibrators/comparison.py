@@ -15,7 +15,7 @@ from hemline.export.quantization.calibrators.table import CALIBRATORS, Ranges, o
 from hemline.export.quantization.float_graph import FloatGraph, plan_by, with_extremes
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.quantization.simulation import Fidelity, fidelity, float_logits, logits
-from hemline.tables import Table, signed
+from hemline.tables import CHANGE, Table, change
 
 Pixels = npt.NDArray[np.uint8]
 COUNTS = (16, 64, 256, 1024, 2048)
@@ -125,16 +125,16 @@ def _counts(available: int) -> list[int]:
 
 
 def comparison_table(comparison: CalibrationComparison) -> Table:
-    """Return a row for each trial, with the drop where there are labels."""
+    """Return a row for each trial, with the change of accuracy where there are labels."""
     labelled = comparison.float_accuracy is not None
     columns = (
         "calibrator",
         ">images",
-        *((">drop (points)",) if labelled else ()),
+        *((f">{CHANGE}",) if labelled else ()),
         ">agreement (%)",
     )
     rows = []
     for each in comparison.trials:
-        drop = () if each.drop_points is None else (signed(each.drop_points),)
+        drop = () if each.drop_points is None else (change(each.drop_points),)
         rows.append((each.calibrator, f"{each.images:,}", *drop, f"{100 * each.agreement:.2f}"))
     return Table.of(columns, rows)

@@ -8,12 +8,13 @@ from typing import Any
 from hemline.export.quantization.calibrators.comparison import CalibrationComparison
 from hemline.export.quantization.calibrators.table import CALIBRATORS
 from hemline.figures import PALETTE, Heading, count_formatter, drawn, legend_below
+from hemline.tables import CHANGE
 
 _WIDTH, _HEIGHT = 8.0, 3.4  # inches
 
 
 def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
-    """Write the picture: accuracy lost where there are labels, and agreement."""
+    """Write the picture: the change of accuracy where there are labels, and agreement."""
     heading = Heading(
         title=f"Calibration of {comparison.model}",
         subtitle=f"8-bit simulation, {comparison.validation_images:,} validation images; "
@@ -23,13 +24,13 @@ def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
     with drawn(path, heading, width=_WIDTH, height=_HEIGHT) as figure:
         panels = figure.subplots(1, 2 if labelled else 1, squeeze=False)[0]
         if labelled:
-            _panel(panels[0], comparison, "accuracy lost (points)", _drop)
+            _panel(panels[0], comparison, CHANGE, _change)
         _panel(panels[-1], comparison, "same label as in float (%)", _agreement)
         legend_below(figure, panels[0], ncols=6)
 
 
-def _drop(trial: Any) -> float:
-    return float(trial.drop_points)
+def _change(trial: Any) -> float:
+    return -float(trial.drop_points)
 
 
 def _agreement(trial: Any) -> float:

@@ -11,7 +11,7 @@ from hemline.export.quantization.diagnosis.document import (
     Loss,
 )
 from hemline.figures import plain
-from hemline.tables import Table, as_text, percent, signed
+from hemline.tables import Figure, Table, as_text, change, percent, signed
 
 _MOST_ROWS = 30
 _COLUMNS = ("layer", "operator", ">share", ">alone", ">brings back", ">SQNR", ">usual channel",
@@ -44,7 +44,7 @@ def loss_line(diagnosis: Diagnosis) -> str:
     left = diagnosis.float_accuracy - loss.drop_points / 100
     return (
         f"{diagnosis.subject}: {percent(left)} instead of {percent(diagnosis.float_accuracy)} in "
-        f"float, {signed(-loss.drop_points)} points on {where}; {same}"
+        f"float, {change(loss.drop_points)} points on {where}; {same}"
     )
 
 
@@ -90,7 +90,7 @@ def _cells(layer: LayerReport, loss: Loss, whole: float) -> Iterator[str]:
     yield short(layer.name)
     yield layer.operator
     yield f"{100 * layer.alone.divergence / whole:.0f} %" if layer.alone and whole else ""
-    yield signed(layer.alone.points) if layer.alone else ""
+    yield _changed(layer.alone) if layer.alone else ""
     yield signed(loss.points - layer.without.points) if layer.without else ""
     yield from (_decibels(each) for each in (layer.sqnr_db, layer.channel_sqnr_db))
     yield f"{layer.cosine:.4f}"
@@ -102,6 +102,12 @@ def _cells(layer: LayerReport, loss: Loss, whole: float) -> Iterator[str]:
     yield f"{layer.dead_channels} of {layer.channel_count}" if layer.dead_channels else ""
 
 
+def _changed(loss: Loss) -> str:
+    if loss.drop_points is None:
+        return Figure(f"{loss.changed_points:.2f}", loss.changed_points, "points")
+    return change(loss.drop_points)
+
+
 def _decibels(value: float | None) -> str:
     return "" if value is None else f"{value:.1f} dB"
 
@@ -111,7 +117,8 @@ def legend(diagnosis: Diagnosis) -> Iterator[str]:
     if any(each.alone for each in diagnosis.layers):
         points = points_of(diagnosis.loss)
         yield "share: of what the layers change in the probabilities, each quantized alone."
-        yield f"alone: {points} lost when only this layer is quantized; brings back: in float."
+        what = "accuracy change in points" if points == "points" else points
+        yield f"alone: {what} when only this layer is quantized; brings back: points, in float."
     yield (
         "SQNR (of all, and of the median channel), cosine and bias: of the quantized output, with "
         "the noise of the layers before."

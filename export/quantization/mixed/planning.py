@@ -13,6 +13,7 @@ from hemline.export.quantization.mixed.timing import NOISE, time_ratio
 from hemline.export.quantization.planning import Planning
 from hemline.export.quantization.quantized import Quantized
 from hemline.silence import silenced
+from hemline.tables import change
 
 BUDGET_POINTS = 0.3
 _SHOWN = 6  # layers in a line
@@ -29,12 +30,15 @@ def plan_mixed(planning: Planning) -> Quantized:
     search = Search(planning.int8, *planning.validation, budget_points=budget, source=source)
     if search.before <= budget:
         raise NotNeededError(
-            f"with all layers in 8 bits the model loses {search.before:.2f} points on validation, "
-            f"and {budget:g} may be lost"
+            f"all layers in 8 bits change validation accuracy by {change(search.before)} points, "
+            f"within the budget of {0 - budget:g}"
         )
-    planning.say(f"8 bits lose {search.before:.2f} points: looking for layers that need float")
+    planning.say(
+        f"8 bits change accuracy by {change(search.before)} points: looking for layers "
+        "to keep in float"
+    )
     reasons = {
-        layer: f"with this layer in 8 bits the model loses {drop:.2f} points"
+        layer: f"with this layer in 8 bits accuracy changes by {change(drop)} points"
         for layer, drop in search.smallest(planning.say).items()
     }
     reasons |= _faster_first(planning, search, reasons)

@@ -18,6 +18,7 @@ from hemline.export.quantization.float_layers import with_float_layers
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.quantization.simulation import logits
 from hemline.statistics import paired_drop
+from hemline.tables import change
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,8 @@ class Search:
         """
         count = 1
         while count < len(self.ranking) and not self.fits(self.ranking[:count]):
-            say(f"{count} in float: about {self.drop(self.ranking[:count]):.2f} points are lost")
+            points = change(self.drop(self.ranking[:count]))
+            say(f"{count} in float: accuracy changes by {points} points")
             count = max(count + 1, count * 6 // 5)
         say(f"{count} in float are enough: looking for those that are not needed")
         kept = dict.fromkeys(self.ranking[:count])

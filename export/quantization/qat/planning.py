@@ -10,6 +10,7 @@ from hemline.export.quantization.plan import Bits
 from hemline.export.quantization.planning import Planning
 from hemline.export.quantization.qat.course import Course
 from hemline.export.quantization.quantized import Quantized
+from hemline.tables import change
 
 # bits of all weights but those of the first and the last layer, and of these two
 _WIDTHS: tuple[tuple[Bits, Bits], ...] = ((4, 4), (4, 7), (5, 7))
@@ -29,8 +30,8 @@ def plan_qat(planning: Planning) -> Quantized:
     after = course.fidelity(found)
     if (left := course.lost_points(after)) >= (lost := course.lost_points(before)):
         raise NotNeededError(
-            f"training gains nothing: int8 loses {lost:.2f} points on validation without it, "
-            f"{left:.2f} with it"
+            f"training gains nothing: int8 changes validation accuracy by {change(lost)} points "
+            f"without it, by {change(left)} with it"
         )
     gain = before.drop_points - after.drop_points
     return _with_step(found, "quantization-aware training", gain)
@@ -51,14 +52,17 @@ def plan_w4(planning: Planning) -> Quantized:
         before = course.fidelity(start).drop_points
         found = course.trained(start, f"widths-{inner}-{outer}")
         after = course.fidelity(found).drop_points
-        planning.say(f"{_widths_text(inner, outer)}: {after:.2f} points are lost on validation")
+        planning.say(
+            f"{_widths_text(inner, outer)}: validation accuracy changes by {change(after)} points"
+        )
         tried.append((after, _with_step(found, _widths_text(inner, outer), before - after)))
         if after <= (usual if allowed is None else allowed):
             break
     drop, best = min(tried, key=lambda each: each[0])
     if drop > _LARGEST_DROP_POINTS:
         raise HemlineError(
-            f"weights of so few bits cost {drop:.1f} points on validation, even trained"
+            f"weights of so few bits change validation accuracy by {change(drop)} points, even "
+            "after training"
         )
     return best
 
