@@ -58,12 +58,14 @@ class ComparedModel:
 
     name: of the model; with its bundle where two models have the same name.
     source: None for a file that was made elsewhere.
+    dataset: title of the data set; empty where only records are known.
     classes: names in the order of the labels; empty where only records are known.
     labels: of the test images, class indices (n,); None where they have none, or are not at hand.
     """
 
     name: str
     source: SourceModel | None
+    dataset: str = ""
     classes: tuple[str, ...] = ()
     labels: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
@@ -159,6 +161,12 @@ class Comparison:
         *first, last = (model.name for model in self.models)
         return f"{', '.join(first)} and {last}" if first else last
 
+    @property
+    def dataset(self) -> str:
+        """Return the title of the data set that all models are of; empty where they differ."""
+        titles = {model.dataset for model in self.models}
+        return titles.pop() if len(titles) == 1 else ""
+
     def label(self, model: ComparedModel) -> str:
         """Return the name of a model where there are several; empty where there is one."""
         return model.name if len(self.models) > 1 else ""
@@ -186,11 +194,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecords:
-    """The records of one model; has_source, classes and labels are those of a ComparedModel."""
+    """The records of one model; the other fields are those of a ComparedModel."""
 
     name: str | None = None
     records: tuple[Record, ...]
     has_source: bool = True
+    dataset: str = ""
     classes: tuple[str, ...] = ()
     labels: npt.NDArray[np.uint8] | None = None
 
@@ -308,6 +317,7 @@ def _join(
     model = ComparedModel(
         name=own.name or _only({record.cell.model for record in mine}, "models"),
         source=_source(mine) if own.has_source else None,
+        dataset=own.dataset,
         classes=own.classes,
         labels=own.labels,
     )

@@ -12,6 +12,7 @@ from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cel
 from hemline.bench.measuring.subject import Subject
 from hemline.contract.evaluation_set import load_labels
 from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
+from hemline.data.datasets import title_of
 from hemline.errors import UsageError, remedy
 
 
@@ -46,6 +47,7 @@ def _records_of(subject: Subject, name: str) -> ModelRecords:
         name=name,
         records=current_records(subject),
         has_source=manifest.source is not None,
+        dataset=title_of(manifest.dataset),
         classes=manifest.labels,
         labels=load_labels(bundle, "test", manifest.evaluation_sha256),
     )

@@ -144,6 +144,12 @@ def legend_below(figure: Any, axes: Any, **options: Any) -> None:
     figure.legend(handles, labels, loc="outside lower left", frameon=False, **values)
 
 
+def darkened(colour: str) -> str:
+    """Return a colour of the palette for letters: 4.5 times as dark as white, or nearly."""
+    parts = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(0.7 * part):02x}" for part in parts)
+
+
 def count_formatter() -> Any:
     """Return a formatter of axis labels that writes 12000 as 12,000."""
     from matplotlib.ticker import FuncFormatter

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 _DIRECTIONS = 16
 _RINGS = 14
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A rectangle in pixels."""
 
     x0: float
@@ -61,12 +63,30 @@ def place(
     order = sorted(range(len(discs)), key=lambda at: -_crowd(discs, at))
     placed: dict[int, Box] = {}
     for at in order:
-        taken = [*discs, *obstacles, *placed.values()]
+        taken = np.array([*discs, *obstacles, *placed.values()])
         placed[at] = min(
             _places(discs[at], sizes[at], gap),
             key=lambda found: (_cost(found[1], taken, bounds), found[0]),
         )[1]
     return [placed[at] for at in range(len(discs))]
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Return places at least `gap` apart, in the same order, each group round its mean."""
+    groups: list[tuple[float, list[int]]] = []
+    for at in sorted(range(len(places)), key=places.__getitem__):
+        middle, members = places[at], [at]
+        while groups and middle - groups[-1][0] < gap * (len(members) + len(groups[-1][1])) / 2:
+            before, others = groups.pop()
+            members = [*others, *members]
+            middle += (before - middle) * len(others) / len(members)
+        groups.append((middle, members))
+    found = {
+        at: middle + gap * (rank - (len(members) - 1) / 2)
+        for middle, members in groups
+        for rank, at in enumerate(members)
+    }
+    return [found[at] for at in range(len(places))]
 
 
 def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[float, Box]]:
@@ -84,8 +104,11 @@ def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[
             yield reach + preference, Box.around(centre_x, centre_y, *size)
 
 
-def _cost(box: Box, taken: Sequence[Box], bounds: Box) -> float:
-    return sum(box.overlap(other) for other in taken) + 10 * box.outside(bounds)
+def _cost(box: Box, taken: npt.NDArray[np.float64], bounds: Box) -> float:
+    widths = np.minimum(box.x1, taken[:, 2]) - np.maximum(box.x0, taken[:, 0])
+    heights = np.minimum(box.y1, taken[:, 3]) - np.maximum(box.y0, taken[:, 1])
+    overlap = widths.clip(0) @ heights.clip(0)
+    return float(overlap) + 10 * box.outside(bounds)
 
 
 def _crowd(discs: Sequence[Box], at: int) -> float:

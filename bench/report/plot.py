@@ -1,6 +1,7 @@
-"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as a line.
+"""Draw accuracy over latency: area by file size, colour by runtime, the Pareto front as steps.
 
-For images without labels the agreement with the source model stands for the accuracy.
+For images without labels the agreement with the source model stands for the accuracy. Each device
+has a panel.
 """
 
 from __future__ import annotations
@@ -8,55 +9,84 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_front
-from hemline.bench.report.placement import Box, place
+from hemline.bench.report.placement import Box, place, spread
 from hemline.errors import HemlineError
-from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, drawn
-from hemline.tables import percent
+from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
+from hemline.statistics import wilson
+from hemline.tables import microseconds, percent
 
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LARGEST_AREA = 700.0  # square points: 30 points across; larger files make all discs smaller
+_LEAST_AREA = 30.0  # square points
+_RING = 2.2  # area of the ring round the chosen disc, as a multiple of the disc's
 _LABEL_POINTS = 9.0
-_LEAST_SPAN = 0.2  # points of accuracy: less would show a few images as if they were much
+_LEAST_SPAN = 2.0  # points of accuracy: on a shorter axis a few images look like much
 _FAR_POINTS = 14.0  # a label that is farther from its disc has a line to it
-_LINE_STEP_PIXELS = 4.0  # finer than a letter is wide
+_BAR_POINTS = 4.0  # between two bars
+_STEPS = 100  # along a line: in none of them a label has room
 _MARKERS = "osD^vP"  # of models, in their order
-_SOURCE = "source"  # marks the text at the source model's line
+_COLUMNS, _KEYS = 2, 4  # panels, and keys of the legend, side by side
+_BEATEN = "#f3f3f3"  # where a file of the front is as fast and more accurate
 
 
 def draw(comparison: Comparison, path: Path, *, chosen: Row | None = None) -> None:
     """Write a PNG; `chosen` is the row to point out.
 
-    Where the labels of the test images are at hand, a bar at each point shows how far its accuracy
-    can be distinguished from that of its source model, image by image. Raises HemlineError.
+    A bar at each point shows how far its accuracy is known: where the labels of the test images are
+    at hand, in comparison with its source model, image by image. Raises HemlineError.
     """
     rows = [row for row in comparison.rows if row.latency is not None]
     if not rows:
         raise HemlineError("no latency was measured: nothing to draw")
-    with drawn(path, _heading(comparison), width=10, height=5.9) as figure:
-        axes = figure.subplots()
-        _points(axes, comparison, rows)
-        _bars(axes, rows)
-        _front(axes, rows)
-        _frame(axes, comparison, rows)
+    devices = list(dict.fromkeys(row.cell.device for row in rows))
+    columns = min(_COLUMNS, len(devices))
+    lines = -(-len(devices) // columns)
+    width, height = 10.0 if columns == 1 else 14.0, 4.9 if lines == 1 else 4.2 * lines
+    heading = heading_of(comparison, chosen, len(devices))
+    with drawn(path, heading, width=width, height=height) as figure:
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        panels = [
+            _Panel(axes, comparison, rows, [row for row in rows if row.cell.device == device])
+            for device, axes in zip(devices, grid.flat, strict=False)
+        ]
+        for axes in grid.flat[len(devices) :]:
+            axes.remove()
+        for panel in panels:
+            panel.draw(several=len(panels) > 1)
+        panels[0].axes.set_ylim(*accuracy_limits(_heights(comparison, rows), comparison.images))
         _legend(figure, comparison, rows)
-        figure.canvas.draw()  # fixes the layout, so that labels can be placed in pixels
-        _labels(axes, comparison, rows, chosen)
+        figure.canvas.draw()  # fixes the layout: bars and labels are placed in pixels
+        for panel in panels:
+            panel.draw_bars()
+            panel.draw_labels(chosen)
 
 
-def _heading(comparison: Comparison) -> Heading:
-    host = comparison.host
-    machine = f"{host.processor}, {host.cores} cores, " if host else ""
-    images = f"{comparison.images:,} test images"
-    if len(comparison.models) > 1:
-        images += "; each file has its label in its fastest runtime"
+def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Heading:
+    """Return the title, which says what to ship, and the conditions."""
+    host, models = comparison.host, len(comparison.models)
+    quality = _quality(comparison)
+    what = f"{quality} against latency"
+    if chosen is not None and chosen.latency:
+        cell, of = chosen.cell, f" of {chosen.model.name}" if models > 1 else ""
+        time, share = microseconds(chosen.median_us), percent(chosen.quality)
+        what = f"ship {cell.artifact}{of} with {cell.runtime}: {time}, {share} {quality}"
+    parts = (
+        f"{host.processor}, {host.cores} cores" if host and devices == 1 else "",
+        comparison.dates[1],
+        f"{comparison.images:,} test images",
+        "each file has its label in its fastest runtime" if models > 1 else "",
+    )
+    data = f" on {comparison.dataset}" if comparison.dataset else ""
     return Heading(
-        title=f"{comparison.title}: {_quality(comparison)} against latency",
-        subtitle=f"{machine}{comparison.dates[1]}, {images}",
+        title=f"{comparison.title}{data}: {what}", subtitle=" · ".join(filter(None, parts))
     )
 
 
@@ -64,80 +94,21 @@ def _quality(comparison: Comparison) -> str:
     return "accuracy" if comparison.has_labels else "agreement"
 
 
-def _points(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
-    # large ones first, so that none hides a small one
-    for row in sorted(rows, key=lambda r: -r.cell.size_bytes):
-        axes.scatter(
-            *_xy(row),
-            s=_area(row, rows),
-            marker=_marker(comparison, row.model),
-            color=_colour(row, rows),
-            alpha=0.75,
-            edgecolor="white",
-            linewidth=0.8,
-            zorder=3,
-            clip_on=False,  # a disc at 100 % is shown whole
-        )
+def _interval(row: Row) -> tuple[float, float]:
+    """Return the ends of a row's 95 % interval, percent; without a source model, Wilson's."""
+    if (change := change_of(row)) is not None:
+        y = 100 * row.quality
+        return y - change.margin_points, y + change.margin_points
+    test = row.test
+    low, high = wilson(test.agreement if test.correct is None else test.correct, test.images)
+    return 100 * low, 100 * high
 
 
-def _bars(axes: Any, rows: list[Row]) -> None:
-    for row in rows:
-        if (change := change_of(row)) is None:
-            continue
-        (x, y), margin = _xy(row), change.margin_points
-        axes.plot([x, x], [y - margin, y + margin], color=_colour(row, rows), alpha=0.35, zorder=2)
-
-
-def _front(axes: Any, rows: list[Row]) -> None:
-    front = pareto_front(rows)
-    x, y = zip(*map(_xy, front), strict=True)
-    axes.plot(x, y, color=DARK, linewidth=1.2, linestyle="-", zorder=2)
-
-
-def _frame(axes: Any, comparison: Comparison, rows: list[Row]) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    shown = [at for model in comparison.models for at in _source_line(axes, comparison, model)]
-    bars = [line for line in axes.get_lines() if line.get_transform() == axes.transData]
-    values = [tuple(point) for line in bars for point in line.get_xydata()]
-    values += [_xy(row) for row in rows]
-    fastest, slowest = min(x for x, _ in values), max(x for x, _ in values)
-    axes.set_xscale("log")
-    axes.set_xlim(fastest / 1.8, slowest * 1.6)  # room for the Keras label on the left
-    shown += (y for _, y in values)
-    axes.set_ylim(*accuracy_limits(shown, comparison.images))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("latency of one image, µs (median, one thread, log scale)  ← faster")
-    axes.set_ylabel(f"test {_quality(comparison)}, %")
-    axes.grid(which="major")
-
-
-def _source_line(axes: Any, comparison: Comparison, model: ComparedModel) -> list[float]:
-    """Draw a source model's accuracy; return it, in percent, or nothing where it is not known."""
-    source = model.source
-    if source is None or source.test.share is None:
-        return []
-    accuracy = 100 * source.test.share
-    axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
-    if len(comparison.models) > 1:  # lines may be close: the legend has the figures
-        at_axis = axes.get_yaxis_transform()
-        shape = _marker(comparison, model)
-        axes.plot([0], [accuracy], shape, color=GRAY, transform=at_axis, clip_on=False)
-        return [accuracy]
-    axes.annotate(
-        f"{source.title} {accuracy:.2f} %",
-        (0, accuracy),
-        xycoords=("axes fraction", "data"),
-        xytext=(6, 3),
-        textcoords="offset points",
-        ha="left",
-        fontsize=8,
-        color=GRAY,
-        gid=_SOURCE,
-    )
-    return [accuracy]
+def _heights(comparison: Comparison, rows: Sequence[Row]) -> list[float]:
+    """Return all accuracies that are drawn, percent."""
+    ends = itertools.chain.from_iterable(map(_interval, rows))
+    sources = (source.test.share for source in comparison.sources)
+    return [*ends, *(100 * row.quality for row in rows), *(100 * s for s in sources if s)]
 
 
 def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
@@ -152,106 +123,198 @@ def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]
     return lowest - room, min(highest + room, 100.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """The axes of one device.
+
+    every: rows of all panels, which share colours and sizes.
+    rows: of the device.
+    """
+
+    axes: Any
+    comparison: Comparison
+    every: list[Row]
+    rows: list[Row]
+
+    def draw(self, *, several: bool) -> None:
+        """Draw all but what is placed in pixels."""
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        axes, times = self.axes, [row.median_us for row in self.rows]
+        scale, unit = (1000, "ms") if min(times) >= 1000 else (1, "µs")
+        axes.set_xscale("log")
+        axes.set_xlim(min(times) / 1.8, max(times) * 1.6)  # room for labels
+        self._draw_front()
+        for model in self.comparison.models:
+            self._draw_source(model)
+        self._draw_points()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:,g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(f"← faster    latency of one image, {unit} (median, one thread, log scale)")
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel(f"test {_quality(self.comparison)}, %")
+        axes.grid(which="major")
+        if several:
+            title = f"{self.rows[0].cell.device}: {self.rows[0].conditions.host.processor}"
+            axes.set_title(title, loc="left")
+
+    def _draw_front(self) -> None:
+        x, y = zip(*map(_xy, pareto_front(self.rows)), strict=True)
+        ends, heights = np.repeat([*x, self.axes.get_xlim()[1]], 2)[1:-1], np.repeat(y, 2)
+        self.axes.fill_between(ends, heights, -1, color=_BEATEN, linewidth=0, zorder=0)
+        self.axes.plot(ends, heights, color=DARK, linewidth=1.3, zorder=2)
+
+    def _draw_points(self) -> None:
+        front = pareto_front(self.rows)
+        # large ones first, so that none hides a small one
+        for row in sorted(self.rows, key=lambda r: -r.cell.size_bytes):
+            self.axes.scatter(
+                *_xy(row),
+                s=_area(row, self.every),
+                marker=_marker(self.comparison, row.model),
+                color=_colour(row, self.every),
+                alpha=0.95 if row in front else 0.5,
+                edgecolor="white",
+                linewidth=0.8,
+                zorder=3,
+                clip_on=False,  # a disc at 100 % is shown whole
+            )
+
+    def _draw_source(self, model: ComparedModel) -> None:
+        source = model.source
+        if source is None or source.test.share is None:
+            return
+        accuracy = 100 * source.test.share
+        self.axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
+        if len(self.comparison.models) > 1:  # lines may be close: the legend has the figures
+            at_axis, shape = self.axes.get_yaxis_transform(), _marker(self.comparison, model)
+            style = {"color": GRAY, "transform": at_axis, "clip_on": False}
+            self.axes.plot([0], [accuracy], shape, **style)
+            return
+        self.axes.annotate(
+            f"{source.title.replace(' ', chr(10))}\n{accuracy:.2f} %",
+            (1, accuracy),
+            xycoords=self.axes.get_yaxis_transform(),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=GRAY,
+        )
+
+    def draw_bars(self) -> None:
+        """Draw the intervals; those of points that are close together stand side by side."""
+        to_pixels = self.axes.transData
+        places = [float(to_pixels.transform(_xy(row))[0]) for row in self.rows]
+        apart = spread(places, _BAR_POINTS * self.axes.figure.dpi / 72)
+        for row, place_x in zip(self.rows, apart, strict=True):
+            x, _ = to_pixels.inverted().transform((place_x, 0))
+            style = {"color": _colour(row, self.every), "alpha": 0.6, "linewidth": 1.3}
+            self.axes.plot([x, x], _interval(row), zorder=2.5, scaley=False, **style)
+
+    def draw_labels(self, chosen: Row | None) -> None:
+        """Write names where they hide nothing."""
+        renderer = self.axes.figure.canvas.get_renderer()
+        scale = self.axes.figure.dpi / 72
+        labelled = self._labelled(chosen)
+        discs = [self._disc(row, _RING if row == chosen else 1.0) for row in labelled]
+        texts = [self._label(row, chosen=row == chosen) for row in labelled]
+        extents = [text.get_window_extent(renderer) for text in texts]
+        placed = place(
+            discs,
+            [(extent.width, extent.height) for extent in extents],
+            Box(*self.axes.get_window_extent(renderer).extents),
+            gap=3 * scale,
+            obstacles=[*self._obstacles(), *map(self._disc, self.rows)],
+        )
+        for text, disc, box in zip(texts, discs, placed, strict=True):
+            x, y = disc.centre
+            text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
+            text.set_anncoords("offset points")
+            text.set_verticalalignment("bottom")
+            target = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
+            if math.dist(target, (x, y)) > disc.width / 2 + _FAR_POINTS * scale:
+                end = self.axes.transData.inverted().transform(target)
+                ends = zip(text.xy, end, strict=True)
+                self.axes.plot(*ends, color="#aaaaaa", linewidth=0.6, zorder=2)
+
+    def _label(self, row: Row, *, chosen: bool) -> Any:
+        name = " ".join(filter(None, (self.comparison.label(row.model), row.cell.artifact)))
+        colour = darkened(_colour(row, self.every))
+        if chosen:
+            style = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4, "zorder": 4}
+            self.axes.scatter(*_xy(row), s=_RING * _area(row, self.every), **style)
+        return self.axes.annotate(
+            f"{name}{': ship this' if chosen else ''}",
+            _xy(row),
+            fontsize=_LABEL_POINTS + 1.5 * chosen,
+            fontweight="bold" if chosen else "normal",
+            color=colour,
+            zorder=4,
+        )
+
+    def _labelled(self, chosen: Row | None) -> list[Row]:
+        """Return the rows that have a label: each file of several models in its fastest runtime."""
+        if len(self.comparison.models) == 1:
+            return self.rows
+        slowest_first = sorted(self.rows, key=lambda row: (row == chosen, -row.median_us))
+        return list({(row.model.name, row.cell.artifact): row for row in slowest_first}.values())
+
+    def _disc(self, row: Row, times: float = 1.0) -> Box:
+        diameter = (times * _area(row, self.every)) ** 0.5 * self.axes.figure.dpi / 72
+        x, y = self.axes.transData.transform(_xy(row))
+        return Box.around(x, y, diameter, diameter)
+
+    def _obstacles(self) -> list[Box]:
+        """Return boxes along the drawn lines."""
+        paths = (each.get_transform().transform_path(each.get_path()) for each in self.axes.lines)
+        places = (path.interpolated(_STEPS).vertices for path in paths)
+        return [Box.around(x, y, 2, 2) for points in places for x, y in points]
+
+
 def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
 
-    def disc(label: str, colour: str, diameter: float, marker: str = "o") -> Line2D:
-        return Line2D(
-            [], [], marker=marker, linestyle="", color=colour, markersize=diameter, label=label
-        )
+    def key(label: str, colour: str, diameter: float = 0, marker: str = "o", **line: Any) -> Line2D:
+        style = {"linestyle": "", "marker": marker, "markersize": diameter, **line}
+        return Line2D([], [], color=colour, label=label, **style)
 
-    versions = comparison.versions
-    handles = [
-        disc(f"{name} {versions[name]}", PALETTE[at % len(PALETTE)], 8)
+    runtimes = [
+        key(f"{name} {comparison.versions[name]}", _shade(at), 8)
         for at, name in enumerate(_runtimes(rows))
     ]
-    if len(comparison.models) > 1:
-        for model in comparison.models:
-            share = None if model.source is None else model.source.test.share
-            source = "" if share is None else f", source model {percent(share)}"
-            handles.append(disc(f"{model.name}{source}", GRAY, 6, _marker(comparison, model)))
-    sizes = sorted({row.cell.size_bytes for row in rows})
-    for size in dict.fromkeys((sizes[0], sizes[-1])):
-        diameter = (_area_per_kb(rows) * size / 1000) ** 0.5
-        handles.append(disc(f"{size / 1000:,.0f} kB", "#bbbbbb", diameter))
-    handles.append(Line2D([], [], color=DARK, linewidth=1.2, label="Pareto front"))
-    if comparison.sources and comparison.has_labels:
-        title = comparison.sources[0].title if len(comparison.models) == 1 else "source model"
-        interval = f"95 % interval of the difference from the {title}"
-        handles.append(Line2D([], [], color=LIGHT, alpha=0.6, label=interval))
+    models = []
+    for model in comparison.models if len(comparison.models) > 1 else ():
+        share = None if model.source is None else model.source.test.share
+        source = "" if share is None else f", source model {percent(share)}"
+        models.append(key(f"{model.name}{source}", GRAY, 6, _marker(comparison, model)))
+    least, most = (f(row.cell.size_bytes / 1000 for row in rows) for f in (min, max))
+    sizes = f"{least:,.0f} to {most:,.0f} kB" if least < most else f"{most:,.0f} kB"
+    against = comparison.sources[0].title if len(comparison.models) == 1 else "source model"
+    paired = comparison.sources and comparison.has_labels
+    meant = f"95 % interval, against the {against}" if paired else "95 % interval"
+    line: dict[str, Any] = {"linestyle": "-", "marker": "", "linewidth": 1.3}
+    keys = [
+        key(f"area: file size, {sizes}", "#bbbbbb", 11),
+        key("Pareto front", DARK, **line),
+        key(meant, LIGHT, **line),
+    ]
+    parts = (runtimes, models, keys)
+    lines = [part[at : at + _KEYS] for part in parts for at in range(0, len(part), _KEYS)]
+    columns = max(map(len, lines))
+    blank = key("", "none")
     figure.legend(
-        handles=handles,
+        # matplotlib fills columns first
+        handles=[each[at] if at < len(each) else blank for at in range(columns) for each in lines],
         loc="outside lower left",
-        ncols=4,
+        ncols=columns,
         frameon=False,
         fontsize=8,
-        handletextpad=1.1,
-        labelspacing=1.0,
-        columnspacing=1.4,
+        handletextpad=0.9,
+        labelspacing=0.8,
+        columnspacing=1.8,
     )
-
-
-def _labels(axes: Any, comparison: Comparison, rows: list[Row], chosen: Row | None) -> None:
-    renderer = axes.figure.canvas.get_renderer()
-    scale = axes.figure.dpi / 72
-    frame = axes.get_window_extent(renderer)
-    bounds = Box(*frame.extents)
-    labelled = _labelled(comparison, rows, chosen)
-    discs = [_disc(axes, row, rows) for row in labelled]
-    obstacles = [*_obstacles(axes, renderer), *(_disc(axes, row, rows) for row in rows)]
-    texts, sizes = [], []
-    for row in labelled:
-        best, model = row == chosen, comparison.label(row.model)
-        name = f"{model}{' ' if model else ''}{row.cell.artifact}"
-        text = axes.annotate(
-            f"{name}{'  ← ship this' if best else ''}",
-            _xy(row),
-            fontsize=_LABEL_POINTS,
-            fontweight="bold" if best else "normal",
-            color=_colour(row, rows),
-            zorder=4,
-        )
-        extent = text.get_window_extent(renderer)
-        texts.append(text)
-        sizes.append((extent.width, extent.height))
-    placed = place(discs, sizes, bounds, gap=3 * scale, obstacles=obstacles)
-    for text, disc, box in zip(texts, discs, placed, strict=True):
-        x, y = disc.centre
-        text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
-        text.set_anncoords("offset points")
-        text.set_verticalalignment("bottom")
-        target = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
-        if math.dist(target, (x, y)) > disc.width / 2 + _FAR_POINTS * scale:
-            ends = zip(text.xy, axes.transData.inverted().transform(target), strict=True)
-            axes.plot(*ends, color="#aaaaaa", linewidth=0.6, zorder=2)
-
-
-def _labelled(comparison: Comparison, rows: list[Row], chosen: Row | None) -> list[Row]:
-    """Return the rows that have a label: of several models, each file in its fastest runtime."""
-    if len(comparison.models) == 1:
-        return rows
-    slowest_first = sorted(rows, key=lambda row: (row == chosen, -row.median_us))
-    return list({(row.model.name, row.cell.artifact): row for row in slowest_first}.values())
-
-
-def _disc(axes: Any, row: Row, rows: list[Row]) -> Box:
-    diameter = _area(row, rows) ** 0.5 * axes.figure.dpi / 72
-    x, y = axes.transData.transform(_xy(row))
-    return Box.around(x, y, diameter, diameter)
-
-
-def _obstacles(axes: Any, renderer: Any) -> list[Box]:
-    """Return boxes along the drawn lines and the texts that were there before the labels."""
-    boxes = []
-    for line in axes.get_lines():
-        points = line.get_transform().transform(line.get_xydata())
-        for (x0, y0), (x1, y1) in itertools.pairwise(points):
-            steps = max(1, round(max(abs(x1 - x0), abs(y1 - y0)) / _LINE_STEP_PIXELS))
-            for step in range(steps + 1):
-                x, y = x0 + (x1 - x0) * step / steps, y0 + (y1 - y0) * step / steps
-                boxes.append(Box.around(x, y, 2, 2))
-    source = (text for text in axes.texts if text.get_gid() == _SOURCE)
-    return [*boxes, *(Box(*text.get_window_extent(renderer).extents) for text in source)]
 
 
 def _runtimes(rows: list[Row]) -> list[str]:
@@ -259,7 +322,11 @@ def _runtimes(rows: list[Row]) -> list[str]:
 
 
 def _colour(row: Row, rows: list[Row]) -> str:
-    return PALETTE[_runtimes(rows).index(row.cell.runtime) % len(PALETTE)]
+    return _shade(_runtimes(rows).index(row.cell.runtime))
+
+
+def _shade(at: int) -> str:
+    return PALETTE[at % len(PALETTE)]
 
 
 def _marker(comparison: Comparison, model: ComparedModel) -> str:
@@ -267,11 +334,9 @@ def _marker(comparison: Comparison, model: ComparedModel) -> str:
 
 
 def _area(row: Row, rows: list[Row]) -> float:
-    return _area_per_kb(rows) * row.cell.size_bytes / 1000
-
-
-def _area_per_kb(rows: list[Row]) -> float:
-    return min(_AREA_PER_KB, _LARGEST_AREA / max(row.cell.size_bytes / 1000 for row in rows))
+    largest = max(each.cell.size_bytes for each in rows) / 1000
+    area = min(_AREA_PER_KB, _LARGEST_AREA / largest) * row.cell.size_bytes / 1000
+    return max(_LEAST_AREA, area)
 
 
 def _xy(row: Row) -> tuple[float, float]:

@@ -168,6 +168,11 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
+def title_of(name: str) -> str:
+    """Return the title of a data set; of a custom one, its name."""
+    return DATASETS[name].title if name in DATASETS else name
+
+
 def find_dataset(name: str) -> Dataset:
     """Return a row of the DATASETS table; raises UnknownNameError with the nearest name."""
     if name not in DATASETS:

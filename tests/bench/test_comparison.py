@@ -20,8 +20,8 @@ from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.measuring.subject import Subject
-from hemline.bench.report.placement import Box, place
-from hemline.bench.report.plot import accuracy_limits, draw
+from hemline.bench.report.placement import Box, place, spread
+from hemline.bench.report.plot import accuracy_limits, draw, heading_of
 from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
 from hemline.bench.report.verdict import explain, recommend, summarize_choice
 from hemline.cli import cli
@@ -200,8 +200,9 @@ def test_the_picture_is_a_png_with_something_on_it(
 
 
 def test_equal_accuracies_are_not_drawn_far_apart() -> None:
-    low, high = accuracy_limits([93.1, 93.1], 10_000)
-    assert low < 93 < 93.2 < high
+    low, high = accuracy_limits([93.1, 93.2], 10_000)
+    assert high - low > 20 * 0.1  # 0.1 point is less than a twentieth of the axis
+    assert (low + high) / 2 == pytest.approx(93.15)
     low, high = accuracy_limits([50.0], 25)  # one image is 4 points
     assert high - low > 4
     low, high = accuracy_limits([80.0, 90.0], 10_000)
@@ -209,8 +210,30 @@ def test_equal_accuracies_are_not_drawn_far_apart() -> None:
 
 
 def test_the_axis_of_accuracies_ends_at_100_percent() -> None:
-    assert accuracy_limits([99.0, 99.9], 10_000) == pytest.approx((98.865, 100))
-    assert accuracy_limits([99.0, 100.4], 10_000) == pytest.approx((98.79, 100))  # an interval
+    assert accuracy_limits([99.0, 99.9], 10_000) == pytest.approx((98.15, 100))
+    assert accuracy_limits([97.0, 100.4], 10_000) == pytest.approx((96.49, 100))  # an interval
+
+
+def test_intervals_of_points_that_are_close_together_stand_side_by_side() -> None:
+    assert spread([50.0, 0.0, 51.0, 90.0], 4) == [48.5, 0.0, 52.5, 90.0]
+    assert spread([1.0, 1.0, 1.0], 2) == [-1.0, 1.0, 3.0]
+    assert spread([0.0, 3.0, 7.0], 4) == pytest.approx([-2 / 3, 10 / 3, 22 / 3])
+
+
+def test_the_title_of_the_picture_names_the_data_and_what_to_ship(comparison: Comparison) -> None:
+    chosen = row_of(comparison, "int8.tflite")
+    heading = heading_of(comparison, chosen, 1)
+    assert heading.title.startswith(
+        f"{comparison.title}: ship int8.tflite with {chosen.cell.runtime}: "
+    )
+    assert heading.title.endswith(" % accuracy")
+    assert "200 test images" in heading.subtitle
+    model = replace(comparison.models[0], dataset="Fashion-MNIST")
+    named = replace(comparison, models=(model,))
+    assert (
+        heading_of(named, None, 1).title
+        == f"{model.name} on Fashion-MNIST: accuracy against latency"
+    )
 
 
 def elsewhere(record: Record, date: str) -> Record:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hemline.data.custom.reading import counted
-from hemline.data.datasets import DATASETS
+from hemline.data.datasets import title_of
 from hemline.figures import BLUE, DARK, GRAY, GREEN, LIGHT, VERMILION, Heading, drawn, legend_below
 from hemline.train.tuning.dimensions import Choices, Dimension, shown
 from hemline.train.tuning.results import Results, TrialResult
@@ -69,9 +69,8 @@ def draw(results: Results, importances: Mapping[str, float], folder: Path) -> li
 def conditions_line(results: Results) -> str:
     """Return under what all trials of a study were trained."""
     search = results.search
-    known = DATASETS.get(search.dataset)
     parts = [
-        known.title if known else search.dataset,
+        title_of(search.dataset),
         f"limit {search.limit:,} images" if search.limit else "",
         f"{search.validation:,} validation images",
         counted(search.epochs, "epoch"),
