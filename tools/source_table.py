@@ -8,20 +8,10 @@ from typing import Any
 from hemline.files import parse_json, read_bytes
 from hemline.tables import Table, as_markdown
 
-# artifact and runtime of each column
-CELLS = (
-    ("fp32.tflite", "litert"),
-    ("fp32.tflite", "tflite-runtime"),
-    ("fp16.tflite", "litert"),
-    ("fp16.tflite", "tflite-runtime"),
-    ("dynamic.tflite", "litert"),
-    ("dynamic.tflite", "tflite-runtime"),
-    ("int8.tflite", "litert"),
-    ("int8.tflite", "tflite-runtime"),
-    ("fp32.onnx", "onnxruntime"),
-    ("int8.onnx", "onnxruntime"),
-)
-_FLOAT, _INT8 = (CELLS[0], CELLS[8]), (CELLS[6], CELLS[9])
+# artifact and runtime
+_FLOAT = (("fp32.tflite", "litert"), ("fp32.onnx", "onnxruntime"))
+_INT8 = (("int8.tflite", "litert"), ("int8.onnx", "onnxruntime"))
+_FAILED = "failed in a supported runtime: "
 
 Line = dict[str, Any]
 
@@ -33,17 +23,13 @@ def source_tables(root: Path) -> str:
         return ""
     lines = [parse_json(line, where=path.name) for line in read_bytes(path).splitlines()]
     parts = [_counts(lines), as_markdown(_overview(lines)), _legend(lines)]
-    parts += [
-        "Equal labels with the float source, by file and runtime:",
-        as_markdown(_cells(lines)),
-    ]
-    parts += ["What did not pass, and why:", "\n".join(_failures(lines))]
+    parts += ["What failed, and why:", "\n".join(_failures(lines))]
     return "\n\n".join(parts) + "\n"
 
 
 def _counts(lines: list[Line]) -> str:
     exported = sum(all(_passed(line, cell) for cell in _INT8) for line in lines)
-    return f"{len(lines)} models, {exported} of them exported as int8 in both formats and passed."
+    return f"{len(lines)} models; {exported} of them passed as int8 in both formats."
 
 
 def _overview(lines: list[Line]) -> Table:
@@ -84,31 +70,17 @@ def _accuracy(line: Line, name: tuple[str, str]) -> str:
     )
 
 
-def _cells(lines: list[Line]) -> Table:
-    columns = ("source", *(f">{artifact} {runtime}" for artifact, runtime in CELLS))
-    rows = ([f"`{line['source']}`", *(_cell_text(line, name) for name in CELLS)] for line in lines)
-    return Table.of(columns, rows)
-
-
-def _cell_text(line: Line, name: tuple[str, str]) -> str:
-    cell = _cell(line, name)
-    if cell is None:
-        return "–"
-    share = _percent(cell["agreement"], cell["images"]) if "agreement" in cell else ""
-    return share if cell["status"] == "passed" else f"{cell['status']} {share}".strip()
-
-
 def _failures(lines: list[Line]) -> list[str]:
-    """Return a line of Markdown for each refusal, and for each cell that did not pass."""
+    """Return a line of Markdown for each command or cell that failed: the first reason of each."""
     found = []
     for line in lines:
-        said = [f"{what}: {reason}" for what, reason in line["refused"]]
-        said += [
-            f"{cell['artifact']} in {cell['runtime']}: {cell['status']}, {cell['reason']}"
+        reasons = [reason for _, reason in line["refused"]] or [
+            f"{cell['artifact']} in {cell['runtime']}: {cell['reason']}"
             for cell in line["cells"]
             if cell["status"] != "passed"
         ]
-        found += [f"- `{line['source']}`: {each}" for each in dict.fromkeys(said)]
+        first = (each.removeprefix(_FAILED).partition("; ")[0] for each in reasons)
+        found += [f"- `{line['source']}`: {each}" for each in first]
     return found or ["- nothing"]
 
 
@@ -119,8 +91,9 @@ def _legend(lines: list[Line]) -> str:
     versions = {(c["runtime"], c["version"]) for line in lines for c in line["cells"]}
     return (
         "Float: accuracy of the source in its own runtime. fp32 within: largest difference of a "
-        "probability, LiteRT and ONNX Runtime. Seconds and memory (of the largest process) are of "
-        "`hemline import` and of `hemline export` with all verifications, on a busy machine. "
+        "probability in LiteRT and ONNX Runtime. Equal: share of images with the same label as "
+        "the source. Seconds and memory (largest process) of `hemline import` and of "
+        "`hemline export` with all verifications, on a busy machine. "
         f"{data}; short trainings, or random weights with a fitted last layer. "
         f"{', '.join(' '.join(each) for each in sorted(versions))}; {hosts}; "
         f"{' to '.join(dict.fromkeys((days[0], days[-1])))}."
