@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +218,27 @@ def _verdicts(root: Path) -> str:
         (document.pop("artifact"), from_document(Verdict, document, where=where))
         for document in documents
     ]
-    tables = [as_markdown(table) for table in verdict_tables(judged)]
+    tables = [as_markdown(_versions_together(table)) for table in verdict_tables(judged)]
     counts = {score.images for _, verdict in judged for score in verdict.scores}
     return "\n\n".join(tables) + (
         f"\n\n{len({(v.runtime, v.version) for _, v in judged})} versions, {len(judged)} verdicts, "
         f"each on up to {max(counts):,} images.\n"
+    )
+
+
+def _versions_together(table: Table) -> Table:
+    """Return a table with one row for consecutive versions of a runtime with equal results."""
+    rows = [
+        (runtime, *(", ".join(dict.fromkeys(each)) for each in about), *accuracies)
+        for (runtime, accuracies), group in groupby(
+            table.rows, key=lambda row: (row[0].split()[0], row[3:])
+        )
+        for about in [zip(*((row[0].split()[1], *row[1:3]) for row in group), strict=True)]
+    ]
+    return Table(
+        columns=(table.columns[0], "versions", *table.columns[1:]),
+        numeric=(False, *table.numeric),
+        rows=tuple(rows),
     )
 
 
