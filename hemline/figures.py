@@ -44,6 +44,10 @@ class Heading:
     title: str
     subtitle: str = ""
 
+    def saying(self, message: str) -> Heading:
+        """Return the heading with what this picture shows added to its title."""
+        return replace(self, title=f"{self.title}: {message}")
+
     @property
     def width(self) -> float:
         """Return the inches that a picture must be wide to show the heading in full."""
@@ -135,6 +139,15 @@ def save(figure: Any, path: Path) -> None:
     with replacing(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a sign that no font has is drawn as a box
         figure.savefig(partial, format="png")
+
+
+def place(figure: Any, left: float, top: float, width: float, height: float) -> Any:
+    """Return axes without lines, their upper left corner so many inches from the lower left one."""
+    # by hand: a layout that makes room for letters makes what keeps its shape smaller
+    across, up = figure.get_size_inches()
+    axes = figure.add_axes((left / across, (top - height) / up, width / across, height / up))
+    axes.set_axis_off()
+    return axes
 
 
 def legend_below(figure: Any, axes: Any, **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.figures import GRAY, GREEN, RED, SUBTITLE_SIZE, Heading, drawn, fitted
+from hemline.figures import GRAY, GREEN, RED, SUBTITLE_SIZE, Heading, drawn, fitted, place
 
 _SMALL = 7.0  # points, of the letters below an image
 _LINE, _GAP = 0.13, 0.09  # inches from one of their lines to the next, and between images
@@ -74,11 +75,17 @@ class Gallery:
         """Return `count` images at random, the same number of each class where possible."""
         return balanced_sample(self.labels, count)
 
-    def worst(self) -> Indices:
-        """Return the misclassified images, the most confident prediction first."""
+    def worst(self, count: int) -> Indices:
+        """Return `count` misclassified images, of as many pairs of classes as possible.
+
+        The most frequent pair comes first, in each pair the most confident prediction.
+        """
         wrong = np.flatnonzero(self.predicted != self.labels)
-        confidence = self.probabilities[wrong].max(axis=1)
-        return wrong[np.argsort(-confidence, kind="stable")]
+        wrong = wrong[np.argsort(-self.probabilities[wrong].max(axis=1), kind="stable")]
+        pairs = len(self.names) * self.predicted[wrong] + self.labels[wrong]
+        turn, images = _turns(pairs), np.bincount(pairs, minlength=1)[pairs]
+        chosen = np.lexsort((-images, turn))[:count]
+        return wrong[chosen[np.lexsort((turn[chosen], pairs[chosen], -images[chosen]))]]
 
     def tile(self, at: int, heat: npt.NDArray[np.float32] | None = None) -> Tile:
         """Return one image with its prediction, and its true class where that is another."""
@@ -97,42 +104,43 @@ class Gallery:
 def balanced_sample(labels: npt.NDArray[np.uint8], count: int) -> Indices:
     """Return positions of `count` labels at random, the same number of each class if possible."""
     shuffled = np.random.default_rng(_SEED).permutation(len(labels))
-    # the first image of each class, then the second of each, …
     turn = np.empty(len(labels), np.intp)
-    for index in np.unique(labels):
-        own = shuffled[labels[shuffled] == index]
-        turn[own] = np.arange(len(own))
+    turn[shuffled] = _turns(labels[shuffled])
+    # the first image of each class, then the second of each, …
     first_turns = sorted(shuffled, key=lambda at: turn[at])[:count]
     return np.asarray(sorted(first_turns, key=lambda at: (labels[at], turn[at])), np.intp)
 
 
+def _turns(groups: npt.NDArray[Any]) -> Indices:
+    """Return how many of the same group come before each one, (n,)."""
+    turns = np.empty(len(groups), np.intp)
+    for group in np.unique(groups):
+        own = np.flatnonzero(groups == group)
+        turns[own] = np.arange(len(own))
+    return turns
+
+
 def draw_tiles(path: Path, heading: Heading, tiles: Sequence[Tile], *, note: str = "") -> None:
     """Draw images in rows, and a note below them all."""
-    rows = -(-len(tiles) // _COLUMNS)
+    columns = min(_COLUMNS, max(len(tiles), math.ceil((heading.width - _GAP) / (_SIDE + _GAP))))
+    rows = -(-len(tiles) // columns)
     lines = max(len(tile.lines) for tile in tiles)
     tall = min(2.0, tiles[0].image.shape[0] / tiles[0].image.shape[1]) * _SIDE
     across, down = _SIDE + _GAP, tall + _LINE * lines + _GAP + 0.05
     below = _NOTE if note else 0.0
-    width, height = _COLUMNS * across + _GAP, rows * down + _GAP + below
+    width, height = columns * across + _GAP, rows * down + _GAP + below
     with drawn(path, heading, width=width, height=height) as figure:
         whole = figure.get_figheight()
         shown = fitted(note, SUBTITLE_SIZE, width - 2 * _GAP)
         figure.text(_GAP / width, _GAP / whole, shown, fontsize=SUBTITLE_SIZE, color=GRAY)
         for at, tile in enumerate(tiles):
-            left, top = _GAP + at % _COLUMNS * across, height - at // _COLUMNS * down
-            # by hand: a layout that makes room for the letters makes the images smaller
-            axes = figure.add_axes(
-                (left / width, (top - tall) / whole, _SIDE / width, tall / whole)
-            )
-            axes.set_axis_off()
-            show_image(axes, tile.image)
-            if tile.heat is not None:
-                _overlay(axes, tile)
+            left, top = _GAP + at % columns * across, height - at // columns * down
+            show_image(place(figure, left, top, _SIDE, tall), tile)
             for number, line in enumerate(tile.lines):
                 figure.text(
                     (left + _SIDE / 2) / width,
                     (top - tall - 0.04 - _LINE * number) / whole,
-                    fitted(line.text, _SMALL, _SIDE + _GAP / 2, end=line.end),
+                    fitted(line.text, _SMALL, _SIDE - 0.03, end=line.end),
                     ha="center",
                     va="top",
                     fontsize=_SMALL,
@@ -140,22 +148,21 @@ def draw_tiles(path: Path, heading: Heading, tiles: Sequence[Tile], *, note: str
                 )
 
 
-def show_image(axes: Any, image: Pixels) -> None:
-    """Show pixels as they are, gray ones from black to white."""
-    shown = image.squeeze(-1) if image.shape[-1] == 1 else image
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-
-
-def _overlay(axes: Any, tile: Tile) -> None:
-    height, width = tile.image.shape[:2]
+def show_image(axes: Any, tile: Tile) -> None:
+    """Show pixels as they are, gray ones from black to white; in pale gray below a heat map."""
+    style = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "antialiased"}
+    if tile.heat is None:
+        axes.imshow(tile.image.squeeze(-1) if tile.image.shape[-1] == 1 else tile.image, **style)
+        return
+    drawing = axes.imshow(tile.image.mean(axis=-1), **style | {"vmin": -120, "vmax": 330})
     axes.imshow(
         tile.heat,
-        cmap="inferno",
+        cmap="YlOrRd",
         vmin=0,
         vmax=1,
-        alpha=0.55,
+        alpha=np.clip(1.2 * tile.heat, 0, 0.75),  # no evidence is no colour
         interpolation="bilinear",
-        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        extent=drawing.get_extent(),
     )
 
 

@@ -8,12 +8,15 @@ width, and the error is the mean of |accuracy − confidence| over the bins, wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 from hemline.bench.evaluation.result import Bin, Calibration
 
 BINS = 15  # as in both papers' tables
+_LEAST_IMAGES = 5  # of a bar in a picture: fewer say nothing of their accuracy
 _LEAST = 1e-12  # in place of a probability of 0 under the logarithm
 
 
@@ -49,4 +52,31 @@ def bins_of(confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_])
             accuracy=float(hits[at] / share[at]),
         )
         for at in range(BINS)
+    )
+
+
+def merged_bins(bins: Sequence[Bin]) -> list[Bin]:
+    """Return the bins with images, most confident first; neighbours of few images are one bin."""
+    merged: list[Bin] = []
+    for each in reversed([each for each in bins if each.images]):
+        joins = merged and merged[-1].images < _LEAST_IMAGES
+        merged.append(_merged(merged.pop(), each) if joins else each)
+    if len(merged) > 1 and merged[-1].images < _LEAST_IMAGES:
+        merged[-2:] = [_merged(*merged[-2:])]
+    return merged
+
+
+def mean_confidence(calibration: Calibration) -> float:
+    """Return the mean confidence of all predictions, 0 … 1."""
+    return _merged(*calibration.bins).confidence
+
+
+def _merged(*bins: Bin) -> Bin:
+    images = [each.images for each in bins]
+    return Bin(
+        low=min(each.low for each in bins),
+        high=max(each.high for each in bins),
+        images=sum(images),
+        confidence=float(np.average([each.confidence for each in bins], weights=images)),
+        accuracy=float(np.average([each.accuracy for each in bins], weights=images)),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from hemline.bench.evaluation.charts import draw_classes, draw_confusion, draw_reliability
 from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import title_of
+from hemline.data.custom.reading import counted
 from hemline.figures import Heading, NotDrawnError, Picture, short_labels
 from hemline.tables import percent
 from hemline.tiles import Gallery, draw_tiles
@@ -40,9 +41,14 @@ def _samples(run: EvaluationRun, path: Path, heading: Heading) -> None:
 
 def _mistakes(run: EvaluationRun, path: Path, heading: Heading) -> None:
     gallery = gallery_of(run)
-    chosen = gallery.worst()[:_TILES]
+    chosen = gallery.worst(_TILES)
     if not len(chosen):
         raise NotDrawnError("every prediction is correct")
+    pairs = len({(gallery.labels[at], gallery.predicted[at]) for at in chosen})
+    wrong = run.result.images - run.result.correct
+    heading = heading.saying(
+        f"{len(chosen)} of {wrong:,}, from {counted(pairs, 'pair')} of classes"
+    )
     draw_tiles(path, heading, [gallery.tile(at) for at in chosen])
 
 
@@ -50,22 +56,25 @@ PICTURES: tuple[Picture[EvaluationRun], ...] = (
     Picture(
         name="confusion",
         title="Confusion matrix",
-        caption="Images of each true class (row) by their predicted class (column). The colour is "
-        "the share of the true class, on a square-root scale, so that rare mistakes can be seen.",
+        caption="Images of each true class (row) by their predicted class (column): correct "
+        "predictions in blue, mistakes in orange. The colour is the share of the true class; the "
+        "scale of the mistakes is a square root, so that rare ones can be seen.",
         draw=draw_confusion,
     ),
     Picture(
         name="reliability",
         title="Reliability",
-        caption="Accuracy of the predictions in 15 bins of confidence; on the dotted line a score "
-        "of 80 % is correct in 80 % of the cases. Below: the number of predictions in each bin.",
+        caption="Accuracy of the predictions in bins of confidence: on the dotted line, a score of "
+        "80 % is correct in 80 % of the cases. Neighbouring bins with fewer than 5 images are "
+        "merged; a gap that may be chance is pale. Below: the images in each of the 15 bins that "
+        "the ECE is computed from.",
         draw=draw_reliability,
     ),
     Picture(
         name="classes",
         title="Class distribution",
-        caption="Images of each class in each part of the data, and how often each class was "
-        "predicted in the part that was evaluated.",
+        caption="Share and number of images of each class in each part of the data, and how often "
+        "each class was predicted in the part that was evaluated (black mark).",
         draw=draw_classes,
     ),
     Picture(
@@ -78,8 +87,9 @@ PICTURES: tuple[Picture[EvaluationRun], ...] = (
     Picture(
         name="mistakes",
         title="Worst mistakes",
-        caption="The wrong predictions with the highest scores. Some are mistakes of the model, "
-        "some of the labels.",
+        caption="The wrong predictions with the highest scores, of as many pairs of true and "
+        "predicted class as possible, the most frequent pair first. Some are mistakes of the "
+        "model, some of the labels.",
         draw=_mistakes,
     ),
 )

@@ -137,7 +137,7 @@ def calibration_table(result: RunResult) -> Table:
         ("temperature", ">expected calibration error", ">cross-entropy"),
         (
             (
-                _temperature(each, plain=at == 0),
+                temperature_text(each, plain=at == 0),
                 percent(each.expected_calibration_error),
                 f"{each.cross_entropy:.4f}",
             )
@@ -210,10 +210,15 @@ def _alone(result: RunResult, evaluation: Evaluation) -> str:
         f"images of {evaluation.title} correct ({interval_text(result)}), macro F1 "
         f"{result.macro.f1_score:.4f}, weakest class {worst.label} (F1 {worst.f1_score:.4f})"
     )
-    if result.most_confused:
-        pair = result.most_confused[0]
-        line += f", most frequent mistake {pair.true} as {pair.predicted} ({pair.images:,})"
-    return line
+    return f"{line}, {mistake_line(result)}" if result.most_confused else line
+
+
+def mistake_line(result: RunResult) -> str:
+    """Return the most frequent mistake."""
+    if not result.most_confused:
+        return "no mistakes"
+    pair = result.most_confused[0]
+    return f"most frequent mistake {pair.true} as {pair.predicted} ({pair.images:,})"
 
 
 def _against(result: RunResult, first: RunResult) -> str:
@@ -234,7 +239,8 @@ def name_of(result: RunResult) -> str:
     return result.origin.name
 
 
-def _temperature(calibration: Calibration, *, plain: bool) -> str:
+def temperature_text(calibration: Calibration, *, plain: bool) -> str:
+    """Return what divided the logits, `plain` for the calibration without temperature."""
     if plain:
         return "none"
     return (

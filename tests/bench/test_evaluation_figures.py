@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from scipy.special import log_softmax
 from sklearn.metrics import classification_report
 from sklearn.metrics import confusion_matrix as confusion_of
 
-from hemline.bench.evaluation.calibration import BINS, bins_of, calibration_of
+from hemline.bench.evaluation.calibration import BINS, bins_of, calibration_of, merged_bins
+from hemline.bench.evaluation.images import SplitImages
 from hemline.bench.evaluation.measures import averaged, predictions_of, result_of
+from hemline.bench.evaluation.pictures import PICTURES
 from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
+from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import as_report, confusion_table, scores_table, verdict
 from hemline.contract.schema import from_document, to_document
 from hemline.figures import Heading, fitted, short_labels, text_width
@@ -212,15 +216,59 @@ def test_a_sample_has_as_many_images_of_each_class() -> None:
     assert np.array_equal(balanced_sample(labels, 12), balanced_sample(labels, 12))
 
 
-def test_the_worst_mistakes_are_wrong_and_the_surest_first() -> None:
+def test_the_worst_mistakes_are_of_many_pairs_and_the_surest_of_each_first() -> None:
     scaled = predictions_of(LOGITS, 1.0).scaled
     pixels = np.zeros((500, 2, 2, 1), np.uint8)
     gallery = Gallery(pixels=pixels, labels=LABELS, probabilities=scaled, names=NAMES)
-    places = gallery.worst()
-    assert np.array_equal(np.sort(places), np.flatnonzero(LOGITS.argmax(axis=1) != LABELS))
-    assert (np.diff(scaled[places].max(axis=1)) <= 0).all()
+    places, found = gallery.worst(500), LOGITS.argmax(axis=1)
+    assert np.array_equal(np.sort(places), np.flatnonzero(found != LABELS))
+    pairs = [(int(LABELS[at]), int(found[at])) for at in places]
+    for pair in set(pairs):
+        own = [scaled[at].max() for at, each in zip(places, pairs, strict=True) if each == pair]
+        assert own == sorted(own, reverse=True)
+    frequent = [pairs.count(pair) for pair in dict.fromkeys(pairs)]
+    assert frequent == sorted(frequent, reverse=True)
+    few = gallery.worst(len(set(pairs)))
+    assert {(int(LABELS[at]), int(found[at])) for at in few} == set(pairs)
     perfect = replace(gallery, probabilities=np.eye(4)[LABELS])
-    assert len(perfect.worst()) == 0
+    assert len(perfect.worst(30)) == 0
+
+
+def test_neighbouring_bins_of_few_images_are_one_bar() -> None:
+    """9 at 0.95 stay, 3 at 0.85 and 2 at 0.70 are one bin of 5, and 4 at 0.30 join it."""
+    confidence = np.repeat([0.95, 0.85, 0.70, 0.30], [9, 3, 2, 4])
+    correct = np.arange(18) % 2 == 0
+    first, second = merged_bins(bins_of(confidence, correct))
+    assert (first.images, second.images) == (9, 9)
+    assert (second.low, second.high) == (4 / BINS, 13 / BINS)
+    assert second.confidence == pytest.approx((3 * 0.85 + 2 * 0.70 + 4 * 0.30) / 9)
+    assert second.accuracy == pytest.approx(correct[9:].mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("classes", "images", "channels"), [(2, 30, 3), (30, 300, 1), (10, 1, 1), (60, 70, 1)]
+)
+def test_every_chart_can_be_drawn(tmp_path: Path, classes: int, images: int, channels: int) -> None:
+    names = tuple(f"a class with a rather long name, {at}" for at in range(classes))
+    labels = RANDOM.integers(0, classes, images).astype(np.uint8)
+    logits = RANDOM.normal(0, 1, (images, classes)) + 2 * np.eye(classes)[labels]
+    predictions = predictions_of(logits.astype(np.float32), 1.5)
+    split = SplitImages(
+        name="test",
+        dataset="zoo",
+        title="Zoo",
+        source="here",
+        pixels=np.zeros((images, 8, 8, channels), np.uint8),
+        labels=labels,
+        counts={"test": tuple(np.bincount(labels, minlength=classes).tolist())},
+    )
+    found = result_of(ORIGIN, predictions, labels, names)
+    run = EvaluationRun(result=found, predictions=predictions, split=split)
+    for picture in PICTURES[:3]:
+        path = tmp_path / f"{picture.name}.png"
+        picture.draw(run, path, Heading(title=picture.title, subtitle="s" * 300))
+        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_labels_that_begin_alike_are_numbered_in_pictures() -> None:

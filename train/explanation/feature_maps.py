@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.figures import Heading, drawn
-from hemline.tiles import show_image
+from hemline.figures import Heading, drawn, place
+from hemline.tiles import Tile, show_image
 
 _COLUMNS = 8
 _IMAGE, _MAP, _GAP = 1.4, 0.8, 0.07  # inches: side of the image, of a map, and between maps
@@ -34,15 +34,15 @@ def draw_feature_maps(path: Path, heading: Heading, image: Pixels, maps: Maps) -
     height = _EDGE + _TITLE + max(image_tall, high) + _EDGE
     top = height - _EDGE - _TITLE
     with drawn(path, heading, width=width, height=height) as figure:
-        axes = _place(figure, _EDGE, top, _IMAGE, image_tall)
-        show_image(axes, image)
+        axes = place(figure, _EDGE, top, _IMAGE, image_tall)
+        show_image(axes, Tile(image=image, lines=()))
         axes.set_title("image", fontsize=8)
         drawing: Any = None
         for channel in range(shown):
             row, column = divmod(channel, across)
             x, y = left + column * (side + _GAP), top - row * (tall + _GAP)
-            drawing = _show_map(_place(figure, x, y, side, tall), maps, channel)
-        bar_at = _place(figure, left + wide + _BETWEEN, top, _BAR, min(high, 2 * _IMAGE))
+            drawing = _show_map(place(figure, x, y, side, tall), maps, channel)
+        bar_at = place(figure, left + wide + _BETWEEN, top, _BAR, min(high, 2 * _IMAGE))
         bar_at.set_axis_on()
         bar = figure.colorbar(drawing, cax=bar_at)
         bar.ax.tick_params(labelsize=7)
@@ -52,18 +52,6 @@ def draw_feature_maps(path: Path, heading: Heading, image: Pixels, maps: Maps) -
 def _shape(pixels: npt.NDArray[Any]) -> float:
     """Return height ÷ width as it is shown."""
     return min(_TALLEST, pixels.shape[0] / pixels.shape[1])
-
-
-def _place(figure: Any, left: float, top: float, width: float, height: float) -> Any:
-    """Return axes at so many inches from the lower left corner of the figure."""
-    # by hand: a layout leaves gaps between the rows of what must keep its shape
-    whole_width, whole_height = figure.get_size_inches()
-    axes = figure.add_axes(
-        (left / whole_width, (top - height) / whole_height, width / whole_width,
-         height / whole_height)
-    )  # fmt: skip
-    axes.set_axis_off()
-    return axes
 
 
 def _show_map(axes: Any, maps: Maps, channel: int) -> Any:

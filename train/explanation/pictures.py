@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from hemline.contract.card import Card, TrainingCard
 from hemline.contract.model_summary import Layer
-from hemline.figures import Heading, NotDrawnError, Picture
-from hemline.tiles import Gallery, Tile, balanced_sample, draw_tiles
+from hemline.figures import GRAY, Heading, NotDrawnError, Picture
+from hemline.tiles import Gallery, Line, Tile, balanced_sample, draw_tiles
 from hemline.train.checkpoint import load_model
 from hemline.train.explanation.curves import curve_caption, draw_curves
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EXPLAINED = 6  # images of each kind under Grad-CAM
 _MAPS = 36  # channels that are shown of a layer
-_BRIGHT = "bright (yellow): evidence for the prediction below; dark (violet to black): none"
+_COLOURS = "yellow to red: evidence for the prediction below the picture; gray: none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +96,8 @@ def _feature_maps(explanation: Explanation, path: Path, heading: Heading) -> Non
     at = gallery.sample(1)[0]
     maps = feature_maps(checkpoint.model, layer, gallery.pixels[at : at + 1])[0]
     shown = min(maps.shape[-1], _MAPS)
-    title = f"{heading.title}: {layer.name}, {shown} of {maps.shape[-1]} channels"
-    draw_feature_maps(path, replace(heading, title=title), gallery.pixels[at], maps[..., :shown])
+    heading = heading.saying(f"{layer.name}, {shown} of {maps.shape[-1]} channels")
+    draw_feature_maps(path, heading, gallery.pixels[at], maps[..., :shown])
 
 
 def _grad_cam(explanation: Explanation, path: Path, heading: Heading) -> None:
@@ -110,16 +110,15 @@ def _grad_cam(explanation: Explanation, path: Path, heading: Heading) -> None:
         raise NotDrawnError("the model has no convolution")
     correct = np.flatnonzero(gallery.predicted == gallery.labels)
     some = correct[balanced_sample(gallery.labels[correct], _EXPLAINED)]
-    chosen = np.concatenate([some, gallery.worst()[: 2 * _EXPLAINED - len(some)]])
+    chosen = np.concatenate([some, gallery.worst(2 * _EXPLAINED - len(some))])
     classes = gallery.predicted[chosen]
     heats = grad_cam(checkpoint.model, layer, gallery.pixels[chosen], classes)
-    tiles = [
-        tile
-        for at, heat in zip(chosen, heats, strict=True)
-        for tile in (Tile(image=gallery.pixels[at], lines=()), gallery.tile(at, heat))
-    ]
-    title = f"{heading.title}: last convolution block ({layer.name})"
-    draw_tiles(path, replace(heading, title=title), tiles, note=_BRIGHT)
+    tiles = []
+    for at, heat in zip(chosen, heats, strict=True):
+        truth = Line(text=f"true: {gallery.names[gallery.labels[at]]}", colour=GRAY)
+        tiles += [Tile(image=gallery.pixels[at], lines=(truth,)), gallery.tile(at, heat)]
+    heading = heading.saying(f"last convolution block ({layer.name})")
+    draw_tiles(path, heading, tiles, note=_COLOURS)
 
 
 EXPLANATIONS: tuple[Picture[Explanation], ...] = (
@@ -138,8 +137,8 @@ EXPLANATIONS: tuple[Picture[Explanation], ...] = (
     Picture(
         name="grad-cam",
         title="Grad-CAM",
-        caption="Bright is evidence for the prediction (Selvaraju et al., 2017), at the last "
-        "convolution block: first correct predictions, then the worst mistakes.",
+        caption="Yellow to red is evidence for the prediction (Selvaraju et al., 2017), at the "
+        "last convolution block: first correct predictions, then the worst mistakes.",
         draw=_grad_cam,
     ),
 )
