@@ -85,7 +85,8 @@ class Gallery:
         pairs = len(self.names) * self.predicted[wrong] + self.labels[wrong]
         turn, images = _turns(pairs), np.bincount(pairs, minlength=1)[pairs]
         chosen = np.lexsort((-images, turn))[:count]
-        return wrong[chosen[np.lexsort((turn[chosen], pairs[chosen], -images[chosen]))]]
+        worst: Indices = wrong[chosen[np.lexsort((turn[chosen], pairs[chosen], -images[chosen]))]]
+        return worst
 
     def tile(self, at: int, heat: npt.NDArray[np.float32] | None = None) -> Tile:
         """Return one image with its prediction, and its true class where that is another."""

@@ -36,7 +36,7 @@ _WRAPPED = 20  # letters in such a line
 _WIDEST = 8.0  # inches: no matrix is made wider than this only for its heading
 _LEAST_TYPE, _MOST_TYPE = 5.0, 13.0  # points, of the numbers in the matrix
 _SCALES = (0.01, 0.05, 0.1, 0.2, 0.5, 1)  # of mistakes: the scale ends at one of them
-_GAPS = {
+_GAPS: dict[str, dict[str, Any]] = {
     "overconfident": {"facecolor": VERMILION, "edgecolor": "white", "hatch": "////"},
     "underconfident": {"facecolor": PURPLE, "edgecolor": "white"},
     "pale: may be chance": {"facecolor": LIGHT, "alpha": 0.25},

@@ -15,7 +15,7 @@ from hemline.pictures.preprocessing import as_picture, laid_on
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
 
-_SIDE, _MARGIN, _CAPTION = 280, 12, 44  # pixels
+_SIDE, _MARGIN, _CAPTION = 280, 12, 64  # pixels
 _NAME = 50  # characters of a name that stay in that of its picture: systems allow 255 bytes
 _PAPER, _INK = (236, 236, 236), (20, 20, 20)
 _TILES = (210, 240)  # grays of the squares that show through where an image is transparent
@@ -34,18 +34,19 @@ class Album:
     def add(self, name: str, image: Pixels, seen: Pixels, prediction: str) -> Path:
         """Write the picture of one prediction; return its path.
 
-        `image` is uint8 (height, width[, channels]) as it came, `seen` what the model was given.
+        `image` is uint8 (height, width[, channels]) as it came, `seen` what the model was given,
+        `prediction` a line or two.
         Pictures are numbered, so that equal names do not meet. Raises HemlineError.
         """
         path = self._folder / f"{self._count:06d}-{name[:_NAME]}.png"
         self._count += 1
-        picture = _composed(as_picture(image), seen, name, prediction)
+        picture = _composed(as_picture(image), seen, prediction)
         with files.replacing(path) as partial:
             picture.save(partial)
         return path
 
 
-def _composed(image: Pixels, seen: Pixels, name: str, prediction: str) -> Image.Image:
+def _composed(image: Pixels, seen: Pixels, prediction: str) -> Image.Image:
     from PIL import Image, ImageDraw
 
     size = (2 * _SIDE + 3 * _MARGIN, _SIDE + 2 * _MARGIN + _CAPTION)
@@ -55,11 +56,11 @@ def _composed(image: Pixels, seen: Pixels, name: str, prediction: str) -> Image.
         tile = _fitted(pixels)
         sheet.paste(tile, (at + (_SIDE - tile.width) // 2, _MARGIN + (_SIDE - tile.height) // 2))
     draw = ImageDraw.Draw(sheet)
-    first, height = _SIDE + _MARGIN + 8, 22
-    came = f"{image.shape[1]} x {image.shape[0]}"
-    _write(draw, (_MARGIN, first), f"{came}  {name}", 13)
-    _write(draw, (second, first), f"{seen.shape[1]} x {seen.shape[0]}  as the model saw it", 13)
-    _write(draw, (_MARGIN, first + height), prediction, 15, width=2 * _SIDE + _MARGIN)
+    below, (best, _, others) = _SIDE + _MARGIN + 6, prediction.partition("\n")
+    for pixels, at, what in ((image, _MARGIN, "original"), (seen, second, "model input")):
+        _write(draw, (at, below), f"{what}, {pixels.shape[1]} x {pixels.shape[0]}", 13)
+    _write(draw, (_MARGIN, below + 22), best, 20, width=2 * _SIDE + _MARGIN)
+    _write(draw, (_MARGIN, below + 48), others, 13, width=2 * _SIDE + _MARGIN)
     return sheet
 
 

@@ -312,8 +312,11 @@ def test_an_album_shows_the_picture_beside_what_the_model_saw(tmp_path: Path) ->
     red = np.full((40, 20, 3), (200, 0, 0), np.uint8)
     seen = np.zeros((28, 28, 1), np.uint8)
     seen[14:] = 255
-    paths = [album.add("shirt", red, seen, "Shirt  (Shirt 99.0 %)") for _ in range(2)]
-    assert [path.name for path in paths] == ["000000-shirt.png", "000001-shirt.png"]
+    paths = [
+        album.add(name, red, seen, "Shirt 99.0 %\nCoat 1.0 %") for name in ("shirt", "shirt", "1")
+    ]
+    assert [path.name for path in paths[:2]] == ["000000-shirt.png", "000001-shirt.png"]
+    assert paths[2].read_bytes() == paths[0].read_bytes()  # no caption repeats the name
     with Image.open(paths[0]) as picture:
         pixels = np.asarray(picture)
     assert pixels[150, 150].tolist() == [200, 0, 0]
