@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hemline import files
-from hemline.console import quiet, require_matplotlib, runtimes_option, say
+from hemline.arguments import PATH, json_option, path_argument
+from hemline.console import next_step, quiet, require_matplotlib, runtimes_option, say
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
 from hemline.contract.record import RECORDS_NAME, Record
@@ -37,21 +38,7 @@ _MOST = 256  # threads or images: more only exhausts the machine
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _each_once(_: click.Context, __: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise UsageError("a bundle or file is named twice")
-    return paths
-
-
-bundles_argument = click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    callback=_each_once,
-    metavar="BUNDLE|FILE…",
-    type=click.Path(path_type=Path, exists=True),
-)
-_PATH = click.Path(path_type=Path, exists=True)
+bundles_argument = path_argument("paths", "BUNDLE|FILE…")
 
 
 def sample_options(command: F) -> F:
@@ -71,10 +58,10 @@ def sample_options(command: F) -> F:
         samples = SampleFiles(data=data, images=images, expected=expected) if named else None
         return command(*arguments, samples=samples, **others)
 
-    click.option("--expected", type=_PATH, help="Of a FILE: .npy of their classes.")(with_samples)
-    click.option("--images", type=_PATH, help="Of a FILE: .npy of uint8 images.")(with_samples)
+    click.option("--expected", type=PATH, help="Of a FILE: .npy of their classes.")(with_samples)
+    click.option("--images", type=PATH, help="Of a FILE: .npy of uint8 images.")(with_samples)
     click.option(
-        "--data", type=_PATH, help="Of a FILE: labelled images: class folders, an .npz or a bundle."
+        "--data", type=PATH, help="Of a FILE: labelled images: class folders, an .npz or a bundle."
     )(with_samples)
     return cast("F", with_samples)
 
@@ -97,7 +84,7 @@ def sample_options(command: F) -> F:
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
 @click.option("--tune", is_flag=True, help="Find faster settings instead, and stamp them.")
 @click.option("--profile", "profiled", is_flag=True, help="Explain each cell's time instead.")
-@click.option("--json", "as_json", is_flag=True, help="Of --profile: JSON lines, not tables.")
+@json_option("Of --profile: JSON lines, not tables.")
 @export_options
 @sample_options
 def bench(
@@ -118,13 +105,14 @@ def bench(
     export: Export,
     samples: SampleFiles | None,
 ) -> None:
-    """Measure latency and memory of a bundle's artifacts, in interleaved rounds.
+    """Measure latency and memory in interleaved rounds.
 
-    A single FILE, exported or admitted, is measured the same way, in a bundle of its own beside it;
-    beside a BUNDLE, on the images of that. All cells of several bundles and files take turns.
-    Several devices work at the same time, those on this machine in turn. A device that fails costs
-    its own cells only; --resume measures what is missing. --profile times each cell's operators
-    instead, and says what ran them and why the cell takes its time.
+    A single FILE is measured the same way, in a bundle of its own beside it; together with a
+    BUNDLE, on the images of that bundle. All cells of all bundles and files take turns.
+
+    Several devices are measured in parallel. If one fails, only its own cells are missing, and
+    --resume measures them. --profile times the operators of each cell instead, and explains what
+    ran them and why the cell takes its time.
     """
     if as_json and not profiled:
         raise UsageError("--json goes with --profile")
@@ -162,8 +150,8 @@ def bench(
             ended = bench_fleet(devices, subjects, request, progress=_progress(), report=click.echo)
             _report_fleet((*ended, *unopened), export)
             if local:
-                kept = ", ".join(str(each.bundle / RECORDS_NAME) for each in subjects)
-                say(f"records: {kept}; hemline table {' '.join(map(str, paths))} shows them")
+                say(f"records: {', '.join(str(each.bundle / RECORDS_NAME) for each in subjects)}")
+                next_step("choose", *paths)
     finally:
         for each in devices:
             each.close()

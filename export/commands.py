@@ -11,8 +11,10 @@ import click
 from click.core import ParameterSource
 
 from hemline import files
+from hemline.arguments import FILE, FOLDER, json_option, output_option, path_argument
 from hemline.console import (
     model_data_option,
+    next_step,
     require_custom,
     require_matplotlib,
     runtimes_option,
@@ -38,12 +40,10 @@ from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import ModelRow, find_model
-from hemline.train.options import output_option
 
 if TYPE_CHECKING:
     from hemline.export.quantization.options import PostTrainingOptions
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
 _QUICK_EPOCHS = 2
 
 
@@ -57,7 +57,7 @@ _QUICK_EPOCHS = 2
 )
 @click.option(
     "--checkpoint",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder of a checkpoint (default: checkpoints/MODEL, or MODEL-DATA with your own images; "
     "else the shipped one).",
 )
@@ -112,7 +112,7 @@ def export(
     options: ImportOptions,
     data: FetchOptions,
 ) -> None:
-    """Export a model in every scheme and verify each file in every runtime.
+    """Export a model to TFLite and ONNX, and verify each file.
 
     MODEL is the name of a model, the folder of a checkpoint, or a file made elsewhere: .keras, .h5,
     .tflite, .onnx or the folder of a SavedModel, which is imported first. A model of Hemline's that
@@ -166,16 +166,17 @@ def export(
         _compare_calibrators(source, bundle, images, post_training.seed)
     if schemes:
         _require_made(manifest, rows)
+    next_step("compare", bundle)
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="BUNDLE|ARTIFACT")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each plan.")
+@path_argument("path", "BUNDLE|ARTIFACT")
+@json_option("One JSON document a line for each plan.")
 def plan(path: Path, as_json: bool) -> None:
     """Show how the 8-bit files of a bundle are quantized.
 
-    For each layer the grid of its weights, for each activation its range, which calibrator found
-    the ranges on which images, and what was done beyond that.
+    Prints the grid of each layer's weights and the range of each activation, with the calibrator
+    and the images that gave the ranges, and the corrections that were applied.
     """
     from hemline.export.quantization.plan_table import (
         origin_line,
@@ -201,8 +202,8 @@ def plan(path: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("target", type=click.Path(path_type=Path, exists=True), metavar="BUNDLE|FILE")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each verdict.")
+@path_argument("target", "BUNDLE|FILE")
+@json_option("One JSON document a line for each verdict.")
 @click.option(
     "--labels", help="Of a foreign file: names a,b,… or a file (lines, numbered, JSON, CSV)."
 )
@@ -210,9 +211,9 @@ def plan(path: Path, as_json: bool) -> None:
 @click.option(
     "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
 )
-@click.option("--images", type=_FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
-@click.option("--expected", type=_FILE, help="Their classes, .npy, integers (n,).")
-@click.option("-o", "--out", type=_FILE, help="Stamped copy (default: FILE's name with -admitted).")
+@click.option("--images", type=FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
+@click.option("--expected", type=FILE, help="Their classes, .npy, integers (n,).")
+@click.option("-o", "--out", type=FILE, help="Stamped copy (default: FILE's name with -admitted).")
 @runtimes_option
 def verify(
     target: Path,
@@ -227,9 +228,9 @@ def verify(
 ) -> None:
     """Verify a bundle or a file in every installed runtime.
 
-    Exit code 3 when one fails. A bundle also in versions that were added (`hemline runtimes add`),
-    with --runtime. A file that was made elsewhere is admitted: tried in processes of its own, then
-    stamped.
+    Exit code 3 when a file fails in a runtime that it supports. With --runtime, a bundle is also
+    verified in versions that were added (`hemline runtimes add`). A file made elsewhere is
+    admitted: run in separate processes, then stamped.
     """
     from hemline.export.admission.commands import ForeignOptions, verify_file
 
@@ -268,6 +269,7 @@ def _verify_bundle(bundle: Path, runtimes: tuple[str, ...], as_json: bool) -> No
     )
     if refused is not None:
         raise refused
+    next_step("compare", bundle)
 
 
 def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import click
 
+from hemline.command_group import CommandGroup, error_text
 from hemline.errors import HemlineError, InterruptedWorkError, UnknownNameError
 from hemline.files import reason_of
 from hemline.remedies import described
@@ -25,113 +26,96 @@ class Command(NamedTuple):
     attribute: str = ""  # where the name of the command cannot be one of Python
 
 
+# Heading in the list of commands to those below it, in the order of the work.
 # No module here imports TensorFlow or a backend at its top; the list of commands imports none.
-COMMANDS: dict[str, Command] = {
-    "data": Command("hemline.data.commands", "Fetch, check and show data sets."),
-    "train": Command("hemline.train.commands", "Train a model and write its checkpoint."),
-    "recipe": Command(
-        "hemline.train.commands", "Print a recipe as a TOML file, to change it and to train by it."
-    ),
-    "tune": Command(
-        "hemline.train.tuning.commands",
-        "Search for a better recipe of a model, by what validation images say.",
-    ),
-    "baseline": Command(
-        "hemline.train.baselines.commands",
-        "Train baseline classifiers of scikit-learn: NAME… or all; without a name, list them.",
-    ),
-    "evaluate": Command(
-        "hemline.bench.evaluation.commands",
-        "Evaluate checkpoints or artifacts: accuracy, classes, confusion, calibration.",
-    ),
-    "compare-datasets": Command(
-        "hemline.train.comparison.commands",
-        "Train a model alike on MNIST and Fashion-MNIST and show how much harder the one is.",
-    ),
-    "import": Command(
-        "hemline.export.importing.commands",
-        "Import a model that was made elsewhere as a checkpoint.",
-        attribute="import_model",
-    ),
-    "export": Command(
-        "hemline.export.commands",
-        "Export a model in every scheme and verify each file in every runtime.",
-    ),
-    "verify": Command(
-        "hemline.export.commands", "Verify a bundle or a file in every installed runtime."
-    ),
-    "plan": Command(
-        "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
-    ),
-    "diagnose": Command(
-        "hemline.export.quantization.diagnosis.commands",
-        "Show where and why a model loses accuracy in 8 bits, and what brings it back.",
-    ),
-    "runtimes": Command(
-        "hemline.environments.commands",
-        "Add, list and remove runtimes in other versions, here or for devices.",
-    ),
-    "inspect": Command(
-        "hemline.export.inspection.commands",
-        "Show a model: stamp, plan, operators, tensors; or this machine and its runtimes.",
-    ),
-    "classify": Command("hemline.runtime.commands", "Classify image files, a stream or a folder."),
-    "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),
-    "bench": Command(
-        "hemline.bench.commands",
-        "Measure latency and memory of a bundle's artifacts, in interleaved rounds.",
-    ),
-    "table": Command(
-        "hemline.bench.report.commands",
-        "Print one row for each artifact: size, accuracy, agreement, latency per runtime.",
-    ),
-    "compare": Command(
-        "hemline.bench.report.commands",
-        "Measure, then show accuracy against latency: table, JSON lines, picture and verdict.",
-    ),
-    "choose": Command(
-        "hemline.bench.report.commands",
-        "Choose the artifact to ship within a budget; exit code 3 when none fits.",
-    ),
-    "gate": Command(
-        "hemline.bench.gate.commands",
-        "Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.",
-    ),
-    "advise": Command(
-        "hemline.bench.advising.commands",
-        "Show which channel counts, first layers and operators of a model would be faster.",
-    ),
-    "report": Command(
-        "hemline.bench.report.page.commands",
-        "Write one HTML page of all that was measured: what to ship, why, and how it was measured.",
-    ),
-    "history": Command(
-        "hemline.bench.history.commands",
-        "Show latencies over time, and mark where they changed: table and picture.",
-    ),
-    "device": Command(
-        "hemline.bench.devices.commands", "Name boards, list them, and check any device."
-    ),
-    "doctor": Command(
-        "hemline.doctor.commands", "Show versions, processor, runtimes and caches for a bug report."
-    ),
+SECTIONS: dict[str, dict[str, Command]] = {
+    "Data and training": {
+        "data": Command("hemline.data.commands", "Fetch, check and show data sets."),
+        "train": Command("hemline.train.commands", "Train a model and write its checkpoint."),
+        "recipe": Command("hemline.train.commands", "Print a recipe as a TOML file to edit."),
+        "tune": Command("hemline.train.tuning.commands", "Search for a better training recipe."),
+        "baseline": Command(
+            "hemline.train.baselines.commands", "Train baseline classifiers of scikit-learn."
+        ),
+        "evaluate": Command(
+            "hemline.bench.evaluation.commands",
+            "Report accuracy, confusion and calibration of models.",
+        ),
+        "compare-datasets": Command(
+            "hemline.train.comparison.commands",
+            "Compare how hard MNIST and Fashion-MNIST are for a model.",
+        ),
+    },
+    "Export": {
+        "import": Command(
+            "hemline.export.importing.commands",
+            "Import a model that was trained elsewhere.",
+            attribute="import_model",
+        ),
+        "export": Command(
+            "hemline.export.commands", "Export a model to TFLite and ONNX, and verify each file."
+        ),
+        "verify": Command(
+            "hemline.export.commands", "Verify a bundle or a file in every installed runtime."
+        ),
+        "plan": Command(
+            "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
+        ),
+        "diagnose": Command(
+            "hemline.export.quantization.diagnosis.commands",
+            "Show where and why a model loses accuracy in 8 bits.",
+        ),
+        "inspect": Command(
+            "hemline.export.inspection.commands",
+            "Show a model's operators and tensors, or this machine.",
+        ),
+    },
+    "On a device": {
+        "classify": Command(
+            "hemline.runtime.commands", "Classify image files, folders, a camera or a stream."
+        ),
+        "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),
+        "device": Command("hemline.bench.devices.commands", "Add, list and check boards."),
+        "runtimes": Command(
+            "hemline.environments.commands", "Add, list and remove other versions of the runtimes."
+        ),
+        "doctor": Command(
+            "hemline.doctor.commands", "Show versions, processor and caches for a bug report."
+        ),
+    },
+    "Measure and choose": {
+        "bench": Command(
+            "hemline.bench.commands", "Measure latency and memory in interleaved rounds."
+        ),
+        "table": Command(
+            "hemline.bench.report.commands", "Print size, accuracy and latency of each artifact."
+        ),
+        "compare": Command(
+            "hemline.bench.report.commands",
+            "Measure all artifacts and compare accuracy with latency.",
+        ),
+        "choose": Command(
+            "hemline.bench.report.commands", "Choose the artifact to ship within a budget."
+        ),
+        "advise": Command(
+            "hemline.bench.advising.commands",
+            "Find layer sizes and operators that would be faster.",
+        ),
+        "gate": Command(
+            "hemline.bench.gate.commands", "Check a bundle against a baseline, for CI."
+        ),
+        "history": Command(
+            "hemline.bench.history.commands", "Show latencies over time and where they changed."
+        ),
+        "report": Command(
+            "hemline.bench.report.page.commands", "Write everything measured to one HTML page."
+        ),
+    },
 }
+COMMANDS = {name: command for rows in SECTIONS.values() for name, command in rows.items()}
 
 
-# heading in the list of commands: those below it, in the order of the work
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "Data and training": (
-        *("data", "train", "recipe", "tune", "baseline", "evaluate", "compare-datasets"),
-    ),
-    "Export": ("import", "export", "verify", "plan", "diagnose", "inspect"),
-    "On a device": ("classify", "selftest", "device", "runtimes", "doctor"),
-    "Measure and choose": (
-        *("bench", "table", "compare", "choose", "advise", "gate", "history", "report"),
-    ),
-}
-
-
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group that imports a command's module when the command is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -151,14 +135,13 @@ class LazyGroup(click.Group):
         )
         return with_verbosity(command)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands, by section, without importing any of them."""
+    def sections(self, ctx: click.Context) -> dict[str, dict[str, str]]:
+        """Return the summaries by section, without importing any command."""
         del ctx
-        width = max(map(len, COMMANDS)) + 2
-        for section, names in SECTIONS.items():
-            rows = [(name.ljust(width - 2), COMMANDS[name].summary) for name in names]
-            with formatter.section(section):
-                formatter.write_dl(rows)
+        return {
+            section: {name: command.summary for name, command in rows.items()}
+            for section, rows in SECTIONS.items()
+        }
 
 
 @click.group(
@@ -180,14 +163,15 @@ def main() -> None:
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries tell programmers is nothing for users
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
+        sys.exit(cli.main(prog_name="hemline", standalone_mode=False) or 0)
     except HemlineError as error:
         click.echo(f"error: {described(error)}", err=True)
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:  # of a group: its message is the help
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        advice = " (see --help)" if isinstance(error, click.UsageError) else ""
-        lead = "" if isinstance(error, click.exceptions.NoArgsIsHelpError) else "error: "
-        click.echo(f"{lead}{error.format_message()}{advice if lead else ''}", err=True)
+        click.echo(f"error: {error_text(error)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted: no file is half-written; the same command goes on", err=True)

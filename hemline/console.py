@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,17 @@ def quiet() -> bool:
     """Return whether the user asked for results and errors only."""
     context = click.get_current_context(silent=True)
     return context is not None and bool((context.find_root().obj or {}).get("quiet"))
+
+
+def next_step(*words: object) -> None:
+    """Print the command that usually follows this one on stderr; not with --quiet or --json."""
+    if not click.get_current_context().params.get("as_json"):
+        say(f"next: {shlex.join(('hemline', *map(str, words)))}")
+
+
+def data_words(data: FetchOptions) -> tuple[object, ...]:
+    """Return how the next command names the same custom data set."""
+    return () if data.custom is None else ("--data", data.custom)
 
 
 def image_size(

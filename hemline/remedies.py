@@ -16,6 +16,8 @@ REMEDIES: dict[str, str] = {
     "device with fallback": "--fallback goes with --device gpu",
     "device with runtimes": "--runtime is for --device local",
     "export": "run `hemline export` first",
+    "name or export": "name one, or make one with `hemline export`",
+    "name or train": "name one, or make one with `hemline train`",
     "diagnose": "see what the 8-bit file loses where with `hemline diagnose {bundle}`",
     "replace or move": "replace it with --force, or name another folder with --output",
     "another study": "use another --output",

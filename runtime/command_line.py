@@ -21,7 +21,10 @@ from hemline.version import VERSION
 
 # name: (module with `add_arguments` and `run`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "classify": ("hemline.runtime.classification", "classify image files, a stream or a folder"),
+    "classify": (
+        "hemline.runtime.classification",
+        "classify image files, folders, a camera or a stream",
+    ),
     "info": ("hemline.runtime.information", "show this machine, its runtimes, or an artifact"),
     "selftest": ("hemline.runtime.selftest", "run the test images inside an artifact"),
     "jobs": ("hemline.runtime.job", "run jobs from the standard streams"),

@@ -11,7 +11,8 @@ from typing import Any
 
 import click
 
-from hemline.console import Progress, data_option, say
+from hemline.arguments import FOLDER, force_option, output_option
+from hemline.console import Progress, data_option, data_words, next_step, say
 from hemline.contract.card import Card, Epoch
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.data.class_counts import counts_line, warn_of_counts
@@ -39,22 +40,20 @@ _MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.val
 @click.argument("model", default="hem-50k")
 @options.recipe_option
 @options.seed_option("weights, order and augmentation")
-@options.output_option(
-    "Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data)."
-)
-@click.option("--force", is_flag=True, help="Replace a finished checkpoint in the folder.")
+@output_option("Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).")
+@force_option("Replace a finished checkpoint in the folder.")
 @click.option("--restart", is_flag=True, help="Forget an unfinished run in the folder.")
 @click.option(
     "--teacher",
     "teachers",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Checkpoint to distill from; several are averaged.",
 )
 @options.weights_option
 @click.option(
     "--tensorboard",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     help="Folder that TensorBoard reads; each epoch's figures are written there.",
 )
 @options.dataset_option
@@ -76,7 +75,8 @@ def train(
 ) -> None:
     """Train a model and write its checkpoint.
 
-    The same command goes on where an interrupted one stopped.
+    To resume an interrupted training, use the same command again. Each field of the recipe is an
+    option too: see --help-recipe.
     """
     row = find_model(model)
     changes = {key: value for key, value in given.items() if value is not None}
@@ -98,14 +98,16 @@ def train(
     with resumable(restart):
         card = run_training(request, load_images(dataset, data), tensorboard=tensorboard)
     click.echo(summary(card, folder))
+    next_step("export", folder, *data_words(data))
 
 
 @click.command()
 @click.argument("recipe", default="fast")
 def recipe(recipe: str) -> None:
-    """Print a recipe as a TOML file, to change it and to train by it.
+    """Print a recipe as a TOML file to edit.
 
-    RECIPE is the name of one, a TOML file, or a checkpoint that was trained by one.
+    RECIPE is a name, a TOML file, or the folder of a checkpoint that was trained with one. Train
+    with the edited file: hemline train --recipe FILE.
     """
     click.echo(recipe_toml(named_recipe(recipe)[1]), nl=False)
 

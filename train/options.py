@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +13,8 @@ from hemline.train.recipes.recipe import RECIPES, Recipe
 _HEADINGS = {
     name: f"Recipe: {section}" for section, names in Recipe.sections().items() for name in names
 }
+
+_OF_RECIPE = "hemline.help-recipe"  # key of a context's meta
 
 recipe_option = click.option(
     "--recipe",
@@ -48,31 +49,39 @@ def seed_option(of: str) -> Callable[..., Any]:
     )
 
 
-def output_option(text: str) -> Callable[..., Any]:
-    """Return -o, --output with its help."""
-    folder = click.Path(path_type=Path, file_okay=False)
-    return click.option("-o", "--output", type=folder, help=text)
-
-
 class RecipeCommand(click.Command):
-    """A command with `recipe_options`: its own options come first, then those by section."""
+    """A command with `recipe_options`: --help shows its own, --help-recipe those by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a list of options for each section."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for each in self.get_params(ctx):
-            if isinstance(each, click.Argument):
-                continue  # it is in the first line
             heading = _HEADINGS.get(each.name or "", "Options")
-            if (line := each.get_help_record(ctx)) is not None:
+            line = None if isinstance(each, click.Argument) else each.get_help_record(ctx)
+            if line is not None and ctx.meta.get(_OF_RECIPE, False) == (heading != "Options"):
                 sections.setdefault(heading, []).append(line)
         for heading, lines in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
 
 
+def _help_recipe(context: click.Context, _: click.Parameter, given: bool) -> None:
+    if given and not context.resilient_parsing:
+        context.meta[_OF_RECIPE] = True
+        click.echo(context.get_help())
+        context.exit()
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for each field of Recipe; those not given stay None."""
+    """Add an option for each field of Recipe, None if not given, and --help-recipe."""
+    command = click.option(
+        "--help-recipe",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_help_recipe,
+        help=f"Show the {len(_HEADINGS)} options of the recipe and exit.",
+    )(command)
     for name, (kind, default, text) in reversed(Recipe.options().items()):
         flag = f"--{name.replace('_', '-')}"
         flag = f"{flag}/--no-{name.replace('_', '-')}" if kind is bool else flag

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hemline.arguments import json_option, path_argument
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.schema import to_document
 from hemline.contract.stamp import read_stamped
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "path", metavar="CHECKPOINT|BUNDLE|FILE", type=click.Path(path_type=Path, exists=True)
-)
+@path_argument("path", "CHECKPOINT|BUNDLE|FILE")
 @click.option("--runtime", help="To design for (default: the first one for this file).")
 @click.option(
     "--arithmetic",
@@ -32,14 +31,15 @@ if TYPE_CHECKING:
     help="Of all layers (default: that of the file; int8 for a checkpoint).",
 )
 @click.option("--device", default="local", show_default=True, help="Where to measure.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@json_option("One JSON document a line.")
 def advise(
     path: Path, runtime: str | None, arithmetic: Arithmetic | None, device: str, as_json: bool
 ) -> None:
-    """Show which channel counts, first layers and operators of a model would be faster.
+    """Find layer sizes and operators that would be faster.
 
-    Each layer is timed alone, as it is and otherwise, in models with random weights. What it does
-    to the accuracy only training shows. Of a bundle the file that would run here is taken.
+    Each layer is timed alone, as it is and with other sizes, in models with random weights. Only
+    training can show what a change does to the accuracy. Of a bundle, the file that would run here
+    is used.
     """
     from hemline.bench.devices.addresses import open_device
 

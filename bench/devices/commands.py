@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hemline.arguments import FILE, json_option
 from hemline.command_group import CommandGroup
+from hemline.console import next_step
 from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
 
@@ -17,15 +19,15 @@ if TYPE_CHECKING:
 
 _FILE = click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Another file than devices.toml in the configuration folder.",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
+_JSON = json_option("JSON instead of text.")
 
 
 @click.group(cls=CommandGroup)
 def device() -> None:
-    """Name boards, list them, and check any device."""
+    """Add, list and check boards."""
 
 
 @device.command()
@@ -46,6 +48,7 @@ def add(name: str, address: str, folder: str, python: str, file: Path | None) ->
         click.echo(_as_text(name, address, board.inspect()))
     add_entry(path, entry)
     click.echo(f"{name} is in {path}")
+    next_step("bench", "--device", name)
 
 
 @device.command(name="list")
@@ -82,6 +85,7 @@ def check(name: str, as_json: bool, file: Path | None) -> None:
         click.echo(json.dumps(_document(name, address, inspection)))
         return
     click.echo(_as_text(name, address, inspection))
+    next_step("bench", "--device", name)
 
 
 @device.command()

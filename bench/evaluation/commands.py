@@ -9,11 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
-from hemline.console import data_option, require_matplotlib, require_package, say
+from hemline.arguments import force_option, json_option, output_option, path_argument
+from hemline.console import (
+    data_option,
+    data_words,
+    next_step,
+    require_matplotlib,
+    require_package,
+    say,
+)
 from hemline.contract import schema
+from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.evaluation_set import SPLITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import UnknownNameError, UsageError
+from hemline.working_folder import only_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,25 +38,14 @@ REPORT_NAME = "report.html"
 
 
 @click.command()
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, exists=True),
-    metavar="CHECKPOINT|ARTIFACT...",
-)
+@path_argument("paths", "CHECKPOINT|ARTIFACT…", only=only_checkpoint)
 @click.option("--split", help="validation or test (default: test; of several, validation).")
 @click.option("--runtime", help="For artifacts: litert, onnxruntime==1.31.1, …")
 @click.option("--ensemble", is_flag=True, help="Average the probabilities of several too.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for pictures and report.html.",
-)
+@json_option("One JSON document instead of tables.")
+@output_option("Folder for pictures and report.html.")
 @click.option("--layer", help="Whose feature maps to draw (default: the first convolution).")
-@click.option("--force", is_flag=True, help="Replace a report in the folder.")
+@force_option("Replace a report in the folder.")
 @data_option
 def evaluate(
     paths: tuple[Path, ...],
@@ -59,9 +58,9 @@ def evaluate(
     force: bool,
     data: FetchOptions,
 ) -> None:
-    """Evaluate checkpoints or artifacts: accuracy, classes, confusion, calibration.
+    """Report accuracy, confusion and calibration of models.
 
-    Several are compared on the same images.
+    Several checkpoints and artifacts are compared on the same images.
     """
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
@@ -87,6 +86,8 @@ def evaluate(
         click.echo(json.dumps(schema.to_document(evaluation), indent=1, allow_nan=False))
     else:
         click.echo(as_report(evaluation))
+    if is_checkpoint(paths[0]) and len(paths) == 1:
+        next_step("export", paths[0], *data_words(data))
 
 
 def _evaluated(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hemline import files
+from hemline.arguments import FILE, PATH, json_option, path_argument
 from hemline.bench.commands import locked, measured, opened
 from hemline.console import require_package, say
 from hemline.contract.record import read_records
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from hemline.bench.gate.decision import Check
     from hemline.bench.gate.side import Side
 
-_PATH = click.Path(path_type=Path, exists=True)
-_FILE = click.Path(path_type=Path, dir_okay=False)
 select_option = click.option(
     "--select",
     "patterns",
@@ -48,13 +47,13 @@ class _Limit(click.FloatRange):
 
 
 @click.command()
-@click.argument("candidates", metavar="BUNDLE|FILE|RECORDS...", type=_PATH, nargs=-1, required=True)
+@path_argument("candidates", "BUNDLE|FILE|RECORDS…")
 @click.option(
     "--baseline",
     "baselines",
     required=True,
     multiple=True,
-    type=_PATH,
+    type=PATH,
     help="Bundle, file or records (.jsonl) of before; of several, one for each in order.",
 )
 @click.option("--max-slowdown", type=_Limit(min=1), help="Largest ratio of latencies, as in 1.10.")
@@ -77,9 +76,9 @@ class _Limit(click.FloatRange):
     show_default=True,
     help="Most rounds, each with new processes, of two bundles.",
 )
-@click.option("--junit", type=_FILE, help="Write JUnit XML.")
-@click.option("--markdown", type=_FILE, help="Write a Markdown summary for a pull request.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
+@click.option("--junit", type=FILE, help="Write JUnit XML.")
+@click.option("--markdown", type=FILE, help="Write a Markdown summary for a pull request.")
+@json_option()
 @export_options
 def gate(
     candidates: tuple[Path, ...],
@@ -93,10 +92,11 @@ def gate(
     export: Export,
     **limits: float | None,
 ) -> None:
-    """Check a bundle against a baseline; exit code 3 when it fails, 4 for lack of evidence.
+    """Check a bundle against a baseline, for CI.
 
-    Checks latency, accuracy, size and memory. Two bundles are measured now, in turn; records are
-    compared as they are. Several bundles are checked one after the other, each against its own
+    Checks latency, accuracy, size and memory against the limits that are set. Exit code 3 when a
+    check fails, 4 when there is not enough evidence. Two bundles are measured now, in turn; records
+    are compared as they are. Several bundles are checked one after the other, each against its own
     baseline.
     """
     from hemline.bench.devices.local import LocalDevice

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hemline.arguments import FILE, output_option, path_argument
 from hemline.bench.gate.commands import select_option
 from hemline.console import require_matplotlib, require_package, say
 from hemline.contract.record import RECORDS_NAME, read_records
@@ -15,25 +16,14 @@ from hemline.tables import as_text
 
 
 @click.command()
-@click.argument(
-    "paths",
-    nargs=-1,
-    required=True,
-    metavar="BUNDLE|RECORDS…",
-    type=click.Path(path_type=Path, exists=True),
-)
+@path_argument("paths", "BUNDLE|RECORDS…")
 @select_option
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Picture to write (default: history.png beside the first records).",
-)
+@output_option("Picture to write (default: history.png beside the first records).", FILE)
 @export_options
 def history(
     paths: tuple[Path, ...], patterns: tuple[str, ...], output: Path | None, export: Export
 ) -> None:
-    """Show latencies over time, and mark where they changed: table and picture."""
+    """Show latencies over time and where they changed."""
     from hemline.bench.gate.side import selects
     from hemline.bench.history.plot import draw_history
     from hemline.bench.history.series import history_table, runs_table, series_of

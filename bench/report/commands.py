@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
+from hemline.arguments import json_option
 from hemline.bench.commands import bundles_argument, locked, measured, opened, sample_options
-from hemline.console import budget_options, require_matplotlib, say
+from hemline.console import budget_options, next_step, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
 from hemline.exporting import Export, export_options
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.choosing import Choice
     from hemline.bench.comparison import Comparison, Row
     from hemline.bench.measuring.subject import Subject
     from hemline.export.admission.user_samples import SampleFiles
@@ -32,16 +34,18 @@ _CHANGES = click.option(
     is_flag=True,
     help="Also print how each class changes in the chosen file, and the images that flipped.",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON lines instead of a table.")
 
 
 @click.command()
 @bundles_argument
 @_DETAILS
-@_JSON
+@json_option()
 @export_options
 def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export) -> None:
-    """Print one row for each artifact: size, accuracy, agreement, latency per runtime."""
+    """Print size, accuracy and latency of each artifact.
+
+    The figures are those of the last `hemline bench` or `hemline compare`.
+    """
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.table import bundle_table, conditions_line, refusals
@@ -56,6 +60,7 @@ def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export)
     click.echo(as_text(shown))
     click.echo("\n".join((conditions_line(comparison), *refusals(subjects))))
     _print_more(comparison, more)
+    next_step("choose", *paths)
 
 
 @click.command()
@@ -63,7 +68,7 @@ def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export)
 @click.option("--quick", is_flag=True, help="A few rounds only.")
 @_DETAILS
 @_CHANGES
-@_JSON
+@json_option()
 @export_options
 @sample_options
 @budget_options(0.5)
@@ -77,9 +82,10 @@ def compare(
     samples: SampleFiles | None,
     **limits: float | None,
 ) -> None:
-    """Measure, then show accuracy against latency: table, JSON lines, picture and verdict.
+    """Measure all artifacts and compare accuracy with latency.
 
-    Of several bundles and files, everything is in one comparison.
+    Prints a table and which file to ship, and writes a picture and JSON lines into the bundle. All
+    bundles and files that are named are in one comparison.
     """
     from hemline.bench.choosing import choose_in
     from hemline.bench.devices.local import LocalDevice
@@ -110,11 +116,12 @@ def compare(
     click.echo("\n".join(notes))
     _print_more(comparison, more)
     say(f"picture: {picture}, rows: {rows}")
+    _suggest_classifying(subjects, choice)
 
 
 @click.command()
 @bundles_argument
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of sentences.")
+@json_option("One JSON document instead of sentences.")
 @_CHANGES
 @export_options
 @budget_options(0.5)
@@ -125,9 +132,9 @@ def choose(
     export: Export,
     **limits: float | None,
 ) -> None:
-    """Choose the artifact to ship within a budget; exit code 3 when none fits.
+    """Choose the artifact to ship within a budget.
 
-    Of several bundles and files, the choice is written into the bundle that it is in.
+    Exit code 3 when none fits. The choice is written into the bundle of the chosen file.
     """
     from hemline.bench.choosing import choose_in
     from hemline.bench.records import compared
@@ -147,6 +154,14 @@ def choose(
         return
     click.echo("\n".join(choice.reasons))
     _print_more(comparison, more)
+    _suggest_classifying(subjects, choice)
+
+
+def _suggest_classifying(subjects: Sequence[Subject], choice: Choice) -> None:
+    from hemline.bench.records import names_of
+
+    subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
+    next_step("classify", subject.bundle / choice.candidate.artifact, "IMAGE")
 
 
 def _more(comparison: Comparison, details: bool) -> dict[str, Table]:

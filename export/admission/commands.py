@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from hemline.console import say
+from hemline.console import next_step, say
 from hemline.contract import schema
 from hemline.contract.stamp import read_stamped
 from hemline.data.class_names import parse_labels
@@ -65,6 +64,7 @@ def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
     broken = [_verdict_line(v) for v in verdicts if v.supported and v.status != "passed"]
     if broken:
         raise GateError(f"failed in a supported runtime: {'; '.join(broken)}")
+    next_step("classify", path, "IMAGE")
 
 
 def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedError) -> None:
@@ -87,6 +87,7 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
         return
     for line in _lines(admission):
         click.echo(line)
+    next_step("classify", admission.path, "IMAGE")
 
 
 def _verdict_line(verdict: FileVerdict) -> str:
@@ -95,7 +96,7 @@ def _verdict_line(verdict: FileVerdict) -> str:
 
 
 def _lines(admission: Admission) -> list[str]:
-    stamp, out = admission.stamp, shlex.quote(str(admission.path))
+    stamp = admission.stamp
     source, target = stamp.input, stamp.output
     low, high = source.range
     lines = [
@@ -113,7 +114,7 @@ def _lines(admission: Admission) -> list[str]:
         lines.append("no better than guessing: check --pixels and the order of --labels")
     if len(admission.trials) == 1:
         lines.append("not compared: no other runtime here could run it")
-    return [*lines, f"next: hemline classify {out} IMAGE, or hemline selftest {out}"]
+    return lines
 
 
 def _finding(admission: Admission, at: int) -> str:

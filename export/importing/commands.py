@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from hemline.console import model_data_option, say
+from hemline.arguments import PATH, output_option
+from hemline.console import data_words, model_data_option, next_step, say
 from hemline.data.fetch import FetchOptions
 from hemline.export.input_options import UNSPECIFIED, InputOptions, input_options
 from hemline.export.pixel_scale import PixelScale
 from hemline.train.nets.models import MODELS
-from hemline.train.options import output_option
 
 if TYPE_CHECKING:
     from hemline.contract.card import Card
@@ -51,21 +51,22 @@ def import_options(command: F) -> F:
 
 
 @click.command("import")
-@click.argument("model", type=click.Path(path_type=Path, exists=True))
+@click.argument("model", type=PATH)
 @output_option("Folder of the checkpoint (default: checkpoints/ and the model's name).")
 @import_options
 @model_data_option
 def import_model(
     model: Path, output: Path | None, options: ImportOptions, data: FetchOptions
 ) -> None:
-    """Import a model that was made elsewhere as a checkpoint.
+    """Import a model that was trained elsewhere.
 
-    MODEL is a .keras, .h5, .tflite or .onnx file, or the folder of a SavedModel. Labelled images,
-    with --data, confirm the pixel range.
+    MODEL is a .keras, .h5, .tflite or .onnx file, or the folder of a SavedModel. The checkpoint can
+    be exported like one that Hemline trained. Labelled images (--data) confirm the pixel range.
     """
     folder, card = imported(model, output, options, data)
     for line in summary(card, folder):
         click.echo(line)
+    next_step("export", folder, *data_words(data))
 
 
 def imported(

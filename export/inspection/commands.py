@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
+from hemline.arguments import FILE, json_option
 from hemline.console import say
 from hemline.errors import BackendError, UsageError
 from hemline.tables import as_text
@@ -27,18 +28,19 @@ _GRAPHS = (".svg", ".html")
     required=False,
     type=click.Path(path_type=Path, exists=True, readable=False),
 )
-@click.option("--json", "as_json", is_flag=True, help="Everything, as one JSON document.")
+@json_option("Everything, as one JSON document.")
 @click.option(
     "--graph",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Also draw the operators into an .svg or .html file.",
 )
 def inspect(path: Path | None, as_json: bool, graph: Path | None) -> None:
-    """Show a model: stamp, plan, operators, tensors; or this machine and its runtimes.
+    """Show a model's operators and tensors, or this machine.
 
-    Of each operator its output, weights and multiply-accumulates, of each tensor its grid. Of a
-    bundle the file that would run here is shown. The operators of a .tflite file need LiteRT, those
-    of an .onnx file and of a checkpoint the package onnx.
+    Prints the stamp, the plan, each operator with its output, weights and multiply-accumulates, and
+    the grid of each tensor. Of a bundle, the file that would run here is shown. The operators of a
+    .tflite file need LiteRT, those of an .onnx file and of a checkpoint the package onnx. Without a
+    path, prints this machine and its runtimes.
     """
     if graph is not None and graph.suffix not in _GRAPHS:
         raise UsageError(f"--graph writes .svg or .html, not {graph.name}")

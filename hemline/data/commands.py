@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from hemline.arguments import FILE, force_option, json_option, output_option
 from hemline.command_group import CommandGroup
-from hemline.console import data_option, require_matplotlib, say
+from hemline.console import data_option, data_words, next_step, require_matplotlib, say
 from hemline.data.class_counts import class_counts, counts_line, warn_of_counts
 from hemline.data.datasets import Images, find_dataset
 from hemline.data.fetch import FetchOptions, load_images
@@ -33,11 +34,12 @@ def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
     for name in names or (None,):
         images = _load(name, data)
         say(f"{images.dataset.title}: {_summary(images)}, from {images.source}")
+    _suggest_training(names, data)
 
 
 @data.command()
 @_NAMES
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line for each data set.")
+@json_option("One JSON document a line for each data set.")
 @data_option
 def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
     """Check local data sets against their SHA-256, or a custom data set; no network."""
@@ -54,17 +56,13 @@ def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
             if not as_json:
                 click.echo(counts_line(images))
             warn_of_counts(images)
+    _suggest_training(names, data)
 
 
 @data.command()
 @click.argument("name", required=False)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="PNG to write (default: the data set's name).",
-)
-@click.option("--force", is_flag=True, help="Overwrite the file.")
+@output_option("PNG to write (default: the data set's name).", FILE)
+@force_option("Overwrite the file.")
 @data_option
 def show(name: str | None, output: Path | None, force: bool, data: FetchOptions) -> None:
     """Draw a contact sheet: a row of training images for each class (default: fashion-mnist)."""
@@ -80,14 +78,8 @@ def show(name: str | None, output: Path | None, force: bool, data: FetchOptions)
 
 
 @data.command()
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    help="Folder to write to (default: this one).",
-)
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@output_option("Folder to write to.", default=".")
+@force_option("Overwrite what is there.")
 @data_option
 def sample(output: Path, force: bool, data: FetchOptions) -> None:
     """Write pictures to try with: shirt.png, boot.png, and photos/ with a folder for each class."""
@@ -97,6 +89,11 @@ def sample(output: Path, force: bool, data: FetchOptions) -> None:
         raise UsageError("pictures to try with are those of Fashion-MNIST: leave --data out")
     paths = write_samples(load_images(_DEFAULT, data), output, force=force)
     say(f"{output}: shirt.png, boot.png, and {len(paths) - 2} pictures in photos/")
+    next_step("train", "--data", output / "photos", "--image-size", 32)
+
+
+def _suggest_training(names: tuple[str, ...], data: FetchOptions) -> None:
+    next_step("train", *(("--dataset", names[0]) if names else ()), *data_words(data))
 
 
 def _load(name: str | None, data: FetchOptions) -> Images:

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import click
 
+from hemline.arguments import json_option
 from hemline.doctor.report import AddedFolder, Report
 from hemline.errors import HemlineError
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@json_option("One JSON document.")
 def doctor(as_json: bool) -> None:
-    """Show versions, processor, runtimes and caches for a bug report."""
+    """Show versions, processor and caches for a bug report."""
     from hemline.contract.schema import to_document
     from hemline.doctor.report import make_report
 

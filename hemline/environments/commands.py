@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from hemline.arguments import json_option
 from hemline.command_group import CommandGroup
-from hemline.console import say
+from hemline.console import next_step, say
 from hemline.contract import schema
 from hemline.environments.environment import (
     Environment,
@@ -39,7 +40,7 @@ _PLATFORM = click.option(
 
 @click.group(cls=CommandGroup)
 def runtimes() -> None:
-    """Add, list and remove runtimes in other versions, here or for devices."""
+    """Add, list and remove other versions of the runtimes."""
 
 
 @runtimes.command()
@@ -47,10 +48,7 @@ def runtimes() -> None:
 @click.option("--python", help="Version (3.12) or path of the Python (default: this one).")
 @_PLATFORM
 def add(names: tuple[str, ...], python: str | None, platform: str | None) -> None:
-    """Make a small environment for each runtime, from wheels, unless it exists.
-
-    Without a version, the newest one.
-    """
+    """Create an environment for each runtime (default: its newest version)."""
     for requirement in [_requirement(name, python) for name in names]:
         if platform is None:
             _add_environment(requirement, python)
@@ -59,7 +57,7 @@ def add(names: tuple[str, ...], python: str | None, platform: str | None) -> Non
 
 
 @runtimes.command("list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@json_option("One JSON document a line.")
 def list_added(as_json: bool) -> None:
     """List the runtimes that were added."""
     here, broken = environments()
@@ -111,6 +109,7 @@ def _add_environment(requirement: Requirement, python: str | None) -> None:
         f"{environment.name}: {state} (numpy {environment.numpy_version}, "
         f"{environment.size_bytes / 1e6:.0f} MB)"
     )
+    next_step("verify", "BUNDLE", "--runtime", f"{environment.runtime}=={environment.version}")
 
 
 def _add_wheels(requirement: Requirement, python: str | None, platform: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from hemline.arguments import force_option, json_option
 from hemline.console import Progress, data_option, require_package, say
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
@@ -14,7 +15,8 @@ from hemline.errors import InterruptedWorkError
 from hemline.host import host_facts
 from hemline.tables import Table, as_text
 from hemline.train import options
-from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, results_table
+from hemline.train.baselines.result import BaselineResult, conditions_lines, results_table
+from hemline.train.baselines.result import as_json as document
 from hemline.train.baselines.table import BASELINES, Baseline, find_baseline
 
 _ALL = "all"
@@ -39,8 +41,8 @@ _ALL = "all"
     type=click.IntRange(1),
     help="Use only the first so many training images, for a quick look; never cached.",
 )
-@click.option("--force", is_flag=True, help="Run again what is in the cache.")
-@click.option("--json", "as_lines", is_flag=True, help="One JSON document a line for each result.")
+@force_option("Run again what is in the cache.")
+@json_option("One JSON document a line for each result.")
 @data_option
 def baseline(
     names: tuple[str, ...],
@@ -49,15 +51,16 @@ def baseline(
     threads: int | None,
     limit: int | None,
     force: bool,
-    as_lines: bool,
+    as_json: bool,
     data: FetchOptions,
 ) -> None:
-    """Train baseline classifiers of scikit-learn: NAME… or all; without a name, list them.
+    """Train baseline classifiers of scikit-learn.
 
-    A result is kept in the cache, and the next call shows it at once. Baselines cannot be exported.
+    NAME is a baseline, or all; without a name, list them. Results are cached, so the next call
+    prints them at once. Baselines cannot be exported.
     """
     if not names:
-        click.echo(_list(as_lines=as_lines))
+        click.echo(_list(as_lines=as_json))
         return
     rows = _rows(names)
     require_package("sklearn", "baselines need scikit-learn: pip install scikit-learn")
@@ -66,9 +69,9 @@ def baseline(
     for row in rows:
         result = _run(row, images, seed, threads or host_facts().cores, limit, again=force)
         results.append(result)
-        if as_lines:
-            click.echo(json.dumps(as_json(result)))
-    if not as_lines:
+        if as_json:
+            click.echo(json.dumps(document(result)))
+    if not as_json:
         click.echo("\n".join((as_text(results_table(results)), *conditions_lines(results))))
 
 

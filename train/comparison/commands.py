@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from hemline.arguments import force_option, json_option, output_option
 from hemline.console import require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.card import Card
@@ -17,7 +18,7 @@ from hemline.errors import FetchError, UnknownNameError, UsageError, remedy
 from hemline.tables import as_text
 from hemline.train import options
 from hemline.train.commands import resumable, run_training, summary
-from hemline.train.comparison.comparison import as_json
+from hemline.train.comparison.comparison import as_json as document
 from hemline.train.comparison.running import compare_datasets as compare
 from hemline.train.comparison.running import for_all
 from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
@@ -60,12 +61,10 @@ def _folders(
     show_default=True,
     help="Trainings on each data set.",
 )
-@options.output_option(
-    "Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets)."
-)
-@click.option("--force", is_flag=True, help="Replace checkpoints of anything else in the folder.")
+@output_option("Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets).")
+@force_option("Replace checkpoints of anything else in the folder.")
 @click.option("--restart", is_flag=True, help="Forget unfinished runs in the folder.")
-@click.option("--json", "as_document", is_flag=True, help="One JSON document instead of a table.")
+@json_option("One JSON document instead of a table.")
 @click.option(
     "--data",
     multiple=True,
@@ -82,13 +81,14 @@ def compare_datasets(
     output: Path | None,
     force: bool,
     restart: bool,
-    as_document: bool,
+    as_json: bool,
     data: dict[str, Path],
     **given: Any,
 ) -> None:
-    """Train a model alike on MNIST and Fashion-MNIST and show how much harder the one is.
+    """Compare how hard MNIST and Fashion-MNIST are for a model.
 
-    The same command goes on where an interrupted one stopped; checkpoints that are there are kept.
+    Trains the model in the same way on both. To resume an interrupted run, use the same command
+    again; finished checkpoints are kept.
     """
     require_matplotlib()
     row = find_model(model)
@@ -116,7 +116,7 @@ def compare_datasets(
     draw(found, folder / PICTURE_NAME)
     say(f"written: {folder / DOCUMENT_NAME}, {folder / PICTURE_NAME}")
     lines = (as_text(comparison_table(found)), *finding_lines(found), *conditions_lines(found))
-    click.echo(json.dumps(as_json(found)) if as_document else "\n".join(lines))
+    click.echo(json.dumps(document(found)) if as_json else "\n".join(lines))
 
 
 def _train(request: TrainRequest, images: Images) -> Card:

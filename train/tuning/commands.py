@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from hemline.console import data_option, require_matplotlib, require_package, say
+from hemline.arguments import json_option, output_option
+from hemline.console import (
+    data_option,
+    data_words,
+    next_step,
+    require_matplotlib,
+    require_package,
+    say,
+)
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
 from hemline.train import options
@@ -72,10 +80,10 @@ _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
 )
 @options.seed_option("weights, order, augmentation and the values that are tried")
 @options.weights_option
-@options.output_option("Folder of the study (default: tuning/MODEL).")
+@output_option("Folder of the study (default: tuning/MODEL).")
 @click.option("--restart", is_flag=True, help="Forget the study in the folder.")
 @click.option("--best", default=10, show_default=True, type=click.IntRange(1), help="Rows shown.")
-@click.option("--json", "as_lines", is_flag=True, help="JSON lines of all trials instead.")
+@json_option("JSON lines of all trials instead.")
 @options.dataset_option
 @data_option
 def tune(
@@ -95,13 +103,14 @@ def tune(
     output: Path | None,
     restart: bool,
     best: int,
-    as_lines: bool,
+    as_json: bool,
     dataset: str,
     data: FetchOptions,
 ) -> None:
-    """Search for a better recipe of a model, by what validation images say.
+    """Search for a better training recipe.
 
-    The same command goes on where an interrupted one stopped; several at once share the work.
+    Recipes are compared on validation images. To resume an interrupted search, use the same command
+    again; several at the same time share the work.
     """
     pruning, row = find_pruning(pruning_given), find_model(model)
     deadline = None if timeout is None else time.monotonic() + 60 * timeout
@@ -144,7 +153,7 @@ def tune(
             enough = run_trials(study, settings, printer)
         if not enough:
             say("the time is over: the same command goes on")
-        text, path = report(study, most=best, as_lines=as_lines)
+        text, path = report(study, most=best, as_lines=as_json)
         click.echo(text)
-        if path is not None and not as_lines:
-            click.echo(f"best recipe: hemline train {row.name} --recipe {path}")
+        if path is not None:
+            next_step("train", row.name, "--recipe", path, *data_words(data))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hemline.arguments import FILE, force_option, output_option
 from hemline.bench.commands import bundles_argument, measured
 from hemline.console import budget_options, require_package, say
 from hemline.contract.budget import Budget
@@ -14,20 +15,14 @@ from hemline.errors import UsageError
 
 @click.command()
 @bundles_argument
-@click.option(
-    "-o",
-    "--output",
-    default="report.html",
-    show_default=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File to write.",
-)
-@click.option("--force", is_flag=True, help="Replace the file.")
+@output_option("File to write.", FILE, default="report.html")
+@force_option("Replace the file.")
 @budget_options(0.5)
 def report(paths: tuple[Path, ...], output: Path, force: bool, **limits: float | None) -> None:
-    """Write one HTML page of all that was measured: what to ship, why, and how it was measured.
+    """Write everything measured to one HTML page.
 
-    The page needs no network and opens from a disk, on a phone too.
+    The page says which file to ship, why, and how it was measured. It needs no network and opens
+    from a disk, on a phone too.
     """
     require_package("bokeh", "a report needs Bokeh: pip install bokeh")
     from hemline.bench.report.page.report import write_report

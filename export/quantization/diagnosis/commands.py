@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
+from hemline.arguments import PATH, force_option, json_option, output_option, path_argument
 from hemline.console import model_data_option, require_custom, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint
@@ -28,26 +29,17 @@ DOCUMENT_NAME = "diagnosis.json"
 
 
 @click.command()
-@click.argument(
-    "target",
-    type=click.Path(path_type=Path, exists=True),
-    metavar="CHECKPOINT|BUNDLE|ARTIFACT",
-)
+@path_argument("target", "CHECKPOINT|BUNDLE|ARTIFACT")
 @click.option(
     "--source",
     "float_model",
-    type=click.Path(path_type=Path, exists=True),
+    type=PATH,
     help="Float model that the file was made from: a checkpoint, .onnx or .tflite (default: the "
     "fp32.onnx beside it).",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of the text.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the document and pictures.",
-)
-@click.option("--force", is_flag=True, help="Replace a diagnosis in the folder.")
+@json_option("One JSON document instead of the text.")
+@output_option("Folder for the document and pictures.")
+@force_option("Replace a diagnosis in the folder.")
 @import_options
 @model_data_option
 def diagnose(
@@ -59,11 +51,12 @@ def diagnose(
     options: ImportOptions,
     data: FetchOptions,
 ) -> None:
-    """Show where and why a model loses accuracy in 8 bits, and what brings it back.
+    """Show where and why a model loses accuracy in 8 bits.
 
-    Each layer is measured on validation images, quantized alone, and kept in float alone. A
-    checkpoint is calibrated as for an export; of a bundle, or of a file in it, the plan is read. A
-    file made elsewhere is compared with its --source.
+    Each layer is measured on validation images: quantized alone, and kept in float alone. The
+    report ends with what restores the accuracy. A checkpoint is calibrated as for an export; for a
+    bundle, or a file in it, the existing plan is used. A file made elsewhere is compared with its
+    --source.
     """
     if output is not None:
         require_matplotlib()

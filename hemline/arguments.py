@@ -1,0 +1,65 @@
+"""Arguments and options that have one meaning in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hemline.console import say
+from hemline.errors import UsageError
+from hemline.working_folder import only_bundle, only_checkpoint
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path, exists=True)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def path_argument(
+    name: str, metavar: str, *, only: Callable[[], Path] = only_bundle
+) -> Callable[[F], F]:
+    """Return the argument of a path that may be left out where only one such folder exists.
+
+    Of several, where `metavar` ends in "…", `name` is a tuple of different paths.
+    """
+    several = metavar.endswith("…")
+
+    def filled(context: click.Context, _: click.Parameter, given: Any) -> Any:
+        if context.resilient_parsing:
+            return given
+        if several and len({path.resolve() for path in given}) < len(given):
+            raise UsageError("a bundle or file is named twice")
+        if given:
+            return given
+        found = only()
+        say(f"{'checkpoint' if only is only_checkpoint else 'bundle'}: {found}")
+        return (found,) if several else found
+
+    shown = f"[{metavar.removesuffix('…')}]{'…' if several else ''}"
+    return click.argument(
+        name,
+        metavar=shown,
+        nargs=-1 if several else 1,
+        required=False,
+        callback=filled,
+        type=PATH,
+    )
+
+
+def json_option(text: str = "JSON lines instead of a table.") -> Callable[[F], F]:
+    """Return --json with its help."""
+    return click.option("--json", "as_json", is_flag=True, help=text)
+
+
+def force_option(text: str) -> Callable[[F], F]:
+    """Return --force with its help."""
+    return click.option("--force", is_flag=True, help=text)
+
+
+def output_option(text: str, kind: click.Path = FOLDER, default: object = None) -> Callable[[F], F]:
+    """Return -o, --output with its help, of a folder or a file."""
+    shown = default is not None
+    return click.option("-o", "--output", type=kind, default=default, show_default=shown, help=text)

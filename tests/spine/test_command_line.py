@@ -1,0 +1,147 @@
+"""What a new user meets: paths that may be left out, the next command, errors that fit the help."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from hemline import cli as command_line
+from hemline.cli import COMMANDS, SECTIONS, cli
+from hemline.console import next_step
+from hemline.contract.checkpoint import CARD_NAME
+from hemline.contract.manifest import MANIFEST_NAME
+from hemline.errors import UsageError
+from hemline.remedies import described
+from hemline.working_folder import only_bundle, only_checkpoint
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+def ended(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Return the error that a command line ends with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["hemline", *words])
+        with pytest.raises(SystemExit) as exit_code:
+            command_line.main()
+    assert exit_code.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def touch(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path.parent
+
+
+def test_the_only_bundle_and_checkpoint_need_no_name(here: Path) -> None:
+    touch(here / "artifacts" / "hem-50k" / MANIFEST_NAME)
+    touch(here / "artifacts" / "one.tflite.bench" / MANIFEST_NAME)  # the figures of a single file
+    (here / "artifacts" / "unfinished").mkdir()
+    touch(here / "checkpoints" / "mlp" / CARD_NAME)
+    touch(here / "checkpoints" / "begun" / "progress" / "state.json")
+    assert only_bundle() == Path("artifacts/hem-50k")
+    assert only_checkpoint() == Path("checkpoints/mlp")
+
+
+def test_of_several_bundles_the_error_lists_them(here: Path) -> None:
+    for name in ("two", "one"):
+        touch(here / "artifacts" / name / MANIFEST_NAME)
+    with pytest.raises(UsageError, match=r"name one of: artifacts/one, artifacts/two$"):
+        only_bundle()
+
+
+def test_without_a_bundle_or_checkpoint_the_error_says_what_makes_one(here: Path) -> None:
+    del here
+    for find, command in ((only_bundle, "export"), (only_checkpoint, "train")):
+        with pytest.raises(UsageError) as error:
+            find()
+        assert described(error.value).endswith(f"name one, or make one with `hemline {command}`")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bench", "table", "compare", "choose", "report", "history", "gate", "verify", "plan",
+     "diagnose", "advise", "evaluate"],
+)  # fmt: skip
+def test_a_command_says_which_bundle_or_checkpoint_it_uses(here: Path, name: str) -> None:
+    for folder, file in (("artifacts", MANIFEST_NAME), ("checkpoints", CARD_NAME)):
+        touch(here / folder / "mine" / file).joinpath(file).write_text("{}")
+    result = invoke(name, *(["--baseline", "."] if name == "gate" else []))
+    kind = "checkpoint" if name == "evaluate" else "bundle"
+    folder = "checkpoints" if name == "evaluate" else "artifacts"
+    assert f"{kind}: {folder}/mine\n" in result.stderr
+    assert result.exit_code != 0  # it is empty
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def stage(as_json: bool) -> None:
+    del as_json
+    next_step("export", Path("my photos"), "--data", "IMAGES")
+
+
+def test_the_next_command_can_be_pasted_and_is_not_a_result() -> None:
+    result = CliRunner().invoke(stage)
+    assert result.stdout == ""
+    assert result.stderr == "next: hemline export 'my photos' --data IMAGES\n"
+    assert CliRunner().invoke(stage, ["--json"]).output == ""
+    assert CliRunner().invoke(stage, obj={"quiet": True}).output == ""
+
+
+def test_every_next_command_exists() -> None:
+    root = Path(command_line.__file__).parents[1]
+    calls = [
+        name
+        for path in root.rglob("commands.py")
+        if ".venv" not in path.parts
+        for name in re.findall(r'next_step\(\s*"([a-z-]+)"', path.read_text())
+    ]
+    assert len(calls) > 10
+    assert set(calls) <= set(COMMANDS)
+
+
+def test_an_error_of_usage_names_the_command_whose_help_says_more(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert ended(capsys, "inspect", "--grph").endswith("(see hemline inspect --help)\n")
+    assert ended(capsys, "data", "chek").endswith("'check'? (see hemline data --help)\n")
+    assert ended(capsys, "benhc") == (
+        "error: unknown command 'benhc': did you mean 'bench'? (see hemline --help)\n"
+    )
+    assert ended(capsys, "classify", "--jsn").endswith("(see hemline classify --help)\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden", "offered"),
+    [
+        (("export", "--calibratio"), "--calibration'", "--calibrator"),
+        (("compare", "--max-drop-point"), "--max-drop-points", "--max-drop"),
+    ],
+)
+def test_what_the_help_does_not_show_is_not_suggested(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], hidden: str, offered: str
+) -> None:
+    error = ended(capsys, *words)
+    assert hidden not in error
+    assert offered in error
+
+
+def test_each_command_has_one_line_in_the_list_on_a_terminal_of_80_columns() -> None:
+    text = CliRunner(env={"COLUMNS": "80"}).invoke(cli).output
+    lines = text[text.index(next(iter(SECTIONS))) :].splitlines()
+    assert len([line for line in lines if line]) == len(SECTIONS) + len(COMMANDS)
