@@ -162,10 +162,10 @@ class Comparison:
         return f"{', '.join(first)} and {last}" if first else last
 
     @property
-    def dataset(self) -> str:
-        """Return the title of the data set that all models are of; empty where they differ."""
+    def topic(self) -> str:
+        """Return the names of the models, and the title of the data set that all are of."""
         titles = {model.dataset for model in self.models}
-        return titles.pop() if len(titles) == 1 else ""
+        return " on ".join(filter(None, (self.title, titles.pop() if len(titles) == 1 else "")))
 
     def label(self, model: ComparedModel) -> str:
         """Return the name of a model where there are several; empty where there is one."""

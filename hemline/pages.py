@@ -27,6 +27,7 @@ _BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
 _COMMAND = re.compile("`([^`]+)`")
 _DENSITY = 1.5  # pixels of a picture for one of the page: sharp on most screens, and legible
 _FEW_ROWS = 3  # of a table that need no sorting
+_NARROW, _HALF = 38, 17  # letters that fit on a phone, beside each other: a table, a name and text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,12 @@ def plot(name: str, document: Any, alternative: str, caption: str) -> str:
     return captioned(f"{box}{without}</div>{json_script(name, document)}", caption)
 
 
+def side_by_side(figures: Iterable[str]) -> str:
+    """Return figures beside each other where the screen has the room; of none, nothing."""
+    found = "".join(figures)
+    return f'<div class="beside">{found}</div>' if found else ""
+
+
 def captioned(content: str, caption: str) -> str:
     """Return a figure with a line below it."""
     return f"<figure>{content}\n<figcaption>{escaped(caption)}</figcaption></figure>"
@@ -150,7 +157,7 @@ def left_out(drawn: Sequence[Drawn]) -> str:
 
 
 def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = frozenset()) -> str:
-    """Return a table that scrolls where the screen is narrow, and sorts.
+    """Return a table that sorts; on a narrow screen a wide one has a card for each row.
 
     label: names it for screen readers.
     foot: so many last rows are sums, which stay below.
@@ -159,29 +166,43 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
     A later column without a name, a drawing in text, is left out; "share" is drawn as a bar.
     """
     shown = [at for at, name in enumerate(table.columns) if name.strip() or not at]
-    rows = [_row(table, row, shown, chosen=at in chosen) for at, row in enumerate(table.rows)]
+    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    kinds = [
+        " ".join(
+            ["number"] * table.numeric[at]
+            + ["bar"] * (name == "share")
+            + ["long"] * (len(name) + widths[at] > _HALF)
+        )
+        for at, name in enumerate(table.columns)
+    ]
+    rows = [
+        _row(table, row, shown, kinds, chosen=at in chosen) for at, row in enumerate(table.rows)
+    ]
     count = len(rows) - foot
     head = "".join(
         f'<th scope="col" class="{"number" * table.numeric[at]}">{escaped(table.columns[at])}</th>'
         for at in shown
     )
     sums = f"<tfoot>{''.join(rows[count:])}</tfoot>\n" if foot else ""
+    kind = " ".join(["sortable"] * (count > _FEW_ROWS) + ["cards"] * (sum(widths) > _NARROW))
     content = (
-        f'<table class="{"sortable" * (count > _FEW_ROWS)}">\n<thead><tr>{head}</tr></thead>\n'
+        f'<table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>{''.join(rows[:count])}</tbody>\n{sums}</table>"
     )
     # no text has a quote in it
     return _scrolling(content.replace(' class=""', ""), label)
 
 
-def _row(table: Table, texts: Sequence[str], shown: Sequence[int], *, chosen: bool) -> str:
+def _row(
+    table: Table, texts: Sequence[str], shown: Sequence[int], kinds: Sequence[str], *, chosen: bool
+) -> str:
     cells = []
     for at in shown:
         bar = table.columns[at] == "share"
-        kind = " ".join(["number"] * table.numeric[at] + ["bar"] * bar)
         style = f' style="--share:{escape(texts[at].partition(" ")[0])}%"' if bar else ""
-        tag, scope = ("td", "") if at else ("th", ' scope="row"')
-        cells.append(f'<{tag}{scope} class="{kind}"{style}>{escaped(texts[at])}</{tag}>')
+        name = f' data-name="{escaped(table.columns[at])}"'
+        tag, facts = ("td", name) if at else ("th", ' scope="row"')
+        cells.append(f'<{tag}{facts} class="{kinds[at]}"{style}>{escaped(texts[at])}</{tag}>')
     return f'<tr class="{"chosen" * chosen}">{"".join(cells)}</tr>\n'
 
 

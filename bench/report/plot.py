@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from hemline.bench.accuracy.change import change_of
+from hemline.bench.accuracy.change import accuracy_change
 from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_front
 from hemline.bench.report.placement import Box, place, spread
+from hemline.contract.record import Accuracy
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
 from hemline.statistics import wilson
@@ -84,29 +85,29 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
         f"{comparison.images:,} test images",
         "each file has its label in its fastest runtime" if models > 1 else "",
     )
-    data = f" on {comparison.dataset}" if comparison.dataset else ""
-    return Heading(
-        title=f"{comparison.title}{data}: {what}", subtitle=" · ".join(filter(None, parts))
-    )
+    return Heading(title=f"{comparison.topic}: {what}", subtitle=" · ".join(filter(None, parts)))
 
 
 def _quality(comparison: Comparison) -> str:
     return "accuracy" if comparison.has_labels else "agreement"
 
 
-def _interval(row: Row) -> tuple[float, float]:
-    """Return the ends of a row's 95 % interval, percent; without a source model, Wilson's."""
-    if (change := change_of(row)) is not None:
-        y = 100 * row.quality
+def interval(model: ComparedModel, test: Accuracy) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of an accuracy, percent.
+
+    It is that of the difference from the source model on the same images, or else Wilson's.
+    """
+    if model.source is not None and model.labels is not None and test.share is not None:
+        change = accuracy_change(model.source.test, test, model.labels)
+        y = 100 * test.share
         return y - change.margin_points, y + change.margin_points
-    test = row.test
     low, high = wilson(test.agreement if test.correct is None else test.correct, test.images)
     return 100 * low, 100 * high
 
 
 def _heights(comparison: Comparison, rows: Sequence[Row]) -> list[float]:
     """Return all accuracies that are drawn, percent."""
-    ends = itertools.chain.from_iterable(map(_interval, rows))
+    ends = itertools.chain.from_iterable(interval(row.model, row.test) for row in rows)
     sources = (source.test.share for source in comparison.sources)
     return [*ends, *(100 * row.quality for row in rows), *(100 * s for s in sources if s)]
 
@@ -121,6 +122,14 @@ def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]
     missing = max(0.0, least - (highest - lowest)) / 2
     room = missing + 0.15 * max(least, highest - lowest)
     return lowest - room, min(highest + room, 100.0)
+
+
+def front_line(
+    points: Sequence[tuple[float, float]], right: float
+) -> tuple[list[float], list[float]]:
+    """Return x and y of the steps along a front, from its fastest point to the right end."""
+    x, y = zip(*points, strict=True)
+    return np.repeat([*x, right], 2)[1:-1].tolist(), np.repeat(y, 2).tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +169,8 @@ class _Panel:
             axes.set_title(title, loc="left")
 
     def _draw_front(self) -> None:
-        x, y = zip(*map(_xy, pareto_front(self.rows)), strict=True)
-        ends, heights = np.repeat([*x, self.axes.get_xlim()[1]], 2)[1:-1], np.repeat(y, 2)
+        points = [_xy(row) for row in pareto_front(self.rows)]
+        ends, heights = front_line(points, self.axes.get_xlim()[1])
         self.axes.fill_between(ends, heights, -1, color=_BEATEN, linewidth=0, zorder=0)
         self.axes.plot(ends, heights, color=DARK, linewidth=1.3, zorder=2)
 
@@ -211,7 +220,7 @@ class _Panel:
         for row, place_x in zip(self.rows, apart, strict=True):
             x, _ = to_pixels.inverted().transform((place_x, 0))
             style = {"color": _colour(row, self.every), "alpha": 0.6, "linewidth": 1.3}
-            self.axes.plot([x, x], _interval(row), zorder=2.5, scaley=False, **style)
+            self.axes.plot([x, x], interval(row.model, row.test), zorder=2.5, scaley=False, **style)
 
     def draw_labels(self, chosen: Row | None) -> None:
         """Write names where they hide nothing."""

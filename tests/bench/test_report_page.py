@@ -118,12 +118,12 @@ def edited(bundle: Path, name: str, change: Callable[[dict], None]) -> None:
 def test_a_report_shows_each_part_once_in_the_order_of_its_contents(page: str) -> None:
     read = Reader(page)
     assert read.headings == [
-        "Why cells take as long as they do",
         "Accuracy against latency",
-        "All cells",
+        "All measurements",
         "Predictions that changed",
+        "Why they take as long as they do",
         "Operators",
-        "Devices",
+        "Instructions of an inference, emulated",
         "Start, memory and energy",
         "How it was measured",
     ]

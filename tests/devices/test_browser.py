@@ -157,7 +157,7 @@ def test_a_name_is_shown_where_it_is_pointed_at_and_never_run(
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
 def test_a_table_sorts(browser: Any, report: Path, by: str) -> None:
     page = opened_page(browser, report)
-    table = page.get_by_role("region", name="All cells")
+    table = page.get_by_role("region", name="All measurements")
     head = table.get_by_role("columnheader", name="size")
 
     def press() -> None:
@@ -189,6 +189,26 @@ def test_no_page_scrolls_sideways(
     page = opened_page(browser, request.getfixturevalue(kind), width=width)
     page.locator("details").evaluate_all("found => found.forEach(each => { each.open = true })")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_part_of_a_report_scrolls_sideways_on_a_phone(
+    browser: Any, report: Path, scheme: str
+) -> None:
+    page = opened_page(browser, report, width=360, color_scheme=scheme)
+    page.locator("details").evaluate_all("found => found.forEach(each => { each.open = true })")
+    scrolling = page.locator(".wide").evaluate_all(
+        "found => found.filter(e => e.scrollWidth > e.clientWidth).map(e => e.ariaLabel)"
+    )
+    assert scrolling == []
+    beyond = page.evaluate(
+        "[...document.querySelectorAll('main *')]"  # what the plots draw is cut off at their edge
+        ".filter(e => e.getBoundingClientRect().right > 361).map(e => e.outerHTML)"
+    )
+    assert beyond == []
+    table = page.get_by_role("region", name="All measurements")
+    names = table.locator("tr.chosen td").evaluate_all("found => found.map(e => e.dataset.name)")
+    assert {"runtime", "size", "accuracy", "median"} <= set(names)
 
 
 @pytest.mark.parametrize("kind", ["report", "evaluation"])

@@ -56,13 +56,13 @@ def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
         Record(cell=each.cell, conditions=each.conditions, payload=profile)
         for each, profile in profiled
     )
-    for at, panel in enumerate(panels(records)):
-        caption = (
-            f"Roofline of {panel.title}: each dot is an operator; those far below the roof use a "
-            "slow kernel, or are too small for a fast one."
-        )
-        document, title = plots.roofline(panel), f"Roofline of {panel.title}"
-        yield pages.plot(f"roofline-{at}", document, title, caption)
+    shown = ((f"Roofline of {panel.title}", plots.roofline(panel)) for panel in panels(records))
+    yield pages.side_by_side(
+        pages.plot(f"roofline-{at}", document, title, title)
+        for at, (title, document) in enumerate(shown)
+    )
+    text = "Each dot is an operator; those far below the roof use a slow kernel or are too small."
+    yield pages.paragraph(text, "soft")
     opened = next((each for each, _ in profiled if each.chosen), profiled[0][0])
     for each, profile in profiled:
         table = pages.table(operator_table(profile), f"Operators of {title_of(each)}")

@@ -6,95 +6,94 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hemline.bench.accuracy.change import accuracy_change
 from hemline.bench.comparison import settings_of
 from hemline.bench.latency_summary import LatencySummary
 from hemline.bench.profiling.picture import Panel
 from hemline.bench.report.page.cells import MeasuredCell, title_of
-from hemline.bench.report.page.plotting import INK, SOFT, Plot
+from hemline.bench.report.page.plotting import FILL, INK, SOFT, Plot
+from hemline.bench.report.placement import spread
+from hemline.bench.report.plot import accuracy_limits, front_line, interval
 from hemline.contract.profile import OperatorCost
 from hemline.contract.record import Accuracy, Sustained
-from hemline.statistics import wilson
 from hemline.tables import kilobytes, microseconds, percent
+
+_BAR_GAP = 0.008  # between two bars, of the axis
 
 
 def pareto(cells: Sequence[MeasuredCell], quality: str) -> Any:
-    """Plot quality against latency: a point a cell, its intervals, and the front of each device."""
-    shown = [each for each in cells if each.latency and each.get(Accuracy)]
-    plot = Plot("median latency, µs", f"{quality}, %", x=[each.median_us for each in shown])
-    for device in dict.fromkeys(each.cell.device for each in shown):
-        _front(plot, [each for each in shown if each.cell.device == device])
-    _groups(plot, shown)
-    levels: dict[float, dict[str, None]] = {}
-    for each in shown:
-        if (source := each.model.source) is not None and source.test.share is not None:
-            levels.setdefault(100 * source.test.share, {})[each.model.name] = None
-    for height, names in levels.items():
-        _level(plot, height, f"float {', '.join(names)}")
-    for each in (each for each in shown if each.chosen):
-        ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
-        plot.axes.scatter([each.median_us], [100 * each.quality], legend_label="to ship", **ring)
+    """Plot quality against latency on a device: a point a cell, its interval, and the front."""
+    times = [each.median_us for each in cells]
+    plot = Plot("← faster    median latency, µs", f"{quality}, %", x=times)
+    x_range, y_range = plot.axes.x_range, plot.axes.y_range
+    gap = _BAR_GAP * math.log(x_range.end / x_range.start)
+    bars = map(math.exp, spread([math.log(time) for time in times], gap))
+    points = [
+        _point(each, latency, test, quality) | {"bar": bar}
+        for each, bar in zip(cells, bars, strict=True)
+        if (latency := each.latency) and (test := each.get(Accuracy))
+    ]
+    sources = (each.model.source.test for each in cells if each.model.source)
+    levels = {100 * test.share for test in sources if test.share is not None}
+    heights = [*levels, *(point[end] for point in points for end in ("y", "low_y", "high_y"))]
+    images = max(test.images for each in cells if (test := each.get(Accuracy)))
+    y_range.start, y_range.end = accuracy_limits(heights, images)
+    front = _front(cells)
+    ends, steps = front_line([(e.median_us, 100 * e.quality) for e in front], x_range.end)
+    plot.axes.varea(ends, y_range.start, steps, fill_color=FILL, fill_alpha=0.6)
+    plot.axes.line(ends, steps, color=SOFT, line_width=1.5, legend_label="Pareto front")
+    for height in levels:
+        style = {"line_dash": "dotted", "line_width": 1.5, "color": SOFT}
+        label = f"float: {height:.2f} %"
+        plot.axes.line([x_range.start, x_range.end], [height] * 2, legend_label=label, **style)
+    _groups(plot, cells, points)
+    for each in (each for each in cells if each.chosen or each in front):
+        place = (each.median_us, 100 * each.quality)
+        text, face = _short(each), "normal"
+        if each.chosen:
+            ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
+            plot.axes.scatter(*([value] for value in place), **ring)
+            text, face = f"{text}: ship this", "bold"
+        plot.text(*place, text, colour=INK, x_offset=10, y_offset=-10, text_font_style=face)
     return plot.item(("latency", quality, "size", "runs on"))
 
 
-def _groups(plot: Plot, shown: Sequence[MeasuredCell]) -> None:
-    """Draw the points: a colour for each runtime, a shape for each model on a device."""
-    runtimes = list(dict.fromkeys(each.cell.runtime for each in shown))
-    places = list(dict.fromkeys((each.model.name, each.cell.device) for each in shown))
-    several = [len(set(names)) > 1 for names in zip(*places, strict=True)]
-    groups: dict[tuple[tuple[str, str], str], list[dict[str, Any]]] = {}
-    for each in shown:
-        if (latency := each.latency) and (test := each.get(Accuracy)):
-            key = ((each.model.name, each.cell.device), each.cell.runtime)
-            groups.setdefault(key, []).append(_point(each, latency, test))
-    for (place, runtime), rows in groups.items():
-        names = (name for name, varies in zip(place, several, strict=True) if varies)
-        look = {"colour": runtimes.index(runtime), "marker": places.index(place), "size": 12}
-        shared = plot.points(rows, " · ".join((*names, runtime)), **look)
-        for ends in (("x", "low_y", "x", "high_y"), ("low_x", "y", "high_x", "y")):
-            plot.axes.segment(*ends, alpha=0.35, line_width=1.5, **shared)
+def _groups(plot: Plot, cells: Sequence[MeasuredCell], points: Sequence[dict[str, Any]]) -> None:
+    """Draw the points: a colour for each runtime, a shape for each model."""
+    runtimes = list(dict.fromkeys(each.cell.runtime for each in cells))
+    models = list(dict.fromkeys(each.model.name for each in cells))
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for each, point in zip(cells, points, strict=True):
+        groups.setdefault((each.model.name, each.cell.runtime), []).append(point)
+    for (model, runtime), rows in groups.items():
+        look = {"colour": runtimes.index(runtime), "marker": models.index(model), "size": 12}
+        name = f"{model} · {runtime}" if len(models) > 1 else runtime
+        shared = plot.points(rows, name, **look)
+        plot.axes.segment("bar", "low_y", "bar", "high_y", alpha=0.5, line_width=1.5, **shared)
 
 
-def _front(plot: Plot, cells: Sequence[MeasuredCell]) -> None:
-    """Join and name the cells that no other one beats in both latency and quality."""
+def _front(cells: Sequence[MeasuredCell]) -> list[MeasuredCell]:
+    """Return the cells that no other one beats in both latency and quality."""
     front: list[MeasuredCell] = []
     for each in sorted(cells, key=lambda cell: (cell.median_us, -cell.quality)):
         if not front or each.quality > front[-1].quality:
             front.append(each)
-            place = (each.median_us, 100 * each.quality, _short(each))
-            plot.text(*place, colour=INK, x_offset=8, y_offset=-8)
-    x, y = zip(*((each.median_us, 100 * each.quality) for each in front), strict=True)
-    plot.axes.line(x, y, color=SOFT, line_width=1.5)
+    return front
 
 
-def _level(plot: Plot, height: float, name: str) -> None:
-    from bokeh.models import Span
-
-    style = {"line_color": SOFT, "line_dash": "dotted", "line_width": 1.5}
-    plot.axes.add_layout(Span(location=height, **style))
-    right = plot.axes.x_range.end / 1.02
-    plot.text(right, height, name, colour=SOFT, y_offset=-3, text_align="right")
-
-
-def _point(each: MeasuredCell, latency: LatencySummary, test: Accuracy) -> dict[str, Any]:
-    count = test.agreement if test.correct is None else test.correct
-    low, high = (100 * share for share in wilson(count, test.images))
-    interval = f"{percent(count / test.images)} ({low:.2f}–{high:.2f})"
-    model = each.model
-    if model.labels is not None and model.source is not None:
-        margin = accuracy_change(model.source.test, test, model.labels).margin_points
-        low, high = (100 * count / test.images + sign * margin for sign in (-1, 1))
-    spread = f"{latency.low_us:.1f}–{latency.high_us:.1f}"
+def _point(
+    each: MeasuredCell, latency: LatencySummary, test: Accuracy, quality: str
+) -> dict[str, Any]:
+    low, high = interval(each.model, test)
+    spread_us = f"{latency.low_us:.1f}–{latency.high_us:.1f}"
+    y = 100 * each.quality
     return {
         "x": latency.median_us,
-        "y": 100 * count / test.images,
-        "low_x": latency.low_us,
-        "high_x": latency.high_us,
+        "y": y,
         "low_y": low,
         "high_y": high,
         "name": title_of(each),
-        "latency": f"{latency.median_us:.1f} µs ({spread} in rounds)",
-        "agreement" if test.correct is None else "accuracy": interval,
+        "latency": f"{latency.median_us:.1f} µs ({spread_us} in rounds)",
+        quality: f"{percent(y / 100)} ({low:.2f}–{high:.2f})",
         "size": kilobytes(each.cell.size_bytes),
         "runs on": each.conditions.delegate,
     }

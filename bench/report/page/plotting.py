@@ -14,8 +14,12 @@ from typing import Any
 from hemline.figures import PALETTE, plain
 
 # Bokeh checks colours: these stand for those of the style sheet
-INK, SOFT, _PAGE, _LINE = "#010203", "#010204", "#010205", "#010206"
-_NAMES = {INK: "var(--ink)", SOFT: "var(--soft)", _PAGE: "var(--page)", _LINE: "var(--line)"}
+INK, SOFT, FILL, _PAGE, _LINE = "#010203", "#010204", "#010205", "#010206", "#010207"
+_VARIABLES = ("ink", "soft", "mark", "page", "line")
+_NAMES = {
+    colour: f"var(--{name})"
+    for colour, name in zip((INK, SOFT, FILL, _PAGE, _LINE), _VARIABLES, strict=True)
+}
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star", "hex", "plus")
 # letters of a legend: with more, two columns or one do not fit on a phone
 _HALF_LINE, _LINE_LETTERS = 18, 40

@@ -19,6 +19,7 @@ from hemline.bench.report.table import NO_LABELS, conditions_line, refusals
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.record import (
+    Accuracy,
     Arena,
     Energy,
     Instructions,
@@ -39,7 +40,11 @@ _METHOD = (
     "model on the same images, below 0 where the file is worse. Emulated devices count "
     "instructions: their time says nothing of a real one."
 )
-
+_PARETO = (
+    "Each point is a file in a runtime. Bars are 95 % intervals, of the difference from the float "
+    "model on the same images where there is one. Nothing is faster and more accurate than a file "
+    "on the Pareto front. Point at a file or tap it for its figures; click the legend to hide some."
+)
 _CLASSES = (
     "Accuracy of each class in the source model, and its change in points; a star marks a class "
     "that lost more than chance explains (exact McNemar tests, Holm's correction)."
@@ -71,7 +76,7 @@ def write_report(path: Path, subjects: Sequence[Subject], budget: Budget) -> Non
     listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     commit = found.comparison.commit
     page = Page(
-        title=f"{found.comparison.title}: what to ship, and why",
+        title=f"{found.comparison.topic}: what to ship, and why",
         lead=_lead(found),
         sections=[Section(title=title, body=tuple(body)) for title, body in _sections(found)],
         footer=f"Written {utc_now()}. Measured with {listed}"
@@ -113,34 +118,39 @@ def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     timed = [each for each in found.cells if each.latency]
     here = [each for each in found.cells if not each.get(Instructions)]
     causes = operators.causes(found.cells)
-    yield "Why cells take as long as they do", operators.causes_list(causes)
     yield f"{quality.capitalize()} against latency", _pareto(timed, quality)
-    yield "All cells", _cells(here, found)
+    yield "All measurements", _cells(here, found)
     yield "Predictions that changed", _predictions(found)
+    yield "Why they take as long as they do", operators.causes_list(causes)
     yield "Operators", operators.operators(found.cells)
-    yield "Devices", _devices(found.cells)
+    yield "Instructions of an inference, emulated", _emulated(found.cells)
     yield "Start, memory and energy", _machine(found.cells)
     yield "How it was measured", _conditions(found)
 
 
 def _pareto(timed: Sequence[MeasuredCell], quality: str) -> Iterator[str]:
-    if timed:
-        caption = (
-            "A point is a cell: colours are runtimes, shapes models and devices. Upright bars are "
-            "95 % intervals, of the difference to the float model on the same images where there "
-            "is one; level ones go from the fastest to the slowest round. The line joins what "
-            "nothing beats in both. Point at a cell or tap it for its figures; click the legend "
-            "to hide cells."
+    groups: dict[str, list[MeasuredCell]] = {}
+    for each in timed:
+        if each.get(Accuracy):
+            groups.setdefault(each.cell.device, []).append(each)
+    shown = [
+        pages.plot(
+            f"pareto{at or ''}",
+            plots.pareto(own, quality),
+            f"Plot of {quality} against latency on {device}; the table below has its figures",
+            device if len(groups) > 1 else _PARETO,
         )
-        document = plots.pareto(timed, quality)
-        alternative = f"Plot of {quality} against latency; the table below has its figures"
-        yield pages.plot("pareto", document, alternative, caption)
+        for at, (device, own) in enumerate(groups.items())
+    ]
+    yield pages.side_by_side(shown)
+    if len(groups) > 1:
+        yield pages.paragraph(_PARETO, "soft")
 
 
 def _cells(cells: Sequence[MeasuredCell], found: Findings) -> Iterator[str]:
     table = table_of(cells, tables.CELLS)
     chosen = frozenset(at for at, each in enumerate(cells) if each.chosen)
-    yield pages.table(table, "All cells", chosen=chosen)
+    yield pages.table(table, "All measurements", chosen=chosen)
     yield _download("hemline.json", "JSON") + " " + _download("hemline.csv", "CSV")
     if not found.comparison.has_labels:
         yield pages.paragraph(f"{NO_LABELS.capitalize()}.")
@@ -162,13 +172,9 @@ def _predictions(found: Findings) -> Iterator[str]:
             yield images.flipped(model, group, split.images, opened=at == 0)
 
 
-def _devices(cells: Sequence[MeasuredCell]) -> Iterator[str]:
-    latencies, counts = tables.devices_table(cells), tables.instructions_table(cells)
-    if len({each.cell.device for each in cells if each.latency}) > 1:
-        yield pages.element("h3", "Median latency")
-        yield pages.table(latencies, "Median latency on each device")
+def _emulated(cells: Sequence[MeasuredCell]) -> Iterator[str]:
+    counts = tables.instructions_table(cells)
     if counts.rows:
-        yield pages.element("h3", "Instructions of an inference, emulated")
         yield pages.table(counts, "Instructions of an inference on each emulated device")
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hemline.bench.comparison import settings_of
 from hemline.bench.report.page.cells import WHO, Column, MeasuredCell, P, table_of
 from hemline.contract.job import HostFacts
 from hemline.contract.record import (
@@ -121,12 +120,6 @@ def of_payload(
 ) -> Table:
     """Return a table of the cells that have a payload of one of the kinds."""
     return table_of([each for each in cells if any(map(each.get, kinds))], columns)
-
-
-def devices_table(cells: Sequence[MeasuredCell]) -> Table:
-    """Return the latency of each artifact and runtime on each device, one thread, one image."""
-    plain = [each for each in cells if each.latency and not settings_of(each.cell)]
-    return _by_device(plain, lambda each: microseconds(each.median_us))
 
 
 def instructions_table(cells: Sequence[MeasuredCell]) -> Table:
