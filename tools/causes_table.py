@@ -27,8 +27,8 @@ def causes_table(root: Path) -> str:
         (name, cause.summary, cause.proof or "nothing: observed only", planted(name))
         for name, cause in CAUSES.items()
     ]
-    columns = ("cause", "what it is", "what is changed to prove it", "planted: named rightly")
+    columns = ("cause", "what it is", "what is changed to prove it", "planted: named correctly")
     rows.append(("", "a healthy cell", "", planted("")))
     wrongly = sum(each.get("wrongly", 0) for each in found)
     where = f"{found[0]['processor']}, {found[0]['date'][:10]}"
-    return f"{as_markdown(Table.of(columns, rows))}\n\n{where}; named wrongly: {wrongly}.\n"
+    return f"{as_markdown(Table.of(columns, rows))}\n\n{where}; named incorrectly: {wrongly}.\n"
