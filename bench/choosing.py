@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.bench.comparison import Comparison, Row, candidate_of
+from hemline.bench.comparison import LOCAL, Comparison, Row, candidate_of
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.verdict import explain, recommend
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate
-from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest
 from hemline.contract.record import Cell
 from hemline.contract.stamp import read_stamped
 from hemline.errors import UsageError, remedy
+from hemline.runtime.backends import BACKENDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +33,8 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-def choose_in(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
-    """Choose as choice_of does, and write the choice into the bundle that has it."""
-    choice = choice_of(subjects, comparison, budget)
+def write_choice(subjects: Sequence[Subject], choice: Choice) -> None:
+    """Write a choice into the bundle that has it."""
     subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
     updated = replace(
         subject.manifest,
@@ -42,7 +42,6 @@ def choose_in(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
         recommended_because=" ".join(choice.reasons[:2]),
     )
     schema.save(subject.bundle / MANIFEST_NAME, updated)
-    return choice
 
 
 def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
@@ -58,9 +57,13 @@ def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
         if may_ship(subject.bundle, subject.manifest, row.cell):
             rows.append(row)
     comparison = replace(comparison, rows=tuple(rows))
-    if all(row.latency is None for row in rows):
-        bundle = subjects[0].bundle
-        raise UsageError("no latency was measured", remedy=remedy("bench", bundle=bundle))
+    if not any(row.is_measured for row in rows):
+        bundle, device = subjects[0].bundle, comparison.device
+        where = "" if device == LOCAL else f" of a file that passed, on {device}"
+        raise UsageError(
+            f"no {comparison.measure.name} was measured{where}",
+            remedy=remedy("bench on device", bundle=bundle, device=device),
+        )
     chosen = recommend(comparison, budget)
     reasons = explain(comparison, budget, chosen)
     return Choice(candidate=candidate_of(comparison, chosen), row=chosen, reasons=reasons)
@@ -71,8 +74,13 @@ def may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:
     ran_in = (cell.runtime, cell.runtime_version)
     return any(
         artifact.sha256 == cell.artifact_sha256
-        # its records may be older than a verdict that it failed
-        and artifact.status_in(*ran_in) == "passed"
-        and read_stamped(bundle / artifact.name).stamp.supports(*ran_in)
+        # one that only a device has measures what passed there
+        and (cell.runtime not in BACKENDS or _passed(bundle, artifact, *ran_in))
         for artifact in manifest.artifacts
     )
+
+
+def _passed(bundle: Path, artifact: Artifact, runtime: str, version: str) -> bool:
+    # its records may be older than a verdict that it failed
+    passed = artifact.status_in(runtime, version) == "passed"
+    return passed and read_stamped(bundle / artifact.name).stamp.supports(runtime, version)

@@ -41,6 +41,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 bundles_argument = path_argument("paths", "BUNDLE|FILE…")
 
 
+def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{twice!r} is named twice among the devices")
+    return names
+
+
+devices_option = click.option(
+    "--device",
+    "devices",
+    default="local",
+    show_default=True,
+    metavar="NAME[,NAME…]",
+    callback=_names,
+    help="Devices whose measurements count, as in local,pi4,emulated:pi5 (`hemline device list`).",
+)
+
+
 def sample_options(command: F) -> F:
     """Add the options of a single file's images, as `samples: SampleFiles | None`."""
 
@@ -147,7 +165,9 @@ def bench(
                 say("bench: nothing changed since the last one")
                 return
             request = BenchRequest(plan=plan, resume=resume, sustained_seconds=sustained or 0.0)
-            ended = bench_fleet(devices, subjects, request, progress=_progress(), report=click.echo)
+            ended = bench_fleet(
+                devices, subjects, request, progress=thread_progress(), report=click.echo
+            )
             _report_fleet((*ended, *unopened), export)
             if local:
                 say(f"records: {', '.join(str(each.bundle / RECORDS_NAME) for each in subjects)}")
@@ -198,7 +218,7 @@ def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: Measurem
         click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
 
 
-def _progress() -> Callable[[str], None]:
+def thread_progress() -> Callable[[str], None]:
     """Return what prints progress from any thread: click knows --quiet in its own thread only."""
     silent = quiet()
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from hemline.bench.costs import COSTS, MEASURES, Measure, measure_of
 from hemline.bench.latency_summary import LatencySummary, summarize
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
 from hemline.contract.profile import Profile
 from hemline.contract.record import (
     Accuracy,
+    Arena,
     Cell,
     Conditions,
+    Instructions,
     Latency,
     Memory,
     Payload,
@@ -26,7 +30,7 @@ from hemline.contract.record import (
 from hemline.contract.specs import version_key
 from hemline.errors import HemlineError, remedy
 
-P = TypeVar("P", Latency, Accuracy, Memory, Profile)
+P = TypeVar("P", bound=Payload)
 LOCAL = "local"  # the device
 
 
@@ -70,26 +74,68 @@ class ComparedModel:
     labels: npt.NDArray[np.uint8] | None = field(default=None, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One artifact in one runtime on one device, with all that was measured of it.
 
     cell: what was measured.
     model: that the artifact is of.
-    test, validation: accuracy payloads.
-    latency: derived percentiles; None where it was not measured.
-    memory, profile: None likewise.
-    conditions: of the latency, or of the predictions where none was measured.
+    test, validation: accuracy payloads, those of this machine for another device.
+    payloads: the others, one of each kind; a kind that was not measured is missing.
+    conditions: of the cost, or of the predictions where none was measured.
     """
 
     cell: Cell
     model: ComparedModel
     test: Accuracy
     validation: Accuracy
-    latency: LatencySummary | None
-    memory: Memory | None
-    profile: Profile | None
+    payloads: tuple[Payload, ...]
     conditions: Conditions
+
+    def get(self, kind: type[P]) -> P | None:
+        """Return the payload of a kind; None where it was not measured."""
+        return next((each for each in self.payloads if isinstance(each, kind)), None)
+
+    @cached_property
+    def latency(self) -> LatencySummary | None:
+        """Return the derived percentiles; None where no latency was measured."""
+        latency = self.get(Latency)
+        return None if latency is None else summarize(latency)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Return its memory, if it was measured."""
+        return self.get(Memory)
+
+    @property
+    def profile(self) -> Profile | None:
+        """Return its profile, if there is one."""
+        return self.get(Profile)
+
+    @cached_property
+    def measure(self) -> Measure:
+        """Return what it is compared by: latency where nothing was measured."""
+        return measure_of(self.payloads) or MEASURES[0]
+
+    @cached_property
+    def cost(self) -> float:
+        """Return its figure of that measure; infinity where it was not measured."""
+        payload = self.get(self.measure.payload)
+        return float("inf") if payload is None else self.measure.value(payload)
+
+    @property
+    def is_measured(self) -> bool:
+        """Return whether it has a cost."""
+        return self.cost < float("inf")
+
+    def counted(self, kind: type[Payload]) -> int | None:
+        """Return the cost where it is of a kind of payload; None where it is of another one."""
+        return int(self.cost) if self.is_measured and self.measure.payload is kind else None
+
+    @property
+    def cost_text(self) -> str:
+        """Return the cost in a table; empty where it was not measured."""
+        return self.measure.text(self.cost) if self.is_measured else ""
 
     @property
     def name(self) -> str:
@@ -134,18 +180,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows of one host, and the models that they are of.
+    """Rows of one host, and the models that they are of; joined ones are of several devices.
 
+    device: where it was measured: local, or as the device is named; the first of several.
     models: in the order in which they were named.
     rows: one for each artifact and runtime, with one thread, one image and no settings.
     variants: the same for other threads, images at once and settings; none of them is chosen.
-    host: that the latencies were measured on; None before any was.
+    host: that the costs were measured on; None before any was.
     other_hosts: names of those whose latencies are left out.
     versions: runtime name to its newest version.
     dates: first and last day of measuring, ISO 8601.
     commit: of Hemline at the last measurement.
     """
 
+    device: str
     models: tuple[ComparedModel, ...]
     rows: tuple[Row, ...]
     variants: tuple[Row, ...]
@@ -166,6 +214,17 @@ class Comparison:
         """Return the names of the models, and the title of the data set that all are of."""
         titles = {model.dataset for model in self.models}
         return " on ".join(filter(None, (self.title, titles.pop() if len(titles) == 1 else "")))
+
+    @property
+    def measure(self) -> Measure:
+        """Return what its rows are compared by."""
+        return next((row.measure for row in self.rows if row.is_measured), MEASURES[0])
+
+    @property
+    def where(self) -> str:
+        """Return the device in a sentence: this machine by its processor."""
+        processor = self.host.processor if self.host else "this machine"
+        return processor if self.device == LOCAL else self.device
 
     def label(self, model: ComparedModel) -> str:
         """Return the name of a model where there are several; empty where there is one."""
@@ -212,34 +271,52 @@ def compare(
     return compare_models([own], every_version=every_version)
 
 
-def compare_models(models: Sequence[ModelRecords], *, every_version: bool = False) -> Comparison:
-    """Join the newest records on `local` of models that were judged on the same images.
+def compare_models(
+    models: Sequence[ModelRecords], *, device: str = LOCAL, every_version: bool = False
+) -> Comparison:
+    """Join the newest records on a device of models that were evaluated on the same images.
 
     Latencies are those of one host: the one that was measured last. Of each runtime only the newest
-    version counts, of those that a model was timed in there; `every_version` keeps the others as
-    rows of their own. An accuracy of another host is used where this one has none. Raises
-    HemlineError when a source model's predictions are missing.
+    version counts, of those that a model was measured in there; `every_version` keeps the others as
+    rows of their own. An accuracy of another host is used where this one has none, and that of this
+    machine for another device. Raises HemlineError when a source model's predictions are missing.
     """
-    local = [_current(model.records) for model in models]
-    timed = [r for each in local for r in each if isinstance(r.payload, Latency)]
-    hosts = {r.cell.host: r.conditions.host for r in timed}
-    host = max(timed, key=_date).cell.host if timed else None
+    current = [_current(model.records, device) for model in models]
+    costs = [r for each in current for r in each if isinstance(r.payload, COSTS)]
+    hosts = {r.cell.host: r.conditions.host for r in costs}
+    host = max(costs, key=_date).cell.host if costs else None
+    # instructions are the same on every host
+    only = host if any(isinstance(r.payload, Latency) for r in costs) else None
     joined = [
-        _join(model, records, host, every_version=every_version)
-        for model, records in zip(models, local, strict=True)
+        _join(model, records, device, only, every_version=every_version)
+        for model, records in zip(models, current, strict=True)
     ]
     rows = [row for _, own, _ in joined for row in own]
     used = [record for *_, own in joined for record in own]
-    dated = [r for r in timed if r.cell.host == host] or used
+    dated = [r for r in costs if only in (None, r.cell.host)] or used
     return Comparison(
+        device=device,
         models=tuple(model for model, *_ in joined),
         rows=tuple(row for row in rows if not row.settings),
-        variants=tuple(row for row in rows if row.settings and row.latency),
+        variants=tuple(row for row in rows if row.settings and row.is_measured),
         host=None if host is None else hosts[host],
-        other_hosts=tuple(name for name in hosts if name != host),
-        versions=_newest_versions(r for r in used if not r.cell.is_source),
+        other_hosts=tuple(name for name in hosts if name != host) if only else (),
+        versions=_newest_versions(
+            r for r in used if not r.cell.is_source and r.cell.device == device
+        ),
         dates=_dates(dated),
         commit=max(dated, key=_date).conditions.commit,
+    )
+
+
+def joined(comparisons: Sequence[Comparison]) -> Comparison:
+    """Return the rows of several devices as one comparison, with the facts of the first."""
+    first, *others = comparisons
+    return replace(
+        first,
+        rows=tuple(row for each in comparisons for row in each.rows),
+        variants=tuple(row for each in comparisons for row in each.variants),
+        versions={name: v for each in (*others, first) for name, v in each.versions.items()},
     )
 
 
@@ -255,9 +332,7 @@ def settings_of(cell: Cell) -> str:
 
 def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
     """Return the candidates for a budget: with the drop on validation, never on test."""
-    return tuple(
-        candidate_of(comparison, row) for row in comparison.rows if row.latency is not None
-    )
+    return tuple(candidate_of(comparison, row) for row in comparison.rows if row.is_measured)
 
 
 def candidate_of(comparison: Comparison, row: Row) -> Candidate:
@@ -268,7 +343,10 @@ def candidate_of(comparison: Comparison, row: Row) -> Candidate:
         runtime=row.cell.runtime,
         size_bytes=row.cell.size_bytes,
         drop_points=_loss(comparison, row),
-        median_us=row.median_us,
+        device=row.cell.device,
+        median_us=row.latency.median_us if row.latency else None,
+        instructions=row.counted(Instructions),
+        arena_bytes=row.counted(Arena),
     )
 
 
@@ -288,32 +366,50 @@ def _loss(comparison: Comparison, row: Row) -> float | None:
 
 
 def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows that no other one beats in both latency and quality, fastest first."""
-    timed = [row for row in rows if row.latency is not None]
+    """Return a device's rows that no other one beats in both cost and quality, cheapest first."""
+    measured = [row for row in rows if row.is_measured]
     front: list[Row] = []
-    for row in sorted(timed, key=lambda r: (r.median_us, -r.quality)):
+    for row in sorted(measured, key=lambda r: (r.cost, -r.quality)):
         if not front or row.quality > front[-1].quality:
             front.append(row)
     return tuple(front)
 
 
-def _current(records: Iterable[Record]) -> tuple[Record, ...]:
-    """Return the newest records on `local`, of the newest file of each name."""
-    local = [r for r in newest(records) if r.cell.device == LOCAL]
-    hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(local, key=_date)}
-    return tuple(r for r in local if r.cell.artifact_sha256 == hashes[r.cell.artifact])
+def _current(records: Iterable[Record], device: str) -> tuple[Record, ...]:
+    """Return the newest records on a device, of the newest file of each name.
+
+    For another device than this machine, the predictions are those of this machine: there, a check
+    runs the first images only.
+    """
+    own = [
+        r
+        for r in newest(records)
+        if r.cell.device == (LOCAL if isinstance(r.payload, Accuracy) else device)
+    ]
+    hashes = {r.cell.artifact: r.cell.artifact_sha256 for r in sorted(own, key=_date)}
+    return tuple(r for r in own if r.cell.artifact_sha256 == hashes[r.cell.artifact])
 
 
 def _join(
-    own: ModelRecords, local: Sequence[Record], host: str | None, *, every_version: bool
+    own: ModelRecords,
+    current: Sequence[Record],
+    device: str,
+    host: str | None,
+    *,
+    every_version: bool,
 ) -> tuple[ComparedModel, tuple[Row, ...], tuple[Record, ...]]:
     """Return a model with its rows, and the records that count."""
     order = list(dict.fromkeys(r.cell.artifact for r in own.records))  # that of a file made anew
-    mine = [r for r in local if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
-    mine.sort(key=lambda record: record.cell.host == host)  # of two payloads the last one counts
+    mine = [r for r in current if host in (None, r.cell.host) or isinstance(r.payload, Accuracy)]
+    # of two payloads the last one counts
+    mine.sort(key=lambda r: (r.cell.host == host, "" if r.cell.device == LOCAL else _date(r)))
     versions = _newest_versions(mine)
     if not every_version:
-        mine = [r for r in mine if r.cell.runtime_version == versions[r.cell.runtime]]
+        mine = [
+            r
+            for r in mine
+            if r.cell.runtime_version == versions[r.cell.runtime] or r.cell.device != device
+        ]
     model = ComparedModel(
         name=own.name or _only({record.cell.model for record in mine}, "models"),
         source=_source(mine) if own.has_source else None,
@@ -321,7 +417,8 @@ def _join(
         classes=own.classes,
         labels=own.labels,
     )
-    cells = {_identity(r.cell): r.cell for r in mine if not r.cell.is_source}
+    there = [r.cell for r in mine if r.cell.device == device and not r.cell.is_source]
+    cells = {_identity(cell): cell for cell in there}
     rows = [_row(cell, model, mine) for cell in cells.values()]
     rows.sort(key=lambda row: -1 if row is None else order.index(row.cell.artifact))
     return model, tuple(filter(None, rows)), tuple(mine)
@@ -334,12 +431,12 @@ def _date(record: Record) -> str:
 def _newest_versions(records: Iterable[Record]) -> dict[str, str]:
     """Return runtime name to newest version: figures of an older one are out of date.
 
-    Where any version was timed, the newest of those: a newer one may only have been verified.
+    Where any version was measured, the newest of those: a newer one may only have been verified.
     """
     best: dict[str, tuple[bool, str]] = {}
     for record in records:
-        cell, timed = record.cell, isinstance(record.payload, Latency)
-        this = (timed, cell.runtime_version)
+        cell, measured = record.cell, isinstance(record.payload, COSTS)
+        this = (measured, cell.runtime_version)
         best[cell.runtime] = max(
             best.get(cell.runtime, this), this, key=lambda each: (each[0], version_key(each[1]))
         )
@@ -359,23 +456,24 @@ def _row(cell: Cell, model: ComparedModel, records: Sequence[Record]) -> Row | N
     """
     own = _identity(cell)
     plain = replace(cell, threads=1, batch=1, settings=replace(cell.settings, cores=()))
-    mine = [r for r in records if _identity(r.cell) == own]
+    mine = [r for r in records if _identity(r.cell) == own and r.cell.device == cell.device]
     judged = [r for r in records if _identity(r.cell) in (own, _identity(plain))]
+    if cell.device != LOCAL:  # the nearest of the same file's, of another runtime if need be
+        same = [r for r in records if r.cell.artifact_sha256 == cell.artifact_sha256]
+        judged = [*sorted(same, key=lambda r: r.cell.runtime == cell.runtime), *judged]
     test = _payload(judged, Accuracy, "test")
     validation = _payload(judged, Accuracy, "validation")
     if test is None or validation is None:
         return None
-    latency = _payload(mine, Latency)
-    timed = [r for r in mine if isinstance(r.payload, Latency)] or mine
+    payloads = {type(r.payload): r.payload for r in mine if not isinstance(r.payload, Accuracy)}
+    costs = [r for r in mine if isinstance(r.payload, COSTS)]
     return Row(
         cell=cell,
         model=model,
         test=test,
         validation=validation,
-        latency=summarize(latency) if latency else None,
-        memory=_payload(mine, Memory),
-        profile=_payload(mine, Profile),
-        conditions=timed[0].conditions,
+        payloads=tuple(payloads.values()),
+        conditions=(costs or mine)[0].conditions,
     )
 
 

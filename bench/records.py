@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.comparison import Comparison, ModelRecords, compare_models
+from hemline.bench.comparison import LOCAL, Comparison, ModelRecords, compare_models
+from hemline.bench.costs import COSTS
+from hemline.bench.devices.addresses import address_of
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
 from hemline.bench.measuring.subject import Subject
@@ -16,17 +18,31 @@ from hemline.data.datasets import title_of
 from hemline.errors import UsageError, remedy
 
 
-def compared(subjects: Sequence[Subject], *, every_version: bool = False) -> Comparison:
-    """Compare the artifacts of bundles as they are now: records of older files are out of date.
+def compared(
+    subjects: Sequence[Subject], device: str = LOCAL, *, every_version: bool = False
+) -> Comparison:
+    """Compare the artifacts of bundles on a device, as they are now.
 
-    The bundles were judged on the same images (same_images.py). Raises UsageError when there are no
-    records, HemlineError as compare_models does.
+    Records of older files are out of date. The bundles were judged on the same images
+    (same_images.py). Raises UsageError when there are no records, or none of another device than
+    this machine, UnknownNameError where there is no such device; HemlineError as compare_models
+    does.
     """
     models = [
         _records_of(subject, name)
         for subject, name in zip(subjects, names_of(subjects), strict=True)
     ]
-    return compare_models(models, every_version=every_version)
+    if device != LOCAL and not any(_is_cost(r, device) for own in models for r in own.records):
+        address_of(device)
+        raise UsageError(
+            f"nothing was measured on {device}",
+            remedy=remedy("bench on device", bundle=subjects[0].bundle, device=device),
+        )
+    return compare_models(models, device=device, every_version=every_version)
+
+
+def _is_cost(record: Record, device: str) -> bool:
+    return record.cell.device == device and isinstance(record.payload, COSTS)
 
 
 def names_of(subjects: Sequence[Subject]) -> list[str]:

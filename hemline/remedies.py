@@ -12,6 +12,7 @@ from hemline.errors import HemlineError, Remedy
 REMEDIES: dict[str, str] = {
     "add device": "add it with `hemline device add`",
     "bench": "run `hemline bench {bundle}` first",
+    "bench on device": "run `hemline bench {bundle} --device {device}` first",
     "profile": "`hemline bench BUNDLE --profile` does it",
     "device with fallback": "--fallback goes with --device gpu",
     "device with runtimes": "--runtime is for --device local",

@@ -17,12 +17,12 @@ def reasons(chosen: Row, rows: Sequence[Row]) -> Iterator[str]:
     """
     same = chosen.cell.artifact_sha256
     others = [each for each in rows if each is not chosen and _proven(each)]
-    others.sort(key=lambda each: (each.cell.artifact_sha256 != same, each.median_us))
+    others.sort(key=lambda each: (each.cell.artifact_sha256 != same, each.cost))
     for row in (chosen, *others[:1]):
         for found in _proven(row)[:1]:
             share = found.share or 0.0
             part = "" if share >= _MOST else f", {100 * share:.0f} % of it"
-            time = f"{row.cell.artifact} takes {row.median_us:.0f} µs in {row.cell.runtime}"
+            time = f"{row.cell.artifact} takes {row.measure.words(row.cost)} in {row.cell.runtime}"
             yield f"{time}{part} because {found.sentence}"
 
 

@@ -11,7 +11,15 @@ import click
 
 from hemline import files
 from hemline.arguments import json_option
-from hemline.bench.commands import bundles_argument, locked, measured, opened, sample_options
+from hemline.bench.commands import (
+    bundles_argument,
+    devices_option,
+    locked,
+    measured,
+    opened,
+    sample_options,
+    thread_progress,
+)
 from hemline.console import budget_options, next_step, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
@@ -38,34 +46,56 @@ _CHANGES = click.option(
 
 @click.command()
 @bundles_argument
+@devices_option
 @_DETAILS
 @json_option()
 @export_options
-def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export) -> None:
+def table(
+    paths: tuple[Path, ...], devices: tuple[str, ...], details: bool, as_json: bool, export: Export
+) -> None:
     """Print size, accuracy and latency of each artifact.
 
-    The figures are those of the last `hemline bench` or `hemline compare`.
+    The figures are those of the last `hemline bench` or `hemline compare`. Several devices have a
+    column each.
     """
+    from hemline.bench.comparison import joined
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
-    from hemline.bench.report.table import bundle_table, conditions_line, refusals
 
     subjects = measured(paths)
-    comparison = compared(subjects, every_version=True)
-    shown, more = bundle_table(comparison, _compressed(subjects)), _more(comparison, details)
+    comparisons = [compared(subjects, device, every_version=True) for device in devices]
+    shown, more = table_of(subjects, comparisons), _more(joined(comparisons), details)
     export(shown, **more)
     if as_json:
-        click.echo("\n".join(json_lines(comparison)))
+        click.echo("\n".join(json_lines(joined(comparisons))))
         return
-    click.echo(as_text(shown))
-    click.echo("\n".join((conditions_line(comparison), *refusals(subjects))))
-    _print_more(comparison, more)
+    print_table(subjects, comparisons)
+    _print_more(joined(comparisons), more)
     next_step("choose", *paths)
+
+
+def table_of(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> Table:
+    """Return the table of a device, with a column for each runtime, or that of several."""
+    from hemline.bench.report.table import bundle_table, devices_table
+
+    if len(comparisons) > 1:
+        return devices_table(comparisons)
+    return bundle_table(comparisons[0], _compressed(subjects))
+
+
+def print_table(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> None:
+    """Print it, with the conditions on each device and what was refused."""
+    from hemline.bench.report.table import conditions_line, refusals
+
+    conditions = map(conditions_line, comparisons)
+    lines = (as_text(table_of(subjects, comparisons)), *conditions, *refusals(subjects))
+    click.echo("\n".join(lines))
 
 
 @click.command()
 @bundles_argument
 @click.option("--quick", is_flag=True, help="A few rounds only.")
+@devices_option
 @_DETAILS
 @_CHANGES
 @json_option()
@@ -75,6 +105,7 @@ def table(paths: tuple[Path, ...], details: bool, as_json: bool, export: Export)
 def compare(
     paths: tuple[Path, ...],
     quick: bool,
+    devices: tuple[str, ...],
     details: bool,
     changes: bool,
     as_json: bool,
@@ -87,10 +118,10 @@ def compare(
     Prints a table and which file to ship, and writes a picture and JSON lines into the bundle. All
     bundles and files that are named are in one comparison.
     """
-    from hemline.bench.choosing import choose_in
-    from hemline.bench.devices.local import LocalDevice
+    from hemline.bench.comparison import joined
+    from hemline.bench.measuring.device_bench import BenchRequest
+    from hemline.bench.measuring.fleet import bench_named
     from hemline.bench.measuring.plan import FULL, QUICK
-    from hemline.bench.measuring.rounds import measure
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
@@ -99,62 +130,65 @@ def compare(
     require_matplotlib()
     with locked(paths):
         subjects = opened(paths, samples)
-        measure(subjects, LocalDevice(), QUICK if quick else FULL, progress=say)
-        comparison = compared(subjects)
-        choice = choose_in(subjects, comparison, Budget(**limits))
-        lines, output = json_lines(comparison), _output(subjects)
+        request = BenchRequest(plan=QUICK if quick else FULL)
+        bench_named(devices, subjects, request, progress=thread_progress())
+        comparisons = [compared(subjects, device) for device in devices]
+        choices = _chosen(subjects, comparisons, Budget(**limits))
+        every = joined(comparisons)
+        lines, output = json_lines(every), _output(subjects)
         rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
         files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
-        draw(comparison, picture, chosen=choice.row)
-    more = _more(comparison, details) | _changed(choice.row, changes)
-    export(comparison_table(comparison, None), **more)
+        draw(every, picture, chosen=choices[0].row)
+    more = _more(every, details) | _changed(choices[0].row, changes)
+    export(comparison_table(every, None), **more)
     if as_json:
         click.echo("\n".join(lines))
         return
-    click.echo(as_text(comparison_table(comparison, choice.row)))
-    notes = (conditions_line(comparison), *refusals(subjects), "", *choice.reasons)
-    click.echo("\n".join(notes))
-    _print_more(comparison, more)
+    for comparison, choice in zip(comparisons, choices, strict=True):
+        click.echo(as_text(comparison_table(comparison, choice.row)))
+        click.echo("\n".join((conditions_line(comparison), "", *choice.reasons, "")))
+    click.echo("".join(f"{line}\n" for line in refusals(subjects)), nl=False)
+    _print_more(every, more)
     say(f"picture: {picture}, rows: {rows}")
-    _suggest_classifying(subjects, choice)
+    _suggest_classifying(subjects, choices[0])
 
 
 @click.command()
 @bundles_argument
 @json_option("One JSON document instead of sentences.")
+@devices_option
 @_CHANGES
 @export_options
 @budget_options(0.5)
 def choose(
     paths: tuple[Path, ...],
     as_json: bool,
+    devices: tuple[str, ...],
     changes: bool,
     export: Export,
     **limits: float | None,
 ) -> None:
     """Choose the artifact to ship within a budget.
 
-    Exit code 3 when none fits. The choice is written into the bundle of the chosen file.
+    Exit code 3 when none fits. The choice is written into the bundle of the chosen file; of several
+    devices, that for the first.
     """
-    from hemline.bench.choosing import choose_in
+    from hemline.bench.comparison import joined
     from hemline.bench.records import compared
     from hemline.bench.report.table import comparison_table
 
     with locked(paths):
         subjects = measured(paths)
-        comparison = compared(subjects)
-        choice = choose_in(subjects, comparison, Budget(**limits))
-    more = _changed(choice.row, changes)
-    export(comparison_table(comparison, None), **more)
+        comparisons = [compared(subjects, device) for device in devices]
+        choices = _chosen(subjects, comparisons, Budget(**limits))
+    every, more = joined(comparisons), _changed(choices[0].row, changes)
+    export(comparison_table(every, None), **more)
     if as_json:
-        document = schema.to_document(choice.candidate) | {"model": choice.row.model.name}
-        if (drop := choice.candidate.drop_points) is not None:
-            document["drop_points"] = round(drop, 4)
-        click.echo(json.dumps({**document, "reasons": choice.reasons}))
+        click.echo("\n".join(map(_choice_document, choices)))
         return
-    click.echo("\n".join(choice.reasons))
-    _print_more(comparison, more)
-    _suggest_classifying(subjects, choice)
+    click.echo("\n\n".join("\n".join(choice.reasons) for choice in choices))
+    _print_more(every, more)
+    _suggest_classifying(subjects, choices[0])
 
 
 def _suggest_classifying(subjects: Sequence[Subject], choice: Choice) -> None:
@@ -162,6 +196,24 @@ def _suggest_classifying(subjects: Sequence[Subject], choice: Choice) -> None:
 
     subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
     next_step("classify", subject.bundle / choice.candidate.artifact, "IMAGE")
+
+
+def _chosen(
+    subjects: Sequence[Subject], comparisons: Sequence[Comparison], budget: Budget
+) -> list[Choice]:
+    """Choose for each device; write the choice for the first into its bundle."""
+    from hemline.bench.choosing import choice_of, write_choice
+
+    choices = [choice_of(subjects, each, budget) for each in comparisons]
+    write_choice(subjects, choices[0])
+    return choices
+
+
+def _choice_document(choice: Choice) -> str:
+    document = schema.to_document(choice.candidate) | {"model": choice.row.model.name}
+    if (drop := choice.candidate.drop_points) is not None:
+        document["drop_points"] = round(drop, 4)
+    return json.dumps({**document, "reasons": choice.reasons})
 
 
 def _more(comparison: Comparison, details: bool) -> dict[str, Table]:

@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from hemline.bench.comparison import ComparedModel, Comparison, Row
+from hemline.bench.comparison import LOCAL, ComparedModel, Comparison, Row
+from hemline.bench.costs import MEASURES
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
-from hemline.contract.record import Cell
+from hemline.contract.record import Cell, Latency
 from hemline.contract.specs import version_key
 from hemline.statistics import wilson
 from hemline.tables import (
@@ -74,11 +75,36 @@ def comparison_table(comparison: Comparison, chosen: Row | None) -> Table:
     """Return one row for each artifact, runtime and settings, fastest first; `chosen` is marked."""
     known = [f">{name}" for name in _known_figures(comparison)]
     known[1:1] = [">95 %"] if comparison.has_labels else []
-    figures = (">size", *known, ">median", ">p90", ">p99", "?>cold start", "?>memory")
-    rows = sorted((*comparison.rows, *comparison.variants), key=lambda row: row.median_us)
+    others = [f"?>{each.name}" for each in MEASURES[1:]]
+    times = ("?>median", "?>p90", "?>p99", *others, "?>cold start", "?>memory")
+    figures = (">size", *known, *times)
+    rows = sorted((*comparison.rows, *comparison.variants), key=lambda row: row.cost)
     return Table.of(
-        ("?model", "artifact", "runtime", "?settings", *figures, "runs on"),
+        ("?device", "?model", "artifact", "runtime", "?settings", *figures, "runs on"),
         (_comparison_row(comparison, row, marked=row == chosen) for row in rows),
+    )
+
+
+def devices_table(comparisons: Sequence[Comparison]) -> Table:
+    """Return one row for each artifact and runtime, with a column for the costs on each device."""
+    first, cells = comparisons[0], dict[tuple[str, ...], dict[str, Row]]()
+    for row in (row for each in comparisons for row in each.rows):
+        ran = f"{row.cell.runtime} {row.cell.runtime_version}"
+        cells.setdefault((first.label(row.model), row.cell.artifact, ran), {})[row.cell.device] = (
+            row
+        )
+    known = _known_figures(first)
+    columns = (f">{each.device}" for each in comparisons)
+    rows = []
+    for key, found in cells.items():
+        row = next(iter(found.values()))
+        figures = (_figure(first, row, name)[1] for name in known)
+        costs = (found[c.device].cost_text if c.device in found else "" for c in comparisons)
+        rows.append((*key, kilobytes(row.cell.size_bytes), *figures, *costs))
+    order = list(dict.fromkeys(key[:2] for key in cells))
+    rows.sort(key=lambda line: order.index(line[:2]))
+    return Table.of(
+        ("?model", "artifact", "runtime", ">size", *(f">{n}" for n in known), *columns), rows
     )
 
 
@@ -86,14 +112,21 @@ def conditions_line(comparison: Comparison) -> str:
     """Return the conditions of the latencies in one line, with the hosts that are left out."""
     if comparison.host is None:
         return "no latency was measured yet"
-    host, (first, last) = comparison.host, comparison.dates
+    (first, last), measure = comparison.dates, comparison.measure
     when = first if first == last else f"{first} to {last}"
     others = "; ".join(comparison.other_hosts)
     left_out = f"; latencies of other hosts are left out ({others})" if others else ""
     accuracy = f"accuracy on {comparison.images:,} test images"
+    accuracy += "" if comparison.device == LOCAL else ", which ran on the development machine"
     unless = " unless stated" if comparison.variants else ""
+    cost = (
+        f"one thread, batch 1{unless}, median of set input, invoke, get output"
+        if measure.payload is Latency
+        else f"{measure.noun} of one inference, one thread, batch 1"
+    )
+    device = "" if comparison.device == LOCAL else f"{comparison.device}: "
     return (
-        f"{host.name}; one thread, batch 1{unless}, median of set input, invoke, get output; "
+        f"{device}{comparison.host.name}; {cost}; "
         f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}"
     )
 
@@ -118,6 +151,7 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
         low, high = wilson(row.test.correct, row.test.images)
         figures.insert(1, f"{100 * low:.1f}–{100 * high:.1f}")
     return (
+        cell.device if len({each.cell.device for each in comparison.rows}) > 1 else "",
         comparison.label(row.model),
         f"{cell.artifact}{' ←' if marked else ''}",
         f"{cell.runtime} {cell.runtime_version}",
@@ -125,6 +159,7 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
         kilobytes(cell.size_bytes),
         *figures,
         *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
+        *(row.cost_text if row.measure is each else "" for each in MEASURES[1:]),
         "" if start_ns is None else Figure(f"{start_ns / 1e6:.0f} ms", start_ns / 1e6, "ms"),
         megabytes(row.memory.peak_bytes if row.memory else None),
         row.delegate.replace("ExecutionProvider", ""),
@@ -133,7 +168,7 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
 
 def _timed_versions(comparison: Comparison) -> list[tuple[str, str]]:
     """Return (runtime, version) of each column, the newest version of a runtime first."""
-    timed = {(r.cell.runtime, r.cell.runtime_version) for r in comparison.rows if r.latency}
+    timed = {(r.cell.runtime, r.cell.runtime_version) for r in comparison.rows if r.is_measured}
     timed |= set(comparison.versions.items())
     order = list(comparison.versions)
     newest_first = sorted(timed, key=lambda pair: version_key(pair[1]), reverse=True)
@@ -142,7 +177,7 @@ def _timed_versions(comparison: Comparison) -> list[tuple[str, str]]:
 
 def _latency_in(rows: Sequence[Row], runtime: str, version: str) -> str:
     there = (r for r in rows if (r.cell.runtime, r.cell.runtime_version) == (runtime, version))
-    return next((microseconds(r.latency.median_us) for r in there if r.latency), "")
+    return next((r.cost_text for r in there if r.is_measured), "")
 
 
 def _known_figures(comparison: Comparison) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import SAME_SPEED, Budget, choose, over_budget
-from hemline.tables import change, kilobytes, microseconds, p_text, percent
+from hemline.tables import change, kilobytes, p_text, percent
 
 
 def recommend(comparison: Comparison, budget: Budget) -> Row:
     """Return the row to ship within a budget; raises GateError when none fits."""
-    rows = {candidate_of(comparison, row): row for row in comparison.rows if row.latency}
+    rows = {candidate_of(comparison, row): row for row in comparison.rows if row.is_measured}
     return rows[choose(tuple(rows), budget)]
 
 
@@ -32,10 +32,11 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
         reason = over_budget(other, budget)
         if reason is not None:
             reasons.append(f"Left out: {other.title} {reason}.")
-    timed = {row.model.name for row in comparison.rows if row.latency}
-    missing = [each.name for each in comparison.models if each.name not in timed]
+    measured = {row.model.name for row in comparison.rows if row.is_measured}
+    missing = [each.name for each in comparison.models if each.name not in measured]
     reasons += (
-        f"Left out: no file of {name} passed and was timed on this host." for name in missing
+        f"Left out: no file of {name} passed and was measured on {comparison.where}."
+        for name in missing
     )
     return tuple(reasons)
 
@@ -50,28 +51,29 @@ def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:
     model = comparison.label(chosen.model)
     headline = (
         f"Ship {cell.artifact}{' of ' if model else ''}{model} with {cell.runtime} "
-        f"{cell.runtime_version}: {microseconds(chosen.median_us)}, {kilobytes(cell.size_bytes)}"
-        f"{share}."
+        f"{cell.runtime_version}: {chosen.measure.words(chosen.cost)} on {comparison.where}, "
+        f"{kilobytes(cell.size_bytes)}{share}."
     )
-    own = (row for row in comparison.rows if row.model == chosen.model and row.latency)
+    own = (row for row in comparison.rows if row.model == chosen.model and row.is_measured)
     floats = [row for row in own if row.cell.artifact.startswith("fp32.")]
     if not floats or cell.artifact.startswith("fp32."):
         return [headline]
-    best = min(floats, key=lambda row: row.median_us)
-    ratio = best.median_us / chosen.median_us
-    speed = f"{ratio:.1f} × as fast as" if ratio >= 1.05 else f"{1 / ratio:.1f} × the time of"
+    best = min(floats, key=lambda row: row.cost)
+    cheaper = chosen.measure.ratio(chosen.cost / best.cost)
     size = best.cell.size_bytes / cell.size_bytes
+    also = "" if cheaper.startswith("is ") else "is "
     smaller = f"{size:.1f} × smaller" if size >= 1 else f"{1 / size:.1f} × larger"
-    return [headline, f"It is {speed} the best float file ({best.name}) and {smaller}."]
+    return [headline, f"It {cheaper} the best float file ({best.name}) and {also}{smaller}."]
 
 
 def _more_accurate(comparison: Comparison, chosen: Row) -> list[str]:
     """Return a sentence on the most accurate file of another model, if it is more accurate."""
-    others = [row for row in comparison.rows if row.latency and row.model != chosen.model]
-    best = max(others, key=lambda row: (row.quality, -row.median_us), default=chosen)
+    others = [row for row in comparison.rows if row.is_measured and row.model != chosen.model]
+    best = max(others, key=lambda row: (row.quality, -row.cost), default=chosen)
     if best.accuracy is None or best.quality <= chosen.quality:
         return []
-    where = f"{best.name}, in {best.median_us / chosen.median_us:.1f} × the time"
+    times = f"{best.cost / chosen.cost:.1f} × the {chosen.measure.noun}"
+    where = f"{best.name}, in {times}"
     return [f"{best.model.name} is more accurate: {percent(best.accuracy)} on test with {where}."]
 
 
@@ -82,25 +84,28 @@ def _tuned(comparison: Comparison, chosen: Row) -> list[str]:
         each for each in comparison.variants if each.cell.artifact_sha256 == cell.artifact_sha256
     ]
     alike = [each for each in own if each.cell.threads == each.cell.batch == 1]
-    best = min(alike, key=lambda row: row.median_us, default=chosen)
-    if best.median_us * SAME_SPEED > chosen.median_us:
+    best = min(alike, key=lambda row: row.cost, default=chosen)
+    if best.cost * SAME_SPEED > chosen.cost:
         return []
-    return [f"With {best.settings} it takes {microseconds(best.median_us)} in {best.cell.runtime}."]
+    return [
+        f"With {best.settings} it takes {best.measure.words(best.cost)} in {best.cell.runtime}."
+    ]
 
 
 def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:
     """Return how the choice changes the accuracy, or why that is not known."""
     found, loss = change_of(chosen), chosen.validation.drop_points
     to_best = candidate_of(comparison, chosen).drop_points
+    alone = f"It was chosen by {chosen.measure.name} and size alone"
     if chosen.model.labels is None or chosen.test.correct is None:
-        return "It was chosen by latency and size alone: without labels its accuracy is not known."
+        return f"{alone}: without labels its accuracy is not known."
     if found is None and to_best is not None:
         return (
             f"It changes accuracy by {change(to_best)} points on these images, against the most "
             "accurate file."
         )
     if found is None or loss is None:
-        return "It was chosen by latency and size alone: there is no source model to compare with."
+        return f"{alone}: there is no source model to compare with."
     worst = found.worst
     in_class = (
         ""

@@ -93,7 +93,7 @@ def _sentence(chosen: Candidate, budget: Budget, device: str) -> str:
     drop = chosen.drop_points
     lost = "" if drop is None else f", {change(drop)} points on validation"
     return (
-        f"{chosen.artifact} in {chosen.runtime} fits {budget.text}: {chosen.median_us:.0f} µs on "
+        f"{chosen.artifact} in {chosen.runtime} fits {budget.text}: {chosen.cost:.0f} µs on "
         f"{device}, {chosen.size_bytes / 1000:.1f} kB{lost}"
     )
 
@@ -113,7 +113,7 @@ def _excess(candidate: Candidate, budget: Budget) -> float:
     """Return how far a file is over a budget: points, and shares of the other limits."""
     pairs = (
         (candidate.size_bytes / 1000, budget.max_kb),
-        (candidate.median_us / 1000, budget.max_ms),
+        (candidate.cost / 1000, budget.max_ms),
     )
     drop, most = candidate.drop_points, budget.max_drop_points
     points = 0.0 if drop is None or most is None else max(0.0, drop - most)

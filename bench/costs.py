@@ -1,0 +1,78 @@
+"""What the files on a device are compared by: time, instructions, or the tensor arena."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hemline.bench.latency_summary import summarize
+from hemline.contract.record import Arena, Instructions, Latency, Payload
+from hemline.tables import Figure, kilobytes, microseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A row of the MEASURES table.
+
+    name: in table headers and sentences.
+    noun: in a sentence on how much of it a file takes.
+    payload: the kind of record payload that has it.
+    axis: label of an axis with its unit.
+    value: of a payload: microseconds, instructions or bytes.
+    text: of a value in a table.
+    words: of a value in a sentence.
+    """
+
+    name: str
+    noun: str
+    payload: type[Any]
+    axis: str
+    value: Callable[[Any], float]
+    text: Callable[[float], str]
+    words: Callable[[float], str]
+
+    def ratio(self, ratio: float) -> str:
+        """Return the ratio of a value to another in a sentence, before the name of the other."""
+        if self.payload is not Latency:
+            return f"takes {ratio:.2f} × the {self.noun} of"
+        faster = ratio <= 1 / 1.05
+        return f"is {1 / ratio:.1f} × as fast as" if faster else f"is {ratio:.1f} × the time of"
+
+
+MEASURES = (  # the first one that a device has is what its files are compared by
+    Measure(
+        name="latency",
+        noun="time",
+        payload=Latency,
+        axis="latency of one image, µs (median, one thread, log scale)",
+        value=lambda latency: summarize(latency).median_us,
+        text=microseconds,
+        words=microseconds,
+    ),
+    Measure(
+        name="instructions",
+        noun="instructions",
+        payload=Instructions,
+        axis="instructions of one image, millions (one thread, log scale)",
+        value=lambda count: float(count.per_inference),
+        text=lambda value: Figure(f"{value / 1e6:.2f} M instr.", value, "instructions"),
+        words=lambda value: f"{value / 1e6:.2f} million instructions",
+    ),
+    Measure(
+        name="tensor arena",
+        noun="tensor arena",
+        payload=Arena,
+        axis="tensor arena, kB (log scale)",
+        value=lambda arena: float(arena.bytes),
+        text=lambda value: Figure(f"{value / 1000:.1f} kB arena", value / 1000, "kB"),
+        words=lambda value: f"{kilobytes(int(value))} of tensor arena",
+    ),
+)
+COSTS = tuple(each.payload for each in MEASURES)
+
+
+def measure_of(payloads: Iterable[Payload]) -> Measure | None:
+    """Return what payloads are compared by; None where nothing was measured."""
+    kinds = {type(payload) for payload in payloads}
+    return next((each for each in MEASURES if each.payload in kinds), None)
