@@ -18,7 +18,7 @@ class Measure:
     name: in table headers and sentences.
     noun: in a sentence on how much of it a file takes.
     payload: the kind of record payload that has it.
-    axis: label of an axis with its unit.
+    axis: by the least value, the divisor and the label of an axis.
     value: of a payload: microseconds, instructions or bytes.
     text: of a value in a table.
     words: of a value in a sentence.
@@ -27,7 +27,7 @@ class Measure:
     name: str
     noun: str
     payload: type[Any]
-    axis: str
+    axis: Callable[[float], tuple[float, str]]
     value: Callable[[Any], float]
     text: Callable[[float], str]
     words: Callable[[float], str]
@@ -40,12 +40,17 @@ class Measure:
         return f"is {1 / ratio:.1f} × as fast as" if faster else f"is {ratio:.1f} × the time of"
 
 
+def _latency_axis(least_us: float) -> tuple[float, str]:
+    scale, unit = (1000.0, "ms") if least_us >= 1000 else (1.0, "µs")
+    return scale, f"← faster    latency of one image, {unit} (median, one thread, log scale)"
+
+
 MEASURES = (  # the first one that a device has is what its files are compared by
     Measure(
         name="latency",
         noun="time",
         payload=Latency,
-        axis="latency of one image, µs (median, one thread, log scale)",
+        axis=_latency_axis,
         value=lambda latency: summarize(latency).median_us,
         text=microseconds,
         words=microseconds,
@@ -54,7 +59,7 @@ MEASURES = (  # the first one that a device has is what its files are compared b
         name="instructions",
         noun="instructions",
         payload=Instructions,
-        axis="instructions of one image, millions (one thread, log scale)",
+        axis=lambda _: (1e6, "← fewer    instructions of one image, millions (log scale)"),
         value=lambda count: float(count.per_inference),
         text=lambda value: Figure(f"{value / 1e6:.2f} M instr.", value, "instructions"),
         words=lambda value: f"{value / 1e6:.2f} million instructions",
@@ -63,7 +68,7 @@ MEASURES = (  # the first one that a device has is what its files are compared b
         name="tensor arena",
         noun="tensor arena",
         payload=Arena,
-        axis="tensor arena, kB (log scale)",
+        axis=lambda _: (1e3, "← smaller    tensor arena, kB (log scale)"),
         value=lambda arena: float(arena.bytes),
         text=lambda value: Figure(f"{value / 1000:.1f} kB arena", value / 1000, "kB"),
         words=lambda value: f"{kilobytes(int(value))} of tensor arena",

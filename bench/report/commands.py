@@ -138,7 +138,7 @@ def compare(
         lines, output = json_lines(every), _output(subjects)
         rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
         files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
-        draw(every, picture, chosen=choices[0].row)
+        draw(every, picture, chosen=[each.row for each in choices])
     more = _more(every, details) | _changed(choices[0].row, changes)
     export(comparison_table(every, None), **more)
     if as_json:

@@ -22,7 +22,7 @@ from hemline.contract.record import Accuracy
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
 from hemline.statistics import wilson
-from hemline.tables import microseconds, percent
+from hemline.tables import percent
 
 _AREA_PER_KB = 2.2  # square points: 60 kB is a disc of 13 points across
 _LARGEST_AREA = 700.0  # square points: 30 points across; larger files make all discs smaller
@@ -38,20 +38,20 @@ _COLUMNS, _KEYS = 2, 4  # panels, and keys of the legend, side by side
 _BEATEN = "#f3f3f3"  # where a file of the front is as fast and more accurate
 
 
-def draw(comparison: Comparison, path: Path, *, chosen: Row | None = None) -> None:
-    """Write a PNG; `chosen` is the row to point out.
+def draw(comparison: Comparison, path: Path, *, chosen: Sequence[Row] = ()) -> None:
+    """Write a PNG; `chosen` are the rows to point out, one of each device.
 
     A bar at each point shows how far its accuracy is known: where the labels of the test images are
     at hand, in comparison with its source model, image by image. Raises HemlineError.
     """
-    rows = [row for row in comparison.rows if row.latency is not None]
+    rows = [row for row in comparison.rows if row.is_measured]
     if not rows:
-        raise HemlineError("no latency was measured: nothing to draw")
+        raise HemlineError("nothing was measured: nothing to draw")
     devices = list(dict.fromkeys(row.cell.device for row in rows))
     columns = min(_COLUMNS, len(devices))
     lines = -(-len(devices) // columns)
     width, height = 10.0 if columns == 1 else 14.0, 4.9 if lines == 1 else 4.2 * lines
-    heading = heading_of(comparison, chosen, len(devices))
+    heading = heading_of(comparison, chosen[0] if len(chosen) == 1 else None, len(devices))
     with drawn(path, heading, width=width, height=height) as figure:
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
         panels = [
@@ -74,11 +74,12 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
     """Return the title, which says what to ship, and the conditions."""
     host, models = comparison.host, len(comparison.models)
     quality = _quality(comparison)
-    what = f"{quality} against latency"
-    if chosen is not None and chosen.latency:
+    what = f"{quality} against {comparison.measure.name}"
+    what = f"{quality} on {devices} devices" if devices > 1 else what
+    if chosen is not None and chosen.is_measured:
         cell, of = chosen.cell, f" of {chosen.model.name}" if models > 1 else ""
-        time, share = microseconds(chosen.median_us), percent(chosen.quality)
-        what = f"ship {cell.artifact}{of} with {cell.runtime}: {time}, {share} {quality}"
+        cost, share = chosen.measure.words(chosen.cost), percent(chosen.quality)
+        what = f"ship {cell.artifact}{of} with {cell.runtime}: {cost}, {share} {quality}"
     parts = (
         f"{host.processor}, {host.cores} cores" if host and devices == 1 else "",
         comparison.dates[1],
@@ -149,8 +150,8 @@ class _Panel:
         """Draw all but what is placed in pixels."""
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-        axes, times = self.axes, [row.median_us for row in self.rows]
-        scale, unit = (1000, "ms") if min(times) >= 1000 else (1, "µs")
+        axes, times = self.axes, [row.cost for row in self.rows]
+        scale, label = self.rows[0].measure.axis(min(times))
         axes.set_xscale("log")
         axes.set_xlim(min(times) / 1.8, max(times) * 1.6)  # room for labels
         self._draw_front()
@@ -160,7 +161,7 @@ class _Panel:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.set_xlabel(f"← faster    latency of one image, {unit} (median, one thread, log scale)")
+        axes.set_xlabel(label)
         if axes.get_subplotspec().is_first_col():
             axes.set_ylabel(f"test {_quality(self.comparison)}, %")
         axes.grid(which="major")
@@ -222,13 +223,13 @@ class _Panel:
             style = {"color": _colour(row, self.every), "alpha": 0.6, "linewidth": 1.3}
             self.axes.plot([x, x], interval(row.model, row.test), zorder=2.5, scaley=False, **style)
 
-    def draw_labels(self, chosen: Row | None) -> None:
+    def draw_labels(self, chosen: Sequence[Row]) -> None:
         """Write names where they hide nothing."""
         renderer = self.axes.figure.canvas.get_renderer()
         scale = self.axes.figure.dpi / 72
         labelled = self._labelled(chosen)
-        discs = [self._disc(row, _RING if row == chosen else 1.0) for row in labelled]
-        texts = [self._label(row, chosen=row == chosen) for row in labelled]
+        discs = [self._disc(row, _RING if row in chosen else 1.0) for row in labelled]
+        texts = [self._label(row, chosen=row in chosen) for row in labelled]
         extents = [text.get_window_extent(renderer) for text in texts]
         placed = place(
             discs,
@@ -263,11 +264,11 @@ class _Panel:
             zorder=4,
         )
 
-    def _labelled(self, chosen: Row | None) -> list[Row]:
+    def _labelled(self, chosen: Sequence[Row]) -> list[Row]:
         """Return the rows that have a label: each file of several models in its fastest runtime."""
         if len(self.comparison.models) == 1:
             return self.rows
-        slowest_first = sorted(self.rows, key=lambda row: (row == chosen, -row.median_us))
+        slowest_first = sorted(self.rows, key=lambda row: (row in chosen, -row.cost))
         return list({(row.model.name, row.cell.artifact): row for row in slowest_first}.values())
 
     def _disc(self, row: Row, times: float = 1.0) -> Box:
@@ -300,8 +301,9 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
         models.append(key(f"{model.name}{source}", GRAY, 6, _marker(comparison, model)))
     least, most = (f(row.cell.size_bytes / 1000 for row in rows) for f in (min, max))
     sizes = f"{least:,.0f} to {most:,.0f} kB" if least < most else f"{most:,.0f} kB"
-    against = comparison.sources[0].title if len(comparison.models) == 1 else "source model"
-    paired = comparison.sources and comparison.has_labels
+    titles = [source.title for source in comparison.sources]
+    against = titles[0] if len(titles) == 1 == len(comparison.models) else "source model"
+    paired = titles and comparison.has_labels
     meant = f"95 % interval, against the {against}" if paired else "95 % interval"
     line: dict[str, Any] = {"linestyle": "-", "marker": "", "linewidth": 1.3}
     keys = [
@@ -349,4 +351,4 @@ def _area(row: Row, rows: list[Row]) -> float:
 
 
 def _xy(row: Row) -> tuple[float, float]:
-    return row.median_us, 100 * row.quality
+    return row.cost, 100 * row.quality

@@ -117,7 +117,7 @@ def conditions_line(comparison: Comparison) -> str:
     others = "; ".join(comparison.other_hosts)
     left_out = f"; latencies of other hosts are left out ({others})" if others else ""
     accuracy = f"accuracy on {comparison.images:,} test images"
-    accuracy += "" if comparison.device == LOCAL else ", which ran on the development machine"
+    accuracy += "" if comparison.device == LOCAL else ", run on this machine"
     unless = " unless stated" if comparison.variants else ""
     cost = (
         f"one thread, batch 1{unless}, median of set input, invoke, get output"

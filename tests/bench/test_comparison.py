@@ -15,14 +15,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hemline.bench.comparison import Comparison, Row, compare, pareto_front
+from hemline.bench.comparison import (
+    Comparison,
+    ModelRecords,
+    Row,
+    compare,
+    compare_models,
+    joined,
+    pareto_front,
+)
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.report.placement import Box, place, spread
 from hemline.bench.report.plot import accuracy_limits, draw, heading_of
-from hemline.bench.report.table import bundle_table, comparison_table, conditions_line
+from hemline.bench.report.table import (
+    bundle_table,
+    comparison_table,
+    conditions_line,
+    devices_table,
+)
 from hemline.bench.report.verdict import explain, recommend, summarize_choice
 from hemline.cli import cli
 from hemline.contract.budget import Budget
@@ -30,6 +43,7 @@ from hemline.contract.evaluation_set import load_labels
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import (
     RECORDS_NAME,
+    Instructions,
     Latency,
     Memory,
     Record,
@@ -37,10 +51,11 @@ from hemline.contract.record import (
     newest,
     read_records,
 )
-from hemline.errors import GateError
+from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
 from hemline.tables import as_markdown, as_text
+from tests.planted_records import PLAIN_HOST
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
 CELLS = sum(
@@ -192,11 +207,70 @@ def test_the_picture_is_a_png_with_something_on_it(
     path = tmp_path / "drawn" / "a.png"  # matplotlib makes folders beside it when it is new here
     path.parent.mkdir()
     judged = with_labels(comparison, bundle, manifest)
-    draw(judged, path, chosen=row_of(judged, "int8.tflite"))
+    draw(judged, path, chosen=[row_of(judged, "int8.tflite")])
     with Image.open(path) as image:
         assert image.width >= 1000
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.fixture(scope="module")
+def counted(records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """Return the records, and instructions on an emulated board: of 8-bit files the most."""
+    board = dataclasses.replace(PLAIN_HOST, processor="A board (emulated)")
+    timed = [r for r in records if isinstance(r.payload, Latency)]
+    return (
+        *records,
+        *(
+            dataclasses.replace(
+                record,
+                cell=dataclasses.replace(record.cell, device="emulated:pi4", host=board.name),
+                conditions=dataclasses.replace(record.conditions, host=board),
+                payload=Instructions(
+                    per_inference=4_000_000 - 4 * record.cell.size_bytes, processor="cortex-a72"
+                ),
+            )
+            for record in timed
+        ),
+    )
+
+
+def test_files_are_chosen_by_the_instructions_of_an_emulated_board(
+    counted: tuple[Record, ...], comparison: Comparison
+) -> None:
+    (own,) = [ModelRecords(records=counted)]
+    there = compare_models([own], device="emulated:pi4")
+    assert compare_models([own]).rows == comparison.rows  # this machine's as before
+    assert len(there.rows) == CELLS
+    largest = max(there.rows, key=lambda row: row.cell.size_bytes)
+    assert recommend(there, Budget()) in [row for row in there.rows if row.cost < 3.9e6]
+    assert [row.cost for row in there.rows] == [
+        4_000_000 - 4 * row.cell.size_bytes for row in there.rows
+    ]
+    assert largest.test == next(  # a check runs few images there: predictions are of this machine
+        row.test for row in comparison.rows if row.cell.artifact == largest.cell.artifact
+    )
+    headline, *_ = summarize_choice(there, largest)
+    assert f"{largest.cost / 1e6:.2f} million instructions on emulated:pi4, " in headline
+    assert conditions_line(there).startswith("emulated:pi4: A board (emulated), 2 cores")
+    with pytest.raises(UsageError, match="emulated:pi4 reports no times"):
+        recommend(there, Budget(max_ms=1))
+
+
+def test_several_devices_have_a_column_each_and_a_panel_each(
+    counted: tuple[Record, ...], comparison: Comparison, tmp_path: Path
+) -> None:
+    there = compare_models([ModelRecords(records=counted)], device="emulated:pi4")
+    table = devices_table([comparison, there])
+    assert table.columns[-2:] == ("local", "emulated:pi4")
+    assert len(table.rows) == CELLS
+    assert all(row[-2].endswith("µs") and row[-1].endswith(" M instr.") for row in table.rows)
+    every = joined([comparison, there])
+    marked = comparison_table(every, None)
+    assert marked.columns[0] == "device"
+    assert len(marked.rows) == 2 * CELLS
+    draw(every, tmp_path / "devices.png", chosen=[comparison.rows[0], there.rows[0]])
+    assert (tmp_path / "devices.png").stat().st_size > 10_000
 
 
 def test_equal_accuracies_are_not_drawn_far_apart() -> None:
