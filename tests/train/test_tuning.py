@@ -42,7 +42,7 @@ from hemline.train.recipes.recipe_file import read_recipe
 from hemline.train.request import TrainRequest
 from hemline.train.tuning import commands, storage
 from hemline.train.tuning.dimensions import Choices, Range
-from hemline.train.tuning.pictures import conditions_line, draw
+from hemline.train.tuning.pictures import View, conditions_line, draw, title_of_search
 from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.results import Results, TrialResult, results_of, table
@@ -526,6 +526,24 @@ def test_pictures_show_trials_fields_epochs_and_importances(search: Search, tmp_
         assert min(pixels.shape[:2]) > 200
         coloured = np.ptp(pixels.astype(int), axis=2) > 40  # dots, lines or bars
         assert coloured.mean() > 1e-3, path
+
+
+def test_bad_trials_do_not_flatten_the_picture_of_the_good_ones() -> None:
+    view = View.of([0.85, 0.86, 0.84, 0.5, 0.86, 0.85, 0.3])
+    assert view.low > 83
+    assert view.high > 86
+    assert View.of([0.5, 0.5]).high - View.of([0.5, 0.5]).low > 0.5  # points
+
+
+def test_the_title_says_what_the_search_found(search: Search) -> None:
+    results = made_up(search)
+    assert (
+        title_of_search(results)
+        == "trial 10 is best, 86.00 % on validation, +6.00 points against the recipe"
+    )
+    alone = replace(results, trials=results.trials[:1])
+    assert title_of_search(alone) == "no trial is better than the recipe, 80.00 %"
+    assert title_of_search(made_up(search, state="pruned")) == "accuracy of each trial"
 
 
 def test_pictures_tell_the_data_and_how_little_of_it_was_used(search: Search) -> None:

@@ -17,15 +17,17 @@ import numpy as np
 
 from hemline.data.custom.reading import counted
 from hemline.data.datasets import title_of
-from hemline.figures import BLUE, DARK, GRAY, GREEN, LIGHT, VERMILION, Heading, drawn, legend_below
+from hemline.figures import BLUE, DARK, GRAY, LIGHT, VERMILION, Heading, drawn, legend_below
+from hemline.tables import percent
 from hemline.train.tuning.dimensions import Choices, Dimension, shown
 from hemline.train.tuning.results import Results, TrialResult
 
-_MARKS = {"o": ("trained to the end", BLUE), "x": ("pruned", LIGHT), "v": ("far below", LIGHT)}
+_MARKS = {"o": ("trained to the end", BLUE), "x": ("pruned", LIGHT), "v": ("below the axis", LIGHT)}
 _MOST_COLUMNS = 4  # panels of fields beside each other
 _ROOM_FOR_NAMES = 20  # letters below a panel
 _JITTER = 0.5  # how far the dots of one choice are spread, of its room
-_SHOWN_SPREADS = 2.0  # how far below the lower quartile is shown, as a multiple of what is above it
+_LEAST_SPAN = 1.0  # points of accuracy: on a shorter axis a few images look like much
+_SHOWN_SPREADS = 1.0  # how far below the median is shown, as a multiple of what is above it
 
 
 def draw(results: Results, importances: Mapping[str, float], folder: Path) -> list[Path]:
@@ -39,10 +41,14 @@ def draw(results: Results, importances: Mapping[str, float], folder: Path) -> li
     rows = math.ceil(fields / _MOST_COLUMNS)
     columns = math.ceil(fields / rows)
     pictures = {
-        "history": ("accuracy of each trial", 9.0, 4.6),
-        "fields": ("accuracy by tried value", max(6.0, 1.6 + 2.5 * columns), 0.6 + 2.4 * rows),
-        "epochs": ("the trials by epoch", 9.0, 4.6),
-        "importances": ("share of each field in the differences", 8.0, 0.9 + 0.42 * fields),
+        "history": (title_of_search(results), 9.0, 4.6),
+        "fields": (
+            "validation accuracy by tried value",
+            max(6.0, 1.6 + 2.5 * columns),
+            0.6 + 2.4 * rows,
+        ),
+        "epochs": ("validation accuracy by epoch", 9.0, 4.6),
+        "importances": (_explained(importances), 8.0, 0.9 + 0.42 * fields),
     }
     if results.search.epochs <= 1:
         del pictures["epochs"]
@@ -66,6 +72,25 @@ def draw(results: Results, importances: Mapping[str, float], folder: Path) -> li
     return [folder / f"{name}.png" for name in pictures]
 
 
+def title_of_search(results: Results) -> str:
+    """Return what the search found, for a title."""
+    best, first = results.best, results.trials[0]
+    if best is None or best.accuracy is None:
+        return "accuracy of each trial"
+    if best == first:
+        return f"no trial is better than the recipe, {percent(best.accuracy)}"
+    text = f"trial {best.number} is best, {percent(best.accuracy)} on validation"
+    if first.number or first.accuracy is None:
+        return text
+    return f"{text}, {100 * (best.accuracy - first.accuracy):+.2f} points against the recipe"
+
+
+def _explained(importances: Mapping[str, float]) -> str:
+    """Return which field matters most, for a title."""
+    name, share = max(importances.items(), key=lambda pair: pair[1], default=("", 0.0))
+    return f"{name} explains {100 * share:.0f} % of the differences between trials"
+
+
 def conditions_line(results: Results) -> str:
     """Return under what all trials of a study were trained."""
     search = results.search
@@ -80,19 +105,20 @@ def conditions_line(results: Results) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
+class View:
     """The accuracies that a picture shows, in percent: what is below is drawn at its lower edge."""
 
     low: float
     high: float
 
     @staticmethod
-    def of(accuracies: Sequence[float]) -> _View:
+    def of(accuracies: Sequence[float]) -> View:
+        """Return the view of accuracies, 0 … 1, in which the better half fills half of it."""
         values = 100 * np.asarray(accuracies)
-        top, quartile = float(values.max()), float(np.percentile(values, 25))
-        low = max(float(values.min()), quartile - _SHOWN_SPREADS * (top - quartile))
-        room = max(top - low, 0.5)
-        return _View(low=low - 0.08 * room, high=top + 0.08 * room)
+        top, middle = float(values.max()), float(np.median(values))
+        low = max(float(values.min()), middle - _SHOWN_SPREADS * (top - middle))
+        room = max(top - low, _LEAST_SPAN)
+        return View(low=top - 1.08 * room, high=top + 0.08 * room)
 
     def mark(self, each: TrialResult) -> str:
         """Return the mark of a trial, a key of _MARKS."""
@@ -115,13 +141,17 @@ class _View:
 
 
 def _history(axes: Any, _: Results, seen: list[TrialResult]) -> None:
-    view = _View.of([each.last or 0.0 for each in seen])
+    view = View.of([each.last or 0.0 for each in seen])
     view.dots(axes, seen, [each.number for each in seen])
     complete = [each for each in seen if each.accuracy is not None]
     if complete:
         best = list(itertools.accumulate((100 * (each.accuracy or 0.0) for each in complete), max))
         numbers = [*(each.number for each in complete), seen[-1].number + 0.4]
-        axes.step(numbers, [*best, best[-1]], where="post", color=GREEN, label="best so far")
+        line = {"color": VERMILION, "linewidth": 2.2, "solid_capstyle": "butt", "zorder": 2.8}
+        axes.step(numbers, [*best, best[-1]], where="post", label="best so far", **line)
+        better = [at for at, value in enumerate(best) if at == 0 or value > best[at - 1]]
+        ring = {"markersize": 9, "markerfacecolor": "none", "zorder": 4, "color": VERMILION}
+        axes.plot([numbers[at] for at in better], [best[at] for at in better], "o", **ring)
     own = next((each for each in complete if each.number == 0), None)
     if own is not None and view.mark(own) == "o":
         style = {"color": DARK, "linestyle": "--", "linewidth": 1.0, "zorder": 2.5}
@@ -155,7 +185,7 @@ def _epochs(axes: Any, results: Results, seen: list[TrialResult]) -> None:
             label=None if label in labels else label,
         )
         labels.add(label)
-    view = _View.of([accuracy for each in seen for accuracy in each.epochs.values()])
+    view = View.of([accuracy for each in seen for accuracy in each.epochs.values()])
     axes.set_ylim(view.low, view.high)
     axes.margins(x=0.02)
     axes.set_xlabel("epoch")
@@ -167,7 +197,7 @@ _DRAWN = {"history": _history, "epochs": _epochs}
 def _fields(figure: Any, results: Results, seen: list[TrialResult], shape: tuple[int, int]) -> None:
     space, best = results.search.space, results.best
     panels = figure.subplots(*shape, sharey=True, squeeze=False)
-    view = _View.of([each.last or 0.0 for each in seen])
+    view = View.of([each.last or 0.0 for each in seen])
     for dimension, axes in zip(space, panels.flat, strict=False):
         places = _places(axes, dimension, seen)
         view.dots(axes, seen, places)
