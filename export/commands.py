@@ -36,6 +36,7 @@ from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
 from hemline.export.user_images import GENERATED
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
+from hemline.small_sets import few_images
 from hemline.tables import as_text
 from hemline.train.checkpoint import ZOO
 from hemline.train.custom_data import named_after
@@ -162,6 +163,8 @@ def export(
         else:
             manifest = export_within(within, request, images)
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
+    for line in few_images(len(images.test_images)) if images.labelled else ():
+        say(line)
     if compares:
         _compare_calibrators(source, bundle, images, post_training.seed)
     if schemes:
@@ -278,7 +281,9 @@ def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
             click.echo(json.dumps({"artifact": name, **schema.to_document(verdict)}))
         return
     texts = [as_text(table) for table in verdict_tables(verdicts)]
-    click.echo("\n\n".join([*texts, *(["\n".join(lines)] if (lines := reasons(verdicts)) else [])]))
+    tested = [score.images for _, verdict in verdicts if (score := verdict.score("test"))]
+    lines = [*reasons(verdicts), *(few_images(max(tested)) if tested else ())]
+    click.echo("\n\n".join([*texts, *(["\n".join(lines)] if lines else [])]))
 
 
 def _compare_calibrators(checkpoint: Path, bundle: Path, images: Images, seed: int) -> None:

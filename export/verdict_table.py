@@ -9,7 +9,8 @@ import platform
 from collections.abc import Sequence
 
 from hemline.contract.manifest import Verdict
-from hemline.tables import Table, percent
+from hemline.small_sets import accuracy_text
+from hemline.tables import Table
 
 NamedVerdict = tuple[str, Verdict]  # an artifact's name, and one of its verdicts
 Place = tuple[str, str, str, str]  # runtime, version, Python, numpy
@@ -60,7 +61,7 @@ def _shown(verdict: Verdict, images: int) -> str:
     """Return status or accuracy, marked where fewer than all images were run."""
     score = verdict.score("test")
     part = "" if score is None or score.images == images else f" of {score.images:,}"
-    accuracy = "" if score is None else f"{percent(score.accuracy)}{part}"
+    accuracy = "" if score is None else f"{accuracy_text(score.correct, score.images)}{part}"
     if verdict.status == "passed":
         return accuracy or "passed"
     return f"FAILED {accuracy}".rstrip() if verdict.status == "failed" else verdict.status

@@ -29,6 +29,7 @@ from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import JobPool
 from hemline.runtime.targets import installed_targets
+from hemline.small_sets import accuracy_text
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _line(verified: CellVerification, manifest: Manifest) -> str:
         return f"{where}: {verdict.status} ({verdict.reason})"
     score = verdict.score("test")
     figures = (
-        *(() if score is None else (f"accuracy {100 * score.accuracy:.2f} %",)),
+        *(() if score is None else (f"accuracy {accuracy_text(score.correct, score.images)}",)),
         f"agreement {100 * verdict.agreement / verdict.images:.2f} %",
         f"logits within {verdict.largest_difference:.2g}",
     )

@@ -21,6 +21,7 @@ from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import require_room
 from hemline.errors import InterruptedWorkError, UsageError
+from hemline.small_sets import accuracy_text, few_images
 from hemline.tables import macs_text
 from hemline.train import options
 from hemline.train.custom_data import named_after, parts_line, suited
@@ -98,6 +99,8 @@ def train(
     with resumable(restart):
         card = run_training(request, load_images(dataset, data), tensorboard=tensorboard)
     click.echo(summary(card, folder))
+    for line in few_images(card.trained.score("test").images):
+        say(line)
     next_step("export", folder, *data_words(data))
 
 
@@ -172,7 +175,8 @@ def summary(card: Card, folder: Path) -> str:
     kept = f" (kept: epoch {training.kept_epoch})" if training.kept_epoch else ""
     return (
         f"{folder}: {model.name}, {model.parameters:,} parameters, {macs_text(model.macs)}, "
-        f"validation {100 * validation.accuracy:.2f} %, test {100 * test.accuracy:.2f} %, "
+        f"validation {accuracy_text(validation.correct, validation.images)}, "
+        f"test {accuracy_text(test.correct, test.images)}, "
         f"{counted(len(training.history), 'epoch')}{kept}, {training.seconds:.0f} s "
         f"({training.precision})"
     )

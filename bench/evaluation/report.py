@@ -34,7 +34,7 @@ def write_report(path: Path, evaluation: Evaluation, pictures: Sequence[Sequence
 
 def _lead(evaluation: Evaluation) -> Iterator[str]:
     yield pages.paragraph(f"{text.verdict(evaluation)}.", "verdict")
-    for note in evaluation.notes:
+    for note in text.notes(evaluation):
         yield pages.paragraph(f"Note: {note}.")
     first = evaluation.results[0]
     ran = f"{text.title_of(first)}; " if len(evaluation.results) == 1 else ""

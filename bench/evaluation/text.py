@@ -10,6 +10,7 @@ from hemline.bench.evaluation.result import (
     RunResult,
 )
 from hemline.contract.model_summary import Layer
+from hemline.small_sets import few_images
 from hemline.tables import Table, as_text, percent, signed
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
@@ -18,12 +19,17 @@ _MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any termi
 
 def as_report(evaluation: Evaluation) -> str:
     """Return the whole evaluation, the verdict first."""
-    parts = [verdict(evaluation), *(f"note: {note}" for note in evaluation.notes)]
+    parts = [verdict(evaluation), *(f"note: {note}" for note in notes(evaluation))]
     if len(evaluation.results) > 1:
         parts += ["", as_text(comparison_table(evaluation)), comparison_note(evaluation)]
     for result in evaluation.results:
         parts += ["", *_sections(evaluation, result)]
     return "\n".join(parts)
+
+
+def notes(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what else to know of the images, and whether they are few."""
+    return (*evaluation.notes, *few_images(evaluation.results[0].images, evaluation.split))
 
 
 def verdict(evaluation: Evaluation) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
@@ -12,6 +11,7 @@ import numpy as np
 from hemline.bench.gate.decision import UNKNOWN, Z99, Check, Estimate, decide
 from hemline.bench.gate.side import Side, by_date, title_of, unmatched
 from hemline.contract.record import Accuracy, Memory, Record
+from hemline.statistics import paired_margin
 
 SPLIT = "validation"  # a gate that is asked often is a choice, and no choice is made on test images
 
@@ -29,15 +29,14 @@ def lost_points(before: Accuracy, after: Accuracy) -> Estimate | None:
 
     What was lost follows from the two counts. Its variance needs the images that only one side
     classifies correctly: no more than those that have another prediction, so that the interval is
-    wide enough without the labels. Adjusted Wald interval: Agresti and Min, Simple improved
-    confidence intervals for comparing matched proportions, 2005.
+    wide enough without the labels.
     """
     if before.correct is None or after.correct is None:
         return None
-    lost, total = before.correct - after.correct, before.images + 2
-    differ = int(np.count_nonzero(before.classes() != after.classes())) + 1
-    half = Z99 * math.sqrt(max(0.0, differ - lost**2 / total)) / total
-    return Estimate(mean=100 * lost / total, half=100 * half, count=before.images, unit="images")
+    lost, images = before.correct - after.correct, before.images
+    differ = int(np.count_nonzero(before.classes() != after.classes()))
+    half = 100 * paired_margin(differ, lost, images, Z99)
+    return Estimate(mean=100 * lost / (images + 2), half=half, count=images, unit="images")
 
 
 def size_checks(side: Side, limit: float) -> list[Check]:

@@ -11,8 +11,9 @@ from hemline.bench.costs import MEASURES
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
-from hemline.contract.record import Cell, Latency
+from hemline.contract.record import Accuracy, Cell, Latency
 from hemline.contract.specs import version_key
+from hemline.small_sets import accuracy_text, few_images
 from hemline.statistics import wilson
 from hemline.tables import (
     CHANGE,
@@ -42,7 +43,7 @@ def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) 
     for model in comparison.models:
         name = comparison.label(model)
         if (source := model.source) is not None and source.test.share is not None:
-            empty = dict.fromkeys(known, "") | {"accuracy": percent(source.test.share)}
+            empty = dict.fromkeys(known, "") | {"accuracy": _accuracy(source.test)}
             rest = ("" for _ in versions)
             lines.append((name, source.name, "", "", "", *empty.values(), *rest))
         for rows in _by_artifact(comparison, model):
@@ -109,7 +110,7 @@ def devices_table(comparisons: Sequence[Comparison]) -> Table:
 
 
 def conditions_line(comparison: Comparison) -> str:
-    """Return the conditions of the latencies in one line, with the hosts that are left out."""
+    """Return the conditions of the latencies in one line; one more where the images are few."""
     if comparison.host is None:
         return "no latency was measured yet"
     (first, last), measure = comparison.dates, comparison.measure
@@ -118,6 +119,7 @@ def conditions_line(comparison: Comparison) -> str:
     left_out = f"; latencies of other hosts are left out ({others})" if others else ""
     accuracy = f"accuracy on {comparison.images:,} test images"
     accuracy += "" if comparison.device == LOCAL else ", run on this machine"
+    few = "".join(f"\n{each}" for each in few_images(comparison.images) if comparison.has_labels)
     unless = " unless stated" if comparison.variants else ""
     cost = (
         f"one thread, batch 1{unless}, median of set input, invoke, get output"
@@ -127,7 +129,7 @@ def conditions_line(comparison: Comparison) -> str:
     device = "" if comparison.device == LOCAL else f"{comparison.device}: "
     return (
         f"{device}{comparison.host.name}; {cost}; "
-        f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}"
+        f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}{few}"
     )
 
 
@@ -200,8 +202,12 @@ def _figure(comparison: Comparison, row: Row, name: str) -> tuple[float, str]:
     if name == CHANGE:
         return -drop, change(drop)
     if row.test.images < comparison.images:
-        return share, f"{percent(share)} of {row.test.images:,}"
-    return share, percent(share)
+        return share, f"{_accuracy(row.test)} of {row.test.images:,}"
+    return share, _accuracy(row.test)
+
+
+def _accuracy(test: Accuracy) -> str:
+    return "" if test.correct is None else accuracy_text(test.correct, test.images)
 
 
 def _span(texts: dict[float, str]) -> str:

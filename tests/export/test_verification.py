@@ -31,7 +31,7 @@ from hemline.remedies import described
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.process import local_command
 from hemline.runtime.targets import find_targets, installed_targets
-from hemline.tables import percent
+from hemline.small_sets import accuracy_text
 
 _QUANTIZE = """
 import sys
@@ -262,7 +262,9 @@ def test_verify_prints_a_table_or_a_document_a_line(copy: Path) -> None:
     for name in columns[3:]:
         verdict = verdict_in(copy, f"{name}.tflite", "litert")
         assert verdict.status == "passed"
-        assert found[name] == percent(verdict.score("test").accuracy)  # type: ignore[union-attr]
+        score = verdict.score("test")
+        assert score is not None
+        assert found[name] == accuracy_text(score.correct, score.images)
     result = CliRunner().invoke(cli, ["verify", str(copy), "--json"], catch_exceptions=False)
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert {document["artifact"] for document in documents} >= {"fp32.tflite", "int8.onnx"}

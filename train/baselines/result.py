@@ -12,6 +12,7 @@ from hemline.contract.schema import from_document, to_document
 from hemline.contract.score import Score
 from hemline.data.custom.reading import counted
 from hemline.files import parse_json, read_bytes
+from hemline.small_sets import few_images
 from hemline.statistics import wilson
 from hemline.tables import Table
 
@@ -124,6 +125,7 @@ def conditions_lines(results: Sequence[BaselineResult]) -> list[str]:
     warning = "of a SUBSET of the training images: nothing to compare with the published figures"
     return [
         *facts,
+        *few_images(min(r.score("test").images for r in results)),
         *([warning] if any(r.limit is not None for r in results) else []),
         *(f"{r.baseline}: stopped at its limit of rounds" for r in results if not r.converged),
         *(f"{r.baseline}: {r.note}" for r in results if r.note),

@@ -189,7 +189,7 @@ def _machine(cells: Sequence[MeasuredCell]) -> Iterator[str]:
 
 
 def _conditions(found: Findings) -> Iterator[str]:
-    yield pages.paragraph(f"{conditions_line(found.comparison)}.")
+    yield pages.paragraph(f"{'. '.join(conditions_line(found.comparison).splitlines())}.")
     yield pages.paragraph(_METHOD)
     yield from _titled("Runs", tables.runs_table(found.cells))
     yield from _titled("Machines", tables.hosts_table(found.cells))

@@ -1,0 +1,45 @@
+"""What few images can show: an accuracy with its interval, and the loss that they cannot prove."""
+
+from __future__ import annotations
+
+from hemline.statistics import upper_share, wilson
+from hemline.tables import Figure, percent
+
+_POINTS = 1.0  # a loss that a test set should be able to prove
+_ENOUGH = 300  # images for that: with 299, no changed prediction proves less than 1 %
+
+
+def accuracy_text(correct: int, images: int) -> Figure:
+    """Return an accuracy, with its 95 % Wilson interval where the images are few."""
+    text = percent(correct / images)
+    if not are_few(images):
+        return text
+    low, high = wilson(correct, images)
+    return Figure(f"{text} ({100 * low:.1f}–{100 * high:.1f} %)", text.value, text.unit)
+
+
+def are_few(images: int) -> bool:
+    """Return whether so many images cannot prove a loss of a point, even if none is lost."""
+    return 100 * upper_share(0, images) > _POINTS
+
+
+def few_images(images: int, split: str = "test") -> tuple[str, ...]:
+    """Return a sentence on the smallest loss that few images can prove; nothing for enough."""
+    if not are_few(images):
+        return ()
+    return (
+        f"{images:,} {split} images are too few to prove a loss under "
+        f"{100 * upper_share(0, images):.1f} points (one-sided 95 %): {_ENOUGH} are needed for "
+        f"{_POINTS:g} point",
+    )
+
+
+def changed_text(changed: int, images: int) -> str:
+    """Return how many predictions changed, and how many could by these images."""
+    most = 100 * upper_share(changed, images)
+    text = (
+        f"{changed:,} of {images:,} predictions changed; up to "
+        f"{most:.{'0f' if most >= 10 else '2g'}} % could (one-sided 95 %)"
+    )
+    few = f": too few images to prove a loss under {_POINTS:g} point" if are_few(images) else ""
+    return f"{text}{few}"
