@@ -44,6 +44,7 @@ LINES = [command for page in PAGES for command in commands_of(page)]
 WITHOUT_COMMANDS = {
     "performance": "its figures come from `make performance`",
     "scope": "it says what Hemline does not do",
+    "structure": "it shows where things are",
 }
 # What no test runs from a page, and where the same thing is tested.
 NOT_RUN = {
