@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from hemline import figures
+from hemline.bench.history.changes import FEWEST
 from hemline.bench.history.series import Series
 
+_WHAT = (
+    "median of each run and its 95 % interval, µs; a panel for each file, runtime version and host"
+)
 _MOST = 40  # panels
 _PANEL_INCHES, _WIDTH_INCHES = 1.7, 10.0
 _TICKS = 5
+_LEAST_ROOM = 0.06  # of a time, above and below: noise shall not look like a change
 
 
 def draw_history(series: Sequence[Series], path: Path) -> None:
@@ -21,11 +26,15 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
     changed = sum(bool(each.changes) for each in series)
-    left_out = f"; {len(series) - len(shown)} series are left out" if len(series) > _MOST else ""
+    notes = (
+        f"{len(series) - len(shown)} series are left out" if len(series) > _MOST else "",
+        f"no change is found in fewer than {2 * FEWEST} runs"
+        if any(len(each.runs) < 2 * FEWEST for each in series)
+        else "",
+    )
     heading = figures.Heading(
         title=f"Latency over time: {changed} of {len(series)} series changed",
-        subtitle="median of each run with its 95 % interval, µs; one panel for each cell, host and "
-        f"version; a line for each level, dashed where it changes{left_out}",
+        subtitle="; ".join(filter(None, (_WHAT, *notes))),
     )
     with figures.drawn(
         path, heading, width=_WIDTH_INCHES, height=0.3 + rows * _PANEL_INCHES
@@ -58,19 +67,22 @@ def _panel(axes: Any, series: Series, place: str) -> None:
     for (first, last), level in zip(itertools.pairwise(ends), series.levels_us, strict=True):
         axes.hlines(level, first + 0.5, last + 0.5, color=figures.DARK, linewidth=1)
     for at, (_, percent) in zip(series.changes, series.steps, strict=True):
-        axes.axvline(at + 0.5, color=figures.RED, linestyle="--", linewidth=1)
+        colour, what = (figures.RED, "slower") if percent > 0 else (figures.GREEN, "faster")
+        axes.axvline(at + 0.5, color=colour, linestyle="--", linewidth=1)
         axes.annotate(
-            f"{percent:+.1f} %",
+            f"{abs(percent):.1f} % {what}",
             (at + 0.5, 1),
             xycoords=("data", "axes fraction"),
             xytext=(3, -9),
             textcoords="offset points",
             fontsize=8,
-            color=figures.RED,
+            color=figures.darkened(colour),
         )
     step = max(1, len(runs) // _TICKS)
     axes.set_xticks(list(numbers)[::step], [run.date[:10] for run in runs][::step], fontsize=7)
-    axes.margins(y=0.25)
+    low, high = min(run.low_us for run in runs), max(run.high_us for run in runs)
+    room = max(0.25 * (high - low), _LEAST_ROOM * high)
+    axes.set_ylim(low - room, high + room)
     axes.grid(axis="y")
     axes.set_title(figures.fitted(series.cell, 9, 4.4), fontsize=9, loc="left")
     if place:

@@ -46,6 +46,7 @@ _COLOURS = dict(
         strict=True,
     )
 )
+_PALE = PALETTE[1:2] + PALETTE[3:5]  # white letters cannot be read on these
 
 
 class Panel(NamedTuple):
@@ -105,7 +106,9 @@ def draw_roofline(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     columns = min(_COLUMNS, len(found))
     rows = -(-len(found) // columns)
     width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
-    heading = Heading(title="What each operator reaches of what its runtime can", subtitle=subtitle)
+    heading = Heading(
+        title="Speed of each operator, and the limits of its runtime", subtitle=subtitle
+    )
     with drawn(path, heading, width=max(width, heading.width), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for panel, axes in zip(found, grid.flat, strict=False):
@@ -137,9 +140,11 @@ def _roofs(axes: Any, probe: Probe | None, low: float, high: float) -> None:
         if peak is not None:
             roof = np.minimum(peak, x * (probe.gigabytes or np.inf))
             axes.plot(x, roof, style, color=DARK, linewidth=1, zorder=2)
-            side = "bottom" if peak == highest else "top"  # two peaks may be close together
-            text = f"{name} {peak:.0f} GMAC/s "
-            axes.annotate(text, (high, peak), ha="right", va=side, fontsize=_SMALL)
+            # two peaks may be close together
+            side, above = ("bottom", 1.5) if peak == highest else ("top", -2.5)
+            align: dict[str, Any] = {"ha": "right", "va": side, "textcoords": "offset points"}
+            text, place = f"{name} {peak:.0f} GMAC/s", (-3, above)
+            axes.annotate(text, (high, peak), place, fontsize=_SMALL, **align)
     if probe.gigabytes is not None:
         at = 1.2 * low, 1.05 * low * probe.gigabytes
         axes.annotate(f"   {probe.gigabytes:.0f} GB/s", at, va="top", fontsize=_SMALL)
@@ -190,7 +195,8 @@ def _bar(axes: Any, at: int, profile: Profile, named: set[str]) -> None:
         axes.barh(at, share, 0.7, left, label=label, **colours)
         if share > _LEAST_LABELLED:
             place, text = (left + share / 2, at), f"{share:.0f} %"
-            axes.annotate(text, place, ha="center", va="center", fontsize=_SMALL, color="white")
+            ink = "black" if _COLOURS[group] in _PALE else "white"
+            axes.annotate(text, place, ha="center", va="center", fontsize=_SMALL, color=ink)
         named |= {group} if label else set()
         left += share
     axes.annotate(f" {whole_ns / 1e3:.1f} µs", (max(left, 100), at), va="center", fontsize=8)

@@ -17,9 +17,7 @@ def sustained_lines(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         name, payload = f"{record.cell.artifact} in {record.cell.runtime}", record.payload
         if isinstance(payload, Sustained):
-            tenth = max(1, len(payload.medians_ns) // _PART)
-            first = statistics.median(payload.medians_ns[:tenth]) / 1000
-            last = statistics.median(payload.medians_ns[-tenth:]) / 1000
+            first, last = _ends_us(payload)
             heat = [f"{each / 1000:.0f}" for each in payload.temperatures_millicelsius]
             yield (
                 f"{name} for {payload.seconds[-1]:.0f} s: {first:.1f} µs in the first tenth, "
@@ -34,6 +32,14 @@ def sustained_lines(records: Sequence[Record]) -> Iterator[str]:
             )
 
 
+def _ends_us(payload: Sustained) -> tuple[float, float]:
+    """Return the median latency of the first and of the last tenth, µs."""
+    tenth = max(1, len(payload.medians_ns) // _PART)
+    parts = payload.medians_ns[:tenth], payload.medians_ns[-tenth:]
+    first, last = (statistics.median(part) / 1000 for part in parts)
+    return first, last
+
+
 def draw_sustained(record: Record, path: Path) -> None:
     """Write a PNG with a panel for each series that is known; raises HemlineError."""
     payload, cell = record.payload, record.cell
@@ -44,8 +50,10 @@ def draw_sustained(record: Record, path: Path) -> None:
         ("frequency, MHz", GREEN, [each / 1e3 for each in payload.frequencies_khz]),
     ]
     known = [each for each in series if each[2]]
+    first, last = _ends_us(payload)
     heading = Heading(
-        title=f"{cell.artifact} in {cell.runtime} {cell.runtime_version} without a pause",
+        title=f"{cell.artifact} in {cell.runtime} {cell.runtime_version} without a pause: "
+        f"latency {100 * (last / first - 1):+.1f} % from the first tenth to the last",
         subtitle=f"{record.conditions.host.processor}, {cell.host.split(', ')[1]}, "
         f"{record.conditions.date[:10]}, medians of {len(payload.seconds)} slices",
     )
