@@ -163,13 +163,6 @@ def darkened(colour: str) -> str:
     return "#" + "".join(f"{round(0.7 * part):02x}" for part in parts)
 
 
-def count_formatter() -> Any:
-    """Return a formatter of axis labels that writes 12000 as 12,000."""
-    from matplotlib.ticker import FuncFormatter
-
-    return FuncFormatter(lambda value, _: f"{value:,.0f}")
-
-
 def fitted(text: str, size: float, inches: float, *, end: str = "") -> str:
     """Return a text on one line, cut to the width that letters of `size` points may take.
 

@@ -22,7 +22,6 @@ from hemline.figures import (
     SKY,
     VERMILION,
     Heading,
-    count_formatter,
     drawn,
     legend_below,
     short_labels,
@@ -102,36 +101,37 @@ def draw_classes(run: EvaluationRun, path: Path, heading: Heading) -> None:
     """Draw the share of each class in each part of the data, and of its predictions."""
     labels = short_labels([each.label for each in run.result.classes])
     predicted = np.asarray(run.result.confusion).sum(axis=0)
-    counts = run.split.counts
     heading = heading.saying(_too_often(run.result, labels))
     height = max(1.6, 0.22 * len(labels) + 1.0)
     with drawn(path, heading, width=max(8, heading.width), height=height) as figure:
-        grid = figure.subplots(1, len(counts), sharey=True, sharex=True, squeeze=False)[0]
-        rows, most = np.arange(len(labels)), 0.0
-        for axes, (part, images) in zip(grid, counts.items(), strict=True):
-            evaluated, all_images = part == run.split.name, max(sum(images), 1)
-            shares = 100 * np.asarray(images) / all_images
-            ends, texts = shares, [f"{count:,}" for count in images]
-            axes.barh(rows, shares, color=BLUE if evaluated else SKY, height=0.7)
-            if evaluated:
-                marks = 100 * predicted / all_images
-                axes.plot(marks, rows, "|", color="black", markersize=10, markeredgewidth=2)
-                ends = np.maximum(shares, marks)
-                texts = [
-                    f"{text} ({n:,} predicted)" for text, n in zip(texts, predicted, strict=True)
-                ]
-            most = max(most, *ends)
-            ends = axes.barh(rows, ends, alpha=0)
-            axes.bar_label(ends, texts, padding=5, fontsize=7, color=GRAY)
+        shape = (1, len(run.split.counts))
+        grid = figure.subplots(*shape, sharey=True, sharex=True, squeeze=False)[0]
+        for axes, (part, images) in zip(grid, run.split.counts.items(), strict=True):
+            _class_bars(axes, np.asarray(images), predicted if part == run.split.name else None)
             axes.set_title(f"{part}: {sum(images):,} images", loc="left", fontsize=9)
             axes.set_xlabel("share of these images, %", fontsize=8)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="both", length=0, labelsize=7.5)
-        grid[0].set_xlim(0, (2.0 if len(counts) > 1 else 1.3) * most)  # with room for the counts
-        ticks = grid[0].get_xticks()
-        grid[0].set_xticks(ticks[ticks <= 1.1 * most])
-        grid[0].set_yticks(rows, labels)
+        grid[0].locator_params(axis="x", nbins=3)
+        ticks, most = grid[0].get_xticks(), grid[0].get_xlim()[1]
+        grid[0].set_xlim(0, (1.9 if len(grid) > 1 else 1.3) * most)  # with room for the counts
+        grid[0].set_xticks(ticks[ticks <= most])
+        grid[0].set_yticks(range(len(labels)), labels)
         grid[0].set_ylim(len(labels) - 0.4, -0.6)
+
+
+def _class_bars(axes: Any, images: Any, predicted: Any) -> None:
+    """Draw the share of each class as a bar with its count, that of its predictions as a mark."""
+    rows, percent_each = range(len(images)), 100 / max(images.sum(), 1)
+    texts, longest = [f"{count:,}" for count in images], images
+    axes.barh(rows, percent_each * images, color=SKY if predicted is None else BLUE, height=0.7)
+    if predicted is not None:
+        mark = {"color": "black", "markersize": 10, "markeredgewidth": 2}
+        axes.plot(percent_each * predicted, rows, "|", **mark)
+        texts = [f"{text} ({n:,} predicted)" for text, n in zip(texts, predicted, strict=True)]
+        longest = np.maximum(images, predicted)
+    ends = axes.barh(rows, percent_each * longest, alpha=0)
+    axes.bar_label(ends, texts, padding=5, fontsize=7, color=GRAY)
 
 
 def _matrix(figure: Any, axes: Any, counts: Any, cell: float) -> None:
@@ -149,10 +149,8 @@ def _matrix(figure: Any, axes: Any, counts: Any, cell: float) -> None:
     mistakes = np.where(diagonal | (counts == 0), np.nan, shares)
     drawing = axes.imshow(mistakes, cmap="Oranges", norm=norm)
     borders = np.arange(len(counts) + 1) - 0.5
-    axes.set_xticks(borders, minor=True)
-    axes.set_yticks(borders, minor=True)
-    axes.grid(which="minor", color="#e4e4e4")
-    axes.tick_params(which="minor", length=0)
+    for lines in (axes.hlines, axes.vlines):
+        lines(borders, borders[0], borders[-1], color="#e4e4e4", linewidth=0.6)
     axes.spines[:].set_visible(False)
     dark = np.where(diagonal, shares > 0.55, norm(shares) > 0.6)
     _write_counts(axes, counts, shares, dark, cell)
@@ -221,7 +219,7 @@ def _scale(axes: Any, counts: Sequence[int]) -> None:
         axes.set_ylim(bottom=0.5)  # so that one image is a bar too
         axes.yaxis.set_major_locator(LogLocator(numticks=5))
         axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(count_formatter())
+    axes.yaxis.set_major_formatter("{x:,.0f}")
 
 
 def _too_often(result: RunResult, labels: Sequence[str]) -> str:

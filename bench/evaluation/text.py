@@ -11,7 +11,7 @@ from hemline.bench.evaluation.result import (
 )
 from hemline.contract.model_summary import Layer
 from hemline.small_sets import few_images
-from hemline.tables import Table, as_text, percent, signed
+from hemline.tables import Table, as_text, count, kilobytes, percent, signed
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
 _MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any terminal
@@ -78,9 +78,9 @@ def comparison_table(evaluation: Evaluation) -> Table:
                 difference_text(result),
                 f"{result.macro.f1_score:.4f}",
                 percent(result.calibration[1].expected_calibration_error),
-                _count(result.origin.parameters),
-                _count(result.origin.macs),
-                _kilobytes(result.origin.size_bytes),
+                "" if result.origin.parameters is None else count(result.origin.parameters),
+                "" if result.origin.macs is None else count(result.origin.macs),
+                "" if result.origin.size_bytes is None else kilobytes(result.origin.size_bytes),
                 f"{result.origin.runtime} {result.origin.runtime_version}".strip(),
             )
             for result in evaluation.results
@@ -114,7 +114,7 @@ def scores_table(result: RunResult) -> Table:
 def confusion_table(result: RunResult) -> Table:
     """Return the confusion matrix: a row a true class, a numbered column a predicted class."""
     rows = [
-        (f"{at} {each.label}", *(str(count) if count else "·" for count in row))
+        (f"{at} {each.label}", *(str(images) if images else "·" for images in row))
         for at, (each, row) in enumerate(zip(result.classes, result.confusion, strict=True))
     ]
     return Table.of(("true class", *(f">{at}" for at in range(len(rows)))), rows)
@@ -252,11 +252,3 @@ def temperature_text(calibration: Calibration, *, plain: bool) -> str:
     return (
         "each member's own" if calibration.temperature is None else f"{calibration.temperature:g}"
     )
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"
-
-
-def _kilobytes(size_bytes: int | None) -> str:
-    return "" if size_bytes is None else f"{size_bytes / 1000:,.0f} kB"

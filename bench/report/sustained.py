@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hemline.contract.record import Energy, Record, Sustained
-from hemline.figures import BLUE, GREEN, VERMILION, Heading, count_formatter, drawn
+from hemline.figures import BLUE, GREEN, VERMILION, Heading, drawn
 
 _PART = 10  # the first and the last tenth are compared
 
@@ -65,6 +65,6 @@ def draw_sustained(record: Record, path: Path) -> None:
             room = max(0.05 * high, 0.15 * (high - low))  # noise shall not look like a change
             axes.set(ylabel=label, ylim=(low - room, high + room))
             if high >= 1000:
-                axes.yaxis.set_major_formatter(count_formatter())
+                axes.yaxis.set_major_formatter("{x:,.0f}")
             axes.grid(visible=True)
         panels[-1].set(xlabel="seconds", xlim=(0, 1.02 * payload.seconds[-1]))

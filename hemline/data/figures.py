@@ -7,21 +7,27 @@ from pathlib import Path
 import numpy as np
 
 from hemline.data.datasets import Images
-from hemline.figures import Heading, drawn
+from hemline.figures import Heading, drawn, place, short_labels, text_width
+from hemline.tiles import Tile, show_image
 
 _PER_CLASS = 14
-_LEFT, _WIDTH = 1.2, 7.8  # inches: class names, images
+_SIDE, _EDGE = 0.56, 0.09  # inches: width of an image, and around all of them
+_LETTERS = 9.0  # points
 
 
 def contact_sheet(images: Images, path: Path) -> None:
     """Write a PNG with a row of training images for each class, the first ones in the file."""
-    labels = images.dataset.labels
+    counts = np.bincount(images.train_labels, minlength=len(images.dataset.labels))
+    names = zip(short_labels(images.dataset.labels), counts, strict=True)
+    labels = [f"{name} ({count:,})" for name, count in names]
+    columns = min(_PER_CLASS, int(counts.max()))
     height, width, channels = images.train_images.shape[1:]
-    sheet = np.full((len(labels) * (height + 2), _PER_CLASS * (width + 2), channels), 255, np.uint8)
+    down, across = (side + max(2, side // 16) for side in (height, width))
+    sheet = np.full((len(labels) * down, columns * across, channels), 255, np.uint8)
     for row in range(len(labels)):
-        chosen = np.flatnonzero(images.train_labels == row)[:_PER_CLASS]
+        chosen = np.flatnonzero(images.train_labels == row)[:columns]
         for column, at in enumerate(chosen):
-            y, x = row * (height + 2) + 1, column * (width + 2) + 1
+            y, x = row * down, column * across
             sheet[y : y + height, x : x + width] = images.train_images[at]
     files = ", verified" if images.verified else ", unverified files"
     heading = Heading(
@@ -29,11 +35,14 @@ def contact_sheet(images: Images, path: Path) -> None:
         subtitle=f"{len(images.train_images):,} training and {len(images.test_images):,} test "
         f"images of {height} × {width}{'' if images.dataset.is_custom else files}",
     )
-    inches = _WIDTH * sheet.shape[0] / sheet.shape[1]
-    with drawn(path, heading, width=_LEFT + _WIDTH, height=inches) as figure:
-        axes = figure.subplots()
-        axes.imshow(sheet.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    left = _EDGE + max(text_width(label, _LETTERS) for label in labels) + 0.15
+    wide, high = columns * _SIDE, columns * _SIDE * sheet.shape[0] / sheet.shape[1]
+    whole = max(left + wide, heading.width)
+    with drawn(path, heading, width=whole, height=high + 2 * _EDGE) as figure:
+        axes = place(figure, left, high + _EDGE, wide, high)
+        show_image(axes, Tile(image=sheet, lines=()))
+        axes.set_axis_on()
         axes.set_xticks([])
-        axes.set_yticks([(row + 0.5) * (height + 2) for row in range(len(labels))], labels)
-        axes.tick_params(length=0)
+        axes.set_yticks([row * down + height / 2 for row in range(len(labels))], labels)
+        axes.tick_params(length=0, labelsize=_LETTERS)
         axes.spines[:].set_visible(False)

@@ -51,17 +51,8 @@ def _panel(axes: Any, outcome: Outcome, colour: str) -> None:
             hollow = {"color": "white", "edgecolor": colour, "zorder": 2.5}
             axes.scatter(marks, [row] * len(marks), s=14, **hollow)
         axes.scatter([_x(each.accuracy)], [row], s=34, color=colour, zorder=3)
-        axes.annotate(
-            f"{100 * each.accuracy:.2f} %",
-            (1, row),
-            xycoords=("axes fraction", "data"),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=GRAY,
-            annotation_clip=False,
-        )
+        beside = {"transform": axes.get_yaxis_transform(), "va": "center", "fontsize": 8}
+        axes.text(1.01, row, f"{100 * each.accuracy:.2f} %", color=GRAY, **beside)
     axes.axvline(_x(outcome.accuracy), color=colour, linestyle=":", linewidth=1.2, zorder=1)
     axes.set_yticks(range(len(classes)), [each.label for each in classes])
     axes.set_ylim(-0.7, len(classes) - 0.3)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hemline.export.quantization.calibrators.comparison import CalibrationComparison
 from hemline.export.quantization.calibrators.table import CALIBRATORS
-from hemline.figures import PALETTE, Heading, count_formatter, drawn, legend_below
+from hemline.figures import PALETTE, Heading, drawn, legend_below
 from hemline.tables import CHANGE
 
 _WIDTH, _HEIGHT = 8.0, 3.4  # inches
@@ -50,7 +50,7 @@ def _panel(axes: Any, comparison: CalibrationComparison, label: str, value: Any)
         axes.plot(x, y, color=colour, marker="o", markersize=4, label=row.name)
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts)
-    axes.xaxis.set_major_formatter(count_formatter())
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
     axes.set_xlabel("calibration images")
     axes.set_ylabel(label)

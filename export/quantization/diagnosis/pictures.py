@@ -25,7 +25,6 @@ from hemline.figures import (
     Heading,
     NotDrawnError,
     Picture,
-    count_formatter,
     draw_all,
     drawn,
     fitted,
@@ -128,7 +127,7 @@ def _histogram(axes: Any, values: npt.NDArray[np.float32], grid: Grid, colour: s
     style = {"color": DARK, "linewidth": 0.8} if few else {"color": LIGHT, "linewidth": 0.25}
     axes.vlines(steps, 0, 1, transform=axes.get_xaxis_transform(), zorder=3 if few else 0, **style)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(count_formatter())
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.minorticks_off()
     axes.set_xlim(view)
 
