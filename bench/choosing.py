@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hemline.bench.comparison import LOCAL, Comparison, Row, candidate_of
+from hemline.bench.comparison import Comparison, Row, candidate_of
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.verdict import explain, recommend
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest
-from hemline.contract.record import Cell
+from hemline.contract.record import LOCAL, Cell
 from hemline.contract.stamp import read_stamped
 from hemline.errors import UsageError, remedy
 from hemline.runtime.backends import BACKENDS

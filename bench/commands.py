@@ -18,7 +18,7 @@ from hemline.arguments import PATH, json_option, path_argument
 from hemline.console import next_step, quiet, require_matplotlib, runtimes_option, say
 from hemline.contract.evaluation_set import has_labels
 from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
-from hemline.contract.record import RECORDS_NAME, Record
+from hemline.contract.record import LOCAL, RECORDS_NAME, Record
 from hemline.contract.settings import Settings
 from hemline.errors import GateError, HemlineError, UsageError
 from hemline.exporting import Export, export_options
@@ -41,22 +41,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 bundles_argument = path_argument("paths", "BUNDLE|FILE…")
 
 
-def _names(_: click.Context, __: click.Parameter, text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"{twice!r} is named twice among the devices")
-    return names
+def devices_option(default: str | None = LOCAL) -> Callable[[F], F]:
+    """Return --device as `devices`, a tuple of names; empty without a default."""
 
+    def names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
+        found = tuple(name.strip() for name in text.split(",")) if text is not None else ()
+        if twice := next((name for name in found if found.count(name) > 1), None):
+            raise UsageError(f"{twice!r} is named twice among the devices")
+        return found
 
-devices_option = click.option(
-    "--device",
-    "devices",
-    default="local",
-    show_default=True,
-    metavar="NAME[,NAME…]",
-    callback=_names,
-    help="Devices whose measurements count, as in local,pi4,emulated:pi5 (`hemline device list`).",
-)
+    return click.option(
+        "--device",
+        "devices",
+        default=default,
+        show_default=default or "all that were measured",
+        metavar="NAME[,NAME…]",
+        callback=names,
+        help="Whose measurements count: local,pi4,emulated:pi5 (see `hemline device list`).",
+    )
 
 
 def sample_options(command: F) -> F:

@@ -16,6 +16,7 @@ from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
 from hemline.contract.profile import Profile
 from hemline.contract.record import (
+    LOCAL,
     Accuracy,
     Arena,
     Cell,
@@ -31,7 +32,6 @@ from hemline.contract.specs import version_key
 from hemline.errors import HemlineError, remedy
 
 P = TypeVar("P", bound=Payload)
-LOCAL = "local"  # the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,8 +81,9 @@ class Row:
     cell: what was measured.
     model: that the artifact is of.
     test, validation: accuracy payloads, those of this machine for another device.
-    payloads: the others, one of each kind; a kind that was not measured is missing.
+    payloads: one of each kind, `test` among them; a kind that was not measured is missing.
     conditions: of the cost, or of the predictions where none was measured.
+    chosen: whether a report marks it as the one to ship.
     """
 
     cell: Cell
@@ -91,6 +92,7 @@ class Row:
     validation: Accuracy
     payloads: tuple[Payload, ...]
     conditions: Conditions
+    chosen: bool = False
 
     def get(self, kind: type[P]) -> P | None:
         """Return the payload of a kind; None where it was not measured."""
@@ -472,7 +474,7 @@ def _row(cell: Cell, model: ComparedModel, records: Sequence[Record]) -> Row | N
         model=model,
         test=test,
         validation=validation,
-        payloads=tuple(payloads.values()),
+        payloads=(*payloads.values(), test),
         conditions=(costs or mine)[0].conditions,
     )
 

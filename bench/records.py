@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.bench.comparison import LOCAL, Comparison, ModelRecords, compare_models
+from hemline.bench.comparison import Comparison, ModelRecords, compare_models
 from hemline.bench.costs import COSTS
 from hemline.bench.devices.addresses import address_of
 from hemline.bench.devices.device import Device
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of, measured_cells
 from hemline.bench.measuring.subject import Subject
 from hemline.contract.evaluation_set import load_labels
-from hemline.contract.record import RECORDS_NAME, Record, newest, read_records
+from hemline.contract.record import LOCAL, RECORDS_NAME, Record, newest, read_records
 from hemline.data.datasets import title_of
 from hemline.errors import UsageError, remedy
 
@@ -39,6 +39,13 @@ def compared(
             remedy=remedy("bench on device", bundle=subjects[0].bundle, device=device),
         )
     return compare_models(models, device=device, every_version=every_version)
+
+
+def measured_devices(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """Return the devices that artifacts were measured on, this machine first."""
+    records = (record for subject in subjects for record in current_records(subject))
+    names = (r.cell.device for r in records if isinstance(r.payload, COSTS))
+    return tuple(dict.fromkeys((LOCAL, *names)))
 
 
 def _is_cost(record: Record, device: str) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hemline.bench.comparison import LOCAL
 from hemline.bench.devices.checking import Check, check, nothing, only_passed, require_passed
 from hemline.bench.devices.device import Device
 from hemline.bench.latency_summary import summarize
@@ -29,7 +28,7 @@ from hemline.bench.measuring.sustained import sustain
 from hemline.bench.records import records_on
 from hemline.bench.report.sustained import draw_sustained, sustained_lines
 from hemline.contract.manifest import Artifact
-from hemline.contract.record import Accuracy, Latency, Record
+from hemline.contract.record import LOCAL, Accuracy, Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import HemlineError, remedy
 

@@ -46,7 +46,7 @@ _CHANGES = click.option(
 
 @click.command()
 @bundles_argument
-@devices_option
+@devices_option()
 @_DETAILS
 @json_option()
 @export_options
@@ -95,7 +95,7 @@ def print_table(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) 
 @click.command()
 @bundles_argument
 @click.option("--quick", is_flag=True, help="A few rounds only.")
-@devices_option
+@devices_option()
 @_DETAILS
 @_CHANGES
 @json_option()
@@ -156,7 +156,7 @@ def compare(
 @click.command()
 @bundles_argument
 @json_option("One JSON document instead of sentences.")
-@devices_option
+@devices_option()
 @_CHANGES
 @export_options
 @budget_options(0.5)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline.bench.comparison import Comparison, Row
-from hemline.bench.report.page.cells import MeasuredCell
 from hemline.bench.report.page.tables import MEMORY, of_payload
 from hemline.contract.record import Memory
 from hemline.tables import Figure, Table, count
@@ -24,14 +23,7 @@ def spread_table(comparison: Comparison) -> Table:
 
 def start_table(comparison: Comparison) -> Table:
     """Return the parts of a cold start, memory and package size of each cell, where known."""
-    cells = [
-        MeasuredCell(
-            model=row.model, cell=row.cell, conditions=row.conditions, payloads=(row.memory,)
-        )
-        for row in _timed(comparison)
-        if row.memory
-    ]
-    return of_payload(cells, MEMORY, Memory)
+    return of_payload(_timed(comparison), MEMORY, Memory)
 
 
 def cold_start_ns(memory: Memory | None) -> int | None:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from hemline.bench.comparison import LOCAL, ComparedModel, Comparison, Row
+from hemline.bench.comparison import ComparedModel, Comparison, Row
 from hemline.bench.costs import MEASURES
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
-from hemline.contract.record import Accuracy, Cell, Latency
+from hemline.contract.record import LOCAL, Accuracy, Cell, Latency
 from hemline.contract.specs import version_key
 from hemline.small_sets import accuracy_text, few_images
 from hemline.statistics import wilson

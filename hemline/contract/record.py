@@ -32,6 +32,7 @@ from hemline.errors import FileFormatError, HemlineError, SchemaError, remedy
 from hemline.files import parse_json, read_bytes, reason_of
 
 RECORDS_NAME = "records.jsonl"  # in a bundle
+LOCAL = "local"  # the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ class Cell:
     runtime_version: str
     threads: int = 1
     batch: int = 1
-    device: str = "local"
+    device: str = LOCAL
     host: str
     settings: Settings = added(DEFAULT)
 

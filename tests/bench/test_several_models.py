@@ -100,7 +100,8 @@ def test_the_choice_is_written_into_the_bundle_that_it_is_in(
 
 def test_a_model_that_was_not_timed_here_is_left_out_and_named(comparison: Comparison) -> None:
     rows = tuple(
-        replace(row, payloads=()) if row.model.name == "quick" else row for row in comparison.rows
+        replace(row, payloads=(row.test,)) if row.model.name == "quick" else row
+        for row in comparison.rows
     )
     here = replace(comparison, rows=rows)
     chosen = recommend(here, Budget(max_drop_points=100))

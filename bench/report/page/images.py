@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from hemline import pages
 from hemline.bench.accuracy.change import AccuracyChange, ClassChange, Flip, accuracy_change
-from hemline.bench.comparison import LOCAL, ComparedModel
-from hemline.bench.report.page.cells import MeasuredCell
+from hemline.bench.comparison import ComparedModel, Row
 from hemline.contract.record import Accuracy
 from hemline.tables import Table, percent, signed
 
@@ -23,14 +22,14 @@ _LOSSLESS = 32 * 32  # pixels: a photograph with more of them is smaller as JPEG
 Group = tuple[str, AccuracyChange]
 
 
-def groups_of(model: ComparedModel, cells: Iterable[MeasuredCell]) -> tuple[Group, ...]:
-    """Return the changes of a model's cells on this machine, those of the cell to ship first."""
+def groups_of(model: ComparedModel, cells: Iterable[Row]) -> tuple[Group, ...]:
+    """Return the changes of a model's cells, those of the cell to ship first."""
     if model.source is None or model.labels is None:
         return ()
     found: dict[str, tuple[Accuracy, dict[str, dict[str, None]]]] = {}
     for each in sorted(cells, key=lambda cell: not cell.chosen):
         test = each.get(Accuracy)
-        if test is not None and each.cell.device == LOCAL:
+        if test is not None:
             _, names = found.setdefault(test.predictions, (test, {}))
             names.setdefault(each.cell.artifact, {})[each.cell.runtime] = None
     changes = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from hemline import pages
+from hemline.bench.comparison import Row
 from hemline.bench.profiling.picture import panels
 from hemline.bench.profiling.text import heading, observations, operator_table
 from hemline.bench.report.page import plots
-from hemline.bench.report.page.cells import MeasuredCell, title_of
+from hemline.bench.report.page.cells import title_of
 from hemline.contract.profile import Profile
 from hemline.contract.record import Record
 from hemline.errors import remedy
@@ -17,7 +18,7 @@ from hemline.remedies import advice
 _MOST = 4  # causes that are not folded
 
 
-def causes(cells: Iterable[MeasuredCell]) -> dict[tuple[bool, str, str], list[str]]:
+def causes(cells: Iterable[Row]) -> dict[tuple[bool, str, str], list[str]]:
     """Return what profiles find (whether proven, sentence, remedy), each with its cells.
 
     Those of the cell to ship come first, then those that explain most of their cell's time.
@@ -45,7 +46,7 @@ def causes_list(found: dict[tuple[bool, str, str], list[str]]) -> Iterator[str]:
         yield pages.folded(f"{len(rest)} more", pages.items(rest))
 
 
-def operators(cells: Sequence[MeasuredCell]) -> Iterator[str]:
+def operators(cells: Sequence[Row]) -> Iterator[str]:
     """Yield the rooflines, and the operators of each cell, as HTML."""
     profiled = [(each, profile) for each in cells if (profile := each.get(Profile))]
     if not profiled:

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hemline.bench.comparison import settings_of
+from hemline.bench.comparison import Row, pareto_front, settings_of
 from hemline.bench.latency_summary import LatencySummary
 from hemline.bench.profiling.picture import Panel
-from hemline.bench.report.page.cells import MeasuredCell, title_of
+from hemline.bench.report.page.cells import title_of
 from hemline.bench.report.page.plotting import FILL, INK, SOFT, Plot
 from hemline.bench.report.placement import spread
 from hemline.bench.report.plot import accuracy_limits, front_line, interval
@@ -20,7 +20,7 @@ from hemline.tables import kilobytes, microseconds, percent
 _BAR_GAP = 0.008  # between two bars, of the axis
 
 
-def pareto(cells: Sequence[MeasuredCell], quality: str) -> Any:
+def pareto(cells: Sequence[Row], quality: str) -> Any:
     """Plot quality against latency on a device: a point a cell, its interval, and the front."""
     times = [each.median_us for each in cells]
     plot = Plot("← faster    median latency, µs", f"{quality}, %", x=times)
@@ -37,7 +37,7 @@ def pareto(cells: Sequence[MeasuredCell], quality: str) -> Any:
     heights = [*levels, *(point[end] for point in points for end in ("y", "low_y", "high_y"))]
     images = max(test.images for each in cells if (test := each.get(Accuracy)))
     y_range.start, y_range.end = accuracy_limits(heights, images)
-    front = _front(cells)
+    front = pareto_front(cells)
     ends, steps = front_line([(e.median_us, 100 * e.quality) for e in front], x_range.end)
     plot.axes.varea(ends, y_range.start, steps, fill_color=FILL, fill_alpha=0.6)
     plot.axes.line(ends, steps, color=SOFT, line_width=1.5, legend_label="Pareto front")
@@ -57,7 +57,7 @@ def pareto(cells: Sequence[MeasuredCell], quality: str) -> Any:
     return plot.item(("latency", quality, "size", "runs on"))
 
 
-def _groups(plot: Plot, cells: Sequence[MeasuredCell], points: Sequence[dict[str, Any]]) -> None:
+def _groups(plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]]) -> None:
     """Draw the points: a colour for each runtime, a shape for each model."""
     runtimes = list(dict.fromkeys(each.cell.runtime for each in cells))
     models = list(dict.fromkeys(each.model.name for each in cells))
@@ -71,18 +71,7 @@ def _groups(plot: Plot, cells: Sequence[MeasuredCell], points: Sequence[dict[str
         plot.axes.segment("bar", "low_y", "bar", "high_y", alpha=0.5, line_width=1.5, **shared)
 
 
-def _front(cells: Sequence[MeasuredCell]) -> list[MeasuredCell]:
-    """Return the cells that no other one beats in both latency and quality."""
-    front: list[MeasuredCell] = []
-    for each in sorted(cells, key=lambda cell: (cell.median_us, -cell.quality)):
-        if not front or each.quality > front[-1].quality:
-            front.append(each)
-    return front
-
-
-def _point(
-    each: MeasuredCell, latency: LatencySummary, test: Accuracy, quality: str
-) -> dict[str, Any]:
+def _point(each: Row, latency: LatencySummary, test: Accuracy, quality: str) -> dict[str, Any]:
     low, high = interval(each.model, test)
     spread_us = f"{latency.low_us:.1f}–{latency.high_us:.1f}"
     y = 100 * each.quality
@@ -139,7 +128,7 @@ def _dot(each: OperatorCost, ns: int) -> dict[str, Any]:
     }
 
 
-def sustained(runs: Sequence[tuple[MeasuredCell, Sustained]]) -> Any:
+def sustained(runs: Sequence[tuple[Row, Sustained]]) -> Any:
     """Plot the latency of runs without a pause over time."""
     plot = Plot("seconds", "median latency, µs")
     for at, (each, run) in enumerate(runs):
@@ -154,5 +143,5 @@ def sustained(runs: Sequence[tuple[MeasuredCell, Sustained]]) -> Any:
     return plot.item(("latency", "temperature"))
 
 
-def _short(each: MeasuredCell) -> str:
+def _short(each: Row) -> str:
     return " ".join(filter(None, (each.cell.artifact, settings_of(each.cell))))

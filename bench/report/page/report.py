@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from hemline import pages
 from hemline.bench.choosing import choice_of
 from hemline.bench.comparison import Comparison, Row
 from hemline.bench.measuring.subject import Subject
-from hemline.bench.records import compared, current_records
+from hemline.bench.records import compared, measured_devices
 from hemline.bench.report.page import images, operators, plots, tables
-from hemline.bench.report.page.cells import MeasuredCell, measured_cells, table_of
+from hemline.bench.report.page.cells import table_of
 from hemline.bench.report.page.plotting import library
-from hemline.bench.report.table import NO_LABELS, conditions_line, refusals
+from hemline.bench.report.table import NO_LABELS, conditions_line, devices_table, refusals
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.record import (
+    LOCAL,
     Accuracy,
     Arena,
     Energy,
@@ -56,20 +57,30 @@ class Findings:
     """What a report is about.
 
     subjects: bundles.
-    comparison: of them, on this machine.
-    cells: all, on every device, fastest first.
+    comparisons: of them, one for each device.
+    cells: all of their rows, fastest first.
     verdict: sentences; the first one says what to ship.
     """
 
     subjects: tuple[Subject, ...]
-    comparison: Comparison
-    cells: tuple[MeasuredCell, ...]
+    comparisons: tuple[Comparison, ...]
+    cells: tuple[Row, ...]
     verdict: tuple[str, ...]
 
+    @property
+    def comparison(self) -> Comparison:
+        """Return that of the first device."""
+        return self.comparisons[0]
 
-def write_report(path: Path, subjects: Sequence[Subject], budget: Budget) -> None:
-    """Write the page; raises UsageError without records, HemlineError when it cannot be written."""
-    found = _gathered(subjects, budget)
+
+def write_report(
+    path: Path, subjects: Sequence[Subject], budget: Budget, devices: Sequence[str] = ()
+) -> None:
+    """Write the page of some devices; of all, with what to ship on this machine, if none is named.
+
+    Raises UsageError without records, HemlineError when it cannot be written.
+    """
+    found = _gathered(subjects, budget, devices)
     versions: dict[str, str] = {}
     for each in sorted(found.cells, key=lambda cell: cell.conditions.date):
         versions |= each.conditions.versions
@@ -87,23 +98,33 @@ def write_report(path: Path, subjects: Sequence[Subject], budget: Budget) -> Non
     pages.write_page(path, page)
 
 
-def _gathered(subjects: Sequence[Subject], budget: Budget) -> Findings:
-    comparison = compared(subjects, every_version=True)
-    chosen: Row | None = None
-    try:
-        choice = choice_of(subjects, compared(subjects), budget)
-        chosen, verdict = choice.row, choice.reasons
-    except (UsageError, GateError) as error:
-        text = described(error)
-        verdict = (f"{text[0].upper()}{text[1:]}.",)
-    cells: list[MeasuredCell] = []
-    for subject, model in zip(subjects, comparison.models, strict=True):
-        own = chosen.cell if chosen and chosen.model.name == model.name else None
-        cells += measured_cells(model, current_records(subject), own)
+def _gathered(subjects: Sequence[Subject], budget: Budget, devices: Sequence[str]) -> Findings:
+    choices = [_choice(subjects, budget, device) for device in devices or (LOCAL,)]
+    chosen = [row.cell for row, _ in choices if row is not None]
+    comparisons = tuple(
+        compared(subjects, device, every_version=True)
+        for device in devices or measured_devices(subjects)
+    )
+    rows = (row for each in comparisons for row in (*each.rows, *each.variants))
+    cells = [replace(row, chosen=row.cell in chosen) for row in rows]
     cells.sort(key=lambda each: each.median_us)
     return Findings(
-        subjects=tuple(subjects), comparison=comparison, cells=tuple(cells), verdict=verdict
+        subjects=tuple(subjects),
+        comparisons=comparisons,
+        cells=tuple(cells),
+        verdict=tuple(sentence for _, sentences in choices for sentence in sentences),
     )
+
+
+def _choice(
+    subjects: Sequence[Subject], budget: Budget, device: str
+) -> tuple[Row | None, Sequence[str]]:
+    try:
+        choice = choice_of(subjects, compared(subjects, device), budget)
+        return choice.row, choice.reasons
+    except (UsageError, GateError) as error:
+        text = described(error)
+        return None, [f"{text[0].upper()}{text[1:]}."]
 
 
 def _lead(found: Findings) -> Iterator[str]:
@@ -123,13 +144,13 @@ def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Predictions that changed", _predictions(found)
     yield "Why they take as long as they do", operators.causes_list(causes)
     yield "Operators", operators.operators(found.cells)
-    yield "Instructions of an inference, emulated", _emulated(found.cells)
+    yield "Instructions of an inference, emulated", _emulated(found.comparisons)
     yield "Start, memory and energy", _machine(found.cells)
     yield "How it was measured", _conditions(found)
 
 
-def _pareto(timed: Sequence[MeasuredCell], quality: str) -> Iterator[str]:
-    groups: dict[str, list[MeasuredCell]] = {}
+def _pareto(timed: Sequence[Row], quality: str) -> Iterator[str]:
+    groups: dict[str, list[Row]] = {}
     for each in timed:
         if each.get(Accuracy):
             groups.setdefault(each.cell.device, []).append(each)
@@ -147,7 +168,7 @@ def _pareto(timed: Sequence[MeasuredCell], quality: str) -> Iterator[str]:
         yield pages.paragraph(_PARETO, "soft")
 
 
-def _cells(cells: Sequence[MeasuredCell], found: Findings) -> Iterator[str]:
+def _cells(cells: Sequence[Row], found: Findings) -> Iterator[str]:
     table = table_of(cells, tables.CELLS)
     chosen = frozenset(at for at, each in enumerate(cells) if each.chosen)
     yield pages.table(table, "All measurements", chosen=chosen)
@@ -172,13 +193,12 @@ def _predictions(found: Findings) -> Iterator[str]:
             yield images.flipped(model, group, split.images, opened=at == 0)
 
 
-def _emulated(cells: Sequence[MeasuredCell]) -> Iterator[str]:
-    counts = tables.instructions_table(cells)
-    if counts.rows:
-        yield pages.table(counts, "Instructions of an inference on each emulated device")
+def _emulated(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    if counted := [each for each in comparisons if each.measure.payload is Instructions]:
+        yield pages.table(devices_table(counted), "Instructions of an inference, by device")
 
 
-def _machine(cells: Sequence[MeasuredCell]) -> Iterator[str]:
+def _machine(cells: Sequence[Row]) -> Iterator[str]:
     of = tables.of_payload
     yield from _titled("Start and memory", of(cells, tables.MEMORY, Memory, Arena))
     yield from _titled("Energy", of(cells, tables.ENERGY, Energy))
@@ -189,7 +209,8 @@ def _machine(cells: Sequence[MeasuredCell]) -> Iterator[str]:
 
 
 def _conditions(found: Findings) -> Iterator[str]:
-    yield pages.paragraph(f"{'. '.join(conditions_line(found.comparison).splitlines())}.")
+    lines = (conditions_line(each).splitlines() for each in found.comparisons)
+    yield pages.items(f"{'. '.join(each)}." for each in lines)
     yield pages.paragraph(_METHOD)
     yield from _titled("Runs", tables.runs_table(found.cells))
     yield from _titled("Machines", tables.hosts_table(found.cells))
@@ -205,7 +226,7 @@ def _download(name: str, kind: str) -> str:
     return f'<button type="button" hidden data-download="{name}">Download {kind}</button>'
 
 
-def _document(each: MeasuredCell) -> dict[str, Any]:
+def _document(each: Row) -> dict[str, Any]:
     """Return a row of the data: its cell, then each payload's fields; of times the percentiles."""
     payloads = {payload.KIND: to_document(payload) for payload in each.payloads}
     if each.latency is not None:

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hemline.bench.report.page.cells import WHO, Column, MeasuredCell, P, table_of
+from hemline.bench.comparison import P, Row
+from hemline.bench.report.page.cells import WHO, Column, table_of
 from hemline.contract.job import HostFacts
 from hemline.contract.record import (
     Accuracy,
     Arena,
     Energy,
-    Instructions,
     Latency,
     Memory,
     Sustained,
@@ -24,7 +24,7 @@ from hemline.tables import CHANGE, Figure, Table, change, kilobytes, microsecond
 def _of(name: str, kind: type[P], text: Callable[[P], str]) -> Column:
     """Return a column of a payload; empty where it was not measured."""
 
-    def found(each: MeasuredCell) -> str:
+    def found(each: Row) -> str:
         payload = each.get(kind)
         return "" if payload is None else text(payload)
 
@@ -41,7 +41,7 @@ def _number(name: str, kind: type[Any], field: str, unit: str, scale: float) -> 
     return _of(name, kind, text)
 
 
-def _accuracy(each: MeasuredCell) -> str:
+def _accuracy(each: Row) -> str:
     test, source = each.get(Accuracy), each.model.source
     if test is None or test.share is None:
         return ""
@@ -56,14 +56,14 @@ def _interval(test: Accuracy) -> str:
     return f"{100 * low:.2f}–{100 * high:.2f}"
 
 
-def _change(each: MeasuredCell) -> str:
+def _change(each: Row) -> str:
     test = each.get(Accuracy)
     known = test is not None and each.model.source is not None
     return change(test.drop_points) if test and known and test.drop_points is not None else ""
 
 
 def _time(name: str) -> Column:
-    def text(each: MeasuredCell) -> str:
+    def text(each: Row) -> str:
         value = getattr(each.latency, f"{name}_us", None)
         return "" if value is None else f"{value:,.{1 if value < 100 else 0}f} µs"
 
@@ -115,22 +115,12 @@ SUSTAINED: tuple[Column, ...] = (
 )
 
 
-def of_payload(
-    cells: Iterable[MeasuredCell], columns: Sequence[Column], *kinds: type[Any]
-) -> Table:
+def of_payload(cells: Iterable[Row], columns: Sequence[Column], *kinds: type[Any]) -> Table:
     """Return a table of the cells that have a payload of one of the kinds."""
     return table_of([each for each in cells if any(map(each.get, kinds))], columns)
 
 
-def instructions_table(cells: Sequence[MeasuredCell]) -> Table:
-    """Return the instructions of an inference on each emulated device."""
-    counts = [(count.per_inference, each) for each in cells if (count := each.get(Instructions))]
-    counts.sort(key=lambda pair: pair[0])
-    texts = {id(each): f"{count / 1e6:,.2f} M" for count, each in counts}
-    return _by_device([each for _, each in counts], lambda each: texts[id(each)])
-
-
-def hosts_table(cells: Iterable[MeasuredCell]) -> Table:
+def hosts_table(cells: Iterable[Row]) -> Table:
     """Return the facts of each machine that was measured on, as it reported them last."""
     dated = sorted(cells, key=lambda cell: cell.conditions.date)
     hosts = {each.cell.device: each.conditions.host for each in dated}
@@ -148,9 +138,9 @@ def hosts_table(cells: Iterable[MeasuredCell]) -> Table:
     )
 
 
-def runs_table(cells: Iterable[MeasuredCell]) -> Table:
+def runs_table(cells: Iterable[Row]) -> Table:
     """Return what happened in each run: rounds, those that were disturbed, the A/A pair."""
-    runs: dict[tuple[str, str], list[MeasuredCell]] = {}
+    runs: dict[tuple[str, str], list[Row]] = {}
     for each in cells:
         if each.latency:
             run = each.conditions.run or each.conditions.date[:10]
@@ -159,7 +149,7 @@ def runs_table(cells: Iterable[MeasuredCell]) -> Table:
     return Table.of(names, (_run(device, members) for (device, _), members in runs.items()))
 
 
-def _run(device: str, members: Sequence[MeasuredCell]) -> tuple[str, ...]:
+def _run(device: str, members: Sequence[Row]) -> tuple[str, ...]:
     latencies = [found for each in members if (found := each.get(Latency))]
     facts = [fact for latency in latencies for fact in latency.facts]
     reasons = Counter(fact.disturbed for fact in facts if fact.disturbed is not None)
@@ -194,16 +184,3 @@ def _state(host: HostFacts) -> str:
         "throttled" if host.throttled else None,
     )
     return ", ".join(part for part in parts if part)
-
-
-def _by_device(cells: Sequence[MeasuredCell], text: Callable[[MeasuredCell], str]) -> Table:
-    devices = list(dict.fromkeys(each.cell.device for each in cells))
-    several = len({each.model.name for each in cells}) > 1
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    for each in cells:
-        key = (each.model.name if several else "", each.cell.artifact, each.cell.runtime)
-        rows.setdefault(key, {}).setdefault(each.cell.device, text(each))
-    return Table.of(
-        ("?model", "artifact", "runtime", *(f">{device}" for device in devices)),
-        ((*key, *(texts.get(device, "") for device in devices)) for key, texts in rows.items()),
-    )
