@@ -21,6 +21,7 @@ from hemline.bench.report.placement import Box, place, spread
 from hemline.contract.record import Accuracy
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
+from hemline.small_sets import accuracy_text
 from hemline.statistics import wilson
 from hemline.tables import percent
 
@@ -78,7 +79,9 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
     what = f"{quality} on {devices} devices" if devices > 1 else what
     if chosen is not None and chosen.is_measured:
         cell, of = chosen.cell, f" of {chosen.model.name}" if models > 1 else ""
-        cost, share = chosen.measure.words(chosen.cost), percent(chosen.quality)
+        cost, test = chosen.measure.words(chosen.cost), chosen.test
+        counts = test.agreement if test.correct is None else test.correct, test.images
+        share = accuracy_text(*counts)
         what = f"ship {cell.artifact}{of} with {cell.runtime}: {cost}, {share} {quality}"
     parts = (
         f"{host.processor}, {host.cores} cores" if host and devices == 1 else "",
@@ -153,12 +156,14 @@ class _Panel:
         axes, times = self.axes, [row.cost for row in self.rows]
         scale, label = self.rows[0].measure.axis(min(times))
         axes.set_xscale("log")
-        axes.set_xlim(min(times) / 1.8, max(times) * 1.6)  # room for labels
+        ratio = max(times) / min(times)
+        room = max(1.25, ratio**0.25)  # for labels
+        axes.set_xlim(min(times) / room, max(times) * room)
         self._draw_front()
         for model in self.comparison.models:
             self._draw_source(model)
         self._draw_points()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if ratio > 3 else (1, 1.5, 2, 3, 5)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / scale:,g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
