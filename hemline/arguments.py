@@ -9,13 +9,25 @@ from typing import Any, TypeVar
 import click
 
 from hemline.console import say
-from hemline.errors import UsageError
-from hemline.working_folder import only_bundle, only_checkpoint
+from hemline.contract.checkpoint import is_checkpoint
+from hemline.errors import UsageError, remedy
+from hemline.working_folder import only_bundle, only_one
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path, exists=True)
 FILE = click.Path(path_type=Path, dir_okay=False)
+CHECKPOINTS = Path("checkpoints")
 FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def checkpoints() -> list[Path]:
+    """Return the folders of the finished checkpoints in checkpoints/, sorted."""
+    return sorted(each for each in CHECKPOINTS.glob("*") if is_checkpoint(each))
+
+
+def only_checkpoint() -> Path:
+    """Return the checkpoint in checkpoints/; raises UsageError, listing them, unless it is one."""
+    return only_one(checkpoints(), f"checkpoint in {CHECKPOINTS}", remedy("name or train"))
 
 
 def path_argument(

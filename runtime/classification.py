@@ -1,14 +1,17 @@
 """Classify images with an artifact: label, score and the best classes of each.
 
-ARTIFACT is a file, or the folder of a bundle: then the recommended one is taken. Images are files;
-or frames from standard input (-), a watched folder, a camera or a video: each gives one JSON line
-as soon as it has come. A frame that cannot be read gives its error, and the exit code is 1.
+ARTIFACT is a file, or the folder of a bundle: then the recommended file is used. Without ARTIFACT,
+the only bundle in artifacts/ is used. Images are files, or folders with images in them and below;
+or frames from standard input (-), a watched folder, a camera or a video: each prints one JSON line
+as soon as it arrives. For an image that cannot be read, the error is printed, and the exit code
+is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
 import json
 import math
 import sys
@@ -16,12 +19,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hemline.contract.manifest import MANIFEST_NAME
 from hemline.errors import DataError, HemlineError, UsageError
+from hemline.pictures.images import ENDINGS
 from hemline.pictures.pixels import NO_MEMORY
 from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import Prediction
 from hemline.silence import silenced
+from hemline.working_folder import only_bundle
 
 if TYPE_CHECKING:
     from hemline.pictures.pixels import Pixels
@@ -33,13 +39,13 @@ Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
+    add_artifact(parser)
     parser.add_argument(
         "images",
         metavar="IMAGE",
         nargs="*",
-        help="image files (of an animation the first picture); - for frames on standard input: "
-        "PNG, JPEG, PGM, PPM or .npy, one behind the other",
+        help="image files or folders (of an animation the first picture); - for frames on "
+        "standard input: PNG, JPEG, PGM, PPM or .npy, one after the other",
     )
     add_runtime(parser)
     parser.set_defaults(threads=None)  # 1, or what was tuned
@@ -50,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=positive, default=3, metavar="N", help="classes shown (3)")
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
+    parser.add_argument(
+        "--csv", action="store_true", help="CSV with the score of every class, of files and folders"
+    )
     parser.add_argument(
         "--preprocess",
         default="auto",
@@ -84,6 +93,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_artifact(parser: argparse.ArgumentParser) -> None:
+    """Declare the artifact, which may be left out where only one bundle exists."""
+    parser.add_argument(
+        "artifact", metavar="ARTIFACT", type=Path, nargs="?", help="a file, or a bundle"
+    )
+
+
+def named_or_only(options: argparse.Namespace) -> Path:
+    """Return the artifact, or else the only bundle in artifacts/; raises UsageError."""
+    artifact: Path = options.artifact or only_bundle()
+    if options.artifact is None and not options.quiet:
+        print(f"bundle: {artifact}", file=sys.stderr)
+    return artifact
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say how to open an artifact."""
     parser.add_argument(
@@ -103,16 +127,19 @@ def positive(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Classify each image; one that cannot be read does not keep the others from it."""
+    if options.artifact is not None and _holds_images(options.artifact):
+        options.artifact, options.images = None, [str(options.artifact), *options.images]
     _require_one_source(options)
+    artifact = named_or_only(options)
     with silenced():
         classifier = Classifier.load(
-            options.artifact,
+            artifact,
             threads=options.threads,
             runtime=options.runtime,
             preprocess=options.preprocess,
             tuned=options.tuned,
         )
-    if classifier.untuned:
+    if classifier.untuned and not options.quiet:
         print(f"warning: {classifier.untuned}", file=sys.stderr)
     with classifier:
         show = _shown(options)
@@ -140,11 +167,25 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise UsageError("--raw describes frames on standard input: name - as the image")
     if options.count is not None and options.images not in ([], [STREAM]):
         raise UsageError("--count ends a stream: of files, name as many as you want")
+    if options.csv and (options.json or options.images in ([], [STREAM])):
+        raise UsageError("--csv is for image files and folders, without --json")
+
+
+def _holds_images(path: Path) -> bool:
+    """Return whether a path is of images, where an artifact may stand too."""
+    if path.is_dir():
+        return not (path / MANIFEST_NAME).exists()
+    return str(path) == STREAM or path.suffix.lower() in ENDINGS
 
 
 def _classify_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
+    from hemline.runtime.input.image_folder import image_files
+
     code = 0
-    for image in options.images:
+    table = csv.writer(sys.stdout, lineterminator="\n") if options.csv else None
+    if table is not None:
+        table.writerow(("image", "label", "score", *classifier.stamp.labels))
+    for image in image_files(options.images):
         try:
             prediction = (
                 classifier.classify(image)
@@ -155,7 +196,11 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
             code = code or getattr(error, "exit_code", 1)
             print(f"error: {_reason(error, image)}", file=sys.stderr)
             continue
-        print(line_of(str(image), prediction, options.top, as_json=options.json))
+        if table is not None:
+            scores = (f"{score:.6f}" for score in (prediction.score, *prediction.scores))
+            table.writerow((_text(image), prediction.label, *scores))
+        else:
+            print(line_of(str(image), prediction, options.top, as_json=options.json))
     return code
 
 
@@ -256,10 +301,13 @@ def line_of(image: str, prediction: Prediction, top: int, *, as_json: bool) -> s
         return json.dumps({"image": image, **_fields(prediction, top)}, allow_nan=False)
     best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
-    image = image.encode(errors="replace").decode()  # a name need not be text, a terminal wants it
-    return (
-        f"{image}: {prediction.label} {100 * prediction.score:.1f} %  (top {len(best)}: {others})"
-    )
+    found = f"{prediction.label} {100 * prediction.score:.1f} %"
+    return f"{_text(image)}: {found}  (top {len(best)}: {others})"
+
+
+def _text(name: str) -> str:
+    """Return a file's name, which need not be text, for a terminal or a table, which want it."""
+    return name.encode(errors="replace").decode()
 
 
 def _fields(prediction: Prediction, top: int) -> dict[str, Any]:

@@ -90,7 +90,13 @@ def _run(arguments: list[str], program: str) -> int:
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS)
     module: Any = importlib.import_module(COMMANDS[name][0])
-    code: int = module.run(parser_of(name, program).parse_intermixed_args(rest))
+    options = parser_of(name, program).parse_intermixed_args(rest)
+    if options.quiet or options.verbose:
+        import logging  # here, because few processes need it
+
+        level = logging.ERROR if options.quiet else logging.INFO
+        logging.basicConfig(level=level, format="%(levelname)s: %(message)s")
+    code: int = module.run(options)
     return code
 
 
@@ -99,6 +105,8 @@ def parser_of(name: str, program: str) -> Parser:
     module: Any = importlib.import_module(COMMANDS[name][0])
     parser = Parser(prog=f"{program} {name}", description=module.__doc__, allow_abbrev=False)
     module.add_arguments(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="show results and errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show what is tried, too")
     return parser
 
 

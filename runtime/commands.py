@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from hemline.console import quiet
 from hemline.runtime.command_line import COMMANDS, main
 
 
@@ -27,7 +28,7 @@ def _handed_over(name: str, to: str) -> click.Command:
     )
     @click.pass_context
     def command(context: click.Context) -> None:
-        code = main([to, *context.args], program="hemline")
+        code = main([to, *(["-q"] if quiet() else []), *context.args], program="hemline")
         if code:
             raise click.exceptions.Exit(code)
 

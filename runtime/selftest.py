@@ -17,7 +17,7 @@ from hemline.contract.parity import check_vectors
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
-from hemline.runtime.classification import add_runtime
+from hemline.runtime.classification import add_artifact, add_runtime, named_or_only
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
 from hemline.silence import silenced
@@ -25,7 +25,7 @@ from hemline.silence import silenced
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("artifact", metavar="ARTIFACT", type=Path, help="a file, or a bundle")
+    add_artifact(parser)
     add_runtime(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
 
@@ -33,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Test one artifact or all of a bundle; raises GateError when one fails."""
     failed, tested, reason = [], False, "it has none"
-    for path in _artifacts(options.artifact):
+    artifact = named_or_only(options)
+    for path in _artifacts(artifact):
         try:
             with silenced():
                 file = read_stamped(path)
                 backend = pick_backend(file.stamp, options.runtime)
         except (UnsupportedRuntimeError, BackendError) as error:
-            if path == options.artifact:
+            if path == artifact:
                 raise
             reason = str(error)
             print(json.dumps({"artifact": path.name, "skipped": str(error)}) if options.json
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         raise GateError(f"self-test failed: {', '.join(failed)}; do not use it there")
     if not tested:
-        raise BackendError(f"no artifact of {options.artifact} could be tested here: {reason}")
+        raise BackendError(f"no artifact of {artifact} could be tested here: {reason}")
     return 0
 
 

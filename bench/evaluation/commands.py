@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
-from hemline.arguments import force_option, json_option, output_option, path_argument
+from hemline.arguments import (
+    force_option,
+    json_option,
+    only_checkpoint,
+    output_option,
+    path_argument,
+)
 from hemline.console import (
     data_option,
     data_words,
@@ -23,7 +29,6 @@ from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.evaluation_set import SPLITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import UnknownNameError, UsageError
-from hemline.working_folder import only_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

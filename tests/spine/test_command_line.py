@@ -11,13 +11,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hemline import cli as command_line
+from hemline.arguments import only_checkpoint
 from hemline.cli import COMMANDS, SECTIONS, cli
 from hemline.console import next_step
 from hemline.contract.checkpoint import CARD_NAME
 from hemline.contract.manifest import MANIFEST_NAME
 from hemline.errors import UsageError
 from hemline.remedies import described
-from hemline.working_folder import only_bundle, only_checkpoint
+from hemline.working_folder import only_bundle
 
 
 def invoke(*words: object) -> Result:

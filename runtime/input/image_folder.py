@@ -1,0 +1,38 @@
+"""List the image files of folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hemline.errors import DataError
+from hemline.pictures.foreign_formats import FOREIGN_ENDINGS
+from hemline.pictures.images import ENDINGS
+
+
+def image_files(paths: Sequence[str]) -> Iterator[str]:
+    """Yield files as they are named, and the images in folders and below, sorted, without hidden.
+
+    Photographs of a format that is not read (HEIC) are among them, unless another file of the same
+    name is. Raises DataError for a folder without images.
+    """
+    for name in paths:
+        folder = Path(name)
+        if not folder.is_dir():
+            yield name
+            continue
+        found = [path for path in sorted(folder.rglob("*")) if _is_shown(path, folder)]
+        images = [path for path in found if path.suffix.lower() in ENDINGS]
+        readable = {path.with_suffix("") for path in images}
+        images += [
+            path
+            for path in found
+            if path.suffix.lower() in FOREIGN_ENDINGS and path.with_suffix("") not in readable
+        ]
+        if not images:
+            raise DataError(f"{folder} has no images in it or below")
+        yield from map(str, sorted(images))
+
+
+def _is_shown(path: Path, folder: Path) -> bool:
+    return path.is_file() and not any(x[0] == "." for x in path.relative_to(folder).parts)
