@@ -23,14 +23,25 @@ from hemline.runtime.backends import BACKENDS
 class Choice:
     """What to ship, and why.
 
+    file: path of the artifact.
     candidate: the artifact in its runtime.
     row: all that was measured of it.
     reasons: sentences; the first one names it.
     """
 
+    file: Path
     candidate: Candidate
     row: Row
     reasons: tuple[str, ...]
+
+
+def choose_each(
+    subjects: Sequence[Subject], comparisons: Sequence[Comparison], budget: Budget
+) -> tuple[Choice, ...]:
+    """Choose for each device; write the choice for the first into its bundle."""
+    choices = tuple(choice_of(subjects, each, budget) for each in comparisons)
+    write_choice(subjects, choices[0])
+    return choices
 
 
 def write_choice(subjects: Sequence[Subject], choice: Choice) -> None:
@@ -66,7 +77,9 @@ def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
         )
     chosen = recommend(comparison, budget)
     reasons = explain(comparison, budget, chosen)
-    return Choice(candidate=candidate_of(comparison, chosen), row=chosen, reasons=reasons)
+    candidate = candidate_of(comparison, chosen)
+    file = named[chosen.model.name].bundle / candidate.artifact
+    return Choice(file=file, candidate=candidate, row=chosen, reasons=reasons)
 
 
 def may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from importlib.util import find_spec
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from hemline import files
 from hemline.arguments import PATH, json_option, path_argument
-from hemline.console import next_step, quiet, require_matplotlib, runtimes_option, say
-from hemline.contract.evaluation_set import has_labels
-from hemline.contract.manifest import Manifest, read_manifest, require_artifacts
+from hemline.bench.api import bench as run_bench
+from hemline.bench.api import benched
+from hemline.console import next_step, require_matplotlib, runtimes_option, say
 from hemline.contract.record import LOCAL, RECORDS_NAME, Record
 from hemline.contract.settings import Settings
 from hemline.errors import GateError, HemlineError, UsageError
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from hemline.bench.measuring.fleet import DeviceResult
     from hemline.bench.measuring.plan import MeasurementPlan
     from hemline.bench.measuring.subject import Subject
-    from hemline.environments.environment import RuntimeTarget
     from hemline.export.admission.user_samples import SampleFiles
 
 _MOST = 256  # threads or images: more only exhausts the machine
@@ -136,47 +133,39 @@ def bench(
     """
     if as_json and not profiled:
         raise UsageError("--json goes with --profile")
-    from hemline.bench.measuring.device_bench import BenchRequest
-    from hemline.bench.measuring.fleet import bench_fleet, open_fleet
     from hemline.bench.measuring.plan import FULL, QUICK
-    from hemline.bench.records import is_measured
-    from hemline.runtime.targets import find_targets
 
     plan = replace(QUICK if quick else FULL, threads=_numbers(threads), batches=_numbers(batch))
     plan = plan if rounds is None else replace(plan, rounds=rounds)
     if cores is not None:
         plan = replace(plan, settings=(Settings(cores=_numbers(cores, least=0)),))
+    if profiled or tune:
+        with benched(paths, device, runtimes, samples, fallback=fallback) as (here, failed, found):
+            if profiled:
+                _profile(here, found, plan, as_json=as_json)
+            if tune:
+                _tune(here, found, plan)
+            if failed:
+                _report_fleet(failed, export)
+        return
     if sustained:
         require_matplotlib()
-    targets = find_targets(runtimes) if runtimes else ()
-    devices, unopened = open_fleet(device, fallback=fallback, targets=targets)
-    try:
-        with locked(paths):
-            subjects = opened(paths, samples, targets)
-            if profiled or tune:
-                if profiled:
-                    _profile(devices, subjects, plan, as_json=as_json)
-                if tune:
-                    _tune(devices, subjects, plan)
-                if unopened:
-                    _report_fleet(unopened, export)
-                return
-            local = [each.name for each in devices] == ["local"]
-            once = quick and local and not sustained
-            if once and all(is_measured(each, devices[0], plan) for each in subjects):
-                say("bench: nothing changed since the last one")
-                return
-            request = BenchRequest(plan=plan, resume=resume, sustained_seconds=sustained or 0.0)
-            ended = bench_fleet(
-                devices, subjects, request, progress=thread_progress(), report=click.echo
-            )
-            _report_fleet((*ended, *unopened), export)
-            if local:
-                say(f"records: {', '.join(str(each.bundle / RECORDS_NAME) for each in subjects)}")
-                next_step("choose", *paths)
-    finally:
-        for each in devices:
-            each.close()
+    measured = run_bench(
+        paths,
+        devices=device,
+        quick=quick,
+        plan=plan,
+        runtimes=runtimes,
+        sustained_seconds=sustained or 0.0,
+        fallback=fallback,
+        resume=resume,
+        samples=samples,
+        report=click.echo,
+    )
+    _report_fleet(measured.results, export)
+    if device == "local":
+        say(f"records: {', '.join(str(each / RECORDS_NAME) for each in measured.bundles)}")
+        next_step("choose", *paths)
 
 
 def _profile(
@@ -220,17 +209,6 @@ def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: Measurem
         click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
 
 
-def thread_progress() -> Callable[[str], None]:
-    """Return what prints progress from any thread: click knows --quiet in its own thread only."""
-    silent = quiet()
-
-    def progress(line: str) -> None:
-        if not silent:
-            click.echo(line, err=True)
-
-    return progress
-
-
 def _report_fleet(results: Sequence[DeviceResult], export: Export) -> None:
     """Print a row for each of several devices and what failed; exit with its code."""
     from hemline.bench.report.fleet_table import fleet_table
@@ -248,77 +226,6 @@ def _report_fleet(results: Sequence[DeviceResult], export: Export) -> None:
     if errors:
         gates = [error for error in errors if isinstance(error, GateError)]
         raise click.exceptions.Exit((gates or errors)[0].exit_code)
-
-
-@contextlib.contextmanager
-def locked(paths: Sequence[Path]) -> Iterator[None]:
-    """Hold the folders of bundles and files for this process alone; raises BusyError."""
-    from hemline.export.admission.file_bundle import folder_of
-
-    with contextlib.ExitStack() as stack:
-        for path in paths:
-            stack.enter_context(files.locked(folder_of(path)))
-        yield
-
-
-def opened(
-    paths: Sequence[Path], samples: SampleFiles | None = None, targets: Sequence[RuntimeTarget] = ()
-) -> tuple[Subject, ...]:
-    """Return bundles, and those of single files brought up to date, all of the same images.
-
-    A file is judged on `samples`; without any, on the test images of the first bundle that has
-    labelled ones, else on those that it has. Raises UsageError where the images differ.
-    """
-    from hemline.bench.measuring.subject import Subject
-    from hemline.export.admission.file_bundle import folder_of, update_file_bundle
-    from hemline.export.admission.user_samples import SampleFiles
-
-    manifests = {path: _manifest(path) for path in paths if path.is_dir()}
-    if samples is not None and len(manifests) == len(paths):
-        raise UsageError(
-            f"{paths[0]} is a bundle, which has its images: --data, --images and --expected are "
-            "for a file"
-        )
-    labelled = [path for path, own in manifests.items() if has_labels(own.evaluation_sha256)]
-    if samples is None and labelled:
-        samples = SampleFiles(data=labelled[0])
-    for path in (path for path in paths if path not in manifests):
-        manifest = update_file_bundle(path, samples, targets or None, say=say)
-        manifests[path] = manifest
-        if not has_labels(manifest.evaluation_sha256):
-            images = f"the {manifest.dataset} have no labels"
-            say(f"no accuracy: {images}; name labelled images with --data")
-    return _of_same_images(
-        [Subject(bundle=folder_of(path), manifest=manifests[path]) for path in paths]
-    )
-
-
-def measured(paths: Sequence[Path]) -> tuple[Subject, ...]:
-    """Return bundles and those of single files as they are; raises UsageError as `opened` does."""
-    from hemline.bench.measuring.subject import Subject
-    from hemline.export.admission.file_bundle import folder_of
-
-    return _of_same_images(
-        [Subject(bundle=folder_of(path), manifest=_manifest(path)) for path in paths]
-    )
-
-
-def _of_same_images(subjects: Sequence[Subject]) -> tuple[Subject, ...]:
-    from hemline.bench.same_images import require_same_images
-
-    require_same_images(subjects)
-    return tuple(subjects)
-
-
-def _manifest(path: Path) -> Manifest:
-    """Return the manifest of a bundle, or that of a single file which was measured before."""
-    if not path.is_dir():
-        from hemline.export.admission.file_bundle import read_file_bundle
-
-        return read_file_bundle(path)
-    manifest = read_manifest(path)
-    require_artifacts(path, manifest)
-    return manifest
 
 
 def _numbers(text: str, least: int = 1) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,31 +22,28 @@ from hemline.console import (
     say,
 )
 from hemline.contract import schema
-from hemline.contract.checkpoint import is_checkpoint, read_card
-from hemline.contract.manifest import Manifest
-from hemline.data.datasets import Images
-from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import GateError, UsageError, remedy
-from hemline.export.budget.commands import Within, export_within, within_options
-from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
+from hemline.contract.checkpoint import read_card
+from hemline.contract.manifest import Manifest, Verdict
+from hemline.data.fetch import FetchOptions
+from hemline.errors import GateError, UsageError
+from hemline.export.api import export as export_model
+from hemline.export.api import verify as verify_files
+from hemline.export.budget.commands import Within, report_search, within_options
+from hemline.export.importing.commands import ImportOptions, import_file, import_options
 from hemline.export.importing.target import ExportTarget, find_export_target
 from hemline.export.input_options import InputOptions, input_options
 from hemline.export.quantization.commands import post_training_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import trained_images
-from hemline.export.user_images import GENERATED
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.small_sets import few_images
 from hemline.tables import as_text
-from hemline.train.checkpoint import ZOO
-from hemline.train.custom_data import named_after
-from hemline.train.nets.models import ModelRow, find_model
+from hemline.train.nets.models import find_model
 
 if TYPE_CHECKING:
+    from hemline.export.api import ExportResult
     from hemline.export.quantization.options import PostTrainingOptions
-
-_QUICK_EPOCHS = 2
 
 
 @click.command()
@@ -123,52 +121,43 @@ def export(
     With a budget (--max-drop, --max-kb, --max-ms) remedies for the 8-bit file are tried, the
     cheapest first, until one fits. Exit code 3 with the nearest when none does.
     """
-    rows = find_schemes(schemes)
     if compares:
         require_matplotlib()
     found = _target(target, model, checkpoint)
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained here: leave --train out")
     if found.kind == "file":
-        source, data = _imported(found, options, data)
+        find_schemes(schemes)  # a mistake there costs no import
+        found, data = _imported(found, options, data)
     else:
         require_custom(data)
         if options != ImportOptions():
             raise UsageError(f"{found.name} is not imported: leave the options of an import out")
-        source = found.path or _checkpoint(find_model(found.name), quick, train_anew, data)
-    bundle = output or Path("artifacts") / source.resolve().name
-    card = read_card(source)
-    images = trained_images(card, data, checkpoint=source)
-    rows = _possible(rows, images, post_training.calibrator, asked=bool(schemes))
-    from hemline.export.bundle import ExportRequest, export_bundle
-    from hemline.export.quantization.options import QuantizationOptions
-    from hemline.export.verification import verify_bundle
-
-    request = ExportRequest(
-        checkpoint=source,
-        bundle=bundle,
-        schemes=rows,
-        options=QuantizationOptions(
-            post_training=post_training,
-            training_epochs=qat_epochs or (_QUICK_EPOCHS if quick else None),
-        ),
+    exported = export_model(
+        found,
+        data=data,
+        output=output,
+        schemes=schemes,
+        post_training=post_training,
+        qat_epochs=qat_epochs,
         embedding=with_embedding,
         store_images=store_images,
         one_image=batch == "1",
+        train_anew=train_anew,
+        quick=quick,
+        budget=None if within is None else within.budget,
+        device="local" if within is None else within.device,
     )
-    with files.locked(bundle):
-        if within is None:
-            manifest = export_bundle(request, images, say=say)
-            manifest = verify_bundle(bundle, manifest, say=say)
-        else:
-            manifest = export_within(within, request, images)
+    if within is not None:
+        report_search(within, exported)
+    bundle, manifest = exported.bundle, exported.manifest
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
-    for line in few_images(len(images.test_images)) if images.labelled else ():
+    for line in few_images(exported.test_images) if exported.test_images else ():
         say(line)
     if compares:
-        _compare_calibrators(source, bundle, images, post_training.seed)
+        _compare_calibrators(exported, data, post_training.seed)
     if schemes:
-        _require_made(manifest, rows)
+        _require_made(manifest, find_schemes(schemes))
     next_step("compare", bundle)
 
 
@@ -252,30 +241,15 @@ def verify(
         return
     if options.given:
         raise UsageError(f"{target} is a bundle: only a foreign file takes these options")
-    _verify_bundle(target, runtimes, as_json)
+    verified = verify_files(target, runtimes=runtimes)
+    of_bundle = [(name, each) for name, each in verified.verdicts if isinstance(each, Verdict)]
+    _print_verdicts(of_bundle, as_json)
+    if verified.failure is not None:
+        raise verified.failure
+    next_step("compare", target)
 
 
-def _verify_bundle(bundle: Path, runtimes: tuple[str, ...], as_json: bool) -> None:
-    from hemline.contract.manifest import read_manifest
-    from hemline.export.verification import verify_bundle
-    from hemline.runtime.targets import find_targets
-
-    targets = find_targets(runtimes) if runtimes else None
-    refused: GateError | None = None
-    with files.locked(bundle):
-        try:
-            manifest = verify_bundle(bundle, read_manifest(bundle), targets, say=say)
-        except GateError as error:  # the verdicts were written before it was raised
-            refused, manifest = error, read_manifest(bundle)
-    _print_verdicts(
-        [(a.name, verdict) for a in manifest.artifacts for verdict in a.verdicts], as_json
-    )
-    if refused is not None:
-        raise refused
-    next_step("compare", bundle)
-
-
-def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
+def _print_verdicts(verdicts: Sequence[NamedVerdict], as_json: bool) -> None:
     if as_json:
         for name, verdict in verdicts:
             click.echo(json.dumps({"artifact": name, **schema.to_document(verdict)}))
@@ -286,10 +260,12 @@ def _print_verdicts(verdicts: list[NamedVerdict], as_json: bool) -> None:
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if lines else [])]))
 
 
-def _compare_calibrators(checkpoint: Path, bundle: Path, images: Images, seed: int) -> None:
+def _compare_calibrators(exported: ExportResult, data: FetchOptions, seed: int) -> None:
     from hemline.export.calibration_report import write_comparison
     from hemline.export.quantization.calibrators.comparison import comparison_table
 
+    checkpoint, bundle = exported.checkpoint, exported.bundle
+    images = trained_images(read_card(checkpoint), data, checkpoint=checkpoint)
     with files.locked(bundle):
         found = write_comparison(checkpoint, bundle, images, seed=seed, say=say)
     click.echo(as_text(comparison_table(found)))
@@ -320,50 +296,13 @@ def _target(target: str | None, model: str, checkpoint: Path | None) -> ExportTa
 
 def _imported(
     found: ExportTarget, options: ImportOptions, data: FetchOptions
-) -> tuple[Path, FetchOptions]:
+) -> tuple[ExportTarget, FetchOptions]:
     """Import a model; return its checkpoint and how its images are read."""
     if found.path is None:
         raise AssertionError("a model's file has a path")
-    folder, card = imported(found.path, None, options, data)
-    for line in summary(card, folder):
+    imported = import_file(found.path, None, options, data)
+    for line in imported.lines:
         say(line)
+    target = ExportTarget(kind="checkpoint", name=found.name, path=imported.checkpoint)
     # the labels are the model's; the classes of the images are brought into their order
-    return folder, replace(data, reading=replace(data.reading, labels=None))
-
-
-def _possible(
-    rows: tuple[Scheme, ...], images: Images, calibrator: str, *, asked: bool
-) -> tuple[Scheme, ...]:
-    """Return the schemes that can be exported: without data those that need no images of it."""
-    from hemline.export.quantization.calibrators.table import find_calibrator
-
-    calibrated = [row.file_name for row in rows if row.calibrated]
-    synthetic = find_calibrator(calibrator).synthetic and not any(row.searches for row in rows)
-    if images.dataset.name != GENERATED or not calibrated or synthetic:
-        return rows
-    problem = f"{', '.join(calibrated)} cannot be made: calibration needs images"
-    if asked:
-        raise UsageError(problem, remedy=remedy("name images"))
-    say(
-        f"{problem}, some hundred, labelled or not (--data), or --calibrator synthetic; verified "
-        "on generated images"
-    )
-    return tuple(row for row in rows if not row.calibrated)
-
-
-def _checkpoint(model: ModelRow, quick: bool, train_anew: bool, data: FetchOptions) -> Path:
-    """Return the folder of the checkpoint to export: trained before, shipped, or trained now."""
-    name = f"{named_after(model, data)}{'-quick' if quick else ''}"
-    folder = Path("checkpoints") / name
-    if not train_anew:
-        for known in (folder, ZOO / name):
-            if is_checkpoint(known):
-                say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
-                return known
-    from hemline.train.commands import run_training, summary
-    from hemline.train.request import new_request
-
-    request = new_request(model, folder=folder, recipe="quick" if quick else None)
-    images = load_images("fashion-mnist", data)
-    say(summary(run_training(request, images), folder))
-    return folder
+    return target, replace(data, reading=replace(data.reading, labels=None))

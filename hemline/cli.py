@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import click
 
+from hemline.bars import show_progress
 from hemline.command_group import CommandGroup, error_text
 from hemline.errors import HemlineError, InterruptedWorkError, UnknownNameError
 from hemline.files import reason_of
@@ -154,6 +155,7 @@ class LazyGroup(CommandGroup):
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """From labelled images to a small, verified, measured file for an edge device."""
+    show_progress(ctx)
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

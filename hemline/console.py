@@ -1,34 +1,26 @@
-"""What commands share in talking to the user: progress on stderr, options with one meaning."""
+"""Options with one meaning that commands share, and what is known of the user's wishes."""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
 import shlex
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
 
-from hemline.closing import Closing
 from hemline.data.class_names import parse_labels
 from hemline.data.custom.reading import ReadOptions
 from hemline.data.fetch import FetchOptions
 from hemline.errors import HemlineError, UsageError
+from hemline.progress import say as say  # for every command
 
 # Two test images travel in the stamp of every artifact, which has at most 1 MiB.
 _LARGEST_SIDE = 320
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def say(message: str) -> None:
-    """Print a progress line on stderr, unless the user asked for quiet."""
-    if not quiet():
-        click.echo(message, err=True)
 
 
 def quiet() -> bool:
@@ -162,8 +154,7 @@ def data_option(command: F) -> F:
 
 def require_custom(options: FetchOptions) -> None:
     """Raise UsageError for options of custom data sets without such data."""
-    reading = replace(options.reading, on_progress=None)
-    if reading != ReadOptions() and options.custom is None:
+    if options.reading != ReadOptions() and options.custom is None:
         raise UsageError(
             "--image-size, --channels, --labels and --skip-broken are for a custom data set: "
             "name it with --data"
@@ -191,7 +182,6 @@ def model_data_option(command: F) -> F:
             channels=None if channels is None else int(channels),
             labels=None if labels is None else parse_labels(labels),
             skip_broken=skip_broken,
-            on_progress=ReadingProgress(),
         )
         options = FetchOptions(folder=data, reading=reading)
         return command(*arguments, data=options, **others)
@@ -199,80 +189,6 @@ def model_data_option(command: F) -> F:
     for option in reversed(_DATA_OPTIONS):
         option(with_data)
     return cast("F", with_data)
-
-
-class Progress(Closing):
-    """Progress on stderr: a bar with the remaining time on a terminal, plain lines elsewhere."""
-
-    def __init__(self, label: str, total: float | None = None) -> None:
-        """`total` is the amount of work; None for a bar without an end."""
-        self._label, self._total = label, total
-        self._bar: Any = None
-        self._task: Any = None
-        self.on_terminal = sys.stderr.isatty() and not quiet()
-
-    def show(self, text: str = "", *, done: float | None = None, line: str | None = None) -> None:
-        """Show `text` and how much is done on a terminal; elsewhere print `line`, if any."""
-        if not self.on_terminal:
-            if line is not None:
-                say(line)
-            return
-        if self._bar is None:
-            self._bar = _bar()
-            # what an earlier run has done tells nothing about the speed of this one
-            begun = max(0, (done or 0) - 1)
-            self._task = self._bar.add_task(
-                self._label, total=self._total, completed=begun, text=""
-            )
-            self._bar.start()
-        self._bar.update(self._task, completed=done, text=text, refresh=True)
-
-    def say(self, text: str) -> None:
-        """Print a line that stays, above the bar."""
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.print(text)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-
-def _bar() -> Any:
-    """Return a bar of rich's that is drawn when it is updated, not by a thread of its own."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[text]}", markup=False),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True, highlight=False, markup=False)
-    return Bar(*columns, console=console, auto_refresh=False, transient=True)
-
-
-class ReadingProgress:
-    """Report how many files have been read: a bar on a terminal, one line elsewhere."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show that `done` of `total` files have been read."""
-        line = None
-        if self._progress is None:
-            line, self._progress = f"reading {total:,} images", Progress("reading", total)
-            if (context := click.get_current_context(silent=True)) is not None:
-                context.call_on_close(self._progress.close)  # a broken file ends the reading
-        self._progress.show(f"{done:,} of {total:,}", done=done, line=line)
-        if done == total:
-            self._progress.close()
 
 
 def require_matplotlib() -> None:

@@ -13,7 +13,7 @@ import click
 
 from hemline import files
 from hemline.arguments import FILE, PATH, json_option, path_argument
-from hemline.bench.commands import locked, measured, opened
+from hemline.bench.api import locked, measured, opened
 from hemline.console import require_package, say
 from hemline.contract.record import read_records
 from hemline.contract.schema import to_document

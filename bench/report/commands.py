@@ -11,19 +11,14 @@ import click
 
 from hemline import files
 from hemline.arguments import json_option
-from hemline.bench.commands import (
-    bundles_argument,
-    devices_option,
-    locked,
-    measured,
-    opened,
-    sample_options,
-    thread_progress,
-)
+from hemline.bench.api import choose as choose_file
+from hemline.bench.api import locked, measured, opened
+from hemline.bench.commands import bundles_argument, devices_option, sample_options
 from hemline.console import budget_options, next_step, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.budget import Budget
 from hemline.exporting import Export, export_options
+from hemline.progress import REPORT
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
@@ -118,6 +113,7 @@ def compare(
     Prints a table and which file to ship, and writes a picture and JSON lines into the bundle. All
     bundles and files that are named are in one comparison.
     """
+    from hemline.bench.choosing import choose_each
     from hemline.bench.comparison import joined
     from hemline.bench.measuring.device_bench import BenchRequest
     from hemline.bench.measuring.fleet import bench_named
@@ -131,9 +127,9 @@ def compare(
     with locked(paths):
         subjects = opened(paths, samples)
         request = BenchRequest(plan=QUICK if quick else FULL)
-        bench_named(devices, subjects, request, progress=thread_progress())
+        bench_named(devices, subjects, request, progress=REPORT.get().say)
         comparisons = [compared(subjects, device) for device in devices]
-        choices = _chosen(subjects, comparisons, Budget(**limits))
+        choices = choose_each(subjects, comparisons, Budget(**limits))
         every = joined(comparisons)
         lines, output = json_lines(every), _output(subjects)
         rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
@@ -150,7 +146,7 @@ def compare(
     click.echo("".join(f"{line}\n" for line in refusals(subjects)), nl=False)
     _print_more(every, more)
     say(f"picture: {picture}, rows: {rows}")
-    _suggest_classifying(subjects, choices[0])
+    next_step("classify", choices[0].file, "IMAGE")
 
 
 @click.command()
@@ -174,39 +170,18 @@ def choose(
     devices, that for the first.
     """
     from hemline.bench.comparison import joined
-    from hemline.bench.records import compared
     from hemline.bench.report.table import comparison_table
 
-    with locked(paths):
-        subjects = measured(paths)
-        comparisons = [compared(subjects, device) for device in devices]
-        choices = _chosen(subjects, comparisons, Budget(**limits))
-    every, more = joined(comparisons), _changed(choices[0].row, changes)
+    chosen = choose_file(paths, devices=devices, **limits)
+    choices, every = chosen.choices, joined(chosen.comparisons)
+    more = _changed(choices[0].row, changes)
     export(comparison_table(every, None), **more)
     if as_json:
         click.echo("\n".join(map(_choice_document, choices)))
         return
     click.echo("\n\n".join("\n".join(choice.reasons) for choice in choices))
     _print_more(every, more)
-    _suggest_classifying(subjects, choices[0])
-
-
-def _suggest_classifying(subjects: Sequence[Subject], choice: Choice) -> None:
-    from hemline.bench.records import names_of
-
-    subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
-    next_step("classify", subject.bundle / choice.candidate.artifact, "IMAGE")
-
-
-def _chosen(
-    subjects: Sequence[Subject], comparisons: Sequence[Comparison], budget: Budget
-) -> list[Choice]:
-    """Choose for each device; write the choice for the first into its bundle."""
-    from hemline.bench.choosing import choice_of, write_choice
-
-    choices = [choice_of(subjects, each, budget) for each in comparisons]
-    write_choice(subjects, choices[0])
-    return choices
+    next_step("classify", choices[0].file, "IMAGE")
 
 
 def _choice_document(choice: Choice) -> str:

@@ -12,10 +12,11 @@ from hemline.console import next_step, say
 from hemline.contract import schema
 from hemline.contract.stamp import read_stamped
 from hemline.data.class_names import parse_labels
-from hemline.errors import GateError, UnstampedError, UsageError
+from hemline.errors import UnstampedError, UsageError
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
-from hemline.export.admission.self_check import FileVerdict, check_file
+from hemline.export.admission.self_check import FileVerdict
 from hemline.export.admission.specs import Gives
+from hemline.export.api import verify
 from hemline.export.input_options import UNSPECIFIED, InputOptions
 from hemline.remedies import advice
 from hemline.statistics import wilson
@@ -58,12 +59,12 @@ def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
         return
     if options.given:
         raise UsageError(f"{path} is stamped already (model {stamp.model}): leave the options out")
-    verdicts = check_file(path)
-    for verdict in verdicts:
-        click.echo(json.dumps(schema.to_document(verdict)) if as_json else _verdict_line(verdict))
-    broken = [_verdict_line(v) for v in verdicts if v.supported and v.status != "passed"]
-    if broken:
-        raise GateError(f"failed in a supported runtime: {'; '.join(broken)}")
+    verified = verify(path)
+    for _, verdict in verified.verdicts:
+        text = verdict.text if isinstance(verdict, FileVerdict) else ""
+        click.echo(json.dumps(schema.to_document(verdict)) if as_json else text)
+    if verified.failure is not None:
+        raise verified.failure
     next_step("classify", path, "IMAGE")
 
 
@@ -88,11 +89,6 @@ def _admit(path: Path, options: ForeignOptions, as_json: bool, error: UnstampedE
     for line in _lines(admission):
         click.echo(line)
     next_step("classify", admission.path, "IMAGE")
-
-
-def _verdict_line(verdict: FileVerdict) -> str:
-    where = f"{verdict.artifact} in {verdict.runtime} {verdict.version}".rstrip()
-    return f"{where}: {verdict.status}{f' ({verdict.reason})' if verdict.reason else ''}"
 
 
 def _lines(admission: Admission) -> list[str]:

@@ -40,6 +40,12 @@ class FileVerdict:
     supported: bool
     reason: str
 
+    @property
+    def text(self) -> str:
+        """Return one line on it."""
+        where = f"{self.artifact} in {self.runtime} {self.version}".rstrip()
+        return f"{where}: {self.status}{f' ({self.reason})' if self.reason else ''}"
+
 
 def check_file(path: Path) -> tuple[FileVerdict, ...]:
     """Run a stamped file's test images in every installed runtime of its format.

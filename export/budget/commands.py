@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from hemline.console import budget_options, say
+from hemline.console import budget_options
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate, over_budget
 from hemline.errors import GateError, UsageError, remedy
 from hemline.tables import as_text, change
 
 if TYPE_CHECKING:
-    from hemline.contract.manifest import Manifest
-    from hemline.data.datasets import Images
-    from hemline.export.bundle import ExportRequest
+    from hemline.export.api import ExportResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,27 +51,13 @@ def within_options(command: F) -> F:
     return cast("F", budget_options(None)(with_budget))
 
 
-def export_within(within: Within, request: ExportRequest, images: Images) -> Manifest:
-    """Export with the cheapest remedy that fits a budget, and print what was tried.
-
-    Raises GateError with the nearest file where none fits.
-    """
-    from hemline.bench.devices.addresses import open_device
-    from hemline.bench.measuring.candidates import timed_candidates
+def report_search(within: Within, exported: ExportResult) -> None:
+    """Print what was tried to meet a budget; raise GateError with the nearest file if none fits."""
     from hemline.export.budget.attempts import attempts_table
-    from hemline.export.budget.search import BudgetSearch
-    from hemline.export.user_images import GENERATED
 
-    if images.dataset.name == GENERATED:
-        raise UsageError("a budget is met on your images: name them with --data")
-    with open_device(within.device) as opened:
-        if not opened.capabilities.latencies:
-            raise UsageError(f"{within.device} gives no latencies: name another --device")
-
-        def measure(manifest: Manifest) -> tuple[Candidate, ...]:
-            return timed_candidates(opened, request.bundle, manifest, say)
-
-        found = BudgetSearch(request, images, within.budget, measure, say).run()
+    found = exported.search
+    if found is None:
+        raise AssertionError("a search is made for a budget")
     if within.as_json:
         for each in (*found.attempts, *((found.chosen,) if found.chosen else ())):
             click.echo(json.dumps(schema.to_document(each)))
@@ -82,11 +66,10 @@ def export_within(within: Within, request: ExportRequest, images: Images) -> Man
     if found.chosen is None:
         raise GateError(
             _nearest(found.candidates, within.budget),
-            remedy=remedy("diagnose", bundle=request.bundle),
+            remedy=remedy("diagnose", bundle=exported.bundle),
         )
     if not within.as_json:
         click.echo(_sentence(found.chosen, within.budget, within.device))
-    return found.manifest
 
 
 def _sentence(chosen: Candidate, budget: Budget, device: str) -> str:

@@ -40,6 +40,7 @@ from hemline.data.datasets import (
 from hemline.debian_packages import unpack_packages
 from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
 from hemline.folders import TemporaryFolder
+from hemline.progress import Progress
 from hemline.user_folders import cache_folder, cache_folder_if_any
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,15 @@ class FetchOptions:
     offline: bool = False
     mirrors: tuple[str, ...] | None = None
     reading: ReadOptions = field(default_factory=ReadOptions)
+
+    @classmethod
+    def of(cls, data: FetchOptions | Path | str | None) -> FetchOptions:
+        """Return options for a path of the user's, options as they are, or those for None."""
+        return (
+            data
+            if isinstance(data, FetchOptions)
+            else cls(folder=None if data is None else Path(data))
+        )
 
     @property
     def custom(self) -> Path | None:
@@ -270,19 +280,27 @@ def _get(url: str) -> bytes:
     received = bytearray()
     try:
         # the address comes from the DATASETS table or from the caller, and the content is hashed
-        with urllib.request.urlopen(url, timeout=STALL_SECONDS) as response:  # noqa: S310
+        with (
+            urllib.request.urlopen(url, timeout=STALL_SECONDS) as response,  # noqa: S310
+            Progress("downloading", promised := _length(response)) as progress,
+        ):
             while chunk := response.read1(_CHUNK_BYTES):
                 received += chunk
+                progress.show(f"{len(received) / 1e6:.1f} MB", done=len(received))
                 if len(received) > _LARGEST_DOWNLOAD_BYTES:
                     raise DataError(f"{url} sends more than the data set has")
                 if time.monotonic() > deadline:
                     raise DataError(f"{url} was not complete after {FILE_SECONDS:g} s")
-            promised = int(response.headers.get("Content-Length") or len(received))
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{url} failed ({getattr(error, 'reason', None) or error!r})") from error
-    if len(received) != promised:
+    if promised is not None and len(received) != promised:
         raise DataError(f"{url} sent {len(received)} of {promised} bytes")
     return bytes(received)
+
+
+def _length(response: http.client.HTTPResponse) -> int | None:
+    text = response.headers.get("Content-Length")
+    return int(text) if text else None
 
 
 def _unpack(dataset: Dataset, package: str) -> dict[Role, bytes]:

@@ -177,7 +177,7 @@ def test_a_budget_needs_images(
         cli, ["export", str(files[0]), "--pixels", "0..255", "--labels", "a,b,c,d,e",
               "--scheme", "fp32.onnx", "--max-drop", "1", "-o", str(folder / "none")]
     )  # fmt: skip
-    assert "met on your images" in str(result.exception)
+    assert "a budget needs your images" in str(result.exception)
 
 
 def test_rungs_are_of_schemes_that_there_are() -> None:

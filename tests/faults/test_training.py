@@ -120,7 +120,7 @@ def test_a_changed_recipe_is_refused_until_the_run_is_forgotten(hemline, data_fo
     assert hemline.run(*changed, "--restart").code == 0
     assert len(read_card(hemline.folder / "new").trained.history) == 3
     finished = hemline.run("-q", *changed)
-    assert "holds a finished checkpoint: use --force" in finished.error
+    assert "holds a finished checkpoint; use --force" in finished.error
     assert finished.code == 2
 
 

@@ -203,7 +203,10 @@ def test_completion_has_a_script_for_each_shell(shell: str) -> None:
 
 
 EPOCHS = """
-from hemline.console import Progress
+import click
+from hemline.bars import show_progress
+from hemline.progress import Progress
+show_progress(click.Context(click.Command("train")))
 with Progress("training", 4) as progress:
     for epoch in (2, 3, 4):
         progress.show(f"loss 0.{epoch}", done=epoch, line=f"epoch {epoch}/4")

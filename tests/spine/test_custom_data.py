@@ -26,6 +26,7 @@ from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.host import free_bytes
 from hemline.pictures.images import read_image, read_picture, read_size
+from hemline.progress import Say, report_to
 from hemline.remedies import described
 
 Pixels = npt.NDArray[np.uint8]
@@ -54,8 +55,11 @@ def folder(tmp_path: Path) -> Path:
     return write_classes(tmp_path / "colours")
 
 
-def load(path: Path, cache: Path | None = None, **reading: Any) -> Images:
-    return load_custom(path, ReadOptions(**reading), cache=cache)
+def load(
+    path: Path, cache: Path | None = None, report: Say = lambda _: None, **reading: Any
+) -> Images:
+    with report_to(report):
+        return load_custom(path, ReadOptions(**reading), cache=cache)
 
 
 def arrays_of(folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -561,24 +565,19 @@ def test_test_images_that_were_trained_on_are_told(
     assert ": 9 images, such as train/blue/000.png = test/blue/000.png" in caplog.text
 
 
-def read_counter() -> tuple[list[int], Callable[[int, int], None]]:
-    counted: list[int] = []
-    return counted, lambda done, _: counted.append(done)
-
-
 def test_the_second_training_decodes_nothing(folder: Path, tmp_path: Path) -> None:
-    counted, count = read_counter()
+    said: list[str] = []
     cache = tmp_path / "cache"
-    first = load(folder, cache, on_progress=count)
-    assert counted == [30]
+    first = load(folder, cache, report=said.append)
+    assert said == ["reading 30 images"]
     moved = folder.rename(tmp_path / "moved")
     for reading in ({}, {"size": (12, 10)}, {"channels": 3}, {"skip_broken": True}):
-        again = load(moved, cache, on_progress=count, **reading)
+        again = load(moved, cache, report=said.append, **reading)
         assert again.sha256 == first.sha256
         assert again.train_names == first.train_names
-    assert counted == [30]
-    assert load(moved, cache, on_progress=count, size=(6, 5)).train_images.shape[1:] == (6, 5, 3)
-    assert counted == [30, 30]
+    assert said == ["reading 30 images"]
+    assert load(moved, cache, report=said.append, size=(6, 5)).train_images.shape[1:] == (6, 5, 3)
+    assert said == 2 * ["reading 30 images"]
 
 
 def change_a_file(folder: Path, cache: Path) -> None:
@@ -614,25 +613,25 @@ def cut_the_cache(folder: Path, cache: Path) -> None:
 def test_what_changed_is_decoded_again(
     folder: Path, tmp_path: Path, change: Callable[[Path, Path], None]
 ) -> None:
-    counted, count = read_counter()
+    said: list[str] = []
     np.save(folder / "red" / "array.npy", picture(COLOURS["red"], 1234))
     os.utime(folder / "red" / "array.npy", (1_000_000_000, 1_000_000_000))
     load(folder, tmp_path / "cache")
     change(folder, tmp_path / "cache")
-    images = load(folder, tmp_path / "cache", on_progress=count)
-    assert len(counted) == 1
+    images = load(folder, tmp_path / "cache", report=said.append)
+    assert len(said) == 1
     assert images.sha256 == load(folder).sha256
-    load(folder, tmp_path / "cache", on_progress=count)
-    assert len(counted) == 1
+    load(folder, tmp_path / "cache", report=said.append)
+    assert len(said) == 1
 
 
 def test_the_cache_keeps_four(folder: Path, tmp_path: Path) -> None:
     for side in range(4, 11):
         load(folder, tmp_path / "cache", size=(side, side))
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 4
-    counted, count = read_counter()
-    load(folder, tmp_path / "cache", size=(10, 10), on_progress=count)
-    assert not counted
+    said: list[str] = []
+    load(folder, tmp_path / "cache", size=(10, 10), report=said.append)
+    assert not said
 
 
 def test_a_cache_that_cannot_be_written_costs_only_the_cache(

@@ -29,10 +29,10 @@ from hemline.errors import (
     SchemaError,
     UsageError,
 )
+from hemline.progress import Progress
 from hemline.remedies import described
 from hemline.statistics import ratio_of_shares, wilson
 from hemline.tables import as_text
-from hemline.train import commands as train_commands
 from hemline.train.comparison import commands as comparison_commands
 from hemline.train.comparison.comparison import (
     DatasetComparison,
@@ -228,7 +228,7 @@ def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_commands.Progress, "show", interrupt)
+        patch.setattr(Progress, "show", interrupt)
         with pytest.raises(HemlineError, match="interrupted: the same command goes on"):
             run(command, tmp_path)
     assert not (tmp_path / "datasets.json").exists()

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import click
 
 from hemline.arguments import force_option, json_option
-from hemline.console import Progress, data_option, require_package, say
+from hemline.console import data_option, require_package
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import InterruptedWorkError
 from hemline.host import host_facts
+from hemline.progress import Progress
 from hemline.tables import Table, as_text
 from hemline.train import options
 from hemline.train.baselines.result import BaselineResult, conditions_lines, results_table
@@ -100,12 +101,12 @@ def _run(
     try:
         with Progress(row.name, 1.0) as progress:
             result = run_baseline(request, images, on_progress=show)
+            if last and not progress.on_terminal:
+                progress.say(f"{row.name}: {last}")  # how it ended
     except KeyboardInterrupt as error:
         raise InterruptedWorkError(
             f"interrupted: nothing of {row.name} is kept; the results before it are"
         ) from error
-    if last and not progress.on_terminal:
-        say(f"{row.name}: {last}")  # how it ended
     return result
 
 

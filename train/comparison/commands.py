@@ -17,7 +17,8 @@ from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import FetchError, UnknownNameError, UsageError, remedy
 from hemline.tables import as_text
 from hemline.train import options
-from hemline.train.commands import resumable, run_training, summary
+from hemline.train.api import run_training
+from hemline.train.commands import resumable
 from hemline.train.comparison.comparison import as_json as document
 from hemline.train.comparison.running import compare_datasets as compare
 from hemline.train.comparison.running import for_all
@@ -120,9 +121,9 @@ def compare_datasets(
 
 
 def _train(request: TrainRequest, images: Images) -> Card:
-    card = run_training(request, images)
-    say(summary(card, request.folder))
-    return card
+    trained = run_training(request, images)
+    say(trained.summary)
+    return trained.card
 
 
 def _load(name: str, folder: Path | None) -> Images:

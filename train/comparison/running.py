@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hemline.console import say
 from hemline.contract.card import Card
 from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError, remedy
+from hemline.progress import say
 from hemline.provenance import commit, utc_now
 from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
 from hemline.train.custom_data import suited

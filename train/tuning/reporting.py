@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hemline.console import Progress, say
 from hemline.contract.card import Epoch
+from hemline.progress import Progress, say
 from hemline.tables import as_text
 from hemline.train.tuning.dimensions import Value, shown
 from hemline.train.tuning.pictures import draw

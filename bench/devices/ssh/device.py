@@ -34,7 +34,6 @@ from hemline.bench.devices.ssh.untrusted import (
 )
 from hemline.bench.devices.table import DEVICES
 from hemline.closing import Closing
-from hemline.console import quiet, say
 from hemline.contract.job import HostFacts, Job, JobResult, array_name
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec
@@ -44,6 +43,7 @@ from hemline.errors import BackendError, DataError, DeviceError, JobError
 from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
 from hemline.pictures.npy import write_npy
+from hemline.progress import REPORT
 from hemline.runtime.backends import find_backend
 from hemline.runtime.job import job_images
 from hemline.runtime.one_file import NAME, write_runtime_file
@@ -75,7 +75,7 @@ class SshDevice(Device):
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
-        self._quiet = quiet()  # click knows it in the thread of the command only
+        self._report = REPORT.get()  # of the command's thread
 
     def survey(self) -> Survey:
         """Return what the board is, asked anew; raises DeviceError."""
@@ -198,8 +198,7 @@ class SshDevice(Device):
             self._ours = None
 
     def _say(self, line: str) -> None:
-        if not self._quiet:
-            say(f"{self.name}: {line}")
+        self._report.say(f"{self.name}: {line}")
 
     def _connect(self) -> None:
         if not self.connection.alive:

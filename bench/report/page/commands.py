@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from hemline.arguments import FILE, force_option, output_option
-from hemline.bench.commands import bundles_argument, devices_option, measured
+from hemline.bench.api import measured
+from hemline.bench.commands import bundles_argument, devices_option
 from hemline.console import budget_options, require_package, say
 from hemline.contract.budget import Budget
 from hemline.errors import UsageError

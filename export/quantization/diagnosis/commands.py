@@ -17,7 +17,7 @@ from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.manifest import MANIFEST_NAME
 from hemline.data.fetch import FetchOptions
 from hemline.errors import UsageError, remedy
-from hemline.export.importing.commands import ImportOptions, import_options, imported, summary
+from hemline.export.importing.commands import ImportOptions, import_file, import_options
 from hemline.remedies import REMEDIES
 
 if TYPE_CHECKING:
@@ -111,12 +111,11 @@ def _compared(target: Path, source: Path, options: ImportOptions, data: FetchOpt
     if is_checkpoint(source):
         return compare(imported_pair(target, source, None, data, str(source)))
     with TemporaryFolder() as folder:
-        checkpoint, card = imported(source, Path(folder) / "source", options, data)
-        for line in summary(card, source)[:1]:
-            say(line)
+        imported = import_file(source, Path(folder) / "source", options, data)
+        say(replace(imported, checkpoint=source).lines[0])
         own = replace(data, reading=replace(data.reading, labels=None))  # those are the model's
         raw = source if source.suffix == target.suffix else None
-        return compare(imported_pair(target, checkpoint, raw, own, str(source)))
+        return compare(imported_pair(target, imported.checkpoint, raw, own, str(source)))
 
 
 def _draw(found: Diagnosis, evidence: Evidence | None, output: Path) -> None:

@@ -29,6 +29,7 @@ from hemline.errors import DataError, remedy
 from hemline.host import cores
 from hemline.pictures.images import read_image, read_size
 from hemline.pictures.pixels import NO_MEMORY
+from hemline.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
         images[at] = 0 if pixels is None else pixels
         return fault
 
-    faults = each(read, range(len(files)), reading.on_progress)
+    with Progress("reading", len(files)) as progress:
+        progress.show(done=0, line=f"reading {len(files):,} images")
+        faults = each(read, range(len(files)), progress)
     whole = _without_broken(listing, faults, reading)
     if not all(whole):
         images = images[whole]
@@ -136,7 +139,7 @@ def gray_if_all(images: Pixels) -> Pixels:
 def each(
     work: Callable[[T], R],
     items: Sequence[T],
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[R]:
     """Call `work` for every item in threads; return the results in the order of items.
 
@@ -151,8 +154,8 @@ def each(
         try:
             for part in executor.map(lambda chunk: [work(item) for item in chunk], chunks):
                 results += part
-                if on_progress is not None:
-                    on_progress(len(results), len(items))
+                if progress is not None:
+                    progress.show(f"{len(results):,} of {len(items):,}", done=len(results))
         finally:
             executor.shutdown(cancel_futures=True)
     return results

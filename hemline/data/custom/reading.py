@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemline.data.datasets import Pixels
@@ -25,7 +25,6 @@ class ReadOptions:
     labels: class names of an .npz, in the order of their numbers; None for those in the file.
     skip_broken: leave out files that cannot be read, instead of an error.
     fewest: different images that each class must have; to train on, 3.
-    on_progress: called with the number of files read so far, and of all files.
     """
 
     size: tuple[int, int] | None = None
@@ -33,7 +32,6 @@ class ReadOptions:
     labels: tuple[str, ...] | None = None
     skip_broken: bool = False
     fewest: int = FEWEST
-    on_progress: Callable[[int, int], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

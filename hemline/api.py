@@ -1,0 +1,97 @@
+"""The whole way from images to a measured file, from Python: what the commands call.
+
+    from hemline.api import train, import_model, export, verify, bench, choose, images
+
+    trained = train("hem-50k", data=images("photos", size=32), changes={"epochs": 20})
+    exported = export(trained.checkpoint, data="photos")
+    bench(exported.bundle, quick=True)
+    chosen = choose(exported.bundle, max_drop_points=1, max_kb=300)
+    print(trained.test_accuracy, chosen.file)
+
+Nothing is printed: progress goes to the logger `hemline`, or with `report_to(print)` to a function.
+Every error is a `hemline.errors.HemlineError`. Importing this loads nothing; a function loads what
+it needs. To classify, use `hemline.runtime.Classifier`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hemline.bench.api import BenchResult, ChooseResult, bench, choose
+    from hemline.data.fetch import FetchOptions
+    from hemline.export.api import (
+        ExportResult,
+        ImportResult,
+        VerifyResult,
+        export,
+        import_model,
+        verify,
+    )
+    from hemline.progress import report_to
+    from hemline.train.api import TrainResult, train
+
+__all__ = [
+    "BenchResult",
+    "ChooseResult",
+    "ExportResult",
+    "ImportResult",
+    "TrainResult",
+    "VerifyResult",
+    "bench",
+    "choose",
+    "export",
+    "images",
+    "import_model",
+    "report_to",
+    "train",
+    "verify",
+]
+
+_MODULES = {
+    "hemline.train.api": ("TrainResult", "train"),
+    "hemline.export.api": (
+        *("ExportResult", "ImportResult", "VerifyResult"),
+        *("export", "import_model", "verify"),
+    ),
+    "hemline.bench.api": ("BenchResult", "ChooseResult", "bench", "choose"),
+    "hemline.progress": ("report_to",),
+}
+
+
+def images(
+    folder: Path | str,
+    *,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    labels: Sequence[str] | None = None,
+    skip_broken: bool = False,
+) -> FetchOptions:
+    """Return your images as `data` of the functions here: where they are and how they are read.
+
+    folder: a folder with one subfolder per class, or an .npz file with x and y.
+    size: side, or (height, width), that they are resized to, pixels (default: that all have).
+    channels: 1 for gray, 3 for colour (default: gray if all are).
+    labels: class names of an .npz file, in the order of their numbers.
+    skip_broken: skip files that cannot be read, instead of an error.
+    """
+    from hemline.data.custom.reading import ReadOptions
+    from hemline.data.fetch import FetchOptions
+
+    reading = ReadOptions(
+        size=(size, size) if isinstance(size, int) else size,
+        channels=channels,
+        labels=None if labels is None else tuple(labels),
+        skip_broken=skip_broken,
+    )
+    return FetchOptions(folder=Path(folder), reading=reading)
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

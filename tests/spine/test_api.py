@@ -1,0 +1,108 @@
+"""The functions of hemline.api: light to import, silent, and those that the commands call."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import click
+import pytest
+
+from hemline import api
+from hemline.bars import show_progress
+from hemline.progress import REPORT, Progress, duration, report_to
+
+
+def test_the_api_has_these_names() -> None:
+    assert api.__all__ == [
+        "BenchResult", "ChooseResult", "ExportResult", "ImportResult", "TrainResult",
+        "VerifyResult", "bench", "choose", "export", "images", "import_model", "report_to",
+        "train", "verify",
+    ]  # fmt: skip
+    assert all(inspect.getdoc(getattr(api, name)) for name in api.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'diagnose'"):
+        api.diagnose  # noqa: B018
+
+
+def test_importing_the_api_loads_nothing_that_its_work_needs() -> None:
+    code = """
+import json, sys
+from hemline.api import train, import_model, export, verify, bench, choose
+import hemline.train
+assert not callable(hemline.train)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"tensorflow", "keras", "numpy", "click", "rich", "PIL", "matplotlib", "onnx", "scipy"}
+    assert not heavy & set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("name", ["train", "import_model", "export", "verify", "bench", "choose"])
+def test_every_parameter_is_typed_and_documented(name: str) -> None:
+    function = getattr(api, name)
+    text = inspect.getdoc(function) or ""
+    for parameter in inspect.signature(function).parameters.values():
+        assert parameter.annotation is not inspect.Parameter.empty
+        if parameter.name not in ("path", "paths"):
+            assert f"\n{parameter.name}: " in text, parameter.name
+    assert "Raises " in text
+
+
+def test_your_images_are_read_as_asked() -> None:
+    options = api.images("photos", size=32, channels=1, labels=["a", "b"])
+    assert (options.reading.size, options.reading.channels) == ((32, 32), 1)
+    assert options.reading.labels == ("a", "b")
+    assert api.images("photos", size=(24, 32)).reading.size == (24, 32)
+
+
+def test_progress_goes_to_who_asks_for_it_and_nowhere_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said: list[str] = []
+    with report_to(said.append), Progress("training", 2) as progress:
+        progress.show("half", done=1, line="epoch 1/2")
+        progress.say("done")
+    with Progress("training", 2) as progress:
+        progress.show("half", done=1, line="epoch 1/2")
+    assert said == ["epoch 1/2", "done"]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_long_work_says_now_and_then_how_long_the_rest_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("hemline.progress.time.monotonic", lambda: now)
+    said: list[str] = []
+    with report_to(said.append), Progress("verifying", 40) as progress:
+        for done in range(41):
+            now = 10.0 * done
+            progress.show(f"{done} of 40", done=done)
+    assert said[:3] == [
+        "verifying: 2 %, 1 of 40, about 6 min left",
+        "verifying: 8 %, 3 of 40, about 6 min left",
+        "verifying: 18 %, 7 of 40, about 6 min left",
+    ]
+    assert len(said) == 8
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(40.2, "40 s"), (100, "2 min"), (5000, "83 min"), (7800, "2 h 10 min")]
+)
+def test_a_time_is_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_quiet_is_known_in_every_thread(capsys: pytest.CaptureFixture[str]) -> None:
+    with click.Context(click.Command("bench")) as context:
+        show_progress(context)
+        report = REPORT.get()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(report.say, "measuring").result()
+            context.obj = {"quiet": True}
+            pool.submit(report.say, "measuring again").result()
+    assert REPORT.get() != report
+    assert capsys.readouterr().err == "measuring\n"

@@ -1,0 +1,174 @@
+"""Train from Python, as `hemline train` does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hemline.progress import Progress, say
+
+if TYPE_CHECKING:
+    from hemline.contract.card import Card, Epoch
+    from hemline.data.datasets import Images
+    from hemline.data.fetch import FetchOptions
+    from hemline.train.request import TrainRequest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainResult:
+    """A trained model.
+
+    checkpoint: folder that holds it.
+    card: what it is, how it was trained, and how many images it classifies correctly.
+    """
+
+    checkpoint: Path
+    card: Card
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Return the share of validation images that are classified correctly, 0 to 1."""
+        return self.card.trained.score("validation").accuracy
+
+    @property
+    def test_accuracy(self) -> float:
+        """Return the share of test images that are classified correctly, 0 to 1."""
+        return self.card.trained.score("test").accuracy
+
+    @property
+    def summary(self) -> str:
+        """Return one line on the model and its training."""
+        from hemline.data.custom.reading import counted
+        from hemline.small_sets import accuracy_text
+        from hemline.tables import macs_text
+
+        model, training = self.card.model, self.card.trained
+        validation, test = training.score("validation"), training.score("test")
+        kept = f" (kept: epoch {training.kept_epoch})" if training.kept_epoch else ""
+        return (
+            f"{self.checkpoint}: {model.name}, {model.parameters:,} parameters, "
+            f"{macs_text(model.macs)}, "
+            f"validation {accuracy_text(validation.correct, validation.images)}, "
+            f"test {accuracy_text(test.correct, test.images)}, "
+            f"{counted(len(training.history), 'epoch')}"
+            f"{kept}, {training.seconds:.0f} s ({training.precision})"
+        )
+
+
+def train(
+    model: str = "hem-50k",
+    *,
+    data: FetchOptions | Path | str | None = None,
+    dataset: str = "fashion-mnist",
+    output: Path | str | None = None,
+    recipe: str | None = None,
+    changes: Mapping[str, object] | None = None,
+    seed: int = 1,
+    teachers: Sequence[Path | str] = (),
+    weights: str | None = None,
+    tensorboard: Path | None = None,
+    force: bool = False,
+    restart: bool = False,
+) -> TrainResult:
+    """Train a model and write its checkpoint; the same call continues an interrupted training.
+
+    model: name in the MODELS table, such as hem-50k or mobilenetv2.
+    data: your images: a folder with one subfolder per class or an .npz file, or how they are read
+        (`hemline.api.images`); None for a published data set.
+    dataset: the published data set, unless `data` is given: fashion-mnist or mnist.
+    output: folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with your images).
+    recipe: name, TOML file or checkpoint whose recipe is used (default: the model's own).
+    changes: recipe fields by name, such as {"epochs": 5}.
+    seed: random seed for weights, order and augmentation.
+    teachers: checkpoints to distill from; several are averaged.
+    weights: of transfer models: imagenet, random or a file of weights.
+    tensorboard: folder that TensorBoard reads.
+    force: replace a finished checkpoint in the folder.
+    restart: forget an unfinished training in the folder.
+
+    Raises UsageError for a wrong request, DataError for images that cannot be used,
+    DivergenceError when the loss is no longer a number.
+    """
+    from hemline.contract.checkpoint import is_checkpoint
+    from hemline.data.fetch import FetchOptions, load_images
+    from hemline.errors import UsageError, remedy
+    from hemline.train.custom_data import named_after
+    from hemline.train.nets.models import find_model
+    from hemline.train.request import new_request
+
+    row, options = find_model(model), FetchOptions.of(data)
+    folder = Path(output or Path("checkpoints") / named_after(row, options))
+    if is_checkpoint(folder) and not force:
+        raise UsageError(
+            f"{folder} holds a finished checkpoint", remedy=remedy("replace checkpoint")
+        )
+    request = new_request(
+        row,
+        recipe=recipe,
+        weights=weights,
+        changes=changes,
+        seed=seed,
+        folder=folder,
+        restart=restart,
+        teachers=tuple(map(Path, teachers)),
+    )
+    return run_training(request, load_images(dataset, options), tensorboard=tensorboard)
+
+
+def run_training(
+    request: TrainRequest, images: Images, *, tensorboard: Path | None = None
+) -> TrainResult:
+    """Train by a recipe that suits the images; raises as `train` does."""
+    from hemline.data.class_counts import counts_line, warn_of_counts
+    from hemline.data.splits import require_room
+    from hemline.errors import remedy
+    from hemline.remedies import advice
+    from hemline.train.custom_data import parts_line, suited
+    from hemline.train.tensorflow import quiet_keras
+
+    model, recipe = request.model, suited(request.recipe, images, given=request.given)
+    request = replace(request, recipe=recipe)
+    require_room(images, validation=recipe.validation, limit=recipe.limit or None)
+    say(
+        f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
+        f"{request.recipe_name}, seed {request.seed}"
+    )
+    if images.dataset.is_custom:
+        say(parts_line(images, recipe))
+        say(counts_line(images))
+        warn_of_counts(images)
+    quiet_keras()
+    if recipe.flip and not images.dataset.may_flip:
+        log.warning(
+            "the recipe flips images, and one of %s flipped left to right is another one: %s",
+            images.dataset.title,
+            advice(remedy("no flips")),
+        )
+    return TrainResult(checkpoint=request.folder, card=_trained(request, images, tensorboard))
+
+
+def _trained(request: TrainRequest, images: Images, tensorboard: Path | None) -> Card:
+    from hemline.train.tensorboard import EpochLog
+    from hemline.train.training import train as train_model
+
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(Progress("training", request.recipe.epochs))
+        listener = None
+        if tensorboard is not None:
+            listener = stack.enter_context(contextlib.closing(EpochLog(tensorboard)))
+
+        def on_epoch(epoch: Epoch, epochs: int) -> None:
+            accuracy = 100 * epoch.validation_accuracy
+            figures = f"loss {epoch.loss:.3f}  validation {accuracy:.2f} %"
+            line = f"epoch {epoch.epoch:>3}/{epochs}  {figures}  {epoch.seconds:.1f} s"
+            progress.show(figures, done=epoch.epoch, line=line)
+            if listener is not None:
+                listener(epoch, epochs)
+
+        return train_model(request, images, on_epoch=on_epoch)
