@@ -42,7 +42,13 @@ def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Im
             remedy=remedy("read as trained"),
         )
     # broken files that were skipped then are so again; others change the hash
-    reading = replace(options.reading, size=(height, width), channels=depth, skip_broken=True)
+    reading = replace(
+        options.reading,
+        size=(height, width),
+        channels=depth,
+        skip_broken=True,
+        known_sha256=card.training.data_sha256,
+    )
     images = load_images(dataset, replace(options, reading=reading))
     if len(images.dataset.labels) != len(model.labels):
         return images  # other data, which its hash tells

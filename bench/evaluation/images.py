@@ -58,7 +58,13 @@ class DataSource:
         self.options = options
         self.load = functools.cache(self._load)
 
-    def _load(self, name: str, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
+    def _load(
+        self,
+        name: str,
+        shape: tuple[int, int, int],
+        labels: tuple[str, ...],
+        known: tuple[tuple[str, str], ...] = (),
+    ) -> Images:
         """Return a data set's arrays, custom images as they were read for training.
 
         They are brought to `shape` (height, width, channels), their classes to the order of
@@ -76,13 +82,14 @@ class DataSource:
             channels=asked.channels or shape[2],
             skip_broken=True,  # another selection than then has another hash, which is noted
             fewest=1,
+            known_sha256=dict(known) or None,
         )
         # where the user's folder holds a custom data set, the name does not matter
-        known = name if name in DATASETS else next(iter(DATASETS))
+        any_name = name if name in DATASETS else next(iter(DATASETS))
         options = replace(self.options, reading=reading)
         if name not in DATASETS:
             options = options.with_class_names(labels)
-        return with_labels_of(load_images(known, options), labels)
+        return with_labels_of(load_images(any_name, options), labels)
 
 
 def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImages:
@@ -99,7 +106,8 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     training = None if target.card is None else target.card.training
     known = training or manifest
     dataset = _dataset(target, data) if known is None else known.dataset
-    images = data.load(dataset, target.spec.input.shape, target.spec.labels)
+    hashes = tuple(sorted(known.data_sha256.items())) if known else ()
+    images = data.load(dataset, target.spec.input.shape, target.spec.labels, hashes)
     if manifest is not None and images.sha256 == manifest.data_sha256:
         return _split_of_bundle(target, manifest, name)
     require_size(images, target.spec.input.shape, name=target.name)

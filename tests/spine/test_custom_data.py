@@ -19,11 +19,16 @@ from hemline.cli import cli
 from hemline.contract.specs import InputSpec
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.array_file import as_bytes
+from hemline.data.custom.class_folders import list_folder
+from hemline.data.custom.decoding import decode
 from hemline.data.custom.loading import load_custom, name_of
 from hemline.data.custom.reading import ReadOptions
+from hemline.data.custom.test_split import with_test_part
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.splits import split_images
 from hemline.errors import DataError, HemlineError, UsageError
+from hemline.files import sha256_of
 from hemline.host import free_bytes
 from hemline.pictures.images import read_image, read_picture, read_size
 from hemline.progress import Say, report_to
@@ -152,6 +157,56 @@ def test_the_same_images_are_the_same_data_wherever_they_lie(folder: Path, tmp_p
         assert same.sha256 == images.sha256
         assert same.test_indices == images.test_indices
         np.testing.assert_array_equal(same.train_images, images.train_images)
+
+
+def photographs(folder: Path) -> Path:
+    """Write 60 photographs of three sizes, as JPEG, each with a copy in another format."""
+    for at, (name, colour) in enumerate(COLOURS.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(20):
+            size = ((48, 64), (60, 40), (50, 50))[number % 3]
+            Image.fromarray(picture(colour, 100 * at + number, size)).save(
+                folder / name / f"{number:03d}.jpg", quality=95
+            )
+    Image.open(folder / "red" / "000.jpg").save(folder / "red" / "copy.png")
+    return folder
+
+
+@pytest.mark.parametrize("other", [{"size": (64, 48)}, {"size": (16, 16), "channels": 1}])
+def test_every_size_holds_out_the_same_photographs(tmp_path: Path, other: dict[str, Any]) -> None:
+    folder = photographs(tmp_path / "photos")
+    small, large = load(folder, size=(16, 16)), load(folder, tmp_path / "cache", **other)
+    again = load(folder, tmp_path / "cache", **other)
+    assert small.sha256 != large.sha256, "their pixels differ"
+    for found in (large, again):
+        assert _files(found.test_names, folder) == _files(small.test_names, folder)
+        assert _files(found.train_names, folder) == _files(small.train_names, folder)
+    assert {"red/000.jpg", "red/copy.png"} <= {*small.train_names} or {
+        "red/000.jpg",
+        "red/copy.png",
+    } <= {*small.test_names}, "copies stay together"
+    splits = [split_images(images, validation=12).split for images in (small, large)]
+    assert splits[0].validation_indices == splits[1].validation_indices
+    assert splits[0].test_indices == splits[1].test_indices
+
+
+def _files(names: tuple[str, ...], folder: Path) -> list[str]:
+    """Return the hashes of files, in their order."""
+    return [sha256_of(folder / name) for name in names]
+
+
+def test_images_that_an_older_version_ordered_by_their_size_keep_that_order(tmp_path: Path) -> None:
+    folder = photographs(tmp_path / "photos")
+    reading = ReadOptions(size=(16, 16))
+    found = decode(list_folder(folder), reading)
+    older = with_test_part(
+        replace(found, contents=()), DATASETS["mnist"], source="photos", reading=reading
+    )
+    known = load(folder, size=(16, 16), known_sha256=older.sha256)
+    assert known.test_names == older.test_names != load(folder, size=(16, 16)).test_names
+    assert known.sha256 == older.sha256
+    strange = load(folder, size=(16, 16), known_sha256={"train": "other", "test": "other"})
+    assert strange.sha256 == load(folder, size=(16, 16)).sha256
 
 
 def arrays_of_deep(folder: Path) -> dict[str, npt.NDArray[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +28,18 @@ from hemline.data.splits import split_images
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.export.quantization.calibration import calibration_images
 from hemline.export.trained_data import require_trained_on, trained_images
+from hemline.files import sha256_of
 from hemline.pictures.generated import self_test_images
 from hemline.pictures.images import read_image
 from hemline.remedies import described
+from hemline.train.baselines.running import split_for
 from hemline.train.custom_data import parts_line, suited
 from hemline.train.nets import pretrained
 from hemline.train.nets.models import find_model
 from hemline.train.recipes.recipe import RECIPES, Recipe
 from hemline.train.request import TrainRequest, new_request
 from hemline.train.tensorflow import quiet_keras
+from hemline.train.tuning.preparing import prepare, space_of
 
 quiet_keras()
 
@@ -99,6 +103,27 @@ def test_the_split_of_the_card_is_that_of_the_data(card: Card, folder: Path) -> 
     assert card.trained.split.test_indices == images.test_indices
     classes = [images.train_labels[at] for at in card.trained.split.validation_indices]
     assert max(np.bincount(classes)) - min(np.bincount(classes)) <= 1
+
+
+def test_every_command_holds_out_the_same_images(card: Card, trained: Path, folder: Path) -> None:
+    """Train, evaluate and export at the checkpoint's size; baseline and tune here at another."""
+    options = FetchOptions(folder=folder)
+    first = trained_images(card, options, checkpoint=trained)
+    size = (first.train_images.shape[1] + 8,) * 2
+    other = load_images("", replace(options, reading=ReadOptions(size=size, channels=1)))
+    assert first.sha256 != other.sha256
+    assert sha256_in(folder, other.test_names) == sha256_in(folder, first.test_names)
+    validated = [first.train_names[at] for at in card.trained.split.validation_indices]
+    baseline = split_for(other, None).split
+    request = new_request(find_model("mlp"), folder=folder)
+    searched = prepare(request, other, space_of(request, other), {}).validation
+    for split in (baseline, split_images(other, validation=searched).split):
+        names = [other.train_names[at] for at in split.validation_indices]
+        assert sha256_in(folder, names) == sha256_in(folder, validated)
+
+
+def sha256_in(folder: Path, names: Sequence[str]) -> list[str]:
+    return [sha256_of(folder / name) for name in names]
 
 
 def test_at_most_a_fifth_is_kept_for_validation(images: Images) -> None:

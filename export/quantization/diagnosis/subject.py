@@ -171,7 +171,13 @@ def _calibration(
     if data.folder is None and manifest.dataset not in DATASETS:
         return None
     height, width, channels = artifact.input.shape
-    reading = replace(data.reading, size=(height, width), channels=channels, skip_broken=True)
+    reading = replace(
+        data.reading,
+        size=(height, width),
+        channels=channels,
+        skip_broken=True,
+        known_sha256=manifest.data_sha256,
+    )
     custom = data.custom is not None
     options = replace(data, reading=reading) if custom else replace(data, offline=True)
     with contextlib.suppress(HemlineError):  # other images, or none

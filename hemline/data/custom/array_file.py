@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline.contract.specs import InputSpec
-from hemline.data.custom.decoding import common_size, each, gray_if_all
+from hemline.data.custom.decoding import common_size, content_hash, each, gray_if_all
 from hemline.data.custom.npz_archive import Archive, Array
 from hemline.data.custom.reading import (
     MOST_CLASSES,
@@ -49,8 +49,10 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
         labels, classes = _classes(archive, parts, reading.labels)
         spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
         images = np.empty((sum(counts), *spec.shape), np.uint8)
+        contents: list[str] = []
         for at, (x, _) in zip(itertools.accumulate(counts, initial=0), parts, strict=False):
             pixels = as_bytes(archive.read(x), where=f"{path}: {x}")
+            contents += contents_of(pixels)
             resized_into(pixels, images[at : at + len(pixels)], spec)
     return CustomImages(
         labels=labels,
@@ -60,6 +62,7 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
             f"{x}[{at}]" for (x, _), n in zip(parts, counts, strict=True) for at in range(n)
         ),
         test_from=counts[0] if len(parts) > 1 else None,
+        contents=tuple(contents),
     )
 
 
@@ -176,6 +179,11 @@ def resized_into(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
         images[at] = model_pixels(pixels[at], spec, "stretch")
 
     each(one, range(len(pixels)))
+
+
+def contents_of(pixels: Pixels) -> list[str]:
+    """Return the hash of each image of (n, h, w[, c]) before it is resized."""
+    return [content_hash(each if each.ndim == 3 else each[..., np.newaxis]) for each in pixels]
 
 
 def _classes(

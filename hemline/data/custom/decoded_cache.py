@@ -27,7 +27,7 @@ from hemline.provenance import installed_version
 log = logging.getLogger(__name__)
 
 _KEPT = 4  # decoded folders; the least recently used is removed first
-_VERSION = 2  # counts up when the same files decode to other pixels
+_VERSION = 3  # counts up when the same files decode to other pixels
 _CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
 _DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
@@ -37,7 +37,7 @@ _IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
 class Facts:
     """The record beside decoded images.
 
-    labels, names, validation_from, test_from, broken: as in CustomImages.
+    labels, names, validation_from, test_from, broken, contents: as in CustomImages.
     images_sha256, classes_sha256: of the arrays' bytes.
     """
 
@@ -49,6 +49,7 @@ class Facts:
     validation_from: int | None
     test_from: int | None
     broken: tuple[str, ...]
+    contents: tuple[str, ...]
     images_sha256: str
     classes_sha256: str
 
@@ -132,6 +133,7 @@ def _load(folder: Path) -> CustomImages | None:
         validation_from=facts.validation_from,
         test_from=facts.test_from,
         broken=facts.broken,
+        contents=facts.contents,
     )
 
 
@@ -154,6 +156,7 @@ def keep(
             validation_from=found.validation_from,
             test_from=found.test_from,
             broken=found.broken,
+            contents=found.contents,
             images_sha256=array_sha256(found.images),
             classes_sha256=array_sha256(found.classes),
         )

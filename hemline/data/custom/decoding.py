@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,11 +25,12 @@ from hemline.data.custom.reading import (
     require_room,
     shown,
 )
-from hemline.data.datasets import Pixels
+from hemline.data.datasets import Pixels, image_hashes
 from hemline.errors import DataError, remedy
 from hemline.host import cores
-from hemline.pictures.images import read_image, read_size
+from hemline.pictures.images import read_picture, read_size
 from hemline.pictures.pixels import NO_MEMORY
+from hemline.pictures.preprocessing import as_picture, model_pixels
 from hemline.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -59,11 +61,11 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
     channels = reading.channels or 3
     require_room(len(files), size, channels, where=where)
     spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
-    images = np.empty((len(files), *spec.shape), np.uint8)
+    images, contents = np.empty((len(files), *spec.shape), np.uint8), [""] * len(files)
 
     def read(at: int) -> str:
-        fault, pixels = _tried(lambda path: read_image(path, spec, "stretch"), files[at])
-        images[at] = 0 if pixels is None else pixels
+        fault, found = _tried(lambda path: _read(path, spec), files[at])
+        images[at], contents[at] = (0, "") if found is None else found
         return fault
 
     with Progress("reading", len(files)) as progress:
@@ -81,7 +83,22 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
         validation_from=_moved(listing.validation_from, whole),
         test_from=_moved(listing.test_from, whole),
         broken=tuple(f.name for f, keep in zip(files, whole, strict=True) if not keep),
+        contents=tuple(itertools.compress(contents, whole)),
     )
+
+
+def content_hash(picture: Pixels) -> str:
+    """Return a hash of an image (h, w, c) in its own size; gray in three channels is gray."""
+    for part in (picture[:1], picture):  # the first row says it of nearly all
+        if picture.shape[2] != 3 or (part != part[..., :1]).any():
+            return next(image_hashes(picture[np.newaxis])).hex()
+    return content_hash(picture[..., :1])
+
+
+def _read(path: Path, spec: InputSpec) -> tuple[Pixels, str]:
+    """Return the pixels that a model sees of a file, and the hash of its content."""
+    picture = as_picture(read_picture(path, max(spec.height, spec.width)))
+    return model_pixels(picture, spec, "stretch"), content_hash(picture)
 
 
 def _require_visible(images: Pixels, where: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline.contract.specs import InputSpec
-from hemline.data.custom.array_file import resized_into
+from hemline.data.custom.array_file import contents_of, resized_into
 from hemline.data.custom.reading import CustomImages, ReadOptions, require_labels, require_room
 from hemline.data.datasets import DATASETS, assemble, read_folder
 
@@ -39,4 +39,5 @@ def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
         classes=np.concatenate([found.train_labels, found.test_labels]),
         names=tuple(f"{part}[{at}]" for part, at in positions),
         test_from=counts[0],
+        contents=tuple(content for part in parts for content in contents_of(part)),
     )

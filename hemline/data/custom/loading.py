@@ -37,7 +37,7 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
             title=title if title.isprintable() and title else "custom images",
             labels=found.labels,
         )
-        return with_test_part(found, dataset, source=str(path), fewest=reading.fewest)
+        return with_test_part(found, dataset, source=str(path), reading=reading)
     except MemoryError as error:
         raise DataError(f"{path} {NO_MEMORY}: use fewer images") from error
 

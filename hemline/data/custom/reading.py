@@ -25,6 +25,8 @@ class ReadOptions:
     labels: class names of an .npz, in the order of their numbers; None for those in the file.
     skip_broken: leave out files that cannot be read, instead of an error.
     fewest: different images that each class must have; to train on, 3.
+    known_sha256: hashes that the parts had before; where these images had them in the order of
+        older versions, which depended on their size, they get that order.
     """
 
     size: tuple[int, int] | None = None
@@ -32,6 +34,7 @@ class ReadOptions:
     labels: tuple[str, ...] | None = None
     skip_broken: bool = False
     fewest: int = FEWEST
+    known_sha256: dict[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,7 @@ class CustomImages:
     test_from: position of the first image of the test part; None if the data has none.
     validation_from: the same of the validation part, which comes before.
     broken: names of files that were left out because they cannot be read.
+    contents: hash of each image in its own size; empty where they are not known.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +56,7 @@ class CustomImages:
     test_from: int | None
     validation_from: int | None = None
     broken: tuple[str, ...] = ()
+    contents: tuple[str, ...] = ()
 
     @property
     def ends(self) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Put custom images into one order, split off a test part, and warn of duplicates.
 
-The order is that of a hash of each image's content. It is as good as shuffled (the first images are
-of every class), and the same for the same images, whatever their file names. The test part is the
+The order is that of a hash of each image's content in its own size. It is as good as shuffled (the
+first images are of every class), and the same for the same images, whatever their file names and
+the size that a model reads them in: all models hold out the same ones. The test part is the
 first share of each class in that order: its images stay in it when others are added, and copies of
 one image are never in both parts.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hemline.data.custom.reading import FEWEST, CustomImages, counted, few, shown
+from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few, shown
 from hemline.data.datasets import Dataset, Images, Pixels, image_hashes
 from hemline.errors import DataError
 
@@ -32,26 +33,42 @@ _FEWEST_UNLABELLED = 8  # different images: some for calibration, validation and
 
 
 def with_test_part(
-    found: CustomImages, dataset: Dataset, *, source: str, fewest: int = FEWEST
+    found: CustomImages, dataset: Dataset, *, source: str, reading: ReadOptions
 ) -> Images:
     """Return custom images in their order, with a test part.
 
-    Raises DataError for a class of fewer different images than `fewest`. Warns of images in several
-    classes or in both parts.
+    Raises DataError for a class of fewer different images than `reading` asks for. Warns of images
+    in several classes or in both parts.
     """
-    digests = list(image_hashes(found.images))
-    own, until = found.ends
-    _require_enough(found, digests[:until], source, fewest)
+    digests = [digest.hex() for digest in image_hashes(found.images)]
+    _require_enough(found, digests[: found.ends[1]], source, reading.fewest)
     _warn_of_duplicates(found, digests, source)
-    order = sorted(range(until), key=digests.__getitem__)
+    images = _in_order(found, _keys(found, digests), dataset, source)
+    if reading.known_sha256 not in (None, images.sha256):
+        older = _in_order(found, digests, dataset, source)
+        return older if older.sha256 == reading.known_sha256 else images
+    return images
+
+
+def _keys(found: CustomImages, digests: Sequence[str]) -> list[str]:
+    """Return what images are ordered by: copies, which may differ in other sizes, have one key."""
+    least: dict[str, str] = {}
+    for digest, content in zip(digests, found.contents or digests, strict=True):
+        least[digest] = min(content, least.get(digest, content))
+    return [least[digest] for digest in digests]
+
+
+def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source: str) -> Images:
+    own, until = found.ends
+    order = sorted(range(until), key=keys.__getitem__)
     split_off: list[int] = []
     if found.test_from is None:
-        split_off = _test_positions(order, digests, found)
+        split_off = _test_positions(order, keys, found)
         tested = set(split_off)
         train = [each for at, each in enumerate(order) if at not in tested]
         test = [order[at] for at in split_off]
     else:
-        train, test = order, sorted(range(until, len(digests)), key=digests.__getitem__)
+        train, test = order, sorted(range(until, len(keys)), key=keys.__getitem__)
     images, classes = found.images, found.classes
     train_part, test_part = (images[train], classes[train]), (images[test], classes[test])
     return Images(
@@ -72,8 +89,8 @@ def with_test_part(
 
 def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
     """Return custom images without labels in their order, each once, with a test part."""
-    digests = list(image_hashes(found.images))
-    different = {digest: at for at, digest in enumerate(digests)}
+    digests = [digest.hex() for digest in image_hashes(found.images)]
+    different = {key: at for at, key in enumerate(_keys(found, digests))}
     if len(different) < _FEWEST_UNLABELLED:
         raise DataError(
             f"{source} has {counted(len(different), 'different image')}: at least "
@@ -101,10 +118,8 @@ def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Im
     )
 
 
-def _require_enough(
-    found: CustomImages, digests: Sequence[bytes], source: str, fewest: int
-) -> None:
-    different: list[set[bytes]] = [set() for _ in found.labels]
+def _require_enough(found: CustomImages, digests: Sequence[str], source: str, fewest: int) -> None:
+    different: list[set[str]] = [set() for _ in found.labels]
     for label, digest in zip(found.classes, digests, strict=False):
         different[label].add(digest)
     scarce = [
@@ -119,13 +134,13 @@ def _require_enough(
         )
 
 
-def _test_positions(order: list[int], digests: list[bytes], found: CustomImages) -> list[int]:
+def _test_positions(order: list[int], keys: Sequence[str], found: CustomImages) -> list[int]:
     """Return the positions in `order` of the test part, ascending; none is a validation image."""
     own, _ = found.ends
     counts = np.bincount(found.classes[:own], minlength=len(found.labels))
     wanted = [max(1, round(TEST_SHARE * n)) for n in counts]
     positions: list[int] = []
-    for _, copies in itertools.groupby(range(len(order)), key=lambda at: digests[order[at]]):
+    for _, copies in itertools.groupby(range(len(order)), key=lambda at: keys[order[at]]):
         group = list(copies)
         if any(order[at] >= own for at in group):
             continue
@@ -136,9 +151,9 @@ def _test_positions(order: list[int], digests: list[bytes], found: CustomImages)
     return positions
 
 
-def _warn_of_duplicates(found: CustomImages, digests: list[bytes], source: str) -> None:
+def _warn_of_duplicates(found: CustomImages, digests: Sequence[str], source: str) -> None:
     """Warn of images that occur several times: they distort accuracy."""
-    places: dict[bytes, list[int]] = defaultdict(list)
+    places: dict[str, list[int]] = defaultdict(list)
     for at, digest in enumerate(digests):
         places[digest].append(at)
     kinds: dict[str, list[list[int]]] = {
