@@ -302,7 +302,7 @@ def test_the_title_of_the_picture_names_the_data_and_what_to_ship(comparison: Co
     assert heading.title.startswith(
         f"{comparison.title}: ship int8.tflite with {chosen.cell.runtime}: "
     )
-    assert heading.title.endswith(" % accuracy")
+    assert heading.title.endswith(" %) accuracy")  # with the interval of few images
     assert "200 test images" in heading.subtitle
     model = replace(comparison.models[0], dataset="Fashion-MNIST")
     named = replace(comparison, models=(model,))

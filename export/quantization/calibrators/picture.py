@@ -11,16 +11,19 @@ from hemline.figures import PALETTE, Heading, drawn, legend_below
 from hemline.tables import CHANGE
 
 _WIDTH, _HEIGHT = 8.0, 3.4  # inches
+_LEAST_SPAN = 1.0  # points: on a shorter axis a few images look like much
 
 
 def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
     """Write the picture: the change of accuracy where there are labels, and agreement."""
-    heading = Heading(
-        title=f"Calibration of {comparison.model}",
-        subtitle=f"8-bit simulation, {comparison.validation_images:,} validation images; "
-        "dashed: made without data",
-    )
     labelled = comparison.float_accuracy is not None
+    values = [(_change if labelled else _agreement)(each) for each in comparison.trials]
+    apart = f"{max(values) - min(values):.2f} points of {'accuracy' if labelled else 'agreement'}"
+    heading = Heading(
+        title=f"{comparison.model}: calibrators are at most {apart} apart",
+        subtitle=f"8-bit simulation, {comparison.validation_images:,} validation images; "
+        "dashed: made without data; higher is better",
+    )
     with drawn(path, heading, width=_WIDTH, height=_HEIGHT) as figure:
         panels = figure.subplots(1, 2 if labelled else 1, squeeze=False)[0]
         if labelled:
@@ -48,6 +51,9 @@ def _panel(axes: Any, comparison: CalibrationComparison, label: str, value: Any)
             continue
         x, y = [each.images for each in found], [value(each) for each in found]
         axes.plot(x, y, color=colour, marker="o", markersize=4, label=row.name)
+    low, high = axes.get_ylim()
+    room = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    axes.set_ylim(low - room, min(high + room, 100.0))
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts)
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _IMAGES = 200  # of which histograms are made
 _BINS = 120
 _FEW_LINES = 64  # more are drawn behind the histogram
 _WIDTH = 8.0  # inches
+_PAIR = {"widest": VERMILION, "usual": BLUE}  # channels of a layer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,21 +62,32 @@ def _layers(model: DiagnosedModel, path: Path, heading: Heading) -> None:
     shown = model.diagnosis.layers[:_MOST_BARS][::-1]
     whole = model.diagnosis.loss.changed_points
     places = np.arange(len(shown))
+    worst = max(shown, key=lambda each: each.alone.changed_points if each.alone else 0.0)
+    if worst.alone and worst.alone.changed_points:
+        changed = f"quantized alone, {worst.alone.changed_points:.1f} % of the labels change"
+        heading = replace(heading, title=f"{short(worst.name)} loses most: {changed}")
     with drawn(path, heading, width=_WIDTH, height=1.2 + 0.3 * len(shown)) as figure:
         labels, noise = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         alone = [each.alone.changed_points if each.alone else 0.0 for each in shown]
         back = [whole - each.without.changed_points if each.without else 0.0 for each in shown]
         options = {"height": 0.36}
-        labels.barh(places + 0.19, alone, color=VERMILION, label="quantized alone", **options)
-        labels.barh(places - 0.19, back, color=BLUE, label="brought back in float", **options)
-        labels.axvline(whole, color=DARK, linestyle="--", linewidth=1, label="whole model")
+        labels.barh(
+            places + 0.19, alone, color=VERMILION, label="this layer alone in 8 bits", **options
+        )
+        labels.barh(
+            places - 0.19, back, color=BLUE, label="restored by this layer in float", **options
+        )
+        labels.axvline(
+            whole, color=DARK, linestyle="--", linewidth=1, label="whole model in 8 bits"
+        )
         labels.set_yticks(places, [fitted(short(each.name), 9, 1.6) for each in shown])
-        labels.set_xlabel("images with another label, %")
+        labels.set_xlabel("images whose label changes, %")
+        labels.set_xlim(right=max(1.0, labels.get_xlim()[1]))  # a few images are not much
         labels.grid(axis="x")
         noise.barh(
             places, [each.channel_sqnr_db or 0.0 for each in shown], color=ORANGE, height=0.6
         )
-        noise.set_xlabel("SQNR of the median channel, dB")
+        noise.set_xlabel("SQNR, dB (higher is better)")
         noise.grid(axis="x")
         legend_below(figure, labels)
 
@@ -91,12 +103,13 @@ def _channels(model: DiagnosedModel, path: Path, heading: Heading) -> None:
         for row, layer in zip(figure.subplots(len(layers), 2, squeeze=False), layers, strict=True):
             grid = model.evidence.annotated.grid(layer.value)
             found = np.moveaxis(values[layer.value], channel_axis(values[layer.value].ndim), 0)
-            for axes, channel, colour in zip(
-                row, _pair(layer, found), (VERMILION, BLUE), strict=True
-            ):
+            shown = zip(row, _pair(layer, found), _PAIR.items(), strict=True)
+            for axes, channel, (what, colour) in shown:
                 _histogram(axes, found[channel].reshape(-1), grid, colour)
-                axes.set_title(_title(layer, channel, found[channel], grid), fontsize=9)
-            row[0].set_ylabel("values")
+                title = f"{short(layer.name)}, {what} channel ({channel})"
+                levels = f": {_levels(found[channel], grid)} of 256 levels"
+                axes.set_title(fitted(title, 9, 3.5, end=levels), fontsize=9, loc="left")
+            row[0].set_ylabel("number of values")
 
 
 def _chosen(diagnosis: Diagnosis) -> list[LayerReport]:
@@ -132,20 +145,18 @@ def _histogram(axes: Any, values: npt.NDArray[np.float32], grid: Grid, colour: s
     axes.set_xlim(view)
 
 
-def _title(layer: LayerReport, channel: int, values: npt.NDArray[np.float32], grid: Grid) -> str:
+def _levels(values: npt.NDArray[np.float32], grid: Grid) -> int:
+    """Return how many values of the grid a channel uses."""
     width = max(float(values.max()), 0.0) - min(float(values.min()), 0.0)
-    levels = min(256, round(width / float(grid.scale)) + 1)
-    return fitted(
-        f"{short(layer.name)}, channel {channel}", 9, 3.2, end=f": {levels} of 256 levels"
-    )
+    return min(256, round(width / float(grid.scale)) + 1)
 
 
 PICTURES: tuple[Picture[DiagnosedModel], ...] = (
     Picture(
         name="layers",
         title="What each layer loses in 8 bits",
-        caption="Images with another label when only this layer is quantized, and those that it "
-        "brings back when it alone is in float.",
+        caption="Images whose label changes when only this layer is quantized, those that it "
+        "restores when it alone is in float, and the signal-to-noise ratio of its median channel.",
         draw=_layers,
     ),
     Picture(
