@@ -71,10 +71,6 @@ class Gallery:
         indices: Indices = self.probabilities.argmax(axis=1)
         return indices
 
-    def sample(self, count: int) -> Indices:
-        """Return `count` images at random, the same number of each class where possible."""
-        return balanced_sample(self.labels, count)
-
     def worst(self, count: int) -> Indices:
         """Return `count` misclassified images, of as many pairs of classes as possible.
 

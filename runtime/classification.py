@@ -287,10 +287,9 @@ def _shown(options: argparse.Namespace) -> Show | None:
     def show(name: str, image: Pixels, seen: Pixels, prediction: Prediction) -> None:
         best = prediction.top(options.top)
         texts = [f"{label} {100 * score:.1f} %" for label, score in best]
-        if prediction.label == best[0][0]:
-            album.add(name, image, seen, f"{texts[0]}\n{', '.join(texts[1:])}")
-        else:  # the score is not above the threshold
-            album.add(name, image, seen, f"{prediction.label}\n{', '.join(texts)}")
+        known = prediction.label == best[0][0]  # the score is above the threshold
+        headline = texts.pop(0) if known else prediction.label
+        album.add(name, image, seen, f"{headline}\n{', '.join(texts)}")
 
     return show
 

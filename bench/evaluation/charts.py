@@ -211,8 +211,9 @@ def _confidences(axes: Any, calibration: Calibration) -> None:
 
 
 def _scale(axes: Any, counts: Sequence[int]) -> None:
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+    axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     if max(counts) > _LOG_ABOVE * min(count for count in counts if count):
         axes.set_yscale("log")
         axes.set_ylabel("images (log)")

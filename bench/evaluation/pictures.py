@@ -10,7 +10,7 @@ from hemline.bench.evaluation.text import title_of
 from hemline.data.custom.reading import counted
 from hemline.figures import Heading, NotDrawnError, Picture, short_labels
 from hemline.tables import percent
-from hemline.tiles import Gallery, draw_tiles
+from hemline.tiles import Gallery, balanced_sample, draw_tiles
 
 _TILES = 30  # of a gallery: five rows
 
@@ -36,7 +36,7 @@ def subtitle_of(run: EvaluationRun) -> str:
 
 def _samples(run: EvaluationRun, path: Path, heading: Heading) -> None:
     gallery = gallery_of(run)
-    draw_tiles(path, heading, [gallery.tile(at) for at in gallery.sample(_TILES)])
+    draw_tiles(path, heading, [gallery.tile(at) for at in balanced_sample(gallery.labels, _TILES)])
 
 
 def _mistakes(run: EvaluationRun, path: Path, heading: Heading) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from hemline.contract.card import TrainingCard
 from hemline.contract.model_summary import Layer
 from hemline.figures import BLUE, GRAY, ORANGE, Heading, drawn, legend_below
+from hemline.tables import percent
 
 _DISTILLED = "training: with the distillation loss, not shown"
 _MOST_EPOCHS = 10  # numbers below the curves
@@ -23,22 +24,22 @@ def draw_curves(path: Path, heading: Heading, card: TrainingCard) -> None:
     """
     history, kept_epoch, distilled = card.history, card.kept_epoch, bool(card.teachers)
     epochs = [each.epoch for each in history]
+    kept = next((each for each in history if each.epoch == kept_epoch), history[-1])
+    validation = percent(kept.validation_accuracy)
+    heading = heading.saying(f"{validation} on validation after epoch {kept.epoch}")
     marker = "o" if len(epochs) < 12 else ""  # a single epoch is a point, not a line
     with drawn(path, heading, width=8, height=3.6) as figure:
         left, right = figure.subplots(1, 2)
         for axes, name, scale in ((left, "loss", 1), (right, "accuracy", 100)):
-            for which, prefix, colour in (
-                ("training", "", BLUE),
-                ("validation", "validation_", ORANGE),
-            ):
+            series = (("training", "", BLUE), ("validation", "validation_", ORANGE))
+            for which, prefix, colour in series:
                 if distilled and (which, name) == ("training", "loss"):
                     continue
                 values = [scale * getattr(each, f"{prefix}{name}") for each in history]
                 axes.plot(epochs, values, color=colour, marker=marker, markersize=4, label=which)
             if kept_epoch:
-                axes.axvline(
-                    kept_epoch, color=GRAY, linestyle=":", label=f"weights of epoch {kept_epoch}"
-                )
+                label = f"weights of epoch {kept_epoch}"
+                axes.axvline(kept_epoch, color=GRAY, linestyle=":", label=label)
             _over_epochs(axes, epochs)
         left.set_title("loss", loc="left")
         if distilled:

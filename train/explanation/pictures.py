@@ -93,7 +93,7 @@ def _feature_maps(explanation: Explanation, path: Path, heading: Heading) -> Non
     from hemline.train.explanation.activations import feature_maps
     from hemline.train.explanation.feature_maps import draw_feature_maps
 
-    at = gallery.sample(1)[0]
+    at = balanced_sample(gallery.labels, 1)[0]
     maps = feature_maps(checkpoint.model, layer, gallery.pixels[at : at + 1])[0]
     shown = min(maps.shape[-1], _MAPS)
     heading = heading.saying(f"{layer.name}, {shown} of {maps.shape[-1]} channels")
