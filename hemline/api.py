@@ -9,8 +9,8 @@
     print(trained.test_accuracy, chosen.file)
 
 Nothing is printed: progress goes to the logger `hemline`, or with `report_to(print)` to a function.
-Every error is a `hemline.errors.HemlineError`. Importing this loads nothing; a function loads what
-it needs. To classify, use `hemline.runtime.Classifier`.
+Every error is a `hemline.errors.HemlineError`. Importing this is cheap: a function loads what it
+needs when it is called. To classify, use `hemline.runtime.Classifier`.
 """
 
 from __future__ import annotations
@@ -23,43 +23,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hemline.bench.api import BenchResult, ChooseResult, bench, choose
     from hemline.data.fetch import FetchOptions
-    from hemline.export.api import (
-        ExportResult,
-        ImportResult,
-        VerifyResult,
-        export,
-        import_model,
-        verify,
-    )
+    from hemline.export.api import ExportResult, ImportResult, VerifyResult, export, import_model
+    from hemline.export.api import verify as verify
     from hemline.progress import report_to
     from hemline.train.api import TrainResult, train
 
 __all__ = [
-    "BenchResult",
-    "ChooseResult",
-    "ExportResult",
-    "ImportResult",
-    "TrainResult",
-    "VerifyResult",
-    "bench",
-    "choose",
-    "export",
-    "images",
-    "import_model",
-    "report_to",
-    "train",
-    "verify",
-]
-
-_MODULES = {
-    "hemline.train.api": ("TrainResult", "train"),
-    "hemline.export.api": (
-        *("ExportResult", "ImportResult", "VerifyResult"),
-        *("export", "import_model", "verify"),
-    ),
-    "hemline.bench.api": ("BenchResult", "ChooseResult", "bench", "choose"),
-    "hemline.progress": ("report_to",),
-}
+    "BenchResult", "ChooseResult", "ExportResult", "ImportResult", "TrainResult", "VerifyResult",
+    "bench", "choose", "export", "images", "import_model", "report_to", "train", "verify",
+]  # fmt: skip
+_PLACES = ("hemline.train.api", "hemline.export.api", "hemline.bench.api", "hemline.progress")
 
 
 def images(
@@ -91,7 +64,7 @@ def images(
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _MODULES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
+    for place in _PLACES if name in __all__ else ():
+        if (found := getattr(importlib.import_module(place), name, None)) is not None:
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast, get_args
 import numpy as np
 
 from hemline.errors import DataError, UnknownNameError, UsageError, remedy
-from hemline.pictures.pixels import Pixels
+from hemline.pictures.pixels import Pixels, not_an_image
 from hemline.runtime.backends import LOGITS_ONLY, SessionOptions, open_session, require_specs
 from hemline.runtime.batch_sessions import BATCHES, BatchSessions
 from hemline.runtime.decoder import Decoder, Prediction, real_values
@@ -265,9 +265,7 @@ class Classifier:
             from hemline.pictures.images import read_image
 
             return read_image(Path(image), self.stamp.input, self._preprocess)
-        if image is None:
-            raise DataError("an image is a uint8 array or a path, not None")
-        raise DataError(f"an image is a uint8 array or a path, not {type(image).__name__}")
+        raise DataError(not_an_image(image, "a uint8 array or a path"))
 
 
 def _preprocess(stamp: Stamp, way: str) -> Preprocess:

@@ -71,6 +71,11 @@ class PixelEncoder:
         message = f"images have {height} × {width} × {channels} values here, not shape {shape}"
         if shape == (channels, height, width):
             message += ": the channels come last, numpy.moveaxis(image, 0, -1) puts them there"
+        elif shape[2:] in ((), (1,), (3,), (4,)):
+            message += (
+                ": resize it, or use classifier.prepare(image), which takes any size, in RGB order "
+                "(of an OpenCV frame: frame[..., ::-1])"
+            )
         return DataError(message)
 
 

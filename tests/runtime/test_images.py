@@ -214,8 +214,15 @@ def test_a_classifier_prepares_what_it_classifies(
         np.testing.assert_array_equal(classifier.prepare(tmp_path / "a.png"), seen)
         assert classifier.classify(seen).index == label
         assert classifier.classify(tmp_path / "a.png").index == label
-        with pytest.raises(DataError, match="28 × 28 × 1 values here, not shape"):
+        other_size = (
+            r"not shape \(280, 280\): resize it, or use classifier.prepare\(image\), .* RGB"
+        )
+        with pytest.raises(DataError, match=other_size):
             classifier.classify(large)
+        of_pillow = r"not Image: convert it by numpy.asarray\(image.convert\(\"RGB\"\)\)"
+        for work in (classifier.classify, classifier.prepare):
+            with pytest.raises(DataError, match=of_pillow):
+                work(Image.fromarray(large))
     with pytest.raises(UnknownNameError, match="did you mean 'stretch'"):
         Classifier.load(bundle / "int8.tflite", preprocess="strech")
 

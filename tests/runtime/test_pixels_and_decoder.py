@@ -88,7 +88,7 @@ def test_any_quantization_keeps_real_values_within_half_a_step(
         (np.zeros((0,), np.uint8), "2 × 2 × 1 values"),
         (np.uint8(3), "uint8 array, not uint8"),
         ([[1, 2], [3, 4]], "uint8 array, not list"),
-        (None, "uint8 array, not NoneType"),
+        (None, "uint8 array, not None"),
     ],
 )
 def test_what_is_no_image_gets_one_clear_line(image: object, message: str) -> None:

@@ -7,12 +7,14 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import click
 import pytest
 
 from hemline import api
 from hemline.bars import show_progress
+from hemline.errors import HemlineError
 from hemline.progress import REPORT, Progress, duration, report_to
 
 
@@ -23,8 +25,6 @@ def test_the_api_has_these_names() -> None:
         "train", "verify",
     ]  # fmt: skip
     assert all(inspect.getdoc(getattr(api, name)) for name in api.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'diagnose'"):
-        api.diagnose  # noqa: B018
 
 
 def test_importing_the_api_loads_nothing_that_its_work_needs() -> None:
@@ -106,3 +106,24 @@ def test_quiet_is_known_in_every_thread(capsys: pytest.CaptureFixture[str]) -> N
             pool.submit(report.say, "measuring again").result()
     assert REPORT.get() != report
     assert capsys.readouterr().err == "measuring\n"
+
+
+def test_an_export_that_trains_first_says_so_and_how_to_name_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise HemlineError("far enough")
+
+    for at in range(8):
+        folder = tmp_path / "photos" / "ab"[at % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{at}.pgm").write_bytes(b"P5 2 2 255\n" + bytes([255 - at] * 4))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hemline.train.api.run_training", stop)
+    said: list[str] = []
+    with report_to(said.append), pytest.raises(HemlineError, match="far enough"):
+        api.export("mlp", data="photos")
+    assert said[0] == (
+        "checkpoints/mlp-photos holds no checkpoint, so mlp is trained first; if you have a "
+        "checkpoint, name it with --checkpoint FOLDER"
+    )
