@@ -45,7 +45,6 @@ $(READY): requirements.lock pyproject.toml
 export: $(READY) ## train if needed, export, verify, bench quickly, print one table
 	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick) $(if $(TRAIN),--train)
 	@$(BIN)/hemline bench $(BUNDLE) --quick
-	@$(BIN)/hemline table $(BUNDLE)
 
 compare: $(READY) ## accuracy against latency: table, records, picture, verdict
 	@$(BIN)/hemline export --model $(MODEL) $(if $(QUICK),--quick)

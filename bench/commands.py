@@ -14,7 +14,7 @@ import click
 
 from hemline.arguments import PATH, json_option, path_argument
 from hemline.bench.api import bench as run_bench
-from hemline.bench.api import benched
+from hemline.bench.api import benched, measured
 from hemline.console import next_step, require_matplotlib, runtimes_option, say
 from hemline.contract.record import LOCAL, RECORDS_NAME, Record
 from hemline.contract.settings import Settings
@@ -38,7 +38,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 bundles_argument = path_argument("paths", "BUNDLE|FILE…")
 
 
-def devices_option(default: str | None = LOCAL) -> Callable[[F], F]:
+def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
     """Return --device as `devices`, a tuple of names; empty without a default."""
 
     def names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def devices_option(default: str | None = LOCAL) -> Callable[[F], F]:
         show_default=default or "all that were measured",
         metavar="NAME[,NAME…]",
         callback=names,
-        help="Whose measurements count: local,pi4,emulated:pi5 (see `hemline device list`).",
+        help=f"{text}: local,pi4,emulated:pi5 (names: `hemline device list`).",
     )
 
 
@@ -93,9 +93,7 @@ def sample_options(command: F) -> F:
     "--sustained", type=click.FloatRange(1), help="Then run the fastest cell so many seconds."
 )
 @click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
-@click.option(
-    "--device", default="local", show_default=True, help="Where to run; several as in local,pi4."
-)
+@devices_option("Where to measure")
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
@@ -112,7 +110,7 @@ def bench(
     cores: str | None,
     sustained: float | None,
     rounds: int | None,
-    device: str,
+    devices: tuple[str, ...],
     fallback: bool,
     runtimes: tuple[str, ...],
     resume: bool,
@@ -140,19 +138,22 @@ def bench(
     if cores is not None:
         plan = replace(plan, settings=(Settings(cores=_numbers(cores, least=0)),))
     if profiled or tune:
-        with benched(paths, device, runtimes, samples, fallback=fallback) as (here, failed, found):
+        with benched(paths, ",".join(devices), runtimes, samples, fallback=fallback) as (
+            here,
+            failed,
+            found,
+        ):
             if profiled:
                 _profile(here, found, plan, as_json=as_json)
             if tune:
                 _tune(here, found, plan)
-            if failed:
-                _report_fleet(failed, export)
+            _print_errors(failed)
         return
     if sustained:
         require_matplotlib()
-    measured = run_bench(
+    done = run_bench(
         paths,
-        devices=device,
+        devices=",".join(devices),
         quick=quick,
         plan=plan,
         runtimes=runtimes,
@@ -162,10 +163,8 @@ def bench(
         samples=samples,
         report=click.echo,
     )
-    _report_fleet(measured.results, export)
-    if device == "local":
-        say(f"records: {', '.join(str(each / RECORDS_NAME) for each in measured.bundles)}")
-        next_step("choose", *paths)
+    _print_table(measured(paths), [e.device for e in done.results if e.is_measured], export)
+    _print_errors(done.results)
 
 
 def _profile(
@@ -209,17 +208,28 @@ def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: Measurem
         click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
 
 
-def _report_fleet(results: Sequence[DeviceResult], export: Export) -> None:
-    """Print a row for each of several devices and what failed; exit with its code."""
-    from hemline.bench.report.fleet_table import fleet_table
+def _print_table(subjects: Sequence[Subject], devices: Sequence[str], export: Export) -> None:
+    """Print what was measured, as `hemline table` does, and name the next command."""
+    from hemline.bench.comparison import joined
+    from hemline.bench.records import compared
+    from hemline.bench.report.details import warning_lines
+    from hemline.bench.report.table import table_of, table_text
 
-    errors = [result.error for result in results if result.error is not None]
-    export(fleet_table(results))
-    if len(results) == 1:
-        if errors:
-            raise errors[0]
+    if not devices:
         return
-    click.echo(as_text(fleet_table(results)))
+    comparisons = [compared(subjects, name, every_version=True) for name in devices]
+    export(table_of(subjects, comparisons))
+    click.echo("\n".join((table_text(subjects, comparisons), *warning_lines(joined(comparisons)))))
+    say(f"records: {', '.join(str(subject.bundle / RECORDS_NAME) for subject in subjects)}")
+    there = () if devices == [LOCAL] else ("--device", ",".join(devices))
+    next_step("choose", *(subject.bundle for subject in subjects), *there)
+
+
+def _print_errors(results: Sequence[DeviceResult]) -> None:
+    """Print what failed on each of several devices, and exit with its code."""
+    errors = [result.error for result in results if result.error is not None]
+    if errors and len(results) == 1:
+        raise errors[0]
     for result in results:
         if result.error is not None:
             click.echo(f"error: {result.device}: {described(result.error)}", err=True)

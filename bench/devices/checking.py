@@ -19,7 +19,7 @@ from hemline.contract.evaluation_set import EvaluationSplit, load_split
 from hemline.contract.job import Job, JobResult
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.parity import check_parity
-from hemline.contract.record import Arena, Instructions, Payload, Record
+from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Record
 from hemline.contract.specs import Status
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.folders import TemporaryFolder
@@ -179,6 +179,7 @@ class _Checking:
             logits = result.logits()
             equality = equality_of(artifact, logits, reference.logits(job))
         keras = self.split.logits[: len(logits)]
+        records = (*self._records(artifact, result, logits), *costs)
         parity = check_parity(logits, keras, artifact.output, artifact.bounds)
         return replace(
             failed,
@@ -187,7 +188,8 @@ class _Checking:
             equality=equality,
             delegate=result.cells[0].delegate,
             software=result.cells[0].software,
-            records=(*self._records(artifact, result, logits), *costs),
+            # of what failed, nothing is compared
+            records=tuple(r for r in records if parity.passed or isinstance(r.payload, Accuracy)),
         )
 
     def _job(self, artifact: Artifact, arrays: str) -> Job:

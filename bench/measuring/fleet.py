@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
+from hemline.bench.costs import COSTS
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.devices.device import HERE, HERE_BUSY, Device
 from hemline.bench.devices.table import DEVICES
@@ -30,6 +31,11 @@ class DeviceResult:
     device: str
     error: HemlineError | None
     records: tuple[Record, ...] = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Return whether files can be compared by what was measured there."""
+        return any(isinstance(record.payload, COSTS) for record in self.records)
 
 
 def open_fleet(

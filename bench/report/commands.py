@@ -41,7 +41,7 @@ _CHANGES = click.option(
 
 @click.command()
 @bundles_argument
-@devices_option()
+@devices_option("Whose measurements to show")
 @_DETAILS
 @json_option()
 @export_options
@@ -56,6 +56,7 @@ def table(
     from hemline.bench.comparison import joined
     from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
+    from hemline.bench.report.table import table_of, table_text
 
     subjects = measured(paths)
     comparisons = [compared(subjects, device, every_version=True) for device in devices]
@@ -64,33 +65,15 @@ def table(
     if as_json:
         click.echo("\n".join(json_lines(joined(comparisons))))
         return
-    print_table(subjects, comparisons)
+    click.echo(table_text(subjects, comparisons))
     _print_more(joined(comparisons), more)
     next_step("choose", *paths)
-
-
-def table_of(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> Table:
-    """Return the table of a device, with a column for each runtime, or that of several."""
-    from hemline.bench.report.table import bundle_table, devices_table
-
-    if len(comparisons) > 1:
-        return devices_table(comparisons)
-    return bundle_table(comparisons[0], _compressed(subjects))
-
-
-def print_table(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> None:
-    """Print it, with the conditions on each device and what was refused."""
-    from hemline.bench.report.table import conditions_line, refusals
-
-    conditions = map(conditions_line, comparisons)
-    lines = (as_text(table_of(subjects, comparisons)), *conditions, *refusals(subjects))
-    click.echo("\n".join(lines))
 
 
 @click.command()
 @bundles_argument
 @click.option("--quick", is_flag=True, help="A few rounds only.")
-@devices_option()
+@devices_option("Where to measure")
 @_DETAILS
 @_CHANGES
 @json_option()
@@ -152,7 +135,7 @@ def compare(
 @click.command()
 @bundles_argument
 @json_option("One JSON document instead of sentences.")
-@devices_option()
+@devices_option("Whose measurements decide")
 @_CHANGES
 @export_options
 @budget_options(0.5)
@@ -224,10 +207,3 @@ def _output(subjects: Sequence[Subject]) -> Path:
     """Return where rows and picture go, without a suffix: into the first bundle."""
     first, *others = (subject.bundle for subject in subjects)
     return first / "-".join(("compare", *(["with"] if others else []), *(b.name for b in others)))
-
-
-def _compressed(subjects: Sequence[Subject]) -> dict[str, int]:
-    """Return artifact hash to size by deflate, where it is known."""
-    artifacts = [artifact for subject in subjects for artifact in subject.manifest.artifacts]
-    sizes = {artifact.sha256: artifact.compressed_bytes for artifact in artifacts}
-    return {digest: size for digest, size in sizes.items() if size is not None}

@@ -19,6 +19,7 @@ from hemline.tables import (
     CHANGE,
     Figure,
     Table,
+    as_text,
     change,
     kilobytes,
     megabytes,
@@ -29,6 +30,22 @@ from hemline.tables import (
 NO_LABELS = "accuracy not known, as the test images have no labels"
 _FIGURES = ("accuracy", CHANGE, "agreement")
 _NONE: Mapping[str, int] = MappingProxyType({})
+
+
+def table_of(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> Table:
+    """Return the table of a device, with a column for each runtime, or that of several."""
+    if len(comparisons) > 1:
+        return devices_table(comparisons)
+    artifacts = (artifact for subject in subjects for artifact in subject.manifest.artifacts)
+    compressed = {artifact.sha256: artifact.compressed_bytes for artifact in artifacts}
+    known = {digest: size for digest, size in compressed.items() if size is not None}
+    return bundle_table(comparisons[0], known)
+
+
+def table_text(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> str:
+    """Return it with the conditions on each device and what was refused."""
+    lines = (*map(conditions_line, comparisons), *refusals(subjects))
+    return "\n".join((as_text(table_of(subjects, comparisons)), *lines))
 
 
 def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) -> Table:

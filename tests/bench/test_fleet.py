@@ -20,7 +20,8 @@ from hemline.bench.measuring.device_bench import BenchRequest
 from hemline.bench.measuring.fleet import DeviceResult, bench_fleet, open_fleet
 from hemline.bench.measuring.plan import MeasurementPlan, cells_of
 from hemline.bench.measuring.subject import Subject
-from hemline.bench.report.fleet_table import fleet_table
+from hemline.bench.records import compared, measured_devices
+from hemline.bench.report.table import table_of
 from hemline.cli import cli
 from hemline.contract.job import Job, JobResult
 from hemline.contract.manifest import Manifest
@@ -33,8 +34,8 @@ from hemline.contract.record import (
     read_records,
 )
 from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, UsageError
+from hemline.remedies import described
 from hemline.runtime.process import JobProcess
-from hemline.tables import as_text
 
 TIMED = Capabilities(latencies=True)
 PLAN = MeasurementPlan(rounds=2, invocations=5, warmup=1)
@@ -287,7 +288,7 @@ def test_what_is_wrong_matters_more_than_what_was_not_measured(
 
 
 @pytest.mark.slow
-def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
+def test_a_device_that_was_lost_has_nothing_of_earlier_runs_or_other_processors(
     copy: Path, manifest: Manifest
 ) -> None:
     board = Board(name="one")
@@ -308,7 +309,6 @@ def test_the_table_has_nothing_of_earlier_runs_or_other_processors(
     (result,) = run(copy, manifest, lost, resume=True)
     assert isinstance(result.error, DeviceError)
     assert not any(isinstance(record.payload, Latency) for record in result.records)
-    assert "another one" not in as_text(fleet_table([result]))
 
 
 @pytest.mark.slow
@@ -335,15 +335,21 @@ def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest
     assert latencies(copy, board) == 0
 
 
-def test_the_table_has_a_row_for_each_device(copy: Path, manifest: Manifest) -> None:
+def test_what_was_measured_on_a_device_is_in_its_table(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b", lost_after=0)
     results = run(copy, manifest, one, two)
-    table = fleet_table(results)
-    assert [(row[0], row[-1]) for row in table.rows] == [("one", "done"), ("two", "failed")]
-    assert dict(zip(table.columns, table.rows[0], strict=True))["median"].endswith(" µs")
-    assert not any(table.rows[1][1:-1])
-    assert "arena" not in table.columns
-    assert "agreement" in as_text(table)
+    assert [bool(each.records) for each in results] == [True, False]
+    subjects = [subject(copy, manifest)]
+    assert measured_devices(subjects) == ("local", "one")
+    there = compared(subjects, "one")
+    table = table_of(subjects, [there])
+    assert [name for name in table.columns if name.startswith("litert")]
+    assert all(row[-1].endswith(" µs") for row in table.rows if row[0].endswith("tflite"))
+    with pytest.raises(UnknownNameError):
+        compared(subjects, "two")
+    with pytest.raises(UsageError, match="nothing was measured on emulated:pi4") as caught:
+        compared(subjects, "emulated:pi4")
+    assert described(caught.value).endswith(f"hemline bench {copy} --device emulated:pi4` first")
 
 
 def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
@@ -362,8 +368,8 @@ def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: P
     assert result.exit_code == 1
     assert "error: tflm: tflite-micro cannot be used" in result.output
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[2][0] == "local"
-    assert rows[2][-1] == "done"
+    assert rows[0][0] == "artifact"
+    assert [row[0] for row in rows[2:]].count("int8.tflite") == 1
 
 
 @pytest.mark.slow

@@ -166,9 +166,13 @@ def test_a_variable_is_blamed_only_for_a_value_that_came_from_it(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_bench_tells_where_its_records_are(measured: Path) -> None:
-    last = invoke("bench", measured, "--rounds", "1").stderr.splitlines()[-1]
-    assert last == (f"records: {measured / 'records.jsonl'}; hemline table {measured} shows them")
+def test_bench_ends_in_its_table_and_says_where_its_records_are(measured: Path) -> None:
+    ended = invoke("bench", measured, "--rounds", "1")
+    assert ended.stderr.splitlines()[-2:] == [
+        f"records: {measured / 'records.jsonl'}",
+        f"next: hemline choose {measured}",
+    ]
+    assert ended.stdout == invoke("table", measured).stdout
 
 
 def test_verbose_tells_the_sources_that_were_tried() -> None:

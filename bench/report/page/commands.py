@@ -16,7 +16,7 @@ from hemline.errors import UsageError
 
 @click.command()
 @bundles_argument
-@devices_option(default=None)
+@devices_option("Whose measurements to show", default=None)
 @output_option("File to write.", FILE, default="report.html")
 @force_option("Replace the file.")
 @budget_options(0.5)
