@@ -54,7 +54,7 @@ NOT_RUN = {
     r"hemline runtimes (add|remove)": "downloads: tests/spine/test_environments.py",
     r".* --runtime \S+==[\d.]+( |$)": "a downloaded version: tests/spine/test_environments.py",
     r"hemline device (add|check|remove)": "needs a board: tests/devices/test_ssh.py",
-    r"hemline (bench|choose|table) .*--device (?!pi$)": "needs a board or a stand-in: tests/devices",
+    r"hemline (bench|choose|table) .*--device (?!pi$)": "a board or a stand-in: tests/devices",
     r"hemline compare-datasets(?!.* --data)": "downloads MNIST: the lines with a folder are run",
     r"hemline gate .*--max-slowdown": "a busy machine is no evidence: tests/bench/test_gate.py",
     r"hemline evaluate train/zoo": "the checkpoint in the repository has seen the real data only",
