@@ -268,7 +268,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 from hemline.pictures.images import read_image
-from hemline.specs import InputSpec
+from hemline.contract.specs import InputSpec
 import PIL.Image
 spec = InputSpec(height=28, width=28, channels=1, dtype="uint8")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -26,6 +26,7 @@ from hemline.data.custom.reading import ReadOptions
 from hemline.data.custom.test_split import with_test_part
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.figures import contact_sheet
 from hemline.data.splits import split_images
 from hemline.errors import DataError, HemlineError, UsageError
 from hemline.files import sha256_of
@@ -775,3 +776,19 @@ def test_a_size_that_is_none_is_wrong_usage(folder: Path, size: str) -> None:
 def test_a_size_is_height_and_width(folder: Path, size: str) -> None:
     output, _ = invoke("data", "check", "--data", folder, "--image-size", size)
     assert "6 × 8 colour" in output
+
+
+def test_a_contact_sheet_has_full_rows_whatever_a_class_is_called(folder: Path) -> None:
+    """Long names get a margin of their own: they leave the size of the images alone."""
+    named, sheet = folder / "red", folder.parent / "sheet.png"
+    widths = []
+    for name in ("red", "a red that has a very long name, longer than any picture"):
+        named = named.rename(folder / name)
+        options = FetchOptions(folder=folder)
+        contact_sheet(load_images("fashion-mnist", options), sheet)
+        with Image.open(sheet) as drawing:
+            pixels = np.asarray(drawing.convert("RGB")).astype(int)
+        green = (pixels[..., 1] - pixels[..., 0] > 60).any(axis=0)
+        widths.append(np.flatnonzero(green)[[0, -1]] @ [-1, 1])
+    assert widths[0] > 500
+    assert abs(widths[1] - widths[0]) <= 3  # pixels, from rounding
