@@ -2,8 +2,8 @@
 
 python tests/performance/causes.py [--repeats N]
 
-All cases are profiled in turn, again and again. A planted cause is named rightly when it is proven
-and comes first; a healthy cell when nothing is named. Writes results/bench/causes.jsonl.
+All cases are profiled in turn, again and again. A planted cause is named correctly when it is
+proven and comes first; a healthy cell when nothing is named. Writes results/bench/causes.jsonl.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> None:
         "causes",
         [
             Result(
-                claim="planted causes named rightly, and none of a healthy cell",
+                claim="planted causes named correctly, and none in a healthy cell",
                 value=rightly / (repeats * len(lines)),
                 unit="share",
                 met=rightly == repeats * len(lines),

@@ -45,7 +45,7 @@ def noisy(
 
 
 def shadowed(amount: np.ndarray, _: np.random.Generator, place: tuple[int, int, int]) -> np.ndarray:
-    """Paint on near white, with a soft shadow below the thing."""
+    """Paint on near white, with a soft shadow below the object."""
     left, top, side = place
     y, x = np.mgrid[:_HEIGHT, :_WIDTH]
     across, down = (x - left - side / 2) / side, (y - top - side * 0.9) / (side / 4)
@@ -55,9 +55,9 @@ def shadowed(amount: np.ndarray, _: np.random.Generator, place: tuple[int, int, 
 
 BACKGROUNDS: dict[str, Paint] = {
     "near white": on(_LIGHT),
-    "near white, the thing in colour": tinted,
+    "near white, the object in colour": tinted,
     "near white, noise of 6 gray levels": noisy,
-    "near white, a soft shadow below the thing": shadowed,
+    "near white, a soft shadow below the object": shadowed,
     "gray (190)": on(190),
     "dark gray (40)": on(40),
     "black": on(0),
@@ -95,7 +95,7 @@ def main() -> None:
                 known[at] += int(model.classify(model.prepare(picture)).index == label)
         results.append(
             Result(
-                claim=f"photographs on {name}: more known by product-photo than by stretch",
+                claim=f"photographs on {name}: more accurate with product-photo than with stretch",
                 value=100 * known[0] / _COUNT,
                 unit="%",
                 met=known[0] > known[1],
