@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 _DIRECTIONS = 16
 _RINGS = 14
+Boxes = npt.NDArray[np.float64]  # (n, 4): the fields of boxes
 
 
 class Box(NamedTuple):
@@ -26,26 +27,6 @@ class Box(NamedTuple):
         """Return the box with this centre."""
         return Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
-    @property
-    def width(self) -> float:
-        """Return the horizontal extent."""
-        return self.x1 - self.x0
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Return the point in the middle."""
-        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
-
-    def overlap(self, other: Box) -> float:
-        """Return the shared area."""
-        width = min(self.x1, other.x1) - max(self.x0, other.x0)
-        height = min(self.y1, other.y1) - max(self.y0, other.y0)
-        return max(0.0, width) * max(0.0, height)
-
-    def outside(self, bounds: Box) -> float:
-        """Return the area that lies outside `bounds`."""
-        return self.width * (self.y1 - self.y0) - self.overlap(bounds)
-
 
 def place(
     discs: Sequence[Box],
@@ -60,15 +41,25 @@ def place(
     Labels are placed one after the other, crowded discs first, each at the nearest free place on
     rings round its disc; where there is none, where it overlaps least.
     """
-    order = sorted(range(len(discs)), key=lambda at: -_crowd(discs, at))
+    corners = np.array(discs)[:, :2]
+    crowd = (1 / (1 + np.linalg.norm(corners[:, None] - corners, axis=-1))).sum(axis=1)
     placed: dict[int, Box] = {}
-    for at in order:
+    for at in np.argsort(-crowd, kind="stable").tolist():
+        width, height = sizes[at]
+        places = _places(discs[at], width, height, gap)
         taken = np.array([*discs, *obstacles, *placed.values()])
-        placed[at] = min(
-            _places(discs[at], sizes[at], gap),
-            key=lambda found: (_cost(found[1], taken, bounds), found[0]),
-        )[1]
+        outside = width * height - overlap(places, np.array([bounds]))[:, 0]
+        costs = overlap(places, taken).sum(axis=1) + 10 * outside
+        placed[at] = Box(*places[costs.round(6).argmin()].tolist())
     return [placed[at] for at in range(len(discs))]
+
+
+def overlap(boxes: Boxes, others: Boxes) -> Boxes:
+    """Return the area that each box (n) shares with each other one (m): (n, m)."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    area: Boxes = (high - low).clip(0).prod(axis=-1)
+    return area
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
@@ -89,32 +80,11 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     return [found[at] for at in range(len(places))]
 
 
-def _places(disc: Box, size: tuple[float, float], gap: float) -> Iterator[tuple[float, Box]]:
-    """Yield (distance, box), beside the disc first, then further out."""
-    x, y = disc.centre
-    for ring in range(_RINGS):
-        reach = disc.width / 2 + gap * (1 + 1.5 * ring)
-        for step in range(_DIRECTIONS):
-            angle = 2 * math.pi * step / _DIRECTIONS
-            # the box's centre lies so that its edge, not its centre, is at this reach
-            centre_x = x + math.cos(angle) * (reach + size[0] / 2)
-            centre_y = y + math.sin(angle) * (reach + size[1] / 2)
-            # right and above read best, so they win among equals
-            preference = 0.1 * step
-            yield reach + preference, Box.around(centre_x, centre_y, *size)
-
-
-def _cost(box: Box, taken: npt.NDArray[np.float64], bounds: Box) -> float:
-    widths = np.minimum(box.x1, taken[:, 2]) - np.maximum(box.x0, taken[:, 0])
-    heights = np.minimum(box.y1, taken[:, 3]) - np.maximum(box.y0, taken[:, 1])
-    overlap = widths.clip(0) @ heights.clip(0)
-    return float(overlap) + 10 * box.outside(bounds)
-
-
-def _crowd(discs: Sequence[Box], at: int) -> float:
-    here = discs[at]
-    return sum(
-        1 / (1 + math.hypot(here.x0 - other.x0, here.y0 - other.y0))
-        for number, other in enumerate(discs)
-        if number != at
-    )
+def _places(disc: Box, width: float, height: float, gap: float) -> Boxes:
+    """Return boxes beside a disc, then further out; right first, then above."""
+    rings, steps = np.mgrid[:_RINGS, :_DIRECTIONS].reshape(2, -1)
+    reach = (disc.x1 - disc.x0) / 2 + gap * (1 + 1.5 * rings)  # of the box's edge, not its centre
+    angles = 2 * math.pi * steps / _DIRECTIONS
+    x = (disc.x0 + disc.x1) / 2 + np.cos(angles) * (reach + width / 2)
+    y = (disc.y0 + disc.y1) / 2 + np.sin(angles) * (reach + height / 2)
+    return np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], axis=-1)

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from hemline.bench.accuracy.change import accuracy_change
+from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_front
 from hemline.bench.report.placement import Box, place, spread
-from hemline.contract.record import Accuracy
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
 from hemline.small_sets import accuracy_text
@@ -35,7 +34,7 @@ _FAR_POINTS = 14.0  # a label that is farther from its disc has a line to it
 _BAR_POINTS = 4.0  # between two bars
 _STEPS = 100  # along a line: in none of them a label has room
 _MARKERS = "osD^vP"  # of models, in their order
-_COLUMNS, _KEYS = 2, 4  # panels, and keys of the legend, side by side
+_COLUMNS = 2  # panels side by side
 _BEATEN = "#f3f3f3"  # where a file of the front is as fast and more accurate
 
 
@@ -63,7 +62,7 @@ def draw(comparison: Comparison, path: Path, *, chosen: Sequence[Row] = ()) -> N
             axes.remove()
         for panel in panels:
             panel.draw(several=len(panels) > 1)
-        panels[0].axes.set_ylim(*accuracy_limits(_heights(comparison, rows), comparison.images))
+        panels[0].axes.set_ylim(*accuracy_axis(rows))
         _legend(figure, comparison, rows)
         figure.canvas.draw()  # fixes the layout: bars and labels are placed in pixels
         for panel in panels:
@@ -96,24 +95,25 @@ def _quality(comparison: Comparison) -> str:
     return "accuracy" if comparison.has_labels else "agreement"
 
 
-def interval(model: ComparedModel, test: Accuracy) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of an accuracy, percent.
+def interval(row: Row) -> tuple[float, float]:
+    """Return the ends of the 95 % interval of a row's accuracy, percent.
 
     It is that of the difference from the source model on the same images, or else Wilson's.
     """
-    if model.source is not None and model.labels is not None and test.share is not None:
-        change = accuracy_change(model.source.test, test, model.labels)
-        y = 100 * test.share
+    if (change := change_of(row)) is not None:
+        y = 100 * row.quality
         return y - change.margin_points, y + change.margin_points
+    test = row.test
     low, high = wilson(test.agreement if test.correct is None else test.correct, test.images)
     return 100 * low, 100 * high
 
 
-def _heights(comparison: Comparison, rows: Sequence[Row]) -> list[float]:
-    """Return all accuracies that are drawn, percent."""
-    ends = itertools.chain.from_iterable(interval(row.model, row.test) for row in rows)
-    sources = (source.test.share for source in comparison.sources)
-    return [*ends, *(100 * row.quality for row in rows), *(100 * s for s in sources if s)]
+def accuracy_axis(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return the ends of an axis that shows rows with their intervals and source models."""
+    values = [end for row in rows for end in (*interval(row), 100 * row.quality)]
+    sources = (row.model.source for row in rows)
+    values += (100 * source.test.share for source in sources if source and source.test.share)
+    return accuracy_limits(values, max(row.test.images for row in rows))
 
 
 def accuracy_limits(values: Sequence[float], images: int) -> tuple[float, float]:
@@ -226,7 +226,7 @@ class _Panel:
         for row, place_x in zip(self.rows, apart, strict=True):
             x, _ = to_pixels.inverted().transform((place_x, 0))
             style = {"color": _colour(row, self.every), "alpha": 0.6, "linewidth": 1.3}
-            self.axes.plot([x, x], interval(row.model, row.test), zorder=2.5, scaley=False, **style)
+            self.axes.plot([x, x], interval(row), zorder=2.5, scaley=False, **style)
 
     def draw_labels(self, chosen: Sequence[Row]) -> None:
         """Write names where they hide nothing."""
@@ -244,12 +244,12 @@ class _Panel:
             obstacles=[*self._obstacles(), *map(self._disc, self.rows)],
         )
         for text, disc, box in zip(texts, discs, placed, strict=True):
-            x, y = disc.centre
+            x, y = (disc.x0 + disc.x1) / 2, (disc.y0 + disc.y1) / 2
             text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
             text.set_anncoords("offset points")
             text.set_verticalalignment("bottom")
             target = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
-            if math.dist(target, (x, y)) > disc.width / 2 + _FAR_POINTS * scale:
+            if math.dist(target, (x, y)) > disc.x1 - x + _FAR_POINTS * scale:
                 end = self.axes.transData.inverted().transform(target)
                 ends = zip(text.xy, end, strict=True)
                 self.axes.plot(*ends, color="#aaaaaa", linewidth=0.6, zorder=2)
@@ -316,15 +316,13 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
         key("Pareto front", DARK, **line),
         key(meant, LIGHT, **line),
     ]
-    parts = (runtimes, models, keys)
-    lines = [part[at : at + _KEYS] for part in parts for at in range(0, len(part), _KEYS)]
-    columns = max(map(len, lines))
-    blank = key("", "none")
+    # matplotlib fills columns first
+    lines = filter(None, (runtimes, models, keys))
+    columns = list(itertools.zip_longest(*lines, fillvalue=key("", "none")))
     figure.legend(
-        # matplotlib fills columns first
-        handles=[each[at] if at < len(each) else blank for at in range(columns) for each in lines],
+        handles=list(itertools.chain.from_iterable(columns)),
         loc="outside lower left",
-        ncols=columns,
+        ncols=len(columns),
         frameon=False,
         fontsize=8,
         handletextpad=0.9,

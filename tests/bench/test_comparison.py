@@ -29,7 +29,7 @@ from hemline.bench.devices.addresses import open_device
 from hemline.bench.measuring.plan import MeasurementPlan
 from hemline.bench.measuring.rounds import measure
 from hemline.bench.measuring.subject import Subject
-from hemline.bench.report.placement import Box, place, spread
+from hemline.bench.report.placement import Box, overlap, place, spread
 from hemline.bench.report.plot import accuracy_limits, draw, heading_of
 from hemline.bench.report.table import (
     bundle_table,
@@ -445,7 +445,9 @@ def test_labels_stay_inside_and_apart(points: list[tuple[float, float]]) -> None
     """Twelve labels of 80 × 14 on 800 × 600 always find room."""
     discs = [Box(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     placed = place(discs, [(80, 14)] * len(discs), Box(0, 0, 800, 600), gap=4)
-    for at, box in enumerate(placed):
-        assert box.outside(Box(0, 0, 800, 600)) == pytest.approx(0, abs=1e-6)
-        for other in placed[at + 1 :]:
-            assert box.overlap(other) == pytest.approx(0, abs=1e-6)
+    boxes = np.array(placed)
+    assert (boxes[:, 2:] - boxes[:, :2]).min(axis=0) == pytest.approx([80, 14])
+    assert boxes.min() >= -1e-6
+    assert (boxes.max(axis=0) <= [800, 600, 800, 600.000001]).all()
+    shared = overlap(boxes, boxes)
+    assert shared == pytest.approx(np.diag([80 * 14] * len(boxes)), abs=1e-6)

@@ -118,7 +118,7 @@ def edited(bundle: Path, name: str, change: Callable[[dict], None]) -> None:
 def test_a_report_shows_each_part_once_in_the_order_of_its_contents(page: str) -> None:
     read = Reader(page)
     assert read.headings == [
-        "Accuracy against latency",
+        "Accuracy against latency and instructions",
         "All measurements",
         "Predictions that changed",
         "Why they take as long as they do",

@@ -7,59 +7,61 @@ from collections.abc import Sequence
 from typing import Any
 
 from hemline.bench.comparison import Row, pareto_front, settings_of
-from hemline.bench.latency_summary import LatencySummary
 from hemline.bench.profiling.picture import Panel
 from hemline.bench.report.page.cells import title_of
 from hemline.bench.report.page.plotting import FILL, INK, SOFT, Plot
 from hemline.bench.report.placement import spread
-from hemline.bench.report.plot import accuracy_limits, front_line, interval
+from hemline.bench.report.plot import accuracy_axis, front_line, interval
 from hemline.contract.profile import OperatorCost
-from hemline.contract.record import Accuracy, Sustained
+from hemline.contract.record import Sustained
 from hemline.tables import kilobytes, microseconds, percent
 
 _BAR_GAP = 0.008  # between two bars, of the axis
 
 
-def pareto(cells: Sequence[Row], quality: str) -> Any:
-    """Plot quality against latency on a device: a point a cell, its interval, and the front."""
-    times = [each.median_us for each in cells]
-    plot = Plot("← faster    median latency, µs", f"{quality}, %", x=times)
+def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
+    """Plot quality against the cost on a device: a point a cell, its interval, and the front.
+
+    `runtimes` are in the order of their colours.
+    """
+    measure, costs = cells[0].measure, [each.cost for each in cells]
+    scale, label = measure.axis(min(costs))
+    plot = Plot(label.partition(" (")[0], f"{quality}, %", x=[cost / scale for cost in costs])
     x_range, y_range = plot.axes.x_range, plot.axes.y_range
+    y_range.start, y_range.end = accuracy_axis(cells)
     gap = _BAR_GAP * math.log(x_range.end / x_range.start)
-    bars = map(math.exp, spread([math.log(time) for time in times], gap))
+    bars = map(math.exp, spread([math.log(cost / scale) for cost in costs], gap))
     points = [
-        _point(each, latency, test, quality) | {"bar": bar}
-        for each, bar in zip(cells, bars, strict=True)
-        if (latency := each.latency) and (test := each.get(Accuracy))
+        _point(each, quality, scale) | {"bar": bar} for each, bar in zip(cells, bars, strict=True)
     ]
-    sources = (each.model.source.test for each in cells if each.model.source)
-    levels = {100 * test.share for test in sources if test.share is not None}
-    heights = [*levels, *(point[end] for point in points for end in ("y", "low_y", "high_y"))]
-    images = max(test.images for each in cells if (test := each.get(Accuracy)))
-    y_range.start, y_range.end = accuracy_limits(heights, images)
     front = pareto_front(cells)
-    ends, steps = front_line([(e.median_us, 100 * e.quality) for e in front], x_range.end)
+    places = [(each.cost / scale, 100 * each.quality) for each in front]
+    ends, steps = front_line(places, x_range.end)
     plot.axes.varea(ends, y_range.start, steps, fill_color=FILL, fill_alpha=0.6)
     plot.axes.line(ends, steps, color=SOFT, line_width=1.5, legend_label="Pareto front")
-    for height in levels:
+    sources = (each.model.source.test for each in cells if each.model.source)
+    for height in {100 * test.share for test in sources if test.share is not None}:
         style = {"line_dash": "dotted", "line_width": 1.5, "color": SOFT}
         label = f"float: {height:.2f} %"
         plot.axes.line([x_range.start, x_range.end], [height] * 2, legend_label=label, **style)
-    _groups(plot, cells, points)
-    for each in (each for each in cells if each.chosen or each in front):
-        place = (each.median_us, 100 * each.quality)
+    _groups(plot, cells, points, runtimes)
+    named = [each for each in cells if each.chosen] or front[:1]
+    for each, point in zip(cells, points, strict=True):
         text, face = _short(each), "normal"
         if each.chosen:
             ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
-            plot.axes.scatter(*([value] for value in place), **ring)
+            plot.axes.scatter([point["x"]], [point["y"]], **ring)
             text, face = f"{text}: ship this", "bold"
-        plot.text(*place, text, colour=INK, x_offset=10, y_offset=-10, text_font_style=face)
-    return plot.item(("latency", quality, "size", "runs on"))
+        if each in named:
+            style = {"x_offset": 10, "y_offset": -10, "text_font_style": face}
+            plot.text(point["x"], point["y"], text, colour=INK, **style)
+    return plot.item((measure.name, quality, "size", "runs on"))
 
 
-def _groups(plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]]) -> None:
+def _groups(
+    plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]], runtimes: Sequence[str]
+) -> None:
     """Draw the points: a colour for each runtime, a shape for each model."""
-    runtimes = list(dict.fromkeys(each.cell.runtime for each in cells))
     models = list(dict.fromkeys(each.model.name for each in cells))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for each, point in zip(cells, points, strict=True):
@@ -71,18 +73,19 @@ def _groups(plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]]) 
         plot.axes.segment("bar", "low_y", "bar", "high_y", alpha=0.5, line_width=1.5, **shared)
 
 
-def _point(each: Row, latency: LatencySummary, test: Accuracy, quality: str) -> dict[str, Any]:
-    low, high = interval(each.model, test)
-    spread_us = f"{latency.low_us:.1f}–{latency.high_us:.1f}"
-    y = 100 * each.quality
+def _point(each: Row, quality: str, scale: float) -> dict[str, Any]:
+    (low, high), cost = interval(each), each.measure.words(each.cost)
+    if latency := each.latency:
+        rounds = f"{latency.low_us:.1f}–{latency.high_us:.1f} in rounds"
+        cost = f"{latency.median_us:.1f} µs ({rounds})"
     return {
-        "x": latency.median_us,
-        "y": y,
+        "x": each.cost / scale,
+        "y": 100 * each.quality,
         "low_y": low,
         "high_y": high,
         "name": title_of(each),
-        "latency": f"{latency.median_us:.1f} µs ({spread_us} in rounds)",
-        quality: f"{percent(y / 100)} ({low:.2f}–{high:.2f})",
+        each.measure.name: cost,
+        quality: f"{percent(each.quality)} ({low:.2f}–{high:.2f})",
         "size": kilobytes(each.cell.size_bytes),
         "runs on": each.conditions.delegate,
     }

@@ -20,7 +20,6 @@ from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.record import (
     LOCAL,
-    Accuracy,
     Arena,
     Energy,
     Instructions,
@@ -93,7 +92,7 @@ def write_report(
         footer=f"Written {utc_now()}. Measured with {listed}"
         + (f"; commit {commit}." if commit else "."),
         data={"cells": [_document(each) for each in found.cells]},
-        library=library() if any(each.latency for each in found.cells) else None,
+        library=library() if any(each.is_measured for each in found.cells) else None,
     )
     pages.write_page(path, page)
 
@@ -136,10 +135,10 @@ def _lead(found: Findings) -> Iterator[str]:
 
 def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     quality = "accuracy" if found.comparison.has_labels else "agreement"
-    timed = [each for each in found.cells if each.latency]
     here = [each for each in found.cells if not each.get(Instructions)]
     causes = operators.causes(found.cells)
-    yield f"{quality.capitalize()} against latency", _pareto(timed, quality)
+    costs = " and ".join(dict.fromkeys(each.measure.name for each in found.cells))
+    yield f"{quality.capitalize()} against {costs}", _pareto(found.cells, quality)
     yield "All measurements", _cells(here, found)
     yield "Predictions that changed", _predictions(found)
     yield "Why they take as long as they do", operators.causes_list(causes)
@@ -149,21 +148,20 @@ def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     yield "How it was measured", _conditions(found)
 
 
-def _pareto(timed: Sequence[Row], quality: str) -> Iterator[str]:
+def _pareto(cells: Sequence[Row], quality: str) -> Iterator[str]:
     groups: dict[str, list[Row]] = {}
-    for each in timed:
-        if each.get(Accuracy):
-            groups.setdefault(each.cell.device, []).append(each)
-    shown = [
+    for each in (each for each in cells if each.is_measured):
+        groups.setdefault(each.cell.device, []).append(each)
+    runtimes = list(dict.fromkeys(each.cell.runtime for each in cells))
+    yield pages.side_by_side(
         pages.plot(
             f"pareto{at or ''}",
-            plots.pareto(own, quality),
-            f"Plot of {quality} against latency on {device}; the table below has its figures",
+            plots.pareto(own, quality, runtimes),
+            f"Plot of {quality} against {own[0].measure.name} on {device}",
             device if len(groups) > 1 else _PARETO,
         )
         for at, (device, own) in enumerate(groups.items())
-    ]
-    yield pages.side_by_side(shown)
+    )
     if len(groups) > 1:
         yield pages.paragraph(_PARETO, "soft")
 
