@@ -68,14 +68,21 @@ class UsageError(HemlineError):
 class UnknownNameError(UsageError):
     """A name that stands in no table; the message offers the nearest one."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(
+        self, kind: str, name: str, known: Iterable[str], *, remedy: Remedy | None = None
+    ) -> None:
         import difflib  # here, because few processes ever need it
 
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"
+        near += (each for each in names if each.endswith(f":{name}"))
+        hint = (
+            f"did you mean {' or '.join(map(repr, near))}?"
+            if near
+            else f"choose one of: {', '.join(names)}"
+        )
         shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-        super().__init__(f"unknown {kind} {shown!r}: {hint}")
+        super().__init__(f"unknown {kind} {shown!r}: {hint}", remedy=remedy)
 
 
 class DataError(HemlineError):

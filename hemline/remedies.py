@@ -10,6 +10,7 @@ from hemline.errors import HemlineError, Remedy
 
 # name: what to do, after "error: <message>; "
 REMEDIES: dict[str, str] = {
+    "name a board": "or name a board of yours with `hemline device add {device} ssh:user@host`",
     "add device": "add it with `hemline device add`",
     "bench": "run `hemline bench {bundle}` first",
     "bench on device": "run `hemline bench {bundle} --device {device}` first",
@@ -120,7 +121,9 @@ REMEDIES: dict[str, str] = {
 
 def described(error: HemlineError) -> str:
     """Return an error's message with what to do now, in one line."""
-    return str(error) if error.remedy is None else f"{error}; {advice(error.remedy)}"
+    if error.remedy is None:
+        return str(error)
+    return f"{error}{' ' if str(error).endswith('?') else '; '}{advice(error.remedy)}"
 
 
 def advice(remedy: Remedy) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hemline.bench.devices.device import Device
 from hemline.bench.devices.registry import Entry, read_registry, registry_path
-from hemline.bench.devices.table import DEVICES
+from hemline.bench.devices.table import DEVICES, known_addresses
 from hemline.errors import UnknownNameError, UsageError, remedy
 from hemline.runtime.backends import attribute
 
@@ -39,7 +39,8 @@ def address_of(name: str, registry: Path | None = None) -> str:
 def _named(name: str, registry: Path | None) -> Entry:
     entries = read_registry(registry or registry_path())
     if name not in entries:
-        raise UnknownNameError("device", name, (*DEVICES, *entries))
+        advice = remedy("name a board", device=name)
+        raise UnknownNameError("device", name, (*known_addresses(), *entries), remedy=advice)
     return entries[name]
 
 

@@ -13,6 +13,7 @@ from hemline.command_group import CommandGroup
 from hemline.console import next_step
 from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
+from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
     from hemline.bench.devices.inspection import Inspection, RuntimeFit
@@ -55,19 +56,25 @@ def add(name: str, address: str, folder: str, python: str, file: Path | None) ->
 @_JSON
 @_FILE
 def list_(as_json: bool, file: Path | None) -> None:
-    """List the boards that have a name; asks none of them."""
+    """List the boards that have a name, without asking them, and the other devices.
+
+    With --json, the boards only.
+    """
     from hemline.bench.devices.registry import read_registry, registry_path
+    from hemline.bench.devices.table import known_addresses
 
     path = file or registry_path()
     entries = read_registry(path).values()
     if as_json:
         click.echo(json.dumps([to_document(entry) for entry in entries]))
         return
+    boards = []
     for entry in entries:
         rest = [entry.folder, "" if entry.python == "python3" else entry.python]
-        click.echo("  ".join([f"{entry.name:<12} {entry.address}", *filter(None, rest)]))
+        boards.append((entry.name, "  ".join([entry.address, *filter(None, rest)])))
+    click.echo(as_text(Table.of(("device", "what it is"), (*boards, *known_addresses().items()))))
     if not entries:
-        click.echo(f"no devices in {path}: add one with `hemline device add`")
+        click.echo(f"no boards in {path}: add one with `hemline device add`")
 
 
 @device.command()

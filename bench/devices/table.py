@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hemline.bench.devices.device import Capabilities
+from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,10 @@ DEVICES: dict[str, DeviceKind] = {
         ),
     )
 }
+
+
+def known_addresses() -> dict[str, str]:
+    """Return what can be measured on without a name of the user's, with a line about each."""
+    shown = {kind.name: kind.summary for kind in DEVICES.values() if kind.name != "emulated"}
+    boards = (f"{pi.title}, emulated: instructions, no times" for pi in RASPBERRY_PIS.values())
+    return shown | dict(zip((f"emulated:{name}" for name in RASPBERRY_PIS), boards, strict=True))

@@ -238,11 +238,12 @@ def test_names_are_listed_and_removed_without_asking_a_board(tmp_path: Path) -> 
     path = tmp_path / "boards.toml"
     assert "add one with `hemline device add`" in run_hemline("device", "list", "--file", str(path))
     add_entry(path, Entry(name="pi4", address="ssh:pi@board", python="python3.11"))
-    assert run_hemline("device", "list", "--file", str(path)).split() == [
-        "pi4",
-        "ssh:pi@board",
-        "python3.11",
+    rows = [
+        line.split() for line in run_hemline("device", "list", "--file", str(path)).splitlines()
     ]
+    assert rows[2] == ["pi4", "ssh:pi@board", "python3.11"]
+    addresses = {row[0] for row in rows[3:]}
+    assert {"local", "emulated:pi3", "emulated:pi4", "emulated:pi5", "tflm"} <= addresses
     listed = json.loads(run_hemline("device", "list", "--file", str(path), "--json"))
     assert listed == [
         {"name": "pi4", "address": "ssh:pi@board", "folder": "", "python": "python3.11"}

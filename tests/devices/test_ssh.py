@@ -678,7 +678,7 @@ def test_a_board_gets_a_name_is_checked_and_used_and_forgotten(
     assert Path(folder, "store").is_dir()
     assert "did you mean 'pi4'" in run_hemline("device", "check", "pi5", code=2)
     run_hemline("device", "remove", "pi4")
-    assert run_hemline("device", "list").startswith("no devices in ")
+    assert "no boards in " in run_hemline("device", "list")
 
 
 def test_a_board_that_cannot_be_reached_gets_no_name(board: Board) -> None:
