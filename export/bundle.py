@@ -41,6 +41,7 @@ from hemline.export.sources.table import find_source, open_source
 from hemline.export.trained_data import require_trained_on, split_of
 from hemline.export.user_images import GENERATED
 from hemline.pictures import generated
+from hemline.progress import tracked
 from hemline.provenance import commit, utc_now, versions
 from hemline.train.tensorflow import quiet_keras
 
@@ -117,7 +118,7 @@ def export_bundle(
         maker = ArtifactMaker(inputs, source, request.bundle, say, planned)
         if not _all_intact(request.bundle, state.evaluation):
             state.evaluation = maker.write_evaluation()
-        for scheme in stale:
+        for scheme in tracked(stale, len(stale), "exporting"):
             _make(maker, scheme, recipes[scheme.file_name], state)
             _save(request.bundle, _manifest(inputs, state, old))
     shutil.rmtree(request.bundle / WORK, ignore_errors=True)

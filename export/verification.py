@@ -25,6 +25,7 @@ from hemline.export.cell_verification import (
 from hemline.export.verdict_table import title_of
 from hemline.folders import TemporaryFolder
 from hemline.host import cores
+from hemline.progress import tracked
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import JobPool
@@ -87,7 +88,7 @@ def _verify_all(
     with JobPool() as processes, ThreadPoolExecutor(max_workers=cores()) as pool:
         futures = [pool.submit(cell.verify, processes) for cell in cells]
         try:
-            for future in futures:
+            for future in tracked(futures, len(futures), "verifying"):
                 each = future.result()
                 say(_line(each, cells[0].manifest))
                 verified.append(each)

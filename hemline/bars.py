@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from threading import Lock
 from typing import Any, ClassVar
 
 import click
@@ -27,17 +28,20 @@ def show_progress(context: click.Context) -> None:
 
     before = REPORT.set(Report(say=echo, bar=bar))
     context.call_on_close(lambda: REPORT.reset(before))
+    context.call_on_close(ShownBar.end)  # of work that an error ended
 
 
 class ShownBar:
     """A bar of rich's on stderr, drawn when it is updated; several are drawn below each other."""
 
     shown: ClassVar[Any] = None  # the bars that are shown now
+    _lock: ClassVar = Lock()
 
     def __init__(self, label: str, total: float | None, done: float) -> None:
-        if ShownBar.shown is None:
-            ShownBar.shown = _bars()
-            ShownBar.shown.start()
+        with ShownBar._lock:
+            if ShownBar.shown is None:
+                ShownBar.shown = _bars()
+                ShownBar.shown.start()
         self._task = ShownBar.shown.add_task(label, total=total, completed=done, text="")
 
     def show(self, text: str, done: float | None) -> None:
@@ -50,11 +54,17 @@ class ShownBar:
 
     def close(self) -> None:
         """Remove the bar, and give the terminal back after the last one."""
-        if len(ShownBar.shown.tasks) > 1:
+        if ShownBar.shown is not None and len(ShownBar.shown.tasks) > 1:
             ShownBar.shown.remove_task(self._task)
-            return
-        ShownBar.shown.stop()
-        ShownBar.shown = None
+        else:
+            ShownBar.end()
+
+    @staticmethod
+    def end() -> None:
+        """Remove all bars."""
+        if ShownBar.shown is not None:
+            ShownBar.shown.stop()
+            ShownBar.shown = None
 
 
 def _bars() -> Any:

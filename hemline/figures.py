@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hemline.files import replacing
+from hemline.progress import tracked
 
 # Okabe & Ito's palette, which colour-blind readers can distinguish
 BLUE, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
@@ -106,7 +107,8 @@ def draw_all(
             return replace(drawn, path=None, reason=str(reason))
         return replace(drawn, caption=f"{row.caption} {remark}") if remark else drawn
 
-    return tuple(draw(row) for row in pictures)
+    rows = tuple(pictures)
+    return tuple(draw(row) for row in tracked(rows, len(rows), "drawing"))
 
 
 @contextlib.contextmanager

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from hemline.closing import Closing
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 _FIRST_SECONDS = 10.0  # without a terminal: until the first line on work that goes on
 _LONGEST_SECONDS = 60.0  # between two such lines; until then each wait is twice the last one
@@ -119,6 +120,15 @@ class Progress(Closing):
             return ""
         seconds = (time.monotonic() - self._started) * (self._total - (done or 0)) / since
         return "" if seconds < _FIRST_SECONDS else f", about {duration(seconds)} left"
+
+
+def tracked(items: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Yield `total` items of work, with progress after each."""
+    with Progress(label, total) as progress:
+        progress.show(done=0)
+        for done, item in enumerate(items, 1):
+            yield item
+            progress.show(f"{done} of {total}", done=done)
 
 
 def duration(seconds: float) -> str:

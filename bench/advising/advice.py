@@ -10,6 +10,7 @@ from typing import NamedTuple
 from hemline.bench.advising.layers import Layer, short_name
 from hemline.bench.profiling.operators import Operators
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
+from hemline.progress import tracked
 from hemline.statistics import paired_ratio
 
 _STEPS = (4, 8, 16, 32, 64)  # neighbouring channel counts are the nearest multiples of these
@@ -76,7 +77,7 @@ def advise(
     variants = [*_channel_variants(layers), *_first_layer_variants(layers)]
     wanted = {e.key: e for e in (*layers, *(layer for each in variants for layer in each.after))}
     times: dict[tuple[object, ...], list[int]] = {key: [] for key in wanted}
-    for _ in range(_PROCESSES):
+    for _ in tracked(range(_PROCESSES), _PROCESSES, "measuring layers"):
         with opened() as timer:
             to = timer.device.backend(timer.runtime).format
             models = [TimedModel(name=e.name, content=e.content(to)) for e in wanted.values()]

@@ -23,6 +23,7 @@ from hemline.contract.record import Accuracy, Arena, Instructions, Payload, Reco
 from hemline.contract.specs import Status
 from hemline.errors import DeviceError, GateError, HemlineError, JobError
 from hemline.folders import TemporaryFolder
+from hemline.progress import tracked
 
 IMAGES = 100
 JOB_SECONDS = 600.0  # a model of 100 million MACs takes minutes in plain loops
@@ -101,7 +102,7 @@ def check(
             bundle=bundle, manifest=manifest, split=split, device=device, runtime=(runtime, version)
         )
         with _Reference(device, runtime) as reference:
-            for artifact in fitting:
+            for artifact in tracked(fitting, len(fitting), f"{device.name}, {runtime}"):
                 checked = checking.check(artifact, reference)
                 keep(checked)
                 report(str(checked))

@@ -22,12 +22,14 @@ from hemline.errors import DataError, JobError, UsageError, remedy
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
 from hemline.pictures.npy import write_npy
+from hemline.progress import tracked
 from hemline.provenance import utc_now, versions
 from hemline.runtime.job import ERRORS, JobRunner
 from hemline.runtime.process import JobPool
 
 Logits = npt.NDArray[np.float32]
 _PACKAGES = ("numpy", "scikit-learn")
+_AT_ONCE = 500  # images in a job, whose end is progress
 _PART = 2500  # images: fewer are not worth a process more, which takes 0.2 s to start
 _KERAS_BATCH = 1000  # images: the session runs them in parts
 _KERAS_VALUES = 1 << 24  # of such a batch at most: 111 images of 224 × 224 × 3
@@ -154,11 +156,11 @@ def _logits(
     count, cores = len(split.labels), host_facts().cores
     images = split.path or _saved(split, folder)
     if target.card is None:
-        parts = max(1, min(cores, count // _PART))
-        cell = JobCell()  # one thread, one image, as verification: the same figures
-    else:
-        parts, cell = 1, keras_cell(split.pixels)
-    bounds = np.linspace(0, count, parts + 1).astype(int).tolist()
+        workers = max(1, min(cores, count // _PART))
+        cell, runner = JobCell(), None  # one thread, one image, as verification: the same figures
+    else:  # in this process, which has Keras for the model's layers: loading it again takes 4 s
+        workers, cell, runner = 1, keras_cell(split.pixels), JobRunner()
+    bounds = [*range(0, count, cell.batch * max(1, _AT_ONCE // cell.batch)), count]
     jobs = [
         Job(
             id=f"from-{first}",
@@ -172,8 +174,9 @@ def _logits(
         )
         for first, last in itertools.pairwise(bounds)
     ]
-    with ThreadPoolExecutor(parts) as pool:
-        found = np.concatenate(list(pool.map(lambda job: _run(processes, target, job), jobs)))
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(lambda job: _run(processes, target, job, runner), jobs)
+        found = np.concatenate(list(tracked(results, len(jobs), f"evaluating {target.name}")))
     broken = int((~np.isfinite(found)).any(axis=1).sum())
     if broken:
         raise JobError(
@@ -183,12 +186,14 @@ def _logits(
     return found
 
 
-def _run(processes: JobPool, target: EvaluationTarget, job: Job) -> Logits:
-    if target.card is None:
+def _run(
+    processes: JobPool, target: EvaluationTarget, job: Job, runner: JobRunner | None
+) -> Logits:
+    if runner is None:
         with processes.process(target.runtime) as process:
             result = process.run(job)
-    else:  # in this process, which has Keras for the model's layers: loading it again takes 4 s
-        result = JobRunner().run(job)
+    else:
+        result = runner.run(job)
     if result.failure is not None:
         message = f"{target.name} in {target.runtime.name}: {result.failure.message}"
         raise ERRORS.get(result.failure.kind, JobError)(message)

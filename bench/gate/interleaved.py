@@ -21,6 +21,7 @@ from hemline.bench.measuring.noise import judged
 from hemline.bench.measuring.plan import FULL, PlannedCell, planned_cells
 from hemline.bench.measuring.turns import Turns
 from hemline.contract.record import RoundFacts
+from hemline.progress import tracked
 from hemline.statistics import trimmed_mean
 
 FEWEST = 3  # rounds that an answer needs
@@ -119,7 +120,7 @@ def interleaved_checks(
         left = [title for title in series if title not in checks or checks[title].answer == UNKNOWN]
         if left and until > done:
             progress(f"gate: {len(left)} cells × {until - done} rounds")
-        for _ in range(done, until):
+        for _ in tracked(range(done, until), until - done, "measuring"):
             for title in left:
                 series[title].measure()
         for title in left:

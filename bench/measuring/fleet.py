@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from hemline.bench.costs import COSTS
@@ -129,7 +130,9 @@ def bench_fleet(
         return tuple(bench(device) for device in devices)
     with ThreadPoolExecutor(max_workers=len(places)) as pool:
         turns = [
-            pool.submit(lambda each: [bench(one) for one in each], each) for each in places.values()
+            # each thread reports where this one does
+            pool.submit(copy_context().run, lambda each: [bench(one) for one in each], each)
+            for each in places.values()
         ]
         try:
             finished = [turn.result() for turn in as_completed(turns)]

@@ -22,6 +22,7 @@ from hemline.contract.conditions import conditions_of
 from hemline.contract.job import JobResult
 from hemline.contract.record import Latency, Memory, Pair, Record, RoundFacts
 from hemline.errors import HemlineError, remedy
+from hemline.progress import tracked
 from hemline.statistics import paired_ratio
 
 _PAIR_LEVEL = 0.99  # one run in a hundred is marked by chance
@@ -100,7 +101,8 @@ def _run(turns: Turns, plan: MeasurementPlan) -> _Run:
     """Run the rounds of a plan, in a thorough one as many again at most for disturbed ones."""
     rounds = [turns.round()]
     twins = _add_twin(turns, rounds[0]) if plan.thorough and plan.rounds >= 3 else None
-    rounds += [turns.round() for _ in range(1, plan.rounds)]
+    left = range(1, plan.rounds)
+    rounds += [turns.round() for _ in tracked(left, len(left), "measuring")]
     facts = judged([each.facts for each in rounds])
     while plan.thorough and len(rounds) < 2 * plan.rounds:
         if sum(each.disturbed is None for each in facts) >= plan.rounds:

@@ -12,6 +12,7 @@ from hemline.bench.measuring.subject import Subject
 from hemline.bench.profiling.profiling import profile
 from hemline.contract.record import Record
 from hemline.errors import DeviceError, HemlineError, JobError, remedy
+from hemline.progress import tracked
 
 
 def profile_cells(
@@ -38,7 +39,8 @@ def profile_cells(
         with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
             try:
                 asked = replace(plan, runtimes=plan.runtimes or device.runtimes())
-                for cell in (each for one in subjects for each in planned_cells(one, asked)):
+                cells = [each for one in subjects for each in planned_cells(one, asked)]
+                for cell in tracked(cells, len(cells), "profiling"):
                     count += 1
                     try:
                         record = profile(device, cell)

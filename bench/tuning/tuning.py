@@ -28,6 +28,7 @@ from hemline.contract.record import Latency, Record
 from hemline.contract.settings import DEFAULT, Settings, TunedSettings
 from hemline.errors import JobError, UsageError
 from hemline.folders import TemporaryFolder
+from hemline.progress import tracked
 from hemline.provenance import utc_now
 from hemline.statistics import paired_ratio
 
@@ -82,7 +83,8 @@ def tune(
     if (host.load_average or 0.0) > host.cores:
         say("other processes use all cores: more threads than one are not tried")
         threads = (1,)
-    for cell in (cell for subject in subjects for cell in planned_cells(subject, plan)):
+    planned = [cell for subject in subjects for cell in planned_cells(subject, plan)]
+    for cell in tracked(planned, len(planned), "verifying settings"):
         if cell.artifact.scheme.startswith(_SLOW):
             continue
         settings = [DEFAULT, *_verified(device, cell, say)]

@@ -22,6 +22,7 @@ from hemline.export.quantization.diagnosis.parts import Part, find_parts, only, 
 from hemline.export.quantization.diagnosis.weights import weight_ratios, weight_sqnr
 from hemline.export.quantization.quantized import Quantized
 from hemline.model_files.onnx import contents_of
+from hemline.progress import tracked
 
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -95,7 +96,10 @@ def measure(request: DiagnosisRequest, say: Say = log.info) -> Evidence:
     return Evidence(
         quantized=quantized,
         parts={part.name: part for part in parts},
-        reports=tuple(_report(annotated, each, observed, judge, request) for each in parts),
+        reports=tuple(
+            _report(annotated, each, observed, judge, request)
+            for each in tracked(parts, len(parts), "diagnosing")
+        ),
         observed=observed,
         judge=judge,
         loss=judge.loss(quantized),

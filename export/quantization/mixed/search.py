@@ -17,6 +17,7 @@ from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.float_layers import with_float_layers
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.quantization.simulation import logits
+from hemline.progress import tracked
 from hemline.statistics import paired_drop
 from hemline.tables import change
 
@@ -68,7 +69,9 @@ class Search:
         def gain(group: tuple[str, ...]) -> float:
             return (before - judge.loss(self.with_float(group)).divergence) / len(group)
 
-        groups = sorted(dict.fromkeys(_groups(self._base.float_graph)), key=gain, reverse=True)
+        groups = list(dict.fromkeys(_groups(self._base.float_graph)))
+        gains = {group: gain(group) for group in tracked(groups, len(groups), "ranking layers")}
+        groups.sort(key=gains.__getitem__, reverse=True)
         return tuple(dict.fromkeys(layer for group in groups for layer in group))
 
     def smallest(self, say: Callable[[str], None] = log.info) -> dict[str, float]:

@@ -22,6 +22,7 @@ from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.plan import RangeOrigin
 from hemline.export.quantization.qat.network import QuantizedNetwork, quantized_model
 from hemline.export.quantization.quantized import Quantized
+from hemline.progress import Progress
 from hemline.train.fitting.distillation import Teach
 from hemline.train.fitting.fitting import Run, Trained, fit
 from hemline.train.fitting.pipeline import steps_per_epoch
@@ -87,9 +88,11 @@ def _fitted(model: keras.Model, lesson: Lesson, run_sha256: str) -> Trained:
             f"epoch {epoch.epoch:>3}/{epochs}  loss {epoch.loss:.3f}  "
             f"validation {100 * epoch.validation_accuracy:.2f} %  {epoch.seconds:.1f} s"
         )
+        progress.show(done=epoch.epoch)
 
     try:
-        return fit(model, run, lesson.data, started=time.perf_counter(), on_epoch=on_epoch)
+        with Progress("training", recipe.epochs) as progress:
+            return fit(model, run, lesson.data, started=time.perf_counter(), on_epoch=on_epoch)
     except DivergenceError as error:
         clear_progress(lesson.folder)  # it would break down there again
         raise HemlineError(f"quantization-aware {error}") from error
