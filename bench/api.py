@@ -131,6 +131,7 @@ def choose(
     max_drop_points: float | None = 0.5,
     max_kb: float | None = None,
     max_ms: float | None = None,
+    schemes: Sequence[str] = (),
 ) -> ChooseResult:
     """Choose the fastest measured file within a budget, and note it in its bundle.
 
@@ -139,14 +140,21 @@ def choose(
     max_drop_points: largest loss of validation accuracy, in percentage points.
     max_kb: largest file, in units of 1000 bytes.
     max_ms: largest median latency.
+    schemes: file or scheme names to choose from, such as int8 or int8.onnx (default: all).
 
     Raises GateError when no file fits, UsageError when nothing was measured.
     """
     from hemline.bench.choosing import choose_each
     from hemline.bench.records import compared
     from hemline.contract.budget import Budget
+    from hemline.export.schemes import find_schemes
 
-    budget = Budget(max_drop_points=max_drop_points, max_kb=max_kb, max_ms=max_ms)
+    budget = Budget(
+        max_drop_points=max_drop_points,
+        max_kb=max_kb,
+        max_ms=max_ms,
+        artifacts=tuple(row.file_name for row in find_schemes(tuple(schemes))) if schemes else (),
+    )
     with locked(paths_of(paths)):
         subjects = measured(paths_of(paths))
         names = devices.split(",") if isinstance(devices, str) else devices

@@ -54,7 +54,7 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
         show_default=default or "all that were measured",
         metavar="NAME[,NAME…]",
         callback=names,
-        help=f"{text}: local,pi4,emulated:pi5 (names: `hemline device list`).",
+        help=f"{text}: local, gpu, tflm, emulated:pi4, ssh:user@board or a name; several as a,b.",
     )
 
 
@@ -75,8 +75,10 @@ def sample_options(command: F) -> F:
         samples = SampleFiles(data=data, images=images, expected=expected) if named else None
         return command(*arguments, samples=samples, **others)
 
-    click.option("--expected", type=PATH, help="Of a FILE: .npy of their classes.")(with_samples)
-    click.option("--images", type=PATH, help="Of a FILE: .npy of uint8 images.")(with_samples)
+    click.option("--expected", type=PATH, help="Classes of --images: .npy, integers.")(with_samples)
+    click.option("--images", type=PATH, help="Images to measure a FILE on: .npy, uint8.")(
+        with_samples
+    )
     click.option(
         "--data", type=PATH, help="Of a FILE: labelled images: class folders, an .npz or a bundle."
     )(with_samples)
@@ -85,20 +87,20 @@ def sample_options(command: F) -> F:
 
 @click.command()
 @bundles_argument
-@click.option("--quick", is_flag=True, help="A few rounds; skipped when nothing changed.")
-@click.option("--threads", default="1", show_default=True, help="Values to try, as in 1,2.")
-@click.option("--batch", default="1", show_default=True, help="Values to try, as in 1,8.")
-@click.option("--cores", help="Pin to these logical cores, counted from 0, as in 2,3.")
+@click.option("--quick", is_flag=True, help="Few rounds; nothing if nothing changed.")
+@click.option("--threads", default="1", show_default=True, help="Numbers of threads, as in 1,2.")
+@click.option("--batch", default="1", show_default=True, help="Images per call, as in 1,8.")
+@click.option("--cores", help="Pin to these cores, counted from 0, as in 2,3.")
 @click.option(
-    "--sustained", type=click.FloatRange(1), help="Then run the fastest cell so many seconds."
+    "--sustained", type=click.FloatRange(1), help="Then run the fastest cell for so many seconds."
 )
-@click.option("--rounds", type=click.IntRange(1), help="Times that each cell has its turn.")
+@click.option("--rounds", type=click.IntRange(1), help="Rounds; each measures every cell once.")
 @devices_option("Where to measure")
 @click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
 @runtimes_option
 @click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
-@click.option("--tune", is_flag=True, help="Find faster settings instead, and stamp them.")
-@click.option("--profile", "profiled", is_flag=True, help="Explain each cell's time instead.")
+@click.option("--tune", is_flag=True, help="Instead, find faster settings and store them.")
+@click.option("--profile", "profiled", is_flag=True, help="Instead, explain the time of each cell.")
 @json_option("Of --profile: JSON lines, not tables.")
 @export_options
 @sample_options

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from click.core import ParameterSource
 
 from hemline import files
-from hemline.arguments import FILE, FOLDER, json_option, output_option, path_argument
+from hemline.arguments import (
+    CHECKPOINTS,
+    FILE,
+    FOLDER,
+    checkpoints,
+    json_option,
+    only_checkpoint,
+    output_option,
+    path_argument,
+)
 from hemline.console import (
     model_data_option,
     next_step,
@@ -22,7 +30,7 @@ from hemline.console import (
     say,
 )
 from hemline.contract import schema
-from hemline.contract.checkpoint import read_card
+from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.contract.manifest import Manifest, Verdict
 from hemline.data.fetch import FetchOptions
 from hemline.errors import GateError, UsageError
@@ -34,68 +42,67 @@ from hemline.export.importing.target import ExportTarget, find_export_target
 from hemline.export.input_options import InputOptions, input_options
 from hemline.export.quantization.commands import post_training_options
 from hemline.export.scheme import Scheme
-from hemline.export.schemes import find_schemes
+from hemline.export.schemes import NAMES, find_schemes
 from hemline.export.trained_data import trained_images
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.small_sets import few_images
 from hemline.tables import as_text
-from hemline.train.nets.models import find_model
+from hemline.train.custom_data import named_after
+from hemline.train.nets.models import DEFAULT, find_model
+from hemline.train.options import MODELS_EPILOG
 
 if TYPE_CHECKING:
     from hemline.export.api import ExportResult
     from hemline.export.quantization.options import PostTrainingOptions
 
 
-@click.command()
+@click.command(epilog=MODELS_EPILOG)
 @click.argument("target", metavar="[MODEL]", required=False)
-@click.option(
-    "--model",
-    default="hem-50k",
-    show_default=True,
-    help="Name of the model, if MODEL is not given.",
-)
-@click.option(
-    "--checkpoint",
-    type=FOLDER,
-    help="Folder of a checkpoint (default: checkpoints/MODEL, or MODEL-DATA with your own images; "
-    "else the shipped one).",
-)
+@click.option("--model", hidden=True, help="As MODEL.")
+@click.option("--checkpoint", type=FOLDER, help="Folder of a checkpoint, instead of MODEL.")
 @output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
-@click.option("--scheme", "schemes", multiple=True, help="int8, int8.onnx, …; repeat for more.")
+@click.option("--scheme", "schemes", multiple=True, help=f"{NAMES}; or as int8.onnx; repeatable.")
 @post_training_options
 @click.option(
     "--calibration-report",
     "compares",
     is_flag=True,
-    help="Compare the calibrators on 16 … 2,048 images: table, calibration.json and .png.",
+    help="Compare the calibrators: a table, calibration.json and .png.",
 )
 @click.option(
     "--qat-epochs",
     type=click.IntRange(min=1),
-    help="Passes over the training images for int8-qat and int8-w4 (default: some 600 steps).",
+    help="Epochs of int8-qat and int8-w4 (default: some 600 steps).",
 )
 @click.option(
     "--batch",
     type=click.Choice(["dynamic", "1"]),
     default="dynamic",
     show_default=True,
-    help="Images at a time: any number, or one, as some compilers demand.",
+    help="Images per call: any number, or 1 as some compilers require.",
 )
-@click.option("--with-embedding", is_flag=True, help="Also give what the last layer reads.")
+@click.option(
+    "--with-embedding", is_flag=True, help="Add the input of the last layer as an output."
+)
 @click.option(
     "--store-images",
     is_flag=True,
-    help="Store two of your validation images in each file for its self-test (default: generated "
-    "images; published data sets always store theirs).",
+    help="Store two of your validation images in each file, for its self-test.",
 )
-@click.option("--train", "train_anew", is_flag=True, help="Train anew, whatever is there.")
-@click.option("--quick", is_flag=True, help="6,000 images and 2 epochs, in folders of their own.")
+@click.option(
+    "--train", "train_anew", is_flag=True, help="Train again, even if there is a checkpoint."
+)
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Train 2 epochs on 6,000 images, in folders of their own, to try things.",
+)
 @within_options
 @import_options
 @model_data_option
 def export(
     target: str | None,
-    model: str,
+    model: str | None,
     checkpoint: Path | None,
     output: Path | None,
     schemes: tuple[str, ...],
@@ -114,16 +121,18 @@ def export(
     """Export a model to TFLite and ONNX, and verify each file.
 
     MODEL is the name of a model, the folder of a checkpoint, or a file made elsewhere: .keras, .h5,
-    .tflite, .onnx or the folder of a SavedModel, which is imported first. A model of Hemline's that
-    has no checkpoint is trained first. Only what changed is made again. Your own images are needed
-    again, with --data: to calibrate, and to judge every file.
+    .tflite, .onnx or the folder of a SavedModel, which is imported first. Without MODEL, the only
+    checkpoint in checkpoints/ is exported, or hem-50k. A model without a checkpoint is trained
+    first. Files that are up to date are kept. Custom images are needed again, with --data: to
+    calibrate, and to verify every file.
 
-    With a budget (--max-drop, --max-kb, --max-ms) remedies for the 8-bit file are tried, the
-    cheapest first, until one fits. Exit code 3 with the nearest when none does.
+    With a budget (--max-drop, --max-kb, --max-ms), remedies for the 8-bit file are tried, the
+    cheapest first, until a file fits. Exit code 3 with the nearest when none does.
     """
     if compares:
         require_matplotlib()
-    found = _target(target, model, checkpoint)
+    usual = named_after(find_model(DEFAULT), data)
+    found = _target(target, model, checkpoint, usual, anew=train_anew or quick)
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained here: leave --train out")
     if found.kind == "file":
@@ -196,15 +205,16 @@ def plan(path: Path, as_json: bool) -> None:
 @click.command()
 @path_argument("target", "BUNDLE|FILE")
 @json_option("One JSON document a line for each verdict.")
-@click.option(
-    "--labels", help="Of a foreign file: names a,b,… or a file (lines, numbered, JSON, CSV)."
-)
+@click.option("--labels", help="Of a file made elsewhere: class names a,b,… or a file with them.")
 @input_options
 @click.option(
-    "--output", "gives", type=click.Choice(["logits", "probabilities"]), help="What it gives."
+    "--output",
+    "gives",
+    type=click.Choice(["logits", "probabilities"]),
+    help="What such a file returns.",
 )
-@click.option("--images", type=FILE, help="Images to run as well, .npy, uint8 (n, h, w, c).")
-@click.option("--expected", type=FILE, help="Their classes, .npy, integers (n,).")
+@click.option("--images", type=FILE, help="Images to run too: .npy, uint8 (n, h, w, c).")
+@click.option("--expected", type=FILE, help="Their classes: .npy, integers (n,).")
 @click.option("-o", "--out", type=FILE, help="Stamped copy (default: FILE's name with -admitted).")
 @runtimes_option
 def verify(
@@ -279,19 +289,26 @@ def _require_made(manifest: Manifest, rows: tuple[Scheme, ...]) -> None:
         raise GateError("; ".join(f"left out {each.name}: {each.reason}" for each in missing))
 
 
-def _target(target: str | None, model: str, checkpoint: Path | None) -> ExportTarget:
-    """Return what to export: MODEL, or what the options name."""
+def _target(
+    target: str | None,
+    model: str | None,
+    checkpoint: Path | None,
+    usual: str,
+    *,
+    anew: bool,
+) -> ExportTarget:
+    """Return what to export: MODEL, what the options name, the usual or the only checkpoint."""
     if target is not None:
-        if (
-            checkpoint is not None
-            or click.get_current_context().get_parameter_source("model")
-            is not ParameterSource.DEFAULT
-        ):
+        if checkpoint is not None or model is not None:
             raise UsageError(f"{target} is named already: leave --model and --checkpoint out")
         return find_export_target(target)
+    if model is None and checkpoint is None and checkpoints() and not anew:
+        checkpoint = CHECKPOINTS / usual
+        checkpoint = checkpoint if is_checkpoint(checkpoint) else only_checkpoint()
+        say(f"checkpoint: {checkpoint}")
     if checkpoint is not None:
         return ExportTarget(kind="checkpoint", name=checkpoint.resolve().name, path=checkpoint)
-    return ExportTarget(kind="preset", name=find_model(model).name)
+    return ExportTarget(kind="preset", name=find_model(model or DEFAULT).name)
 
 
 def _imported(

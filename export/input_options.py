@@ -17,15 +17,13 @@ from hemline.export.pixel_scale import PixelScale
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--pixels", help="What pixels become in the model: 0..255, 0..1 or -1..1."),
-    click.option(
-        "--mean", help="Instead of --pixels: one number or one per channel; 0 … 1 if --std < 1."
-    ),
-    click.option("--std", help="Divides what --mean leaves; below 1 both are of pixels 0 … 1."),
+    click.option("--pixels", help="Pixel range of the model's input: 0..255, 0..1 or -1..1."),
+    click.option("--mean", help="Instead of --pixels, with --std: one number, or one per channel."),
+    click.option("--std", help="See --mean; if below 1, both are of pixels 0 … 1."),
     click.option(
         "--channel-order",
         type=click.Choice(["rgb", "bgr"]),
-        help="Of the model's input (default: rgb).",
+        help="Channel order of the model's input (default: rgb).",
     ),
     click.option(
         "--size",

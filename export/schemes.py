@@ -141,6 +141,9 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
+NAMES = ", ".join(dict.fromkeys(row.name for row in SCHEMES.values()))  # for help texts
+
+
 def find_schemes(names: tuple[str, ...]) -> tuple[Scheme, ...]:
     """Return the rows for file names ("int8.onnx") or scheme names ("int8": in every format).
 

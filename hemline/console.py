@@ -75,25 +75,23 @@ _DATA_OPTIONS = (
         type=click.Path(path_type=Path, exists=True),
         envvar="HEMLINE_DATA",
         show_envvar=True,
-        help="Your images: a folder with a folder for each class, or an .npz with x and y; or "
-        "a folder with the four IDX files. Nothing is downloaded then.",
+        help="Custom images: a folder per class, an .npz with x and y, or IDX files.",
     ),
     click.option(
         "--image-size",
         metavar="HxW",
         callback=image_size,
-        help="Resize your images (default: the size that all have).",
+        help="Resize the images of --data, as in 64 or 48x64.",
     ),
     click.option(
         "--channels",
         type=click.Choice(["1", "3"]),
-        help="Convert your images to gray (1) or colour (3) (default: gray if all are).",
+        help="Convert them to gray (1) or colour (3) (default: gray if all are).",
     ),
     click.option(
-        "--labels",
-        help="Class names of your .npz, IDX or model file: a file with one name a line, or a,b,…",
+        "--labels", help="Class names of the .npz, IDX or model file: a text file, or a,b,…"
     ),
-    click.option("--skip-broken", is_flag=True, help="Leave out files that cannot be read."),
+    click.option("--skip-broken", is_flag=True, help="Skip images that cannot be read."),
 )
 
 
@@ -114,8 +112,8 @@ def budget_options(max_drop: float | None) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         for option in (
-            click.option("--max-ms", type=float, help="Largest median latency."),
-            click.option("--max-kb", type=float, help="Largest file, 1000 bytes."),
+            click.option("--max-ms", type=float, help="Largest median latency, milliseconds."),
+            click.option("--max-kb", type=float, help="Largest file, kB of 1000 bytes."),
             click.option(
                 "--max-drop",
                 "--max-drop-points",
@@ -124,7 +122,7 @@ def budget_options(max_drop: float | None) -> Callable[[F], F]:
                 type=float,
                 default=max_drop,
                 show_default=max_drop is not None,
-                help="Largest loss of validation accuracy, in percentage points.",
+                help="Largest loss of validation accuracy, points.",
             ),
         ):
             command = option(command)
@@ -137,7 +135,7 @@ runtimes_option = click.option(
     "--runtime",
     "runtimes",
     multiple=True,
-    help="litert==1.4.0, installed (the default), all; repeat for more.",
+    help="litert, tflite-runtime, onnxruntime (==VERSION if added), installed (default) or all.",
 )
 
 

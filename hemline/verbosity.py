@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any] | click.Command)
+# of a type of click to what stands for its values in the help
+_VALUES = {"integer": "N", "integer range": "N", "float": "X", "float range": "X", "file": "FILE"}
+_VALUES |= {"directory": "FOLDER"}
 
 
 def verbosity_options(command: F) -> F:
@@ -32,11 +35,16 @@ def verbosity_options(command: F) -> F:
 
 
 def with_verbosity(command: click.Command) -> click.Command:
-    """Add the options to a command that is run by its name, and to those of a group."""
+    """Add the options to a command that is run by its name, and to those of a group.
+
+    The values of all its options get short names, so that most have one line in the help.
+    """
     commands = command.commands.values() if isinstance(command, click.Group) else (command,)
     for each in commands:
         if not any(param.name == "quiet" for param in each.params):
             verbosity_options(each)
+        for option in each.params:
+            option.metavar = option.metavar or _VALUES.get(option.type.name)
     return command
 
 

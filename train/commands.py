@@ -16,33 +16,32 @@ from hemline.errors import InterruptedWorkError, UsageError
 from hemline.small_sets import few_images
 from hemline.train import options
 from hemline.train.api import train as train_model
-from hemline.train.nets.models import MODELS
+from hemline.train.nets.models import DEFAULT
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 
 _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
-_MODEL_LINES = "\n".join(f"  {row.name:<12} {row.summary}" for row in MODELS.values())
 
 
-@click.command(cls=options.RecipeCommand, epilog=f"\b\nModels:\n{_MODEL_LINES}")
-@click.argument("model", default="hem-50k")
+@click.command(cls=options.RecipeCommand, epilog=options.MODELS_EPILOG)
+@click.argument("model", default=DEFAULT)
 @options.recipe_option
 @options.seed_option("weights, order and augmentation")
 @output_option("Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).")
 @force_option("Replace a finished checkpoint in the folder.")
-@click.option("--restart", is_flag=True, help="Forget an unfinished run in the folder.")
+@click.option("--restart", is_flag=True, help="Discard an unfinished run in the folder.")
 @click.option(
     "--teacher",
     "teachers",
     multiple=True,
     type=FOLDER,
-    help="Checkpoint to distill from; several are averaged.",
+    help="Checkpoint to distill from; repeatable, their outputs are averaged.",
 )
 @options.weights_option
 @click.option(
     "--tensorboard",
     type=FOLDER,
-    help="Folder that TensorBoard reads; each epoch's figures are written there.",
+    help="Folder to write the figures of each epoch to, for TensorBoard.",
 )
 @options.dataset_option
 @data_option

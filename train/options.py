@@ -8,33 +8,35 @@ from typing import Any
 import click
 
 from hemline.data.datasets import DATASETS
+from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import RECIPES, Recipe
 
 _HEADINGS = {
     name: f"Recipe: {section}" for section, names in Recipe.sections().items() for name in names
 }
 
+MODELS_EPILOG = "\b\nModels:\n" + "\n".join(
+    f"  {row.name:<12} {row.summary}" for row in MODELS.values()
+)
 _OF_RECIPE = "hemline.help-recipe"  # key of a context's meta
 
 recipe_option = click.option(
     "--recipe",
     "recipe_given",
     metavar="RECIPE",
-    help=f"Recipe to start from: one of {', '.join(RECIPES)}; a TOML file; or a checkpoint "
-    "(default: the model's own).",
+    help=f"{', '.join(RECIPES)}, a TOML file or a checkpoint (default: the model's own).",
 )
 weights_option = click.option(
     "--weights",
     metavar="WEIGHTS",
-    help="Transfer models: imagenet (fetched by Keras), a file of weights, or random "
-    "(default: imagenet).",
+    help="Of transfer models: imagenet (default, downloaded), a file, or random.",
 )
 dataset_option = click.option(
     "--dataset",
     type=click.Choice(list(DATASETS)),
     default="fashion-mnist",
     show_default=True,
-    help="Data set to train on, unless --data names a custom one.",
+    help="Data set, unless --data names custom images.",
 )
 
 

@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
 @click.command()
 @path_argument("path", "CHECKPOINT|BUNDLE|FILE")
-@click.option("--runtime", help="To design for (default: the first one for this file).")
+@click.option(
+    "--runtime", help="litert, tflite-runtime or onnxruntime (default: the first for the file)."
+)
 @click.option(
     "--arithmetic",
     type=click.Choice(["float32", "int8", "dynamic"]),
     help="Of all layers (default: that of the file; int8 for a checkpoint).",
 )
-@click.option("--device", default="local", show_default=True, help="Where to measure.")
+@click.option(
+    "--device",
+    default="local",
+    show_default=True,
+    help="Where to measure: local, gpu, or the name or address of a board.",
+)
 @json_option("One JSON document a line.")
 def advise(
     path: Path, runtime: str | None, arithmetic: Arithmetic | None, device: str, as_json: bool

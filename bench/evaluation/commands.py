@@ -44,12 +44,16 @@ REPORT_NAME = "report.html"
 
 @click.command()
 @path_argument("paths", "CHECKPOINT|ARTIFACT…", only=only_checkpoint)
-@click.option("--split", help="validation or test (default: test; of several, validation).")
-@click.option("--runtime", help="For artifacts: litert, onnxruntime==1.31.1, …")
-@click.option("--ensemble", is_flag=True, help="Average the probabilities of several too.")
+@click.option("--split", help=f"{' or '.join(SPLITS)} (default: test; of several, validation).")
+@click.option(
+    "--runtime", help="Of artifacts: litert, tflite-runtime or onnxruntime, as litert==1.4.0."
+)
+@click.option("--ensemble", is_flag=True, help="Also average the probabilities of all.")
 @json_option("One JSON document instead of tables.")
 @output_option("Folder for pictures and report.html.")
-@click.option("--layer", help="Whose feature maps to draw (default: the first convolution).")
+@click.option(
+    "--layer", help="Layer whose feature maps are drawn (default: the first convolution)."
+)
 @force_option("Replace a report in the folder.")
 @data_option
 def evaluate(

@@ -30,7 +30,7 @@ select_option = click.option(
     "patterns",
     multiple=True,
     metavar="PATTERN",
-    help="These cells only: int8.tflite, litert, int8.*@litert; repeat for more.",
+    help="Only these cells: int8.tflite, litert, int8.*@litert; repeatable.",
 )
 _LIMITS = ("max_slowdown", "max_drop", "max_kb", "max_memory_mb")
 
@@ -54,27 +54,27 @@ class _Limit(click.FloatRange):
     required=True,
     multiple=True,
     type=PATH,
-    help="Bundle, file or records (.jsonl) of before; of several, one for each in order.",
+    help="Earlier bundle, file or records (.jsonl); one per candidate.",
 )
 @click.option("--max-slowdown", type=_Limit(min=1), help="Largest ratio of latencies, as in 1.10.")
-@click.option("--max-drop", type=_Limit(min=0), help="Most points of validation accuracy lost.")
-@click.option("--max-kb", type=_Limit(min=0, min_open=True), help="Largest file, 1000 bytes.")
+@click.option("--max-drop", type=_Limit(min=0), help="Largest loss of validation accuracy, points.")
+@click.option("--max-kb", type=_Limit(min=0, min_open=True), help="Largest file, kB of 1000 bytes.")
 @click.option(
-    "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, 1,000,000 bytes."
+    "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, MB of 1,000,000 bytes."
 )
 @select_option
 @click.option(
     "--reference",
     default="fp32.tflite@litert",
     show_default=True,
-    help="Cell that records of different runs are compared by: ARTIFACT@RUNTIME.",
+    help="Cell that both records have, as ARTIFACT@RUNTIME.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(3, 1000),
     default=24,
     show_default=True,
-    help="Most rounds, each with new processes, of two bundles.",
+    help="Most rounds, each with new processes.",
 )
 @click.option("--junit", type=FILE, help="Write JUnit XML.")
 @click.option("--markdown", type=FILE, help="Write a Markdown summary for a pull request.")

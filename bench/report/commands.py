@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _DETAILS = click.option(
     "--details",
     is_flag=True,
-    help="Also print range, deviation and outliers of the times, and the parts of a cold start.",
+    help="Also print the spread of the times and the parts of a cold start.",
 )
 _CHANGES = click.option(
     "--changes",
     is_flag=True,
-    help="Also print how each class changes in the chosen file, and the images that flipped.",
+    help="Also print the change of each class, and the images that changed.",
 )
 
 
@@ -89,7 +89,7 @@ def compare(
     as_json: bool,
     export: Export,
     samples: SampleFiles | None,
-    **limits: float | None,
+    **limits: Any,
 ) -> None:
     """Measure all artifacts and compare accuracy with latency.
 
@@ -136,6 +136,13 @@ def compare(
 @bundles_argument
 @json_option("One JSON document instead of sentences.")
 @devices_option("Whose measurements decide")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    help="Only fp32, fp16, dynamic, int8, int16x8, int8-mixed, int8-qat, int8-w4, int4-weights; "
+    "or as int8.onnx; repeatable.",
+)
 @_CHANGES
 @export_options
 @budget_options(0.5)
@@ -143,9 +150,10 @@ def choose(
     paths: tuple[Path, ...],
     as_json: bool,
     devices: tuple[str, ...],
+    schemes: tuple[str, ...],
     changes: bool,
     export: Export,
-    **limits: float | None,
+    **limits: Any,
 ) -> None:
     """Choose the artifact to ship within a budget.
 
@@ -155,7 +163,7 @@ def choose(
     from hemline.bench.comparison import joined
     from hemline.bench.report.table import comparison_table
 
-    chosen = choose_file(paths, devices=devices, **limits)
+    chosen = choose_file(paths, devices=devices, schemes=schemes, **limits)
     choices, every = chosen.choices, joined(chosen.comparisons)
     more = _changed(choices[0].row, changes)
     export(comparison_table(every, None), **more)

@@ -31,7 +31,7 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
     reasons += [*_tuned(comparison, chosen), *because(chosen, comparison.rows)]
     for other in candidates(comparison):
         reason = over_budget(other, budget)
-        if reason is not None:
+        if reason is not None and other.artifact in (budget.artifacts or (other.artifact,)):
             reasons.append(f"Left out: {other.title} {reason}.")
     measured = {row.model.name for row in comparison.rows if row.is_measured}
     missing = [each.name for each in comparison.models if each.name not in measured]

@@ -46,8 +46,10 @@ def within_options(command: F) -> F:
             raise UsageError("--device and --json go with --max-drop, --max-kb or --max-ms")
         return command(*arguments, within=within, **others)
 
-    click.option("--json", "as_json", is_flag=True, help="Of a budget: JSON lines.")(with_budget)
-    click.option("--device", help="That --max-ms is of (default: local).")(with_budget)
+    click.option(
+        "--json", "as_json", is_flag=True, help="JSON lines of the search within a budget."
+    )(with_budget)
+    click.option("--device", help="Device that --max-ms is for (default: local).")(with_budget)
     return cast("F", budget_options(None)(with_budget))
 
 

@@ -29,11 +29,7 @@ _GRAPHS = (".svg", ".html")
     type=click.Path(path_type=Path, exists=True, readable=False),
 )
 @json_option("Everything, as one JSON document.")
-@click.option(
-    "--graph",
-    type=FILE,
-    help="Also draw the operators into an .svg or .html file.",
-)
+@click.option("--graph", type=FILE, help="Also draw the operators into an .svg or .html file.")
 def inspect(path: Path | None, as_json: bool, graph: Path | None) -> None:
     """Show a model's operators and tensors, or this machine.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from hemline.errors import UsageError
+from hemline.export.quantization.calibrators.table import CALIBRATORS, find_calibrator
 
 if TYPE_CHECKING:
     from hemline.export.quantization.options import PostTrainingOptions
@@ -20,21 +21,22 @@ _OPTIONS = (
         "--calibrator",
         default="min-max",
         show_default=True,
-        help="How 8-bit ranges are found: min-max, moving-average, percentile, entropy, mse, or "
-        "synthetic (without data).",
+        help=f"How 8-bit ranges are found: {', '.join(CALIBRATORS)}.",
     ),
     click.option(
         "--calibration-images",
         type=int,
         metavar="N",
-        help="Images for 8-bit ranges (default: 500, or all where there are fewer).",
+        help="Images for 8-bit ranges (default: 500, or all).",
     ),
     click.option(
         "--calibration", "older_count", type=int, hidden=True, help="As --calibration-images."
     ),
     click.option("--calibration-seed", type=int, metavar="N", help="Random seed for their choice."),
-    click.option("--equalization", is_flag=True, help="Bring neighbouring layers to one scale."),
-    click.option("--bias-correction", is_flag=True, help="Take back mean errors by the biases."),
+    click.option(
+        "--equalization", is_flag=True, help="Balance the weight ranges of neighbouring layers."
+    ),
+    click.option("--bias-correction", is_flag=True, help="Correct mean errors in the biases."),
 )
 
 
@@ -65,7 +67,6 @@ def _options(
     calibrator: str, count: int | None, seed: int | None, equalization: bool, correction: bool
 ) -> PostTrainingOptions:
     from hemline.export.quantization.calibration import SEED
-    from hemline.export.quantization.calibrators.table import find_calibrator
     from hemline.export.quantization.options import PostTrainingOptions
 
     if count is not None and count < 1:

@@ -19,11 +19,13 @@ class Budget:
         it does not limit a candidate whose loss is not known.
     max_kb: file size, 1000 bytes.
     max_ms: median latency, milliseconds.
+    artifacts: names of the files to choose from; empty for all.
     """
 
     max_drop_points: float | None = 0.5
     max_kb: float | None = None
     max_ms: float | None = None
+    artifacts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -109,10 +111,12 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
 
     Raises GateError with the reason of each when none fits.
     """
+    candidates = [c for c in candidates if c.artifact in (budget.artifacts or (c.artifact,))]
     fitting = [c for c in candidates if over_budget(c, budget) is None]
     if not fitting:
         reasons = "; ".join(f"{c.title} {over_budget(c, budget)}" for c in candidates)
-        raise GateError(f"no artifact fits the budget: {reasons or 'nothing was measured'}")
+        wanted = f"none of {', '.join(budget.artifacts)}" if budget.artifacts else "nothing"
+        raise GateError(f"no artifact fits the budget: {reasons or f'{wanted} was measured'}")
     least = min(c.cost for c in fitting)
     as_fast = [c for c in fitting if c.cost <= least * SAME_SPEED]
     return min(as_fast, key=lambda c: (c.size_bytes, c.cost))

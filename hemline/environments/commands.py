@@ -34,7 +34,10 @@ from hemline.folders import remove as remove_folder
 from hemline.tables import Table, as_text
 
 _PLATFORM = click.option(
-    "--platform", type=click.Choice(list(MACHINES)), help="Fetch wheels for a device instead."
+    "--platform",
+    metavar="|".join(MACHINES),
+    type=click.Choice(list(MACHINES)),
+    help="Wheels for a device instead.",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,13 +13,27 @@ from click.testing import CliRunner, Result
 
 from hemline import cli as command_line
 from hemline.arguments import only_checkpoint
+from hemline.bars import show_progress
+from hemline.bench.devices.table import DEVICES
 from hemline.cli import COMMANDS, SECTIONS, cli
 from hemline.console import next_step
 from hemline.contract.checkpoint import CARD_NAME
+from hemline.contract.evaluation_set import SPLITS
 from hemline.contract.manifest import MANIFEST_NAME
+from hemline.data.datasets import DATASETS
 from hemline.errors import UsageError
+from hemline.export.quantization.calibrators.table import CALIBRATORS
+from hemline.export.schemes import SCHEMES
 from hemline.remedies import described
+from hemline.runtime.backends import BACKENDS
+from hemline.train.baselines.table import BASELINES
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.tuning.pruning import PRUNINGS
 from hemline.working_folder import only_bundle
+
+SCHEMED = ("export", "choose")
+RUNTIMES = [row.name for row in BACKENDS.values() if not row.development_only]
 
 
 def invoke(*words: object) -> Result:
@@ -89,10 +104,58 @@ def test_a_command_says_which_bundle_or_checkpoint_it_uses(here: Path, name: str
     assert result.exit_code != 0  # it is empty
 
 
+def test_export_uses_the_only_checkpoint_and_lists_several(here: Path) -> None:
+    touch(here / "checkpoints" / "photos" / CARD_NAME)
+    assert "checkpoint: checkpoints/photos\n" in invoke("export").stderr
+    touch(here / "checkpoints" / "shoes" / CARD_NAME)
+    error = invoke("export").exception
+    assert str(error).endswith("name one of: checkpoints/photos, checkpoints/shoes")
+    touch(here / "checkpoints" / "hem-50k" / CARD_NAME)
+    assert "checkpoint: checkpoints/hem-50k\n" in invoke("export").stderr
+
+
+def help_of(command: str, option: str) -> str:
+    """Return the help of an option, or of a command where the option is empty."""
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    if not option:
+        return f"{found.help} {found.epilog}"
+    (record,) = [
+        each.get_help_record(click.Context(found)) for each in found.params if option in each.opts
+    ]
+    assert record is not None
+    return " ".join(record)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "names"),
+    [
+        *((name, "", MODELS) for name in ("train", "tune", "export")),
+        *((name, "--recipe", RECIPES) for name in ("train", "tune", "compare-datasets")),
+        *((name, "--dataset", DATASETS) for name in ("train", "tune", "baseline")),
+        *((name, "--scheme", {row.name for row in SCHEMES.values()}) for name in SCHEMED),
+        *((name, "--runtime", RUNTIMES) for name in ("bench", "verify", "evaluate", "advise")),
+        *((name, "--device", set(DEVICES) - {"local"}) for name in ("bench", "choose", "table")),
+        ("compare-datasets", "--model", MODELS),
+        ("export", "--calibrator", CALIBRATORS),
+        ("tune", "", PRUNINGS),
+        ("baseline", "", BASELINES),
+        ("evaluate", "--split", SPLITS),
+    ],
+)
+def test_the_help_lists_the_values_where_they_are_given(
+    command: str, option: str, names: Iterable[str]
+) -> None:
+    text = help_of(command, option)
+    for name in names:
+        assert re.search(rf"\b{name}\b", text), name
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True)
 def stage(as_json: bool) -> None:
     del as_json
+    show_progress(click.get_current_context())
     next_step("export", Path("my photos"), "--data", "IMAGES")
 
 

@@ -87,6 +87,13 @@ def test_of_equally_fast_ones_the_smallest_is_chosen() -> None:
     assert choose(options, Budget()).artifact == "small"
 
 
+def test_a_budget_may_name_the_files_to_choose_from() -> None:
+    options = [candidate("slow", 90), candidate("fast", 30)]
+    assert choose(options, Budget(artifacts=("slow", "other"))).artifact == "slow"
+    with pytest.raises(GateError, match="none of other was measured"):
+        choose(options, Budget(artifacts=("other",)))
+
+
 @pytest.mark.parametrize("limit", [-1.0, float("nan")])
 def test_a_limit_that_is_none_is_refused(limit: float) -> None:
     with pytest.raises(UsageError, match="max_kb must be 0 or more"):

@@ -23,7 +23,7 @@ from hemline.train.comparison.comparison import as_json as document
 from hemline.train.comparison.running import compare_datasets as compare
 from hemline.train.comparison.running import for_all
 from hemline.train.comparison.table import comparison_table, conditions_lines, finding_lines
-from hemline.train.nets.models import find_model
+from hemline.train.nets.models import MODELS, find_model
 from hemline.train.request import TrainRequest, new_request
 
 COMPARED = ("mnist", "fashion-mnist")  # the first is what the others are held to
@@ -53,7 +53,7 @@ def _folders(
 
 
 @click.command(cls=options.RecipeCommand)
-@click.option("--model", default="hem-50k", show_default=True, help="Name of the model.")
+@click.option("--model", default="hem-50k", show_default=True, help=f"{', '.join(MODELS)}.")
 @options.recipe_option
 @click.option(
     "--seeds",
@@ -64,15 +64,14 @@ def _folders(
 )
 @output_option("Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets).")
 @force_option("Replace checkpoints of anything else in the folder.")
-@click.option("--restart", is_flag=True, help="Forget unfinished runs in the folder.")
+@click.option("--restart", is_flag=True, help="Discard unfinished runs in the folder.")
 @json_option("One JSON document instead of a table.")
 @click.option(
     "--data",
     multiple=True,
     callback=_folders,
     metavar="NAME=FOLDER",
-    help="Folder with the four IDX files of a data set, as in mnist=FOLDER; repeat for more. "
-    "Nothing is downloaded for that one.",
+    help="Folder with the IDX files of a data set, as in mnist=FOLDER; repeatable.",
 )
 @options.recipe_options
 def compare_datasets(

@@ -42,6 +42,7 @@ class ModelRow:
     widens: bool = True
 
 
+DEFAULT = "hem-50k"
 MODELS: dict[str, ModelRow] = {
     row.name: row
     for row in (

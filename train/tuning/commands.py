@@ -21,54 +21,55 @@ from hemline.errors import UsageError
 from hemline.train import options
 from hemline.train.commands import resumable
 from hemline.train.custom_data import named_after
-from hemline.train.nets.models import find_model
+from hemline.train.nets.models import DEFAULT, find_model
 from hemline.train.request import new_request
 from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
 
-_prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
+_prunings = "\n".join(f"  {row.name:<12} {row.summary}" for row in PRUNINGS.values())
 
 
-@click.command()
-@click.argument("model", default="hem-50k")
+@click.command(epilog=f"\b\nPruning:\n{_prunings}\n\n{options.MODELS_EPILOG}")
+@click.argument("model", default=DEFAULT)
 @options.recipe_option
 @click.option(
     "--over",
     multiple=True,
     metavar="FIELD[=VALUES]",
-    help="Search this field of the recipe, in its usual range, from LOW..HIGH or of A,B,…; "
-    "repeatable (default: rate, decay, augmentation, width).",
+    help="Recipe field to search: FIELD, FIELD=LOW..HIGH or FIELD=A,B,…; repeatable.",
 )
 @click.option(
     "--space",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="TOML file that says what is searched, in place of --over.",
+    help="TOML file with what is searched, instead of --over.",
 )
-@click.option("--show-space", is_flag=True, help="Print what would be searched as such a file.")
+@click.option(
+    "--show-space", is_flag=True, help="Print what would be searched as such a file, and exit."
+)
 @click.option(
     "--trials",
     default=20,
     show_default=True,
     type=click.IntRange(1),
-    help="How many finished ones the study shall have, those of other processes too.",
+    help="Trials that the study ends with, with those of other processes.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     metavar="MINUTES",
-    help="Stop after the epoch in which they are over.",
+    help="Stop after the epoch in which this time is over.",
 )
-@click.option("--epochs", type=click.IntRange(1), help="Of a trial (default: the recipe's).")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs of a trial (default: the recipe's).")
 @click.option(
     "--limit",
     type=click.IntRange(0),
-    help="Only the first so many training images in a trial; 0 for all (default: the recipe's).",
+    help="Training images of a trial; 0 for all (default: the recipe's).",
 )
 @click.option(
     "--validation",
     type=click.IntRange(1),
-    help="Images that trials are compared on (default: the recipe's, at most a fifth of all).",
+    help="Images that trials are compared on (default: the recipe's).",
 )
 @click.option(
     "--pruning",
@@ -76,13 +77,15 @@ _prunings = "; ".join(f"{row.name}: {row.summary}" for row in PRUNINGS.values())
     default="median",
     show_default=True,
     metavar="NAME",
-    help=f"When to give a trial up early. {_prunings}.",
+    help="How bad trials are stopped early (below).",
 )
 @options.seed_option("weights, order, augmentation and the values that are tried")
 @options.weights_option
 @output_option("Folder of the study (default: tuning/MODEL).")
-@click.option("--restart", is_flag=True, help="Forget the study in the folder.")
-@click.option("--best", default=10, show_default=True, type=click.IntRange(1), help="Rows shown.")
+@click.option("--restart", is_flag=True, help="Discard the study in the folder.")
+@click.option(
+    "--best", default=10, show_default=True, type=click.IntRange(1), help="Rows of the table."
+)
 @json_option("JSON lines of all trials instead.")
 @options.dataset_option
 @data_option

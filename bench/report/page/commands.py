@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,7 +26,7 @@ def report(
     devices: tuple[str, ...],
     output: Path,
     force: bool,
-    **limits: float | None,
+    **limits: Any,
 ) -> None:
     """Write everything measured to one HTML page.
 

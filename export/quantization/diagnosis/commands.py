@@ -34,8 +34,7 @@ DOCUMENT_NAME = "diagnosis.json"
     "--source",
     "float_model",
     type=PATH,
-    help="Float model that the file was made from: a checkpoint, .onnx or .tflite (default: the "
-    "fp32.onnx beside it).",
+    help="Float model of the file: checkpoint, .onnx or .tflite (default: fp32.onnx beside it).",
 )
 @json_option("One JSON document instead of the text.")
 @output_option("Folder for the document and pictures.")
