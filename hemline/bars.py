@@ -19,7 +19,7 @@ def show_progress(context: click.Context) -> None:
 
     def echo(line: str) -> None:
         if ShownBar.shown is not None:
-            ShownBar.shown.print(line)
+            ShownBar.say(line)
         elif not silent():
             click.echo(line, err=True)
 
@@ -48,9 +48,10 @@ class ShownBar:
         """Show a text and how much is done."""
         ShownBar.shown.update(self._task, completed=done, text=text, refresh=True)
 
-    def say(self, line: str) -> None:
+    @staticmethod
+    def say(line: str) -> None:
         """Print a line above the bars."""
-        ShownBar.shown.print(line)
+        ShownBar.shown.console.print(line, soft_wrap=True)
 
     def close(self) -> None:
         """Remove the bar, and give the terminal back after the last one."""
@@ -78,4 +79,11 @@ def _bars() -> Any:
         TimeRemainingColumn(),
     )
     console = Console(stderr=True, highlight=False, markup=False)
-    return Progress(*columns, console=console, auto_refresh=False, transient=True)
+    return Progress(
+        *columns,
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        # results go above the bar, but never into it where they go to a file
+        redirect_stdout=sys.stdout.isatty(),
+    )

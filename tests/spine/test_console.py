@@ -288,3 +288,10 @@ def test_a_package_logs_one_line_without_a_traceback(caplog: pytest.LogCaptureFi
         "tf2onnx.optimizer: Failed to apply lstm"
     ]
     assert "Traceback" not in caplog.text
+
+
+def test_results_reach_a_file_while_a_bar_is_shown(tmp_path: Path) -> None:
+    place = f"import sys; sys.stdout = open({str(tmp_path / 'out')!r}, 'w')\n"
+    code = EPOCHS.replace("    progress.say", "    print('a result')\n    progress.say")
+    assert "loss 0.3" in on_terminal(place + code)
+    assert (tmp_path / "out").read_text() == "a result\n"
