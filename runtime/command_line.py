@@ -114,6 +114,8 @@ def _overview(program: str) -> str:
     rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
     return (
         f"usage: {program} COMMAND …\n\n"
-        "Classify images on a device, with numpy and one runtime.\n\n"
+        "Classify images on a device. Needs Python 3.10, numpy 1.24 and a runtime: "
+        "pip install\nai-edge-litert, tflite-runtime or onnxruntime; for PNG and JPEG pillow too."
+        "\n\n"
         f"{rows}\n\n`{program} COMMAND --help` says more."
     )

@@ -1,4 +1,4 @@
-"""Pack the runtime into one file that runs wherever Python, numpy and a backend are.
+"""Pack the runtime into one file that runs wherever Python 3.10, numpy 1.24 and a backend are.
 
 python -m hemline.runtime.one_file FOLDER
 """
@@ -20,14 +20,25 @@ NAME = "hemline-runtime.pyz"
 _ROOT = "hemline.runtime.command_line"
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
-_MAIN = f"""import sys
+# Python 2 and 3.6 must be able to read both: they end in a line, not in a SyntaxError.
+_REQUIREMENTS = """import sys
 
 if sys.version_info < (3, 10):
-    sys.exit("error: this is Python " + sys.version.split()[0] + ": use Python 3.10 or newer")
+    raise ImportError("this is Python " + sys.version.split()[0] + ": use Python 3.10 or newer")
 try:
     import numpy
 except ImportError as problem:
-    sys.exit("error: numpy is missing or broken here (" + str(problem) + "): pip install numpy")
+    reason = str(problem).strip().split("\\n")[0]
+    raise ImportError("numpy is missing or broken here (" + reason + "): pip install numpy")
+if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 24):
+    raise ImportError("numpy " + numpy.__version__ + " is too old: pip install 'numpy>=1.24'")
+"""
+_MAIN = f"""import sys
+
+try:
+    import hemline
+except ImportError as problem:
+    sys.exit("error: " + str(problem))
 from {_ROOT} import main
 
 sys.exit(main(sys.argv[1:]))
@@ -63,6 +74,7 @@ def _members() -> dict[str, bytes]:
         member = f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
         described = module in {name for name, _ in COMMANDS.values()}  # by its docstring, in help
         members[member] = _without_prose(path.read_bytes(), keep_first=described)
+    members["hemline/__init__.py"] = _REQUIREMENTS.encode() + members["hemline/__init__.py"]
     return members
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,7 +16,13 @@ from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError
-from hemline.runtime.one_file import NAME, _without_prose, reached_modules, write_runtime_file
+from hemline.runtime.one_file import (
+    _REQUIREMENTS,
+    NAME,
+    _without_prose,
+    reached_modules,
+    write_runtime_file,
+)
 from hemline.runtime.one_file import runtime_file as packed
 
 LARGEST_BYTES = 100_000
@@ -79,6 +86,42 @@ def test_without_numpy_it_says_so_in_one_line(runtime_file: Path) -> None:
     assert done.stderr.splitlines() == [
         "error: numpy is missing or broken here (No module named 'numpy'): pip install numpy"
     ]
+
+
+def test_a_numpy_that_is_too_old_is_named_in_one_line(runtime_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text('__version__ = "1.21.5"')
+    done = subprocess.run(
+        [sys.executable, "-S", str(runtime_file), "info"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stderr == "error: numpy 1.21.5 is too old: pip install 'numpy>=1.24'\n"
+
+
+def test_it_says_at_an_import_what_is_missing(runtime_file: Path) -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from hemline.runtime import Classifier"
+    command = [sys.executable, "-I", "-S", "-c", code, str(runtime_file)]
+    last = subprocess.run(command, capture_output=True, text=True).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: numpy is missing or broken here")
+
+
+def test_it_asks_for_what_the_package_asks_for() -> None:
+    project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert 'requires-python = ">=3.10"' in project
+    assert '"numpy>=1.24",' in project
+    assert "(3, 10)" in _REQUIREMENTS
+    assert "(1, 24)" in _REQUIREMENTS
+
+
+@pytest.mark.parametrize("version", ["2.7", "3.6", "3.8", "3.9"])
+def test_an_old_python_is_named_in_one_line(runtime_file: Path, version: str) -> None:
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if not found:
+        pytest.skip(f"no Python {version} here")
+    done = subprocess.run([found[0], str(runtime_file), "info"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: this is Python [\d.]+: use Python 3\.10 or newer\n", done.stderr)
 
 
 def test_it_holds_every_module_that_it_reaches(runtime_file: Path) -> None:
