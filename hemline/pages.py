@@ -15,6 +15,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import compress
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -167,14 +168,9 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
     """
     shown = [at for at, name in enumerate(table.columns) if name.strip() or not at]
     widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
-    kinds = [
-        " ".join(
-            ["number"] * table.numeric[at]
-            + ["bar"] * (name == "share")
-            + ["long"] * (len(name) + widths[at] > _HALF)
-        )
-        for at, name in enumerate(table.columns)
-    ]
+    about = zip(table.columns, table.numeric, widths, strict=True)
+    flags = [(number, name == "share", len(name) + w > _HALF) for name, number, w in about]
+    kinds = [" ".join(compress(("number", "bar", "long"), each)) for each in flags]
     rows = [
         _row(table, row, shown, kinds, chosen=at in chosen) for at, row in enumerate(table.rows)
     ]

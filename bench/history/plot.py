@@ -26,11 +26,10 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
     columns = min(2, len(shown))
     rows = -(-len(shown) // columns)
     changed = sum(bool(each.changes) for each in series)
+    short = any(len(each.runs) < 2 * FEWEST for each in series)
     notes = (
         f"{len(series) - len(shown)} series are left out" if len(series) > _MOST else "",
-        f"no change is found in fewer than {2 * FEWEST} runs"
-        if any(len(each.runs) < 2 * FEWEST for each in series)
-        else "",
+        f"no change is found in fewer than {2 * FEWEST} runs" if short else "",
     )
     heading = figures.Heading(
         title=f"Latency over time: {changed} of {len(series)} series changed",

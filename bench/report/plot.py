@@ -54,8 +54,9 @@ def draw(comparison: Comparison, path: Path, *, chosen: Sequence[Row] = ()) -> N
     heading = heading_of(comparison, chosen[0] if len(chosen) == 1 else None, len(devices))
     with drawn(path, heading, width=width, height=height) as figure:
         grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        look = _Look.of(comparison, rows)
         panels = [
-            _Panel(axes, comparison, rows, [row for row in rows if row.cell.device == device])
+            _Panel(axes, comparison, look, [row for row in rows if row.cell.device == device])
             for device, axes in zip(devices, grid.flat, strict=False)
         ]
         for axes in grid.flat[len(devices) :]:
@@ -63,7 +64,7 @@ def draw(comparison: Comparison, path: Path, *, chosen: Sequence[Row] = ()) -> N
         for panel in panels:
             panel.draw(several=len(panels) > 1)
         panels[0].axes.set_ylim(*accuracy_axis(rows))
-        _legend(figure, comparison, rows)
+        _legend(figure, comparison, look, rows)
         figure.canvas.draw()  # fixes the layout: bars and labels are placed in pixels
         for panel in panels:
             panel.draw_bars()
@@ -74,13 +75,12 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
     """Return the title, which says what to ship, and the conditions."""
     host, models = comparison.host, len(comparison.models)
     quality = _quality(comparison)
-    what = f"{quality} against {comparison.measure.name}"
-    what = f"{quality} on {devices} devices" if devices > 1 else what
+    against = f"against {comparison.measure.name}"
+    what = f"{quality} {against if devices == 1 else f'on {devices} devices'}"
     if chosen is not None and chosen.is_measured:
         cell, of = chosen.cell, f" of {chosen.model.name}" if models > 1 else ""
         cost, test = chosen.measure.words(chosen.cost), chosen.test
-        counts = test.agreement if test.correct is None else test.correct, test.images
-        share = accuracy_text(*counts)
+        share = accuracy_text(test.agreement if test.correct is None else test.correct, test.images)
         what = f"ship {cell.artifact}{of} with {cell.runtime}: {cost}, {share} {quality}"
     parts = (
         f"{host.processor}, {host.cores} cores" if host and devices == 1 else "",
@@ -137,16 +137,31 @@ def front_line(
 
 
 @dataclass(frozen=True, slots=True)
-class _Panel:
-    """The axes of one device.
+class _Look:
+    """What all panels share: runtime to colour, model to marker, square points of a byte."""
 
-    every: rows of all panels, which share colours and sizes.
-    rows: of the device.
-    """
+    colours: dict[str, str]
+    markers: dict[str, str]
+    area: float
+
+    @staticmethod
+    def of(comparison: Comparison, rows: list[Row]) -> _Look:
+        largest = max(row.cell.size_bytes for row in rows)
+        runtimes = dict.fromkeys(row.cell.runtime for row in rows)
+        return _Look(
+            dict(zip(runtimes, itertools.cycle(PALETTE), strict=False)),
+            dict(zip((m.name for m in comparison.models), itertools.cycle(_MARKERS), strict=False)),
+            min(_AREA_PER_KB / 1000, _LARGEST_AREA / largest),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """The axes of one device, and its rows."""
 
     axes: Any
     comparison: Comparison
-    every: list[Row]
+    look: _Look
     rows: list[Row]
 
     def draw(self, *, several: bool) -> None:
@@ -186,9 +201,9 @@ class _Panel:
         for row in sorted(self.rows, key=lambda r: -r.cell.size_bytes):
             self.axes.scatter(
                 *_xy(row),
-                s=_area(row, self.every),
-                marker=_marker(self.comparison, row.model),
-                color=_colour(row, self.every),
+                s=self._area(row),
+                marker=self.look.markers[row.model.name],
+                color=self._colour(row),
                 alpha=0.95 if row in front else 0.5,
                 edgecolor="white",
                 linewidth=0.8,
@@ -200,23 +215,15 @@ class _Panel:
         source = model.source
         if source is None or source.test.share is None:
             return
-        accuracy = 100 * source.test.share
-        self.axes.axhline(accuracy, color=LIGHT, linestyle=":", linewidth=1, zorder=1)
-        if len(self.comparison.models) > 1:  # lines may be close: the legend has the figures
-            at_axis, shape = self.axes.get_yaxis_transform(), _marker(self.comparison, model)
-            style = {"color": GRAY, "transform": at_axis, "clip_on": False}
-            self.axes.plot([0], [accuracy], shape, **style)
-            return
-        self.axes.annotate(
-            f"{source.title.replace(' ', chr(10))}\n{accuracy:.2f} %",
-            (1, accuracy),
-            xycoords=self.axes.get_yaxis_transform(),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=GRAY,
-        )
+        accuracy, at_axis = 100 * source.test.share, self.axes.get_yaxis_transform()
+        several = len(self.comparison.models) > 1  # lines may be close: the legend has the figures
+        line = ([0, 1], [accuracy, accuracy], f":{self.look.markers[model.name] * several}")
+        style = {"color": GRAY, "linewidth": 0.8, "clip_on": False, "zorder": 1}
+        self.axes.plot(*line, markevery=[0], transform=at_axis, **style)
+        if not several:
+            text = f"{source.title.replace(' ', chr(10))}\n{accuracy:.2f} %"
+            place = {"xycoords": at_axis, "textcoords": "offset points", "va": "center"}
+            self.axes.annotate(text, (1, accuracy), (4, 0), fontsize=8, color=GRAY, **place)
 
     def draw_bars(self) -> None:
         """Draw the intervals; those of points that are close together stand side by side."""
@@ -225,7 +232,7 @@ class _Panel:
         apart = spread(places, _BAR_POINTS * self.axes.figure.dpi / 72)
         for row, place_x in zip(self.rows, apart, strict=True):
             x, _ = to_pixels.inverted().transform((place_x, 0))
-            style = {"color": _colour(row, self.every), "alpha": 0.6, "linewidth": 1.3}
+            style = {"color": self._colour(row), "alpha": 0.6, "linewidth": 1.3}
             self.axes.plot([x, x], interval(row), zorder=2.5, scaley=False, **style)
 
     def draw_labels(self, chosen: Sequence[Row]) -> None:
@@ -246,8 +253,6 @@ class _Panel:
         for text, disc, box in zip(texts, discs, placed, strict=True):
             x, y = (disc.x0 + disc.x1) / 2, (disc.y0 + disc.y1) / 2
             text.set_position(((box.x0 - x) / scale, (box.y0 - y) / scale))
-            text.set_anncoords("offset points")
-            text.set_verticalalignment("bottom")
             target = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
             if math.dist(target, (x, y)) > disc.x1 - x + _FAR_POINTS * scale:
                 end = self.axes.transData.inverted().transform(target)
@@ -256,18 +261,13 @@ class _Panel:
 
     def _label(self, row: Row, *, chosen: bool) -> Any:
         name = " ".join(filter(None, (self.comparison.label(row.model), row.cell.artifact)))
-        colour = darkened(_colour(row, self.every))
+        style = {"textcoords": "offset points", "va": "bottom", "zorder": 4}
+        style |= {"color": darkened(self._colour(row)), "fontsize": _LABEL_POINTS}
         if chosen:
-            style = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4, "zorder": 4}
-            self.axes.scatter(*_xy(row), s=_RING * _area(row, self.every), **style)
-        return self.axes.annotate(
-            f"{name}{': ship this' if chosen else ''}",
-            _xy(row),
-            fontsize=_LABEL_POINTS + 1.5 * chosen,
-            fontweight="bold" if chosen else "normal",
-            color=colour,
-            zorder=4,
-        )
+            ring = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4, "zorder": 4}
+            self.axes.scatter(*_xy(row), s=_RING * self._area(row), **ring)
+            name, style = f"{name}: ship this", style | {"fontsize": 10.5, "fontweight": "bold"}
+        return self.axes.annotate(name, _xy(row), (0, 0), **style)
 
     def _labelled(self, chosen: Sequence[Row]) -> list[Row]:
         """Return the rows that have a label: each file of several models in its fastest runtime."""
@@ -277,9 +277,15 @@ class _Panel:
         return list({(row.model.name, row.cell.artifact): row for row in slowest_first}.values())
 
     def _disc(self, row: Row, times: float = 1.0) -> Box:
-        diameter = (times * _area(row, self.every)) ** 0.5 * self.axes.figure.dpi / 72
+        diameter = (times * self._area(row)) ** 0.5 * self.axes.figure.dpi / 72
         x, y = self.axes.transData.transform(_xy(row))
         return Box.around(x, y, diameter, diameter)
+
+    def _colour(self, row: Row) -> str:
+        return self.look.colours[row.cell.runtime]
+
+    def _area(self, row: Row) -> float:
+        return max(_LEAST_AREA, self.look.area * row.cell.size_bytes)
 
     def _obstacles(self) -> list[Box]:
         """Return boxes along the drawn lines."""
@@ -288,7 +294,7 @@ class _Panel:
         return [Box.around(x, y, 2, 2) for points in places for x, y in points]
 
 
-def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
+def _legend(figure: Any, comparison: Comparison, look: _Look, rows: list[Row]) -> None:
     from matplotlib.lines import Line2D
 
     def key(label: str, colour: str, diameter: float = 0, marker: str = "o", **line: Any) -> Line2D:
@@ -296,61 +302,29 @@ def _legend(figure: Any, comparison: Comparison, rows: list[Row]) -> None:
         return Line2D([], [], color=colour, label=label, **style)
 
     runtimes = [
-        key(f"{name} {comparison.versions[name]}", _shade(at), 8)
-        for at, name in enumerate(_runtimes(rows))
+        key(f"{name} {comparison.versions[name]}", colour, 8)
+        for name, colour in look.colours.items()
     ]
     models = []
     for model in comparison.models if len(comparison.models) > 1 else ():
         share = None if model.source is None else model.source.test.share
         source = "" if share is None else f", source model {percent(share)}"
-        models.append(key(f"{model.name}{source}", GRAY, 6, _marker(comparison, model)))
+        models.append(key(f"{model.name}{source}", GRAY, 6, look.markers[model.name]))
     least, most = (f(row.cell.size_bytes / 1000 for row in rows) for f in (min, max))
     sizes = f"{least:,.0f} to {most:,.0f} kB" if least < most else f"{most:,.0f} kB"
-    titles = [source.title for source in comparison.sources]
-    against = titles[0] if len(titles) == 1 == len(comparison.models) else "source model"
-    paired = titles and comparison.has_labels
-    meant = f"95 % interval, against the {against}" if paired else "95 % interval"
+    paired = comparison.sources and comparison.has_labels
     line: dict[str, Any] = {"linestyle": "-", "marker": "", "linewidth": 1.3}
     keys = [
         key(f"area: file size, {sizes}", "#bbbbbb", 11),
         key("Pareto front", DARK, **line),
-        key(meant, LIGHT, **line),
+        key(f"95 % interval{', against the source model' if paired else ''}", LIGHT, **line),
     ]
     # matplotlib fills columns first
     lines = filter(None, (runtimes, models, keys))
     columns = list(itertools.zip_longest(*lines, fillvalue=key("", "none")))
-    figure.legend(
-        handles=list(itertools.chain.from_iterable(columns)),
-        loc="outside lower left",
-        ncols=len(columns),
-        frameon=False,
-        fontsize=8,
-        handletextpad=0.9,
-        labelspacing=0.8,
-        columnspacing=1.8,
-    )
-
-
-def _runtimes(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(row.cell.runtime for row in rows))
-
-
-def _colour(row: Row, rows: list[Row]) -> str:
-    return _shade(_runtimes(rows).index(row.cell.runtime))
-
-
-def _shade(at: int) -> str:
-    return PALETTE[at % len(PALETTE)]
-
-
-def _marker(comparison: Comparison, model: ComparedModel) -> str:
-    return _MARKERS[comparison.models.index(model) % len(_MARKERS)]
-
-
-def _area(row: Row, rows: list[Row]) -> float:
-    largest = max(each.cell.size_bytes for each in rows) / 1000
-    area = min(_AREA_PER_KB, _LARGEST_AREA / largest) * row.cell.size_bytes / 1000
-    return max(_LEAST_AREA, area)
+    handles = list(itertools.chain.from_iterable(columns))
+    style = {"loc": "outside lower left", "frameon": False, "fontsize": 8, "labelspacing": 0.8}
+    figure.legend(handles=handles, ncols=len(columns), **style)
 
 
 def _xy(row: Row) -> tuple[float, float]:

@@ -40,20 +40,17 @@ def draw(results: Results, importances: Mapping[str, float], folder: Path) -> li
     fields = len(results.search.space)
     rows = math.ceil(fields / _MOST_COLUMNS)
     columns = math.ceil(fields / rows)
+    wide = max(6.0, 1.6 + 2.5 * columns)
     pictures = {
         "history": (title_of_search(results), 9.0, 4.6),
-        "fields": (
-            "validation accuracy by tried value",
-            max(6.0, 1.6 + 2.5 * columns),
-            0.6 + 2.4 * rows,
-        ),
-        "epochs": ("validation accuracy by epoch", 9.0, 4.6),
-        "importances": (_explained(importances), 8.0, 0.9 + 0.42 * fields),
+        "fields": ("validation accuracy by tried value", wide, 0.6 + 2.4 * rows),
     }
-    if results.search.epochs <= 1:
-        del pictures["epochs"]
-    if not importances:
-        del pictures["importances"]
+    if results.search.epochs > 1:
+        pictures["epochs"] = ("validation accuracy by epoch", 9.0, 4.6)
+    if importances:
+        name, share = max(importances.items(), key=lambda pair: pair[1])
+        text = f"{name} explains {100 * share:.0f} % of the differences between trials"
+        pictures["importances"] = (text, 8.0, 0.9 + 0.42 * fields)
     for name, (what, width, height) in pictures.items():
         heading = Heading(title=title.format(what), subtitle=conditions)
         size = {"width": max(width, heading.width), "height": height}
@@ -79,16 +76,9 @@ def title_of_search(results: Results) -> str:
         return "accuracy of each trial"
     if best == first:
         return f"no trial is better than the recipe, {percent(best.accuracy)}"
-    text = f"trial {best.number} is best, {percent(best.accuracy)} on validation"
-    if first.number or first.accuracy is None:
-        return text
-    return f"{text}, {100 * (best.accuracy - first.accuracy):+.2f} points against the recipe"
-
-
-def _explained(importances: Mapping[str, float]) -> str:
-    """Return which field matters most, for a title."""
-    name, share = max(importances.items(), key=lambda pair: pair[1], default=("", 0.0))
-    return f"{name} explains {100 * share:.0f} % of the differences between trials"
+    gain = 100 * (best.accuracy - (first.accuracy or 0.0))
+    more = f", {gain:+.2f} points against the recipe" if first.accuracy else ""
+    return f"trial {best.number} is best, {percent(best.accuracy)} on validation{more}"
 
 
 def conditions_line(results: Results) -> str:
@@ -149,9 +139,9 @@ def _history(axes: Any, _: Results, seen: list[TrialResult]) -> None:
         numbers = [*(each.number for each in complete), seen[-1].number + 0.4]
         line = {"color": VERMILION, "linewidth": 2.2, "solid_capstyle": "butt", "zorder": 2.8}
         axes.step(numbers, [*best, best[-1]], where="post", label="best so far", **line)
-        better = [at for at, value in enumerate(best) if at == 0 or value > best[at - 1]]
+        better = {value: at for at, value in reversed(list(zip(numbers, best, strict=False)))}
         ring = {"markersize": 9, "markerfacecolor": "none", "zorder": 4, "color": VERMILION}
-        axes.plot([numbers[at] for at in better], [best[at] for at in better], "o", **ring)
+        axes.plot(list(better.values()), list(better), "o", **ring)
     own = next((each for each in complete if each.number == 0), None)
     if own is not None and view.mark(own) == "o":
         style = {"color": DARK, "linestyle": "--", "linewidth": 1.0, "zorder": 2.5}

@@ -26,7 +26,8 @@ def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
     """
     measure, costs = cells[0].measure, [each.cost for each in cells]
     scale, label = measure.axis(min(costs))
-    plot = Plot(label.partition(" (")[0], f"{quality}, %", x=[cost / scale for cost in costs])
+    label = label.partition(" (")[0].replace(" of one image", "")  # fits on a phone
+    plot = Plot(label, f"{quality}, %", x=[cost / scale for cost in costs])
     x_range, y_range = plot.axes.x_range, plot.axes.y_range
     y_range.start, y_range.end = accuracy_axis(cells)
     gap = _BAR_GAP * math.log(x_range.end / x_range.start)
@@ -34,9 +35,20 @@ def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
     points = [
         _point(each, quality, scale) | {"bar": bar} for each, bar in zip(cells, bars, strict=True)
     ]
-    front = pareto_front(cells)
-    places = [(each.cost / scale, 100 * each.quality) for each in front]
-    ends, steps = front_line(places, x_range.end)
+    _lines(plot, cells, scale)
+    _groups(plot, cells, points, runtimes)
+    named = [each for each in cells if each.chosen] or pareto_front(cells)[:1]
+    for each, point in zip(cells, points, strict=True):
+        if each in named:
+            _name(plot, each, point["x"], point["y"])
+    return plot.item((measure.name, quality, "size", "runs on"))
+
+
+def _lines(plot: Plot, cells: Sequence[Row], scale: float) -> None:
+    """Draw the front as steps over what it beats, and the accuracies of the source models."""
+    x_range, y_range = plot.axes.x_range, plot.axes.y_range
+    front = [(each.cost / scale, 100 * each.quality) for each in pareto_front(cells)]
+    ends, steps = front_line(front, x_range.end)
     plot.axes.varea(ends, y_range.start, steps, fill_color=FILL, fill_alpha=0.6)
     plot.axes.line(ends, steps, color=SOFT, line_width=1.5, legend_label="Pareto front")
     sources = (each.model.source.test for each in cells if each.model.source)
@@ -44,18 +56,15 @@ def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
         style = {"line_dash": "dotted", "line_width": 1.5, "color": SOFT}
         label = f"float: {height:.2f} %"
         plot.axes.line([x_range.start, x_range.end], [height] * 2, legend_label=label, **style)
-    _groups(plot, cells, points, runtimes)
-    named = [each for each in cells if each.chosen] or front[:1]
-    for each, point in zip(cells, points, strict=True):
-        text, face = _short(each), "normal"
-        if each.chosen:
-            ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
-            plot.axes.scatter([point["x"]], [point["y"]], **ring)
-            text, face = f"{text}: ship this", "bold"
-        if each in named:
-            style = {"x_offset": 10, "y_offset": -10, "text_font_style": face}
-            plot.text(point["x"], point["y"], text, colour=INK, **style)
-    return plot.item((measure.name, quality, "size", "runs on"))
+
+
+def _name(plot: Plot, each: Row, x: float, y: float) -> None:
+    text, face = _short(each), "normal"
+    if each.chosen:
+        ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
+        plot.axes.scatter([x], [y], **ring)
+        text, face = f"{text}: ship this", "bold"
+    plot.text(x, y, text, colour=INK, x_offset=10, y_offset=-10, text_font_style=face)
 
 
 def _groups(

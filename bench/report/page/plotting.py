@@ -15,11 +15,7 @@ from hemline.figures import PALETTE, plain
 
 # Bokeh checks colours: these stand for those of the style sheet
 INK, SOFT, FILL, _PAGE, _LINE = "#010203", "#010204", "#010205", "#010206", "#010207"
-_VARIABLES = ("ink", "soft", "mark", "page", "line")
-_NAMES = {
-    colour: f"var(--{name})"
-    for colour, name in zip((INK, SOFT, FILL, _PAGE, _LINE), _VARIABLES, strict=True)
-}
+_NAMES = {INK: "ink", SOFT: "soft", FILL: "mark", _PAGE: "page", _LINE: "line"}
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star", "hex", "plus")
 # letters of a legend: with more, two columns or one do not fit on a phone
 _HALF_LINE, _LINE_LETTERS = 18, 40
@@ -97,7 +93,7 @@ class Plot:
         self._place_legend()
         text = json.dumps(json_item(self.axes))
         for colour, name in _NAMES.items():
-            text = text.replace(colour, name)
+            text = text.replace(colour, f"var(--{name})")
         return json.loads(text)
 
     def _place_legend(self) -> None:
