@@ -8,11 +8,9 @@ from pathlib import Path
 from hemline.contract.card import Card, Split
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.splits import held_out_split, validation_size
 from hemline.errors import DataError, UsageError, remedy
 from hemline.export.user_images import GENERATED, user_images
-
-_LARGEST_VALIDATION = 5000
-_PARTS = 5  # at most one of so many images is for validation
 
 
 def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Images:
@@ -81,9 +79,7 @@ def split_of(card: Card, images: Images) -> Split:
     """
     if card.training is not None:
         return card.training.split
-    from hemline.data.splits import held_out_split  # loads scikit-learn
-
     count = len(images.train_images)
     if images.dataset.name != GENERATED:
-        count = max(1, min(_LARGEST_VALIDATION, count // _PARTS))
+        count = validation_size(count)
     return held_out_split(images, validation=count)

@@ -14,8 +14,13 @@ def accuracy_text(correct: int, images: int) -> Figure:
     text = percent(correct / images)
     if not are_few(images):
         return text
+    return Figure(f"{text} ({interval_text(correct, images)} %)", text.value, text.unit)
+
+
+def interval_text(correct: int, images: int) -> str:
+    """Return the 95 % Wilson interval of an accuracy, in percent."""
     low, high = wilson(correct, images)
-    return Figure(f"{text} ({100 * low:.1f}–{100 * high:.1f} %)", text.value, text.unit)
+    return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
 def are_few(images: int) -> bool:

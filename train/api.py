@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hemline.contract.card import Card, Epoch
     from hemline.data.datasets import Images
     from hemline.data.fetch import FetchOptions
+    from hemline.tables import Table
     from hemline.train.request import TrainRequest
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,12 @@ class TrainResult:
 
     checkpoint: folder that holds it.
     card: what it is, how it was trained, and how many images it classifies correctly.
+    folds: out-of-fold accuracy of its files, by cross-validation; None where it was not asked for.
     """
 
     checkpoint: Path
     card: Card
+    folds: Table | None = None
 
     @property
     def validation_accuracy(self) -> float:
@@ -73,6 +76,7 @@ def train(
     teachers: Sequence[Path | str] = (),
     weights: str | None = None,
     tensorboard: Path | None = None,
+    folds: int | None = None,
     force: bool = False,
     restart: bool = False,
 ) -> TrainResult:
@@ -89,6 +93,8 @@ def train(
     teachers: checkpoints to distill from; several are averaged.
     weights: of transfer models: imagenet, random or a file of weights.
     tensorboard: folder that TensorBoard reads.
+    folds: number of parts of the training images for a cross-validation of training and export
+        before the model itself is trained; its figures are also in folds.csv of the checkpoint.
     force: replace a finished checkpoint in the folder.
     restart: forget an unfinished training in the folder.
 
@@ -118,7 +124,17 @@ def train(
         restart=restart,
         teachers=tuple(map(Path, teachers)),
     )
-    return run_training(request, load_images(dataset, options), tensorboard=tensorboard)
+    images, table = load_images(dataset, options), None
+    if folds is not None:
+        from hemline import files
+        from hemline.export.folds import cross_validated
+        from hemline.tables import as_csv
+
+        if teachers:
+            raise UsageError("a teacher has seen the images that a fold holds out: name none")
+        table = cross_validated(request, images, folds, run_training)
+        files.write_bytes(folder / "folds.csv", as_csv(table).encode())
+    return replace(run_training(request, images, tensorboard=tensorboard), folds=table)
 
 
 def run_training(

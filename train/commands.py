@@ -14,6 +14,7 @@ from hemline.console import data_option, data_words, next_step, say
 from hemline.data.fetch import FetchOptions
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.small_sets import few_images
+from hemline.tables import as_text
 from hemline.train import options
 from hemline.train.api import train as train_model
 from hemline.train.nets.models import DEFAULT
@@ -43,6 +44,11 @@ _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
     type=FOLDER,
     help="Folder to write the figures of each epoch to, for TensorBoard.",
 )
+@click.option(
+    "--folds",
+    type=click.IntRange(2, 20),
+    help="Also cross-validate training and export, for few images: accuracy of each file on them.",
+)
 @options.dataset_option
 @data_option
 @options.recipe_options
@@ -56,6 +62,7 @@ def train(
     teachers: tuple[Path, ...],
     weights: str | None,
     tensorboard: Path | None,
+    folds: int | None,
     dataset: str,
     data: FetchOptions,
     **given: Any,
@@ -68,7 +75,7 @@ def train(
     changes = {key: value for key, value in given.items() if value is not None}
     if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
         raise UsageError(f"{useless[0]} is for --teacher, and there is none: leave it out")
-    with resumable(restart):
+    with resumable(restart, **({"after": " with the first fold"} if folds else {})):
         trained = train_model(
             model,
             data=data,
@@ -80,12 +87,15 @@ def train(
             teachers=teachers,
             weights=weights,
             tensorboard=tensorboard,
+            folds=folds,
             force=force,
             restart=restart,
         )
+    if trained.folds is not None:
+        click.echo(as_text(trained.folds))
     click.echo(trained.summary)
     for line in few_images(trained.card.trained.score("test").images):
-        say(line)
+        say(f"{line}{'' if folds else '; or cross-validate: --folds 5'}")
     next_step("export", trained.checkpoint, *data_words(data))
 
 

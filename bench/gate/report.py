@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from hemline.bench.gate.decision import UNKNOWN, Check
@@ -25,14 +26,24 @@ def gate_table(checks: Sequence[Check]) -> Table:
                 "accuracy change" if check.kind == "accuracy" else check.kind,
                 check.cell,
                 _figure(check, check.value, unit=True),
-                " … ".join(_figure(check, each) for each in _interval(check)),
-                f"{_seen(check, check.limit):g} {_UNITS[check.kind]}",
+                ""
+                if check.low is None
+                else f"{_figure(check, check.low)} … {_figure(check, check.high)}",
+                f"{check.limit:g} {_UNITS[check.kind]}",
                 check.answer,
                 check.reason,
             )
-            for check in checks
+            for check in map(_as_shown, checks)
         ),
     )
+
+
+def _as_shown(check: Check) -> Check:
+    """Return a check as tables show it: points lost are a change of accuracy below 0."""
+    if check.kind != "accuracy":
+        return check
+    value, low, high = (None if x is None else 0 - x for x in (check.value, check.high, check.low))
+    return replace(check, value=value, low=low, high=high, limit=0 - check.limit)
 
 
 def gate_markdown(checks: Sequence[Check], names: tuple[str, str]) -> str:
@@ -79,20 +90,8 @@ def _figure(check: Check, value: float | None, *, unit: bool = False) -> str:
     if value is None:
         return ""
     sign = "+" if check.kind == "accuracy" else ""
-    text = f"{_seen(check, value):{sign}.{_DIGITS[check.kind]}f}"
+    text = f"{value:{sign}.{_DIGITS[check.kind]}f}"
     return f"{text} {_UNITS[check.kind]}" if unit else text
-
-
-def _interval(check: Check) -> tuple[float, ...]:
-    if check.low is None or check.high is None:
-        return ()
-    ends = (check.low, check.high)
-    return ends[::-1] if check.kind == "accuracy" else ends
-
-
-def _seen(check: Check, value: float) -> float:
-    """Return a value as tables have it: points lost are a change of accuracy below 0."""
-    return 0 - value if check.kind == "accuracy" else value
 
 
 def _escaped(text: str) -> str:

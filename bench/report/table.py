@@ -13,8 +13,7 @@ from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
 from hemline.contract.record import LOCAL, Accuracy, Cell, Latency
 from hemline.contract.specs import version_key
-from hemline.small_sets import accuracy_text, few_images
-from hemline.statistics import wilson
+from hemline.small_sets import accuracy_text, few_images, interval_text
 from hemline.tables import (
     CHANGE,
     Figure,
@@ -167,8 +166,7 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
     latency, cell, start_ns = row.latency, row.cell, cold_start_ns(row.memory)
     figures = [_figure(comparison, row, name)[1] for name in _known_figures(comparison)]
     if row.test.correct is not None:
-        low, high = wilson(row.test.correct, row.test.images)
-        figures.insert(1, f"{100 * low:.1f}–{100 * high:.1f}")
+        figures.insert(1, interval_text(row.test.correct, row.test.images))
     return (
         cell.device if len({each.cell.device for each in comparison.rows}) > 1 else "",
         comparison.label(row.model),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.card import Split
-from hemline.data.datasets import Images, Pixels, array_sha256
+from hemline.data.datasets import Images, Pixels, array_sha256, image_hashes
 from hemline.errors import DataError
 
 _VALIDATION_IMAGES, _LARGEST_SHARE = 5000, 5  # held out, and at most one image in five
@@ -103,6 +104,32 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
             f"{validation} validation images of every class cannot be taken from {total} ({error})"
         ) from error
     return _parted(images, np.sort(held_out), total)
+
+
+def fold_images(images: Images, folds: int) -> Iterator[Images]:
+    """Yield the training images `folds` times, each time with other ones as the test part.
+
+    Stratified by class; copies of an image stay together. Raises DataError for too few of a class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    pixels, labels = images.train_images, images.train_labels
+    _, groups = np.unique([each.hex() for each in image_hashes(pixels)], return_inverse=True)
+    for label, name in enumerate(images.dataset.labels):
+        if (count := len(np.unique(groups[labels == label]))) < folds:
+            raise DataError(f"{folds} folds need as many images of each class: {name} has {count}")
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=_SPLIT_SEED)
+    for kept, held_out in splitter.split(pixels, labels, groups):
+        yield replace(
+            images,
+            train_images=pixels[kept],
+            train_labels=labels[kept],
+            test_images=pixels[held_out],
+            test_labels=labels[held_out],
+            sha256={"train": array_sha256(pixels[kept]), "test": array_sha256(pixels[held_out])},
+            test_indices=tuple(map(int, held_out)),
+            validation_indices=(),
+        )
 
 
 def own_validation(images: Images, total: int) -> npt.NDArray[np.intp]:

@@ -17,7 +17,7 @@ from hemline.contract.record import (
     Memory,
     Sustained,
 )
-from hemline.statistics import wilson
+from hemline.small_sets import interval_text
 from hemline.tables import CHANGE, Figure, Table, change, kilobytes, microseconds, percent
 
 
@@ -42,24 +42,18 @@ def _number(name: str, kind: type[Any], field: str, unit: str, scale: float) -> 
 
 
 def _accuracy(each: Row) -> str:
-    test, source = each.get(Accuracy), each.model.source
-    if test is None or test.share is None:
-        return ""
+    test, source = each.test, each.model.source
     part = "" if source is None or source.test.images == test.images else f" of {test.images:,}"
-    return f"{percent(test.share)}{part}"
+    return "" if test.share is None else f"{percent(test.share)}{part}"
 
 
 def _interval(test: Accuracy) -> str:
-    if test.correct is None:
-        return ""
-    low, high = wilson(test.correct, test.images)
-    return f"{100 * low:.2f}–{100 * high:.2f}"
+    return "" if test.correct is None else interval_text(test.correct, test.images)
 
 
 def _change(each: Row) -> str:
-    test = each.get(Accuracy)
-    known = test is not None and each.model.source is not None
-    return change(test.drop_points) if test and known and test.drop_points is not None else ""
+    drop = None if each.model.source is None else each.test.drop_points
+    return "" if drop is None else change(drop)
 
 
 def _time(name: str) -> Column:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +47,8 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
         counts = [archive.header(x)[0][0] for x, _ in parts]
         require_room(sum(counts), size, channels, where=str(path))
         labels, classes = _classes(archive, parts, reading.labels)
-        spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
-        images = np.empty((sum(counts), *spec.shape), np.uint8)
-        contents: list[str] = []
-        for at, (x, _) in zip(itertools.accumulate(counts, initial=0), parts, strict=False):
-            pixels = as_bytes(archive.read(x), where=f"{path}: {x}")
-            contents += contents_of(pixels)
-            resized_into(pixels, images[at : at + len(pixels)], spec)
+        pixels = (as_bytes(archive.read(x), where=f"{path}: {x}") for x, _ in parts)
+        images, contents = resized(pixels, (sum(counts), *size, channels))
     return CustomImages(
         labels=labels,
         images=gray_if_all(images) if reading.channels is None else images,
@@ -62,7 +57,7 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
             f"{x}[{at}]" for (x, _), n in zip(parts, counts, strict=True) for at in range(n)
         ),
         test_from=counts[0] if len(parts) > 1 else None,
-        contents=tuple(contents),
+        contents=contents,
     )
 
 
@@ -181,9 +176,20 @@ def resized_into(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
     each(one, range(len(pixels)))
 
 
-def contents_of(pixels: Pixels) -> list[str]:
-    """Return the hash of each image of (n, h, w[, c]) before it is resized."""
-    return [content_hash(each if each.ndim == 3 else each[..., np.newaxis]) for each in pixels]
+def resized(
+    parts: Iterable[Pixels], shape: tuple[int, int, int, int]
+) -> tuple[Pixels, tuple[str, ...]]:
+    """Return arrays (n, h, w[, c]) as one of `shape`, and each image's hash before it is resized.
+
+    shape: (all n, height, width, channels).
+    """
+    spec = InputSpec(height=shape[1], width=shape[2], channels=shape[3], dtype="uint8")
+    images, contents = np.empty(shape, np.uint8), list[str]()
+    for part in parts:
+        pixels = part[..., np.newaxis] if part.ndim == 3 else part
+        resized_into(pixels, images[len(contents) : len(contents) + len(pixels)], spec)
+        contents += map(content_hash, pixels)
+    return images, tuple(contents)
 
 
 def _classes(

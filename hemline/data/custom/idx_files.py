@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hemline.contract.specs import InputSpec
-from hemline.data.custom.array_file import contents_of, resized_into
+from hemline.data.custom.array_file import resized
 from hemline.data.custom.reading import CustomImages, ReadOptions, require_labels, require_room
 from hemline.data.datasets import DATASETS, assemble, read_folder
 
@@ -27,10 +26,7 @@ def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
     (height, width), channels = reading.size or (height, width), reading.channels or channels
     counts = [len(part) for part in parts]
     require_room(sum(counts), (height, width), channels, where=str(folder))
-    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
-    images = np.empty((sum(counts), *spec.shape), np.uint8)
-    resized_into(parts[0], images[: counts[0]], spec)
-    resized_into(parts[1], images[counts[0] :], spec)
+    images, contents = resized(parts, (sum(counts), height, width, channels))
     positions = [("train", at) for at in range(counts[0])]
     positions += [("test", at) for at in range(counts[1])]
     return CustomImages(
@@ -39,5 +35,5 @@ def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
         classes=np.concatenate([found.train_labels, found.test_labels]),
         names=tuple(f"{part}[{at}]" for part, at in positions),
         test_from=counts[0],
-        contents=tuple(content for part in parts for content in contents_of(part)),
+        contents=contents,
     )

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hemline.contract.specs import InputSpec
-from hemline.data.custom.array_file import as_bytes, contents_of, image_shape, resized_into
+from hemline.data.custom.array_file import as_bytes, image_shape, resized
 from hemline.data.custom.class_folders import Listing, images_in
 from hemline.data.custom.decoding import common_size, decode, gray_if_all
 from hemline.data.custom.npz_archive import Archive
@@ -35,15 +34,13 @@ def read_unlabelled(path: Path, reading: ReadOptions) -> CustomImages:
         size = reading.size or common_size([(height, width)], where=str(path))
         channels = reading.channels or min(channels, 3)
         require_room(count, size, channels, where=str(path))
-        spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
-        images = np.empty((count, *spec.shape), np.uint8)
         pixels = as_bytes(archive.read("x"), where=f"{path}: x")
-        resized_into(pixels, images, spec)
+        images, contents = resized([pixels], (count, *size, channels))
     return CustomImages(
         labels=_CLASS,
         images=gray_if_all(images) if reading.channels is None else images,
         classes=np.zeros(count, np.uint8),
         names=tuple(f"x[{at}]" for at in range(count)),
         test_from=None,
-        contents=tuple(contents_of(pixels)),
+        contents=contents,
     )
