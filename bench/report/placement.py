@@ -63,21 +63,19 @@ def overlap(boxes: Boxes, others: Boxes) -> Boxes:
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Return places at least `gap` apart, in the same order, each group round its mean."""
-    groups: list[tuple[float, list[int]]] = []
-    for at in sorted(range(len(places)), key=places.__getitem__):
-        middle, members = places[at], [at]
-        while groups and middle - groups[-1][0] < gap * (len(members) + len(groups[-1][1])) / 2:
-            before, others = groups.pop()
-            members = [*others, *members]
-            middle += (before - middle) * len(others) / len(members)
-        groups.append((middle, members))
-    found = {
-        at: middle + gap * (rank - (len(members) - 1) / 2)
-        for middle, members in groups
-        for rank, at in enumerate(members)
-    }
-    return [found[at] for at in range(len(places))]
+    """Return places at least `gap` apart, in the same order, each group round its mean.
+
+    That is an isotonic regression of what is left without the gaps, by its max-min formula.
+    """
+    order, ranks = np.argsort(places, kind="stable"), range(len(places))
+    sums = [0.0, *np.cumsum(np.asarray(places)[order] - gap * np.arange(len(places))).tolist()]
+    found = np.empty(len(places))
+    for at in ranks:
+        ends = [
+            [(sums[k + 1] - sums[j]) / (k + 1 - j) for k in ranks[at:]] for j in ranks[: at + 1]
+        ]
+        found[order[at]] = max(map(min, ends)) + gap * at
+    return found.tolist()  # type: ignore[no-any-return]
 
 
 def _places(disc: Box, width: float, height: float, gap: float) -> Boxes:

@@ -14,6 +14,7 @@ from hemline.bench.report.placement import spread
 from hemline.bench.report.plot import accuracy_axis, front_line, interval
 from hemline.contract.profile import OperatorCost
 from hemline.contract.record import Sustained
+from hemline.figures import plain
 from hemline.tables import kilobytes, microseconds, percent
 
 _BAR_GAP = 0.008  # between two bars, of the axis
@@ -59,12 +60,12 @@ def _lines(plot: Plot, cells: Sequence[Row], scale: float) -> None:
 
 
 def _name(plot: Plot, each: Row, x: float, y: float) -> None:
-    text, face = _short(each), "normal"
     if each.chosen:
         ring = {"size": 22, "fill_color": None, "line_color": INK, "line_width": 2}
         plot.axes.scatter([x], [y], **ring)
-        text, face = f"{text}: ship this", "bold"
-    plot.text(x, y, text, colour=INK, x_offset=10, y_offset=-10, text_font_style=face)
+    text = plain(f"{_short(each)}{': ship this' * each.chosen}", most=40)
+    style = {"text_font_style": "bold" if each.chosen else "normal", "text_font_size": "11px"}
+    plot.axes.text([x], [y], [text], text_color=INK, x_offset=10, y_offset=-10, **style)
 
 
 def _groups(

@@ -19,7 +19,6 @@ _NAMES = {INK: "ink", SOFT: "soft", FILL: "mark", _PAGE: "page", _LINE: "line"}
 _MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star", "hex", "plus")
 # letters of a legend: with more, two columns or one do not fit on a phone
 _HALF_LINE, _LINE_LETTERS = 18, 40
-_SMALL = "11px"
 _ROUND = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8))  # digits of ticks
 
 
@@ -76,11 +75,6 @@ class Plot:
         legend = plain(label, most=_LINE_LETTERS)
         self._points.append(self.axes.scatter("x", "y", legend_label=legend, **style, **shared))
         return shared
-
-    def text(self, x: float, y: float, text: str, *, colour: str, **style: Any) -> None:
-        """Write a line at a point."""
-        letters = {"text_color": colour, "text_font_size": _SMALL}
-        self.axes.text([x], [y], text=[plain(text, most=_LINE_LETTERS)], **letters, **style)
 
     def item(self, figures: Sequence[str]) -> Any:
         """Return the JSON; `figures` are the columns that a point shows below its name."""
