@@ -76,6 +76,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "hemline.runtime.commands", "Classify image files, folders, a camera or a stream."
         ),
         "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),
+        "pack": Command(
+            "hemline.export.pack.commands",
+            "Pack a verified file with all that its target needs.",
+        ),
         "device": Command("hemline.bench.devices.commands", "Add, list and check boards."),
         "runtimes": Command(
             "hemline.environments.commands", "Add, list and remove other versions of the runtimes."

@@ -1,0 +1,99 @@
+"""What a target gets, and what it returns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from hemline.contract.manifest import Artifact, Manifest, Verdict
+from hemline.contract.stamp import Stamp
+from hemline.export.pack.table import Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackOptions:
+    """What a user can choose; a target reads those that its row names.
+
+    artifact: file name in the bundle; None for the recommended one, or another that fits.
+    machine: architecture of the board, a name in the MACHINES table of environments.
+    wheels: Python versions (3.11) of a board without a network, which gets wheels for them.
+    """
+
+    artifact: str | None = None
+    machine: str = "aarch64"
+    wheels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """One verified artifact of a bundle, and what it is packed for.
+
+    target: row of the TARGETS table.
+    bundle: folder of the bundle.
+    manifest: of the bundle.
+    artifact: as the manifest describes it.
+    stamp: of the artifact, whose hash was checked.
+    options: of the user.
+    """
+
+    target: Target
+    bundle: Path
+    manifest: Manifest
+    artifact: Artifact
+    stamp: Stamp
+    options: PackOptions
+
+    @property
+    def path(self) -> Path:
+        """Return where the artifact is."""
+        return self.bundle / self.artifact.name
+
+    @property
+    def name(self) -> str:
+        """Return the name of the pack, in letters that every shell and address takes."""
+        bundle = re.sub(r"[^A-Za-z0-9._-]+", "-", self.bundle.resolve().name).strip("-.")
+        return f"{bundle or 'model'}-{self.target.name}"
+
+    @property
+    def passed(self) -> tuple[Verdict, ...]:
+        """Return the verdicts of the runtimes in which the artifact passed."""
+        return tuple(each for each in self.artifact.verdicts if each.status == "passed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """Software in a pack, or that a pack needs, for the bill of materials.
+
+    name: of the package.
+    version: of the package.
+    licence: an SPDX expression, or in words; empty where the package does not say.
+    spdx: whether `licence` is an SPDX expression.
+    purl: package URL (pkg:pypi/numpy@2.4.6); empty for what no package index has.
+    sha256: of its file in the pack; empty where several files make it up, or none is inside.
+    texts: name to content of its licence files, for what is inside the pack.
+    kind: as CycloneDX calls it.
+    """
+
+    name: str
+    version: str
+    licence: str = ""
+    spdx: bool = False
+    purl: str = ""
+    sha256: str = ""
+    texts: Mapping[str, bytes] = field(default_factory=dict)
+    kind: Literal["library", "application", "framework", "file"] = "library"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What a target has put into a pack.
+
+    use: Markdown lines of the README: how to set it up, test and run it; some eight lines.
+    components: software in the pack, or that it needs.
+    """
+
+    use: tuple[str, ...]
+    components: tuple[Component, ...]

@@ -1,0 +1,338 @@
+"""Packs: whole, the same bytes for the same input, and their self-test really runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import uuid
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hemline.cli import cli
+from hemline.contract import schema
+from hemline.contract.manifest import MANIFEST_NAME, read_manifest
+from hemline.contract.stamp import read_stamped
+from hemline.errors import FileFormatError, GateError, UnknownNameError, UsageError
+from hemline.export.pack.bill_of_materials import FILE_NAME as SBOM
+from hemline.export.pack.packed import PackOptions
+from hemline.export.pack.packing import PackResult, pack
+from hemline.export.pack.table import TARGETS
+from hemline.remedies import described
+from hemline.runtime.backends import attribute
+from hemline.runtime.one_file import NAME
+
+SPDX_OR_WORDS = {"license", "expression"}
+PURL = re.compile(r"pkg:[a-z]+/[^@\s]+@[^@\s]+")  # of the package URL specification
+
+
+@pytest.fixture(scope="module")
+def packed(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> PackResult:
+    return make(bundle, tmp_path_factory.mktemp("packs") / "shirts")
+
+
+def make(bundle: Path, output: Path, artifact: str = "int8.tflite", **options: str) -> PackResult:
+    chosen = PackOptions(artifact=artifact, **options)
+    return pack(bundle, "pi", output=output, options=chosen)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def bytes_in(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names_in(folder)}
+
+
+def selftest(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a pack's self-test with this Python and its packages, from another folder."""
+    command = [sys.executable, str(folder / "selftest.py")]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_a_row_names_is_there(name: str) -> None:
+    row = TARGETS[name]
+    assert callable(attribute(row.fill))
+    assert callable(attribute(row.fits))
+    assert set(row.options) <= {field.name for field in dataclasses.fields(PackOptions)}
+
+
+def test_a_pack_has_what_every_pack_has(packed: PackResult, bundle: Path) -> None:
+    common = {"README.md", "MODEL_CARD.md", "SHA256SUMS", "labels.txt", SBOM}
+    own = {"int8.tflite", NAME, "selftest.py", "setup.sh", "camera.sh", "hemline.service"}
+    assert common | own | {"licences/hemline/LICENSE"} <= names_in(packed.path)
+    assert (packed.path / "labels.txt").read_text().splitlines() == list(
+        read_manifest(bundle).labels
+    )
+    assert (packed.path / "int8.tflite").read_bytes() == (bundle / "int8.tflite").read_bytes()
+    assert packed.files == len(names_in(packed.path))
+    assert len((packed.path / "README.md").read_text().split("\n")) <= 18
+
+
+def test_scripts_can_be_run_and_nothing_else(packed: PackResult) -> None:
+    runnable = {
+        name for name in names_in(packed.path) if (packed.path / name).stat().st_mode & stat.S_IXUSR
+    }
+    assert runnable == {"selftest.py", "setup.sh", "camera.sh", NAME}
+
+
+def test_the_sums_are_those_of_all_files(packed: PackResult) -> None:
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=packed.path, check=True)
+    lines = (packed.path / "SHA256SUMS").read_text().splitlines()
+    assert {line.split("  ", 1)[1] for line in lines} == names_in(packed.path) - {"SHA256SUMS"}
+
+
+def test_the_self_test_of_a_pack_passes_here(packed: PackResult) -> None:
+    done = selftest(packed.path)
+    assert done.returncode == 0, done.stderr
+    assert "all files are intact" in done.stdout
+    assert re.search(r"int8\.tflite in litert \S+: passed", done.stdout)
+
+
+def test_the_self_test_finds_a_damaged_file(packed: PackResult, tmp_path: Path) -> None:
+    copy = shutil.copytree(packed.path, tmp_path / "copy")
+    (copy / "labels.txt").write_text("shirt\n")
+    (copy / "camera.sh").unlink()
+    done = selftest(copy)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: damaged or missing: camera.sh, labels.txt; copy the pack again"
+    )
+
+
+def test_the_same_bundle_gives_the_same_bytes(
+    packed: PackResult, bundle: Path, tmp_path: Path
+) -> None:
+    for ending in ("zip", "tar.gz"):
+        first = make(bundle, tmp_path / "a" / f"first.{ending}").path
+        second = make(bundle, tmp_path / "b" / f"second.{ending}").path
+        assert first.read_bytes() == second.read_bytes()
+    again = make(bundle, tmp_path / "again").path
+    assert bytes_in(again) == bytes_in(packed.path)
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar.gz"])
+def test_an_archive_holds_the_folder(
+    packed: PackResult, bundle: Path, tmp_path: Path, ending: str
+) -> None:
+    made = make(bundle, tmp_path / f"pack.{ending}")
+    if ending == "zip":
+        with zipfile.ZipFile(made.path) as archive:
+            archive.extractall(tmp_path)  # noqa: S202 — ours
+            modes = {info.filename: info.external_attr >> 16 for info in archive.infolist()}
+    else:
+        with tarfile.open(made.path) as archive:
+            archive.extractall(tmp_path, filter="data")
+            modes = {info.name: info.mode for info in archive.getmembers()}
+    folder = tmp_path / made.packed.name
+    assert bytes_in(folder) == bytes_in(packed.path)
+    assert modes[f"{folder.name}/setup.sh"] & 0o777 == 0o755
+    assert modes[f"{folder.name}/int8.tflite"] & 0o777 == 0o644
+    assert made.size_bytes == made.path.stat().st_size
+
+
+def test_the_bill_of_materials_follows_cyclonedx(packed: PackResult) -> None:
+    """What its schema demands: these keys, enumerations, and references that are unique."""
+    text = (packed.path / SBOM).read_text()
+    document = json.loads(text)
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
+    assert document["version"] == 1
+    assert uuid.UUID(document["serialNumber"].removeprefix("urn:uuid:"))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", document["metadata"]["timestamp"])
+    components = document["components"]
+    references = [each["bom-ref"] for each in components]
+    assert len(set(references)) == len(references)
+    assert document["dependencies"] == [
+        {"ref": document["metadata"]["component"]["bom-ref"], "dependsOn": references}
+    ]
+    for each in components:
+        assert each["type"] in ("machine-learning-model", "library", "application", "file")
+        assert each["name"]
+        assert PURL.fullmatch(each.get("purl", "pkg:pypi/a@1"))
+        for digest in each.get("hashes", ()):
+            assert digest["alg"] == "SHA-256"
+            assert re.fullmatch("[0-9a-f]{64}", digest["content"])
+        for licence in each.get("licenses", ()):
+            assert len(set(licence) & SPDX_OR_WORDS) == 1
+    assert {"int8.tflite", "hemline", "ai-edge-litert"} == {each["name"] for each in components}
+
+
+def test_the_bill_of_materials_has_the_model_and_its_accuracy(
+    packed: PackResult, bundle: Path
+) -> None:
+    document = json.loads((packed.path / SBOM).read_text())
+    model = document["components"][0]
+    artifact = read_manifest(bundle).artifact("int8.tflite")
+    assert model["type"] == "machine-learning-model"
+    assert model["hashes"] == [{"alg": "SHA-256", "content": artifact.sha256}]
+    metric = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"][0]
+    score = artifact.verdicts[0].score("test")
+    assert score is not None
+    assert float(metric["value"]) == pytest.approx(score.accuracy, abs=5e-5)
+    bounds = metric["confidenceInterval"]
+    assert float(bounds["lowerBound"]) <= score.accuracy <= float(bounds["upperBound"])
+
+
+def test_the_model_card_says_what_it_cannot_do(packed: PackResult) -> None:
+    text = (packed.path / "MODEL_CARD.md").read_text()
+    assert "It distinguishes these 10 classes only." in text
+    assert "200 test images are too few" in text
+    assert "| litert " in text
+    assert "## Limits" in text
+
+
+def test_requirements_pin_the_runtime_that_was_verified(packed: PackResult, bundle: Path) -> None:
+    lines = (packed.path / "requirements.txt").read_text().splitlines()
+    verdict = read_manifest(bundle).artifact("int8.tflite").verdicts[0]
+    assert lines == [f"ai-edge-litert=={verdict.version}", "numpy>=1.24", "pillow>=10"]
+
+
+def test_a_32_bit_board_gets_the_only_runtime_that_is_built_for_it(
+    bundle: Path, tmp_path: Path
+) -> None:
+    made = make(bundle, tmp_path / "pack", machine="armv7l")
+    assert (made.path / "requirements.txt").read_text().startswith("tflite-runtime==")
+    assert "--system-site-packages" in (made.path / "setup.sh").read_text()
+    with pytest.raises(GateError) as error:
+        make(bundle, tmp_path / "other", "int8.onnx", machine="armv7l")
+    assert "int8.onnx passed in onnxruntime" in str(error.value)
+    assert "which armv7l boards cannot have" in str(error.value)
+
+
+def test_the_camera_script_classifies_what_the_camera_sends(
+    packed: PackResult, tmp_path: Path
+) -> None:
+    """Without a camera here, a stand-in for rpicam-vid sends two frames."""
+    copy = shutil.copytree(packed.path, tmp_path / "copy")
+    frame = np.full(640 * 480 * 3 // 2, 128, np.uint8)
+    (tmp_path / "frames").write_bytes(frame.tobytes() * 2)
+    rpicam = tmp_path / "bin" / "rpicam-vid"
+    rpicam.parent.mkdir()
+    rpicam.write_text(f"#!/bin/sh\necho \"$@\" > '{tmp_path}/asked'\ncat '{tmp_path}/frames'\n")
+    rpicam.chmod(0o755)
+    python = copy / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        [copy / "camera.sh", "2"],
+        env={**os.environ, "PATH": f"{rpicam.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == [0, 1]
+    assert (
+        "--codec yuv420 --width 640 --height 480 --framerate 2" in (tmp_path / "asked").read_text()
+    )
+
+
+def test_the_camera_script_without_set_up_says_what_to_run(
+    packed: PackResult, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(packed.path, tmp_path / "copy")
+    done = subprocess.run([copy / "camera.sh"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "error: run ./setup.sh first\n")
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
+def test_systemd_understands_the_unit(packed: PackResult, tmp_path: Path) -> None:
+    unit = tmp_path / "hemline.service"
+    text = (packed.path / "hemline.service").read_text()
+    assert f"/opt/{packed.packed.name}/camera.sh" in text
+    unit.write_text(text.replace(f"/opt/{packed.packed.name}/camera.sh", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
+    ours = [line for line in done.stderr.splitlines() if "hemline.service" in line]
+    assert ours == []
+
+
+def test_the_recommended_artifact_is_packed_or_another_that_was_verified(
+    bundle: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = read_manifest(copy)
+    write(copy, dataclasses.replace(manifest, recommended="fp32.onnx"))
+    assert pack(copy, "pi", output=tmp_path / "a").packed.artifact.name == "fp32.onnx"
+    failed = [
+        dataclasses.replace(a, verdicts=()) if a.name != "fp16.tflite" else a
+        for a in manifest.artifacts
+    ]
+    write(copy, dataclasses.replace(manifest, recommended="fp32.onnx", artifacts=tuple(failed)))
+    assert pack(copy, "pi", output=tmp_path / "b").packed.artifact.name == "fp16.tflite"
+
+
+def write(bundle: Path, manifest: object) -> None:
+    schema.save(bundle / MANIFEST_NAME, manifest)
+
+
+def test_a_bundle_that_was_not_verified_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = read_manifest(copy)
+    bare = tuple(dataclasses.replace(each, verdicts=()) for each in manifest.artifacts)
+    write(copy, dataclasses.replace(manifest, artifacts=bare))
+    with pytest.raises(GateError) as error:
+        pack(copy, "pi", output=tmp_path / "pack")
+    assert "passed in no runtime yet; no other artifact fits either" in str(error.value)
+    assert described(error.value).endswith(f"run `hemline verify {copy}` first")
+    assert not (tmp_path / "pack").exists()
+
+
+def test_an_altered_artifact_is_refused(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    content = bytearray((copy / "int8.tflite").read_bytes())
+    content[1000] ^= 1
+    (copy / "int8.tflite").write_bytes(content)
+    with pytest.raises(FileFormatError, match="was altered"):
+        make(copy, tmp_path / "pack")
+    assert [each.name for each in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_nothing_is_overwritten_silently_and_only_packs_are_replaced(
+    bundle: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is there and is not a pack"):
+        pack(bundle, "pi", output=photos, force=True)
+    assert names_in(photos) == {"mine.txt"}
+    made = pack(bundle, "pi", output=tmp_path / "pack").path
+    (made / "stale").touch()
+    with pytest.raises(UsageError) as error:
+        pack(bundle, "pi", output=made)
+    assert "replace it with --force" in described(error.value)
+    pack(bundle, "pi", output=made, force=True)
+    assert "stale" not in names_in(made)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["pack", "photos"]
+
+
+def test_the_command_packs_the_only_bundle(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(bundle, tmp_path / "artifacts" / "my shirts!")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["pack", "--for", "pi"], catch_exceptions=False)
+    assert result.exit_code == 0
+    smallest = min(read_manifest(bundle).artifacts, key=lambda each: each.size_bytes).name
+    assert result.stdout.startswith(f"packs/my-shirts-pi: {smallest} for a Raspberry Pi")
+
+
+def test_an_unknown_target_gets_the_nearest_name(bundle: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'pi'"):
+        pack(bundle, "pie")
+
+
+def test_the_stamp_in_a_pack_is_that_of_the_bundle(packed: PackResult, bundle: Path) -> None:
+    found = read_stamped(packed.path / "int8.tflite").stamp
+    assert found == read_stamped(bundle / "int8.tflite").stamp == packed.packed.stamp
