@@ -14,7 +14,6 @@ from hemline.bench.costs import COSTS, MEASURES, Measure, measure_of
 from hemline.bench.latency_summary import LatencySummary, summarize
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
-from hemline.contract.profile import Profile
 from hemline.contract.record import (
     LOCAL,
     Accuracy,
@@ -23,7 +22,6 @@ from hemline.contract.record import (
     Conditions,
     Instructions,
     Latency,
-    Memory,
     Payload,
     Record,
     newest,
@@ -104,16 +102,6 @@ class Row:
         latency = self.get(Latency)
         return None if latency is None else summarize(latency)
 
-    @property
-    def memory(self) -> Memory | None:
-        """Return its memory, if it was measured."""
-        return self.get(Memory)
-
-    @property
-    def profile(self) -> Profile | None:
-        """Return its profile, if there is one."""
-        return self.get(Profile)
-
     @cached_property
     def measure(self) -> Measure:
         """Return what it is compared by: latency where nothing was measured."""
@@ -145,14 +133,9 @@ class Row:
         return f"{self.cell.artifact} · {self.cell.runtime}"
 
     @property
-    def delegate(self) -> str:
-        """Return what really ran the operators."""
-        return self.conditions.delegate
-
-    @property
     def images_per_second(self) -> float | None:
         """Return the throughput of this cell, one invocation after the other."""
-        return self.cell.batch * 1e6 / self.median_us if self.latency else None
+        return self.cell.batch * 1e6 / self.latency.median_us if self.latency else None
 
     @property
     def settings(self) -> str:
@@ -173,11 +156,6 @@ class Row:
     def quality(self) -> float:
         """Return the accuracy; for images without labels the agreement."""
         return self.agreement if self.accuracy is None else self.accuracy
-
-    @property
-    def median_us(self) -> float:
-        """Return the median latency; infinity where it was not measured."""
-        return self.latency.median_us if self.latency else float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

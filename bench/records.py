@@ -24,20 +24,14 @@ def compared(
     """Compare the artifacts of bundles on a device, as they are now.
 
     Records of older files are out of date. The bundles were judged on the same images
-    (same_images.py). Raises UsageError when there are no records, or none of another device than
-    this machine, UnknownNameError where there is no such device; HemlineError as compare_models
-    does.
+    (same_images.py). Raises UsageError when there are no records or nothing was measured on the
+    device, HemlineError as compare_models does.
     """
     models = [
         _records_of(subject, name)
         for subject, name in zip(subjects, names_of(subjects), strict=True)
     ]
-    if device != LOCAL and not any(_is_cost(r, device) for own in models for r in own.records):
-        address_of(device)
-        raise UsageError(
-            f"nothing was measured on {device}",
-            remedy=remedy("bench on device", bundle=subjects[0].bundle, device=device),
-        )
+    require_measured(subjects, device)
     return compare_models(models, device=device, every_version=every_version)
 
 
@@ -48,8 +42,17 @@ def measured_devices(subjects: Sequence[Subject]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((LOCAL, *names)))
 
 
-def _is_cost(record: Record, device: str) -> bool:
-    return record.cell.device == device and isinstance(record.payload, COSTS)
+def require_measured(subjects: Sequence[Subject], device: str) -> None:
+    """Raise UsageError where nothing was measured on another device than this machine.
+
+    UnknownNameError where there is no such device.
+    """
+    if device not in measured_devices(subjects):
+        address_of(device)
+        raise UsageError(
+            f"nothing was measured on {device}",
+            remedy=remedy("bench on device", bundle=subjects[0].bundle, device=device),
+        )
 
 
 def names_of(subjects: Sequence[Subject]) -> list[str]:

@@ -14,9 +14,8 @@ from typing import Any
 
 from calibration_tables import calibration_table, corrections_table
 from causes_table import causes_table
-from matrix_table import matrix_table
-from peer_table import peer_table
 from profile_table import profile_table
+from quantization_tables import matrix_table, peer_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 

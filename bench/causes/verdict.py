@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hemline.bench.comparison import Row
-from hemline.contract.profile import Finding
+from hemline.contract.profile import Finding, Profile
 
 _MOST = 0.5  # of the time: a cause of less is said with its share
 
@@ -27,4 +27,5 @@ def reasons(chosen: Row, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _proven(row: Row) -> list[Finding]:
-    return [each for each in (row.profile.findings if row.profile else ()) if each.proven]
+    profile = row.get(Profile)
+    return [each for each in (profile.findings if profile else ()) if each.proven]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ import click
 from hemline import files
 from hemline.arguments import FILE, PATH, json_option, path_argument
 from hemline.bench.api import locked, measured, opened
+from hemline.bench.commands import devices_option
 from hemline.console import require_package, say
-from hemline.contract.record import read_records
+from hemline.contract.record import LOCAL, read_records
 from hemline.contract.schema import to_document
 from hemline.errors import UsageError
 from hemline.exporting import Export, export_options
@@ -63,6 +65,7 @@ class _Limit(click.FloatRange):
     "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, MB of 1,000,000 bytes."
 )
 @select_option
+@devices_option("Whose figures to check", default=None)
 @click.option(
     "--reference",
     default="fp32.tflite@litert",
@@ -85,6 +88,7 @@ def gate(
     baselines: tuple[Path, ...],
     reference: str,
     patterns: tuple[str, ...],
+    devices: tuple[str, ...],
     rounds: int,
     junit: Path | None,
     markdown: Path | None,
@@ -96,10 +100,10 @@ def gate(
 
     Checks latency, accuracy, size and memory against the limits that are set. Exit code 3 when a
     check fails, 4 when there is not enough evidence. Two bundles are measured now, in turn; records
-    are compared as they are. Several bundles are checked one after the other, each against its own
-    baseline.
+    are compared as they are, and so are the instructions of an emulated device. Several bundles are
+    checked one after the other, each against its own baseline.
     """
-    from hemline.bench.devices.local import LocalDevice
+    from hemline.bench.devices.addresses import open_device
     from hemline.bench.gate.gating import GateRequest, require_passed, run_gate, summary
     from hemline.bench.gate.report import gate_junit, gate_markdown, gate_table
 
@@ -110,9 +114,12 @@ def gate(
     require_package("scipy", "intervals need scipy: pip install scipy")
     request = GateRequest(patterns=patterns, reference=_place(reference), rounds=rounds, **limits)
     checks: list[Check] = []
-    for pair in pairs:
-        with locked([path for path in pair if path.suffix != ".jsonl"]):
-            found = run_gate(_sides(*pair), request, LocalDevice(), progress=say)
+    for pair, device in itertools.product(pairs, devices or ("",)):
+        with (
+            locked([path for path in pair if path.suffix != ".jsonl"]),
+            open_device(device or LOCAL) as opened_device,
+        ):
+            found = run_gate(_sides(*pair, device), request, opened_device, progress=say)
         name = f"{pair[1].name}: " if len(pairs) > 1 else ""
         checks += (replace(check, cell=f"{name}{check.cell}") for check in found)
     export(gate_table(checks))
@@ -148,9 +155,12 @@ def _place(reference: str) -> tuple[str, str]:
     return artifact, runtime
 
 
-def _sides(baseline: Path, candidate: Path) -> tuple[Side, Side]:
-    """Read both; single files are brought up to date where both are to be measured."""
-    from hemline.bench.gate.side import Side
+def _sides(baseline: Path, candidate: Path, device: str) -> tuple[Side, Side]:
+    """Read both; single files are brought up to date where both are to be measured.
+
+    `device`: whose figures count; empty for all latencies.
+    """
+    from hemline.bench.gate.side import Side, figures_of
     from hemline.bench.records import current_records
 
     paths = (baseline, candidate)
@@ -160,7 +170,9 @@ def _sides(baseline: Path, candidate: Path) -> tuple[Side, Side]:
     before, after = (
         Side(
             name=str(path),
-            records=current_records(subjects[path]) if path in subjects else read_records(path),
+            records=figures_of(
+                current_records(subjects[path]) if path in subjects else read_records(path), device
+            ),
             subject=subjects.get(path),
         )
         for path in paths

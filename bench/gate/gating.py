@@ -12,6 +12,7 @@ from hemline.bench.gate.figures import accuracy_checks, memory_checks, size_chec
 from hemline.bench.gate.interleaved import interleaved_checks
 from hemline.bench.gate.recorded import recorded_checks
 from hemline.bench.gate.side import Side
+from hemline.bench.records import require_measured
 from hemline.errors import EvidenceError, GateError
 
 _NAMED = 3  # checks in a message: the table has all
@@ -50,7 +51,7 @@ def run_gate(
     checks: list[Check] = []
     peaks: dict[str, int] = {}
     if (limit := request.max_slowdown) is not None:
-        if before.subject and after.subject:
+        if before.subject and after.subject and device.capabilities.latencies:
             found, peaks = interleaved_checks(
                 (before, after),
                 device,
@@ -60,6 +61,9 @@ def run_gate(
                 progress=progress,
             )
         else:
+            for subject in (side.subject for side in sides if not device.capabilities.latencies):
+                if subject is not None:
+                    require_measured([subject], device.name)
             found = recorded_checks(sides, limit, reference=request.reference, patterns=patterns)
         checks += found or _nothing("slowdown", limit)
     if (limit := request.max_drop) is not None:

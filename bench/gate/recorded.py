@@ -16,7 +16,7 @@ from hemline.bench.gate.side import (
     title_of,
     unmatched,
 )
-from hemline.contract.record import Latency, Record
+from hemline.contract.record import Instructions, Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import UsageError, remedy
 
@@ -37,7 +37,12 @@ def recorded_checks(
     for key in (key for key in after if key in before):
         old, new = before[key], after[key]
         _require_like_hosts(sides, _newest(old), _newest(new))
-        if old.keys() & new.keys():
+        counts = [_newest(runs).payload for runs in (old, new)]
+        if isinstance(counts[0], Instructions) and isinstance(counts[1], Instructions):
+            ratio = math.log(counts[1].per_inference / counts[0].per_inference)
+            exact = Estimate(mean=ratio, half=0.0, count=1)
+            checks.append(decide("slowdown", title_of(_newest(new).cell), exact, limit))
+        elif old.keys() & new.keys():
             checks.append(_check(old, new, [_level(old, new)], limit))
         elif key[:2] != reference:
             first, second = _references(sides, (*reference, key[2], 1, 1, DEFAULT))
@@ -49,7 +54,7 @@ def recorded_checks(
 def _cells(records: Iterable[Record]) -> dict[Identity, Runs]:
     """Return the runs of each cell: of its newest file, version and host only."""
     cells: dict[Identity, Runs] = {}
-    for record in by_date(r for r in records if isinstance(r.payload, Latency)):
+    for record in by_date(r for r in records if isinstance(r.payload, Latency | Instructions)):
         runs = cells.setdefault(identity_of(record.cell), {})
         if any(other.cell != record.cell for other in runs.values()):
             runs.clear()

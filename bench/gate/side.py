@@ -12,7 +12,7 @@ import numpy as np
 from hemline.bench.comparison import settings_of
 from hemline.bench.gate.decision import UNKNOWN, Check, Kind
 from hemline.bench.measuring.subject import Subject
-from hemline.contract.record import Cell, Latency, Record
+from hemline.contract.record import LOCAL, Accuracy, Cell, Instructions, Latency, Record
 from hemline.contract.settings import Settings
 from hemline.errors import UsageError
 
@@ -51,6 +51,22 @@ def selects(patterns: Sequence[str], artifact: str, runtime: str) -> bool:
     """Return whether a pattern fits the artifact, the runtime, or both as ARTIFACT@RUNTIME."""
     names = (artifact, runtime, f"{artifact}@{runtime}")
     return not patterns or any(fnmatch(name, each) for name in names for each in patterns)
+
+
+def figures_of(records: Iterable[Record], device: str) -> tuple[Record, ...]:
+    """Return the records of a device, without one the latencies of all; accuracies of this machine.
+
+    A check on another device runs the first images only.
+    """
+
+    def counts(record: Record) -> bool:
+        if isinstance(record.payload, Accuracy):
+            return record.cell.device == LOCAL
+        if device:
+            return record.cell.device == device
+        return not isinstance(record.payload, Instructions)
+
+    return tuple(record for record in records if record.cell.is_source or counts(record))
 
 
 def by_date(records: Iterable[Record]) -> list[Record]:

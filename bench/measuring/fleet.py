@@ -67,24 +67,6 @@ def open_fleet(
     return devices, tuple(failed)
 
 
-def bench_named(
-    names: Sequence[str],
-    subjects: Sequence[Subject],
-    request: BenchRequest,
-    *,
-    progress: Callable[[str], None],
-) -> None:
-    """Bench bundles on devices by name; raises the first error of any."""
-    devices, unopened = open_fleet(",".join(names))
-    try:
-        results = bench_fleet(devices, subjects, request, progress=progress, report=progress)
-    finally:
-        for device in devices:
-            device.close()
-    for error in (result.error for result in (*unopened, *results) if result.error is not None):
-        raise error
-
-
 def bench_fleet(
     devices: Sequence[Device],
     subjects: Sequence[Subject],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hemline.bench.profiling.timing import ModelTimer, ModelTimes, TimedModel
-from hemline.contract.profile import OperatorCost
+from hemline.contract.profile import OperatorCost, explained_share
 
 # (timer, the whole model, whether parts take turns at each invocation) to what its operators cost
 Measure = Callable[[ModelTimer, TimedModel, bool], "Operators"]
@@ -32,13 +32,7 @@ class Operators:
     fixed_ns: int
 
     @property
-    def apart(self) -> float:
-        """Return by what factor all times together differ from the whole, from 1 on."""
-        together = self.fixed_ns + sum(each.ns or 0 for each in self.costs)
-        share = max(together, 1) / max(self.whole.ns, 1)
-        return max(share, 1 / share)
-
-    @property
-    def add_up(self) -> bool:
-        """Return whether the operators' times together are about as long as the whole."""
-        return self.apart <= 1.1
+    def gap(self) -> float:
+        """Return how far the operators' times together are from the whole, as a share of it."""
+        explained = explained_share(self.whole.ns, self.costs, self.fixed_ns)
+        return abs((explained or 0.0) - 1)

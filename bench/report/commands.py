@@ -11,14 +11,13 @@ import click
 
 from hemline import files
 from hemline.arguments import json_option
+from hemline.bench.api import bench as run_bench
 from hemline.bench.api import choose as choose_file
-from hemline.bench.api import locked, measured, opened
+from hemline.bench.api import measured
 from hemline.bench.commands import bundles_argument, devices_option, sample_options
 from hemline.console import budget_options, next_step, require_matplotlib, say
 from hemline.contract import schema
-from hemline.contract.budget import Budget
 from hemline.exporting import Export, export_options
-from hemline.progress import REPORT
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
@@ -96,34 +95,28 @@ def compare(
     Prints a table and which file to ship, and writes a picture and JSON lines into the bundle. All
     bundles and files that are named are in one comparison.
     """
-    from hemline.bench.choosing import choose_each
     from hemline.bench.comparison import joined
-    from hemline.bench.measuring.device_bench import BenchRequest
-    from hemline.bench.measuring.fleet import bench_named
     from hemline.bench.measuring.plan import FULL, QUICK
-    from hemline.bench.records import compared
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
     from hemline.bench.report.table import comparison_table, conditions_line, refusals
 
     require_matplotlib()
-    with locked(paths):
-        subjects = opened(paths, samples)
-        request = BenchRequest(plan=QUICK if quick else FULL)
-        bench_named(devices, subjects, request, progress=REPORT.get().say)
-        comparisons = [compared(subjects, device) for device in devices]
-        choices = choose_each(subjects, comparisons, Budget(**limits))
-        every = joined(comparisons)
-        lines, output = json_lines(every), _output(subjects)
-        rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
-        files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
-        draw(every, picture, chosen=[each.row for each in choices])
+    plan = QUICK if quick else FULL
+    for error in run_bench(paths, devices=",".join(devices), plan=plan, samples=samples).failures:
+        raise error
+    chosen = choose_file(paths, devices=devices, **limits)
+    choices, every, subjects = chosen.choices, joined(chosen.comparisons), measured(paths)
+    lines, output = json_lines(every), _output(subjects)
+    rows, picture = Path(f"{output}.jsonl"), Path(f"{output}.png")
+    files.write_bytes(rows, "".join(f"{line}\n" for line in lines).encode())
+    draw(every, picture, chosen=[each.row for each in choices])
     more = _more(every, details) | _changed(choices[0].row, changes)
     export(comparison_table(every, None), **more)
     if as_json:
         click.echo("\n".join(lines))
         return
-    for comparison, choice in zip(comparisons, choices, strict=True):
+    for comparison, choice in zip(chosen.comparisons, choices, strict=True):
         click.echo(as_text(comparison_table(comparison, choice.row)))
         click.echo("\n".join((conditions_line(comparison), "", *choice.reasons, "")))
     click.echo("".join(f"{line}\n" for line in refusals(subjects)), nl=False)

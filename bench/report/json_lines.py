@@ -6,7 +6,7 @@ import json
 
 from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import ComparedModel, Comparison, Row, SourceModel
-from hemline.contract.record import Arena, Instructions
+from hemline.contract.record import Arena, Instructions, Memory
 from hemline.contract.schema import to_document
 
 
@@ -45,10 +45,10 @@ def _document(row: Row) -> dict[str, object]:
         "test_agreement": row.test.agreement,
         **drops,
         **_change(row),
-        "peak_memory_bytes": row.memory.peak_bytes if row.memory else None,
+        "peak_memory_bytes": memory.peak_bytes if (memory := row.get(Memory)) else None,
         "instructions": row.counted(Instructions),
         "arena_bytes": row.counted(Arena),
-        "delegate": row.delegate,
+        "delegate": row.conditions.delegate,
         **({} if row.latency is None else to_document(row.latency)),
     }
 

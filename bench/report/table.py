@@ -11,7 +11,7 @@ from hemline.bench.costs import MEASURES
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
-from hemline.contract.record import LOCAL, Accuracy, Cell, Latency
+from hemline.contract.record import LOCAL, Accuracy, Cell, Latency, Memory
 from hemline.contract.specs import version_key
 from hemline.small_sets import accuracy_text, few_images, interval_text
 from hemline.tables import (
@@ -163,7 +163,8 @@ def refusals(subjects: Sequence[Subject]) -> list[str]:
 
 
 def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[str, ...]:
-    latency, cell, start_ns = row.latency, row.cell, cold_start_ns(row.memory)
+    latency, cell, memory = row.latency, row.cell, row.get(Memory)
+    start_ns = cold_start_ns(memory)
     figures = [_figure(comparison, row, name)[1] for name in _known_figures(comparison)]
     if row.test.correct is not None:
         figures.insert(1, interval_text(row.test.correct, row.test.images))
@@ -178,8 +179,8 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
         *(microseconds(getattr(latency, name, None)) for name in ("median_us", "p90_us", "p99_us")),
         *(row.cost_text if row.measure is each else "" for each in MEASURES[1:]),
         "" if start_ns is None else Figure(f"{start_ns / 1e6:.0f} ms", start_ns / 1e6, "ms"),
-        megabytes(row.memory.peak_bytes if row.memory else None),
-        row.delegate.replace("ExecutionProvider", ""),
+        megabytes(memory.peak_bytes if memory else None),
+        row.conditions.delegate.replace("ExecutionProvider", ""),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -142,8 +143,15 @@ class Profile:
     @property
     def explained(self) -> float | None:
         """Return the fixed cost and all operators' times as a share of the whole, if known."""
-        times = [each.ns for each in self.operators]
-        if not self.whole_ns or not times or None in times:
-            return None
         fixed_ns = 0 if self.probe is None else self.probe.fixed_ns
-        return (fixed_ns + sum(each for each in times if each is not None)) / self.whole_ns
+        return explained_share(self.whole_ns, self.operators, fixed_ns)
+
+
+def explained_share(
+    whole_ns: int | None, operators: Sequence[OperatorCost], fixed_ns: int
+) -> float | None:
+    """Return the fixed cost and all operators' times as a share of the whole, if known."""
+    times = [each.ns for each in operators if each.ns is not None]
+    if not whole_ns or not times or len(times) < len(operators):
+        return None
+    return (fixed_ns + sum(times)) / whole_ns

@@ -17,6 +17,7 @@ from hemline.bench.causes.accelerator import fallback_of
 from hemline.bench.causes.explaining import explained
 from hemline.bench.causes.observation import Observed, Trial
 from hemline.bench.causes.table import CAUSES
+from hemline.bench.costs import MEASURES
 from hemline.bench.devices.gpu.device import GpuDevice
 from hemline.bench.measuring.plan import MeasurementPlan, planned_cells
 from hemline.bench.measuring.subject import Subject
@@ -306,8 +307,9 @@ def test_the_verdict_names_the_cause_of_the_choice_and_of_one_other_row() -> Non
     rows = [
         SimpleNamespace(
             cell=SimpleNamespace(artifact=artifact, artifact_sha256=artifact, runtime=runtime),
-            median_us=median_us,
-            profile=profile,
+            cost=median_us,
+            measure=MEASURES[0],
+            get=lambda _, profile=profile: profile,
         )
         for artifact, runtime, median_us, profile in (
             ("int8.tflite", "litert", 17.0, profiles[0]),

@@ -153,7 +153,7 @@ def variants() -> Comparison:
 
 def test_other_threads_and_settings_have_rows_of_their_own() -> None:
     comparison = variants()
-    assert [row.median_us for row in comparison.rows] == [3.0]
+    assert [row.cost for row in comparison.rows] == [3.0]
     table = comparison_table(comparison, None)
     at = table.columns.index("settings")
     assert [row[at] for row in table.rows] == ["AMX refused", "2 threads", "core 1", ""]

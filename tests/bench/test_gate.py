@@ -37,6 +37,7 @@ from hemline.contract.record import (
     Accuracy,
     Cell,
     Conditions,
+    Instructions,
     Latency,
     Memory,
     Pair,
@@ -399,6 +400,46 @@ def test_size_and_memory_are_exact(gate: Callable[..., Result]) -> None:
     size, peak = checks_in(gate([record()], [record(), memory], *options))
     assert (size["kind"], size["answer"], size["value"]) == ("size", "passed", 50.0)
     assert (peak["kind"], peak["answer"], peak["value"]) == ("memory", "failed", 52.0)
+
+
+def counted(per_inference: int, artifact: str = "int8.tflite") -> Record:
+    """Return the instructions of a file on an emulated board."""
+    there = record(artifact)
+    return replace(
+        there,
+        cell=replace(there.cell, device="emulated:pi4"),
+        payload=Instructions(per_inference=per_inference, processor="cortex-a72"),
+    )
+
+
+@pytest.mark.parametrize(("count", "answer"), [(1_040_000, "passed"), (1_060_000, "failed")])
+def test_instructions_of_an_emulated_device_are_compared_as_they_are(
+    gate: Callable[..., Result], count: int, answer: str
+) -> None:
+    sides = [counted(1_000_000)], [counted(count)]
+    found = checks_in(gate(*sides, "--max-slowdown", "1.05", "--json", "--device", "emulated:pi4"))
+    assert [(each["answer"], each["value"]) for each in found] == [(answer, count / 1e6)]
+    assert found[0]["cell"] == "int8.tflite · litert, on emulated:pi4"
+    unasked = gate(*sides, "--max-slowdown", "1.05").exception
+    assert "has no cell to check" in str(unasked)
+
+
+def test_the_few_images_of_a_check_on_a_device_are_no_accuracy(gate: Callable[..., Result]) -> None:
+    whole = replace(record(), payload=accuracy(0, 0))
+    later = replace(whole.conditions, date="2999-01-01T00:00:00Z")
+    cell = replace(whole.cell, device="emulated:pi4")
+    predictions = pack_predictions(np.zeros(100, np.uint8))
+    few_images = Accuracy(
+        split="validation",
+        images=100,
+        correct=90,
+        agreement=100,
+        keras_correct=90,
+        predictions=predictions,
+    )
+    few = replace(whole, cell=cell, conditions=later, payload=few_images)
+    (check,) = checks_in(gate([whole], [whole, few], "--max-drop", "0.5", "--json"))
+    assert check["answer"] == "passed"
 
 
 def test_a_limit_that_nothing_was_measured_for_does_not_pass(gate: Callable[..., Result]) -> None:

@@ -67,7 +67,7 @@ def line(bundle: Path, manifest: Manifest, name: str, rows: tuple[Row, ...]) -> 
                 "images": row.test.images,
                 "correct": row.test.correct,
                 "drop_points": row.test.drop_points,
-                "latency_to_fp32": round(row.median_us / floats[runtime].median_us, 3),
+                "latency_to_fp32": round(row.cost / floats[runtime].cost, 3),
             }
             for runtime, row in cells.items()
         },

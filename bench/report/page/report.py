@@ -106,7 +106,7 @@ def _gathered(subjects: Sequence[Subject], budget: Budget, devices: Sequence[str
     )
     rows = (row for each in comparisons for row in (*each.rows, *each.variants))
     cells = [replace(row, chosen=row.cell in chosen) for row in rows]
-    cells.sort(key=lambda each: each.median_us)
+    cells.sort(key=lambda each: (each.latency is None, each.cost))
     return Findings(
         subjects=tuple(subjects),
         comparisons=comparisons,
