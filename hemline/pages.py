@@ -167,9 +167,13 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
     A later column without a name, a drawing in text, is left out; "share" is drawn as a bar.
     """
     shown = [at for at, name in enumerate(table.columns) if name.strip() or not at]
-    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
-    about = zip(table.columns, table.numeric, widths, strict=True)
-    flags = [(number, name == "share", len(name) + w > _HALF) for name, number, w in about]
+    names = list(map(len, table.columns))
+    texts = zip([""] * len(names), *table.rows, strict=True)
+    widths = [max(map(len, column)) for column in texts]
+    flags = [
+        (table.numeric[at], table.columns[at] == "share", name + width > _HALF)
+        for at, (name, width) in enumerate(zip(names, widths, strict=True))
+    ]
     kinds = [" ".join(compress(("number", "bar", "long"), each)) for each in flags]
     rows = [
         _row(table, row, shown, kinds, chosen=at in chosen) for at, row in enumerate(table.rows)
@@ -180,7 +184,9 @@ def table(table: Table, label: str, *, foot: int = 0, chosen: frozenset[int] = f
         for at in shown
     )
     sums = f"<tfoot>{''.join(rows[count:])}</tfoot>\n" if foot else ""
-    kind = " ".join(["sortable"] * (count > _FEW_ROWS) + ["cards"] * (sum(widths) > _NARROW))
+    kind = " ".join(
+        ["sortable"] * (count > _FEW_ROWS) + ["cards"] * (sum(map(max, names, widths)) > _NARROW)
+    )
     content = (
         f'<table class="{kind}">\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>{''.join(rows[:count])}</tbody>\n{sums}</table>"
