@@ -28,7 +28,7 @@ def cross_validated(
     folds: int,
     train: Callable[[TrainRequest, Images], object],
 ) -> Table:
-    """Return the pooled out-of-fold accuracy of the source model and of each file in each runtime.
+    """Return the pooled out-of-fold accuracy of each file in each runtime.
 
     In turn, each of `folds` parts of the training images is held out, `train` trains a model on the
     others, and it is exported and verified. Nothing of the folds is kept. Raises DataError for too
@@ -47,27 +47,27 @@ def cross_validated(
             except GateError as error:  # its figures count all the same
                 say(f"fold {number}: {error}")
             for record in read_records(bundle / RECORDS_NAME):
-                if isinstance(record.payload, Accuracy) and record.payload.split == "test":
-                    cell, of_file = record.cell, record.cell.runtime != manifest.source
+                cell, payload = record.cell, record.payload
+                is_file = cell.artifact != cell.runtime  # the source model has one name for both
+                if isinstance(payload, Accuracy) and payload.split == "test" and is_file:
                     key = (cell.artifact, f"{cell.runtime} {cell.runtime_version}")
-                    found[key].update(_counts(record.payload, of_file=of_file))
-    figures = (">images", ">accuracy", ">95 %", f"?>{CHANGE}", "?>predictions changed")
-    rows = [(*names, *_figures(counts)) for names, counts in found.items()]
-    return Table.of(("artifact", "runtime", *figures), [*rows[-1:], *rows[:-1]])  # the model first
-
-
-def _counts(payload: Accuracy, *, of_file: bool) -> dict[str, int]:
-    correct, before = payload.correct or 0, payload.keras_correct or 0
-    counts = {"images": payload.images, "correct": correct}
-    differences = {"lost": before - correct, "changed": payload.images - payload.agreement}
-    return counts | (differences if of_file else {})
+                    found[key].update(
+                        images=payload.images,
+                        correct=payload.correct or 0,
+                        lost=(payload.keras_correct or 0) - (payload.correct or 0),
+                        changed=payload.images - payload.agreement,
+                    )
+    figures = (">images", ">accuracy", ">95 %", f">{CHANGE}", ">predictions changed")
+    rows = ((*names, *_figures(counts)) for names, counts in found.items())
+    return Table.of(("artifact", "runtime", *figures), rows)
 
 
 def _figures(counts: Counter[str]) -> tuple[str, ...]:
-    images, correct = counts["images"], counts["correct"]
-    accuracy = (f"{images:,}", percent(correct / images), interval_text(correct, images))
-    if "changed" not in counts:
-        return (*accuracy, "", "")
-    most = f"(95 %: under {100 * upper_share(counts['changed'], images):.1f} %)"
-    lost = change(100 * counts["lost"] / images)
-    return (*accuracy, lost, f"{counts['changed']:,} {most}")
+    images, correct, changed = (counts[name] for name in ("images", "correct", "changed"))
+    return (
+        f"{images:,}",
+        percent(correct / images),
+        interval_text(correct, images),
+        change(100 * counts["lost"] / images),
+        f"{changed:,} (95 %: under {100 * upper_share(changed, images):.1f} %)",
+    )

@@ -26,28 +26,13 @@ def trained_images(card: Card, options: FetchOptions, *, checkpoint: Path) -> Im
     model, dataset = card.model, card.training.dataset
     if dataset not in DATASETS:
         options = options.with_class_names(model.labels)
-    custom = options.custom is not None
-    if not custom and dataset not in DATASETS:
+    if options.custom is None:
+        if dataset in DATASETS:
+            return load_images(dataset, options)
         what = f"trained on a custom data set, {dataset}"
         raise UsageError(f"{checkpoint} was {what}", remedy=remedy("name the images"))
-    if not custom:
-        return load_images(dataset, options)
-    size, channels = options.reading.size, options.reading.channels
-    height, width, depth = model.shape
-    if size not in (None, (height, width)) or channels not in (None, depth):
-        raise UsageError(
-            f"{checkpoint} takes images of {height}x{width} with {depth} channels",
-            remedy=remedy("read as trained"),
-        )
-    # broken files that were skipped then are so again; others change the hash
-    reading = replace(
-        options.reading,
-        size=(height, width),
-        channels=depth,
-        skip_broken=True,
-        known_sha256=card.training.data_sha256,
-    )
-    images = load_images(dataset, replace(options, reading=reading))
+    options = options.for_model(model.shape, str(checkpoint), card.training.data_sha256)
+    images = load_images(dataset, options)
     if len(images.dataset.labels) != len(model.labels):
         return images  # other data, which its hash tells
     return replace(images, dataset=replace(images.dataset, labels=model.labels))

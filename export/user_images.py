@@ -13,7 +13,7 @@ from hemline.data.custom.loading import load_unlabelled
 from hemline.data.custom.unlabelled import is_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import DataError, UsageError, remedy
+from hemline.errors import DataError
 from hemline.pictures.generated import varied_images
 
 GENERATED = "generated"  # name of the data set
@@ -41,15 +41,7 @@ def read_images(shape: tuple[int, int, int], options: FetchOptions) -> Images:
     Raises UsageError for another size or number of channels, DataError for images that cannot be
     read.
     """
-    size, channels = options.reading.size, options.reading.channels
-    height, width, depth = shape
-    if size not in (None, (height, width)) or channels not in (None, depth):
-        raise UsageError(
-            f"the model takes images of {height}x{width} with {depth} channels",
-            remedy=remedy("read as trained"),
-        )
-    reading = replace(options.reading, size=(height, width), channels=depth, skip_broken=True)
-    options = replace(options, reading=reading)
+    options = options.for_model(shape)
     if options.custom is None:
         return _published(shape, options)
     if is_unlabelled(options.custom):

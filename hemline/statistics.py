@@ -36,17 +36,9 @@ def upper_share(count: int, total: int, level: float = 0.95) -> float:
         raise ValueError(f"{count} of {total} is not a share")
     if count in (0, total):
         return 1.0 if count else 1 - (1 - level) ** (1 / total)
-    ways = [
-        math.lgamma(total + 1) - math.lgamma(k + 1) - math.lgamma(total - k + 1)
-        for k in range(count + 1)
-    ]
-    low, high = count / total, 1.0
-    for _ in range(50):  # bisection
-        share = (low + high) / 2
-        odds, none = math.log(share) - math.log1p(-share), total * math.log1p(-share)
-        at_most = sum(math.exp(way + k * odds + none) for k, way in enumerate(ways))
-        low, high = (share, high) if at_most > 1 - level else (low, share)
-    return high
+    from scipy.special import betaincinv
+
+    return float(betaincinv(count + 1, total - count, level))
 
 
 def ratio_of_shares(

@@ -12,15 +12,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from baseline_results import read_results
 from calibration_tables import calibration_table, corrections_table
 from causes_table import causes_table
+from instruction_table import instruction_table
 from profile_table import profile_table
 from quantization_tables import matrix_table, peer_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 
 from hemline.bench.comparison import compare
-from hemline.bench.devices.emulation.instruction_count import instruction_table
 from hemline.bench.devices.table import DEVICES
 from hemline.bench.report.table import bundle_table, conditions_line
 from hemline.bench.report.verdict import recommend, summarize_choice
@@ -33,7 +34,7 @@ from hemline.export.schemes import SCHEMES
 from hemline.export.verdict_table import verdict_tables
 from hemline.files import parse_json, read_bytes, write_bytes
 from hemline.tables import CHANGE, Table, as_markdown, change, percent
-from hemline.train.baselines.result import conditions_lines, read_results, results_table
+from hemline.train.baselines.result import conditions_lines, results_table
 from hemline.train.comparison import table
 from hemline.train.comparison.comparison import DatasetComparison
 

@@ -38,7 +38,7 @@ from hemline.data.datasets import (
     read_folder,
 )
 from hemline.debian_packages import unpack_packages
-from hemline.errors import BusyError, DataError, FetchError, HemlineError, remedy
+from hemline.errors import BusyError, DataError, FetchError, HemlineError, UsageError, remedy
 from hemline.folders import TemporaryFolder
 from hemline.progress import Progress
 from hemline.user_folders import cache_folder, cache_folder_if_any
@@ -102,6 +102,22 @@ class FetchOptions:
         if self.custom is not None or self.folder is None:
             return self
         return replace(self, reading=replace(self.reading, labels=labels))
+
+    def for_model(
+        self, shape: tuple[int, ...], name: str = "the model", known: dict[str, str] | None = None
+    ) -> FetchOptions:
+        """Return options that read custom images at a model's (height, width, channels).
+
+        Broken files are left out, as they were for the training; others change the hash. `known`
+        is known_sha256 of ReadOptions. Raises UsageError where another size was asked for.
+        """
+        size, channels = (shape[0], shape[1]), shape[2]
+        asked = self.reading
+        if asked.size not in (None, size) or asked.channels not in (None, channels):
+            what = f"{name} takes images of {size[0]}x{size[1]} with {channels} channels"
+            raise UsageError(what, remedy=remedy("read as trained"))
+        own = replace(asked, size=size, channels=channels, skip_broken=True, known_sha256=known)
+        return replace(self, reading=own)
 
 
 def load_images(name: str, options: FetchOptions | None = None) -> Images:

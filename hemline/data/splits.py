@@ -63,13 +63,7 @@ def held_out_split(images: Images, *, validation: int) -> Split:
     held_out = np.asarray(images.validation_indices, np.intp)
     if not len(held_out):
         held_out = np.sort(np.random.default_rng(_SPLIT_SEED).permutation(total)[:validation])
-    return Split(
-        seed=_SPLIT_SEED,
-        limit=None,
-        validation_indices=tuple(int(index) for index in held_out),
-        validation_sha256=array_sha256(images.train_images[held_out]),
-        test_indices=images.test_indices,
-    )
+    return _parted(images, held_out, total).split
 
 
 def split_images(images: Images, *, validation: int, limit: int | None = None) -> TrainingData:

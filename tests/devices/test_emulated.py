@@ -15,17 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from instruction_table import counts_by_cell, instruction_table
 from required import missing
 
 from hemline.bench.devices.addresses import open_device
 from hemline.bench.devices.checking import IMAGES, Check, check
 from hemline.bench.devices.emulation.device import EmulatedDevice
 from hemline.bench.devices.emulation.emulator import emulator
-from hemline.bench.devices.emulation.instruction_count import (
-    count_instructions,
-    counts_by_cell,
-    instruction_table,
-)
+from hemline.bench.devices.emulation.instruction_count import count_instructions
 from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS
 from hemline.bench.devices.equality import Equality, validation_images
 from hemline.bench.profiling.profiling import OPERATORS

@@ -121,7 +121,9 @@ def test_a_layer_alone_and_all_but_it_add_up_to_the_whole_model(
         assert layer.without.divergence < 1.1 * diagnosis.loss.divergence
     order = [each.alone.divergence for each in diagnosis.layers if each.alone]
     assert order == sorted(order, reverse=True)
-    assert set(diagnosis.ranked_weights) == {g.layer for g in evidence.quantized.plan.weights}
+    assert {each.weights for each in diagnosis.layers} - {None} == {
+        g.layer for g in evidence.quantized.plan.weights
+    }
 
 
 def test_a_healthy_model_has_no_cause(diagnosis: Diagnosis) -> None:
@@ -274,7 +276,7 @@ def test_a_file_of_a_bundle_is_diagnosed_by_its_plan(bundle: Path, tmp_path: Pat
     document = read_json(tmp_path / "found" / "diagnosis.json")
     assert json.loads(done.stdout) == document
     found = schema.from_document(Diagnosis, document, where="it")
-    assert len(found.ranked_weights) == 7
+    assert sum(each.weights is not None for each in found.layers) == 7
     assert found.split == "validation"
     assert {each.name for each in (tmp_path / "found").glob("*.png")} == {
         "layers.png",

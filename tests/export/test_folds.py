@@ -72,7 +72,6 @@ def test_a_row_has_the_intervals_of_what_is_pooled() -> None:
     assert _figures(counts) == (
         "150", "96.00 %", "91.5–98.2", "-2.00", "6 (95 %: under 7.7 %)",
     )  # fmt: skip
-    assert _figures(Counter(images=150, correct=147))[3:] == ("", "")
 
 
 @pytest.mark.slow  # four trainings, and three exports that are verified
@@ -88,10 +87,9 @@ def test_train_cross_validates_and_then_trains_on_all_images(
     assert card.trained.score("test").images == 27, "the model itself is an ordinary one"
     path = tmp_path / "checkpoints" / "mlp-photos" / "folds.csv"
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    assert rows[0]["artifact"] == "keras"
     assert {row["images"] for row in rows} == {"153"}
     assert {"fp32.onnx", "int8.tflite"} <= {row["artifact"] for row in rows}
     by_name = {row["artifact"]: row for row in rows}
-    assert by_name["fp32.onnx"]["accuracy (%)"] == by_name["keras"]["accuracy (%)"]
+    assert by_name["fp32.onnx"]["accuracy change (points)"] == "0.0"
     assert "fold 3 of 3" in result.stderr
-    assert "keras" in result.stdout
+    assert "0 (95 %: under 1.9 %)" in result.stdout

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from baseline_results import read_results
 from click.testing import CliRunner
 from patience import HANG_SECONDS, eventually
 
@@ -25,7 +26,7 @@ from hemline.statistics import wilson
 from hemline.train.baselines import running
 from hemline.train.baselines.child import fit_and_score
 from hemline.train.baselines.estimators import make_estimator, one_vs_rest_logistic
-from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines, read_results
+from hemline.train.baselines.result import BaselineResult, as_json, conditions_lines
 from hemline.train.baselines.result import results_table as table_of
 from hemline.train.baselines.running import (
     BaselineRequest,

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from hemline.contract.card import Scalar
-from hemline.contract.schema import from_document, to_document
+from hemline.contract.schema import to_document
 from hemline.contract.score import Score
 from hemline.data.custom.reading import counted
-from hemline.files import parse_json, read_bytes
 from hemline.small_sets import few_images
 from hemline.statistics import wilson
 from hemline.tables import Table
-
-_DERIVED = ("test_accuracy", "test_interval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +75,7 @@ def as_json(result: BaselineResult) -> dict[str, Any]:
     """Return the document of a result, with the test accuracy and its 95 % interval, 0 … 1."""
     test = result.score("test")
     interval = [round(bound, 6) for bound in wilson(test.correct, test.images)]
-    derived = dict(zip(_DERIVED, (test.accuracy, interval), strict=True))
-    return {**to_document(result), **derived}
-
-
-def read_results(path: Path) -> tuple[BaselineResult, ...]:
-    """Read the JSON lines of `as_json`; derived figures are left aside."""
-    results = []
-    for number, line in enumerate(read_bytes(path).decode().splitlines(), start=1):
-        where = f"{path}, line {number}"
-        document = parse_json(line, where=where)
-        raw = {key: value for key, value in document.items() if key not in _DERIVED}
-        results.append(from_document(BaselineResult, raw, where=where))
-    return tuple(results)
+    return {**to_document(result), "test_accuracy": test.accuracy, "test_interval": interval}
 
 
 def results_table(results: Sequence[BaselineResult]) -> Table:

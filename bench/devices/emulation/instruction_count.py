@@ -7,7 +7,6 @@ instructions in one cycle or waits for memory, and two processors differ in both
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from hemline.contract.conditions import cell_of, conditions_of
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import Artifact, Manifest
 from hemline.contract.record import Instructions, Record
-from hemline.tables import Table
 
 # The first ones fill caches and grow tables; after that, counts differ by 1 in 3,000 at most.
 _WARMUP = 20
@@ -61,29 +59,3 @@ def count_instructions(
         ),
     )
     return (record,)
-
-
-def counts_by_cell(records: Iterable[Record]) -> dict[tuple[str, str, str], int]:
-    """Return the newest count of each artifact, runtime and device; its host decides nothing."""
-    by_date = sorted(records, key=lambda record: record.conditions.date)
-    return {
-        (r.cell.artifact, f"{r.cell.runtime} {r.cell.runtime_version}", r.cell.device): (
-            r.payload.per_inference
-        )
-        for r in by_date
-        if isinstance(r.payload, Instructions)
-    }
-
-
-def instruction_table(records: Iterable[Record]) -> Table:
-    """Return one row for each artifact and runtime: millions of instructions, by device."""
-    counts = counts_by_cell(records)
-    devices = list(dict.fromkeys(device for _, _, device in counts))
-    cells = list(dict.fromkeys((artifact, runtime) for artifact, runtime, _ in counts))
-    return Table.of(
-        ("artifact", "runtime", *(f">{name.partition(':')[2]}" for name in devices)),
-        (
-            (*cell, *(f"{n / 1e6:.3f}" if (n := counts.get((*cell, d))) else "" for d in devices))
-            for cell in cells
-        ),
-    )

@@ -128,8 +128,3 @@ class Diagnosis:
     layers: tuple[LayerReport, ...]
     causes: tuple[CauseReport, ...]
     notes: tuple[str, ...] = ()
-
-    @property
-    def ranked_weights(self) -> tuple[str, ...]:
-        """Return the layers with weights by their names in the plan, the most harmful first."""
-        return tuple(each.weights for each in self.layers if each.weights is not None)

@@ -170,17 +170,10 @@ def _calibration(
     """Return the images that a plan's ranges come from, if they are at hand."""
     if data.folder is None and manifest.dataset not in DATASETS:
         return None
-    height, width, channels = artifact.input.shape
-    reading = replace(
-        data.reading,
-        size=(height, width),
-        channels=channels,
-        skip_broken=True,
-        known_sha256=manifest.data_sha256,
-    )
     custom = data.custom is not None
-    options = replace(data, reading=reading) if custom else replace(data, offline=True)
     with contextlib.suppress(HemlineError):  # other images, or none
+        options = data.for_model(artifact.input.shape, artifact.name, manifest.data_sha256)
+        options = options if custom else replace(data, offline=True)
         images = load_images("" if custom else manifest.dataset, options)
         held_out = list(manifest.validation_indices)
         split = Split(
