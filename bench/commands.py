@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hemline.arguments import PATH, json_option, path_argument
+from hemline.arguments import PATH, flag, joined, json_option, path_argument
 from hemline.bench.api import bench as run_bench
 from hemline.bench.api import benched, measured
 from hemline.console import next_step, require_matplotlib, runtimes_option, say
@@ -58,36 +57,25 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
     )
 
 
-def sample_options(command: F) -> F:
-    """Add the options of a single file's images, as `samples: SampleFiles | None`."""
+def _samples(**given: Path | None) -> SampleFiles | None:
+    from hemline.export.admission.user_samples import SampleFiles
 
-    @wraps(command)
-    def with_samples(
-        *arguments: Any,
-        data: Path | None,
-        images: Path | None,
-        expected: Path | None,
-        **others: Any,
-    ) -> Any:
-        from hemline.export.admission.user_samples import SampleFiles
+    return SampleFiles(**given) if any(given.values()) else None
 
-        named = any(path is not None for path in (data, images, expected))
-        samples = SampleFiles(data=data, images=images, expected=expected) if named else None
-        return command(*arguments, samples=samples, **others)
 
-    click.option("--expected", type=PATH, help="Classes of --images: .npy, integers.")(with_samples)
-    click.option("--images", type=PATH, help="Images to measure a FILE on: .npy, uint8.")(
-        with_samples
-    )
-    click.option(
-        "--data", type=PATH, help="Of a FILE: labelled images: class folders, an .npz or a bundle."
-    )(with_samples)
-    return cast("F", with_samples)
+# the images of a single file, as `samples: SampleFiles | None`
+sample_options = joined(
+    "samples",
+    _samples,
+    click.option("--data", type=PATH, help="Images of a FILE: class folders, .npz or a bundle."),
+    click.option("--images", type=PATH, help="Images of a FILE: .npy, uint8."),
+    click.option("--expected", type=PATH, help="Classes of --images: .npy, integers."),
+)
 
 
 @click.command()
 @bundles_argument
-@click.option("--quick", is_flag=True, help="Few rounds; nothing if nothing changed.")
+@flag("--quick", "Few rounds; nothing if nothing changed.")
 @click.option("--threads", default="1", show_default=True, help="Numbers of threads, as in 1,2.")
 @click.option("--batch", default="1", show_default=True, help="Images per call, as in 1,8.")
 @click.option("--cores", help="Pin to these cores, counted from 0, as in 2,3.")
@@ -96,11 +84,11 @@ def sample_options(command: F) -> F:
 )
 @click.option("--rounds", type=click.IntRange(1), help="Rounds; each measures every cell once.")
 @devices_option("Where to measure")
-@click.option("--fallback", is_flag=True, help="Let the processor run what a GPU cannot.")
+@flag("--fallback", "Let the processor run what a GPU cannot.")
 @runtimes_option
-@click.option("--resume", is_flag=True, help="Measure only the cells that are missing.")
-@click.option("--tune", is_flag=True, help="Instead, find faster settings and store them.")
-@click.option("--profile", "profiled", is_flag=True, help="Instead, explain the time of each cell.")
+@flag("--resume", "Measure only the cells that are missing.")
+@flag("--tune", "Instead, find faster settings and store them.")
+@flag("--profile", "Instead, explain the time of each cell.", "profiled")
 @json_option("Of --profile: JSON lines, not tables.")
 @export_options
 @sample_options

@@ -10,25 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from hemline import files
-from hemline.arguments import (
-    CHECKPOINTS,
-    FILE,
-    FOLDER,
-    checkpoints,
-    json_option,
-    only_checkpoint,
-    output_option,
-    path_argument,
-)
-from hemline.console import (
-    model_data_option,
-    next_step,
-    require_custom,
-    require_matplotlib,
-    runtimes_option,
-    say,
-)
+from hemline import arguments, console, files
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint, read_card
 from hemline.contract.manifest import Manifest, Verdict
@@ -45,6 +27,7 @@ from hemline.export.scheme import Scheme
 from hemline.export.schemes import NAMES, find_schemes
 from hemline.export.trained_data import trained_images
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
+from hemline.progress import say
 from hemline.small_sets import few_images
 from hemline.tables import as_text
 from hemline.train.custom_data import named_after
@@ -59,16 +42,11 @@ if TYPE_CHECKING:
 @click.command(epilog=MODELS_EPILOG)
 @click.argument("target", metavar="[MODEL]", required=False)
 @click.option("--model", hidden=True, help="As MODEL.")
-@click.option("--checkpoint", type=FOLDER, help="Folder of a checkpoint, instead of MODEL.")
-@output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
+@click.option("--checkpoint", type=arguments.FOLDER, help="A checkpoint, instead of MODEL.")
+@arguments.output_option("Folder of the bundle (default: artifacts/ and the checkpoint's name).")
 @click.option("--scheme", "schemes", multiple=True, help=f"{NAMES}; or as int8.onnx; repeatable.")
 @post_training_options
-@click.option(
-    "--calibration-report",
-    "compares",
-    is_flag=True,
-    help="Compare the calibrators: a table, calibration.json and .png.",
-)
+@arguments.flag("--calibration-report", "Compare the calibrators: table and picture.", "compares")
 @click.option(
     "--qat-epochs",
     type=click.IntRange(min=1),
@@ -81,25 +59,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Images per call: any number, or 1 as some compilers require.",
 )
-@click.option(
-    "--with-embedding", is_flag=True, help="Add the input of the last layer as an output."
-)
-@click.option(
-    "--store-images",
-    is_flag=True,
-    help="Store two of your validation images in each file, for its self-test.",
-)
-@click.option(
-    "--train", "train_anew", is_flag=True, help="Train again, even if there is a checkpoint."
-)
-@click.option(
-    "--quick",
-    is_flag=True,
-    help="Train 2 epochs on 6,000 images, in folders of their own, to try things.",
-)
+@arguments.flag("--with-embedding", "Add the input of the last layer as an output.")
+@arguments.flag("--store-images", "Store two of your validation images in each file.")
+@arguments.flag("--train", "Train again, even if there is a checkpoint.", "train_anew")
+@arguments.flag("--quick", "Train 2 epochs on 6,000 images, in folders of their own.")
 @within_options
 @import_options
-@model_data_option
+@console.model_data_option
 def export(
     target: str | None,
     model: str | None,
@@ -130,7 +96,7 @@ def export(
     cheapest first, until a file fits. Exit code 3 with the nearest when none does.
     """
     if compares:
-        require_matplotlib()
+        console.require_matplotlib()
     usual = named_after(find_model(DEFAULT), data)
     found = _target(target, model, checkpoint, usual, anew=train_anew or quick)
     if found.kind != "preset" and train_anew:
@@ -139,7 +105,7 @@ def export(
         find_schemes(schemes)  # a mistake there costs no import
         found, data = _imported(found, options, data)
     else:
-        require_custom(data)
+        console.require_custom(data)
         if options != ImportOptions():
             raise UsageError(f"{found.name} is not imported: leave the options of an import out")
     exported = export_model(
@@ -167,12 +133,12 @@ def export(
         _compare_calibrators(exported, data, post_training.seed)
     if schemes:
         _require_made(manifest, find_schemes(schemes))
-    next_step("compare", bundle)
+    console.next_step("compare", bundle)
 
 
 @click.command()
-@path_argument("path", "BUNDLE|ARTIFACT")
-@json_option("One JSON document a line for each plan.")
+@arguments.path_argument("path", "BUNDLE|ARTIFACT")
+@arguments.json_option("One JSON document a line for each plan.")
 def plan(path: Path, as_json: bool) -> None:
     """Show how the 8-bit files of a bundle are quantized.
 
@@ -203,8 +169,8 @@ def plan(path: Path, as_json: bool) -> None:
 
 
 @click.command()
-@path_argument("target", "BUNDLE|FILE")
-@json_option("One JSON document a line for each verdict.")
+@arguments.path_argument("target", "BUNDLE|FILE")
+@arguments.json_option("One JSON document a line for each verdict.")
 @click.option("--labels", help="Of a file made elsewhere: class names a,b,… or a file with them.")
 @input_options
 @click.option(
@@ -213,10 +179,10 @@ def plan(path: Path, as_json: bool) -> None:
     type=click.Choice(["logits", "probabilities"]),
     help="What such a file returns.",
 )
-@click.option("--images", type=FILE, help="Images to run too: .npy, uint8 (n, h, w, c).")
-@click.option("--expected", type=FILE, help="Their classes: .npy, integers (n,).")
-@click.option("-o", "--out", type=FILE, help="Stamped copy (default: FILE's name with -admitted).")
-@runtimes_option
+@click.option("--images", type=arguments.FILE, help="Images to run too: .npy, uint8 (n, h, w, c).")
+@click.option("--expected", type=arguments.FILE, help="Their classes: .npy, integers (n,).")
+@click.option("-o", "--out", type=arguments.FILE, help="Stamped copy (default: FILE-admitted).")
+@console.runtimes_option
 def verify(
     target: Path,
     as_json: bool,
@@ -256,7 +222,7 @@ def verify(
     _print_verdicts(of_bundle, as_json)
     if verified.failure is not None:
         raise verified.failure
-    next_step("compare", target)
+    console.next_step("compare", target)
 
 
 def _print_verdicts(verdicts: Sequence[NamedVerdict], as_json: bool) -> None:
@@ -302,9 +268,9 @@ def _target(
         if checkpoint is not None or model is not None:
             raise UsageError(f"{target} is named already: leave --model and --checkpoint out")
         return find_export_target(target)
-    if model is None and checkpoint is None and checkpoints() and not anew:
-        checkpoint = CHECKPOINTS / usual
-        checkpoint = checkpoint if is_checkpoint(checkpoint) else only_checkpoint()
+    if model is None and checkpoint is None and arguments.checkpoints() and not anew:
+        checkpoint = arguments.CHECKPOINTS / usual
+        checkpoint = checkpoint if is_checkpoint(checkpoint) else arguments.only_checkpoint()
         say(f"checkpoint: {checkpoint}")
     if checkpoint is not None:
         return ExportTarget(kind="checkpoint", name=checkpoint.resolve().name, path=checkpoint)

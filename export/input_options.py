@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
 
 import click
 
+from hemline.arguments import joined
 from hemline.console import image_size, say
 from hemline.errors import UsageError
 from hemline.export.pixel_scale import PixelScale
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-_OPTIONS = (
-    click.option("--pixels", help="Pixel range of the model's input: 0..255, 0..1 or -1..1."),
-    click.option("--mean", help="Instead of --pixels, with --std: one number, or one per channel."),
-    click.option("--std", help="See --mean; if below 1, both are of pixels 0 … 1."),
-    click.option(
-        "--channel-order",
-        type=click.Choice(["rgb", "bgr"]),
-        help="Channel order of the model's input (default: rgb).",
-    ),
-    click.option(
-        "--size",
-        metavar="HxW",
-        callback=image_size,
-        help="Size of the images, if the file leaves it open.",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,26 +30,35 @@ class InputOptions:
 UNSPECIFIED = InputOptions()
 
 
-def input_options(command: F) -> F:
-    """Add --pixels, --mean, --std, --channel-order and --size, as `source: InputOptions`."""
+def input_of(
+    pixels: str | None,
+    mean: str | None,
+    std: str | None,
+    channel_order: str | None,
+    size: tuple[int, int] | None,
+) -> InputOptions:
+    """Return what the options say."""
+    bgr = None if channel_order is None else channel_order == "bgr"
+    return InputOptions(scale=parse_pixels(pixels, mean, std), bgr=bgr, size=size)
 
-    @functools.wraps(command)
-    def with_options(
-        *arguments: Any,
-        pixels: str | None,
-        mean: str | None,
-        std: str | None,
-        channel_order: str | None,
-        size: tuple[int, int] | None,
-        **others: Any,
-    ) -> Any:
-        bgr = None if channel_order is None else channel_order == "bgr"
-        source = InputOptions(scale=parse_pixels(pixels, mean, std), bgr=bgr, size=size)
-        return command(*arguments, source=source, **others)
 
-    for option in reversed(_OPTIONS):
-        option(with_options)
-    return cast("F", with_options)
+INPUT_OPTIONS = (
+    click.option("--pixels", help="Pixel range of the model's input: 0..255, 0..1 or -1..1."),
+    click.option("--mean", help="Instead of --pixels, with --std: one number, or one per channel."),
+    click.option("--std", help="See --mean; if below 1, both are of pixels 0 … 1."),
+    click.option(
+        "--channel-order",
+        type=click.Choice(["rgb", "bgr"]),
+        help="Channel order of the model's input (default: rgb).",
+    ),
+    click.option(
+        "--size",
+        metavar="HxW",
+        callback=image_size,
+        help="Size of the images, if the file leaves it open.",
+    ),
+)
+input_options = joined("source", input_of, *INPUT_OPTIONS)
 
 
 def parse_pixels(pixels: str | None, mean: str | None, std: str | None) -> PixelScale | None:

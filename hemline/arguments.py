@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
-from hemline.console import say
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.errors import UsageError, remedy
+from hemline.progress import say
 from hemline.working_folder import only_bundle, only_one
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,14 +62,35 @@ def path_argument(
     )
 
 
+def joined(
+    name: str, build: Callable[..., Any], *options: Callable[[Any], Any]
+) -> Callable[[F], F]:
+    """Return what adds options, whose values `build` turns into one argument, `name`."""
+
+    def add(command: F) -> F:
+        @functools.wraps(command)
+        def with_options(*arguments: Any, **others: Any) -> Any:
+            given = {each: others.pop(each) for each in names}
+            return command(*arguments, **{name: build(**given)}, **others)
+
+        params = vars(with_options).setdefault("__click_params__", [])
+        before = len(params)
+        for option in reversed(options):
+            option(with_options)
+        names = [each.name for each in params[before:]]
+        return cast("F", with_options)
+
+    return add
+
+
+def flag(name: str, text: str, *target: str) -> Callable[[F], F]:
+    """Return an option without a value."""
+    return click.option(name, *target, is_flag=True, help=text)
+
+
 def json_option(text: str = "JSON lines instead of a table.") -> Callable[[F], F]:
     """Return --json with its help."""
-    return click.option("--json", "as_json", is_flag=True, help=text)
-
-
-def force_option(text: str) -> Callable[[F], F]:
-    """Return --force with its help."""
-    return click.option("--force", is_flag=True, help=text)
+    return flag("--json", text, "as_json")
 
 
 def output_option(text: str, kind: click.Path = FOLDER, default: object = None) -> Callable[[F], F]:

@@ -20,101 +20,67 @@ from hemline.version import VERSION
 
 
 class Command(NamedTuple):
-    """Where a command is defined, and its line in the list of commands."""
+    """The package that defines a command, and its line in the list of commands."""
 
-    module: str
+    package: str
     summary: str
     attribute: str = ""  # where the name of the command cannot be one of Python
+
+    @property
+    def module(self) -> str:
+        """Return the module."""
+        return f"hemline.{self.package}.commands"
 
 
 # Heading in the list of commands to those below it, in the order of the work.
 # No module here imports TensorFlow or a backend at its top; the list of commands imports none.
 SECTIONS: dict[str, dict[str, Command]] = {
     "Data and training": {
-        "data": Command("hemline.data.commands", "Fetch, check and show data sets."),
-        "train": Command("hemline.train.commands", "Train a model and write its checkpoint."),
-        "recipe": Command("hemline.train.commands", "Print a recipe as a TOML file to edit."),
-        "tune": Command("hemline.train.tuning.commands", "Search for a better training recipe."),
-        "baseline": Command(
-            "hemline.train.baselines.commands", "Train baseline classifiers of scikit-learn."
-        ),
+        "data": Command("data", "Fetch, check and show data sets."),
+        "train": Command("train", "Train a model and write its checkpoint."),
+        "recipe": Command("train", "Print a recipe as a TOML file to edit."),
+        "tune": Command("train.tuning", "Search for a better training recipe."),
+        "baseline": Command("train.baselines", "Train baseline classifiers of scikit-learn."),
         "evaluate": Command(
-            "hemline.bench.evaluation.commands",
-            "Report accuracy, confusion and calibration of models.",
+            "bench.evaluation", "Report accuracy, confusion and calibration of models."
         ),
         "compare-datasets": Command(
-            "hemline.train.comparison.commands",
-            "Compare how hard MNIST and Fashion-MNIST are for a model.",
+            "train.comparison", "Compare how hard MNIST and Fashion-MNIST are for a model."
         ),
     },
     "Export": {
         "import": Command(
-            "hemline.export.importing.commands",
-            "Import a model that was trained elsewhere.",
-            attribute="import_model",
+            "export.importing", "Import a model that was trained elsewhere.", "import_model"
         ),
-        "export": Command(
-            "hemline.export.commands", "Export a model to TFLite and ONNX, and verify each file."
-        ),
-        "verify": Command(
-            "hemline.export.commands", "Verify a bundle or a file in every installed runtime."
-        ),
-        "plan": Command(
-            "hemline.export.commands", "Show how the 8-bit files of a bundle are quantized."
-        ),
+        "export": Command("export", "Export a model to TFLite and ONNX, and verify each file."),
+        "verify": Command("export", "Verify a bundle or a file in every installed runtime."),
+        "plan": Command("export", "Show how the 8-bit files of a bundle are quantized."),
         "diagnose": Command(
-            "hemline.export.quantization.diagnosis.commands",
-            "Show where and why a model loses accuracy in 8 bits.",
+            "export.quantization.diagnosis", "Show where and why a model loses accuracy in 8 bits."
         ),
         "inspect": Command(
-            "hemline.export.inspection.commands",
-            "Show a model's operators and tensors, or this machine.",
+            "export.inspection", "Show a model's operators and tensors, or this machine."
         ),
     },
     "On a device": {
-        "classify": Command(
-            "hemline.runtime.commands", "Classify image files, folders, a camera or a stream."
-        ),
-        "selftest": Command("hemline.runtime.commands", "Run the test images inside an artifact."),
-        "pack": Command(
-            "hemline.export.pack.commands",
-            "Pack a verified file with all that its target needs.",
-        ),
-        "device": Command("hemline.bench.devices.commands", "Add, list and check boards."),
-        "runtimes": Command(
-            "hemline.environments.commands", "Add, list and remove other versions of the runtimes."
-        ),
-        "doctor": Command(
-            "hemline.doctor.commands", "Show versions, processor and caches for a bug report."
-        ),
+        "classify": Command("runtime", "Classify image files, folders, a camera or a stream."),
+        "selftest": Command("runtime", "Run the test images inside an artifact."),
+        "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
+        "device": Command("bench.devices", "Add, list and check boards."),
+        "runtimes": Command("environments", "Add, list and remove other versions of the runtimes."),
+        "doctor": Command("doctor", "Show versions, processor and caches for a bug report."),
     },
     "Measure and choose": {
-        "bench": Command(
-            "hemline.bench.commands", "Measure latency and memory in interleaved rounds."
-        ),
-        "table": Command(
-            "hemline.bench.report.commands", "Print size, accuracy and latency of each artifact."
-        ),
+        "bench": Command("bench", "Measure latency and memory in interleaved rounds."),
+        "table": Command("bench.report", "Print size, accuracy and latency of each artifact."),
         "compare": Command(
-            "hemline.bench.report.commands",
-            "Measure all artifacts and compare accuracy with latency.",
+            "bench.report", "Measure all artifacts and compare accuracy with latency."
         ),
-        "choose": Command(
-            "hemline.bench.report.commands", "Choose the artifact to ship within a budget."
-        ),
-        "advise": Command(
-            "hemline.bench.advising.commands",
-            "Find layer sizes and operators that would be faster.",
-        ),
-        "gate": Command(
-            "hemline.bench.gate.commands", "Check a bundle against a baseline, for CI."
-        ),
-        "history": Command(
-            "hemline.bench.history.commands", "Show latencies over time and where they changed."
-        ),
-        "report": Command(
-            "hemline.bench.report.page.commands", "Write everything measured to one HTML page."
-        ),
+        "choose": Command("bench.report", "Choose the artifact to ship within a budget."),
+        "advise": Command("bench.advising", "Find layer sizes and operators that would be faster."),
+        "gate": Command("bench.gate", "Check a bundle against a baseline, for CI."),
+        "history": Command("bench.history", "Show latencies over time and where they changed."),
+        "report": Command("bench.report.page", "Write everything measured to one HTML page."),
     },
 }
 COMMANDS = {name: command for rows in SECTIONS.values() for name, command in rows.items()}

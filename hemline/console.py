@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from hemline.arguments import PATH, flag, joined
 from hemline.data.class_names import parse_labels
 from hemline.data.custom.reading import ReadOptions
 from hemline.data.fetch import FetchOptions
@@ -72,7 +72,7 @@ _DATA_OPTIONS = (
     click.option(
         "--data",
         cls=_DataOption,
-        type=click.Path(path_type=Path, exists=True),
+        type=PATH,
         envvar="HEMLINE_DATA",
         show_envvar=True,
         help="Custom images: a folder per class, an .npz with x and y, or IDX files.",
@@ -91,7 +91,7 @@ _DATA_OPTIONS = (
     click.option(
         "--labels", help="Class names of the .npz, IDX or model file: a text file, or a,b,…"
     ),
-    click.option("--skip-broken", is_flag=True, help="Skip images that cannot be read."),
+    flag("--skip-broken", "Skip images that cannot be read."),
 )
 
 
@@ -139,17 +139,6 @@ runtimes_option = click.option(
 )
 
 
-def data_option(command: F) -> F:
-    """Add --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`."""
-
-    @functools.wraps(command)
-    def checked(*arguments: Any, data: FetchOptions, **others: Any) -> Any:
-        require_custom(data)
-        return command(*arguments, data=data, **others)
-
-    return model_data_option(cast("F", checked))
-
-
 def require_custom(options: FetchOptions) -> None:
     """Raise UsageError for options of custom data sets without such data."""
     if options.reading != ReadOptions() and options.custom is None:
@@ -159,34 +148,33 @@ def require_custom(options: FetchOptions) -> None:
         )
 
 
-def model_data_option(command: F) -> F:
-    """Add the options of data_option to a command whose --labels may be those of a model.
+def _fetch_options(
+    data: Path | None,
+    image_size: tuple[int, int] | None,
+    channels: str | None,
+    labels: str | None,
+    skip_broken: bool,
+) -> FetchOptions:
+    reading = ReadOptions(
+        size=image_size,
+        channels=None if channels is None else int(channels),
+        labels=None if labels is None else parse_labels(labels),
+        skip_broken=skip_broken,
+    )
+    return FetchOptions(folder=data, reading=reading)
 
-    The command calls require_custom for a model that has labels of its own.
-    """
 
-    @functools.wraps(command)
-    def with_data(
-        *arguments: Any,
-        data: Path | None,
-        image_size: tuple[int, int] | None,
-        channels: str | None,
-        labels: str | None,
-        skip_broken: bool,
-        **others: Any,
-    ) -> Any:
-        reading = ReadOptions(
-            size=image_size,
-            channels=None if channels is None else int(channels),
-            labels=None if labels is None else parse_labels(labels),
-            skip_broken=skip_broken,
-        )
-        options = FetchOptions(folder=data, reading=reading)
-        return command(*arguments, data=options, **others)
+def _of_custom_data(**given: Any) -> FetchOptions:
+    options = _fetch_options(**given)
+    require_custom(options)
+    return options
 
-    for option in reversed(_DATA_OPTIONS):
-        option(with_data)
-    return cast("F", with_data)
+
+# --data (HEMLINE_DATA) and the options of custom data sets, as `data: FetchOptions`
+data_option = joined("data", _of_custom_data, *_DATA_OPTIONS)
+# The same for a command whose --labels may be those of a model: it calls require_custom for a model
+# that has labels of its own.
+model_data_option = joined("data", _fetch_options, *_DATA_OPTIONS)
 
 
 def require_matplotlib() -> None:

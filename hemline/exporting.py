@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 
+from hemline.arguments import FILE, joined
 from hemline.files import write_bytes
 from hemline.tables import Table, as_csv, as_json, as_markdown
 
-F = TypeVar("F", bound=Callable[..., Any])
 Export = Callable[..., None]  # of a table, and others by name
 _FORMATS: dict[str, Callable[[Table], str]] = {
     "csv": as_csv,
@@ -21,19 +21,9 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 }
 
 
-def export_options(command: F) -> F:
-    """Add --export-csv, --export-markdown and --export-json, as `export: Export`."""
-
-    @wraps(command)
-    def with_export(*arguments: Any, **others: Any) -> Any:
-        named = {name: others.pop(f"export_{name}") for name in _FORMATS}
-        return command(*arguments, export=partial(_write, named), **others)
-
-    for name in reversed(_FORMATS):
-        text = f"Write the table to a file, as {name if name == 'markdown' else name.upper()}."
-        path = click.Path(path_type=Path, dir_okay=False)
-        click.option(f"--export-{name}", type=path, metavar="FILE", help=text)(with_export)
-    return cast("F", with_export)
+def _option(name: str) -> Callable[[Any], Any]:
+    text = f"Write the table to a file, as {name if name == 'markdown' else name.upper()}."
+    return click.option(f"--export-{name}", name, type=FILE, help=text)
 
 
 def _write(named: dict[str, Path | None], table: Table, **others: Table) -> None:
@@ -45,3 +35,11 @@ def _write(named: dict[str, Path | None], table: Table, **others: Table) -> None
         for also, other in others.items():
             beside = path.with_name(f"{path.stem}-{also}{path.suffix}")
             write_bytes(beside, f"{_FORMATS[name](other).rstrip()}\n".encode())
+
+
+def _writer(**named: Path | None) -> Export:
+    return partial(_write, named)
+
+
+# --export-csv, --export-markdown and --export-json, as `export: Export`
+export_options = joined("export", _writer, *map(_option, _FORMATS))

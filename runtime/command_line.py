@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "info": ("hemline.runtime.information", "show this machine, its runtimes, or an artifact"),
     "selftest": ("hemline.runtime.selftest", "run the test images inside an artifact"),
-    "jobs": ("hemline.runtime.job", "run jobs from the standard streams"),
+    "jobs": ("hemline.runtime.job", ""),  # hidden: what a workstation starts
 }
 ENDED_BY_READER = 1
 
@@ -88,7 +88,7 @@ def _run(arguments: list[str], program: str) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        raise UnknownNameError("command", name, COMMANDS)
+        raise UnknownNameError("command", name, (each for each, row in COMMANDS.items() if row[1]))
     module: Any = importlib.import_module(COMMANDS[name][0])
     options = parser_of(name, program).parse_intermixed_args(rest)
     if options.quiet or options.verbose:
@@ -111,7 +111,7 @@ def parser_of(name: str, program: str) -> Parser:
 
 
 def _overview(program: str) -> str:
-    rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items())
+    rows = "\n".join(f"  {name:<10} {text}" for name, (_, text) in COMMANDS.items() if text)
     return (
         f"usage: {program} COMMAND …\n\n"
         "Classify images on a device. Needs Python 3.10, numpy 1.24 and a runtime: "

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hemline.arguments import FOLDER, force_option, output_option
+from hemline.arguments import FOLDER, flag, output_option
 from hemline.console import data_option, data_words, next_step, say
 from hemline.data.fetch import FetchOptions
 from hemline.errors import InterruptedWorkError, UsageError
@@ -29,8 +29,8 @@ _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 @options.recipe_option
 @options.seed_option("weights, order and augmentation")
 @output_option("Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).")
-@force_option("Replace a finished checkpoint in the folder.")
-@click.option("--restart", is_flag=True, help="Discard an unfinished run in the folder.")
+@flag("--force", "Replace a finished checkpoint in the folder.")
+@flag("--restart", "Discard an unfinished run in the folder.")
 @click.option(
     "--teacher",
     "teachers",

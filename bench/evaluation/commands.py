@@ -8,27 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hemline import files
-from hemline.arguments import (
-    force_option,
-    json_option,
-    only_checkpoint,
-    output_option,
-    path_argument,
-)
-from hemline.console import (
-    data_option,
-    data_words,
-    next_step,
-    require_matplotlib,
-    require_package,
-    say,
-)
+from hemline import arguments, console, files
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint
 from hemline.contract.evaluation_set import SPLITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import UnknownNameError, UsageError
+from hemline.progress import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,19 +29,19 @@ REPORT_NAME = "report.html"
 
 
 @click.command()
-@path_argument("paths", "CHECKPOINT|ARTIFACT…", only=only_checkpoint)
+@arguments.path_argument("paths", "CHECKPOINT|ARTIFACT…", only=arguments.only_checkpoint)
 @click.option("--split", help=f"{' or '.join(SPLITS)} (default: test; of several, validation).")
 @click.option(
     "--runtime", help="Of artifacts: litert, tflite-runtime or onnxruntime, as litert==1.4.0."
 )
-@click.option("--ensemble", is_flag=True, help="Also average the probabilities of all.")
-@json_option("One JSON document instead of tables.")
-@output_option("Folder for pictures and report.html.")
+@arguments.flag("--ensemble", "Also average the probabilities of all.")
+@arguments.json_option("One JSON document instead of tables.")
+@arguments.output_option("Folder for pictures and report.html.")
 @click.option(
     "--layer", help="Layer whose feature maps are drawn (default: the first convolution)."
 )
-@force_option("Replace a report in the folder.")
-@data_option
+@arguments.flag("--force", "Replace a report in the folder.")
+@console.data_option
 def evaluate(
     paths: tuple[Path, ...],
     split: str | None,
@@ -75,7 +61,7 @@ def evaluate(
         raise UnknownNameError("split", split, SPLITS)
     if layer is not None and output is None:
         raise UsageError("--layer is for pictures: name a folder for them with -o")
-    require_package("sklearn", "evaluation needs scikit-learn: pip install scikit-learn")
+    console.require_package("sklearn", "evaluation needs scikit-learn: pip install scikit-learn")
     from hemline.bench.evaluation.running import EvaluationRequest
     from hemline.bench.evaluation.text import as_report
 
@@ -85,7 +71,7 @@ def evaluate(
     if output is None:
         evaluation, _, _ = _evaluated(request, layer)
     else:
-        require_matplotlib()
+        console.require_matplotlib()
         if (output / REPORT_NAME).exists() and not force:
             raise UsageError(f"{output} holds a report: use --force or another --output")
         with files.locked(output):
@@ -96,7 +82,7 @@ def evaluate(
     else:
         click.echo(as_report(evaluation))
     if is_checkpoint(paths[0]) and len(paths) == 1:
-        next_step("export", paths[0], *data_words(data))
+        console.next_step("export", paths[0], *console.data_words(data))
 
 
 def _evaluated(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hemline import files
-from hemline.arguments import json_option
+from hemline.arguments import flag, json_option
 from hemline.bench.api import bench as run_bench
 from hemline.bench.api import choose as choose_file
 from hemline.bench.api import measured
@@ -26,16 +26,8 @@ if TYPE_CHECKING:
     from hemline.bench.measuring.subject import Subject
     from hemline.export.admission.user_samples import SampleFiles
 
-_DETAILS = click.option(
-    "--details",
-    is_flag=True,
-    help="Also print the spread of the times and the parts of a cold start.",
-)
-_CHANGES = click.option(
-    "--changes",
-    is_flag=True,
-    help="Also print the change of each class, and the images that changed.",
-)
+_DETAILS = flag("--details", "Also print the spread of the times and the parts of a cold start.")
+_CHANGES = flag("--changes", "Also print the change of each class, and the images that changed.")
 
 
 @click.command()
@@ -71,7 +63,7 @@ def table(
 
 @click.command()
 @bundles_argument
-@click.option("--quick", is_flag=True, help="A few rounds only.")
+@flag("--quick", "A few rounds only.")
 @devices_option("Where to measure")
 @_DETAILS
 @_CHANGES

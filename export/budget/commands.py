@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from hemline.arguments import joined, json_option
 from hemline.console import budget_options
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate, over_budget
@@ -18,8 +18,6 @@ from hemline.tables import as_text, change
 
 if TYPE_CHECKING:
     from hemline.export.api import ExportResult
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,26 +29,22 @@ class Within:
     as_json: bool
 
 
-def within_options(command: F) -> F:
-    """Add the options of a budget, as `within: Within | None`."""
+def _within(device: str | None, as_json: bool, **limits: Any) -> Within | None:
+    if any(limit is not None for limit in limits.values()):
+        return Within(budget=Budget(**limits), device=device or "local", as_json=as_json)
+    if device is not None or as_json:
+        raise UsageError("--device and --json go with --max-drop, --max-kb or --max-ms")
+    return None
 
-    @functools.wraps(command)
-    def with_budget(*arguments: Any, device: str | None, as_json: bool, **others: Any) -> Any:
-        names = ("max_drop_points", "max_kb", "max_ms")
-        limits = {name: others.pop(name) for name in names}
-        within = None
-        if any(limit is not None for limit in limits.values()):
-            budget = Budget(**limits)
-            within = Within(budget=budget, device=device or "local", as_json=as_json)
-        elif device is not None or as_json:
-            raise UsageError("--device and --json go with --max-drop, --max-kb or --max-ms")
-        return command(*arguments, within=within, **others)
 
-    click.option(
-        "--json", "as_json", is_flag=True, help="JSON lines of the search within a budget."
-    )(with_budget)
-    click.option("--device", help="Device that --max-ms is for (default: local).")(with_budget)
-    return cast("F", budget_options(None)(with_budget))
+# a budget, as `within: Within | None`
+within_options = joined(
+    "within",
+    _within,
+    budget_options(None),
+    click.option("--device", help="Device that --max-ms is for (default: local)."),
+    json_option("JSON lines of the search within a budget."),
+)
 
 
 def report_search(within: Within, exported: ExportResult) -> None:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 
-from hemline.arguments import PATH, output_option
+from hemline.arguments import PATH, flag, joined, output_option
 from hemline.console import data_words, model_data_option, next_step
 from hemline.data.fetch import FetchOptions
 from hemline.export.api import ImportResult
 from hemline.export.api import import_model as import_as_checkpoint
-from hemline.export.input_options import UNSPECIFIED, InputOptions, input_options
-
-F = TypeVar("F", bound=Callable[..., Any])
+from hemline.export.input_options import INPUT_OPTIONS, UNSPECIFIED, InputOptions, input_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +28,14 @@ class ImportOptions:
     trust: bool = False
 
 
-def import_options(command: F) -> F:
-    """Add the options of an import, as `options: ImportOptions`."""
+def _options(trust: bool, **source: Any) -> ImportOptions:
+    return ImportOptions(source=input_of(**source), trust=trust)
 
-    @functools.wraps(command)
-    def with_options(*arguments: Any, source: InputOptions, trust: bool, **others: Any) -> Any:
-        options = ImportOptions(source=source, trust=trust)
-        return command(*arguments, options=options, **others)
 
-    help_text = "Run code that is in the model's file."
-    trusting = click.option("--trust", is_flag=True, help=help_text)(with_options)
-    return input_options(cast("F", trusting))
+# what an import needs to know, as `options: ImportOptions`
+import_options = joined(
+    "options", _options, *INPUT_OPTIONS, flag("--trust", "Run code that is in the model's file.")
+)
 
 
 @click.command("import")

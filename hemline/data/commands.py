@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from hemline.arguments import FILE, force_option, json_option, output_option
+from hemline.arguments import FILE, flag, json_option, output_option
 from hemline.command_group import CommandGroup
 from hemline.console import data_option, data_words, next_step, require_matplotlib, say
 from hemline.data.class_counts import class_counts, counts_line, warn_of_counts
@@ -62,7 +62,7 @@ def check(names: tuple[str, ...], as_json: bool, data: FetchOptions) -> None:
 @data.command()
 @click.argument("name", required=False)
 @output_option("PNG to write (default: the data set's name).", FILE)
-@force_option("Overwrite the file.")
+@flag("--force", "Overwrite the file.")
 @data_option
 def show(name: str | None, output: Path | None, force: bool, data: FetchOptions) -> None:
     """Draw a contact sheet: a row of training images for each class (default: fashion-mnist)."""
@@ -79,7 +79,7 @@ def show(name: str | None, output: Path | None, force: bool, data: FetchOptions)
 
 @data.command()
 @output_option("Folder to write to.", default=".")
-@force_option("Overwrite what is there.")
+@flag("--force", "Overwrite what is there.")
 @data_option
 def sample(output: Path, force: bool, data: FetchOptions) -> None:
     """Write pictures to try with: shirt.png, boot.png, and photos/ with a folder for each class."""

@@ -22,16 +22,16 @@ def image_files(paths: Sequence[str]) -> Iterator[str]:
             yield name
             continue
         found = [path for path in sorted(folder.rglob("*")) if _is_shown(path, folder)]
-        images = [path for path in found if path.suffix.lower() in ENDINGS]
-        readable = {path.with_suffix("") for path in images}
-        images += [
-            path
+        readable = {path.with_suffix("") for path in found if path.suffix.lower() in ENDINGS}
+        wanted = [
+            str(path)
             for path in found
-            if path.suffix.lower() in FOREIGN_ENDINGS and path.with_suffix("") not in readable
+            if path.suffix.lower() in ENDINGS
+            or (path.suffix.lower() in FOREIGN_ENDINGS and path.with_suffix("") not in readable)
         ]
-        if not images:
+        if not wanted:
             raise DataError(f"{folder} has no images in it or below")
-        yield from map(str, sorted(images))
+        yield from wanted
 
 
 def _is_shown(path: Path, folder: Path) -> bool:

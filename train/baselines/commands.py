@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import click
 
-from hemline.arguments import force_option, json_option
+from hemline.arguments import flag, json_option
 from hemline.console import data_option, require_package
-from hemline.data.datasets import DATASETS, Images
+from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import InterruptedWorkError
 from hemline.host import host_facts
@@ -26,12 +26,7 @@ _LINES = "\n".join(f"  {row.name:<20} {row.summary}" for row in BASELINES.values
 
 @click.command(epilog=f"\b\nBaselines:\n{_LINES}")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option(
-    "--dataset",
-    default="fashion-mnist",
-    show_default=True,
-    help=f"{', '.join(DATASETS)}, unless --data names custom images.",
-)
+@options.dataset_option
 @options.seed_option("the classifier; svm and knn are deterministic")
 @click.option(
     "--threads",
@@ -41,7 +36,7 @@ _LINES = "\n".join(f"  {row.name:<20} {row.summary}" for row in BASELINES.values
 @click.option(
     "--limit", type=click.IntRange(1), help="Use only the first N training images; not cached."
 )
-@force_option("Run again what is in the cache.")
+@flag("--force", "Run again what is in the cache.")
 @json_option("One JSON document a line for each result.")
 @data_option
 def baseline(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hemline.arguments import force_option, json_option, output_option
+from hemline.arguments import flag, json_option, output_option
 from hemline.console import require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.card import Card
@@ -63,8 +63,8 @@ def _folders(
     help="Trainings on each data set.",
 )
 @output_option("Folder of checkpoints, figures and picture (default: checkpoints/MODEL-datasets).")
-@force_option("Replace checkpoints of anything else in the folder.")
-@click.option("--restart", is_flag=True, help="Discard unfinished runs in the folder.")
+@flag("--force", "Replace checkpoints of anything else in the folder.")
+@flag("--restart", "Discard unfinished runs in the folder.")
 @json_option("One JSON document instead of a table.")
 @click.option(
     "--data",

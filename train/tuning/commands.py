@@ -7,17 +7,11 @@ from pathlib import Path
 
 import click
 
-from hemline.arguments import json_option, output_option
-from hemline.console import (
-    data_option,
-    data_words,
-    next_step,
-    require_matplotlib,
-    require_package,
-    say,
-)
+from hemline import console
+from hemline.arguments import flag, json_option, output_option
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
+from hemline.progress import say
 from hemline.train import options
 from hemline.train.commands import resumable
 from hemline.train.custom_data import named_after
@@ -44,9 +38,7 @@ _prunings = "\n".join(f"  {row.name:<12} {row.summary}" for row in PRUNINGS.valu
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="TOML file with what is searched, instead of --over.",
 )
-@click.option(
-    "--show-space", is_flag=True, help="Print what would be searched as such a file, and exit."
-)
+@flag("--show-space", "Print what would be searched as such a file, and exit.")
 @click.option(
     "--trials",
     default=20,
@@ -82,13 +74,13 @@ _prunings = "\n".join(f"  {row.name:<12} {row.summary}" for row in PRUNINGS.valu
 @options.seed_option("weights, order, augmentation and the values that are tried")
 @options.weights_option
 @output_option("Folder of the study (default: tuning/MODEL).")
-@click.option("--restart", is_flag=True, help="Discard the study in the folder.")
+@flag("--restart", "Discard the study in the folder.")
 @click.option(
     "--best", default=10, show_default=True, type=click.IntRange(1), help="Rows of the table."
 )
 @json_option("JSON lines of all trials instead.")
 @options.dataset_option
-@data_option
+@console.data_option
 def tune(
     model: str,
     recipe_given: str | None,
@@ -119,8 +111,8 @@ def tune(
     deadline = None if timeout is None else time.monotonic() + 60 * timeout
     if over and space is not None:
         raise UsageError("--over and --space both say what is searched: use one of them")
-    require_package("optuna", "tuning needs Optuna: pip install optuna")
-    require_matplotlib()
+    console.require_package("optuna", "tuning needs Optuna: pip install optuna")
+    console.require_matplotlib()
     folder = output or Path("tuning") / named_after(row, data)
     request = new_request(row, recipe=recipe_given, weights=weights, seed=seed, folder=folder)
     images = load_images(dataset, data)
@@ -159,4 +151,4 @@ def tune(
         text, path = report(study, most=best, as_lines=as_json)
         click.echo(text)
         if path is not None:
-            next_step("train", row.name, "--recipe", path, *data_words(data))
+            console.next_step("train", row.name, "--recipe", path, *console.data_words(data))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hemline.arguments import FILE, force_option, output_option
+from hemline.arguments import FILE, flag, output_option
 from hemline.bench.api import measured
 from hemline.bench.commands import bundles_argument, devices_option
 from hemline.console import budget_options, require_package, say
@@ -19,7 +19,7 @@ from hemline.errors import UsageError
 @bundles_argument
 @devices_option("Whose measurements to show", default=None)
 @output_option("File to write.", FILE, default="report.html")
-@force_option("Replace the file.")
+@flag("--force", "Replace the file.")
 @budget_options(0.5)
 def report(
     paths: tuple[Path, ...],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hemline import files
-from hemline.arguments import PATH, force_option, json_option, output_option, path_argument
+from hemline.arguments import PATH, flag, json_option, output_option, path_argument
 from hemline.console import model_data_option, require_custom, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.checkpoint import is_checkpoint
@@ -38,7 +38,7 @@ DOCUMENT_NAME = "diagnosis.json"
 )
 @json_option("One JSON document instead of the text.")
 @output_option("Folder for the document and pictures.")
-@force_option("Replace a diagnosis in the folder.")
+@flag("--force", "Replace a diagnosis in the folder.")
 @import_options
 @model_data_option
 def diagnose(
