@@ -23,7 +23,7 @@ _FORMATS: dict[str, Callable[[Table], str]] = {
 
 def _option(name: str) -> Callable[[Any], Any]:
     text = f"Write the table to a file, as {name if name == 'markdown' else name.upper()}."
-    return click.option(f"--export-{name}", name, type=FILE, help=text)
+    return click.option(f"--export-{name}", type=FILE, help=text)
 
 
 def _write(named: dict[str, Path | None], table: Table, **others: Table) -> None:
@@ -38,7 +38,7 @@ def _write(named: dict[str, Path | None], table: Table, **others: Table) -> None
 
 
 def _writer(**named: Path | None) -> Export:
-    return partial(_write, named)
+    return partial(_write, {name.removeprefix("export_"): path for name, path in named.items()})
 
 
 # --export-csv, --export-markdown and --export-json, as `export: Export`
