@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hemline.arguments import force_option, output_option, path_argument
+from hemline.arguments import flag, output_option, path_argument
 from hemline.environments.wheels import MACHINES
 from hemline.errors import UsageError
 from hemline.export.pack.packed import PackOptions
@@ -45,7 +45,7 @@ _DEFAULTS = PackOptions()
     help="Of pi: fetch wheels for a board without a network and this Python (3.13); repeat for "
     "more.",
 )
-@force_option("Replace a pack that is there.")
+@flag("--force", "Replace a pack that is there.")
 def pack(
     bundle: Path,
     target: str,
