@@ -35,9 +35,8 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
         title=f"Latency over time: {changed} of {len(series)} series changed",
         subtitle="; ".join(filter(None, (_WHAT, *notes))),
     )
-    with figures.drawn(
-        path, heading, width=_WIDTH_INCHES, height=0.3 + rows * _PANEL_INCHES
-    ) as figure:
+    height = 0.3 + rows * _PANEL_INCHES
+    with figures.drawn(path, heading, width=_WIDTH_INCHES, height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         several = len({each.place for each in series}) > 1
         for axes, each in itertools.zip_longest(grid.flat, shown):
@@ -49,37 +48,21 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
 
 def _panel(axes: Any, series: Series, place: str) -> None:
     runs, numbers = series.runs, range(1, len(series.runs) + 1)
-    medians = [run.median_us for run in runs]
-    below = [run.median_us - run.low_us for run in runs]
-    above = [run.high_us - run.median_us for run in runs]
-    axes.errorbar(
-        numbers,
-        medians,
-        yerr=(below, above),
-        fmt="o",
-        markersize=3,
-        color=figures.BLUE,
-        ecolor=figures.SKY,
-        elinewidth=1,
-    )
+    lows, highs = [run.low_us for run in runs], [run.high_us for run in runs]
+    axes.vlines(numbers, lows, highs, color=figures.SKY, linewidth=1)
+    axes.plot(numbers, [run.median_us for run in runs], "o", markersize=3, color=figures.BLUE)
     ends = (0, *series.changes, len(runs))
     for (first, last), level in zip(itertools.pairwise(ends), series.levels_us, strict=True):
         axes.hlines(level, first + 0.5, last + 0.5, color=figures.DARK, linewidth=1)
     for at, (_, percent) in zip(series.changes, series.steps, strict=True):
         colour, what = (figures.RED, "slower") if percent > 0 else (figures.GREEN, "faster")
         axes.axvline(at + 0.5, color=colour, linestyle="--", linewidth=1)
-        axes.annotate(
-            f"{abs(percent):.1f} % {what}",
-            (at + 0.5, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(3, -9),
-            textcoords="offset points",
-            fontsize=8,
-            color=figures.darkened(colour),
-        )
+        style = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+        style |= {"fontsize": 8, "color": figures.darkened(colour)}
+        axes.annotate(f"{abs(percent):.1f} % {what}", (at + 0.5, 1), (3, -9), **style)
     step = max(1, len(runs) // _TICKS)
     axes.set_xticks(list(numbers)[::step], [run.date[:10] for run in runs][::step], fontsize=7)
-    low, high = min(run.low_us for run in runs), max(run.high_us for run in runs)
+    low, high = min(lows), max(highs)
     room = max(0.25 * (high - low), _LEAST_ROOM * high)
     axes.set_ylim(low - room, high + room)
     axes.grid(axis="y")

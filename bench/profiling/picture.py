@@ -106,9 +106,7 @@ def draw_roofline(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     columns = min(_COLUMNS, len(found))
     rows = -(-len(found) // columns)
     width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]
-    heading = Heading(
-        title="Speed of each operator, and the limits of its runtime", subtitle=subtitle
-    )
+    heading = Heading(title="Speed of operators, and limits of the runtimes", subtitle=subtitle)
     with drawn(path, heading, width=max(width, heading.width), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for panel, axes in zip(found, grid.flat, strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ def _layers(model: DiagnosedModel, path: Path, heading: Heading) -> None:
     places = np.arange(len(shown))
     worst = max(shown, key=lambda each: each.alone.changed_points if each.alone else 0.0)
     if worst.alone and worst.alone.changed_points:
-        changed = f"quantized alone, {worst.alone.changed_points:.1f} % of the labels change"
-        heading = replace(heading, title=f"{short(worst.name)} loses most: {changed}")
+        labels_lost = f"{worst.alone.changed_points:.1f} % of the labels"
+        heading = heading.saying(f"{short(worst.name)} most, {labels_lost}")
     with drawn(path, heading, width=_WIDTH, height=1.2 + 0.3 * len(shown)) as figure:
         labels, noise = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
         alone = [each.alone.changed_points if each.alone else 0.0 for each in shown]
