@@ -50,7 +50,7 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
         "--device",
         "devices",
         default=default,
-        show_default=default or "all that were measured",
+        show_default=bool(default) or "all that were measured",
         metavar="NAME[,NAME…]",
         callback=names,
         help=f"{text}: local, gpu, tflm, emulated:pi4, ssh:user@board or a name; several as a,b.",

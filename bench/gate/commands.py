@@ -65,7 +65,7 @@ class _Limit(click.FloatRange):
     "--max-memory-mb", type=_Limit(min=0, min_open=True), help="Most memory, MB of 1,000,000 bytes."
 )
 @select_option
-@devices_option("Whose figures to check", default=None)
+@devices_option("Whose figures to check (two bundles: local)", default=None)
 @click.option(
     "--reference",
     default="fp32.tflite@litert",

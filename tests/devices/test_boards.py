@@ -14,7 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -52,6 +51,7 @@ from hemline.errors import (
     UnknownNameError,
     UsageError,
 )
+from hemline.progress import report_to
 
 TWO = OutputSpec(size=2, dtype="float32")
 BOARD = Survey(
@@ -285,20 +285,20 @@ def test_a_board_that_no_runtime_fits_says_why(monkeypatch: pytest.MonkeyPatch) 
         board.runtimes()
 
 
-def test_a_board_is_quiet_in_every_thread(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_board_reports_from_every_thread_to_whoever_opened_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "large.npy"
     path.write_bytes(bytes(2_000_000))
-    for quiet, told in ((False, "ssh:board: pushing 2.0 MB\n"), (True, "")):
-        with click.Context(click.Command("bench"), obj={"quiet": quiet}):
-            board = SshDevice("board")
-        board.store = Silent()  # type: ignore[assignment]
-        monkeypatch.setattr(Connection, "alive", True)
-        thread = threading.Thread(target=board.push, args=(pushable(path),))
-        thread.start()
-        thread.join()
-        assert capsys.readouterr().err == told
+    told: list[str] = []
+    with report_to(told.append):
+        board = SshDevice("board")
+    board.store = Silent()  # type: ignore[assignment]
+    monkeypatch.setattr(Connection, "alive", True)
+    thread = threading.Thread(target=board.push, args=(pushable(path),))
+    thread.start()
+    thread.join()
+    assert told == ["ssh:board: pushing 2.0 MB"]
 
 
 class Silent:
