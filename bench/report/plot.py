@@ -19,7 +19,7 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_front
 from hemline.bench.report.placement import Box, place, spread
 from hemline.errors import HemlineError
-from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn
+from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn, plain
 from hemline.small_sets import accuracy_text
 from hemline.statistics import wilson
 from hemline.tables import percent
@@ -35,6 +35,7 @@ _BAR_POINTS = 4.0  # between two bars
 _STEPS = 100  # along a line: in none of them a label has room
 _MARKERS = "osD^vP"  # of models, in their order
 _COLUMNS = 2  # panels side by side
+_TOPIC_LETTERS = 48  # of a title that has room for what to ship, too
 _BEATEN = "#f3f3f3"  # where a file of the front is as fast and more accurate
 
 
@@ -88,7 +89,8 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
         f"{comparison.images:,} test images",
         "each file has its label in its fastest runtime" if models > 1 else "",
     )
-    return Heading(title=f"{comparison.topic}: {what}", subtitle=" · ".join(filter(None, parts)))
+    topic = plain(comparison.topic, most=_TOPIC_LETTERS)
+    return Heading(title=f"{topic}: {what}", subtitle=" · ".join(filter(None, parts)))
 
 
 def _quality(comparison: Comparison) -> str:

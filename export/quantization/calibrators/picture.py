@@ -17,7 +17,9 @@ _LEAST_SPAN = 1.0  # points: on a shorter axis a few images look like much
 def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
     """Write the picture: the change of accuracy where there are labels, and agreement."""
     labelled = comparison.float_accuracy is not None
-    values = [(_change if labelled else _agreement)(each) for each in comparison.trials]
+    panels = [(CHANGE, lambda trial: -trial.drop_points)] if labelled else []
+    panels.append(("same label as in float (%)", lambda trial: 100 * trial.agreement))
+    values = [panels[0][1](each) for each in comparison.trials]
     apart = f"{max(values) - min(values):.2f} points of {'accuracy' if labelled else 'agreement'}"
     heading = Heading(
         title=f"{comparison.model}: calibrators are at most {apart} apart",
@@ -25,19 +27,10 @@ def draw_comparison(comparison: CalibrationComparison, path: Path) -> None:
         "dashed: made without data; higher is better",
     )
     with drawn(path, heading, width=_WIDTH, height=_HEIGHT) as figure:
-        panels = figure.subplots(1, 2 if labelled else 1, squeeze=False)[0]
-        if labelled:
-            _panel(panels[0], comparison, CHANGE, _change)
-        _panel(panels[-1], comparison, "same label as in float (%)", _agreement)
-        legend_below(figure, panels[0], ncols=6)
-
-
-def _change(trial: Any) -> float:
-    return -float(trial.drop_points)
-
-
-def _agreement(trial: Any) -> float:
-    return 100 * float(trial.agreement)
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (label, value) in zip(grid, panels, strict=True):
+            _panel(axes, comparison, label, value)
+        legend_below(figure, grid[0], ncols=6)
 
 
 def _panel(axes: Any, comparison: CalibrationComparison, label: str, value: Any) -> None:
