@@ -146,6 +146,17 @@ def test_instructions_never_stand_beside_microseconds(page: str) -> None:
     assert "emulated" not in cells
 
 
+def test_a_report_of_an_emulated_device_chooses_by_instructions(measured: Path) -> None:
+    page = report(measured, "--device", "emulated:pi4")
+    verdict = re.search(r'class="verdict">([^<]+)', page)
+    assert verdict is not None
+    assert re.search(r"[\d.]+ million instructions on emulated:pi4, ", verdict[1])
+    (cells,) = (each for each in re.findall(r"<table.*?</table>", page, re.DOTALL) if "←" in each)
+    assert "instructions" in cells
+    assert "µs" not in cells
+    assert "Instructions of an inference, emulated" not in Reader(page).headings
+
+
 def test_the_data_of_the_page_are_those_of_the_records(page: str) -> None:
     read = Reader(page)
     cells = json.loads(read.scripts["data"])["cells"]

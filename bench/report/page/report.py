@@ -135,7 +135,8 @@ def _lead(found: Findings) -> Iterator[str]:
 
 def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     quality = "accuracy" if found.comparison.has_labels else "agreement"
-    here = [each for each in found.cells if not each.get(Instructions)]
+    here = [each for each in found.cells if not each.get(Instructions)] or list(found.cells)
+    emulated = [] if here == list(found.cells) else found.comparisons
     causes = operators.causes(found.cells)
     costs = " and ".join(dict.fromkeys(each.measure.name for each in found.cells))
     yield f"{quality.capitalize()} against {costs}", _pareto(found.cells, quality)
@@ -143,7 +144,7 @@ def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
     yield "Predictions that changed", _predictions(found)
     yield "Why they take as long as they do", operators.causes_list(causes)
     yield "Operators", operators.operators(found.cells)
-    yield "Instructions of an inference, emulated", _emulated(found.comparisons)
+    yield "Instructions of an inference, emulated", _emulated(emulated)
     yield "Start, memory and energy", _machine(found.cells)
     yield "How it was measured", _conditions(found)
 

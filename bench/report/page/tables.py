@@ -13,6 +13,7 @@ from hemline.contract.record import (
     Accuracy,
     Arena,
     Energy,
+    Instructions,
     Latency,
     Memory,
     Sustained,
@@ -77,6 +78,7 @@ CELLS: tuple[Column, ...] = (
     (f">{CHANGE}", _change, True),
     _of("agreement", Accuracy, lambda test: percent(test.agreement / test.images)),
     *map(_time, ("median", "p90", "p99")),
+    _number("instructions", Instructions, "per_inference", "M", 1e6),
     ("runs on", lambda each: each.conditions.delegate.replace("ExecutionProvider", ""), True),
 )
 MEMORY: tuple[Column, ...] = (
