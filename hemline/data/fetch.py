@@ -256,7 +256,7 @@ def _download(dataset: Dataset, mirror: str) -> dict[Role, bytes]:
     for file in dataset.files:
         url = f"{mirror}/{file.name}.gz"
         log.info("downloading %s", url)
-        contents[file.role] = decompress(_get(url), where=url)
+        contents[file.role] = decompress(download(url), where=url)
         _require_hash(file, contents[file.role], mirror)  # before the next one costs time
     return contents
 
@@ -291,8 +291,11 @@ def reach(url: str) -> None:
         raise DataError(f"{host} cannot be reached ({answer[0]})")
 
 
-def _get(url: str) -> bytes:
-    deadline = time.monotonic() + FILE_SECONDS
+def download(
+    url: str, *, largest: int = _LARGEST_DOWNLOAD_BYTES, seconds: float = FILE_SECONDS
+) -> bytes:
+    """Return what is at an address, of at most so many bytes, in time; raises DataError."""
+    deadline = time.monotonic() + seconds
     received = bytearray()
     try:
         # the address comes from the DATASETS table or from the caller, and the content is hashed
@@ -303,12 +306,14 @@ def _get(url: str) -> bytes:
             while chunk := response.read1(_CHUNK_BYTES):
                 received += chunk
                 progress.show(f"{len(received) / 1e6:.1f} MB", done=len(received))
-                if len(received) > _LARGEST_DOWNLOAD_BYTES:
-                    raise DataError(f"{url} sends more than the data set has")
+                if len(received) > largest:
+                    raise DataError(f"{url} sends more than {largest:,} bytes")
                 if time.monotonic() > deadline:
-                    raise DataError(f"{url} was not complete after {FILE_SECONDS:g} s")
+                    raise DataError(f"{url} was not complete after {seconds:g} s")
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
-        raise DataError(f"{url} failed ({getattr(error, 'reason', None) or error!r})") from error
+        cause = getattr(error, "reason", None) or error
+        reason = files.reason_of(cause) if isinstance(cause, OSError) else str(cause)
+        raise DataError(f"{url} failed ({reason or repr(error)})") from error
     if promised is not None and len(received) != promised:
         raise DataError(f"{url} sent {len(received)} of {promised} bytes")
     return bytes(received)

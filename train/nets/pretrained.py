@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import logging
 import os
-import re
-import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from hemline import files
-from hemline.console import quiet
 from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint
-from hemline.data.fetch import STALL_SECONDS, reach
+from hemline.data.fetch import download, reach
 from hemline.errors import (
     DataError,
     FetchError,
@@ -34,8 +29,7 @@ log = logging.getLogger(__name__)
 
 IMAGENET, RANDOM = "imagenet", "random"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
-# what Keras writes before a reason that is no answer of a server
-_NO_ANSWER = re.compile(r"^None -- (\[Errno -?\d+\] )?")
+_LARGEST_BYTES, _LONGEST_SECONDS = 1 << 28, 3600.0  # of a download: resnet50 has 95 MB
 _SIGNATURES = {".h5": _HDF5, ".hdf5": _HDF5, ".keras": _ZIP}
 
 
@@ -135,41 +129,12 @@ def _fetched(wanted: Published) -> Path:
         return kept
     reach(wanted.url)
     log.info("downloading %s", wanted.url)
+    content = download(wanted.url, largest=_LARGEST_BYTES, seconds=_LONGEST_SECONDS)
     with files.replacing(kept) as partial:
-        _download(wanted, partial)
+        partial.write_bytes(content)
         if not _is_whole(partial, wanted):
             raise DataError("what came is not the file that was asked for")
     return kept
-
-
-def _download(wanted: Published, path: Path) -> None:
-    try:
-        with _patient():
-            quiet_keras().utils.get_file(
-                path.name,
-                wanted.url,
-                file_hash=wanted.md5,
-                cache_subdir=str(path.parent.resolve()),
-                force_download=True,
-            )
-    except Exception as error:
-        # get_file raises plain exceptions, in several lines and with the address in them
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        reason = reason.replace(f"URL fetch failure on {wanted.url}: ", "")
-        raise DataError(_NO_ANSWER.sub("", reason)) from error
-
-
-@contextlib.contextmanager
-def _patient() -> Iterator[None]:
-    """Have downloads end when nothing comes, with a progress bar on a terminal only."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(STALL_SECONDS)
-    seen = sys.stderr if sys.stderr.isatty() and not quiet() else io.StringIO()
-    try:
-        with contextlib.redirect_stdout(seen):
-            yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def _is_whole(path: Path, wanted: Published) -> bool:
