@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,7 @@ from hemline.export.api import verify as verify_files
 from hemline.export.budget.commands import Within, report_search, within_options
 from hemline.export.importing.commands import ImportOptions, import_file, import_options
 from hemline.export.importing.target import ExportTarget, find_export_target
-from hemline.export.input_options import InputOptions, input_options
+from hemline.export.input_options import input_options
 from hemline.export.quantization.commands import post_training_options
 from hemline.export.scheme import Scheme
 from hemline.export.schemes import NAMES, find_schemes
@@ -181,19 +181,11 @@ def plan(path: Path, as_json: bool) -> None:
 )
 @click.option("--images", type=arguments.FILE, help="Images to run too: .npy, uint8 (n, h, w, c).")
 @click.option("--expected", type=arguments.FILE, help="Their classes: .npy, integers (n,).")
-@click.option("-o", "--out", type=arguments.FILE, help="Stamped copy (default: FILE-admitted).")
+@click.option(
+    "-o", "--out", "output", type=arguments.FILE, help="Stamped copy (default: beside FILE)."
+)
 @console.runtimes_option
-def verify(
-    target: Path,
-    as_json: bool,
-    labels: str | None,
-    source: InputOptions,
-    gives: Literal["logits", "probabilities"] | None,
-    images: Path | None,
-    expected: Path | None,
-    out: Path | None,
-    runtimes: tuple[str, ...],
-) -> None:
+def verify(target: Path, as_json: bool, runtimes: tuple[str, ...], **foreign: Any) -> None:
     """Verify a bundle or a file in every installed runtime.
 
     Exit code 3 when a file fails in a runtime that it supports. With --runtime, a bundle is also
@@ -202,14 +194,7 @@ def verify(
     """
     from hemline.export.admission.commands import ForeignOptions, verify_file
 
-    options = ForeignOptions(
-        labels=labels,
-        source=source,
-        gives=gives,
-        images=images,
-        expected=expected,
-        output=out,
-    )
+    options = ForeignOptions(**foreign)
     if runtimes and not target.is_dir():
         raise UsageError(f"{target} is a file: only a bundle is verified with --runtime")
     if not target.is_dir():

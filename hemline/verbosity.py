@@ -13,13 +13,14 @@ F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 # of a type of click to what stands for its values in the help
 _VALUES = {"integer": "N", "integer range": "N", "float": "X", "float range": "X", "file": "FILE"}
 _VALUES |= {"directory": "FOLDER"}
+_LONG = 10  # characters of choices that move from the name of an option into its help
 
 
 def verbosity_options(command: F) -> F:
     """Add the options to a command; what they say counts for its context's root."""
     for flag, text in (
         ("quiet", "Show results and errors only."),
-        ("verbose", "Tell what is tried and what is skipped."),
+        ("verbose", "Also show what is tried and what is skipped."),
     ):
         click.option(
             f"-{flag[0]}",
@@ -44,7 +45,11 @@ def with_verbosity(command: click.Command) -> click.Command:
         if not any(param.name == "quiet" for param in each.params):
             verbosity_options(each)
         for option in each.params:
-            option.metavar = option.metavar or _VALUES.get(option.type.name)
+            if isinstance(option, click.Option) and option.metavar is None:
+                option.metavar = _VALUES.get(option.type.name)
+                choices = ", ".join(getattr(option.type, "choices", ()))
+                if len(choices) > _LONG:
+                    option.metavar, option.help = "NAME", f"{str(option.help)[:-1]}: {choices}."
     return command
 
 

@@ -81,11 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--watch",
         type=Path,
         metavar="FOLDER",
-        help="answer every image file that is in a folder or comes into it, until SIGINT or "
+        help="classify the image files of a folder and those that are added, until SIGINT or "
         "SIGTERM (exit code 0)",
     )
     parser.add_argument(
-        "--camera", metavar="WHICH", help="a camera by number, device or address, until the same"
+        "--camera", metavar="WHICH", help="a camera (number, device or address), until the same"
     )
     parser.add_argument("--video", metavar="FILE", help="a video file")
     parser.add_argument(

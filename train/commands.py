@@ -104,8 +104,8 @@ def train(
 def recipe(recipe: str) -> None:
     """Print a recipe as a TOML file to edit.
 
-    RECIPE is a name, a TOML file, or the folder of a checkpoint that was trained with one. Train
-    with the edited file: hemline train --recipe FILE.
+    RECIPE is fast, quick, plain, plateau, scratch, transfer, a TOML file, or the folder of a
+    checkpoint. Train with the edited file: hemline train --recipe FILE.
     """
     click.echo(recipe_toml(named_recipe(recipe)[1]), nl=False)
 

@@ -30,7 +30,7 @@ def data() -> None:
 @_NAMES
 @data_option
 def fetch(names: tuple[str, ...], data: FetchOptions) -> None:
-    """Download and verify data sets (default: fashion-mnist)."""
+    """Download and verify data sets: fashion-mnist (default), mnist."""
     for name in names or (None,):
         images = _load(name, data)
         say(f"{images.dataset.title}: {_summary(images)}, from {images.source}")

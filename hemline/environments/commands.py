@@ -34,10 +34,7 @@ from hemline.folders import remove as remove_folder
 from hemline.tables import Table, as_text
 
 _PLATFORM = click.option(
-    "--platform",
-    metavar="|".join(MACHINES),
-    type=click.Choice(list(MACHINES)),
-    help="Wheels for a device instead.",
+    "--platform", type=click.Choice(list(MACHINES)), help="Wheels for a device instead."
 )
 
 

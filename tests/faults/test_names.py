@@ -27,7 +27,9 @@ import pytest
         ),
         ("export --scheme int-8", "unknown scheme 'int-8': did you mean 'int8"),
         pytest.param(
-            "export --calibration 0", "--calibration must be at least 1", marks=pytest.mark.slow
+            "export --calibration 0",
+            "--calibration-images must be at least 1",
+            marks=pytest.mark.slow,
         ),
         pytest.param("export --data nowhere", "'nowhere' does not exist", marks=pytest.mark.slow),
         (

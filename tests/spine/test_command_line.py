@@ -137,6 +137,7 @@ def help_of(command: str, option: str) -> str:
         *((name, "--runtime", RUNTIMES) for name in ("bench", "verify", "evaluate", "advise")),
         *((name, "--device", set(DEVICES) - {"local"}) for name in ("bench", "choose", "table")),
         ("compare-datasets", "--model", MODELS),
+        ("recipe", "", RECIPES),
         ("export", "--calibrator", CALIBRATORS),
         ("tune", "", PRUNINGS),
         ("baseline", "", BASELINES),
