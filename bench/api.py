@@ -218,7 +218,7 @@ def opened(
     manifests = {path: _manifest(path) for path in paths if path.is_dir()}
     if samples is not None and len(manifests) == len(paths):
         raise UsageError(
-            f"{paths[0]} is a bundle, which has its images", remedy=remedy("images of a file")
+            f"{paths[0]} is a bundle and contains its images", remedy=remedy("images of a file")
         )
     labelled = [path for path, own in manifests.items() if has_labels(own.evaluation_sha256)]
     if samples is None and labelled:

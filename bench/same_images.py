@@ -29,8 +29,8 @@ def require_same_images(subjects: Sequence[Subject]) -> None:
     for other in others:
         if not _same(first, other):
             raise UsageError(
-                f"{first.bundle} was judged on {_described(first)}, {other.bundle} on other images "
-                f"({_described(other)})",
+                f"{first.bundle} was verified on {_described(first)}, {other.bundle} on other "
+                f"images ({_described(other)})",
                 remedy=remedy("one image set", bundle=first.bundle),
             )
 

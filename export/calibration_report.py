@@ -41,7 +41,7 @@ def write_comparison(
     """
     card = read_card(checkpoint)
     if images.dataset.name == GENERATED:
-        raise UsageError("calibrators are compared on images", remedy=remedy("name images"))
+        raise UsageError("comparing calibrators needs images", remedy=remedy("name images"))
     split = split_of(card, images)
     drawn = calibration_images(images, split, count=None, usual=COUNTS[-1], seed=seed)
     held_out = list(split.validation_indices)
@@ -53,7 +53,7 @@ def write_comparison(
         found = list(trials(graph, drawn, judge, say))
         for row in CALIBRATORS.values():
             if row.synthetic:
-                say("calibrate on images made from the model")
+                say("calibrate on images generated from the model")
                 with silenced():
                     made = synthetic_calibration(source, PostTrainingOptions(seed=seed))
                 ranges = ranges_by(row.name, observed(graph, made.images))

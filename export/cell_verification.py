@@ -138,7 +138,7 @@ class VerificationCell:
             return {"test": trial}
         if trial.runtime_version != self.target.version:
             raise BackendError(
-                f"{self.target.name} is really {trial.runtime} {trial.runtime_version}",
+                f"{self.target.name} contains {trial.runtime} {trial.runtime_version}",
                 remedy=remedy("add again", target=self.target.name),
             )
         slow = statistics.median(trial.cells[0].latencies_ns) > SLOW_NS

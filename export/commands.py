@@ -100,14 +100,14 @@ def export(
     usual = named_after(find_model(DEFAULT), data)
     found = _target(target, model, checkpoint, usual, anew=train_anew or quick)
     if found.kind != "preset" and train_anew:
-        raise UsageError(f"{found.name} is not trained here: leave --train out")
+        raise UsageError(f"{found.name} is not trained by Hemline: omit --train")
     if found.kind == "file":
         find_schemes(schemes)  # a mistake there costs no import
         found, data = _imported(found, options, data)
     else:
         console.require_custom(data)
         if options != ImportOptions():
-            raise UsageError(f"{found.name} is not imported: leave the options of an import out")
+            raise UsageError(f"{found.name} is not imported: omit the import options")
     exported = export_model(
         found,
         data=data,
@@ -138,7 +138,7 @@ def export(
 
 @click.command()
 @arguments.path_argument("path", "BUNDLE|ARTIFACT")
-@arguments.json_option("One JSON document a line for each plan.")
+@arguments.json_option("One JSON document per plan, one per line.")
 def plan(path: Path, as_json: bool) -> None:
     """Show how the 8-bit files of a bundle are quantized.
 
@@ -170,7 +170,7 @@ def plan(path: Path, as_json: bool) -> None:
 
 @click.command()
 @arguments.path_argument("target", "BUNDLE|FILE")
-@arguments.json_option("One JSON document a line for each verdict.")
+@arguments.json_option("One JSON document per verdict, one per line.")
 @click.option("--labels", help="Of a file made elsewhere: class names a,b,… or a file with them.")
 @input_options
 @click.option(
@@ -196,12 +196,12 @@ def verify(target: Path, as_json: bool, runtimes: tuple[str, ...], **foreign: An
 
     options = ForeignOptions(**foreign)
     if runtimes and not target.is_dir():
-        raise UsageError(f"{target} is a file: only a bundle is verified with --runtime")
+        raise UsageError(f"{target} is a file: --runtime needs a bundle")
     if not target.is_dir():
         verify_file(target, options, as_json=as_json)
         return
     if options.given:
-        raise UsageError(f"{target} is a bundle: only a foreign file takes these options")
+        raise UsageError(f"{target} is a bundle: these options are for foreign files")
     verified = verify_files(target, runtimes=runtimes)
     of_bundle = [(name, each) for name, each in verified.verdicts if isinstance(each, Verdict)]
     _print_verdicts(of_bundle, as_json)
@@ -251,7 +251,7 @@ def _target(
     """Return what to export: MODEL, what the options name, the usual or the only checkpoint."""
     if target is not None:
         if checkpoint is not None or model is not None:
-            raise UsageError(f"{target} is named already: leave --model and --checkpoint out")
+            raise UsageError(f"{target} is already named: omit --model and --checkpoint")
         return find_export_target(target)
     if model is None and checkpoint is None and arguments.checkpoints() and not anew:
         checkpoint = arguments.CHECKPOINTS / usual

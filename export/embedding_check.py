@@ -34,13 +34,13 @@ def require_embedding(
         found = classifier.embed(images)
     if found.shape != expected.shape:
         raise HemlineError(
-            f"{file.stamp.name} embeds images in {found.shape[1]} values, the source model in "
-            f"{expected.shape[1]}: report this"
+            f"{file.stamp.name} returns embeddings of {found.shape[1]} values, the source model "
+            f"of {expected.shape[1]}: please report this"
         )
     difference = float(np.abs(found - expected).max())
     allowed = share * float(np.abs(expected).max())
     if not difference <= allowed:
         raise HemlineError(
             f"the embedding of {file.stamp.name} differs from the source model's by "
-            f"{difference:.3g} (tolerance {allowed:.3g}): report this"
+            f"{difference:.3g} (tolerance {allowed:.3g}): please report this"
         )

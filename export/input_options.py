@@ -71,13 +71,13 @@ def parse_pixels(pixels: str | None, mean: str | None, std: str | None) -> Pixel
             raise UsageError("--mean and --std go together, on the same scale")
         return None if mean is None or std is None else _normalization(mean, std)
     if mean is not None or std is not None:
-        raise UsageError("--pixels and --mean with --std say the same: give one of them")
+        raise UsageError("--pixels and --mean with --std mean the same: give one of them")
     try:
         low, high = (float(end) for end in pixels.split(".."))
     except ValueError as error:
         raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
     if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"--pixels must rise, {pixels!r} does not")
+        raise UsageError(f"--pixels must increase, {pixels!r} does not")
     return PixelScale.of_range(low, high)
 
 
@@ -92,10 +92,10 @@ def _normalization(mean: str, std: str) -> PixelScale:
     if any(value < 1 for value in stds):
         if max(map(abs, means)) > 1 or max(stds) > 1:
             raise UsageError(
-                f"--mean {mean} and --std {std} are on different scales: give both of pixels "
-                "0 … 1, or both of pixels 0 … 255"
+                f"--mean {mean} and --std {std} are on different scales: give both for pixels 0 … "
+                "1, or both for pixels 0 … 255"
             )
-        say("--mean and --std are of pixels 0 … 1: multiplied by 255")
+        say("--mean and --std are for pixels 0 … 1: multiplied by 255")
         means, stds = [255 * value for value in means], [255 * value for value in stds]
     return PixelScale(
         mean=means[0] if len(means) == 1 else tuple(means),

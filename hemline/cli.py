@@ -146,7 +146,9 @@ def main() -> None:
         click.echo(f"error: {error_text(error)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: no file is half-written; the same command goes on", err=True)
+        click.echo(
+            "interrupted: no file is half-written; run the same command again to continue", err=True
+        )
         sys.exit(InterruptedWorkError.exit_code)
     except BrokenPipeError:
         # the reader of our output has gone: keep Python from complaining when it flushes at exit

@@ -49,10 +49,10 @@ def image_size(
     parts = given.lower().replace("×", "x").split("x")
     sides = [int(part) for part in parts if part.isdecimal()]
     if len(sides) != len(parts) or len(sides) > 2:
-        what = "is no size: 64x96 (height x width), or 64 for both"
+        what = "is not a size: 64x96 (height x width), or 64 for both"
         raise click.BadParameter(f"{given!r} {what}", context, option)
     if not 1 <= min(sides) <= max(sides) <= _LARGEST_SIDE:
-        what = f"a side has from 1 to {_LARGEST_SIDE} pixels"
+        what = f"each side must be 1 to {_LARGEST_SIDE} pixels"
         raise click.BadParameter(f"{given!r}: {what}", context, option)
     return sides[0], sides[-1]
 

@@ -89,7 +89,7 @@ def parse_json(content: bytes | str, *, where: str) -> Any:
     try:
         return json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"{where} is not valid JSON ({error}): make it again") from error
+        raise FileFormatError(f"{where} is not valid JSON ({error}): create it again") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -126,7 +126,7 @@ def locked(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     try:
         made = not folder.exists()
     except OSError as error:  # a folder above it may not be read
-        raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
+        raise HemlineError(f"cannot write to {folder}: {reason_of(error)}") from error
     with _lock(folder, time.monotonic() + wait_seconds):
         _remove_partial(folder)
         try:
@@ -146,7 +146,7 @@ def _lock(folder: Path, deadline: float) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             stream = path.open("a")
         except OSError as error:
-            raise HemlineError(f"cannot write in {folder}: {reason_of(error)}") from error
+            raise HemlineError(f"cannot write to {folder}: {reason_of(error)}") from error
         with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +157,7 @@ def _lock(folder: Path, deadline: float) -> Iterator[None]:
                     time.sleep(_LOCK_AGAIN_SECONDS)
                     continue
                 raise BusyError(
-                    f"another hemline command works in {folder}: wait for it, or name another "
+                    f"another hemline command is using {folder}: wait for it, or name another "
                     "folder"
                 ) from error
             if _is_at(path, stream.fileno()):  # else its folder was removed since it was opened

@@ -130,6 +130,7 @@ def require_space(folder: Path, needs_bytes: int, *, variable: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needs_bytes:
         raise HemlineError(
-            f"{folder} has only {free / 1e6:.0f} MB free, and this needs "
-            f"{needs_bytes / 1e6:.0f} MB: make room, or set {variable} to another folder"
+            f"{folder} has only {free / 1000000.0:.0f} MB free, and this needs "
+            f"{needs_bytes / 1000000.0:.0f} MB: free some space, or set {variable} to another "
+            "folder"
         )

@@ -213,7 +213,7 @@ def open_session(backend: Backend, model: bytes, options: SessionOptions) -> Ses
             raise
         import logging  # here, because few processes ever need it
 
-        logging.getLogger(__name__).warning("%s; the processor runs it", error)
+        logging.getLogger(__name__).warning("%s; it runs on the processor", error)
     session = _session(backend, backend.session, model, options)
     session.delegate = f"{session.delegate} instead of a GPU"
     return session
@@ -283,8 +283,8 @@ def require_working(backend: Backend) -> None:
     """Raise BackendError when the backend would break in this process."""
     if backend.not_after is not None and backend.not_after in sys.modules:
         raise BackendError(
-            f"{backend.name} crashes in a process that has loaded {backend.not_after}: "
-            "use litert here, or run a job in a process of its own"
+            f"{backend.name} crashes in a process that has loaded {backend.not_after}: use "
+            "litert, or run it in a separate process"
         )
     require_numpy(backend)
 
@@ -295,8 +295,8 @@ def require_numpy(backend: Backend) -> None:
         return
     if int(np.__version__.partition(".")[0]) >= backend.numpy_below:
         raise BackendError(
-            f"{backend.name} cannot work with numpy {np.__version__}: "
-            f"pip install 'numpy<{backend.numpy_below}', or use litert"
+            f"{backend.name} does not work with numpy {np.__version__}: pip install "
+            f"'numpy<{backend.numpy_below}', or use litert"
         )
 
 

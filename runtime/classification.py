@@ -156,17 +156,17 @@ def _require_one_source(options: argparse.Namespace) -> None:
     sources = [*(f"--{name}" for name in given), *(["images"] if options.images else [])]
     if len(sources) != 1:
         raise UsageError(
-            f"{' and '.join(sources)} at once: name one of them"
+            f"{' and '.join(sources)} cannot be combined: name one of them"
             if sources
             else "nothing to classify: name images, - for standard input, --watch, --camera or "
             "--video"
         )
     if STREAM in options.images and len(options.images) > 1:
-        raise UsageError("- stands for standard input: name it alone, or name files")
+        raise UsageError("- means standard input: name it alone, or name files")
     if options.raw is not None and options.images != [STREAM]:
         raise UsageError("--raw describes frames on standard input: name - as the image")
     if options.count is not None and options.images not in ([], [STREAM]):
-        raise UsageError("--count ends a stream: of files, name as many as you want")
+        raise UsageError("--count limits a stream: for files, name only as many as you want")
     if options.csv and (options.json or options.images in ([], [STREAM])):
         raise UsageError("--csv is for image files and folders, without --json")
 

@@ -251,7 +251,7 @@ class Classifier:
 
     def _open(self, batch: int, threads: int) -> Session:
         if self._closed:
-            raise UsageError(f"this classifier of {self.stamp.name} was closed: load it again")
+            raise UsageError(f"this classifier of {self.stamp.name} is closed: load it again")
         outputs = self.stamp.outputs
         options = SessionOptions(outputs, threads, batch, settings=self._settings)
         session = open_session(self.backend, self._model, options)

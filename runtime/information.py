@@ -106,7 +106,7 @@ def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
         "model hash": f"{stamp.payload_sha256} (checked)",
     }
     if not stamp.takes_batches:
-        rows["batches"] = "none: it takes one image at a time"
+        rows["batches"] = "none: it accepts one image at a time"
     others = [spec for spec in stamp.outputs if spec != stamp.output]
     return rows | {spec.name: f"{spec.dtype} of {spec.size} values" for spec in others}
 
@@ -115,4 +115,4 @@ def _pixels(spec: InputSpec) -> str:
     """Return what pixels become, where that is not what they are."""
     low, high = spec.range
     order = ", blue first" if spec.bgr else ""
-    return order if (low, high) == (0, 255) else f", pixels as {low:.4g} … {high:.4g}{order}"
+    return order if (low, high) == (0, 255) else f", pixel range {low:.4g} … {high:.4g}{order}"

@@ -176,7 +176,7 @@ class JobRunner:
                 self._process = settings
             elif settings != self._process:
                 raise UsageError(
-                    f"this process was set up with {self._process.text or 'nothing'}, not with "
+                    f"this process is set up with {self._process.text or 'nothing'}, not with "
                     f"{settings.text or 'nothing'}: run the job in another one"
                 )
 
@@ -267,7 +267,7 @@ def job_images(job: Job) -> Pixels:
 
 def _open(job: Job, cell: JobCell, backend: Backend, file: StampedFile, first: Tensor) -> _Opened:
     if cell.batch > 1 and not file.stamp.takes_batches:
-        raise FileFormatError(f"{file.stamp.name} takes one image at a time: use batch 1")
+        raise FileFormatError(f"{file.stamp.name} accepts one image at a time: use batch 1")
     if cell.batch > 1 and not backend.batches:
         raise BackendError(f"{backend.name} cannot resize a model for batches: use batch 1")
     before = running_threads()
@@ -341,7 +341,7 @@ def _filled_up(images: Pixels, batch: int) -> Pixels:
 
 def _save(job: Job, cell: JobCell, at: int, values: npt.NDArray[np.float32]) -> str:
     if job.arrays is None:
-        raise DataError("the job wants outputs but names no folder for arrays")
+        raise DataError("the job wants outputs but has no folder for arrays")
     path = Path(job.arrays) / array_name(job, cell, at)
     try:
         np.save(path, values)

@@ -78,7 +78,7 @@ class JobProcess(Closing):
             reply = self._lines.get(timeout=timeout_seconds)
         except queue.Empty as error:
             self._child.kill()
-            raise JobError(f"{what} gave no result in {timeout_seconds:g} s") from error
+            raise JobError(f"{what} returned no result in {timeout_seconds:g} s") from error
         except (OSError, ValueError) as error:
             raise self._died(what) from error
         if not reply:
@@ -87,7 +87,7 @@ class JobProcess(Closing):
             where = f"the result of {job.id}"
             return from_document(JobResult, parse_json(reply, where=where), where=where)
         except HemlineError as error:
-            raise JobError(f"the job runner gave no valid result: {error}") from error
+            raise JobError(f"the job runner returned no valid result: {error}") from error
 
     def close(self) -> None:
         """End the child: its standard input is closed, and it is killed if that is not enough."""

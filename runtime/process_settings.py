@@ -21,7 +21,7 @@ def set_up_process(settings: Settings) -> None:
     """Apply what a process has once; raises BackendError where this machine cannot."""
     for feature in settings.refused:
         if feature != "amx":
-            raise BackendError(f"no process can give up {feature!r}: only amx")
+            raise BackendError(f"no process can disable {feature!r}: only amx")
         _refuse_amx()
     if settings.cores:
         _pin(settings.cores)
@@ -34,7 +34,7 @@ def _refuse_amx() -> None:
     that is too small for them (Documentation/arch/x86/xstate.rst).
     """
     if "amx_tile" not in processor_features():
-        raise BackendError("this processor has no AMX to give up")
+        raise BackendError("this processor has no AMX to disable")
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -44,12 +44,14 @@ def _refuse_amx() -> None:
     _kept.append(stack)
     code = libc.sigaltstack(ctypes.byref(described), None)
     if code != 0 or libc.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA, 0) == 0:
-        raise BackendError("this process has AMX already, or the system does not let it give it up")
+        raise BackendError(
+            "this process uses AMX already, or the system does not let it disable AMX"
+        )
 
 
 def _pin(cores: tuple[int, ...]) -> None:
     if not hasattr(os, "sched_setaffinity"):
-        raise BackendError("this system pins no process to cores")
+        raise BackendError("this system cannot pin a process to cores")
     allowed = sorted(os.sched_getaffinity(0))
     if missing := sorted(set(cores).difference(allowed)):
         raise BackendError(f"cannot use cores {missing}: this process may use {allowed}")

@@ -84,7 +84,7 @@ def check(classifier: Classifier) -> dict[str, Any]:
 def _line(result: dict[str, Any]) -> str:
     where = f"{result['artifact']} in {result['runtime']} {result['version']}"
     if not result["vectors"]:
-        return f"{where}: FAILED, it has no test images inside"
+        return f"{where}: FAILED, it contains no test images"
     if not result["passed"]:
         return f"{where}: FAILED, {result['reason']}"
     return (

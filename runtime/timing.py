@@ -75,7 +75,7 @@ class RawModels:
             self._opened[model.name], made = session, session.outputs()
             self.values |= made
         if model.name not in self._opened:
-            raise UsageError(f"{model.name} was not opened")
+            raise UsageError(f"{model.name} is not opened")
         session = self._opened[model.name]
         return CellResult(
             threads=job.threads,
@@ -218,4 +218,4 @@ def _values(
 
 
 def _refused(runtime: str, error: Exception) -> BackendError:
-    return BackendError(f"{runtime} refuses the model: {str(error).strip().splitlines()[0]}")
+    return BackendError(f"{runtime} rejects the model: {str(error).strip().splitlines()[0]}")

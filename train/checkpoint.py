@@ -30,7 +30,7 @@ def load_model(folder: Path, card: Card) -> keras.Model:
     found = (tuple(model.input_shape[1:]), model.output_shape[-1])
     if found != (card.model.shape, len(card.model.labels)):
         raise FileFormatError(
-            f"{path} has the input {found[0]} and {found[1]} classes, its card says "
-            f"{card.model.shape} and {len(card.model.labels)}: the card was altered"
+            f"{path} has the input {found[0]} and {found[1]} classes, its card {card.model.shape} "
+            f"and {len(card.model.labels)}: the card was modified"
         )
     return model

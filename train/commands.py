@@ -74,7 +74,7 @@ def train(
     """
     changes = {key: value for key, value in given.items() if value is not None}
     if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
-        raise UsageError(f"{useless[0]} is for --teacher, and there is none: leave it out")
+        raise UsageError(f"{useless[0]} needs --teacher: omit it or name a teacher")
     with resumable(restart, **({"after": " with the first fold"} if folds else {})):
         trained = train_model(
             model,
@@ -112,11 +112,12 @@ def recipe(recipe: str) -> None:
 
 @contextlib.contextmanager
 def resumable(
-    restart: bool, *, kept: str = "", after: str = " after the last whole epoch"
+    restart: bool, *, kept: str = "", after: str = " after the last complete epoch"
 ) -> Iterator[None]:
     """Say what is kept and how to go on when the user interrupts."""
     try:
         yield
     except KeyboardInterrupt as error:
-        again = "the same command without --restart" if restart else "the same command"
-        raise InterruptedWorkError(f"interrupted: {kept}{again} goes on{after}") from error
+        again = " without --restart" if restart else ""
+        message = f"interrupted: {kept}run the same command{again} to continue{after}"
+        raise InterruptedWorkError(message) from error

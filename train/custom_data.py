@@ -52,14 +52,14 @@ def parts_line(images: Images, recipe: Recipe) -> str:
     """Return one line on a custom data set: how many, of what, and how they are split."""
     _, height, width, channels = images.train_images.shape
     colour = "gray" if channels == 1 else "colour"
-    source = "held out" if images.test_indices else "the data's own"
+    source = "split off" if images.test_indices else "the data's own"
     validation = " (the data's own)" if images.validation_indices else ""
     flips = "flipped left to right at random" if recipe.flip else "not flipped"
     return (
         f"{len(images.dataset.labels)} classes, {height} × {width} {colour}: "
-        f"{_used(recipe, images) - recipe.validation:,} images to train on, {recipe.validation:,} "
-        f"for validation{validation}, {len(images.test_images):,} for test ({source}), in batches "
-        f"of {recipe.batch}; images are {flips}"
+        f"{_used(recipe, images) - recipe.validation:,} training images, {recipe.validation:,} "
+        f"validation{validation}, {len(images.test_images):,} test ({source}), in batches of "
+        f"{recipe.batch}; images are {flips}"
     )
 
 

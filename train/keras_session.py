@@ -65,7 +65,8 @@ class KerasSession:
                 tf.config.threading.set_intra_op_parallelism_threads(options.threads)
             except RuntimeError as error:
                 raise BackendError(
-                    "TensorFlow keeps its number of threads: use a job process for each number"
+                    "TensorFlow cannot change its number of threads: use a job process for each "
+                    "number"
                 ) from error
         from hemline.train.predictor import Predictor
 

@@ -42,7 +42,7 @@ class TrainRequest:
         if self.recipe.frozen_epochs and self.model.transfer_recipe is None:
             raise UsageError(f"{self.model.name} has no pretrained layers: frozen_epochs must be 0")
         if self.folder.resolve() in [teacher.resolve() for teacher in self.teachers]:
-            raise UsageError(f"{self.folder} is a teacher: the checkpoint needs another folder")
+            raise UsageError(f"{self.folder} is a teacher: save the checkpoint in another folder")
 
 
 def new_request(

@@ -65,4 +65,4 @@ class EpochLog:
             raise HemlineError(f"{self._where()}: {reason.lower()}") from error
 
     def _where(self) -> str:
-        return f"cannot write for TensorBoard into {self._folder}"
+        return f"cannot write TensorBoard files to {self._folder}"

@@ -30,6 +30,6 @@ def quiet_keras() -> ModuleType:
             f"training and export need TensorFlow ({error}): pip install tensorflow keras"
         ) from error
     if keras.config.backend() != "tensorflow":
-        raise HemlineError("Keras runs on another backend here: unset KERAS_BACKEND")
+        raise HemlineError("Keras uses another backend here: unset KERAS_BACKEND")
     module: ModuleType = keras
     return module

@@ -15,7 +15,7 @@ def observe(cell: Observed) -> Observation | None:
         Observation(
             share=1.0,
             sentence=f"it runs on {cell.fallback}",
-            remedy="Measure without leave to fall back, to see why the GPU refuses it.",
+            remedy="Measure without fallback, to see why the GPU rejects it.",
         )
         if cell.fallback
         else None

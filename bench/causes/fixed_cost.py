@@ -15,7 +15,7 @@ def observe(cell: Observed) -> Observation | None:
     return Observation(
         share=share,
         sentence=f"{100 * share:.0f} % of its time is the fixed cost of a call",
-        remedy="Give several images at a time; a faster model gains nothing.",
+        remedy="Pass several images at a time; a faster model gains nothing.",
         # from nothing to the whole, which takes less than twice as long
         trial=Trial(
             name="its operators added to a model without any",

@@ -19,5 +19,5 @@ def observe(cell: Observed) -> Observation | None:
     return Observation(
         share=cell.share(layers),
         sentence=f"the processor lacks {lacks}: int8 reaches {ratio:.1f} × the rate of float",
-        remedy="Take a float file or a smaller model on this processor.",
+        remedy="Use a float file or a smaller model on this processor.",
     )

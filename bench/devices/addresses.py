@@ -48,9 +48,7 @@ def _open(address: str, name: str, options: dict[str, Any]) -> Device:
     kind, _, rest = address.partition(":")
     row = DEVICES[kind]
     if options.get("fallback") and not row.falls_back:
-        raise UsageError(
-            f"{name} has nothing to fall back to", remedy=remedy("device with fallback")
-        )
+        raise UsageError(f"{name} has no fallback", remedy=remedy("device with fallback"))
     if options.get("targets") and not row.takes_targets:
         raise UsageError(f"{name} has runtimes of its own", remedy=remedy("device with runtimes"))
     given = {option: value for option, value in options.items() if value}

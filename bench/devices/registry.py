@@ -77,7 +77,7 @@ def require_free(path: Path, entry: Entry) -> None:
         raise UsageError(f"{entry.name} is a kind of device: choose another name")
     if entry.name in read_registry(path):
         raise UsageError(
-            f"{path} has {entry.name} already", remedy=remedy("remove device", device=entry.name)
+            f"{path} already has {entry.name}", remedy=remedy("remove device", device=entry.name)
         )
 
 
@@ -118,9 +118,7 @@ def remove_entry(path: Path, name: str) -> None:
             kept.append(line)
     left = "".join(kept)
     if _parsed(left, path) != others:
-        raise FileFormatError(
-            f"{path}: {name} is not a table [{name}] with lines of its own: remove it by hand"
-        )
+        raise FileFormatError(f"{path}: {name} is not a separate table [{name}]: remove it by hand")
     _write(path, left)
 
 

@@ -120,14 +120,14 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
         images = held_out(images)
         notes.append(
             f"all images in {images.source} are evaluated: the accuracy is too high if "
-            f"{target.name} was trained on some of them"
+            f"{target.name} was trained on any of them"
         )
     validation = None if training is None else _validation(images, training.split)
     pixels, labels = images.test_images, images.test_labels
     if name == "validation":
         if validation is None:
             raise DataError(
-                f"the validation images of {target.name} are not known in {images.source}",
+                f"the validation images of {target.name} are unknown in {images.source}",
                 remedy=remedy("name the data or take test"),
             )
         pixels, labels = images.train_images[validation], images.train_labels[validation]

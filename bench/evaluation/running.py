@@ -180,8 +180,8 @@ def _logits(
     broken = int((~np.isfinite(found)).any(axis=1).sum())
     if broken:
         raise JobError(
-            f"{target.name} returns logits that are not finite for {broken:,} of {count:,} images: "
-            "train or export it again"
+            f"{target.name} returns non-finite logits for {broken:,} of {count:,} images: train "
+            "or export it again"
         )
     return found
 

@@ -86,7 +86,7 @@ def find_target(path: Path, runtime: str | None) -> EvaluationTarget:
             return _checkpoint(path)
         path = path / model.file  # an artifact in itself
     if path.suffix == ".keras":
-        raise FileFormatError(f"{path} has no card beside it: name the folder of a checkpoint")
+        raise FileFormatError(f"{path} has no card next to it: name the folder of a checkpoint")
     if path.is_dir():
         named = None if runtime is None else Requirement.parse(runtime).runtime
         path = pick_artifact(path, named)[0]
@@ -139,7 +139,7 @@ def _manifest_beside(path: Path, sha256: str) -> Manifest | None:
 def _runtime(stamp: Stamp, runtime: str | None) -> RuntimeTarget:
     here = installed_targets() if runtime is None else find_targets((runtime,))
     if runtime is not None and len(here) != 1:
-        raise UsageError(f"{runtime!r} names {len(here)} runtimes: an evaluation needs one")
+        raise UsageError(f"{runtime!r} names {len(here)} runtimes, but an evaluation needs one")
     fitting = [each for each in here if BACKENDS[each.runtime].format == stamp.format]
     if not fitting and runtime is not None:
         raise UnsupportedRuntimeError(

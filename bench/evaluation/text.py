@@ -187,7 +187,7 @@ def _summary(layers: tuple[Layer, ...]) -> list[str]:
     lines = ["model", as_text(summary_table(layers, computing_only=long))]
     if long:
         idle = [layer for layer in layers if not layer.macs]
-        lines.append(f"{len(idle)} layers without multiplications are not listed, but counted")
+        lines.append(f"{len(idle)} layers without multiplications are counted but not listed")
     return lines
 
 

@@ -144,14 +144,14 @@ def _pairs(baselines: Sequence[Path], candidates: Sequence[Path]) -> tuple[tuple
         )
     for baseline, candidate in zip(baselines, candidates, strict=True):
         if baseline.resolve() == candidate.resolve():
-            raise UsageError(f"{baseline} is its own baseline: name another one")
+            raise UsageError(f"{baseline} is compared with itself: name another baseline")
     return tuple(zip(baselines, candidates, strict=True))
 
 
 def _place(reference: str) -> tuple[str, str]:
     artifact, _, runtime = reference.partition("@")
     if not (artifact and runtime):
-        raise UsageError(f"{reference!r} names no cell: write it as ARTIFACT@RUNTIME")
+        raise UsageError(f"{reference!r} is not a cell: write it as ARTIFACT@RUNTIME")
     return artifact, runtime
 
 

@@ -54,7 +54,7 @@ class Estimate:
         if self.half > distance * math.sqrt(_MOST_TIMES):
             return f"too close to the limit for any number of {self.unit}"
         needed = max(math.ceil(self.count * (self.half / distance) ** 2), self.count + 1)
-        return f"about {needed:,} {self.unit} would do (there are {self.count:,})"
+        return f"about {needed:,} {self.unit} would be enough (there are {self.count:,})"
 
 
 def decide(kind: Kind, cell: str, found: Estimate, limit: float, *, note: str = "") -> Check:

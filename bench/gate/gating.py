@@ -77,7 +77,7 @@ def run_gate(
 
 def _nothing(kind: Kind, limit: float) -> list[Check]:
     """Return a check without an answer: a limit that nothing was measured for must not pass."""
-    reason = "nothing was measured that it could be checked by"
+    reason = "no measurement to check it with"
     return [Check(kind=kind, cell="all", answer=UNKNOWN, limit=limit, reason=reason)]
 
 

@@ -28,7 +28,7 @@ FEWEST = 3  # rounds that an answer needs
 LOOKS = (4, 2, 1)  # the gate looks after a quarter, a half and all of the rounds
 # Bonferroni: all looks together are wrong in 1 % at most
 _LOOK_LEVEL = 1 - (1 - LEVEL) / len(LOOKS)
-_UNVERIFIED = "it was verified in other versions of this runtime only"
+_UNVERIFIED = "it was verified only in other versions of this runtime"
 _BEFORE, _AFTER, _TWIN = range(3)  # cells that take turns; the twin is the first one again
 
 
@@ -80,7 +80,7 @@ class _Series:
             mean, half = trimmed_mean(values, LEVEL) if len(values) >= FEWEST else (0.0, -1.0)
             if abs(mean) <= half:
                 return check
-        reason = f"equal things differed too, by {math.expm1(mean):+.1%}, or were disturbed"
+        reason = f"the baseline also differed from itself, by {math.expm1(mean):+.1%}, or was noisy"
         return replace(check, answer=UNKNOWN, reason=reason)
 
 

@@ -73,7 +73,7 @@ def _require_like_hosts(sides: Sequence[Side], before: Record, after: Record) ->
     if first != second:
         raise UsageError(
             f"{sides[0].name} was measured on {first}, {sides[1].name} on {second}: latencies of "
-            "unlike hosts cannot be compared"
+            "different hosts cannot be compared"
         )
 
 

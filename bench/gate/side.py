@@ -119,14 +119,16 @@ def level_of(before: Record, after: Record) -> Level | str:
     """Compare two cells that took turns in one run, or return why they cannot be compared."""
     for pair in (before.conditions.pair, after.conditions.pair):
         if pair is not None and not pair.held:
-            return f"in its run, equal things took {pair.low:.3f} to {pair.high:.3f} × as long"
+            return (
+                f"in its run, one cell timed twice took {pair.low:.3f} to {pair.high:.3f} × as long"
+            )
     medians = [round_medians(before), round_medians(after)]
     common = min(map(len, medians))
     with np.errstate(invalid="ignore", divide="ignore"):  # a time of 0 has no logarithm
         logs = np.log(medians[1][:common]) - np.log(medians[0][:common])
     logs = logs[np.isfinite(logs)]
     if len(logs) < 2:
-        return "all rounds but one were disturbed"
+        return "all rounds except one were disturbed"
     # a median varies π/2 times as much as a mean
     variance = float(np.var(logs, ddof=1)) / len(logs) * np.pi / 2
     thorough = before.conditions.pair is not None  # then each round had new processes

@@ -41,8 +41,8 @@ def history(
     asked = (r for r in records if selects(patterns, r.cell.artifact, r.cell.runtime))
     found = series_of(r for r in asked if not devices or r.cell.device in devices)
     if not found:
-        what = f"on {', '.join(devices)}" if devices else "of what is asked"
-        raise UsageError(f"{', '.join(map(str, paths))}: no latency was measured {what}")
+        what = f" on {', '.join(devices)}" if devices else ""
+        raise UsageError(f"{', '.join(map(str, paths))}: no matching latency was measured{what}")
     export(history_table(found), runs=runs_table(found))
     picture = output or files[0].with_name("history.png")
     draw_history(found, picture)

@@ -43,7 +43,7 @@ def judged(rounds: Sequence[RoundFacts]) -> tuple[RoundFacts, ...]:
 
 def _reason(facts: RoundFacts, highest_khz: int) -> str | None:
     if facts.throttled:
-        return "heat or low voltage slowed the processor down"
+        return "the processor was slowed down by heat or low voltage"
     if facts.stolen_share is not None and facts.stolen_share > _MOST_STOLEN:
         return f"the hypervisor took {facts.stolen_share:.0%} of the processor"
     if facts.busy_share is not None and facts.busy_share > _MOST_BUSY:

@@ -94,7 +94,7 @@ def measure_cells(
     if turns.failed:
         raise next(iter(turns.failed.values()))
     if run.pair is not None and not run.pair.held:
-        progress(f"equal things differed by {run.pair.ratio - 1:+.1%}: measure again")
+        progress(f"the same cell timed twice differed by {run.pair.ratio - 1:+.1%}: measure again")
 
 
 def _run(turns: Turns, plan: MeasurementPlan) -> _Run:

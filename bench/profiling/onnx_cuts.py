@@ -57,7 +57,7 @@ def watched(graph: bytes) -> bytes:
     if any(
         each.type == onnx.AttributeProto.GRAPH for n in model.graph.node for each in n.attribute
     ):
-        raise FileFormatError("its control flow cannot be cut into operators")
+        raise FileFormatError("its control flow cannot be split into operators")
     del model.graph.output[:]
     names = (name for node in model.graph.node for name in node.output if name)
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)

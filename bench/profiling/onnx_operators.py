@@ -68,4 +68,4 @@ def executed_nodes(timer: ModelTimer, model: TimedModel) -> tuple[Cut, ...]:
     except HemlineError:
         raise
     except Exception as error:  # a device may send anything; onnx and numpy raise all of Python's
-        raise JobError(f"{model.name}: its graph cannot be cut: {error!r}") from error
+        raise JobError(f"{model.name}: its graph cannot be split: {error!r}") from error

@@ -126,7 +126,9 @@ def observations(profile: Profile) -> Iterator[str]:
             (probe.gigabytes, "GB/s"),
         )
         peaks = "".join(f", {value:.0f} {unit}" for value, unit in reached if value is not None)
-        yield f"probe: {probe.fixed_ns / 1e3:.1f} µs for an invocation that computes nothing{peaks}"
+        yield (
+            f"probe: {probe.fixed_ns / 1000:.1f} µs for an invocation that computes nothing{peaks}"
+        )
     for number, partition in enumerate(profile.partitions, start=1):
         yield f"delegate {number}: {_ranges(partition)}"
     if profile.fusion:

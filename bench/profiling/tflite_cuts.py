@@ -41,7 +41,7 @@ def cutter_of(content: bytes, delegated: Collection[int] = ()) -> Cutter:
     try:
         from hemline.model_files.flatbuffer import unpacked
     except ImportError as error:
-        raise BackendError("litert is not installed: pip install 'hemline[litert]'") from error
+        raise BackendError("litert is not installed: pip install ai-edge-litert") from error
     try:
         return Cutter(unpacked(content), delegated)
     except FileFormatError:
@@ -69,7 +69,7 @@ class Cutter:
         self._activations = {*self._producer, *map(int, self._graph.inputs)}
         self._integers = {getattr(schema.TensorType, name) for name in _INTEGERS}
         if self._of_kinds(_CONTROL_FLOW):
-            raise FileFormatError("its control flow cannot be cut into operators")
+            raise FileFormatError("its control flow cannot be split into operators")
         self._staying = self._find_staying() | self._find_fused(delegated)
         self.alone = [at for at in range(len(self._graph.operators)) if at not in self._staying]
 
@@ -95,7 +95,7 @@ class Cutter:
         """
         sizes = [size for shape in shapes for size in shape]
         if len(shapes) != len(cut.outputs) or not all(0 <= size <= _LARGEST for size in sizes):
-            raise FileFormatError("an operator alone computes other outputs than in the model")
+            raise FileFormatError("an operator alone has other outputs than in the model")
         differ = False
         for output, shape in zip(cut.outputs, shapes, strict=True):
             tensor = self._graph.tensors[output]

@@ -98,4 +98,4 @@ def _pairs(rows: Sequence[Row]) -> Iterator[str]:
 def _threads(rows: Sequence[Row]) -> Iterator[str]:
     threaded = [row for row in rows if row.cell.threads > 1]
     if threaded and is_busy(rows):
-        yield "threads get no verdict: the machine did other work while they were measured"
+        yield "threads have no verdict: the machine was busy while they were measured"

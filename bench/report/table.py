@@ -26,7 +26,7 @@ from hemline.tables import (
     percent,
 )
 
-NO_LABELS = "accuracy not known, as the test images have no labels"
+NO_LABELS = "accuracy unknown, because the test images have no labels"
 _FIGURES = ("accuracy", CHANGE, "agreement")
 _NONE: Mapping[str, int] = MappingProxyType({})
 
@@ -132,7 +132,7 @@ def conditions_line(comparison: Comparison) -> str:
     (first, last), measure = comparison.dates, comparison.measure
     when = first if first == last else f"{first} to {last}"
     others = "; ".join(comparison.other_hosts)
-    left_out = f"; latencies of other hosts are left out ({others})" if others else ""
+    left_out = f"; latencies of other hosts are not shown ({others})" if others else ""
     accuracy = f"accuracy on {comparison.images:,} test images"
     accuracy += "" if comparison.device == LOCAL else ", run on this machine"
     few = "".join(f"\n{each}" for each in few_images(comparison.images) if comparison.has_labels)

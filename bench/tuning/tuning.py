@@ -75,13 +75,15 @@ def tune(
     if host is None or not (able.latencies and able.raw_models):
         raise UsageError(f"{device.name} is not a processor whose runtimes have settings")
     if plan.settings != (DEFAULT,):
-        raise UsageError(f"nothing else is set while settings are tuned: {plan.settings[0].text}")
+        raise UsageError(
+            f"tuning chooses the settings itself: {plan.settings[0].text} cannot be set"
+        )
     plan = replace(plan, threads=(1,), batches=(1,), runtimes=device.runtimes())
     # a process each, as those with several threads keep a core busy while they wait
     plan = replace(plan, rounds=max(plan.rounds, _FEWEST_ROUNDS), thorough=True)
     threads, cells = threads_on(host.cores), list[PlannedCell]()
     if (host.load_average or 0.0) > host.cores:
-        say("other processes use all cores: more threads than one are not tried")
+        say("other processes use all cores: several threads are not tried")
         threads = (1,)
     planned = [cell for subject in subjects for cell in planned_cells(subject, plan)]
     for cell in tracked(planned, len(planned), "verifying settings"):

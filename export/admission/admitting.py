@@ -123,7 +123,7 @@ def admit(request: AdmissionRequest, *, say: Say = log.info) -> Admission:
         stamp = _first_stamp(request, structure, next(iter(opened.values())), output)
         if request.size not in (None, stamp.input.shape[:2]):
             raise UsageError(
-                f"{path} accepts images of {stamp.input.height} × {stamp.input.width} alone"
+                f"{path} accepts only images of {stamp.input.height} × {stamp.input.width}"
             )
         generated = generated_images(stamp.input.shape)
         _require_room(stamp, generated[0])
@@ -181,7 +181,7 @@ def _first_stamp(
     path, file_format = request.path, structure.format
     source = input_spec(found.inputs[0], request.pixels, file_format, path)
     if request.bgr and source.channels != 3:
-        raise UsageError(f"{path} accepts gray images: they have no order of channels")
+        raise UsageError(f"{path} accepts gray images: they have no channel order")
     target = output_spec(found.outputs[0], len(request.labels), file_format, path)
     return Stamp(
         name=output.name,
@@ -237,8 +237,8 @@ def _with_findings(
     kind = request.gives or gives(outputs, stamp.output, request.path)
     sums = outputs.sum(axis=1)
     say(
-        f"returns {kind}: values from {outputs.min():.4g} to {outputs.max():.4g}, "
-        f"sums per image from {sums.min():.4g} to {sums.max():.4g}"
+        f"returns {kind}: values from {outputs.min():.4g} to {outputs.max():.4g}, sums per image "
+        f"from {sums.min():.4g} to {sums.max():.4g}"
     )
     takes_batches = all(trial.takes_batches for trial in trials)
     if not takes_batches:
@@ -310,12 +310,12 @@ def _correct(trial: Trial, expected: npt.NDArray[np.int64] | None) -> int:
 def _unconfirmed(request: AdmissionRequest, stamp: Stamp) -> tuple[str, ...]:
     """Return what the user or the file states and no labelled image confirms."""
     low, high = stamp.input.range
-    by = "as specified" if request.pixels else "as the 8-bit input suggests"
+    by = "as specified" if request.pixels else "as the 8-bit input implies"
     facts = [f"pixel range {low:.4g} … {high:.4g}, {by}"]
     if stamp.input.channels == 3:
-        by = "the usual" if request.bgr is None else "as specified"
+        by = "the default" if request.bgr is None else "as specified"
         facts.append(f"channel order {'bgr' if stamp.input.bgr else 'rgb'}, {by}")
-    facts.append("order of the labels, as specified")
+    facts.append("label order, as specified")
     return tuple(facts)
 
 

@@ -58,7 +58,7 @@ def verify_file(path: Path, options: ForeignOptions, *, as_json: bool) -> None:
         _admit(path, options, as_json, error)
         return
     if options.given:
-        raise UsageError(f"{path} is stamped already (model {stamp.model}): leave the options out")
+        raise UsageError(f"{path} is already stamped (model {stamp.model}): omit the options")
     verified = verify(path)
     for _, verdict in verified.verdicts:
         text = verdict.text if isinstance(verdict, FileVerdict) else ""
@@ -97,8 +97,8 @@ def _lines(admission: Admission) -> list[str]:
     low, high = source.range
     lines = [
         f"{admission.path}: accepts {source.dtype} {' × '.join(map(str, source.shape))}, pixel "
-        f"range {low:.4g} … {high:.4g}; returns {target.dtype} {target.gives} of "
-        f"{target.size} classes"
+        f"range {low:.4g} … {high:.4g}; returns {target.dtype} {target.gives} of {target.size} "
+        "classes"
     ]
     for at, trial in enumerate(admission.trials):
         lines.append(f"{admission.path.name} in {trial.name}: {_finding(admission, at)}")
@@ -109,7 +109,7 @@ def _lines(admission: Admission) -> list[str]:
     if admission.images and not admission.mistakes and _is_guessing(admission):
         lines.append("no better than guessing: check --pixels and the order of --labels")
     if len(admission.trials) == 1:
-        lines.append("not compared: no other runtime here could run it")
+        lines.append("not compared: no other installed runtime could run it")
     return lines
 
 

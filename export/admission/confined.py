@@ -79,11 +79,11 @@ def _ask(arguments: tuple[str, ...], what: str) -> Description:
         said = done.stderr.decode("utf-8", "replace")
         how = in_one_line(how_it_ended(done.returncode, said))
         raise JobError(f"not admitted: {what} ended the process that opened it {how}")
-    answer: Any = parse_json(done.stdout, where=f"the answer about {what}")
+    answer: Any = parse_json(done.stdout, where=f"the response about {what}")
     if "error" in answer:
         named = Remedy(answer["remedy"], {}) if answer["remedy"] else None
         raise BackendError(str(answer["error"]), remedy=named)
-    return from_document(Description, answer, where=f"the answer about {what}")
+    return from_document(Description, answer, where=f"the response about {what}")
 
 
 def in_one_line(text: str) -> str:
@@ -177,7 +177,7 @@ def _channels_last(path: str, output: str) -> Description:
         import onnx
     except ImportError as error:
         raise BackendError(
-            f"{path} accepts channels first: transposing its input needs onnx (pip install onnx)"
+            f"{path} expects channels first: transposing its input needs onnx (pip install onnx)"
         ) from error
     content = read_bytes(Path(path))
     limit_memory(MEMORY_BYTES)

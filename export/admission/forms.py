@@ -151,11 +151,11 @@ def _class_output(outputs: tuple[TensorFacts, ...], classes: int, path: Path) ->
     fitting = [at for at, each in enumerate(outputs) if _size(each) == classes]
     if len(fitting) == 1 and outputs[fitting[0]].dtype not in _INTEGERS:
         return fitting[0]
-    shown = ", ".join(f"{each.name} of {_size(each) or 'any'} values" for each in outputs)
+    shown = ", ".join(f"{each.name} with {_size(each) or 'any'} values" for each in outputs)
     how_many = "several of them have" if fitting else "none of them has"
     raise UsageError(
         f"{path} has {len(outputs)} outputs ({shown}) and {how_many} one float value for each of "
-        f"the {classes} labels: convert it again with the output of the classes alone"
+        f"the {classes} labels: convert it again with only the class output"
     )
 
 
@@ -180,10 +180,13 @@ def _say(
     if form.cast:
         say(f"accepts {form.cast}: the copy casts float32 pixels to it")
     if len(shape) == 4 and shape[0] > 1:
-        say(f"made for {shape[0]} images at once: the copy accepts one, or any number")
+        say(f"expects batches of {shape[0]}: the copy accepts one image, or any number")
     if -1 in shape[1:]:
-        say(f"accepts any size: the copy accepts {form.image[0]} × {form.image[1]}, as the images")
+        say(
+            f"accepts any size: the copy accepts {form.image[0]} × {form.image[1]}, the size of "
+            "the images"
+        )
     if several:
-        say(f"has several outputs: the copy has {target.name}, of one value for each label")
+        say(f"has several outputs: the copy keeps {target.name}, with one value for each label")
     if form.one_value:
-        say("returns one value: the copy returns two, its complement for the first label")
+        say("returns one value: the copy returns two, the complement for the first label")

@@ -41,7 +41,7 @@ def read_model(path: Path) -> tuple[bytes, Structure]:
         content = files.read_bytes(whole)
     structure = structure_of(path, content)
     if structure.external:  # a parser that reads fewer places than this one looks at
-        raise FileFormatError(f"{path} keeps its weights in another file: save it as one file")
+        raise FileFormatError(f"{path} stores its weights in another file: save it as one file")
     return content, structure
 
 
@@ -72,8 +72,8 @@ def open_in_all(
         return structure.model, opened
     if structure.format != "onnx":
         raise FileFormatError(
-            f"{shown} expects channels before height and width: convert it again for "
-            "(1, height, width, channels)"
+            f"{shown} expects channels before height and width: convert it again for (1, height, "
+            "width, channels)"
         )
     turned = folder / "turned.onnx"
     to_channels_last(model, turned, shown=shown)
@@ -88,16 +88,16 @@ def _opened(model: Path, shown: Path, say: Callable[[str], None]) -> Opened:
         try:
             found = describe(backend, model, shown=shown)
         except BackendError as error:
-            say(f"not tried in {backend.name}: {error}")
+            say(f"not tested in {backend.name}: {error}")
             continue
         if found.refused:
             reasons.append(f"{backend.name} {found.version}: {found.refused}")
         else:
             opened[backend] = found
     if reasons and not opened:
-        raise FileFormatError(f"{shown} is refused by {'; '.join(reasons)}")
+        raise FileFormatError(f"{shown} is rejected by {'; '.join(reasons)}")
     if not opened:
         raise none_installed(file_format)
     for reason in reasons:
-        say(f"refused by {reason}")
+        say(f"rejected by {reason}")
     return opened

@@ -174,7 +174,7 @@ def _other_order(outputs: Outputs, classes: Labels, labels: Sequence[str]) -> It
     whole = np.asarray(order)[outputs.argmax(axis=1)] == classes
     yield Mistake(
         kind="label order",
-        message=f"{_gain(_right(outputs, classes), whole)} with the labels in another order",
+        message=f"{_gain(_right(outputs, classes), whole)} with the labels in a different order",
         remedy=remedy("label order", labels=names),
         images=len(classes),
         correct=int(_right(outputs, classes).sum()),
@@ -211,8 +211,8 @@ def _softmax_mistakes(outputs: Outputs, classes: Labels, gives: Gives) -> Iterat
     if gives == "logits":
         yield Mistake(
             kind="kind of output",
-            message="the outputs taken for logits are probabilities: values from 0 to 1 that sum "
-            "to 1 for each image; their softmax would be nearly uniform",
+            message="the specified logits are probabilities: values from 0 to 1 that sum to 1 for "
+            "each image; their softmax would be nearly uniform",
             remedy=remedy("are probabilities"),
             images=len(classes),
             correct=right,
@@ -221,8 +221,9 @@ def _softmax_mistakes(outputs: Outputs, classes: Labels, gives: Gives) -> Iterat
     elif _is_softmax_of_probabilities(outputs, classes):
         yield Mistake(
             kind="softmax twice",
-            message=f"no probability is above {outputs.max():.3f}, though {right} of "
-            f"{len(classes)} labels are correct: the model applies a softmax to probabilities",
+            message=f"no probability is above {outputs.max():.3f}, although {right} of "
+            f"{len(classes)} labels are correct: the model applies softmax to "
+            "probabilities",
             remedy=remedy("softmax twice"),
             images=len(classes),
             correct=right,

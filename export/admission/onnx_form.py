@@ -25,7 +25,7 @@ class OnnxForm:
             import onnx
         except ImportError as error:
             raise BackendError(
-                "this model's input or output must be reshaped, which needs onnx (pip install onnx)"
+                "reshaping this model's input or output needs onnx (pip install onnx)"
             ) from error
         self._onnx, self._form = onnx, form
         self._proto = onnx.load_from_string(content)

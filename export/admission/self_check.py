@@ -58,7 +58,7 @@ def check_file(path: Path) -> tuple[FileVerdict, ...]:
     if not here:
         raise none_installed(stamp.format)
     if not stamp.test_vectors:
-        raise FileFormatError(f"{path} has no test images inside: export it again")
+        raise FileFormatError(f"{path} contains no test images: export it again")
     with TemporaryFolder() as folder:
         images = np.stack([vector.image(stamp.input.shape) for vector in stamp.test_vectors])
         np.save(Path(folder) / "images.npy", images)

@@ -42,18 +42,18 @@ def takes_channels_first(found: Description, path: Path) -> bool:
     shape = found.inputs[0].shape
     if shape is None or len(shape) != 4:
         raise FileFormatError(
-            f"{path} accepts {_shown(shape)}: an image classifier accepts "
-            "(1, height, width, channels); add the axis that is missing and convert it again"
+            f"{path} accepts {_shown(shape)}: an image classifier accepts (1, height, width, "
+            "channels); add the missing axis and convert it again"
         )
     if shape[0] not in (1, -1):
         raise FileFormatError(
-            f"{path} accepts {shape[0]} images at once: convert it again for 1, or any number"
+            f"{path} accepts {shape[0]} images at once: convert it again for 1, or for any number"
         )
     first = shape[1] in _CHANNELS and shape[3] not in _CHANNELS
     sizes = (*shape[2:], shape[1]) if first else shape[1:]
     if min(sizes[:2]) < 1 and sizes[2] in _CHANNELS:
         raise FileFormatError(
-            f"{path} accepts {_shown(shape)}: it leaves the size of the image open",
+            f"{path} accepts {_shown(shape)}: the image size is not fixed",
             remedy=remedy("image size of model"),
         )
     if sizes[2] not in _CHANNELS or min(sizes) < 1:
@@ -73,7 +73,7 @@ def input_spec(
     """
     if tensor.dtype not in _FEEDABLE[file_format]:
         raise FileFormatError(
-            f"{path} accepts {tensor.dtype}: images go into {', '.join(_FEEDABLE[file_format])}"
+            f"{path} accepts {tensor.dtype}: image inputs are {', '.join(_FEEDABLE[file_format])}"
         )
     dtype: Any = tensor.dtype
     scale = tensor.scale if tensor.scale > 0 and dtype != "float32" else 1.0
@@ -84,9 +84,9 @@ def input_spec(
         pixels = pixels or (_usual(held, scale) if dtype in _EIGHT_BIT else None)
         _require_room(pixels, held, path)
     if pixels is None:
-        holds = "" if dtype == "float32" else f", which holds {held[0]:.4g} … {held[1]:.4g}"
+        holds = "" if dtype == "float32" else f" with values from {held[0]:.4g} to {held[1]:.4g}"
         raise UsageError(
-            f"{path} accepts {dtype}{holds}: its pixel range is not known",
+            f"{path} accepts {dtype}{holds}: its pixel range is unknown",
             remedy=remedy("pixel range"),
         )
     _, height, width, channels = tensor.shape or ()
@@ -113,22 +113,22 @@ def output_spec(tensor: TensorFacts, classes: int, file_format: Format, path: Pa
     shape = () if tensor.shape is None and file_format == "tflite" else tensor.shape
     if shape is not None and len(shape) != 2:
         raise FileFormatError(
-            f"{path} returns {_shown(shape)}: a classifier returns (1, classes), one row an image"
+            f"{path} returns {_shown(shape)}: a classifier returns (1, classes), one row per image"
         )
     quantized = tensor.dtype in (*_EIGHT_BIT, "int16")
     if tensor.dtype != "float32" and not (quantized and tensor.scale > 0):
         raise FileFormatError(
-            f"{path} returns {tensor.dtype}"
-            f"{' without saying what a step is worth' if quantized else ''}: a classifier returns "
-            "float32 or quantized logits or probabilities"
+            f"{path} returns "
+            f"{tensor.dtype}{' without saying what a step is worth' if quantized else ''}: a "
+            "classifier returns float32 or quantized logits or probabilities"
         )
     if shape is not None and shape[1] == 1:
         raise FileFormatError(
-            f"{path} returns one value an image: a classifier returns one for each of 2 classes or "
-            "more"
+            f"{path} returns one value per image: a classifier returns one for each of 2 or more "
+            "classes"
         )
     if shape is not None and shape[1] not in (-1, classes):
-        raise UsageError(f"{path} has {shape[1]} classes, for {classes} labels")
+        raise UsageError(f"{path} has {shape[1]} classes, but {classes} labels are given")
     dtype: Any = tensor.dtype
     with _checked(path):
         return OutputSpec(
@@ -182,13 +182,13 @@ def _require_room(pixels: PixelScale | None, held: tuple[float, float], path: Pa
     (low, high), size = pixels.range, held[1] - held[0]
     # a tenth beyond is what calibration on images without black or white leaves out
     if low < held[0] - size / 10 or high > held[1] + size / 10:
-        problem = "be cut off"
+        problem = "be clipped"
     elif high - low < size / 4:
-        problem = "hardly differ in it"
+        problem = "be nearly identical"
     else:
         return
     raise UsageError(
-        f"{path} holds {held[0]:.4g} … {held[1]:.4g}: pixels as {low:.4g} … {high:.4g} would "
+        f"{path} accepts {held[0]:.4g} … {held[1]:.4g}: pixels as {low:.4g} … {high:.4g} would "
         f"{problem}",
         remedy=remedy("other pixel range"),
     )

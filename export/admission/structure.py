@@ -44,12 +44,12 @@ _ONNX_DEEPEST = 100  # messages in each other; protobuf's own parsers go no deep
 
 # first bytes: what such a file is, and what to do
 _KINDS: tuple[tuple[bytes, str], ...] = (
-    (b"PK\3\4", "a zip archive (a .keras file is one too): unpack or convert it first"),
+    (b"PK\3\4", "a zip archive (.keras files are zip archives too): unpack or convert it first"),
     (b"\x1f\x8b", "a gzip archive: unpack it first"),
-    (b"\x89HDF", "an HDF5 file, such as Keras writes: convert it to .tflite or .onnx first"),
-    (b"version https://git-lfs", "a pointer of Git LFS, not the model: run `git lfs pull`"),
-    (b"<", "a page of HTML or XML: the download gave no model; download it again"),
-    (b"{", "a JSON text: name the model itself"),
+    (b"\x89HDF", "an HDF5 file, as Keras writes: convert it to .tflite or .onnx first"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the model: run `git lfs pull`"),
+    (b"<", "an HTML or XML page: the download returned no model; download it again"),
+    (b"{", "a JSON file: name the model file itself"),
 )
 
 
@@ -78,19 +78,19 @@ def structure_of(path: Path, content: bytes) -> Structure:
     if content[4:8] == b"TFL3":
         return _tflite(path, _without_archive(content))
     if content[4:8] == b"3LFT":
-        raise FileFormatError(f"{path} has its bytes in the wrong order: export it little-endian")
+        raise FileFormatError(f"{path} has swapped bytes: export it as little-endian")
     for start, kind in _KINDS:
         if content[:64].lstrip().startswith(start):
             raise FileFormatError(f"{path} is {kind}")
     if all(byte > 31 or byte in b"\t\n\r\f" for byte in content[:512]):
-        raise FileFormatError(f"{path} is text: name the model itself")
+        raise FileFormatError(f"{path} is a text file: name the model file itself")
     if path.suffix == ".onnx":
         return _onnx(path, content)
-    raise FileFormatError(f"{path} is not a TFLite model: the mark TFL3 is missing; copy it again")
+    raise FileFormatError(f"{path} is not a TFLite model (no TFL3 identifier); copy it again")
 
 
 def _damaged(path: Path) -> FileFormatError:
-    return FileFormatError(f"{path} is cut short or damaged: copy it again")
+    return FileFormatError(f"{path} is truncated or damaged: copy it again")
 
 
 def _without_archive(content: bytes) -> bytes:
@@ -107,7 +107,7 @@ def _without_archive(content: bytes) -> bytes:
 def _tflite(path: Path, content: bytes) -> Structure:
     try:
         if _unsigned(content, 0) >= len(content) > int.from_bytes(content[:4], "big"):
-            raise FileFormatError(f"{path} has big-endian numbers: export it little-endian")
+            raise FileFormatError(f"{path} stores big-endian numbers: export it as little-endian")
         model = _Table(content, _unsigned(content, 0))
         codes = [max(table.byte(0), table.integer(3)) for table in model.tables(1)]
         graph = next(model.tables(2))
@@ -132,7 +132,7 @@ class _Table:
         self._content, self._at = content, at
         self._fields = at - struct.unpack_from("<i", content, at)[0]
         if self._fields < 0:
-            raise ValueError("a table of fields lies before the file")
+            raise ValueError("a table points before the start of the file")
         self._size = struct.unpack_from("<H", content, self._fields)[0]
 
     def _field(self, number: int) -> int | None:
@@ -173,7 +173,7 @@ class _Table:
         start = at + _unsigned(self._content, at)
         count = _unsigned(self._content, start)
         if start + 4 + size * count > len(self._content):
-            raise ValueError("a vector ends behind the file")
+            raise ValueError("a vector extends beyond the end of the file")
         return start + 4, count
 
 
@@ -191,7 +191,7 @@ def _onnx(path: Path, content: bytes) -> Structure:
     except (IndexError, ValueError) as error:
         raise _damaged(path) from error
     if not operators:
-        raise FileFormatError(f"{path} is not an ONNX model: it has no graph; copy it again")
+        raise FileFormatError(f"{path} is not an ONNX model (no graph); copy it again")
     return Structure(
         format="onnx",
         model=content,

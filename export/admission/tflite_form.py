@@ -20,8 +20,8 @@ class TFLiteForm:
             from ai_edge_litert import schema_py_generated as schema
         except ImportError as error:
             raise BackendError(
-                "this model's input or output must be reshaped, which needs ai-edge-litert "
-                "(pip install ai-edge-litert flatbuffers)"
+                "reshaping this model's input or output needs pip install ai-edge-litert "
+                "flatbuffers"
             ) from error
         self._schema = schema
         self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))

@@ -126,9 +126,9 @@ def try_in_all(
         except Refused as error:  # noqa: PERF203 — a trial takes seconds
             reasons.append(f"{backend.name} {found.version}: {error}")
     if not trials:
-        raise FileFormatError(f"{request.shown} is refused by {'; '.join(reasons)}")
+        raise FileFormatError(f"{request.shown} is rejected by {'; '.join(reasons)}")
     for reason in reasons:
-        say(f"refused by {reason}")
+        say(f"rejected by {reason}")
     return tuple(trials)
 
 
@@ -146,9 +146,11 @@ def try_in(backend: Backend, version: str, request: TrialRequest) -> Trial:
         outputs = None if given is None else _run(process, backend, request, given, _ALL_SECONDS)
     for found in (first, outputs):
         if found is not None and not np.isfinite(found).all():
-            raise GateError(f"not admitted: {where} returns values that are not finite")
+            raise GateError(f"not admitted: {where} returns non-finite values")
     if not np.array_equal(first, second):
-        raise GateError(f"not admitted: {where} returns other values for the same images each time")
+        raise GateError(
+            f"not admitted: {where} returns different values for the same images on each run"
+        )
     return Trial(
         runtime=backend.name,
         version=version,

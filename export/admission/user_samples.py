@@ -55,7 +55,7 @@ def read_samples(files: SampleFiles, stamp: Stamp) -> Samples:
     """Read the images for a stamped file; raises UsageError or DataError that names the file."""
     if files.data is not None:
         if files.images is not None or files.expected is not None:
-            raise UsageError("a data set and arrays of images exclude each other: name one of them")
+            raise UsageError("give either a data set or arrays of images, not both")
         found = labelled_images(files.data, stamp.input.shape, stamp.labels)
         return Samples(name=found.dataset.name, images=found.test_images, labels=found.test_labels)
     expected = read_user_classes(files.images, files.expected, stamp.input, len(stamp.labels))
@@ -82,18 +82,20 @@ def read_user_classes(
     if pixels.dtype != np.uint8 or pixels.shape[1:] not in shapes or len(pixels) == 0:
         size = " × ".join(map(str, spec.shape))
         raise DataError(
-            f"{images} holds {pixels.dtype} {pixels.shape}: the model needs uint8 images of {size}"
+            f"{images} has {pixels.dtype} {pixels.shape}: the model needs uint8 images of {size}"
         )
     if expected is None:
         return None
     known = _array(expected)
     if known.dtype.kind not in "iu" or known.shape != (len(pixels),):
         raise DataError(
-            f"{expected} holds {known.dtype} {known.shape}: one integer for each of the "
+            f"{expected} has {known.dtype} {known.shape}: one integer for each of the "
             f"{len(pixels):,} images is needed"
         )
     if known.min() < 0 or known.max() >= classes:
-        raise DataError(f"{expected} has classes from {known.min()} to {known.max()}, of {classes}")
+        raise DataError(
+            f"{expected} has classes from {known.min()} to {known.max()}; the model has {classes}"
+        )
     return known.astype(np.int64)
 
 
@@ -113,5 +115,5 @@ def _array(path: Path) -> npt.NDArray[Any]:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"cannot read {path}: {reason[:1].lower()}{reason[1:]}") from error
     if not isinstance(array, np.ndarray) or array.ndim == 0:
-        raise DataError(f"{path} is not an array of several images: save it with numpy.save")
+        raise DataError(f"{path} is not an array of images: save it with numpy.save")
     return array

@@ -71,9 +71,9 @@ RUNGS = (
 def described(options: PostTrainingOptions, before: PostTrainingOptions | None) -> str:
     """Return how ranges are found, in a few words; only what is other than before."""
     words = {
-        f"ranges by {options.calibrator}": before is None
+        f"calibrator {options.calibrator}": before is None
         or before.calibrator != options.calibrator,
         "equalization": options.equalization and not (before and before.equalization),
         "bias correction": options.bias_correction and not (before and before.bias_correction),
     }
-    return ", ".join(each for each, is_new in words.items() if is_new) or "as before"
+    return ", ".join(each for each, is_new in words.items() if is_new) or "unchanged"

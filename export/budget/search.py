@@ -218,7 +218,7 @@ class BudgetSearch:
         with contextlib.suppress(GateError):
             return choose(own, self._budget)
         reasons = (over_budget(each, self._budget) for each in own)
-        reason = next(reasons, None) or made.failed or "passed in no runtime there"
+        reason = next(reasons, None) or made.failed or "failed in all its runtimes"
         self._attempts[-1] = replace(self._attempts[-1], reason=reason)
         return None
 

@@ -125,7 +125,7 @@ class Graph:
         if name in self.constants:
             return self.constants[name].shape
         if name not in self.shapes:
-            raise FileFormatError(f"the shape of {name} is not known before the model runs")
+            raise FileFormatError(f"the shape of {name} is unknown before the model runs")
         return self.shapes[name]
 
     def rank(self, name: str) -> int:
@@ -269,7 +269,7 @@ class Graph:
         while waiting:
             ready = [node for node in waiting if done.issuperset(node.inputs)]
             if not ready:
-                raise waiting[0].refusal("it reads what nothing makes")
+                raise waiting[0].refusal("it has an input that no operator produces")
             later: list[Node] = []
             for node in waiting:
                 if done.issuperset(node.inputs):
@@ -285,7 +285,7 @@ def opset_of(proto: onnx.ModelProto) -> int:
     """Return the version of the standard operators that a model is written in."""
     versions = [each.version for each in proto.opset_import if each.domain in ("", "ai.onnx")]
     if not versions:
-        raise FileFormatError("the model names no version of the ONNX operators")
+        raise FileFormatError("the model specifies no ONNX opset")
     return int(max(versions))
 
 

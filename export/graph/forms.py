@@ -69,18 +69,18 @@ def source_input(
     inputs = [each for each in proto.graph.input if each.name not in constant]
     if len(inputs) != 1:
         names = ", ".join(each.name for each in inputs) or "none"
-        raise FileFormatError(f"a classifier of images has one input, this model has: {names}")
+        raise FileFormatError(f"an image classifier has one input, this model has: {names}")
     (image,) = inputs
     if not image.type.HasField("tensor_type") or not image.type.tensor_type.HasField("shape"):
-        raise FileFormatError(f"the input {image.name} is not a tensor of a known rank")
+        raise FileFormatError(f"the input {image.name} is not a tensor of known rank")
     if image.type.tensor_type.elem_type not in _NUMBERS:
         kind = TensorProto.DataType.Name(image.type.tensor_type.elem_type)
-        raise FileFormatError(f"the input {image.name} takes {kind}, which holds no pixels")
+        raise FileFormatError(f"the input {image.name} has type {kind}, which cannot hold pixels")
     dims = [each.dim_value for each in image.type.tensor_type.shape.dim]
     found = layout or _layout(image.name, dims)
     shape = _with_size(dims, found, size)
     if not all(shape):
-        raise FileFormatError(f"the input {image.name} has an open size {_described(image)}")
+        raise FileFormatError(f"the input {image.name} has no fixed size {_described(image)}")
     return SourceInput(name=image.name, layout=found, shape=(1, *shape[1:]))
 
 
@@ -88,7 +88,7 @@ def _layout(name: str, dims: list[int]) -> Layout:
     if len(dims) == 3:
         return "nhw"
     if len(dims) != 4:
-        raise FileFormatError(f"the input {name} has {len(dims)} dimensions: it is not an image")
+        raise FileFormatError(f"the input {name} has {len(dims)} dimensions, not those of an image")
     if dims[1] in _CHANNELS:
         return "nhwc" if dims[3] in _CHANNELS and dims[1] not in (1, 3) else "nchw"
     if dims[3] in _CHANNELS:
@@ -103,7 +103,7 @@ def _with_size(dims: list[int], layout: Layout, size: tuple[int, int] | None) ->
     if size is not None:
         for at, side in enumerate(size, first):
             if shape[at] not in (0, side):
-                raise FileFormatError(f"the model takes images of {shape[at]}, not {side}")
+                raise FileFormatError(f"the model accepts images of {shape[at]}, not {side}")
             shape[at] = side
     return shape
 
@@ -138,7 +138,7 @@ def _upgraded(proto: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:
         reason = str(error).strip().splitlines()[-1]
         raise FileFormatError(
-            f"operators of opset {opset_of(proto)} cannot be brought to {OPSET}: {reason}"
+            f"operators of opset {opset_of(proto)} cannot be converted to {OPSET}: {reason}"
         ) from error
 
 
@@ -226,7 +226,7 @@ def folded(proto: onnx.ModelProto) -> onnx.ModelProto:
             )
         except Exception as error:
             raise FileFormatError(
-                f"ONNX Runtime refuses the model: {str(error).strip().splitlines()[0]}"
+                f"ONNX Runtime rejects the model: {str(error).strip().splitlines()[0]}"
             ) from error
         simplified = onnx.load(options.optimized_model_filepath)
     return onnx.shape_inference.infer_shapes(simplified, data_prop=True)

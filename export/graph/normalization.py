@@ -98,8 +98,8 @@ def _require_independent_images(proto: onnx.ModelProto) -> None:
         alone = [session.run(None, {image.name: each})[0] for each in np.split(pixels, 2)]
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise FileFormatError(f"the model takes one image only, no batches: {reason}") from error
+        raise FileFormatError(f"the model accepts only one image, not batches: {reason}") from error
     if not np.isfinite(together).all():
-        raise FileFormatError("the model gives values that are not numbers")
+        raise FileFormatError("the model returns values that are not numbers")
     if np.abs(together - np.concatenate(alone)).max() > _ROUNDING * np.abs(together).max():
-        raise FileFormatError("the model gives an image other values in a batch than alone")
+        raise FileFormatError("the model returns different values for an image in a batch")

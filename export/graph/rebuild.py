@@ -105,6 +105,6 @@ def saved_model(proto: onnx.ModelProto, folder: Path | str, hooks: Hooks = Hooks
         tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     except tf.errors.OpError as error:
         raise StorageError(
-            f"cannot write the model into {folder} ({type(error).__name__}): make room there, or "
-            "set TMPDIR to a folder that has some"
+            f"cannot write the model into {folder} ({type(error).__name__}): free some space, or "
+            "set TMPDIR to another folder"
         ) from error

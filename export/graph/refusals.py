@@ -36,29 +36,31 @@ def require_importable(proto: onnx.ModelProto) -> None:
     functions = {(each.domain, each.name) for each in proto.functions}
     for node in proto.graph.node:
         if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
-            raise _refused(node, f"it is not a standard one but of the domain {node.domain}")
+            raise _refused(
+                node, f"it is not a standard operator but belongs to the domain {node.domain}"
+            )
         if node.op_type in _RANDOM:
-            raise _refused(node, "it gives random values; export the model for inference")
+            raise _refused(node, "it returns random values; export the model for inference")
         if node.op_type in _QUANTIZED:
-            raise _refused(node, "the model is quantized already; bring the float model")
+            raise _refused(node, "the model is already quantized; use the float model")
         if node.op_type == "Dropout" and _trains(proto, node):
-            raise _refused(node, "it drops values at random; export the model for inference")
+            raise _refused(node, "it is random dropout; export the model for inference")
         if node.op_type == "BatchNormalization" and len([each for each in node.output if each]) > 1:
-            raise _refused(node, "it trains; export the model for inference")
+            raise _refused(node, "it is a training operator; export the model for inference")
 
 
 def require_no_control_flow(proto: onnx.ModelProto) -> None:
     """Raise FileFormatError for a loop or branch that is left in a simplified graph."""
     for node in proto.graph.node:
         if node.op_type in _CONTROL:
-            raise _refused(node, "control flow cannot be written for small devices")
+            raise _refused(node, "control flow is not supported on small devices")
 
 
 def require_known(graph: Graph) -> None:
     """Raise FileFormatError for an operator of a graph that has no row in OPERATORS."""
     for node in graph.nodes:
         if node.op not in OPERATORS:
-            raise node.refusal("there is no way to write it for TensorFlow")
+            raise node.refusal("it cannot be converted for TensorFlow")
 
 
 def _trains(proto: onnx.ModelProto, node: onnx.NodeProto) -> bool:

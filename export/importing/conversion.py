@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
     except HemlineError as error:
         _refuse(folder, str(error), error)
     except MemoryError:
-        _refuse(folder, "needs more memory than is allowed for an import")
+        _refuse(folder, "needs more memory than an import may use")
     # what converters raise shares no base class
     except Exception as error:  # noqa: BLE001
         said = " ".join(str(error).split())
@@ -91,15 +91,15 @@ def reference_inputs(opened: OpenedModel) -> Values:
 def _outputs(opened: OpenedModel, inputs: Values) -> npt.NDArray[np.float32]:
     first, second = (np.asarray(opened.run(inputs), np.float32) for _ in range(2))
     if not np.isfinite(first).all():
-        raise FileFormatError("returns values that are not finite")
+        raise FileFormatError("returns non-finite values")
     if not np.array_equal(first, second):
         raise FileFormatError(
-            "returns other values for the same images each time: it was exported in training mode; "
-            "export it again in inference mode"
+            "returns different values for the same images on each run: it was exported in "
+            "training mode; export it in inference mode"
         )
     values = first.reshape(len(inputs), -1) if first.size else first
     if not 1 <= values.shape[-1] <= _LARGEST_OUTPUTS:
-        raise FileFormatError(f"returns {values.shape[-1]:,} values an image: not a classifier")
+        raise FileFormatError(f"returns {values.shape[-1]:,} values per image: not a classifier")
     return values
 
 

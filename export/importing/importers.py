@@ -78,7 +78,8 @@ def find_kind(path: Path) -> Importer:
     """
     if path.suffix in _PYTORCH:
         raise UsageError(
-            f"{path} holds PyTorch weights without the model's code", remedy=remedy("from pytorch")
+            f"{path} contains PyTorch weights without the model's code",
+            remedy=remedy("from pytorch"),
         )
     if _is_saved_model(path):
         return IMPORTERS["saved-model"]
@@ -93,8 +94,8 @@ def find_kind(path: Path) -> Importer:
 
         return IMPORTERS["keras2" if is_keras2(path) else "keras"]
     raise UsageError(
-        f"{path} cannot be imported: its name ends in none of .keras .h5 .tflite .onnx, "
-        "and it is not a SavedModel folder"
+        f"{path} cannot be imported: it is not a .keras, .h5, .tflite or .onnx file, or a "
+        "SavedModel folder"
     )
 
 

@@ -214,7 +214,7 @@ class _Import:
         count = max(2, self._reference.outputs.shape[1])  # one value is two classes
         given, path = self._request.labels, self._request.path
         if given is not None and len(given) != count:
-            raise UsageError(f"{path} has {count} classes, {len(given)} labels are given")
+            raise UsageError(f"{path} has {count} classes, but {len(given)} labels are given")
         if given is not None:
             return distinct_labels(given), "user"
         if len(self._facts.labels) == count:
@@ -231,7 +231,7 @@ class _Import:
     def _scale(self, say: Say) -> tuple[PixelScale, Confirmation]:
         if self._request.bgr and self._input.pixels[2] != 3:
             raise UsageError(
-                f"{self._request.path} accepts gray images: they have no order of channels"
+                f"{self._request.path} accepts gray images: they have no channel order"
             )
         scale, confirmed = self._range(say)
         return replace(scale, bgr=bool(self._request.bgr)), confirmed
@@ -253,7 +253,7 @@ class _Import:
         best, second, *_ = sorted(correct, key=correct.__getitem__, reverse=True)
         count = len(self._sample[0])
         shares = (f"{scale.text}: {100 * each / count:.1f} %" for scale, each in correct.items())
-        say(f"classes told apart on {count:,} images by pixel range: {', '.join(shares)}")
+        say(f"correct on {count:,} images by pixel range: {', '.join(shares)}")
         low, _ = wilson(correct[best], count)
         sure = low > max(1 / len(self._labels), correct[second] / count)
         return best, "images" if sure else "nobody"

@@ -40,7 +40,7 @@ class KerasConfig:
             name, label = str(node.get("class_name", "")), _label(node)
             if name in _CODE:
                 raise FileFormatError(
-                    f"holds Python code in {label}, which runs when the model is loaded",
+                    f"contains Python code in {label}, which runs when the model is loaded",
                     remedy=remedy("trust the file"),
                 )
             if name in _CALLS:
@@ -51,8 +51,8 @@ class KerasConfig:
             foreign = node.get("module") and str(node["module"]).split(".")[0] not in _OWN
             if foreign or (package and package not in _OWN):
                 raise FileFormatError(
-                    f"needs the custom object {registered or name} ({label}), whose code is not in "
-                    "the file",
+                    f"needs the custom object {registered or name} ({label}), whose code is not "
+                    "in the file",
                     remedy=remedy("without custom objects"),
                 )
 
@@ -99,7 +99,7 @@ def read_config(path: Path) -> KerasConfig:
     # zipfile, zlib and h5py raise many kinds of errors for bytes that are not theirs
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        raise FileFormatError(f"is not a whole Keras file ({said})") from error
+        raise FileFormatError(f"is not a complete Keras file ({said})") from error
 
 
 def is_keras2(path: Path) -> bool:
@@ -116,12 +116,14 @@ def _of_archive(path: Path) -> KerasConfig:
         with zipfile.ZipFile(path) as archive:
             total = sum(member.file_size for member in archive.infolist())
             if total > _LARGEST_BYTES:
-                raise FileFormatError(f"unpacks to {total / 1e9:.3g} GB: not a model for a device")
+                raise FileFormatError(
+                    f"unpacks to {total / 1000000000.0:.3g} GB: too large for a device"
+                )
             config = _json(archive, "config.json")
             metadata = _json(archive, "metadata.json")
             _require_weights_inside(archive)
     except (zipfile.BadZipFile, KeyError, OSError, EOFError) as error:
-        raise FileFormatError(f"is not a whole .keras file ({error})") from error
+        raise FileFormatError(f"is not a complete .keras file ({error})") from error
     if not isinstance(metadata, dict):
         raise FileFormatError("has a metadata.json that is not an object")
     return KerasConfig(version=str(metadata.get("keras_version", "")), config=config)
@@ -151,10 +153,10 @@ def _of_hdf5(path: Path) -> KerasConfig:
             config = file.attrs.get("model_config")
             version = file.attrs.get("keras_version", "")
     except OSError as error:
-        raise FileFormatError(f"is not a whole HDF5 or .keras file ({error})") from error
+        raise FileFormatError(f"is not a complete HDF5 or .keras file ({error})") from error
     if config is None:
         raise FileFormatError(
-            "holds weights without the model", remedy=remedy("save the whole model")
+            "contains weights without the model", remedy=remedy("save the whole model")
         )
     return KerasConfig(version=_text(version), config=_parsed(_text(config)))
 
@@ -171,7 +173,7 @@ def _require_inside(file: Any) -> None:
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
-                raise FileFormatError(f"reads another file through {name}")
+                raise FileFormatError(f"refers to another file through {name}")
             item = group[name] if isinstance(link, h5py.HardLink) else None
             if isinstance(item, h5py.Group):
                 waiting.append((item, depth + 1))
@@ -181,7 +183,7 @@ def _require_inside(file: Any) -> None:
 
 def _require_plain(item: Any, name: str) -> None:
     if item.external or item.is_virtual:
-        raise FileFormatError(f"reads another file through {name}")
+        raise FileFormatError(f"refers to another file through {name}")
     if item.nbytes > _LARGEST_BYTES:
         raise FileFormatError(f"has a tensor of {item.nbytes / 1e9:.3g} GB ({name})")
 
@@ -194,7 +196,7 @@ def _parsed(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"has a configuration that cannot be read ({error})") from error
+        raise FileFormatError(f"has an unreadable configuration ({error})") from error
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:

@@ -65,4 +65,4 @@ def _loaded(path: Path, options: ConversionOptions, keras: Any) -> Any:
         return keras.models.load_model(path, compile=False, safe_mode=not options.trust)
     except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
         said = " ".join(str(error).split())[:200]
-        raise FileFormatError(f"is not opened by {keras.__name__} ({said})") from error
+        raise FileFormatError(f"cannot be opened by {keras.__name__} ({said})") from error

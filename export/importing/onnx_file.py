@@ -78,7 +78,7 @@ class _Runner:
         # what ONNX Runtime raises shares no base class
         except Exception as error:
             raise FileFormatError(
-                f"is not opened by ONNX Runtime ({_first_line(error)})"
+                f"cannot be opened by ONNX Runtime ({_first_line(error)})"
             ) from error
         self._name, self._dtype, self._batch = name, dtype, batch
 
@@ -101,7 +101,7 @@ def read_whole(path: Path) -> Any:
     try:
         proto = onnx.load(path, load_external_data=False)
     except (DecodeError, OSError, ValueError) as error:
-        raise FileFormatError("is not a whole ONNX file") from error
+        raise FileFormatError("is not a complete ONNX file") from error
     if not proto.graph.node:
         raise FileFormatError("is not an ONNX model: it has no operators")
     for tensor in _tensors(proto.graph):
@@ -111,7 +111,7 @@ def read_whole(path: Path) -> Any:
         onnx.load_external_data_for_model(proto, str(path.parent))
     # what onnx raises shares no base class
     except Exception as error:
-        raise FileFormatError(f"has weights that cannot be read ({_first_line(error)})") from error
+        raise FileFormatError(f"has unreadable weights ({_first_line(error)})") from error
     return proto
 
 
@@ -144,7 +144,7 @@ def _require_float(proto: Any) -> None:
     for node in proto.graph.node:
         if node.op_type in _QUANTIZED or node.op_type.startswith("QLinear"):
             raise FileFormatError(
-                f"is quantized already ({node.op_type} {node.name})".replace(" )", ")"),
+                f"is already quantized ({node.op_type} {node.name})".replace(" )", ")"),
                 remedy=remedy("admit quantized"),
             )
 

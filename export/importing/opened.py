@@ -60,9 +60,7 @@ def image_shape(
     """
     rank = len(shape)
     if rank not in (3, 4):
-        raise FileFormatError(
-            f"accepts an input of {rank} axes: an image has 3 or 4 with the batch"
-        )
+        raise FileFormatError(f"accepts an input of {rank} axes: an image batch has 3 or 4")
     sizes = list(shape[1:])
     places = (1, 2) if channels_first and rank == 4 else (0, 1)
     for place, given in zip(places, size or (None, None), strict=True):
@@ -70,12 +68,12 @@ def image_shape(
     if any(not each for each in sizes):
         shown = ", ".join(str(each or "any") for each in sizes)
         raise FileFormatError(
-            f"accepts ({shown}): it leaves the size of the image open",
+            f"accepts ({shown}): the image size is not fixed",
             remedy=remedy("image size of model"),
         )
     known = tuple(int(each or 0) for each in sizes)
     if len(known) == 3 and not {known[0], known[2]} & set(_CHANNELS):
-        raise FileFormatError(f"accepts {known}: a picture has 1 or 3 channels")
+        raise FileFormatError(f"accepts {known}: an image has 1 or 3 channels")
     if max(known) > _LARGEST_SIDE:
         raise FileFormatError(f"accepts {known}: an axis is longer than {_LARGEST_SIDE}")
     return known

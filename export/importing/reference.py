@@ -73,6 +73,6 @@ def require_agreement(difference: float, name: str) -> None:
     """Raise FileFormatError when a model is further from its source than rounding explains."""
     if not difference <= LARGEST_DIFFERENCE:
         raise FileFormatError(
-            f"{name} cannot be imported: its probabilities differ by {difference:.2g} from those "
-            f"in its own runtime after conversion (at most {LARGEST_DIFFERENCE:g})"
+            f"{name} cannot be imported: after conversion its probabilities differ by "
+            f"{difference:.2g} from those in its own runtime (at most {LARGEST_DIFFERENCE:g})"
         )

@@ -28,7 +28,7 @@ def open_saved_model(path: Path, options: ConversionOptions) -> OpenedModel:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         said = " ".join(str(error).split())[:200]
-        raise FileFormatError(f"is not opened by TensorFlow ({said})") from error
+        raise FileFormatError(f"cannot be opened by TensorFlow ({said})") from error
     key = _signature(list(loaded.signatures))
     signature = loaded.signatures[key]
     inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
@@ -40,7 +40,7 @@ def open_saved_model(path: Path, options: ConversionOptions) -> OpenedModel:
         )
     (name, spec), output = next(iter(inputs.items())), next(iter(outputs))
     if spec.shape.rank is None:
-        raise FileFormatError("does not say how many axes its input has")
+        raise FileFormatError("has an input of unknown rank")
     shape = image_shape(tuple(spec.shape), options.size)
 
     def call(images: Any) -> Any:
@@ -70,7 +70,7 @@ def _by_batches(call: Any, images: Any, batch: int | None) -> Any:
 
 def _signature(names: list[str]) -> str:
     if not names:
-        raise FileFormatError("has no signature: save it again with one (model.export writes it)")
+        raise FileFormatError("has no signature: save it again with one (use model.export)")
     return next((name for name in _USUAL if name in names), names[0])
 
 
@@ -83,7 +83,7 @@ def _require_harmless(path: Path) -> None:
     try:
         document.ParseFromString((path / "saved_model.pb").read_bytes())
     except DecodeError as error:
-        raise FileFormatError("has a saved_model.pb that cannot be read") from error
+        raise FileFormatError("has an unreadable saved_model.pb") from error
     for meta in document.meta_graphs:
         for function in meta.graph_def.library.function:
             saving = {node.op for node in function.node_def} & set(_OF_SAVING)

@@ -50,7 +50,7 @@ def find_export_target(model: str) -> ExportTarget:
 
 def _at(path: Path) -> ExportTarget:
     if (path / MANIFEST_NAME).is_file():
-        raise UsageError(f"{path} is a bundle, which was exported: name a checkpoint or a model")
+        raise UsageError(f"{path} is an exported bundle: name a checkpoint or a model")
     kind: Kind = "checkpoint" if is_checkpoint(path) else "file"
     return ExportTarget(kind=kind, name=path.resolve().name, path=path)
 

@@ -29,7 +29,7 @@ def open_tflite(path: Path, options: ConversionOptions) -> OpenedModel:
     try:
         interpreter = Interpreter(model_content=content, num_threads=1)
     except (ValueError, RuntimeError) as error:
-        raise FileFormatError(f"is not opened by LiteRT ({error})") from error
+        raise FileFormatError(f"cannot be opened by LiteRT ({error})") from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
         raise FileFormatError(
@@ -77,7 +77,7 @@ def _require_float(interpreter: Any) -> None:
     ]
     if eight_bit:
         raise FileFormatError(
-            f"is quantized already (tensor {eight_bit[0]})", remedy=remedy("admit quantized")
+            f"is already quantized (tensor {eight_bit[0]})", remedy=remedy("admit quantized")
         )
     dtype = np.dtype(interpreter.get_input_details()[0]["dtype"]).name
     if dtype != "float32":

@@ -109,7 +109,7 @@ class ModelCard:
         if not self.temperature > 0:
             raise ValueError("temperature must be positive")
         if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels must differ from each other")
+            raise ValueError("labels must be unique")
         if "/" in self.file or self.file.startswith("."):
             raise ValueError(f"file {self.file!r} is not beside the card")
 
@@ -155,7 +155,7 @@ class TrainingCard:
 
     def __post_init__(self) -> None:
         if missing := {"validation", "test"} - {score.split for score in self.scores}:
-            raise ValueError(f"it has no score of {' and '.join(sorted(missing))}")
+            raise ValueError(f"it has no accuracy for {' and '.join(sorted(missing))}")
 
     def score(self, split: str) -> Score:
         """Return the counts of one split; raises KeyError when it was not evaluated."""
@@ -232,7 +232,7 @@ class Card:
         """Return the training part; raises FileFormatError where there is none."""
         if self.training is None:
             raise FileFormatError(
-                f"{self.model.name} was not trained here: it has no training card"
+                f"{self.model.name} was not trained by Hemline: it has no training card"
             )
         return self.training
 

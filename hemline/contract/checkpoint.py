@@ -27,11 +27,11 @@ def read_card(folder: Path) -> Card:
     if not folder.exists():
         raise FileFormatError(f"{folder} does not exist: name a folder that holds a checkpoint")
     if not is_checkpoint(folder):
-        raise FileFormatError(f"{folder} is no checkpoint: it has no {CARD_NAME}; train one first")
+        raise FileFormatError(
+            f"{folder} is not a checkpoint: it has no {CARD_NAME}; train one first"
+        )
     card = load(Card, folder / CARD_NAME)
     model = folder / card.model.file
     if sha256_of(model) != card.model.sha256:
-        raise FileFormatError(
-            f"{model} is not the model of its card: train again or copy both again"
-        )
+        raise FileFormatError(f"{model} does not match its card: train again or copy both again")
     return card

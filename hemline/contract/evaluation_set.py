@@ -120,7 +120,7 @@ def load_conditions(bundle: Path, hashes: dict[str, str]) -> Conditions | None:
 
 def _require_unaltered(path: Path, digest: str | None) -> None:
     if sha256_of(path) != digest:
-        raise FileFormatError(f"{path} was altered", remedy=remedy("export again"))
+        raise FileFormatError(f"{path} was modified", remedy=remedy("export again"))
 
 
 def _path(bundle: Path, name: str, part: str) -> Path:

@@ -36,7 +36,7 @@ def _init(self: Any, **values: Any) -> None:
         raise TypeError(f"{type(self).__name__} has no field {min(unknown)!r}")
     for name, value in (self._defaults | values).items():
         if value is dataclasses.MISSING:
-            raise TypeError(f"{type(self).__name__} lacks the field {name!r}")
+            raise TypeError(f"{type(self).__name__} has no value for the field {name!r}")
         object.__setattr__(self, name, value)
     if hasattr(self, "__post_init__"):
         self.__post_init__()

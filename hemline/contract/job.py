@@ -38,9 +38,13 @@ class JobCell:
 
     def __post_init__(self) -> None:
         if self.threads < 1 or self.batch < 1 or self.warmup < 0 or self.invocations < 0:
-            raise ValueError("threads and batch start at 1, warmup and invocations at 0")
+            raise ValueError(
+                "threads and batch must be at least 1, warmup and invocations at least 0"
+            )
         if self.threads > 256 or self.batch > 65536:
-            raise ValueError("threads end at 256, batch at 65536: more only exhausts the machine")
+            raise ValueError(
+                "threads can be at most 256, batch at most 65536: more only exhausts the machine"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

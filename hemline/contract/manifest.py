@@ -181,7 +181,7 @@ class Manifest:
         for artifact in self.artifacts:
             name = artifact.name
             if "/" in name or name.startswith(".") or not name.isprintable():
-                raise ValueError(f"artifact name {artifact.name!r} leaves the bundle")
+                raise ValueError(f"artifact name {artifact.name!r} points outside the bundle")
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class Latency:
         if min(map(min, self.rounds_ns)) < 1:
             raise ValueError(f"a latency of {min(map(min, self.rounds_ns))} ns is not a time")
         if self.facts and len(self.facts) != len(self.rounds_ns):
-            raise ValueError(f"{len(self.facts)} facts of {len(self.rounds_ns)} rounds")
+            raise ValueError(f"{len(self.facts)} facts for {len(self.rounds_ns)} rounds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +178,7 @@ class Accuracy:
 
     def __post_init__(self) -> None:
         if (self.correct is None) != (self.keras_correct is None):
-            raise ValueError("correct and keras_correct are known together")
+            raise ValueError("give correct and keras_correct together")
         counts = (self.correct or 0, self.agreement, self.keras_correct or 0)
         if self.images < 1 or not all(0 <= count <= self.images for count in counts):
             raise ValueError(f"{self.correct} correct and {self.agreement} alike of {self.images}")
@@ -204,7 +204,7 @@ class Accuracy:
             raise _damaged("the predictions of a record are damaged") from error
         dtype = {self.images: "u1", 2 * self.images: "<u2"}.get(len(raw))
         if dtype is None:
-            raise _damaged(f"a record has {len(raw)} bytes of predictions of {self.images} images")
+            raise _damaged(f"a record has {len(raw)} bytes of predictions for {self.images} images")
         return np.frombuffer(raw, dtype).astype(np.uint16)
 
 
@@ -339,9 +339,7 @@ def read_records(path: Path) -> tuple[Record, ...]:
     content = read_bytes(path)
     whole = content[: _cut_at(content)]
     if len(whole) < len(content):
-        logging.getLogger(__name__).warning(
-            "%s: the last line was cut off while it was written: it is left out", path
-        )
+        logging.getLogger(__name__).warning("%s: the last line is incomplete and was skipped", path)
     return tuple(_parsed(whole, path))
 
 
@@ -384,7 +382,7 @@ def _parsed(content: bytes, path: Path) -> Iterator[Record]:
     try:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not a records file: it is not text") from error
+        raise FileFormatError(f"{path} is not a text file of records") from error
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number}"
         try:

@@ -152,7 +152,7 @@ def _decode_dataclass(cls: Any, value: Any, where: str, at: str) -> Any:
         raise SchemaError(f"{where}: {_path(at)} has an unknown field {unknown[0]!r}")
     later = {field.name for field in dataclasses.fields(cls) if _ADDED in field.metadata}
     if missing := sorted(names - given - later):
-        raise SchemaError(f"{where}: {_path(at)} lacks the field {missing[0]!r}")
+        raise SchemaError(f"{where}: {_path(at)} has no field {missing[0]!r}")
     hints = _hints(cls)
     fields = {name: _decode(hints[name], value[name], where, f"{at}.{name}") for name in given}
     try:
@@ -181,7 +181,7 @@ def _check_header(cls: Any, value: dict[str, Any], where: str, at: str) -> None:
     if version > header["schema"]:
         raise NewerSchemaError(
             f"{where} has {header.get('kind', cls.__name__)} schema {version}, this Hemline reads "
-            f"up to {header['schema']}: upgrade Hemline"
+            f"versions up to {header['schema']}: upgrade Hemline"
         )
 
 

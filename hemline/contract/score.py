@@ -20,7 +20,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.images or self.images < 1:
-            raise ValueError(f"{self.correct} of {self.images} images right is no score")
+            raise ValueError(f"{self.correct} of {self.images} correct images is not a score")
 
     @property
     def accuracy(self) -> float:

@@ -53,12 +53,12 @@ class InputSpec:
         if min(self.height, self.width, self.channels) < 1:
             raise ValueError("height, width and channels must be at least 1")
         if self.height * self.width * self.channels > 1 << 26:
-            raise ValueError("an image of more than 67 million values is no input of a classifier")
+            raise ValueError("an image of more than 67 million values is not accepted")
         for values in (self.mean, self.std):
             if isinstance(values, tuple) and len(values) != self.channels:
-                raise ValueError("mean and std are one number, or one for each channel")
+                raise ValueError("mean and std must be one number, or one for each channel")
         if self.bgr and self.channels != 3:
-            raise ValueError("blue, green and red are 3 channels")
+            raise ValueError("blue, green and red order needs 3 channels")
         if not all(std > 0 and self.scale > 0 for _, std in self.levels):
             raise ValueError("scale and std must be positive")
         if not all(math.isfinite(mean + self.scale * std) for mean, std in self.levels):
@@ -147,7 +147,7 @@ class NamedOutputs:
         """Raise ValueError unless names and positions are distinct and one output is the logits."""
         names = {each.name for each in self.outputs}
         if LOGITS not in names or len(names) != len(self.outputs):
-            raise ValueError("outputs must have names of their own, one of them logits")
+            raise ValueError("outputs must have unique names, and one of them is logits")
         if sorted(each.position for each in self.outputs) != list(range(len(names))):
             raise ValueError(f"outputs must have the positions 0 to {len(names) - 1}")
 

@@ -107,7 +107,7 @@ class Stamp(NamedOutputs):
         try:
             "".join((self.name, self.scheme, self.model, *self.labels)).encode()
         except UnicodeEncodeError as error:
-            raise ValueError("a name or a label is no text that can be written") from error
+            raise ValueError("a name or a label is not valid text") from error
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _unstamped(path: Path) -> UnstampedError:
 
 def _altered(path: Path) -> FileFormatError:
     return FileFormatError(
-        f"{path} was altered: its bytes differ from the stamped hash; copy it again"
+        f"{path} was modified: its bytes differ from the stamped hash; copy it again"
     )
 
 
@@ -233,12 +233,12 @@ def _split_archive(content: bytes) -> tuple[bytes, bytes]:
     entry = struct.unpack("<4s6H3L5H2L", content[at : at + 46])
     name = content[at + 46 : at + 46 + entry[10]]
     if end[0] != b"PK\5\6" or entry[0] != b"PK\1\2" or end[4] != 1 or name != MEMBER.encode():
-        raise ValueError("no archive of one member")
+        raise ValueError("not an archive of one member")
     checksum, packed, size, start = entry[7], entry[8], entry[9], entry[16]
     local = struct.unpack("<4s5H3L2H", content[start : start + 30])
     body = start + 30 + local[9] + local[10]
     if local[0] != b"PK\3\4" or size > LARGEST_STAMP_BYTES or body + packed != at:
-        raise ValueError("the member is not where the directory says")
+        raise ValueError("the member is not at the offset in the directory")
     text = zlib.decompressobj(-zlib.MAX_WBITS).decompress(content[body:at], size + 1)
     if len(text) != size or zlib.crc32(text) != checksum:
         raise ValueError("the member is damaged")

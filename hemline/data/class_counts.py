@@ -28,11 +28,10 @@ def counts_line(images: Images) -> str:
     """Return one line with the images of each class, or of the smallest and largest of many."""
     counts = class_counts(images)
     if len(counts) <= _LISTED:
-        return "images of each class: " + ", ".join(f"{shown(k)} {v:,}" for k, v in counts.items())
+        return "images per class: " + ", ".join(f"{shown(k)} {v:,}" for k, v in counts.items())
     least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     return (
-        f"images of each class: {counts[least]:,} ({shown(least)}) to {counts[most]:,} "
-        f"({shown(most)})"
+        f"images per class: {counts[least]:,} ({shown(least)}) to {counts[most]:,} ({shown(most)})"
     )
 
 
@@ -42,15 +41,16 @@ def warn_of_counts(images: Images) -> None:
     source, labels = images.source, images.dataset.labels
     if scarce := [f"{label} ({count})" for label, count in counts.items() if count < _FEW]:
         log.warning(
-            "%s: classes with under %d images: %s: a model learns little of them, and their "
-            "accuracy is uncertain; collect more",
+            "%s: classes with under %d images: %s: a model learns little about them, and their "
+            "accuracy is uncertain; collect more images",
             source, _FEW, few(scarce),
         )  # fmt: skip
     least, most = min(counts.values()), max(counts.values())
     if most >= _UNEQUAL * least:
         log.warning(
             "%s: the largest class has %s, the smallest %s: a model may neglect small classes and "
-            "still have a high accuracy; look at each class, or weigh them equally in training",
+            "still have a high accuracy; check the accuracy of each class, or train with balanced "
+            "weights",
             source, counted(most, "image"), counted(least, "image"),
         )  # fmt: skip
     tested = np.bincount(images.test_labels, minlength=len(labels))

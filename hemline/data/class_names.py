@@ -37,7 +37,10 @@ def parse_labels(labels: str) -> tuple[str, ...]:
     if "" in names:
         raise UsageError(f"{where}: name {names.index('') + 1} is empty")
     if len(names) < 2:
-        raise UsageError(f"{where} names one class: one name a line, or with commas between them")
+        raise UsageError(
+            f"{where} contains only one class: write one name per line, or separate "
+            "names with commas"
+        )
     return distinct_labels(tuple(names))
 
 
@@ -58,7 +61,7 @@ def _names(text: str, where: str) -> list[str]:
     for at, match in enumerate(numbered, start=1):
         if match is None:
             raise UsageError(
-                f"{where}: line {at} ({lines[at - 1]!r}) has no number, line 1 has one"
+                f"{where}: line {at} ({lines[at - 1]!r}) has no number, but line 1 has one"
             )
         pairs.append((f"line {at}", match[1], match[2]))
     return _ordered(pairs, where)
@@ -69,14 +72,16 @@ def _from_json(text: str, where: str) -> list[str]:
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise UsageError(f"{where} looks like JSON and cannot be read: {error}") from error
+        raise UsageError(f"{where} looks like JSON but cannot be read: {error}") from error
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return [name.strip() for name in found]
     if isinstance(found, dict) and all(isinstance(name, str) for name in found.values()):
         return _ordered([(repr(key), key, name) for key, name in found.items()], where)
     if isinstance(found, dict) and all(type(number) is int for number in found.values()):
         return _ordered([(repr(name), str(at), name) for name, at in found.items()], where)
-    raise UsageError(f"{where}: JSON labels are a list of names, or an object of numbers and names")
+    raise UsageError(
+        f"{where}: JSON labels must be a list of names, or an object of numbers and names"
+    )
 
 
 def _from_table(lines: list[str], where: str) -> list[str] | None:
@@ -104,7 +109,7 @@ def _ordered(pairs: Iterable[tuple[str, str, str]], where: str) -> list[str]:
         if not number.strip().isdecimal():
             raise UsageError(f"{where}: {place} has {number!r} instead of a number")
         if int(number) in found:
-            raise UsageError(f"{where}: {place} has the number {int(number)} once more")
+            raise UsageError(f"{where}: {place} repeats the number {int(number)}")
         found[int(number)] = name.strip()
     if missing := [at for at in range(len(found)) if at not in found]:
         raise UsageError(
@@ -119,9 +124,9 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {reason_of(error)}") from error
     except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path} is not text in UTF-8: one class name a line") from error
+        raise FileFormatError(f"{path} is not UTF-8 text: write one class name per line") from error
     if not text.strip():
-        raise UsageError(f"{path} names no class: one class name a line")
+        raise UsageError(f"{path} is empty: write one class name per line")
     return text
 
 
@@ -136,5 +141,5 @@ def distinct_labels(labels: tuple[str, ...]) -> tuple[str, ...]:
         counts[label] += 1
         names.append(label if counts[label] == 1 else f"{label} ({counts[label]})")
     if repeated := [label for label, count in counts.items() if count > 1]:
-        log.warning("the label %r is repeated: the classes are told apart by a number", repeated[0])
+        log.warning("the label %r is repeated: a number is added to each", repeated[0])
     return tuple(names)

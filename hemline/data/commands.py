@@ -86,7 +86,7 @@ def sample(output: Path, force: bool, data: FetchOptions) -> None:
     from hemline.data.samples import write_samples
 
     if data.custom is not None:
-        raise UsageError("pictures to try with are those of Fashion-MNIST: leave --data out")
+        raise UsageError("the sample pictures come from Fashion-MNIST: omit --data")
     paths = write_samples(load_images(_DEFAULT, data), output, force=force)
     say(f"{output}: shirt.png, boot.png, and {len(paths) - 2} pictures in photos/")
     next_step("train", "--data", output / "photos", "--image-size", 32)
@@ -104,8 +104,7 @@ def _load(name: str | None, data: FetchOptions) -> Images:
     images = load_images(name or _DEFAULT, data)
     if name is not None and images.dataset.is_custom:
         raise UsageError(
-            f"{data.folder} is not {find_dataset(name).title}, it is a custom data set: leave "
-            f"{name} out"
+            f"{data.folder} is not {find_dataset(name).title} but a custom data set: omit {name}"
         )
     return images
 

@@ -208,7 +208,7 @@ def parse_idx(content: bytes, *, where: str) -> Pixels:
     shape = struct.unpack(f">{rank}I", content[4:header])
     expected = header + math.prod(shape)
     if len(content) != expected:
-        raise DataError(f"{where} has {len(content)} bytes instead of {expected}: it was cut short")
+        raise DataError(f"{where} has {len(content)} bytes instead of {expected}: it is truncated")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 

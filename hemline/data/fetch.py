@@ -164,8 +164,8 @@ def _from_user(dataset: Dataset, folder: Path) -> Images:
     if not verified:
         _require_alike(images)
         log.warning(
-            "%s holds unverified files: not the official %s; the classes are called as there: %s. "
-            "If it is another data set, give its class names",
+            "%s has unverified files: not the official %s; its class names are used: %s. For "
+            "another data set, give its class names",
             folder, dataset.title, few(dataset.labels, 3),
         )  # fmt: skip
     return images
@@ -177,8 +177,8 @@ def _require_alike(images: Images) -> None:
     classes = len(np.unique(images.train_labels))
     if size != _SIZE or classes != len(dataset.labels):
         raise DataError(
-            f"{images.source} holds {size[0]} × {size[1]} images of {classes} classes under the "
-            f"file names of {dataset.title}, which has {_SIZE[0]} × {_SIZE[1]} images of "
+            f"{images.source} contains {size[0]} × {size[1]} images of {classes} classes under "
+            f"the file names of {dataset.title}, which has {_SIZE[0]} × {_SIZE[1]} images of "
             f"{len(dataset.labels)} classes",
             remedy=remedy("class names"),
         )
@@ -191,13 +191,15 @@ def _require_no_others(dataset: Dataset, folder: Path, digests: dict[DataFile, s
     if len(others) == 1 and dataset.name not in others:
         (other,) = others.values()
         raise DataError(
-            f"{folder} holds {other.title}, not {dataset.title}",
+            f"{folder} contains {other.title}, not {dataset.title}",
             remedy=remedy("other data set", title=other.title, dataset=other.name),
         )
     for file, known in found.items():
         if known is not None and (known[0].name, known[1].name) != (dataset.name, file.name):
             what = f"{known[0].title} {known[1].name}"
-            raise DataError(f"{folder}/{file.name} is really {what}: put the right file there")
+            raise DataError(
+                f"{folder}/{file.name} is really {what}: replace it with the right file"
+            )
 
 
 def _require_hash(file: DataFile, content: bytes, where: str) -> None:
@@ -245,7 +247,7 @@ def _keep(dataset: Dataset, cache: Path, contents: dict[Role, bytes]) -> None:
             for file in dataset.files:
                 files.write_bytes(cache / file.name, contents[file.role])
     except BusyError:
-        log.info("another process is just keeping %s", dataset.title)
+        log.info("another process is caching %s", dataset.title)
     except HemlineError as error:
         log.warning("not cached: %s", error)
 
@@ -307,9 +309,9 @@ def download(
                 received += chunk
                 progress.show(f"{len(received) / 1e6:.1f} MB", done=len(received))
                 if len(received) > largest:
-                    raise DataError(f"{url} sends more than {largest:,} bytes")
+                    raise DataError(f"{url} sent more than {largest:,} bytes")
                 if time.monotonic() > deadline:
-                    raise DataError(f"{url} was not complete after {seconds:g} s")
+                    raise DataError(f"{url} was incomplete after {seconds:g} s")
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) or error
         reason = files.reason_of(cause) if isinstance(cause, OSError) else str(cause)

@@ -44,8 +44,12 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
     classes = len(images.dataset.labels)
     least = 1 if images.validation_indices else classes
     if not least <= validation < total:
-        why = "none are left to train on" if validation >= total else f"there are {classes} classes"
-        raise DataError(f"{validation} validation images cannot be taken from {total}: {why}")
+        why = (
+            "none would be left for training"
+            if validation >= total
+            else f"there are {classes} classes"
+        )
+        raise DataError(f"{validation} validation images cannot be split from {total}: {why}")
     return total
 
 
@@ -79,7 +83,7 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
     counts = np.bincount(images.train_labels[:total], minlength=len(labels))
     if without := [label for label, count in zip(labels, counts, strict=True) if not count]:
         raise DataError(
-            f"{images.source}: no class {without[0]!r} among the {total} training images: a model "
+            f"{images.source}: no {without[0]!r} among the {total} training images: a model "
             "cannot learn it"
         )
     if images.validation_indices:
@@ -95,7 +99,7 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
         )
     except ValueError as error:  # a class with too few images on one side
         raise DataError(
-            f"{validation} validation images of every class cannot be taken from {total} ({error})"
+            f"{validation} stratified validation images cannot be split from {total} ({error})"
         ) from error
     return _parted(images, np.sort(held_out), total)
 

@@ -138,7 +138,7 @@ def _fault(path: Path, runtime: str) -> str | None:
     except HemlineError as error:
         return str(error)
     except (ValueError, IndexError, KeyError, TypeError):
-        return "its self-test has no result"
+        return "its self-test returned no result"
 
 
 def _environments(cache: Path | None) -> tuple[AddedFolder, ...]:

@@ -63,7 +63,7 @@ def list_added(as_json: bool) -> None:
     here, broken = environments()
     sets, broken_sets = wheel_sets()
     for folder in (*broken, *broken_sets):
-        say(f"{folder} has no record that can be read: add it again, or remove the folder")
+        say(f"{folder} has no readable record: add it again, or remove the folder")
     if as_json:
         for folder, environment in here:
             document = {"folder": str(folder), "fault": fault(folder)}
@@ -72,7 +72,7 @@ def list_added(as_json: bool) -> None:
             click.echo(json.dumps({**schema.to_document(wheels), "folder": str(folder)}))
         return
     if not here and not sets:
-        say("nothing was added: `hemline runtimes add litert==1.4.0`")
+        say("nothing is added yet: `hemline runtimes add litert==1.4.0`")
         return
     click.echo(as_text(_table(here, sets)))
 
@@ -95,7 +95,7 @@ def remove(names: tuple[str, ...], platform: str | None) -> None:
 def _requirement(name: str, python: str | None) -> Requirement:
     requirement = Requirement.parse(name)
     if requirement.python is not None and python is not None:
-        raise UsageError(f"{name} names a Python already: leave --python out")
+        raise UsageError(f"{name} already specifies a Python: omit --python")
     return requirement
 
 

@@ -192,7 +192,7 @@ def find_interpreter(text: str | None) -> Interpreter:
     version = ".".join(map(str, numbers))
     if implementation != "cpython" or tuple(numbers) < OLDEST_PYTHON:
         raise UsageError(
-            f"{path} is {implementation} {version}: the runtime needs CPython 3.10 or newer"
+            f"{path} is {implementation} {version}: Hemline needs CPython 3.10 or newer"
         )
     return Interpreter(path=executable, version=version)
 
@@ -270,7 +270,7 @@ def fault(folder: Path) -> str | None:
     except HemlineError as error:
         return str(error)
     if not _python(folder).exists():
-        return f"{record.interpreter}, which it was made with, is gone"
+        return f"{record.interpreter}, used to create it, no longer exists"
     return None
 
 

@@ -279,11 +279,11 @@ def _no_wheel(request: WheelRequest) -> UsageError:
     what = request.runtime if wanted is None else f"{request.runtime} {wanted}"
     if others:
         return UsageError(
-            f"{what} has no wheel for {request}, but for Python {' and '.join(others)}",
+            f"{what} has no wheel for {request}, only for Python {' and '.join(others)}",
             remedy=remedy("other python", python=others[-1]),
         )
     if not here:
-        built = f"{request.runtime} is not built for that"
+        built = f"{request.runtime} has no build for that"
         return UsageError(f"{what} has no wheel for {request}: {built}")
     return UsageError(f"there is no {what} for {request}: {_nearest(str(wanted), here)}")
 

@@ -34,4 +34,4 @@ def foreign_format(start: bytes) -> str:
 
 def unread(kind: str) -> str:
     """Return that files of a format are not read, and the remedy."""
-    return f"is {kind}, which is not read: convert it to JPEG or PNG"
+    return f"is {kind}, which is not supported: convert it to JPEG or PNG"

@@ -129,7 +129,7 @@ def _netpbm_header(stream: BinaryIO, name: str) -> netpbm.Header:
     try:
         header = netpbm.read_header(stream.read(8192).__getitem__)
     except IndexError as error:
-        raise DataError(f"cannot read {name}: it is cut short") from error
+        raise DataError(f"cannot read {name}: it is truncated") from error
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     _require_small(header, name)
@@ -162,12 +162,10 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         stream.seek(0)
-        what = (
-            foreign_format(stream.read(32)) or f"is not an image that can be read: {_reason(error)}"
-        )
+        what = foreign_format(stream.read(32)) or f"is not a readable image: {_reason(error)}"
         raise DataError(f"{name} {what}") from error
     except (Image.DecompressionBombError, SyntaxError) as error:
-        raise DataError(f"{name} is not an image that can be read: {_reason(error)}") from error
+        raise DataError(f"{name} is not a readable image: {_reason(error)}") from error
     except Exception as error:  # parsers let anything out when a file was crafted
         raise _unreadable(name, error) from error
 
@@ -188,7 +186,7 @@ def _pixels(image: Image.Image, name: str, side: int) -> Pixels:
     if image.mode.startswith("I"):
         return turned(_eight_bits(image))
     if image.mode == "F":
-        raise DataError(f"cannot read {name}: it holds floating-point values, save it as 8-bit")
+        raise DataError(f"cannot read {name}: it contains floating-point values, save it as 8-bit")
     image.load()
     if "A" in image.getbands() or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -226,7 +224,7 @@ def _tell_of_more(image: Image.Image, name: str) -> None:
     if image.format != "MPO" and getattr(image, "is_animated", False):
         import logging
 
-        logging.getLogger(__name__).warning("%s is animated: its first picture is taken", name)
+        logging.getLogger(__name__).warning("%s is animated: its first picture is used", name)
 
 
 def read_array(stream: BinaryIO, name: str) -> Pixels:
@@ -236,7 +234,7 @@ def read_array(stream: BinaryIO, name: str) -> Pixels:
     except npy_errors() as error:
         raise _unreadable(name, error) from error
     if not isinstance(array, np.ndarray):
-        raise DataError(f"{name} is no single array: save one with numpy.save")
+        raise DataError(f"{name} is not a single array: save one with numpy.save")
     return array
 
 

@@ -20,7 +20,8 @@ def not_an_image(given: object, wanted: str) -> str:
     """Return what is wrong with something that is not an image."""
     of_pillow = type(given).__module__.startswith("PIL.")
     advice = ': convert it by numpy.asarray(image.convert("RGB"))' if of_pillow else ""
-    return f"an image is {wanted}, not {None if given is None else type(given).__name__}{advice}"
+    kind = None if given is None else type(given).__name__
+    return f"an image must be {wanted}, not {kind}{advice}"
 
 
 def require_uint8(image: Pixels) -> None:
@@ -28,4 +29,6 @@ def require_uint8(image: Pixels) -> None:
     if not isinstance(image, np.ndarray):
         raise DataError(not_an_image(image, "a uint8 array"))
     if image.dtype != _UINT8:
-        raise DataError(f"an image has dtype uint8 (0 … 255), not {image.dtype}: convert it first")
+        raise DataError(
+            f"an image must have dtype uint8 (0 … 255), not {image.dtype}: convert it first"
+        )

@@ -46,17 +46,17 @@ def as_picture(array: Pixels) -> Pixels:
     if picture.ndim == 3 and picture.size and picture.shape[2] in _CHANNELS:
         if max(picture.shape) > LARGEST_SIDE:
             raise DataError(
-                f"an image has at most {LARGEST_SIDE} pixels on a side, not shape {array.shape}: "
-                "scale it down first"
+                f"an image can have at most {LARGEST_SIDE} pixels on a side, not shape "
+                f"{array.shape}: scale it down first"
             )
         return picture
     if array.ndim == 3 and array.shape[0] in _CHANNELS:
         raise DataError(
-            f"an image has its channels last, not shape {array.shape}: "
-            "numpy.moveaxis(image, 0, -1) puts them there"
+            f"the channels of an image must come last, not shape {array.shape}: use "
+            "numpy.moveaxis(image, 0, -1)"
         )
     raise DataError(
-        f"an image has height × width values, or × 1, 3 or 4 channels, not shape {array.shape}"
+        f"an image must have shape (height, width) or (height, width, 1, 3 or 4), not {array.shape}"
     )
 
 
@@ -122,7 +122,7 @@ def _in_channels(picture: Pixels, channels: int) -> Pixels:
         return np.repeat(picture, channels, axis=2)
     if channels == 1:
         return _rounded(_gray(picture))
-    raise DataError(f"the model takes {channels} channels: the image has {have}")
+    raise DataError(f"the model needs {channels} channels: the image has {have}")
 
 
 def _stretched(picture: Pixels, spec: InputSpec) -> Pixels:

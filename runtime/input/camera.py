@@ -34,8 +34,8 @@ def camera_frames(source: str, wait: Callable[[float], bool]) -> Iterator[Frame]
             failed += 1
             if failed == _TRIES:
                 raise DataError(
-                    f"camera {source} is gone: it gave no frame in {_TRIES} tries; plug it in, "
-                    "or end what else uses it"
+                    f"camera {source} is gone: no frame in {_TRIES} tries; plug it in, or end "
+                    "other programs that use it"
                 )
             wait(_PAUSE_SECONDS)
     finally:
@@ -51,7 +51,7 @@ def video_frames(path: str) -> Iterator[Frame]:
             count += 1
             yield Frame(pixels=pixels)
         if count == 0:
-            raise DataError(f"{path} is no video that can be read: it has no frame")
+            raise DataError(f"{path} is not a readable video: it has no frame")
     finally:
         capture.release()
 
@@ -69,7 +69,7 @@ def _opened(source: int | str, name: str) -> Any:
     except cv2.error as error:
         raise DataError(f"cannot open {name}: {' '.join(str(error).split())}") from error
     if not capture.isOpened():
-        raise DataError(f"cannot open {name}: it is not there, or something else uses it")
+        raise DataError(f"cannot open {name}: it is not connected, or another program uses it")
     return capture
 
 

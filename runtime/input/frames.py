@@ -30,10 +30,10 @@ _LONGEST_SIGNATURE = 8
 # in the pixels of a JPEG, 0xFF with one of these behind it is no marker (T.81, B.1.1.2)
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _MAY_HOLD_IMAGES = {*range(0xE1, 0xF0), 0xFE}  # metadata and comments
-_CUT_JPEG = "a damaged JPEG, or one that is cut short"
+_CUT_JPEG = "a damaged or truncated JPEG"
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
 _FIRST_MARKER, _START, _END, _SCAN = 0xC0, 0xD8, 0xD9, 0xDA
-_UNKNOWN = "no image of a kind that can follow others (PNG, JPEG, PGM, PPM or .npy)"
+_UNKNOWN = "not an image format for streams (PNG, JPEG, PGM, PPM or .npy)"
 
 Read = Callable[[int], bytes]  # returns at most so many bytes, as soon as there are any
 
@@ -50,7 +50,7 @@ class _TooLargeError(Exception):
     """A frame that tells its size, and it is too large."""
 
     def __init__(self, size: int) -> None:
-        super().__init__(f"the frame has {size} bytes, {LARGEST_BYTES} at most can be read")
+        super().__init__(f"the frame has {size} bytes, but at most {LARGEST_BYTES} can be read")
         self.size = size
 
 
@@ -70,10 +70,10 @@ class _Buffer:
     def require(self, count: int, intact: int) -> None:
         """Hold `count` bytes. Raises _BrokenError if they do not come or are many."""
         if count > LARGEST_BYTES:
-            raise _BrokenError(f"the frame goes on behind {LARGEST_BYTES} bytes", intact)
+            raise _BrokenError(f"the frame is longer than {LARGEST_BYTES} bytes", intact)
         while len(self.held) < count:
             if not self.more():
-                raise _BrokenError(f"the frame is cut short after {len(self.held)} bytes", intact)
+                raise _BrokenError(f"the frame is truncated after {len(self.held)} bytes", intact)
 
     def drop(self, count: int) -> None:
         """Forget the first bytes."""
@@ -116,7 +116,7 @@ def image_frames(read: Read) -> Iterator[bytes | DataError]:
             lost = True
         except _TooLargeError as large:
             missing = buffer.skip(large.size)
-            yield DataError(f"{large}{', and it is cut short' if missing else ''}")
+            yield DataError(f"{large}{', and it is truncated' if missing else ''}")
             lost = False
         else:
             yield buffer.take(size)
@@ -240,7 +240,7 @@ def _npy_size(buffer: _Buffer) -> int:
     if count < 0:
         raise _BrokenError("a damaged .npy header", 2)
     if dtype.hasobject:
-        raise _BrokenError("a .npy that holds Python objects, which are never loaded", start)
+        raise _BrokenError("a .npy that contains Python objects, which are never loaded", start)
     return _whole(buffer, start + count * dtype.itemsize)
 
 
@@ -256,7 +256,7 @@ def _whole(buffer: _Buffer, size: int) -> int:
     while len(buffer.held) < size:
         if not buffer.more():
             held = len(buffer.held)
-            raise _BrokenError(f"the frame is cut short after {held} of {size} bytes", held)
+            raise _BrokenError(f"the frame is truncated after {held} of {size} bytes", held)
     return size
 
 

@@ -74,12 +74,14 @@ def raw_format(text: str, spec: InputSpec) -> RawFormat:
         text = f"{spec.width}x{spec.height}"
     found = _RAW.fullmatch(text)
     if found is None or not (int(found[1]) and int(found[2])):
-        raise UsageError(f"{text!r} is no size of raw frames: say 640x480, 640x480x3 or :yuv420")
+        raise UsageError(
+            f"{text!r} is not a size of raw frames: write 640x480, 640x480x3 or 640x480:yuv420"
+        )
     width, height = int(found[1]), int(found[2])
     if found[4] is not None:
         if spec.channels != 1:
             raise UsageError(
-                "of yuv420 frames only the gray image is read: this model takes colour"
+                "only the gray image of yuv420 frames is read, but this model needs colour"
             )
         # two planes of colour, each half as wide and half as high, rounded up
         colour = 2 * ((width + 1) // 2) * ((height + 1) // 2)
@@ -89,7 +91,7 @@ def raw_format(text: str, spec: InputSpec) -> RawFormat:
         size = width * height * channels
         raw = RawFormat(height=height, width=width, channels=channels, size_bytes=size)
     if raw.size_bytes > LARGEST_BYTES:
-        raise UsageError(f"a raw frame has at most {LARGEST_BYTES} bytes, {text} are more")
+        raise UsageError(f"a raw frame can have at most {LARGEST_BYTES} bytes, {text} has more")
     return raw
 
 

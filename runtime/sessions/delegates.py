@@ -44,7 +44,7 @@ class _XnnpackDelegate:
         self._delete = library.TfLiteXNNPackDelegateDelete
         self._pointer = library.TfLiteXNNPackDelegateCreate(ctypes.byref(options))
         if not self._pointer:
-            raise BackendError("XNNPACK makes no delegate with these settings")
+            raise BackendError("XNNPACK creates no delegate with these settings")
 
     def _get_native_delegate_pointer(self) -> int:
         return int(self._pointer)
@@ -76,4 +76,4 @@ def _library(module: Any) -> Any:
         if hasattr(library, "TfLiteXNNPackDelegateCreate"):
             return library
     package = module.__name__.partition(".")[0]
-    raise BackendError(f"{package} lets nobody set XNNPACK's flags: tflite-runtime 2.14 does")
+    raise BackendError(f"{package} cannot set XNNPACK's flags: tflite-runtime 2.14 can")

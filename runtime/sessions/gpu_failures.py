@@ -18,7 +18,7 @@ _KNOWN = (
     ),
     (
         r"Found no drivers|INCOMPATIBLE_DRIVER",
-        "there is no Vulkan driver here: install that of the GPU (on Debian mesa-vulkan-drivers)",
+        "there is no Vulkan driver here: install the GPU's driver (on Debian mesa-vulkan-drivers)",
     ),
     (
         r"driver version is insufficient|CUDA failure 35\b",
@@ -26,14 +26,17 @@ _KNOWN = (
     ),
     (
         r"no CUDA-capable device|CUDA failure 100\b",
-        "there is no NVIDIA GPU here, or this process may not use it",
+        "there is no NVIDIA GPU here, or this process must not use it",
     ),
     (
         r"(libcu|libnv|libcudnn)\S*\.so\S*: cannot open shared object",
         "a library of CUDA is missing ({note}): pip install 'onnxruntime-gpu[cuda,cudnn]'",
     ),
-    (r"dynamic-sized tensors", "the GPU needs tensors of fixed sizes, and this model has others"),
-    (r"No (supported )?adapters( found)?", "no GPU is offered to this process ({note})"),
+    (
+        r"dynamic-sized tensors",
+        "the GPU needs tensors of fixed size, which this model does not have",
+    ),
+    (r"No (supported )?adapters( found)?", "no GPU is available to this process ({note})"),
 )
 _MISSING = re.compile(r"(\S+\.so\S*|\S+\.dll): cannot open shared object file.*")
 _LEFT = re.compile(r"([A-Z][A-Z0-9_]*): .* is not supported\.")  # as LiteRT lists operators
@@ -49,7 +52,7 @@ def why(notes: Iterable[str], otherwise: str) -> str:
         for line in lines:
             if re.search(pattern, line):
                 return sentence.format(note=_note(line))
-    return _note(next(iter(otherwise.strip().splitlines()), "it did not say why"))
+    return _note(next(iter(otherwise.strip().splitlines()), "it gave no reason"))
 
 
 def _note(line: str) -> str:

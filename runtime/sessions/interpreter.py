@@ -29,7 +29,7 @@ class InterpreterSession:
         # AttributeError: litert 1.1.0 cannot make an interpreter with a number of threads
         except (RuntimeError, ValueError, SystemError, AttributeError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise BackendError(f"{module.__name__} refuses the model: {reason}") from error
+            raise BackendError(f"{module.__name__} rejects the model: {reason}") from error
         detail = interpreter.get_input_details()[0]
         self.input_shape = tuple(int(size) for size in detail["shape"])
         self.input_dtype = detail["dtype"]

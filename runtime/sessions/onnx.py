@@ -51,7 +51,7 @@ class OnnxSession:
         # ONNX Runtime's exceptions share no base class of their own
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise BackendError(f"onnxruntime refuses the model: {reason}") from error
+            raise BackendError(f"onnxruntime rejects the model: {reason}") from error
         inputs, found = session.get_inputs(), session.get_outputs()
         require_count(len(inputs), len(found), options.outputs)
         for name, values in (("input", inputs), ("output", found)):

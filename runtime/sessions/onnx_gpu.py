@@ -94,7 +94,7 @@ def _reason(
     with noted() as more:
         session = module.InferenceSession(model, options, providers, enable_fallback=0)
     if session.get_providers()[0] == "CPUExecutionProvider":
-        return why([*notes, *more], "it is not there")
+        return why([*notes, *more], "it is missing")
     left = sorted(
         {
             node.op_type

@@ -89,7 +89,7 @@ def test_disturbed_rounds_are_counted_and_threads_get_no_verdict_then() -> None:
     two = timed(900, 900, cell=replace(CELL, threads=2), disturbed=BUSY)
     assert warning_lines(compare([*JUDGED, timed(1000, 1000), two])) == [
         f"1 of 4 rounds were disturbed: {BUSY}",
-        "threads get no verdict: the machine did other work while they were measured",
+        "threads have no verdict: the machine was busy while they were measured",
     ]
 
 

@@ -256,7 +256,7 @@ def test_a_bundle_is_evaluated_on_its_own_images_unless_other_data_are_named(
     )
     assert found.results[0].keras_agreement is None
     error = refused(artifact, "--data", other_data, "--split", "validation")
-    assert f"the validation images of {artifact} are not known in {other_data}" in error
+    assert f"the validation images of {artifact} are unknown in {other_data}" in error
 
 
 def test_a_whole_held_out_data_set_is_evaluated_with_its_labels_in_another_order(
@@ -274,7 +274,7 @@ def test_a_whole_held_out_data_set_is_evaluated_with_its_labels_in_another_order
     assert found.notes == (
         f"{artifact} was exported from other fashion-mnist files than those in {data}",
         f"all images in {data} are evaluated: the accuracy is too high if {artifact} was trained "
-        "on some of them",
+        "on any of them",
     )
 
 
@@ -290,7 +290,7 @@ def test_validation_images_that_are_not_there_are_refused(
     checkpoint: Path, other_data: Path
 ) -> None:
     error = refused(checkpoint, "--data", other_data, "--split", "validation")
-    assert f"the validation images of {checkpoint} are not known in {other_data}" in error
+    assert f"the validation images of {checkpoint} are unknown in {other_data}" in error
     assert "--split test" in error
 
 
@@ -309,7 +309,7 @@ def test_validation_images_that_are_not_there_are_refused(
             "unknown runtime 'keras': choose one of: litert",
         ),
         (("{bundle}/int8.onnx", "--runtime", "installed"), "an evaluation needs one"),
-        (("-o", "{bundle}/manifest.json/new"), "cannot write in .*: not a directory"),
+        (("-o", "{bundle}/manifest.json/new"), "cannot write to .*: not a directory"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told_in_one_line(
@@ -328,7 +328,10 @@ def test_an_artifact_shows_no_layers(bundle: Path, tmp_path: Path) -> None:
     ("layer", "message"),
     [
         ("con2d", "unknown layer 'con2d': did you mean 'conv2d"),
-        ("logits", "the output of layer 'logits' has no rows and columns: name one with them, as"),
+        (
+            "logits",
+            "the output of layer 'logits' has no rows and columns: use one with them, for example",
+        ),
     ],
 )
 def test_a_layer_without_maps_or_unknown_is_refused_before_the_work(
@@ -345,10 +348,10 @@ def test_an_altered_checkpoint_or_artifact_is_refused(
     shutil.copytree(checkpoint, tmp_path / "altered")
     with (tmp_path / "altered" / MODEL_NAME).open("ab") as stream:
         stream.write(b"x")
-    assert "is not the model of its card" in refused(tmp_path / "altered")
+    assert "does not match its card" in refused(tmp_path / "altered")
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / MODEL_NAME).write_bytes(b"")
-    assert "has no card beside it" in refused(tmp_path / "bare" / MODEL_NAME)
+    assert "has no card next to it" in refused(tmp_path / "bare" / MODEL_NAME)
     assert "it has no card.json" in refused(tmp_path / "bare")
     cut = tmp_path / "int8.tflite"
     cut.write_bytes((bundle / "int8.tflite").read_bytes()[:5000])
@@ -450,7 +453,7 @@ def test_the_page_lists_its_contents_and_shows_each_picture_once(report: tuple[P
 
 PLAIN = {"shift": 0, "flip": False, "rotation": 0.0, "zoom": 0.0, "cutout": 0, "erasing": 0.0}
 PLAIN |= {"mixup": 0.0, "label_smoothing": 0.0, "l2": 0.0, "class_weights": "none", "dropout": 0.0}
-DURING = "Training figures are taken during the epoch, while the weights still change"
+DURING = "Training figures are measured during the epoch, while the weights still change"
 LOWER = ": the training accuracy may lie below the validation one"
 
 

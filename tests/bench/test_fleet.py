@@ -229,7 +229,7 @@ class Hurt(JobProcess):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "said"),
-    [(signal.SIGKILL, "ended the job runner"), (signal.SIGSTOP, "gave no result in 2 s")],
+    [(signal.SIGKILL, "ended the job runner"), (signal.SIGSTOP, "returned no result in 2 s")],
 )
 def test_a_cell_that_is_killed_or_hangs_says_so_in_a_line_and_the_rest_go_on(
     by: signal.Signals, said: str, copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch

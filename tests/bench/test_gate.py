@@ -101,7 +101,7 @@ def test_an_interval_on_both_sides_of_the_limit_says_how_many_rounds_would_do() 
     check = decide("slowdown", "cell", found, 1.06)
     assert check.answer == UNKNOWN
     # 0.03 has to become log(1.06 / 1.05) = 0.00948: 10 · (0.03 / 0.00948)² rounds
-    assert check.reason == "about 101 rounds would do (there are 10)"
+    assert check.reason == "about 101 rounds would be enough (there are 10)"
     at_limit = decide("slowdown", "cell", found, 1.0501)
     assert at_limit.reason == "too close to the limit for any number of rounds"
 
@@ -224,7 +224,7 @@ def test_a_run_whose_equal_pair_differed_is_no_evidence(gate: Callable[..., Resu
     pair = Pair(ratio=1.05, low=1.04, high=1.06, retried=True)
     (check,) = checks_in(gate(*two_runs(1.5, pair=pair), *OPTIONS))
     assert check["answer"] == UNKNOWN
-    assert check["reason"] == "in its run, equal things took 1.040 to 1.060 × as long"
+    assert check["reason"] == "in its run, one cell timed twice took 1.040 to 1.060 × as long"
 
 
 def test_unlike_versions_are_named(gate: Callable[..., Result]) -> None:
@@ -249,7 +249,7 @@ def test_records_of_unlike_hosts_are_refused(gate: Callable[..., Result]) -> Non
     assert isinstance(error, HemlineError)
     assert error.exit_code == 2
     assert "measured on Another (aarch64)" in str(error)
-    assert str(error).endswith("latencies of unlike hosts cannot be compared")
+    assert str(error).endswith("latencies of different hosts cannot be compared")
 
 
 def test_a_missing_or_another_reference_is_refused(gate: Callable[..., Result]) -> None:
@@ -272,7 +272,7 @@ def test_a_missing_or_another_reference_is_refused(gate: Callable[..., Result]) 
         (b'{"kind":"rec', "has no cell to check: it has no records"),  # cut while it was written
         (b'{"kind":"rec\n{}\n', "line 1"),
         (b'{"a":NaN}\n{}\n', "line 1 is not valid JSON"),
-        (b"\xff\xfe\n", "it is not text"),
+        (b"\xff\xfe\n", "is not a text file"),
     ],
 )
 def test_damaged_records_get_one_clear_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -307,7 +307,7 @@ def test_a_limit_that_makes_no_sense_is_wrong_usage(
 def test_a_gate_without_limits_or_of_a_file_against_itself_is_wrong_usage(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     append_records(path, [record()])
-    assert "is its own baseline" in str(gate_files(path, path).exception)
+    assert "is compared with itself" in str(gate_files(path, path).exception)
     result = gate_files(path, path, "--json")
     assert "no limit to check" in str(result.exception)
 
@@ -446,7 +446,7 @@ def test_a_limit_that_nothing_was_measured_for_does_not_pass(gate: Callable[...,
     options = ("--max-drop", "1", "--max-memory-mb", "9", "--max-kb", "99", "--json")
     drop, size, memory = checks_in(gate([record()], [record()], *options))
     assert (drop["answer"], size["answer"], memory["answer"]) == (UNKNOWN, "passed", UNKNOWN)
-    assert drop["reason"] == "nothing was measured that it could be checked by"
+    assert drop["reason"] == "no measurement to check it with"
 
 
 def test_what_is_not_verified_in_the_installed_version_has_no_answer(bundle: Path) -> None:
@@ -460,7 +460,7 @@ def test_what_is_not_verified_in_the_installed_version_has_no_answer(bundle: Pat
     options = {"rounds": 3, "patterns": ("int8.onnx",), "progress": print}
     (check,), _ = interleaved_checks((side, side), LocalDevice(), 1.1, **options)  # type: ignore[arg-type]
     assert (check.cell, check.answer) == ("int8.onnx · onnxruntime", UNKNOWN)
-    assert check.reason == "it was verified in other versions of this runtime only"
+    assert check.reason == "it was verified only in other versions of this runtime"
 
 
 def test_cells_are_selected_by_artifact_and_runtime(gate: Callable[..., Result]) -> None:
@@ -549,7 +549,9 @@ def test_a_failure_counts_only_where_equal_things_agree() -> None:
         for _ in range(6):
             series.measure()
         assert series.confirmed(failed).answer == answer
-    assert series.confirmed(failed).reason.startswith("equal things differed too, by +10.")
+    assert series.confirmed(failed).reason.startswith(
+        "the baseline also differed from itself, by +10."
+    )
 
 
 def machine(**ns: int) -> Turns:

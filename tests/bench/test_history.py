@@ -129,5 +129,5 @@ def test_history_without_latencies_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_bytes(b"")
     result = CliRunner().invoke(cli, ["history", str(tmp_path / "empty.jsonl")])
     assert isinstance(result.exception, HemlineError)
-    assert "no latency was measured" in str(result.exception)
+    assert "no matching latency was measured" in str(result.exception)
     assert not (tmp_path / "history.png").exists()

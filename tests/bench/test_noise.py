@@ -144,7 +144,7 @@ def facts(**fields: object) -> RoundFacts:
         ({"busy_share": 0.5}, "other processes used 50% of the processor"),
         ({"stolen_share": 0.2}, "the hypervisor took 20% of the processor"),
         ({"frequency_khz": 1_200_000}, "it ran at 1.20 GHz of 2.00"),
-        ({"throttled": True}, "heat or low voltage slowed the processor down"),
+        ({"throttled": True}, "the processor was slowed down by heat or low voltage"),
         ({"frequency_khz": None, "busy_share": None, "throttled": None}, None),
     ],
 )
@@ -243,7 +243,7 @@ def test_equal_things_that_differ_are_measured_once_more_and_then_marked(
     assert pair is not None
     assert pair.retried
     assert not pair.held
-    assert said[-1].startswith("equal things differed by ")
+    assert said[-1].startswith("the same cell timed twice differed by ")
 
 
 def test_a_cell_that_breaks_leaves_the_others_and_the_pair(cells: Sequence[PlannedCell]) -> None:
@@ -283,7 +283,7 @@ def test_a_result_of_an_older_runtime_file_has_no_activity(cells: Sequence[Plann
     assert older == replace(result, process_ns=None, package_bytes=None, activity=None, power=())
 
 
-@pytest.mark.parametrize(("cores", "said"), [("-1", "from 0 to 256"), ("1,x", "1,2,4")])
+@pytest.mark.parametrize(("cores", "said"), [("-1", "must be 0 to 256"), ("1,x", "1,2,4")])
 def test_cores_are_numbers_from_0(cores: str, said: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["bench", str(tmp_path), "--cores", cores])
     assert isinstance(result.exception, UsageError)

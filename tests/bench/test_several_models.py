@@ -236,7 +236,7 @@ def test_other_images_labels_and_none_at_all_are_refused(
         with pytest.raises(UsageError, match="on other images") as caught:
             require_same_images([slow, seen_by(quick, images, known)])
         advice = described(caught.value)
-        assert f"(--data {slow.bundle} takes the test images of that bundle)" in advice
+        assert f"(--data {slow.bundle} uses the test images of that bundle)" in advice
     labelled = seen_by(quick, pixels, labels).manifest
     hashes = dict(labelled.evaluation_sha256)
     del hashes["evaluation/test-labels.npy"]

@@ -78,7 +78,7 @@ def test_without_labelled_images_it_is_measured_and_has_no_accuracy(file: Path) 
     assert header.split()[:5] == ["artifact", "size", "compressed", "agreement", "litert"]
     assert row.startswith("mine-admitted.tflite")
     assert "µs" in row
-    assert "accuracy not known, as the test images have no labels" in conditions
+    assert "accuracy unknown, because the test images have no labels" in conditions
     for line in call("table", file, "--json")[0].splitlines():
         document = json.loads(line)
         assert document["artifact_sha256"] == read_manifest(folder_of(file)).artifacts[0].sha256
@@ -165,7 +165,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     bare = tmp_path / "bare.tflite"
     bare.write_bytes(read_stamped(file).model)
     for command in ("bench", "compare", "choose", "table"):
-        assert "admit a file made elsewhere with `hemline verify" in refused(command, bare)
+        assert "admit a foreign file with `hemline verify" in refused(command, bare)
         assert refused(command, file, file) == "a bundle or file is named twice"
     for command in ("choose", "table"):
         assert refused(command, file).endswith(f"is not measured; run `hemline bench {file}` first")
@@ -174,9 +174,9 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     error = refused("bench", bundle / "int8.tflite")
     assert f"is in the bundle {bundle}: name the bundle, or copy the file" in error
     error = refused("bench", bundle, "--data", data)
-    assert "is a bundle, which has its images" in error
+    assert "is a bundle and contains its images" in error
     error = refused("bench", file, "--data", data, "--images", data)
-    assert "exclude each other" in error
+    assert "not both" in error
     assert refused("bench", file, "--expected", data).startswith("classes without images")
 
 
@@ -248,9 +248,9 @@ def test_a_file_beside_a_bundle_is_judged_on_its_images(
     folder = Path(shutil.copytree(bundle, tmp_path / "bundle"))
     call("bench", file, "--quick")
     error = refused("table", folder, file)
-    assert f"{folder} was judged on 200 images of fashion-mnist, {file}.bench on other" in error
+    assert f"{folder} was verified on 200 images of fashion-mnist, {file}.bench on other" in error
     assert "(16 images of generated images)" in error
-    assert f"with one labelled set for all (--data {folder} takes the test images" in error
+    assert f"with one labelled set (--data {folder} uses the test images" in error
     assert "no accuracy" not in call("bench", folder, file, "--quick")[1]
     table = [line.split() for line in call("table", folder, file)[0].splitlines()]
     assert table[0][:3] == ["model", "artifact", "size"]

@@ -154,7 +154,7 @@ def test_names_are_written_beside_what_the_user_wrote(tmp_path: Path) -> None:
     entry = Entry(name="pi4", address="ssh:pi@board:2222", folder='/a "b"/ü\\', python="python3.11")
     add_entry(path, entry)
     assert read_registry(path)["pi4"] == entry
-    with pytest.raises(UsageError, match="has pi4 already"):
+    with pytest.raises(UsageError, match="already has pi4"):
         add_entry(path, entry)
     add_entry(path, Entry(name="new", address="ssh:board"))
     remove_entry(path, "old")
@@ -171,7 +171,7 @@ def test_names_are_written_beside_what_the_user_wrote(tmp_path: Path) -> None:
 def test_a_name_that_cannot_be_taken_out_is_told(tmp_path: Path, text: str) -> None:
     path = tmp_path / "devices.toml"
     path.write_text(text)
-    with pytest.raises(FileFormatError, match=r"not a table \[pi4\] .* remove it by hand"):
+    with pytest.raises(FileFormatError, match=r"not a separate table \[pi4\] .* remove it by hand"):
         remove_entry(path, "pi4")
     assert path.read_text() == text
 
@@ -515,9 +515,13 @@ def test_only_a_tap_may_have_more_dimensions() -> None:
     tap = replace(TWO, name="pooled", role="tap", size=4)
     array = np.arange(12, dtype=np.float32).reshape(3, 2, 1, 2)
     assert (read_output(npy(array), 3, tap, "pi4") == array).all()
-    with pytest.raises(JobError, match=r"gave pooled as float32 \(3, 2, 1, 2\), not .* \(3, 5\)"):
+    with pytest.raises(
+        JobError, match=r"returned pooled as float32 \(3, 2, 1, 2\), not .* \(3, 5\)"
+    ):
         read_output(npy(array), 3, replace(tap, size=5), "pi4")
-    with pytest.raises(JobError, match=r"gave logits as float32 \(3, 2, 1, 2\), not .* \(3, 4\)"):
+    with pytest.raises(
+        JobError, match=r"returned logits as float32 \(3, 2, 1, 2\), not .* \(3, 4\)"
+    ):
         read_output(npy(array), 3, replace(TWO, size=4), "pi4")
 
 

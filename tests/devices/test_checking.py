@@ -28,8 +28,8 @@ def checks_of(bundle: Path, manifest: Manifest, code: str) -> tuple[Check, ...]:
     ("code", "reason"),
     [
         (DIES, "ended the job runner (signal 9)"),
-        ("import time; input(); time.sleep(600)", "gave no result in 1 s"),
-        ("input(); print('{}')", "job runner gave no valid result"),
+        ("import time; input(); time.sleep(600)", "returned no result in 1 s"),
+        ("input(); print('{}')", "job runner returned no valid result"),
     ],
 )
 def test_a_runner_that_dies_hangs_or_returns_nonsense_is_a_failure(

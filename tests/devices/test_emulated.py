@@ -294,7 +294,9 @@ def test_a_full_disk_is_told_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("hemline.bench.devices.emulation.emulator._LARGEST_BYTES", 1 << 60)
-    with pytest.raises(HemlineError, match=r"make room, or set XDG_CACHE_HOME to another folder"):
+    with pytest.raises(
+        HemlineError, match=r"free some space, or set XDG_CACHE_HOME to another folder"
+    ):
         emulator()
 
 

@@ -169,7 +169,7 @@ def test_a_job_of_an_older_hemline_asks_for_the_processor(bundle: Path, tmp_path
             "CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version",
             "the GPU's driver is too old for this CUDA",
         ),
-        ("Failed to get a WebGPU adapter: No supported adapters", "no GPU is offered"),
+        ("Failed to get a WebGPU adapter: No supported adapters", "no GPU is available"),
         (
             "ERROR: Following operations are not supported by GPU delegate:\n"
             "REAL: Operation is not supported.\n"
@@ -191,7 +191,7 @@ def test_an_unknown_failure_is_told_in_its_own_words() -> None:
     ("name", "fallback", "message"),
     [
         ("gpu:cuda", False, "write gpu or gpu:software"),
-        ("local", True, "local has nothing to fall back to"),
+        ("local", True, "local has no fallback"),
     ],
 )
 def test_a_wrong_request_is_told(name: str, fallback: bool, message: str) -> None:

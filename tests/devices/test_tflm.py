@@ -85,8 +85,8 @@ class TestOnAMicrocontroller:
         self, checks: dict[str, Check], scheme: str, operator: str
     ) -> None:
         assert checks[scheme].status == "refused"
-        assert f"cannot take this {operator} (" in checks[scheme].reason
-        assert checks[scheme].reason.endswith("give it int8 or fp32")
+        assert f"cannot run this {operator} (" in checks[scheme].reason
+        assert checks[scheme].reason.endswith("use int8 or fp32")
         assert checks[scheme].records == ()
 
     def test_a_file_with_an_embedding_loads(self, embedding_bundle: Path, packages: Path) -> None:
@@ -123,7 +123,7 @@ def test_without_tflite_micro_its_package_is_named() -> None:
 
 
 def test_a_folder_that_is_not_there_is_told() -> None:
-    with pytest.raises(UsageError, match="tflm:/nowhere names no folder"):
+    with pytest.raises(UsageError, match="tflm:/nowhere is not a folder"):
         TflmDevice("/nowhere")
 
 
@@ -139,10 +139,10 @@ def test_a_folder_that_is_not_there_is_told() -> None:
         (
             "tensorflow/lite/micro/kernels/conv_common.cc Hybrid models are not supported on TFLite"
             " Micro.\nNode CONV_2D (number 2) failed to prepare with status 1",
-            "tflite-micro cannot take this CONV_2D (Hybrid models are not supported on TFLite "
-            "Micro): give it int8 or fp32",
+            "tflite-micro cannot run this CONV_2D (Hybrid models are not supported on TFLite "
+            "Micro): use int8 or fp32",
         ),
-        ("", "tflite-micro refuses the model: TFLM failed to allocate tensors"),
+        ("", "tflite-micro rejects the model: TFLM failed to allocate tensors"),
     ],
 )
 def test_the_operator_that_has_no_kernel_is_named(notes: str, reason: str) -> None:

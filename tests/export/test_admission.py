@@ -235,7 +235,9 @@ def test_a_model_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     body = helper.make_graph(steps, "b", [count, truth[0], value[0]], [truth[1], value[1]])
     nodes = (FLATTEN, node("Loop", "many true f", "l", body=body), node("MatMul", "l W", "y"))
     path = made(tmp_path / "m.onnx", *nodes, takes=(1, 8, 8, 3), gives=(1, 4))
-    with pytest.raises(JobError, match=r"not admitted: .*m\.onnx in onnxruntime gave no result"):
+    with pytest.raises(
+        JobError, match=r"not admitted: .*m\.onnx in onnxruntime returned no result"
+    ):
         admitted(path)
 
 
@@ -247,7 +249,7 @@ def test_a_model_that_wants_all_memory_is_refused_in_one_line(tmp_path: Path) ->
         node("MatMul", "f W", "z"),
         node("Add", "z r", "y"),
     )
-    with pytest.raises(FileFormatError, match="is refused by onnxruntime .*allocate") as caught:
+    with pytest.raises(FileFormatError, match="is rejected by onnxruntime .*allocate") as caught:
         admitted(made(tmp_path / "m.onnx", *nodes))
     assert "\n" not in str(caught.value)
 
@@ -266,7 +268,7 @@ def test_answers_that_change_stop_with_exit_code_3(tmp_path: Path) -> None:
     result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1")
     assert isinstance(result.exception, GateError)
     assert result.exception.exit_code == 3
-    assert "other values for the same images each time" in str(result.exception)
+    assert "different values for the same images on each run" in str(result.exception)
     assert not (tmp_path / "m-admitted.onnx").exists()
 
 
@@ -297,14 +299,14 @@ JUNK = {
     b"PK\3\4 and so on": "is a zip archive",
     b"\x1f\x8b\x08": "is a gzip archive",
     b"\x89HDF\r\n\x1a\n": "is an HDF5 file",
-    b"<!DOCTYPE html><title>404</title>": "is a page of HTML",
+    b"<!DOCTYPE html><title>404</title>": "is an HTML or XML page",
     b"version https://git-lfs and more": "git lfs pull",
-    b'{"a": 1}': "is a JSON text",
-    b"hello, this is text": "is text: name the model itself",
+    b'{"a": 1}': "is a JSON file",
+    b"hello, this is text": "is a text file: name the model file itself",
     b"\x00\x00\x00\x1c3LFT\0\0\0\0": "little-endian",
     b"\x00\x00\x00\x08TFL3" + bytes(40): "big-endian",
-    b"\x1c\0\0\0TFL3" + bytes(10): "cut short or damaged",
-    b"\x08\x08\x12\x02me": "not an ONNX model: it has no graph|the mark TFL3 is missing",
+    b"\x1c\0\0\0TFL3" + bytes(10): "truncated or damaged",
+    b"\x08\x08\x12\x02me": r"not an ONNX model \(no graph\)|\(no TFL3 identifier\)",
 }
 
 
@@ -410,7 +412,7 @@ def test_weights_beside_a_model_are_put_into_the_copy(tmp_path: Path) -> None:
         admitted(path)
     assert described(caught.value) == (
         f"{path} reads weights from 'm.onnx.data', which is missing; copy that file into the "
-        "folder of the model"
+        "model's folder"
     )
 
 
@@ -419,7 +421,7 @@ def test_weights_elsewhere_that_the_parser_leaves_there_are_refused(tmp_path: Pa
     model = onnx.load(path)
     PLACES["training"](model)
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(FileFormatError, match="keeps its weights in another file: save it as one"):
+    with pytest.raises(FileFormatError, match="stores its weights in another file: save it as one"):
         read_model(path)
 
 
@@ -435,7 +437,7 @@ def test_probabilities_that_were_dequantized_inside_are_known_by_their_steps(ste
 def test_a_size_is_for_models_that_leave_it_open(tmp_path: Path) -> None:
     path = made(tmp_path / "m.onnx", FLATTEN, MULTIPLY)
     result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1", "--size", "9")
-    assert str(result.exception) == f"{path} accepts images of 8 × 8 alone"
+    assert str(result.exception) == f"{path} accepts only images of 8 × 8"
 
 
 def test_graphs_nested_deeper_than_any_parser_goes_are_refused(tmp_path: Path) -> None:
@@ -448,7 +450,7 @@ def test_graphs_nested_deeper_than_any_parser_goes_are_refused(tmp_path: Path) -
         return path.read_bytes() + wrapped(7, graph)
 
     assert structure_of(path, nested(20)).weighted_layers == 1
-    with pytest.raises(FileFormatError, match="cut short or damaged"):
+    with pytest.raises(FileFormatError, match="truncated or damaged"):
         structure_of(path, nested(2000))
 
 
@@ -486,8 +488,8 @@ def test_what_takes_no_images_is_refused(found: Description, message: str) -> No
     ("tensor", "message"),
     [
         (image(1, 8, 8, 4), r"returns \(1, 8, 8, 4\)"),
-        (image(-1, 1), "one value an image"),
-        (image(1, 5), "has 5 classes, for 4 labels"),
+        (image(-1, 1), "one value per image"),
+        (image(1, 5), "has 5 classes, but 4 labels"),
         (image(1, 4, dtype="int64"), "returns int64"),
         (image(1, 4, dtype="uint8"), "without saying what a step is worth"),
     ],
@@ -525,12 +527,12 @@ def test_an_8_bit_input_says_itself_what_pixels_become(
 def test_an_input_that_does_not_say_it_must_be_told() -> None:
     odd = image(1, 8, 8, 3, dtype="int8", scale=0.0187, zero_point=-14)  # about −2.1 … 2.6
     for tensor in (image(1, 8, 8, 3), odd):
-        with pytest.raises(UsageError, match="its pixel range is not known") as caught:
+        with pytest.raises(UsageError, match="its pixel range is unknown") as caught:
             input_spec(tensor, None, "tflite", WHERE)
         assert "specify it with --pixels 0..255" in described(caught.value)
     told = input_spec(odd, PixelScale(mean=114, std=57), "tflite", WHERE)
     assert (told.mean, told.std, told.scale) == (114, 57, 0.0187)
-    with pytest.raises(UsageError, match="would be cut off"):
+    with pytest.raises(UsageError, match="would be clipped"):
         input_spec(odd, PixelScale.of_range(0, 255), "tflite", WHERE)
     with pytest.raises(UsageError, match="would hardly differ"):
         input_spec(odd, PixelScale.of_range(0, 1), "tflite", WHERE)
@@ -588,10 +590,10 @@ def test_labels_come_from_lines_or_commas(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no class"),
+        ("", "is empty"),
         ("a\n\nb\n", "name 2 is empty"),
-        ("alone", "names one class"),
-        ("\xff\xfe", "is not text in UTF-8"),
+        ("alone", "contains only one class"),
+        ("\xff\xfe", "is not UTF-8 text: write"),
     ],
 )
 def test_labels_that_are_none_are_refused(text: str, message: str, tmp_path: Path) -> None:
@@ -699,7 +701,7 @@ def test_options_of_foreign_files_are_for_these_alone(bundle: Path) -> None:
     for target in (bundle, bundle / "int8.tflite"):
         result = verify(target, "--labels", "a,b")
         assert isinstance(result.exception, UsageError)
-        assert "stamped already" in str(result.exception) or "a bundle" in str(result.exception)
+        assert "already stamped" in str(result.exception) or "a bundle" in str(result.exception)
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])

@@ -226,7 +226,7 @@ def test_an_altered_plan_has_its_artifact_made_again(
 
 def test_a_plan_is_shown(bundle: Path) -> None:
     shown = CliRunner().invoke(cli, ["plan", str(bundle / "int8.onnx")]).output
-    assert "int8.onnx: ranges by min-max on 100 training images" in shown
+    assert "int8.onnx: calibrator min-max on 100 training images" in shown
     assert len(re.findall(r"^conv_\d.weight +7  channel$", shown, re.MULTILINE)) == 6
     assert re.search(r"^dense_1.weight +7  tensor$", shown, re.MULTILINE)
     assert re.search(r"^image +0 +255$", shown, re.MULTILINE)
@@ -342,7 +342,7 @@ def test_the_keras_record_of_an_older_bundle_names_no_host(copy: Path) -> None:
 def test_an_altered_evaluation_set_is_refused(copy: Path) -> None:
     labels = np.load(copy / "evaluation" / "test-labels.npy")
     np.save(copy / "evaluation" / "test-labels.npy", (labels + 1) % 10)
-    with pytest.raises(FileFormatError, match="test-labels.npy was altered"):
+    with pytest.raises(FileFormatError, match="test-labels.npy was modified"):
         verify_bundle(copy, read_manifest(copy))
 
 

@@ -185,9 +185,9 @@ def test_rungs_are_of_schemes_that_there_are() -> None:
     assert all(row.planner for rung in RUNGS for row in rung.rows(("tflite", "onnx")))
     usual = PostTrainingOptions()
     best = dataclasses.replace(usual, calibrator="mse", bias_correction=True)
-    assert described(usual, None) == "ranges by min-max"
-    assert described(best, usual) == "ranges by mse, bias correction"
-    assert described(best, best) == "as before"
+    assert described(usual, None) == "calibrator min-max"
+    assert described(best, usual) == "calibrator mse, bias correction"
+    assert described(best, best) == "unchanged"
     for rung in RUNGS:
         variants = rung.variants(best, usual)
         assert len(variants) == len(set(variants))

@@ -288,9 +288,9 @@ def test_what_cannot_be_diagnosed_is_refused_with_what_to_do(bundle: Path, tmp_p
     file = tmp_path / "other.tflite"
     file.write_bytes(b"TFL3")
     for words, says in (
-        ((file,), "name the float model that it was made from with --source"),
+        ((file,), "name the float model it was made from with --source"),
         ((bundle / "fp32.tflite",), "has no quantization plan"),
-        ((bundle, "--pixels", "0..1"), "leave the options of an import out"),
+        ((bundle, "--pixels", "0..1"), "omit the import options"),
     ):
         done = run(*words)
         assert done.exit_code != 0

@@ -181,7 +181,9 @@ def test_another_models_embedding_is_refused(embedding_bundle: Path, images: Ima
     with KerasSource(other) as source:
         embedded = source.run(some, "embedding")
     file = read_stamped(embedding_bundle / "fp32.onnx")
-    with pytest.raises(HemlineError, match="embeds images in 40 values, the source model in 8"):
+    with pytest.raises(
+        HemlineError, match="returns embeddings of 40 values, the source model in 8"
+    ):
         require_embedding(file, some, embedded, share=0.3)
 
 

@@ -110,7 +110,7 @@ def test_a_gray_image_may_lack_its_channel() -> None:
 def test_an_open_size_needs_one() -> None:
     net = Net(("N", 3, "h", "w"))
     proto = net.model(classifier(net))
-    with pytest.raises(FileFormatError, match=r"open size \(N, 3, h, w\)"):
+    with pytest.raises(FileFormatError, match=r"no fixed size \(N, 3, h, w\)"):
         normalized(proto)
     graph = normalized(proto, size=(12, 12))
     assert difference(together(graph, PIXELS), run(proto, CHANNELS_FIRST)) < SAME
@@ -272,7 +272,7 @@ def refused(write: Callable[[Net], str]) -> onnx.ModelProto:
     [
         (
             lambda net: net.op("Add", classifier(net), net.op("RandomUniform", shape=[1, 5])),
-            r"operator RandomUniform \(node RandomUniform_6\): it gives random values",
+            r"operator RandomUniform \(node RandomUniform_6\): it returns random values",
         ),
         (
             lambda net: net.op(
@@ -281,7 +281,7 @@ def refused(write: Callable[[Net], str]) -> onnx.ModelProto:
                 net.constant(np.float32(0.5)),
                 net.constant(np.bool_(True)),
             ),
-            r"operator Dropout \(node Dropout_6\): it drops values at random",
+            r"operator Dropout \(node Dropout_6\): it is random dropout",
         ),
         (
             lambda net: net.op("MyOp", classifier(net), domain="com.acme"),
@@ -289,12 +289,12 @@ def refused(write: Callable[[Net], str]) -> onnx.ModelProto:
         ),
         (
             lambda net: net.op("ArgMax", classifier(net), axis=1, keepdims=0),
-            r"operator ArgMax \(node ArgMax_6\): the model gives labels",
+            r"operator ArgMax \(node ArgMax_6\): the model returns labels",
         ),
-        (lambda net: net.conv("x", 3, 8), r"not one row of class values an image"),
+        (lambda net: net.conv("x", 3, 8), r"not one row of class values per image"),
         (
             lambda net: net.op("ReduceSum", classifier(net), net.constant([1])),
-            r"one value that is no probability",
+            r"one value that is not a probability",
         ),
     ],
     ids=["random", "dropout", "custom", "labels", "a map", "a value"],

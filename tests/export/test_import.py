@@ -170,7 +170,7 @@ def test_without_data_the_float_schemes_are_exported_and_int8_says_what_it_needs
     for artifact in manifest.artifacts:
         assert {verdict.status for verdict in artifact.verdicts} == {"passed"}
     error = failure(hemline("export", "fruit.onnx", "--pixels", "0..1", "--scheme", "int8"))
-    advice = "name yours with --data, or make some with --calibrator synthetic"
+    advice = "name yours with --data, or generate some with --calibrator synthetic"
     assert error.endswith(f"calibration needs images; {advice}")
 
 
@@ -183,7 +183,7 @@ def test_8_bit_files_are_made_without_data_when_asked(inside: Path) -> None:
     manifest = read_manifest(inside / "artifacts" / "fruit")
     assert [artifact.name for artifact in manifest.artifacts] == ["int8.tflite", "int8.onnx"]
     shown = hemline("plan", "artifacts/fruit/int8.onnx").stdout
-    assert "int8.onnx: ranges by synthetic on 32 images made without data" in shown
+    assert "int8.onnx: calibrator synthetic on 32 images made without data" in shown
 
 
 @pytest.mark.medium
@@ -266,18 +266,16 @@ def test_mistakes_of_users_are_one_line(inside: Path) -> None:
     Path("other.txt").write_text("no model")
     Path("empty").mkdir()
     cases = {
-        ("import", model, "--labels", "a,b"): "fruit.onnx has 3 classes, 2 labels are given",
+        ("import", model, "--labels", "a,b"): "fruit.onnx has 3 classes, but 2 labels are given",
         ("export", "friut.onnx"): "friut.onnx does not exist: did you mean 'fruit.onnx'?",
         ("export", "hem-5k"): "unknown model 'hem-5k': did you mean 'hem-50k'?",
-        ("export", "other.txt"): "other.txt cannot be imported: its name ends in none of .keras "
-        ".h5 .tflite .onnx, and it is not a SavedModel folder",
+        ("export", "other.txt"): "other.txt cannot be imported: it is not a .keras, "
+        ".h5, .tflite or .onnx file, or a SavedModel folder",
         ("export", "empty"): "empty is neither a checkpoint nor a SavedModel (no saved_model.pb)",
-        ("export", "cnn", "--pixels", "0..1"): "cnn is not imported: leave the options of an "
-        "import out",
-        ("export", "cnn", "--model", "mlp"): "cnn is named already: leave --model and "
-        "--checkpoint out",
+        ("export", "cnn", "--pixels", "0..1"): "cnn is not imported: omit the import options",
+        ("export", "cnn", "--model", "mlp"): "cnn is already named: omit --model and --checkpoint",
         ("import", model, "--mean", "1"): "--mean and --std go together, on the same scale",
-        ("import", model, "--pixels", "1..0"): "--pixels must rise, '1..0' does not",
+        ("import", model, "--pixels", "1..0"): "--pixels must increase, '1..0' does not",
     }
     for words, message in cases.items():
         result = hemline(*words)
@@ -340,7 +338,7 @@ def test_every_kind_of_file_is_imported_and_exported(kind: str, inside: Path) ->
     [
         (-1.0, ("--pixels", "0..1"), "accuracy 100.0 % instead of"),
         (0.0, ("--mean", "220", "--std", "255"), "accuracy 100.0 % instead of"),
-        (0.0, ("--labels", "green,dark,red"), "with the labels in another order"),
+        (0.0, ("--labels", "green,dark,red"), "with the labels in a different order"),
     ],
 )
 def test_labelled_images_show_mistakes(

@@ -137,7 +137,7 @@ def test_a_picture_has_one_or_three_channels(tmp_path: Path) -> None:
     proto = onnx.load(onnx_model(tmp_path / "m.onnx"))
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 4
     onnx.save(proto, tmp_path / "m.onnx")
-    assert "a picture has 1 or 3 channels" in refusal(tmp_path / "m.onnx", tmp_path / "out")
+    assert "an image has 1 or 3 channels" in refusal(tmp_path / "m.onnx", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5"])
@@ -145,8 +145,8 @@ def test_a_lambda_is_refused_by_name_before_anything_runs(tmp_path: Path, name: 
     layers = [keras.Input((8, 8, 3)), keras.layers.Lambda(lambda x: x / 2, name="halve")]
     keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(2)]).save(tmp_path / name)
     assert refusal(tmp_path / name, tmp_path / "out") == (
-        "holds Python code in the layer 'halve', which runs when the model is loaded; "
-        "if you trust who made it, allow that with --trust"
+        "contains Python code in the layer 'halve', which runs when the model is loaded; "
+        "if you trust its author, allow that with --trust"
     )
 
 
@@ -207,7 +207,10 @@ def test_an_archive_whose_weights_read_another_file_is_refused(
     with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
         for part in (tmp_path / "parts").iterdir():
             archive.write(part, part.name)
-    assert refusal(tmp_path / "m.keras", tmp_path / "out") == "reads another file through elsewhere"
+    assert (
+        refusal(tmp_path / "m.keras", tmp_path / "out")
+        == "refers to another file through elsewhere"
+    )
 
 
 @slow
@@ -251,7 +254,7 @@ def test_a_keras_2_file_is_opened_by_tf_keras(tmp_path: Path) -> None:
 def test_weights_without_a_model_are_refused(model: keras.Model, tmp_path: Path) -> None:
     model.save_weights(tmp_path / "m.weights.h5")
     assert refusal(tmp_path / "m.weights.h5", tmp_path / "out").startswith(
-        "holds weights without the model; save the whole model with"
+        "contains weights without the model; save the whole model with"
     )
 
 
@@ -259,7 +262,9 @@ def test_hdf5_that_reads_another_file_is_refused(model: keras.Model, tmp_path: P
     model.save(tmp_path / "m.h5")
     with h5py.File(tmp_path / "m.h5", "a") as file:
         file["elsewhere"] = h5py.ExternalLink("/etc/hostname", "/x")
-    assert refusal(tmp_path / "m.h5", tmp_path / "out") == ("reads another file through elsewhere")
+    assert refusal(tmp_path / "m.h5", tmp_path / "out") == (
+        "refers to another file through elsewhere"
+    )
 
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
@@ -291,13 +296,13 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
     (tmp_path / "weights.data").unlink()
     assert refusal(path, tmp_path / "out") == (
         "reads weights from 'weights.data', which is missing; "
-        "copy that file into the folder of the model"
+        "copy that file into the model's folder"
     )
 
 
 def test_a_model_in_training_mode_is_refused(tmp_path: Path) -> None:
     assert refusal(onnx_model(tmp_path / "m.onnx", random=True), tmp_path / "out").startswith(
-        "returns other values for the same images each time: it was exported in training mode"
+        "returns different values for the same images on each run: it was exported in training mode"
     )
 
 
@@ -308,8 +313,8 @@ def test_quantized_files_are_refused_with_where_they_go(model: keras.Model, tmp_
     converter.representative_dataset = lambda: ([np.ones((1, 8, 8, 3), np.float32)],)
     (tmp_path / "m.tflite").write_bytes(converter.convert())
     text = refusal(tmp_path / "m.tflite", tmp_path / "out")
-    assert text.startswith("is quantized already")
-    assert text.endswith("run `hemline verify` on it, or import the float model behind it")
+    assert text.startswith("is already quantized (")
+    assert text.endswith("run `hemline verify` on it, or import the float model it was made from")
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.h5", "m.tflite", "m.onnx"])
@@ -322,9 +327,9 @@ def test_broken_files_are_refused_in_one_line(tmp_path: Path, name: str, content
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("net.pt", "holds PyTorch weights without the model's code"),
+        ("net.pt", "contains PyTorch weights without the model's code"),
         ("absent.onnx", "there is no file"),
-        ("text.txt", "ends in none of .keras .h5 .tflite .onnx"),
+        ("text.txt", "it is not a .keras, .h5, .tflite or .onnx file"),
         ("folder", "is neither a checkpoint nor a SavedModel"),
     ],
 )

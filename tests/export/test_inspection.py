@@ -140,7 +140,7 @@ def test_multiply_accumulates_are_counted_by_hand() -> None:
 def test_what_is_in_a_file_is_printed(bundle: Path, manifest: Manifest) -> None:
     shown = inspect(bundle / "int8.tflite").stdout
     assert "supported runtimes litert >= " in shown
-    assert "ranges by min-max on 100 training images" in shown
+    assert "calibrator min-max on 100 training images" in shown
     assert " CONV_2D " in shown
     assert "16 × 3 × 3 × 1 int8" in shown
     assert "-128" in shown
@@ -175,7 +175,7 @@ def test_a_file_outside_a_bundle_is_shown_too(bundle: Path, tmp_path: Path) -> N
     result = inspect(tmp_path / "a.tflite")
     assert result.exit_code == 0
     assert "CONV_2D" in result.stdout
-    assert "ranges by" not in result.stdout
+    assert "calibrator" not in result.stdout
 
 
 def test_the_checkpoint_is_shown_as_the_graph_that_files_are_made_from(checkpoint: Path) -> None:

@@ -212,5 +212,5 @@ def test_verify_reports_a_mistake_and_accepts_its_remedy(tmp_path: Path) -> None
     assert verified("c.onnx", *scale)["unconfirmed"] == [
         "pixel range -2.118 … 2.64, as specified",
         "channel order rgb, the usual",
-        "order of the labels, as specified",
+        "label order, as specified",
     ]

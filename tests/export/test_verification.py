@@ -186,7 +186,7 @@ def test_a_runtime_that_hangs_is_a_failure_that_is_tried_again(
     hanging = target("import time; input(); time.sleep(600)")
     one = dataclasses.replace(manifest, artifacts=(manifest.artifact("int8.tflite"),))
     with pytest.raises(
-        GateError, match=r"int8\.tflite in litert 9\.9\.9: .* gave no result in 1 s"
+        GateError, match=r"int8\.tflite in litert 9\.9\.9: .* returned no result in 1 s"
     ):
         verify_bundle(copy, one, [hanging])
     verdict = verdict_of(copy, "9.9.9")
@@ -208,7 +208,7 @@ def test_a_runtime_that_is_another_version_than_it_says_is_told(
     copy: Path, manifest: Manifest
 ) -> None:
     changed = dataclasses.replace(target(""), command=local_command())
-    with pytest.raises(BackendError, match=r"litert==9.9.9@.* is really litert") as caught:
+    with pytest.raises(BackendError, match=r"litert==9.9.9@.* contains litert") as caught:
         verify_bundle(copy, manifest, [changed])
     assert "run `hemline runtimes remove " in described(caught.value)
 
@@ -316,4 +316,4 @@ def test_a_runtime_of_this_machine_is_not_for_other_devices(copy: Path) -> None:
     words = ["bench", str(copy), "--device", "ssh:pi@board", "--runtime", "litert"]
     with pytest.raises(UsageError, match="ssh:pi@board has runtimes of its own") as caught:
         CliRunner().invoke(cli, words, catch_exceptions=False)
-    assert described(caught.value).endswith("--runtime is for --device local")
+    assert described(caught.value).endswith("--runtime needs --device local")

@@ -39,7 +39,7 @@ def test_two_do_not_write_one_folder(hemline, checkpoint: Path, data_folder: Pat
     folder = hemline.folder / "taken"
     with locked(folder):
         ended = hemline.run("-q", "evaluate", checkpoint, "--data", data_folder, "-o", folder)
-    assert "another hemline command works in" in ended.error
+    assert "another hemline command is using" in ended.error
     assert ended.code == 1
 
 

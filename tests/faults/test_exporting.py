@@ -171,7 +171,7 @@ def test_two_commands_in_one_bundle_do_not_mix(
     line = export(checkpoint, data_folder, 70) if other == "export" else [other, str(made)]
     second = hemline.run("-q", *line)
     first.send_signal(signal.SIGCONT)
-    assert "another hemline command works in" in second.error
+    assert "another hemline command is using" in second.error
     assert second.code == 1
     _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors

@@ -150,7 +150,7 @@ def test_a_home_without_permission_costs_only_the_cache(
     ended = powerless.run(mirror, data_folder, "data", "fetch", command=LOOPBACK)
     home.chmod(0o755)
     assert ended.code == 0
-    assert "not cached: cannot write in" in ended.errors[0]
+    assert "not cached: cannot write to" in ended.errors[0]
     assert "permission denied" in ended.errors[0]
     assert list(home.iterdir()) == []
 

@@ -83,14 +83,14 @@ OTHER_KIND = set_field(kind="recipe")
     [
         (CARD_NAME, cut, "card.json is not valid JSON"),
         pytest.param(CARD_NAME, empty, "card.json is not valid JSON", marks=slow),
-        (CARD_NAME, remove, "is no checkpoint: it has no card.json; train one first"),
+        (CARD_NAME, remove, "is not a checkpoint: it has no card.json; train one first"),
         pytest.param(
             CARD_NAME,
             make_a_folder,
-            "is no checkpoint: it has no card.json; train one first",
+            "is not a checkpoint: it has no card.json; train one first",
             marks=slow,
         ),
-        (CARD_NAME, NEWER, "card.json has card schema 99, this Hemline reads up to"),
+        (CARD_NAME, NEWER, "card.json has card schema 99, this Hemline reads versions up to"),
         pytest.param(
             CARD_NAME, OTHER_KIND, "card.json: kind must be 'card', not 'recipe'", marks=slow
         ),
@@ -100,7 +100,11 @@ OTHER_KIND = set_field(kind="recipe")
             "card.json: model: temperature must be",
             marks=slow,
         ),
-        (CARD_NAME, set_field("training", scores=[]), "card.json: training: it has no score of"),
+        (
+            CARD_NAME,
+            set_field("training", scores=[]),
+            "card.json: training: it has no accuracy for",
+        ),
         pytest.param(CARD_NAME, endless, "1e999 is too large for a number", marks=slow),
         (CARD_NAME, set_field("training", split=BACKWARDS), "validation_indices must ascend"),
         pytest.param(
@@ -112,14 +116,12 @@ OTHER_KIND = set_field(kind="recipe")
         pytest.param(
             CARD_NAME,
             set_field("model", sha256="0" * 64),
-            "is not the model of its card",
+            "does not match its card",
             marks=slow,
         ),
-        pytest.param(MODEL_NAME, cut, "checkpoint.keras is not the model of its card", marks=slow),
-        (MODEL_NAME, alter, "checkpoint.keras is not the model of its card"),
-        pytest.param(
-            MODEL_NAME, empty, "checkpoint.keras is not the model of its card", marks=slow
-        ),
+        pytest.param(MODEL_NAME, cut, "checkpoint.keras does not match its card", marks=slow),
+        (MODEL_NAME, alter, "checkpoint.keras does not match its card"),
+        pytest.param(MODEL_NAME, empty, "checkpoint.keras does not match its card", marks=slow),
         pytest.param(MODEL_NAME, remove, "checkpoint.keras: no such file", marks=slow),
         pytest.param(MODEL_NAME, make_a_folder, "checkpoint.keras: is a directory", marks=slow),
     ],
@@ -145,7 +147,7 @@ def test_a_damaged_checkpoint_is_not_exported(
     [
         (cut, "manifest.json is not valid JSON"),
         (remove, "is not a bundle: it has no manifest.json; run `hemline export` first"),
-        (NEWER, "manifest.json has manifest schema 99, this Hemline reads up to"),
+        (NEWER, "manifest.json has manifest schema 99, this Hemline reads versions up to"),
         pytest.param(
             OTHER_KIND, "manifest.json: kind must be 'manifest', not 'recipe'", marks=slow
         ),
@@ -168,7 +170,7 @@ def test_a_damaged_manifest_is_told(
     [
         (first_line_cut, "line 1 is not valid JSON"),
         pytest.param(set_field(payload=None), "payload.kind must be one of", marks=slow),
-        (NEWER, "has record schema 99, this Hemline reads up to"),
+        (NEWER, "has record schema 99, this Hemline reads versions up to"),
         pytest.param(OTHER_KIND, "kind must be 'record', not 'recipe'", marks=slow),
         (set_field(payload={"kind": []}), "payload.kind must be one of"),
         (no_images, "payload: 0 correct and 0 alike of 0"),
@@ -188,7 +190,7 @@ def test_records_that_end_in_the_middle_of_a_line_are_told(hemline, copy: Path) 
     cut(copy / "records.jsonl")
     ended = hemline.run("table", copy)
     warning, error = ended.errors
-    assert warning.endswith("the last line was cut off while it was written: it is left out")
+    assert warning.endswith("the last line is incomplete and was skipped")
     assert error.startswith("error: the records lack the source model's predictions")
     assert ended.code == 1
 
@@ -197,8 +199,8 @@ def test_records_that_end_in_the_middle_of_a_line_are_told(hemline, copy: Path) 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut, "has no Hemline stamp; copy it again if it was cut short"),
-        (alter, "was altered: its bytes differ from the stamped hash"),
+        (cut, "has no Hemline stamp; copy it again if it is truncated"),
+        (alter, "was modified: its bytes differ from the stamped hash"),
         pytest.param(empty, "has no Hemline stamp", marks=slow),
         (remove, "no such file"),
         (make_a_folder, "is not a bundle: it has no manifest.json"),
@@ -250,7 +252,7 @@ def test_an_artifact_called_by_another_format_is_told_or_opened_as_what_it_is(
 def test_a_name_with_a_way_out_of_the_bundle_is_refused(hemline, copy: Path) -> None:
     text = (copy / MANIFEST_NAME).read_text().replace('"int8.tflite"', '"../int8.tflite"')
     (copy / MANIFEST_NAME).write_text(text)
-    assert "leaves the bundle" in hemline.run("bench", copy).error
+    assert "points outside the bundle" in hemline.run("bench", copy).error
 
 
 @slow

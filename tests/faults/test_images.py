@@ -85,19 +85,19 @@ def write_bad(folder: Path, pixels: np.ndarray) -> dict[str, str]:
     return {
         "missing.png": "no such file",
         "folder.png": "is a directory",
-        "empty.png": "not an image",
+        "empty.png": "not a readable image",
         "cut.png": "truncated",
-        "text.png": "not an image",
+        "text.png": "not a readable image",
         "bomb.png": "pixels",
         "large.png": "10000 × 10000 pixels: scale it down",
         "cut.gif": "",
         "cut.pgm": "685 bytes of pixels are missing",
-        "headless.ppm": "cut short",
+        "headless.ppm": "is truncated",
         "large.pgm": "99999 × 99999 pixels: scale it down",
         "real.tif": "floating-point values, save it as 8-bit",
         "pickled.npy": "allow_pickle=False",
         "pickle.npy": "allow_pickle=False",
-        "zip.npy": "no single array",
+        "zip.npy": "not a single array",
     }
 
 
@@ -113,9 +113,9 @@ def write_bad_arrays(folder: Path, pixels: np.ndarray) -> dict[str, str]:
         np.lib.format.write_array_header_1_0(stream, header)
     (folder / "broken-zip.npy").write_bytes(b"PK\x03\x04 and no more")
     return {
-        "shape.npy": "height × width values, or × 1, 3 or 4 channels, not shape (2, 14, 28)",
-        "first.npy": "has its channels last, not shape (3, 28, 28): numpy.moveaxis(image, 0, -1)",
-        "none.npy": "not shape (0, 28)",
+        "shape.npy": "(height, width) or (height, width, 1, 3 or 4), not (2, 14, 28)",
+        "first.npy": "must come last, not shape (3, 28, 28): use numpy.moveaxis(image, 0, -1)",
+        "none.npy": "not (0, 28)",
         "float.npy": "dtype uint8 (0 … 255), not float64: convert it first",
         "header.npy": "cannot read",
         "endless.npy": "cannot read",
@@ -129,7 +129,7 @@ def test_an_image_is_the_same_in_every_form(hemline, bundle: Path, pixels: np.nd
     answers = [json.loads(line) for line in ended.output.splitlines()]
     assert ended.code == 0
     assert len(ended.errors) == 1
-    assert "animated.gif is animated: its first picture is taken" in ended.errors[0]
+    assert "animated.gif is animated: its first picture is used" in ended.errors[0]
     assert [Path(answer["image"]).name for answer in answers] == list(paths)
     assert {answer["label"] for answer in answers} == {answers[0]["label"]}
 
@@ -177,11 +177,11 @@ def test_a_name_that_is_no_text_is_no_fault(hemline, bundle: Path, pixels: np.nd
 def test_what_is_shown_is_named_with_its_fault_too(hemline, bundle: Path, pixels) -> None:
     Image.fromarray(pixels).save(hemline.folder / "good.png")
     np.save(hemline.folder / "real.npy", np.full(SIZE, np.nan))
-    (hemline.folder / "file").write_text("no folder")
+    (hemline.folder / "file").write_text("no class folders")
     names = ("real.npy", "good.png")
     ended = hemline.run("classify", bundle / "int8.onnx", *names, "--show", "shown")
     assert (ended.code, len(ended.output.splitlines())) == (1, 1)
-    assert ended.error.startswith("error: real.npy: an image has dtype uint8")
+    assert ended.error.startswith("error: real.npy: an image must have dtype uint8")
     assert [path.name for path in (hemline.folder / "shown").iterdir()] == ["000000-good.png"]
     ended = hemline.run("classify", bundle / "int8.onnx", "good.png", "--show", "file")
     assert (ended.code, ended.output) == (1, "")

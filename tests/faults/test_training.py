@@ -101,7 +101,9 @@ def test_ctrl_c_says_in_one_line_how_to_go_on(
     process.send_signal(signal.SIGINT)
     _, rest = process.communicate(timeout=HANG_SECONDS)
     last = [line for line in rest.splitlines() if not line.startswith("epoch ")]
-    assert last == ["error: interrupted: the same command goes on after the last whole epoch"]
+    assert last == [
+        "error: interrupted: run the same command to continue after the last complete epoch"
+    ]
     assert process.returncode == 130
     assert hemline.run(*arguments(data_folder)).code == 0
     assert figures(read_card(hemline.folder / "new")) == figures(uninterrupted)
@@ -114,7 +116,7 @@ def test_a_changed_recipe_is_refused_until_the_run_is_forgotten(hemline, data_fo
     process.communicate()
     changed = arguments(data_folder, "--epochs", "3")
     ended = hemline.run("-q", *changed)
-    assert "holds an unfinished run of another recipe, seed or data" in ended.error
+    assert "contains an unfinished run with another recipe, seed or data" in ended.error
     assert "--restart" in ended.error
     assert ended.code == 1
     assert hemline.run(*changed, "--restart").code == 0
@@ -145,7 +147,7 @@ def test_two_trainings_in_one_folder_do_not_mix(
     first.send_signal(signal.SIGSTOP)  # so that it is there for as long as the other one needs
     second = hemline.run("-q", *arguments(data_folder))
     first.send_signal(signal.SIGCONT)
-    assert "another hemline command works in new: wait for it" in second.error
+    assert "another hemline command is using new: wait for it" in second.error
     assert second.code == 1
     _, errors = first.communicate(timeout=HANG_SECONDS)
     assert first.returncode == 0, errors

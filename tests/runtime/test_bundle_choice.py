@@ -123,7 +123,7 @@ def test_one_broken_runtime_is_left_out_of_the_targets(
     broken = {"litert"}
     monkeypatch.setattr(discovery, "version_of", version)
     assert "litert" not in {target.runtime for target in targets.installed_targets()}
-    assert "litert is broken here; it is left out" in caplog.messages
+    assert "litert is broken here; skipped" in caplog.messages
     broken |= set(BACKENDS)
     with pytest.raises(BackendError, match="litert is broken here; "):
         targets.installed_targets()
@@ -175,7 +175,7 @@ def test_selftest_of_an_artifact_without_images_is_no_success(
     stamp = dataclasses.replace(file.stamp, test_vectors=())
     (copy / "int8.tflite").write_bytes(stamp_tflite(file.model, stamp))
     assert main(["selftest", str(copy / "int8.tflite")]) == 3
-    assert "it has no test images inside" in capsys.readouterr().out
+    assert "it contains no test images" in capsys.readouterr().out
 
 
 def test_selftest_of_a_bundle_passes_over_other_formats(

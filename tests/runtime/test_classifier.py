@@ -75,7 +75,7 @@ def test_an_altered_artifact_never_reaches_the_backend(
     content[1000] ^= 1
     (tmp_path / "int8.tflite").write_bytes(content)
     monkeypatch.setattr("hemline.runtime.classifier.open_session", None)
-    with pytest.raises(FileFormatError, match="was altered"):
+    with pytest.raises(FileFormatError, match="was modified"):
         Classifier.load(tmp_path / "int8.tflite")
 
 

@@ -59,7 +59,7 @@ Ask = Callable[[str], Found]
 
 # What is wrong with a file: the class of the error, and how its one line begins.
 BAD_FILES = {
-    "altered": ("FileFormatError", "FILE was altered: its bytes differ from the stamped hash"),
+    "altered": ("FileFormatError", "FILE was modified: its bytes differ from the stamped hash"),
     "cut": ("UnstampedError", "FILE has no Hemline stamp"),
     "missing": ("FileFormatError", "cannot read FILE: no such file"),
     "unlabelled": ("SchemaError", "the stamp of FILE: the document: 0 labels for 10 classes"),
@@ -99,22 +99,22 @@ BAD_FILES = {
     ),
 }
 BAD_CALLS = {
-    "a float image": ("DataError", "an image has dtype uint8 (0 … 255), not float32"),
-    "an integer batch": ("DataError", "an image has dtype uint8 (0 … 255), not int64"),
+    "a float image": ("DataError", "an image must have dtype uint8 (0 … 255), not float32"),
+    "an integer batch": ("DataError", "an image must have dtype uint8 (0 … 255), not int64"),
     "a small image": ("DataError", "images have 28 × 28 × 1 values here, not shape (14, 14)"),
     "a small batch": ("DataError", "images have 28 × 28 × 1 values here, not shape (14, 14, 1)"),
     "logits of a color batch": ("DataError", "images have 28 × 28 × 1 values here, not shape"),
     "one image for many": ("DataError", "images have 28 × 28 × 1 values here, not shape"),
-    "no image": ("DataError", "an image is a uint8 array or a path, not None"),
-    "a list of numbers": ("DataError", "an image is a uint8 array or a path, not list"),
+    "no image": ("DataError", "an image must be a uint8 array or a path, not None"),
+    "a list of numbers": ("DataError", "an image must be a uint8 array or a path, not list"),
     "an embedding of logits only": (
         "UsageError",
         "NAME has no embedding",
     ),
-    "classify after closing": ("UsageError", "this classifier of NAME was closed: load it again"),
-    "classify_batch after closing": ("UsageError", "this classifier of NAME was closed"),
-    "logits after closing": ("UsageError", "this classifier of NAME was closed"),
-    "scores after closing": ("UsageError", "this classifier of NAME was closed"),
+    "classify after closing": ("UsageError", "this classifier of NAME is closed: load it again"),
+    "classify_batch after closing": ("UsageError", "this classifier of NAME is closed"),
+    "logits after closing": ("UsageError", "this classifier of NAME is closed"),
+    "scores after closing": ("UsageError", "this classifier of NAME is closed"),
     "no threads": ("UsageError", "threads must be from 1 to 256, not 0"),
 }
 

@@ -78,7 +78,7 @@ def test_invocations_cycle_over_the_images(job: Job) -> None:
         ({"artifact": "nothing.tflite"}, "file", "cannot read nothing.tflite"),
         ({"images": "nothing.npy"}, "data", "cannot read the images nothing.npy"),
         ({"first": 10_000}, "data", "has no image 10000"),
-        ({"arrays": None}, "data", "names no folder"),
+        ({"arrays": None}, "data", "has no folder"),
         ({"runtime": "litter"}, "job", "did you mean 'litert'"),
         ({"outputs": ("logit",)}, "job", "unknown output 'logit': did you mean 'logits'?"),
         ({"runtime": "onnxruntime"}, "unsupported", "does not support onnxruntime"),

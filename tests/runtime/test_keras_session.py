@@ -63,7 +63,7 @@ def test_another_number_of_threads_needs_another_process(checkpoint: Path, run: 
     result = run(checkpoint, JobCell(threads=1), JobCell(threads=2))
     assert result.failure is not None
     assert result.failure.kind == "backend"
-    assert "keeps its number of threads" in result.failure.message
+    assert "cannot change its number of threads" in result.failure.message
 
 
 def test_what_is_not_a_checkpoint_fails_as_a_file(tmp_path: Path, run: Run) -> None:

@@ -176,9 +176,9 @@ def test_a_classifier_returns_the_outputs_by_name(
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ((EMBEDDING, TAP), "one of them logits"),
-        ((LOGITS, TAP, TAP), "names of their own"),
-        ((), "one of them logits"),
+        ((EMBEDDING, TAP), "one of them is logits"),
+        ((LOGITS, TAP, TAP), "unique names, and"),
+        ((), "one of them is logits"),
     ],
 )
 def test_outputs_without_logits_or_with_a_name_twice_are_refused(

@@ -42,7 +42,7 @@ def test_channels_have_a_mean_and_an_order_of_their_own(dtype: str, bgr: bool) -
 def test_a_mean_for_each_channel_needs_as_many_channels() -> None:
     with pytest.raises(ValueError, match="one for each channel"):
         spec(mean=(1.0, 2.0, 3.0))
-    with pytest.raises(ValueError, match="blue, green and red are 3 channels"):
+    with pytest.raises(ValueError, match="blue, green and red order needs 3 channels"):
         spec(bgr=True)
 
 

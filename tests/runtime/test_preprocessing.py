@@ -237,13 +237,13 @@ def test_a_gray_picture_goes_into_a_colour_model_and_the_other_way_round() -> No
 
 @pytest.mark.parametrize("shape", [(3, 480, 640), (1, 28, 28), (4, 30, 30)])
 def test_channels_that_come_first_are_told(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match=r"channels last.*numpy.moveaxis\(image, 0, -1\)"):
+    with pytest.raises(DataError, match=r"must come last.*numpy.moveaxis\(image, 0, -1\)"):
         as_picture(np.zeros(shape, np.uint8))
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (0, 5), (5, 0, 3), (9, 5, 2), (2, 28, 28, 1)])
 def test_what_is_no_picture_is_told(shape: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="height × width"):
+    with pytest.raises(DataError, match="must have shape (height, width)"):
         as_picture(np.zeros(shape, np.uint8))
 
 

@@ -85,8 +85,8 @@ def test_the_int8_delegate_resizes_for_batches(job: Job) -> None:
     [
         ("litert", {"optimization": "basic"}, "litert has no such setting on the cpu: graph"),
         ("litert", {"fp16": True}, "litert has no such setting on the cpu: fp16 arithmetic"),
-        ("litert", {"delegate": "xnnpack-int8"}, "ai_edge_litert lets nobody set XNNPACK's flags"),
-        ("litert", {"refused": ("sse",)}, "no process can give up 'sse': only amx"),
+        ("litert", {"delegate": "xnnpack-int8"}, "ai_edge_litert cannot set XNNPACK's flags"),
+        ("litert", {"refused": ("sse",)}, "no process can disable 'sse': only amx"),
         ("litert", {"cores": (4095,)}, "cannot use cores [4095]: this process may use"),
     ],
 )
@@ -108,7 +108,7 @@ def test_a_process_is_set_up_once(job: Job) -> None:
     assert pinned.host.cores == host.cores(), "the host keeps its cores"
     assert other.failure is not None
     assert other.failure.kind == "job"
-    assert f"was set up with core {core}, not with nothing" in other.failure.message
+    assert f"is set up with core {core}, not with nothing" in other.failure.message
 
 
 def test_amx_and_fp16_are_refused_where_the_processor_has_neither(
@@ -120,7 +120,7 @@ def test_amx_and_fp16_are_refused_where_the_processor_has_neither(
     assert host.processor_features() == {"fpu", "avx2"}
     failure = JobRunner().run(with_settings(job, refused=("amx",))).failure
     assert failure is not None
-    assert failure.message == "this processor has no AMX to give up"
+    assert failure.message == "this processor has no AMX to disable"
     with pytest.raises(BackendError, match="this processor has no float16 arithmetic"):
         interpreter_options(object(), 1, Settings(fp16=True))
 

@@ -142,7 +142,7 @@ def test_a_flipped_bit_spoils_one_png_only(place: int) -> None:
 def test_what_is_no_image_is_told_once() -> None:
     garbage = b"GIF89a" + bytes(range(1, 200)) * 3000
     told, frame = cut(garbage + KINDS["png"], 1000)
-    assert f"{len(garbage)} bytes are no image of a kind that can follow others" in str(told)
+    assert f"{len(garbage)} bytes are not an image format for streams" in str(told)
     assert frame == KINDS["png"]
     (told,) = cut(garbage)
     assert str(told).endswith("(PNG, JPEG, PGM, PPM or .npy); raw pixels need --raw")
@@ -165,10 +165,10 @@ def test_a_frame_that_says_it_is_too_large_is_skipped_and_never_held(
     npy = packed("NPY", np.zeros((300, 200), np.uint8))
     small = KINDS["pgm"]
     first, one, second, two = cut(large + small + npy + small)
-    assert first == "the frame has 60015 bytes, 50000 at most can be read"
-    assert "50000 at most" in str(second)
+    assert first == "the frame has 60015 bytes, but at most 50000 can be read"
+    assert "but at most" in str(second)
     assert one == two == small
-    assert "and it is cut short" in str(cut(large[:-1])[0])
+    assert "and it is truncated" in str(cut(large[:-1])[0])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -176,7 +176,7 @@ def test_a_frame_that_does_not_end_is_given_up(kind: str, monkeypatch: pytest.Mo
     large = packed(kind, np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8))
     monkeypatch.setattr(frames_module, "LARGEST_BYTES", len(large) // 2)
     told, frame = cut(large + KINDS["pgm"])
-    assert "the frame goes on behind" in str(told)
+    assert "the frame is longer than" in str(told)
     assert frame == KINDS["pgm"]
 
 
@@ -250,10 +250,10 @@ def test_a_size_of_raw_frames_is_read(text: str, spec: InputSpec, expected: obje
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("640", "no size of raw frames"),
-        ("0x480", "no size of raw frames"),
-        ("640x480x2", "no size of raw frames"),
-        ("640x480:nv12", "no size of raw frames"),
+        ("640", "not a size of raw frames"),
+        ("0x480", "not a size of raw frames"),
+        ("640x480x2", "not a size of raw frames"),
+        ("640x480:nv12", "not a size of raw frames"),
         ("99999x99999", "at most 67108864 bytes"),
     ],
 )
@@ -263,7 +263,7 @@ def test_a_size_that_is_none_is_told(text: str, message: str) -> None:
 
 
 def test_colour_is_not_read_from_planes() -> None:
-    with pytest.raises(UsageError, match="this model takes colour"):
+    with pytest.raises(UsageError, match="this model needs colour"):
         raw_format("640x480:yuv420", COLOUR)
 
 
@@ -438,12 +438,12 @@ def test_no_number_of_json_is_infinite(bundle: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((), "nothing to classify: name images, - for standard input, --watch, --camera or"),
-        (("-", "a.png"), "- stands for standard input: name it alone"),
+        (("-", "a.png"), "- means standard input: name it alone"),
         (("a.png", "--raw"), "--raw describes frames on standard input"),
-        (("a.png", "--watch", "b"), "--watch and images at once"),
-        (("--watch", "b", "--camera", "0"), "--watch and --camera at once"),
-        (("a.png", "--count", "3"), "--count ends a stream"),
-        (("-", "--raw", "3x"), "'3x' is no size of raw frames"),
+        (("a.png", "--watch", "b"), "--watch and images cannot be combined"),
+        (("--watch", "b", "--camera", "0"), "--watch and --camera cannot be combined"),
+        (("a.png", "--count", "3"), "--count limits a stream"),
+        (("-", "--raw", "3x"), "'3x' is not a size of raw frames"),
         (("-", "--preprocess", "strech"), "did you mean 'stretch'?"),
         (("-", "--count", "0"), "'0' is not a whole number from 1"),
     ],
@@ -694,7 +694,7 @@ def camera(tmp_path: Path) -> dict[str, str]:
 def test_a_camera_that_goes_away_is_told_and_its_answers_stay(started, model, camera) -> None:
     code, answers, errors = finished(started(model, "--camera", "0", env=camera))
     assert [answer["frame"] for answer in answers] == [0, 1, 2, 3]
-    assert errors.startswith("error: camera 0 is gone: it gave no frame in 10 tries")
+    assert errors.startswith("error: camera 0 is gone: no frame in 10 tries")
     assert (code, len(errors.splitlines())) == (1, 1)
 
 
@@ -711,7 +711,7 @@ def test_a_camera_is_read_until_a_signal(started, model, camera, number) -> None
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("7", "cannot open camera 7: it is not there, or something else uses it"),
+        ("7", "cannot open camera 7: it is not connected, or another program uses it"),
         ("broken", "cannot open camera broken: it is broken"),
     ],
 )

@@ -108,7 +108,7 @@ def test_an_old_card_without_a_field_is_refused(missing: str) -> None:
 def test_a_model_that_was_not_trained_here_has_a_model_card_only() -> None:
     card = replace(from_document(Card, OLD, where="card.json"), training=None)
     assert from_document(Card, json.loads(json.dumps(to_document(card))), where="here") == card
-    with pytest.raises(FileFormatError, match="hem-50k was not trained here"):
+    with pytest.raises(FileFormatError, match="hem-50k was not trained by Hemline"):
         _ = card.trained
 
 

@@ -27,7 +27,7 @@ def test_few_and_unequal_images_are_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     images = images_of(tmp_path / "a.npz", 1500, 4, 3)
-    assert counts_line(images) == "images of each class: class 0 1,500, class 1 4, class 2 3"
+    assert counts_line(images) == "images per class: class 0 1,500, class 1 4, class 2 3"
     warn_of_counts(images)
     assert "classes with under 20 images: class 1 (4), class 2 (3): " in caplog.text
     assert "the largest class has 1,500 images, the smallest 3 images: " in caplog.text
@@ -40,7 +40,7 @@ def test_balanced_classes_need_no_warning(tmp_path: Path, caplog: pytest.LogCapt
 
 def test_of_many_classes_the_smallest_and_the_largest_are_told(tmp_path: Path) -> None:
     images = images_of(tmp_path / "a.npz", *range(20, 40))
-    assert counts_line(images) == "images of each class: 20 (class 0) to 39 (class 19)"
+    assert counts_line(images) == "images per class: 20 (class 0) to 39 (class 19)"
 
 
 def test_a_class_without_test_images_is_told(
@@ -61,5 +61,5 @@ def test_data_check_counts_classes_and_warns(
     images_of(tmp_path / "a.npz", 300, 5)
     result = CliRunner().invoke(cli, ["data", "check", "--data", str(tmp_path / "a.npz")])
     assert result.exit_code == 0
-    assert "images of each class: class 0 300, class 1 5" in result.output
+    assert "images per class: class 0 300, class 1 5" in result.output
     assert "the largest class has 300 images, the smallest 5 images" in caplog.text

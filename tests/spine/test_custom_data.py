@@ -296,12 +296,18 @@ def test_a_float_array_is_taken_when_nothing_is_lost(dtype: type) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.linspace(0, 1, 999).reshape(1, 27, 37), r"float64 from 0 to 1 .*\* 255\)\.round"),
-        (np.linspace(-1, 1, 999).reshape(1, 27, 37), "float64 from -1 to 1 that are not 8-bit"),
-        (np.full((1, 2, 2), np.nan), "float64 from nan to nan"),
-        (np.full((1, 2, 2), 256), "int64 from 256 to 256"),
-        (np.ones((1, 2, 2), bool), "holds bool: save pixels as uint8"),
-        (np.ones((1, 2, 2), complex), "holds complex128: save pixels as uint8"),
+        (
+            np.linspace(0, 1, 999).reshape(1, 27, 37),
+            r"float64 values from 0 to 1 .*\* 255\)\.round",
+        ),
+        (
+            np.linspace(-1, 1, 999).reshape(1, 27, 37),
+            "float64 values from -1 to 1 that are not 8-bit",
+        ),
+        (np.full((1, 2, 2), np.nan), "float64 values from nan to nan"),
+        (np.full((1, 2, 2), 256), "int64 values from 256 to 256"),
+        (np.ones((1, 2, 2), bool), "has dtype bool: save pixels as uint8"),
+        (np.ones((1, 2, 2), complex), "has dtype complex128: save pixels as uint8"),
     ],
 )
 def test_other_numbers_are_refused(values: npt.NDArray[Any], message: str) -> None:
@@ -315,21 +321,27 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "has no arrays: it needs x and y"),
     "half a test part": ({"x_train": X, "y_train": Y, "x_test": X}, "it needs x and y"),
     "both ways": ({"x": X, "y": Y, "x_test": X, "y_test": Y}, "it needs x and y"),
-    "flat": ({"x": X.reshape(9, -1), "y": Y}, "images are (n, height, width)"),
+    "flat": ({"x": X.reshape(9, -1), "y": Y}, "images must be (n, height, width)"),
     "channels first": ({"x": np.moveaxis(X, -1, 1), "y": Y}, "numpy.moveaxis(x, 1, -1)"),
-    "many channels": ({"x": np.zeros((9, 8, 8, 7), np.uint8), "y": Y}, "1, 3 or 4 channels"),
-    "empty": ({"x": X[:0], "y": Y[:0]}, "holds no images"),
+    "many channels": ({"x": np.zeros((9, 8, 8, 7), np.uint8), "y": Y}, "1, 3 or 4 channels on"),
+    "empty": ({"x": X[:0], "y": Y[:0]}, "contains no images"),
     "lengths": ({"x": X, "y": Y[:5]}, "there must be one class for each image"),
     "one-hot": ({"x": X, "y": np.eye(3)[Y]}, "y.argmax(axis=1)"),
     "negative": ({"x": X, "y": Y - 1}, "classes from -1 to 1"),
     "large": ({"x": X, "y": Y + 1000}, "classes from 1000 to 1002"),
     "from one": ({"x": X, "y": Y + 1}, "no image of class 0"),
     "gap": ({"x": X, "y": Y * 2}, "no image of class 1, 3"),
-    "real classes": ({"x": X, "y": Y.astype(float)}, "y holds float64: classes are whole numbers"),
-    "objects": ({"x": X, "y": Y.astype(object)}, "y holds Python objects, which are never loaded"),
+    "real classes": (
+        {"x": X, "y": Y.astype(float)},
+        "y has dtype float64: classes must be whole numbers",
+    ),
+    "objects": (
+        {"x": X, "y": Y.astype(object)},
+        "y contains Python objects, which are never loaded",
+    ),
     "one class": ({"x": X, "y": Y * 0}, "a classifier needs at least 2 classes"),
     "few labels": ({"x": X, "y": Y, "labels": np.array(["a", "b"])}, "there are 2 labels"),
-    "twice": ({"x": X, "y": Y, "labels": np.array(["a", "b", "a"])}, "different texts"),
+    "twice": ({"x": X, "y": Y, "labels": np.array(["a", "b", "a"])}, "unique texts"),
     "large images": ({"x": np.zeros((9, 300, 8), np.uint8), "y": Y}, "300x8 (height x width)"),
     "another test size": (
         {"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y},
@@ -340,7 +352,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
         "y_test has class 3",
     ),
     "another name": ({"x\nx": X, "y": Y}, "'x\\nx', y: it needs x and y"),
-    "copies only": ({"x": X, "y": Y}, "at least 3 different images"),
+    "copies only": ({"x": X, "y": Y}, "at least 3 different training images"),
 }
 
 
@@ -360,7 +372,7 @@ def test_arrays_that_are_no_data_are_refused_in_one_line(
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bad.npz").write_bytes(content)
-    with pytest.raises(DataError, match=r"bad\.npz is not an \.npz of numpy"):
+    with pytest.raises(DataError, match=r"bad\.npz is not a numpy \.npz file"):
         load(tmp_path / "bad.npz")
 
 
@@ -401,9 +413,13 @@ def test_broken_files_are_listed_together(folder: Path) -> None:
         load(folder)
     message = described(caught.value)
     assert "3 of 31 files cannot be read" in message
-    for name in ("blue/002.png (", "green/001.png (is not an image", "red/link.png (too many"):
+    for name in (
+        "blue/002.png (",
+        "green/001.png (is not a readable image",
+        "red/link.png (too many",
+    ):
         assert name in message
-    assert message.endswith("; repair or remove them, or leave them out with --skip-broken")
+    assert message.endswith("; repair or remove them, or skip them with --skip-broken")
 
 
 @pytest.mark.parametrize("size", [None, (6, 6)])
@@ -416,13 +432,13 @@ def test_broken_files_are_skipped_on_request(
         images = load(folder, tmp_path / "cache", skip_broken=True, size=size)
         assert len(images.train_images) + len(images.test_images) == 28
         assert "blue/002.png" not in {*images.train_names, *images.test_names}
-        assert "left out" in caplog.text
+        assert "skipped" in caplog.text
 
 
 def test_names_stay_in_one_line(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "red" / "a\nb.png").write_text("no image")
     (folder / "red" / "a\nb.txt").write_text("no image either")
-    with pytest.raises(DataError, match=r"red/a\\nb\.png' \(is not an image") as caught:
+    with pytest.raises(DataError, match=r"red/a\\nb\.png' \(is not a readable image") as caught:
         load(folder)
     assert "\n" not in str(caught.value)
     assert "\n" not in caplog.records[0].message
@@ -451,7 +467,7 @@ def test_mixed_sizes_are_listed_and_the_option_is_named(folder: Path) -> None:
         "3 sizes (height x width), most often 12x10 (30 images), 20x30 (2 images), 7x9 (1 image)"
         in str(caught.value)
     )
-    assert "; choose the size that the model sees with --image-size HxW" in described(caught.value)
+    assert "; choose the model's input size, for example --image-size 64" in described(caught.value)
     assert load(folder, size=(12, 10)).train_images.shape[1:] == (12, 10, 3)
 
 
@@ -463,7 +479,7 @@ def test_photographs_are_not_taken_in_their_own_size(tmp_path: Path) -> None:
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{at}.jpg")
     with pytest.raises(DataError, match="400x300 .height x width., which is large") as caught:
         load(tmp_path / "photos")
-    assert "--image-size HxW" in described(caught.value)
+    assert "--image-size 64" in described(caught.value)
     assert load(tmp_path / "photos", size=(40, 30)).train_images.shape == (6, 40, 30, 3)
 
 
@@ -527,15 +543,15 @@ def empty_test_part(folder: Path) -> None:
 
 
 BAD_FOLDERS: dict[Callable[[Path], None], str] = {
-    no_classes: "has no folder for each class",
-    one_class: "needs at least 2 classes, here is only one, 'green'",
+    no_classes: "has no class folders",
+    one_class: "needs at least 2 classes, but there is only one, 'green'",
     empty_class: "has no images in yellow",
-    few_images: "each class needs at least 3 different images .* red (2)",
-    few_different_images: "each class needs at least 3 different images .* red (2)",
+    few_images: "each class needs at least 3 different training images .* red (2)",
+    few_different_images: "each class needs at least 3 different training images .* red (2)",
     control_name: r"the name of class 're\x1b[31md' cannot be printed",
     undecodable_name: r"the name of class 'r\udcff' cannot be printed",
-    many_classes: "has 257 classes, the most are 256",
-    validation_folder: "val has no images: put some there, or remove it",
+    many_classes: "has 257 classes, but at most 256 are supported",
+    validation_folder: "val has no images: add some, or remove it",
     foreign_test_class: "has classes that",
     empty_test_part: "test has no images",
 }
@@ -596,7 +612,7 @@ def test_what_is_no_image_by_its_name_is_left_out_and_told(
     (folder / ".git").mkdir()
     assert load(folder).sha256 == before
     assert [record.message for record in caplog.records] == [
-        f"{folder}: ignored, not images by their names: 1 file, such as red/notes.txt"
+        f"{folder}: ignored because of their file names: 1 file, such as red/notes.txt"
     ]
 
 
@@ -750,11 +766,11 @@ def test_data_check_describes_custom_images(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mnist", "--data", "{folder}"), "is not MNIST, it is a custom data set"),
+        (("mnist", "--data", "{folder}"), "is not MNIST but a custom data set"),
         (("--image-size", "8"), "are for a custom data set: name it with --data"),
         (
             ("--data", "{folder}", "--labels", "a,b,c"),
-            "those of a folder are its folders' names; leave --labels out",
+            ".npz only; folders are named after their classes; omit --labels",
         ),
     ],
 )

@@ -205,7 +205,7 @@ def test_swapped_official_files_are_recognised(
 
 @pytest.mark.usefixtures("small")
 def test_a_folder_with_another_data_set_is_told_as_such(data_folder: Path) -> None:
-    with pytest.raises(DataError, match="holds Small, not Fashion-MNIST$") as told:
+    with pytest.raises(DataError, match="contains Small, not Fashion-MNIST$") as told:
         load_images("fashion-mnist", FetchOptions(folder=data_folder))
     assert str(told.value).startswith(str(data_folder))
     assert "name another folder, or Small with --dataset small" in described(told.value)
@@ -219,7 +219,7 @@ def test_images_against_labels_are_told_apart(data_folder: Path, tmp_path: Path)
         load_images("fashion-mnist", FetchOptions(folder=tmp_path))
 
 
-@pytest.mark.parametrize("damage", ["cut short", "not an IDX file", "damaged"])
+@pytest.mark.parametrize("damage", ["is truncated", "not an IDX file", "damaged"])
 def test_a_damaged_file_of_the_user_is_named(
     data_folder: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -229,7 +229,7 @@ def test_a_damaged_file_of_the_user_is_named(
     content = path.read_bytes()
     path.write_bytes(
         {
-            "cut short": content[:-5],
+            "is truncated": content[:-5],
             "not an IDX file": b"PK" + content[2:],
             "damaged": gzip.compress(content)[:-20],
         }[damage]

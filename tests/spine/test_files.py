@@ -74,7 +74,7 @@ def test_a_folder_held_by_another_process_is_refused(tmp_path: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "held\n"
         with (
-            pytest.raises(BusyError, match="another hemline command works in"),
+            pytest.raises(BusyError, match="another hemline command is using"),
             files.locked(tmp_path),
         ):
             pass

@@ -73,7 +73,7 @@ def test_the_validation_part_is_the_validation_split(tmp_path: Path) -> None:
     images = load(root)
     recipe = suited(Recipe(), images)
     assert recipe.validation == 40
-    assert "34 images to train on, 40 for validation (the data's own), 6 for test" in parts_line(
+    assert "34 training images, 40 validation (the data's own), 6 test" in parts_line(
         images, recipe
     )
     data = split_images(images, validation=recipe.validation)
@@ -83,7 +83,7 @@ def test_the_validation_part_is_the_validation_split(tmp_path: Path) -> None:
     assert not any(name.startswith("valid/") for name in images.test_names)
     with pytest.raises(UsageError) as caught:
         suited(Recipe(), images, given={"validation"})
-    assert described(caught.value).endswith("has a validation part; leave --validation out")
+    assert described(caught.value).endswith("has a validation part; omit --validation")
 
 
 def test_images_in_two_parts_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,7 +91,7 @@ def test_images_in_two_parts_are_told(tmp_path: Path, caplog: pytest.LogCaptureF
     (root / "valid/x/copy.png").write_bytes((root / "train/x/0.png").read_bytes())
     (root / "test/y/copy.png").write_bytes((root / "train/y/0.png").read_bytes())
     load(root)
-    assert "in the validation and in another part" in caplog.text
+    assert "in the validation and another part" in caplog.text
     assert "train/x/0.png = valid/x/copy.png" in caplog.text
     assert "train/y/0.png = test/y/copy.png" in caplog.text
 
@@ -103,17 +103,17 @@ def test_a_part_without_classes_is_ignored_and_told(
     stem = "seg_" if extra.startswith("seg") else ""
     root = write(tmp_path / "a", f"{stem}train/x", f"{stem}train/y", extra)
     assert parts(load(root)) == (8, 0, 2)
-    assert f"{extra} has no folder for each class: its images are ignored" in caplog.text
+    assert f"{extra} has no class folders: its images are ignored" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("places", "message"),
     [
-        (("Training", "Testing"), "has Testing/, Training/, but no folder for each class in them"),
+        (("Training", "Testing"), "has Testing/, Training/, but no class folders in them"),
         (("test/x", "test/y", "val/x", "val/y"), "has test/, val/, but no training part"),
         (("train/x", "train/y", "Training/x"), "has several training parts: Training/, train/"),
         (("train/x", "train/y", "extra/x"), "has train/ with folders in it, and extra/"),
-        (("x", "y", "test/x", "test/y"), "has test/ beside the folders of the classes"),
+        (("x", "y", "test/x", "test/y"), "has test/ next to the class folders"),
         (("train/x", "train/y", "valid/z"), "valid has classes that .*train does not have: z"),
     ],
 )
@@ -142,11 +142,11 @@ def test_heic_and_raw_files_are_reported_with_the_remedy(
         load(root)
     message = described(caught.value)
     assert "3 of 13 files cannot be read" in message
-    assert "x/IMG_1.HEIC (is HEIC, which is not read: convert it to JPEG or PNG)" in message
-    assert "y/telephone.jpg (is HEIC, which is not read" in message
-    assert "y/IMG_2.CR2 (is a camera's raw file, which is not read" in message
-    assert message.endswith("leave them out with --skip-broken")
+    assert "x/IMG_1.HEIC (is HEIC, which is not supported: convert it to JPEG or PNG)" in message
+    assert "y/telephone.jpg (is HEIC, which is not supported" in message
+    assert "y/IMG_2.CR2 (is a camera's raw file, which is not supported" in message
+    assert message.endswith("skip them with --skip-broken")
     with caplog.at_level(logging.WARNING):
         images = load_custom(root, ReadOptions(skip_broken=True), cache=None)
     assert len(images.train_images) + len(images.test_images) == 10
-    assert "3 of 13 files cannot be read and are left out" in caplog.text
+    assert "3 of 13 files cannot be read and are skipped" in caplog.text

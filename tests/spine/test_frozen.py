@@ -39,14 +39,14 @@ def test_it_is_shown_copied_and_pickled_whole() -> None:
 
 
 def test_no_field_can_be_changed_or_deleted() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError, match="the field 'width'"):
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cannot change the field 'width'"):
         SPEC.width = 5  # type: ignore[misc]
-    with pytest.raises(dataclasses.FrozenInstanceError, match="the field 'width'"):
+    with pytest.raises(dataclasses.FrozenInstanceError, match="cannot change the field 'width'"):
         del SPEC.width
 
 
 def test_missing_unknown_and_positional_values_are_type_errors() -> None:
-    with pytest.raises(TypeError, match="SupportedRuntime lacks the field 'minimum'"):
+    with pytest.raises(TypeError, match="SupportedRuntime has no value for the field 'minimum'"):
         SupportedRuntime(runtime="litert")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="SupportedRuntime has no field 'maximum'"):
         SupportedRuntime(runtime="litert", minimum="1", maximum="2")  # type: ignore[call-arg]

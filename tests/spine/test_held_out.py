@@ -61,7 +61,7 @@ def test_a_test_part_of_the_data_stays_the_test_part(tmp_path: Path) -> None:
 def test_one_image_of_a_class_is_enough_to_be_evaluated(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, x=PIXELS[:4], y=CLASSES[:4])
-    with pytest.raises(DataError, match="each class needs at least 3 different images to train on"):
+    with pytest.raises(DataError, match="each class needs at least 3 different training images"):
         load_custom(path, ReadOptions(), cache=None)
     images = held_out(load_custom(path, ReadOptions(fewest=1), cache=None))
     assert len(images.test_images) == 4

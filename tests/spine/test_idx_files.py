@@ -75,9 +75,7 @@ def test_files_that_may_be_fashion_are_told(
 ) -> None:
     folder = write_idx(tmp_path / "kana", classes=10)
     assert not load_images("fashion-mnist", FetchOptions(folder=folder)).verified
-    assert "not the official Fashion-MNIST; the classes are called as there: T-shirt/top" in (
-        caplog.text
-    )
+    assert "not the official Fashion-MNIST; its class names are used: T-shirt/top" in (caplog.text)
 
 
 def test_labels_are_accepted_on_the_command_line(tmp_path: Path) -> None:
@@ -86,4 +84,4 @@ def test_labels_are_accepted_on_the_command_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
     assert "kana: 200 + 50 images, 10 classes, 28 × 28 gray, from" in result.output
-    assert "images of each class: a 25, b 25" in result.output
+    assert "images per class: a 25, b 25" in result.output

@@ -25,7 +25,7 @@ def test_gray_levels_in_few_bits_are_scaled_and_told(
     scaled = as_bytes(values.astype(dtype), where="x")
     np.testing.assert_array_equal(scaled, np.rint(values * 255 / top))
     if highest > 1 or dtype is not np.float32:  # 0.0 … 1.0 are scaled as ever
-        assert f"x holds whole numbers from 0 to {highest}: scaled so that {top} is 255" in (
+        assert f"x has whole numbers from 0 to {highest}: scaled so that {top} is 255" in (
             caplog.text
         )
 
@@ -38,7 +38,9 @@ def test_other_pixels_stay_as_they_are(highest: int) -> None:
 
 def test_arrays_of_sixteen_bits_are_refused_with_the_remedy() -> None:
     values = np.array([[[0, 40000]]], np.uint16)
-    with pytest.raises(DataError, match=r"uint16 from 0 to 40000: .*\(x >> 8\)\.astype\('uint8'\)"):
+    with pytest.raises(
+        DataError, match=r"uint16 values from 0 to 40000: .*\(x >> 8\)\.astype\('uint8'\)"
+    ):
         as_bytes(values, where="x")
 
 
@@ -61,5 +63,5 @@ def test_files_that_look_black_are_refused_with_the_remedy(tmp_path: Path, depth
             wide = random.integers(0, 4096, (8, 8)).astype(np.uint16)
             pixels = mask if depth.startswith("masks") else wide
             Image.fromarray(pixels).save(tmp_path / label / f"{at}.png")
-    with pytest.raises(DataError, match="look black; save them scaled to 0 … 255"):
+    with pytest.raises(DataError, match="16-bit files; save them scaled to 0 … 255"):
         load_custom(tmp_path, ReadOptions(), cache=None)

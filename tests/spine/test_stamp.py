@@ -131,8 +131,8 @@ def test_a_runtime_outside_the_claim_is_refused_with_those_inside() -> None:
         ({"test_vectors": (TestVector(pixels="", logits=(0.0,)),)}, "1 logits for 2 classes"),
         ({"payload_sha256": "0" * 63}, "64 hexadecimal digits"),
         ({"payload_sha256": "0" * 31 + "xy" + "0" * 31}, "64 hexadecimal digits"),
-        ({"labels": ("a", "\ud800")}, "no text that can be written"),
-        ({"name": "\udcff.tflite"}, "no text that can be written"),
+        ({"labels": ("a", "\ud800")}, "not valid text"),
+        ({"name": "\udcff.tflite"}, "not valid text"),
     ],
 )
 def test_a_stamp_that_contradicts_itself_is_refused(

@@ -183,7 +183,7 @@ def test_no_data_set_is_flipped_because_digits_must_not_be(result: Result, folde
         == "plateau, changed, without flips"
     )
     for text in (result.stdout, result.stderr):
-        assert "an image of MNIST flipped left to right is another one" in text
+        assert "an image of MNIST flipped left to right is a different one" in text
 
 
 @pytest.mark.medium
@@ -196,7 +196,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(
     monkeypatch.setattr(comparison_commands, "run_training", train_again)
     again = run(command, folder)
     assert again.stdout == result.stdout
-    assert again.stderr.count("trained before, kept") == 2
+    assert again.stderr.count("already trained") == 2
     with pytest.raises(AssertionError, match="trained again"):
         run(command, folder, "--seeds", "2")
 
@@ -229,11 +229,11 @@ def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "show", interrupt)
-        with pytest.raises(HemlineError, match="interrupted: the same command goes on"):
+        with pytest.raises(HemlineError, match="interrupted: run the same command to continue"):
             run(command, tmp_path)
     assert not (tmp_path / "datasets.json").exists()
     again = run(command, tmp_path)
-    assert again.stderr.count("trained before, kept") == 1
+    assert again.stderr.count("already trained") == 1
     assert again.stderr.count("epoch   1/2") == 0
     assert again.stderr.count("epoch   2/2") == 1
     whole, resumed = (
@@ -273,7 +273,7 @@ def test_force_replaces_only_what_is_something_else(
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     other_digits = ["--data", f"mnist={data_folder}", *command[-2:]]
     done = run([*COMMAND, *other_digits], copy, "--force")
-    assert done.stderr.count("trained before, kept") == 1
+    assert done.stderr.count("already trained") == 1
     assert done.stderr.count("epoch   1/2") == 1
     before, after = (read_card(each / "mnist-seed-1") for each in (folder, copy))
     assert before.trained.data_sha256 != after.trained.data_sha256
@@ -306,10 +306,10 @@ def test_images_of_the_users_own_are_not_taken_for_mnist(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["mnist"], "--data mnist is no NAME=FOLDER, as in --data mnist=folder"),
-        (["mnist=nowhere"], "nowhere is no folder"),
+        (["mnist"], "--data mnist is not NAME=FOLDER, as in --data mnist=folder"),
+        (["mnist=nowhere"], "nowhere is not a folder"),
         (["mnits=."], "unknown data set 'mnits': did you mean 'mnist'"),
-        (["mnist=.", "mnist=."], "names the folder of mnist twice"),
+        (["mnist=.", "mnist=."], "gives two folders for mnist"),
     ],
 )
 def test_a_folder_that_is_named_wrongly_is_told(
@@ -320,7 +320,9 @@ def test_a_folder_that_is_named_wrongly_is_told(
 
 
 def test_flips_that_are_asked_for_are_refused(command: list[str], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="an image of MNIST flipped is another: leave --flip out"):
+    with pytest.raises(
+        UsageError, match="a flipped image of MNIST is a different one: omit --flip"
+    ):
         run(command, tmp_path, "--flip")
 
 
@@ -362,7 +364,7 @@ def test_a_training_that_flips_digits_is_warned_of(
     line = ["train", "mlp", "--dataset", "mnist", "--data", str(mnist_folder), flip]
     with pytest.raises(HemlineError, match="far enough"), caplog.at_level(logging.WARNING):
         run(line, tmp_path)
-    advice = "one of MNIST flipped left to right is another one: use --no-flip"
+    advice = "an image of MNIST flipped left to right is a different one: use --no-flip"
     assert (advice in caplog.text) is warned
 
 

@@ -77,7 +77,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = invoke("train", "--data", folder, *options, "--precision", "float32")
         assert result.exit_code == 0, result.output
         assert (
-            "3 classes, 16 × 20 colour: 82 images to train on, 20 for validation, 18 for test "
+            "3 classes, 16 × 20 colour: 82 training images, 20 validation, 18 test "
             "(held out)" in result.output
         )
     return place / "checkpoints" / "hem-50k-colours"
@@ -190,7 +190,7 @@ def test_export_trains_custom_images_as_train_does(
 def test_an_option_for_teachers_needs_one(folder: Path) -> None:
     result = invoke("train", "mlp", "--data", folder, "--distillation", "0.5")
     assert isinstance(result.exception, UsageError)
-    assert "distillation is for --teacher, and there is none" in str(result.exception)
+    assert "distillation needs --teacher: omit" in str(result.exception)
 
 
 def test_a_checkpoint_is_evaluated_on_custom_images_as_they_were_read_for_training(
@@ -223,7 +223,7 @@ def test_a_number_that_is_given_counts(folder: Path, tmp_path: Path) -> None:
         "train", "--data", folder, "--image-size", "8", "--validation", "102", "-o", tmp_path / "c"
     )
     assert isinstance(result.exception, DataError)
-    assert "102 validation images cannot be taken from 102" in str(result.exception)
+    assert "102 validation images cannot be split from 102" in str(result.exception)
 
 
 def test_the_data_is_found_again_for_a_checkpoint(
@@ -264,7 +264,7 @@ def test_a_checkpoint_of_custom_images_needs_them(trained: Path, data_folder: Pa
     result = invoke("export", "--checkpoint", trained)
     assert isinstance(result.exception, UsageError)
     assert described(result.exception).endswith(
-        "was trained on a custom data set, colours; name its folder or its .npz with --data"
+        "was trained on a custom data set, colours; name its folder or .npz with --data"
     )
     result = invoke("export", "--checkpoint", trained, "--data", data_folder)  # ten classes
     assert isinstance(result.exception, DataError)
@@ -274,7 +274,7 @@ def test_a_checkpoint_of_custom_images_needs_them(trained: Path, data_folder: Pa
 def test_a_size_that_is_not_the_checkpoints_is_refused(trained: Path, folder: Path) -> None:
     result = invoke("export", "--checkpoint", trained, "--data", folder, "--image-size", "8")
     assert isinstance(result.exception, UsageError)
-    assert "takes images of 16x20 with 3 channels" in str(result.exception)
+    assert "needs images of 16x20 with 3 channels" in str(result.exception)
 
 
 def test_a_checkpoint_of_a_known_data_set_takes_no_others(checkpoint: Path, folder: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_model_that_was_not_trained_here_is_exported_by_its_model_card(
     result = invoke("export", "--checkpoint", imported, "--scheme", "int8")
     assert described(result.exception) == (
         "int8.tflite, int8.onnx cannot be made: calibration needs images; name yours with --data, "
-        "or make some with --calibrator synthetic"
+        "or generate some with --calibrator synthetic"
     )
     bundle = tmp_path / "bundle"
     words = ("--scheme", "int8.tflite", "--calibration", "50", "-o", bundle)

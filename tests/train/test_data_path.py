@@ -144,10 +144,10 @@ def test_a_class_without_images_is_told(images: Images) -> None:
     without = replace(
         images, train_labels=np.where(images.train_labels == 8, 3, images.train_labels)
     )
-    with pytest.raises(DataError, match="no class 'Bag' among the 800 training images"):
+    with pytest.raises(DataError, match="no 'Bag' among the 800 training images"):
         split_images(without, validation=100)
     first = replace(images, train_labels=np.sort(images.train_labels))
-    with pytest.raises(DataError, match="no class 'Dress' among the 200 training images"):
+    with pytest.raises(DataError, match="no 'Dress' among the 200 training images"):
         split_images(first, validation=50, limit=200)
 
 

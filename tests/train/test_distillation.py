@@ -158,11 +158,14 @@ def test_a_teacher_that_fits_is_taken() -> None:
     [
         (
             {"labels": ("cat", "dog")},
-            r"knows other classes \(T-shirt/top, .*\) than .*\(cat, dog\)",
+            r"has other classes \(T-shirt/top, .*\) than .*\(cat, dog\)",
         ),
-        ({"labels": "reversed"}, "knows other classes"),
-        ({"shape": (32, 32, 3)}, "takes 28 × 28 × 1 images, the data has 32 × 32 × 3"),
-        ({"split": "another"}, "trained on another split: it may know the validation images"),
+        ({"labels": "reversed"}, "has other classes"),
+        ({"shape": (32, 32, 3)}, "accepts 28 × 28 × 1 images, the data has 32 × 32 × 3"),
+        (
+            {"split": "another"},
+            "trained on another split, so it may have seen the validation images",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -198,10 +201,10 @@ def test_a_command_trains_with_a_teacher_and_tells_it_in_the_card(
     train("-o", "student", "--teacher", "teacher")
     assert read_card(Path("student")).trained.teachers == (teacher.model.sha256,)
     with pytest.raises(
-        UsageError, match="teacher is a teacher: the checkpoint needs another folder"
+        UsageError, match="teacher is a teacher: save the checkpoint in another folder"
     ):
         train("-o", "teacher", "--teacher", "./teacher", "--force")
-    with pytest.raises(UsageError, match="trained on another split"):
+    with pytest.raises(UsageError, match="trained on another split, so"):
         train("-o", "other", "--teacher", "teacher", "--limit", "700")
     with pytest.raises(FileFormatError, match="nowhere does not exist: name a folder"):
         train("-o", "other", "--teacher", "nowhere")

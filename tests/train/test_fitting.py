@@ -205,7 +205,7 @@ def test_class_weights_raise_the_recall_of_a_rare_class(
 def test_a_model_too_large_for_the_memory_is_told_in_one_line() -> None:
     from hemline.train.fitting.fitting import within_memory
 
-    error = "memory is not enough for mlp and 250 images in a step"
+    error = "not enough memory for mlp and 250 images per step"
     with pytest.raises(HemlineError, match=error) as caught, within_memory("mlp", Recipe()):
         build_model(MODELS["mlp"], (12, 12, 1), 4, design=Design(width=1e9))
     assert described(caught.value).endswith("use a smaller --batch, --width or --resize")

@@ -80,7 +80,7 @@ def test_batch_normalization_is_that_of_the_recipe(name: str, own: int, other: i
 def test_what_a_model_cannot_follow_is_refused(
     name: str, changes: dict[str, Any], field: str
 ) -> None:
-    with pytest.raises(UsageError, match=f"{name} cannot be built with another {field}"):
+    with pytest.raises(UsageError, match=f"{name} does not support another {field}"):
         build(name, **changes)
 
 

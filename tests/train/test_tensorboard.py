@@ -87,7 +87,7 @@ def test_a_figure_is_there_as_soon_as_its_epoch_has_ended(tmp_path: Path) -> Non
 @pytest.mark.parametrize("place", ["a-file", "a-file/below", "/proc/hemline"])
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(place: str, tmp_path: Path) -> None:
     (tmp_path / "a-file").write_text("x")
-    with pytest.raises(HemlineError, match="cannot write for TensorBoard into .*: ") as told:
+    with pytest.raises(HemlineError, match="cannot write TensorBoard files to .*: ") as told:
         EpochLog(tmp_path / place)
     assert len(str(told.value).splitlines()) == 1
 
@@ -98,7 +98,9 @@ def test_a_disk_that_fills_up_is_told_in_one_line(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-        with pytest.raises(HemlineError, match="cannot write for .*: file too large") as told:
+        with pytest.raises(
+            HemlineError, match="cannot write TensorBoard .*: file too large"
+        ) as told:
             log(EPOCH, 3)
         log.close()
     finally:

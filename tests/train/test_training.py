@@ -50,17 +50,17 @@ def test_another_recipe_in_the_folder_of_an_unfinished_run_is_refused(
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_checkpoint(tmp_path, model="mlp", stop_after=1)
-    with pytest.raises(HemlineError, match="unfinished run of another recipe") as caught:
+    with pytest.raises(HemlineError, match="unfinished run with another recipe") as caught:
         train_checkpoint(tmp_path, model="mlp", epochs=4)
-    assert described(caught.value).endswith("finish that one, or start anew with --restart")
+    assert described(caught.value).endswith("finish that one, or start over with --restart")
 
 
 def test_a_loss_that_is_no_number_stops_with_advice(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
-    with pytest.raises(HemlineError, match=r"broke down in epoch ") as caught:
+    with pytest.raises(HemlineError, match=r"diverged in epoch ") as caught:
         train_checkpoint(tmp_path, model="mlp", other_learning_rate=1e30)
-    assert "; start anew with --restart and a lower --learning-rate; " in described(caught.value)
+    assert "; start over with --restart and a lower --learning-rate; " in described(caught.value)
     assert not is_checkpoint(tmp_path)
 
 
@@ -90,12 +90,12 @@ def test_a_swapped_model_is_noticed(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, folder)
     with (folder / "checkpoint.keras").open("ab") as stream:
         stream.write(b"x")
-    with pytest.raises(FileFormatError, match="is not the model of its card"):
+    with pytest.raises(FileFormatError, match="does not match its card"):
         read_card(folder)
 
 
 def test_a_folder_without_a_card_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(FileFormatError, match=r"is no checkpoint: it has no card\.json"):
+    with pytest.raises(FileFormatError, match=r"is not a checkpoint: it has no card\.json"):
         read_card(tmp_path)
     with pytest.raises(FileFormatError, match="none does not exist: name a folder that holds a"):
         read_card(tmp_path / "none")

@@ -168,16 +168,16 @@ def test_what_cannot_be_weights_is_told(tmp_path: Path) -> None:
     row = MODELS["resnet50"]
     with pytest.raises(UnknownNameError, match="did you mean 'imagenet'"):
         pretrained_weights(row, "imagnet")
-    with pytest.raises(UsageError, match=r"no\.h5 is not a file of weights: name an \.h5"):
+    with pytest.raises(UsageError, match=r"no\.h5 is not a weights file: name an \.h5"):
         pretrained_weights(row, str(tmp_path / "no.h5"))
-    with pytest.raises(UsageError, match="is not a file of weights"):
+    with pytest.raises(UsageError, match="is not a weights file"):
         pretrained_weights(row, str(tmp_path))
     for name in ("text.h5", "text.keras"):
         (tmp_path / name).write_text("no weights")
-        with pytest.raises(FileFormatError, match="is not what its name says"):
+        with pytest.raises(FileFormatError, match="does not match its file type"):
             pretrained_weights(row, str(tmp_path / name))
     (tmp_path / "weights.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(UsageError, match="is not a file of weights"):
+    with pytest.raises(UsageError, match="is not a weights file"):
         pretrained_weights(row, str(tmp_path / "weights.npz"))
 
 
@@ -257,7 +257,7 @@ def test_downloaded_weights_are_kept_where_keras_looks_for_them(
     assert path.read_bytes() == server.content
 
 
-@pytest.mark.parametrize("fault", ["cut short", "another file", "no weights"])
+@pytest.mark.parametrize("fault", ["is truncated", "another file", "no weights"])
 def test_what_is_not_the_file_that_was_promised_is_not_kept(
     server: Server,
     publish: Callable[..., Published],
@@ -266,7 +266,7 @@ def test_what_is_not_the_file_that_was_promised_is_not_kept(
     fault: str,
 ) -> None:
     server.content = (kept[0] / "notop.h5").read_bytes()
-    if fault == "cut short":
+    if fault == "is truncated":
         server.promised = len(server.content) + 1
     if fault == "no weights":
         server.content = b"<html>sign in to this network</html>"

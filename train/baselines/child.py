@@ -59,7 +59,7 @@ def main() -> None:
     try:
         report(fit_and_score(job, report))
     except MemoryError:
-        report({"error": "there is too little memory for it: use fewer images"})
+        report({"error": "there is not enough memory for it: use fewer images"})
     except Exception as error:  # noqa: BLE001 — the parent makes one line of any
         report({"error": str(error).strip().partition("\n")[0] or type(error).__name__})
 

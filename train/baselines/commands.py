@@ -99,7 +99,7 @@ def _run(
                 progress.say(f"{row.name}: {last}")  # how it ended
     except KeyboardInterrupt as error:
         raise InterruptedWorkError(
-            f"interrupted: nothing of {row.name} is kept; the results before it are"
+            f"interrupted: {row.name} is not kept; the results before it are"
         ) from error
     return result
 
@@ -121,5 +121,5 @@ def _list(*, as_lines: bool) -> str:
         (row.name, row.summary, *(f"{100 * row.published[name]:.1f} %" for name in names))
         for row in BASELINES.values()
     )
-    table = Table.of(("baseline", "what it is", ">Fashion-MNIST", ">MNIST"), rows)
-    return f"{as_text(table)}\ntest accuracy as published (arXiv 1708.07747v2, Table 3)"
+    table = Table.of(("baseline", "what it is", "description", ">MNIST"), rows)
+    return f"{as_text(table)}\npublished test accuracy: arXiv 1708.07747v2, Table 3"

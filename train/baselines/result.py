@@ -106,7 +106,9 @@ def conditions_lines(results: Sequence[BaselineResult]) -> list[str]:
         f"{r.host}, scikit-learn {r.versions.get('scikit-learn', '?')}, {r.created[:10]}"
         for r in results
     )
-    warning = "of a SUBSET of the training images: nothing to compare with the published figures"
+    warning = (
+        "trained on a SUBSET of the training images: not comparable with the published figures"
+    )
     return [
         *facts,
         *few_images(min(r.score("test").images for r in results)),

@@ -77,7 +77,7 @@ def run_baseline(
         try:
             schema.save(path, result)
         except HemlineError as error:
-            log.warning("not kept for the next time: %s", error)
+            log.warning("results are not cached: %s", error)
     return result
 
 
@@ -105,7 +105,7 @@ def _cached(path: Path) -> BaselineResult | None:
     try:
         return schema.load(BaselineResult, path) if path.exists() else None
     except HemlineError as error:
-        log.warning("%s: it is measured anew", error)
+        log.warning("%s: it is measured again", error)
         return None
 
 
@@ -143,7 +143,7 @@ def fit_in_child(
             phase, share = event.get("phase", phase), event.get("share", share)
             on_progress(phase, share, time.monotonic() - started)
         how = how_it_ended(child.wait(_STOP_SECONDS), stderr.text())
-    memory = "; signal 9 mostly means too little memory" if "signal 9" in how else ""
+    memory = "; signal 9 usually means too little memory" if "signal 9" in how else ""
     raise HemlineError(f"{name} ended without a result {how}{memory}")
 
 

@@ -43,7 +43,7 @@ BASELINES: dict[str, Baseline] = {
     for row in (
         Baseline(
             name="svm",
-            summary="support vector machine with a radial kernel",
+            summary="support vector machine with an RBF kernel",
             estimator="sklearn.svm:SVC",
             # A larger cache than 200 MB changes the time only. The gamma of the paper's version,
             # 1 / features of standardized pixels, is what "scale" is for any pixels.
@@ -74,20 +74,20 @@ BASELINES: dict[str, Baseline] = {
             },
             published={"fashion-mnist": 0.880, "mnist": 0.969},
             # 131 of the 784 pixels keep a bin a level, the others get 12 to 195, by quantiles
-            note="HistGradientBoostingClassifier, up to 255 bins a pixel, in place of the paper's "
-            "GradientBoostingClassifier, which sorts exact values and takes hours",
+            note="HistGradientBoostingClassifier, up to 255 bins per pixel, instead of the "
+            "paper's GradientBoostingClassifier, which sorts exact values and takes hours",
             rounds="max_iter",
         ),
         Baseline(
             name="logistic",
-            summary="logistic regression, one against the rest, L1",
+            summary="logistic regression, one-vs-rest, L1",
             estimator="hemline.train.baselines.estimators:one_vs_rest_logistic",
             parameters={"C": 1.0, "penalty": "l1", "solver": "liblinear"},
             published={"fashion-mnist": 0.842, "mnist": 0.917},
         ),
         Baseline(
             name="knn",
-            summary="5 nearest neighbours by the sum of absolute differences",
+            summary="5 nearest neighbours, Manhattan distance",
             estimator="sklearn.neighbors:KNeighborsClassifier",
             parameters={"n_neighbors": 5, "weights": "distance", "p": 1},
             published={"fashion-mnist": 0.854, "mnist": 0.959},

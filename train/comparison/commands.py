@@ -41,13 +41,15 @@ def _folders(
     for value in values:
         name, separator, folder = value.partition("=")
         if not separator or not folder:
-            raise UsageError(f"--data {value} is no NAME=FOLDER, as in --data {COMPARED[0]}=folder")
+            raise UsageError(
+                f"--data {value} is not NAME=FOLDER, as in --data {COMPARED[0]}=folder"
+            )
         if name not in COMPARED:
             raise UnknownNameError("data set", name, COMPARED)
         if name in found:
-            raise UsageError(f"--data names the folder of {name} twice")
+            raise UsageError(f"--data gives two folders for {name}")
         if not Path(folder).is_dir():
-            raise UsageError(f"--data {value}: {folder} is no folder")
+            raise UsageError(f"--data {value}: {folder} is not a folder")
         found[name] = Path(folder)
     return found
 
@@ -139,8 +141,10 @@ def _load(name: str, folder: Path | None) -> Images:
 def _warn_of_flips(datasets: dict[str, Images], *, asked: bool) -> None:
     titles = [each.dataset.title for each in datasets.values() if not each.dataset.may_flip]
     if asked:
-        raise UsageError(f"an image of {' and '.join(titles)} flipped is another: leave --flip out")
+        raise UsageError(
+            f"a flipped image of {' and '.join(titles)} is a different one: omit --flip"
+        )
     say(
-        f"no flips on any data set: an image of {' and '.join(titles)} flipped left to right is "
-        "another one"
+        f"no flips on any data set: an image of {' and '.join(titles)} flipped left to right is a "
+        "different one"
     )

@@ -82,7 +82,7 @@ def trained(request: TrainRequest, images: Images, train: Train, *, force: bool)
         card = read_card(folder)
         difference = _difference(card, request, images)
         if not difference:
-            say(f"{folder}: trained before, kept")
+            say(f"{folder}: already trained")
             return card
         if not force:
             raise UsageError(
@@ -104,7 +104,7 @@ def _difference(card: Card, request: TrainRequest, images: Images) -> str:
     if found.seed != request.seed:
         return f"another seed ({found.seed})"
     if found.data_sha256 != images.sha256:
-        return f"other data than in {images.source}"
+        return f"different data than in {images.source}"
     if found.teachers or found.pretrained_sha256:
         return "a training with teachers or pretrained weights"
     return ""

@@ -58,9 +58,9 @@ def conditions_lines(comparison: DatasetComparison) -> list[str]:
     datasets = [find_dataset(name) for name in comparison.names]
     if comparison.without_flips:
         lines.append(
-            "flips are left out on every data set: an image of "
-            f"{_all(each.title for each in datasets if not each.may_flip)} flipped left to right "
-            "is another one"
+            "no flips on any data set: an image of "
+            f"{_all(each.title for each in datasets if not each.may_flip)} flipped left to "
+            "right is a different one"
         )
     unverified = {run.dataset for run in runs if not run.verified}
     return [*lines, *(f"{x.title}: unverified files" for x in datasets if x.name in unverified)]

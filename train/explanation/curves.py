@@ -11,7 +11,7 @@ from hemline.contract.model_summary import Layer
 from hemline.figures import BLUE, GRAY, ORANGE, Heading, drawn, legend_below
 from hemline.tables import percent
 
-_DISTILLED = "training: with the distillation loss, not shown"
+_DISTILLED = "training: includes the distillation loss, not shown"
 _MOST_EPOCHS = 10  # numbers below the curves
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # from one of them to the next
 _CHANGES_IMAGES = ("shift", "flip", "rotation", "zoom", "cutout", "erasing", "mixup")
@@ -51,7 +51,7 @@ def draw_curves(path: Path, heading: Heading, card: TrainingCard) -> None:
 def curve_caption(card: TrainingCard, layers: Sequence[Layer]) -> str:
     """Return why the training figures of a card are not those of validation."""
     ways = _harder(card, layers)
-    sentence = "Training figures are taken during the epoch, while the weights still change"
+    sentence = "Training figures are measured during the epoch, while the weights still change"
     if ways:
         result = "the training accuracy may lie below the validation one"
         if not card.teachers:

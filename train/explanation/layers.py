@@ -40,7 +40,7 @@ def layer_with_maps(model: keras.Model, name: str | None) -> keras.Layer | None:
     if not _has_maps(named[name]):
         with_maps = [each for each in model.layers if _has_maps(each)]
         near = [each.name for each in with_maps if isinstance(each, _CONVOLUTIONS)]
-        hint = f"name one with them, as {(near or [with_maps[0].name])[0]}"
+        hint = f"use one with them, for example {(near or [with_maps[0].name])[0]}"
         raise UsageError(f"the output of layer {name!r} has no rows and columns: {hint}")
     return named[name]
 

@@ -29,18 +29,18 @@ def read_teachers(
         model = card.model
         if model.labels != labels:
             raise UsageError(
-                f"the teacher {folder} knows other classes ({_few(model.labels)}) than the data "
+                f"the teacher {folder} has other classes ({_few(model.labels)}) than the data "
                 f"({_few(labels)})"
             )
         if model.shape != shape:
             raise UsageError(
-                f"the teacher {folder} takes {' × '.join(map(str, model.shape))} images, the data "
-                f"has {' × '.join(map(str, shape))}"
+                f"the teacher {folder} accepts {' × '.join(map(str, model.shape))} images, the "
+                f"data has {' × '.join(map(str, shape))}"
             )
         if card.trained.split.validation_sha256 != split.validation_sha256:
             raise UsageError(
-                f"the teacher {folder} was trained on another split: it may know the validation "
-                "images",
+                f"the teacher {folder} was trained on another split, so it may have seen the "
+                "validation images",
                 remedy=remedy("same split"),
             )
     return cards

@@ -95,7 +95,7 @@ def within_memory(name: str, recipe: Recipe) -> Iterator[None]:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
         raise HemlineError(
-            f"the memory is not enough for {name} and {recipe.batch} images in a step",
+            f"not enough memory for {name} and {recipe.batch} images per step",
             remedy=remedy("smaller training"),
         ) from error
 
@@ -238,7 +238,7 @@ class _Fitting:
     def _require_finite(self, epoch: Epoch) -> None:
         if not (math.isfinite(epoch.loss) and math.isfinite(epoch.validation_loss)):
             raise DivergenceError(
-                f"training broke down in epoch {epoch.epoch} (the loss is {epoch.loss})",
+                f"training diverged in epoch {epoch.epoch} (the loss is {epoch.loss})",
                 epoch=epoch.epoch,
                 remedy=remedy(
                     "diverged", epoch=epoch.epoch - 1, folder=self._run.folder / "progress"

@@ -105,7 +105,7 @@ def read_progress(folder: Path, *, run_sha256: str) -> Progress | None:
         raise FileFormatError(f"cannot resume: {error}", remedy=remedy("restart")) from error
     if state.run_sha256 != run_sha256:
         raise HemlineError(
-            f"{place} holds an unfinished run of another recipe, seed or data",
+            f"{place} contains an unfinished run with another recipe, seed or data",
             remedy=remedy("finish or restart"),
         )
     for name, sha256 in (
@@ -113,7 +113,7 @@ def read_progress(folder: Path, *, run_sha256: str) -> Progress | None:
         (state.kept_file, state.kept_sha256),
     ):
         if not (place / name).exists() or sha256_of(place / name) != sha256:
-            log.warning("%s was altered: training starts anew", place / name)
+            log.warning("%s was modified: training starts over", place / name)
             return None
     return state
 

@@ -56,4 +56,4 @@ class Design:
         """Raise UsageError when a field is changed that this model cannot follow."""
         for name in names:
             if getattr(self, name) != getattr(Design(), name):
-                raise UsageError(f"{model} cannot be built with another {name}: leave it out")
+                raise UsageError(f"{model} does not support another {name}: omit it")

@@ -48,7 +48,7 @@ MODELS: dict[str, ModelRow] = {
     for row in (
         ModelRow(
             name="hem-50k",
-            summary="six full 3×3 convolutions with batch normalization, under 50,000 parameters",
+            summary="six 3×3 convolutions with batch normalization, under 50,000 parameters",
             build="hemline.train.nets.hem:build_hem_50k",
             recipe="fast",
         ),

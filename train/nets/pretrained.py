@@ -113,11 +113,11 @@ def _named(path: Path) -> Path:
     signature = _SIGNATURES.get(path.suffix)
     if not path.is_file() or signature is None:
         raise UsageError(
-            f"{path} is not a file of weights: name an .h5, .weights.h5 or .keras file, "
-            f"{IMAGENET} or {RANDOM}"
+            f"{path} is not a weights file: name an .h5, .weights.h5 or .keras file, {IMAGENET} "
+            f"or {RANDOM}"
         )
     if files.read_bytes(path)[: len(signature)] != signature:
-        raise FileFormatError(f"{path} is not what its name says: fetch or save it again")
+        raise FileFormatError(f"{path} does not match its file type: fetch or save it again")
     return path
 
 
@@ -133,7 +133,7 @@ def _fetched(wanted: Published) -> Path:
     with files.replacing(kept) as partial:
         partial.write_bytes(content)
         if not _is_whole(partial, wanted):
-            raise DataError("what came is not the file that was asked for")
+            raise DataError("the download is not the requested file")
     return kept
 
 

@@ -63,8 +63,8 @@ def read_recipe(path: Path) -> Recipe:
             f"cannot read the recipe {path}: {(error.strerror or str(error)).lower()}"
         ) from error
     if len(content) > _LARGEST_BYTES:
-        raise FileFormatError(f"{path} is no recipe: it has over {_LARGEST_BYTES} bytes")
-    fields = parse_toml(content, where=f"{path} is no recipe")
+        raise FileFormatError(f"{path} is not a recipe: it has over {_LARGEST_BYTES} bytes")
+    fields = parse_toml(content, where=f"{path} is not a recipe")
     base = fields.pop(_BASE, "fast")
     if not isinstance(base, str):
         raise FileFormatError(f"{path}: {_BASE} must be the name of a recipe")
@@ -97,7 +97,7 @@ def _section(recipe: Recipe, heading: str, names: tuple[str, ...]) -> str:
             continue
         # TOML has no word for "the model's own": such a field is left out
         line = f"{name} = {_toml(_EXAMPLES[kind])}  # {text}"
-        lines.append(f"# {line}; the model's own without this line")
+        lines.append(f"# {line}; default: the model's own")
     return "\n".join(lines) + "\n"
 
 

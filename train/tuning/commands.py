@@ -110,7 +110,7 @@ def tune(
     pruning, row = find_pruning(pruning_given), find_model(model)
     deadline = None if timeout is None else time.monotonic() + 60 * timeout
     if over and space is not None:
-        raise UsageError("--over and --space both say what is searched: use one of them")
+        raise UsageError("--over and --space both define the search: use one of them")
     console.require_package("optuna", "tuning needs Optuna: pip install optuna")
     console.require_matplotlib()
     folder = output or Path("tuning") / named_after(row, data)
@@ -147,7 +147,7 @@ def tune(
         with TrialPrinter(study, trials) as printer:
             enough = run_trials(study, settings, printer)
         if not enough:
-            say("the time is over: the same command goes on")
+            say("time limit reached: run the same command again to continue")
         text, path = report(study, most=best, as_lines=as_json)
         click.echo(text)
         if path is not None:

@@ -42,15 +42,15 @@ class Range:
     def __post_init__(self) -> None:
         kind = _kind(self.field)
         if kind not in (int, float):
-            raise UsageError(f"{self.field} is no number: give choices, {self.field}=A,B")
+            raise UsageError(f"{self.field} is not a number: list choices, {self.field}=A,B")
         if not (math.isfinite(self.low) and self.low < self.high < math.inf):
-            raise UsageError(f"{self.field}: {self.low:g} … {self.high:g} is no range")
+            raise UsageError(f"{self.field}: {self.low:g} … {self.high:g} is not a range")
         if self.scale == "log" and (self.low <= 0 or self.step):
-            raise UsageError(f"{self.field}: a log scale begins above 0 and has no step")
+            raise UsageError(f"{self.field}: a log scale must start above 0 and have no step")
         if self.step < 0 or _broken((self.high - self.low) / (self.step or self.high - self.low)):
-            raise UsageError(f"{self.field}: steps of {self.step:g} do not lead to {self.high:g}")
+            raise UsageError(f"{self.field}: steps of {self.step:g} do not reach {self.high:g}")
         if kind is int and any(map(_broken, (self.low, self.high, self.step))):
-            raise UsageError(f"{self.field} takes whole numbers")
+            raise UsageError(f"{self.field} needs whole numbers")
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -103,7 +103,7 @@ class Choices:
     def __post_init__(self) -> None:
         _kind(self.field)
         if len(set(self.values)) < max(2, len(self.values)):
-            raise UsageError(f"{self.field} needs two choices or more, all unlike")
+            raise UsageError(f"{self.field} needs two or more different choices")
 
     @property
     def ends(self) -> tuple[Value, ...]:
@@ -146,13 +146,13 @@ def parsed(field: str, texts: Sequence[str]) -> tuple[Value, ...]:
 def _parsed(field: str, kind: type, text: str) -> Value:
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UsageError(f"{field} is true or false, not {text!r}")
+            raise UsageError(f"{field} must be true or false, not {text!r}")
         return text.lower() == "true"
     try:
         value: Value = kind(text)
     except ValueError as error:
         what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{field} takes {what}, not {text!r}") from error
+        raise UsageError(f"{field} must be {what}, not {text!r}") from error
     return value
 
 
@@ -162,7 +162,7 @@ def _kind(field: str) -> type:
     if field not in options:
         Recipe().with_changes({field: None})  # raises with the nearest name
     if field in _NOT_SEARCHED:
-        raise UsageError(f"{field} must be the same in all trials: give it as a recipe or option")
+        raise UsageError(f"{field} must be the same in all trials: set it as a recipe or option")
     return options[field][0]
 
 

@@ -62,7 +62,7 @@ class TrialPrinter(Progress):
         """Show the values of a trial that begins or continues."""
         self._number = number
         if epochs_done:
-            self.say(f"trial {number:>3}  goes on after epoch {epochs_done}")
+            self.say(f"trial {number:>3}  continues after epoch {epochs_done}")
         self._show(" ".join(f"{field} {shown(value)}" for field, value in values.items()))
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:

@@ -110,7 +110,7 @@ class _Running:
             study.finish(trial, accuracy=None, reason=str(error))
         except DivergenceError as error:
             self._note()
-            study.finish(trial, accuracy=None, reason=f"broke down in epoch {error.epoch}")
+            study.finish(trial, accuracy=None, reason=f"diverged in epoch {error.epoch}")
         except UsageError as error:  # of the search: no trial will do better
             study.give_up(trial, str(error))
             raise

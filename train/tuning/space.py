@@ -79,7 +79,7 @@ def named_space(words: Sequence[str], recipe: Recipe, *, side: int) -> Space:
 
 def read_space(path: Path) -> Space:
     """Return the space in a TOML file as `space_toml` writes it; raises FileFormatError."""
-    document = parse_toml(read_bytes(path), where=f"{path} is no search space")
+    document = parse_toml(read_bytes(path), where=f"{path} is not a search space")
     try:
         return _distinct(tuple(_read(name, value) for name, value in document.items()))
     except (HemlineError, TypeError, ValueError) as error:
@@ -101,7 +101,9 @@ def require_possible(space: Space, recipe: Recipe) -> None:
             recipe.with_changes(changes)
         except UsageError as error:
             values = ", ".join(f"{name} {value}" for name, value in changes.items())
-            raise UsageError(f"the search would try what cannot be ({values}): {error}") from error
+            raise UsageError(
+                f"the search would include invalid values ({values}): {error}"
+            ) from error
 
 
 def _usual(name: str, recipe: Recipe, side: int) -> Range:
@@ -110,7 +112,7 @@ def _usual(name: str, recipe: Recipe, side: int) -> Range:
     if name == "weight_decay" and not own:
         own = OPTIMIZERS[recipe.optimizer].weight_decay
     if row.unit == "recipe" and not own:
-        raise UsageError(f"{name} is 0 in the recipe: name a range, {name}=LOW..HIGH")
+        raise UsageError(f"{name} is 0 in the recipe: give a range, {name}=LOW..HIGH")
     factor = {"": 1.0, "recipe": own, "side": float(side)}[row.unit]
     low, high = (float(f"{end * factor:.6g}") for end in (row.low, row.high))
     if row.unit == "side":
@@ -132,7 +134,7 @@ def _named(word: str, recipe: Recipe, side: int) -> Dimension:
         return Choices(field=name, values=parsed(name, values.split(",")))
     ends = [float(end) for end in parsed(name, (low, high)) if not isinstance(end, str)]
     if len(ends) < 2:
-        raise UsageError(f"{name} is no number: give choices, {name}=A,B")
+        raise UsageError(f"{name} is not a number: list choices, {name}=A,B")
     scale = SPACE[name].scale if name in SPACE and ends[0] > 0 else "linear"
     return Range(field=name, low=ends[0], high=ends[1], scale=scale)
 
@@ -144,9 +146,9 @@ def _read(name: str, value: Any) -> Dimension:
         raise UsageError(f"{name} must be a list of choices or {{ low = …, high = … }}")
     unknown = set(value) - {"low", "high", "scale", "step"}
     if unknown or not {"low", "high"} <= set(value):
-        raise UsageError(f"{name} has low, high, and if need be scale and step; no more, no less")
+        raise UsageError(f"{name} can have low, high, scale and step, nothing else")
     if value.get("scale", "linear") not in ("linear", "log"):
-        raise UsageError(f"{name}: scale is linear or log, not {value['scale']!r}")
+        raise UsageError(f"{name}: scale must be linear or log, not {value['scale']!r}")
     numbers = {key: _number(name, value[key]) for key in ("low", "high", "step") if key in value}
     return Range(field=name, scale=value.get("scale", "linear"), **numbers)
 
@@ -180,7 +182,7 @@ def _plain(number: float) -> str:
 
 def _distinct(space: Space) -> Space:
     if not space:
-        raise UsageError("a search needs a field at least")
+        raise UsageError("a search needs at least one field")
     names = [each.field for each in space]
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{repeated} is named twice")

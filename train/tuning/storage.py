@@ -33,7 +33,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         if "schema" not in str(error):
             raise
         raise FileFormatError(
-            f"{path} is of another version of Optuna", remedy=remedy("another study")
+            f"{path} was written by another version of Optuna", remedy=remedy("another study")
         ) from error
 
 
@@ -65,7 +65,7 @@ def _root(error: BaseException) -> str:
 def _in_one_line(path: Path, reason: str) -> HemlineError:
     if "locked" in reason:
         return BusyError(
-            f"{path} is locked by another program: end that one, the same command goes on"
+            f"{path} is locked by another program: end it and run the same command again"
         )
     if "not a database" in reason or "malformed" in reason:
         return FileFormatError(f"{path} is not a study ({reason})", remedy=remedy("another study"))

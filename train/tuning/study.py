@@ -107,7 +107,7 @@ class Study:
                 trial = Trial(self._study, each._trial_id)
                 if trial.user_attrs.get(ATTEMPTS, 0) >= _MOST_ATTEMPTS:
                     reason = f"ended its process {_MOST_ATTEMPTS} times"
-                    log.warning("trial %d %s: it is given up", trial.number, reason)
+                    log.warning("trial %d %s: given up", trial.number, reason)
                     self.give_up(trial, reason)
                     continue
                 held.push(claim.pop_all())

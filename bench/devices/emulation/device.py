@@ -80,7 +80,7 @@ class EmulatedDevice(Device):
         """Choose a board; raises UsageError without a name, UnknownNameError with the nearest."""
         if not address:
             names = ", ".join(f"emulated:{name}" for name in RASPBERRY_PIS)
-            raise UsageError(f"name the board that is to be emulated: {names}")
+            raise UsageError(f"name the board to emulate: {names}")
         if address not in RASPBERRY_PIS:
             raise UnknownNameError("emulated Raspberry Pi", address, RASPBERRY_PIS)
         self.name = f"emulated:{address}"

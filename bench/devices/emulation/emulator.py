@@ -117,11 +117,11 @@ def _make(folder: Path, source: Path) -> None:
     try:
         output_of(command, seconds=_COMPILE_SECONDS)
     except ProgramError as error:
-        raise HemlineError(f"the counter of instructions cannot be built: {error}") from error
+        raise HemlineError(f"the instruction counter cannot be built: {error}") from error
 
 
 def _only_debian(reason: str) -> HemlineError:
     return HemlineError(
-        f"emulation takes qemu and a root folder out of Debian packages, which failed: {reason}; "
-        "it needs Debian or Ubuntu, its package sources within reach, and no root"
+        f"emulation needs qemu and a root folder from Debian packages, which failed: {reason}; it "
+        "needs Debian or Ubuntu with reachable package sources, and no root rights"
     )

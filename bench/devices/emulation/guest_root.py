@@ -98,8 +98,8 @@ def _python_in(system: Path) -> str:
     found = [match[1] for name in names if (match := re.fullmatch(r"python(3\.\d+)", name))]
     if not found:
         raise HemlineError(
-            f"no Python came with the Debian packages in {system}: remove {system.parent}, "
-            "then try again"
+            f"the Debian packages in {system} contain no Python: remove {system.parent}, then try "
+            "again"
         )
     return found[0]
 

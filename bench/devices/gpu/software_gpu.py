@@ -42,8 +42,8 @@ def _make(folder: Path) -> None:
             unpack_packages([_PACKAGE], Path(name), dependencies=False)
         except DataError as error:
             raise HemlineError(
-                f"the software GPU comes out of Debian's package {_PACKAGE}, which failed: "
-                f"{error}; it needs Debian, its package sources within reach, and no root"
+                f"the software GPU needs Debian's package {_PACKAGE}, which failed: {error}; it "
+                "needs Debian with reachable package sources, and no root rights"
             ) from error
         for file in _FILES:
             found = next(Path(name).rglob(file), None)

@@ -38,7 +38,7 @@ class TflmDevice(Device):
         """Take tflite-micro from the folder `address`; raises UsageError when it is none."""
         if address and not Path(address).is_dir():
             raise UsageError(
-                f"tflm:{address} names no folder: make it with pip install --target {address} "
+                f"tflm:{address} is not a folder: create it with pip install --target {address} "
                 "tflite-micro, or write tflm"
             )
         self._folder = (str(Path(address).resolve()),) if address else ()

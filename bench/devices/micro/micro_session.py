@@ -90,5 +90,5 @@ def _reason(notes: list[str], otherwise: str) -> str:
     for line in lines:
         if found := _NODE.search(line):
             cause = _SOURCE.sub("", lines[0]).rstrip(".")
-            return f"tflite-micro cannot take this {found[1]} ({cause}): give it int8 or fp32"
-    return f"tflite-micro refuses the model: {otherwise.strip().splitlines()[0]}"
+            return f"tflite-micro cannot run this {found[1]} ({cause}): use int8 or fp32"
+    return f"tflite-micro rejects the model: {otherwise.strip().splitlines()[0]}"

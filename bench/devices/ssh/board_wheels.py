@@ -70,6 +70,6 @@ def _require_numpy_there(runtime: str, board: Survey) -> None:
     major = board.numpy.partition(".")[0]
     if below is not None and major.isdigit() and int(major) >= below:
         raise BackendError(
-            f"{runtime} cannot work with numpy {board.numpy}, which the board has, and there is no "
-            f"wheel of an older one for {board.platform}"
+            f"{runtime} does not work with numpy {board.numpy}, which the board has, and there is "
+            f"no older numpy wheel for {board.platform}"
         )

@@ -124,7 +124,7 @@ class Connection:
             writer.start()
             output = child.stdout.read(most_bytes + 1)
             if len(output) > most_bytes:
-                raise JobError(f"{self.address} sent more than {most_bytes} bytes of an answer")
+                raise JobError(f"{self.address} sent a response of more than {most_bytes} bytes")
             code = child.wait()
         finally:
             timer.cancel()
@@ -148,7 +148,7 @@ class Connection:
         if not self.alive:
             said = self._said()
             self.close()
-            raise DeviceError(f"the connection to {self.address} was cut ({last_line(said)})")
+            raise DeviceError(f"the connection to {self.address} was lost ({last_line(said)})")
 
     def close(self) -> None:
         """End the connection and all that runs on it."""

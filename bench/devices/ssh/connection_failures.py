@@ -12,18 +12,18 @@ from hemline.errors import DeviceError
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED",
-        "the host key of {host} is not the one that is known: if the board was set up anew, run "
-        "`ssh-keygen -R '{known_as}'` and `{by_hand}` once; if not, another machine answers there",
+        "the host key of {host} has changed: if the board was set up again, run `ssh-keygen -R "
+        "'{known_as}'` and `{by_hand}` once; if not, another machine is answering",
     ),
     (
         r"host key is known for|Host key verification failed",
-        "the host key of {host} is not known yet: run `{by_hand}` once, compare the fingerprint "
-        "that it shows with the board's own, and answer yes",
+        "the host key of {host} is unknown: run `{by_hand}` once, compare the fingerprint it "
+        "shows with the board's own, and answer yes",
     ),
     (
         r"Permission denied",
-        "{host} does not let this user in without a password: put your key there once with "
-        "`{copy_id}`, and have a key with a passphrase opened by ssh-agent",
+        "{host} rejects this user without a password: install your key once with `{copy_id}`, and "
+        "load a key with a passphrase into ssh-agent",
     ),
     (
         r"Could not resolve hostname",
@@ -31,7 +31,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Connection refused",
-        "{host} answers, but no ssh server does: turn ssh on there, and check the port",
+        "{host} is reachable, but has no ssh server: enable ssh there, and check the port",
     ),
     (
         r"timed out|No route to host|Network is unreachable|Host is down",
@@ -61,4 +61,4 @@ def failure(said: str, address: SshAddress) -> DeviceError:
 def last_line(said: str) -> str:
     """Return the last line that was printed, made plain."""
     lines = [line for line in said.splitlines() if line.strip()]
-    return plain(lines[-1], 300) if lines else "it said nothing"
+    return plain(lines[-1], 300) if lines else "it gave no reason"

@@ -88,7 +88,7 @@ class SshDevice(Device):
         with self._lock:
             self._connect()
             answer = self.store.facts(self._runtime_file()).strip().rpartition(b"\n")[2]
-        where = f"the answer of {self.name}"
+        where = f"the response of {self.name}"
         return cleaned(from_document(HostFacts, parse_json(answer, where=where), where=where))
 
     def inspect(self) -> Inspection:
@@ -169,7 +169,7 @@ class SshDevice(Device):
             timeout_seconds=_PULL_SECONDS,
         )
         if code:
-            raise JobError(f"{self.name} gave no logits: {said}")
+            raise JobError(f"{self.name} returned no logits: {said}")
         return content
 
     @contextlib.contextmanager
@@ -297,7 +297,9 @@ class SshRunner(Closing):
         """Time raw models on the board; raises DeviceError and JobError likewise."""
         before, process = self._process, self.start()
         if process is not before and not all(model.content for model in job.models):
-            raise DeviceError(f"the connection to {self._device.name} was cut, with what it opened")
+            raise DeviceError(
+                f"the connection to {self._device.name} was lost, and its files with it"
+            )
         try:
             with self._device.ended_after(timeout_seconds):
                 result = cleaned_times(process.time(job, timeout_seconds=timeout_seconds))
@@ -333,7 +335,7 @@ class SshRunner(Closing):
     def _pull(self, job: Job, name: str, count: int, spec: OutputSpec) -> str:
         """Pull an output into a file whose name this side chooses, and return its path."""
         if job.arrays is None:
-            raise DataError("the job wants outputs but names no folder for arrays")
+            raise DataError("the job wants outputs but has no folder for arrays")
         content = self._device.pull(f"{self._arrays}/{name}", npy_bytes(count, spec))
         path = Path(job.arrays) / f"{job.id}-{name}"
         write_npy(path, read_output(content, count, spec, self._device.name))

@@ -107,8 +107,8 @@ class Store:
         size = sum(file.size_bytes for file in lacking)
         if size > self.known.free_bytes:
             raise HemlineError(
-                f"{self._name} has {self.known.free_bytes / 1e6:.1f} MB free in "
-                f"{self.known.folder}, {size / 1e6:.1f} MB are needed: make room there"
+                f"{self._name} has {self.known.free_bytes / 1000000.0:.1f} MB free in "
+                f"{self.known.folder}, {size / 1000000.0:.1f} MB are needed: free some space there"
             )
         try:
             answer = self._call(("receive", self._folder), write=partial(_write_tar, lacking))
@@ -119,7 +119,9 @@ class Store:
         stored = [line.get("stored") for line in self._documents(answer)]
         self.known.files.update({f.name: f.size_bytes for f in lacking if f.name in stored})
         if damaged := self.missing(lacking):
-            raise HemlineError(f"{damaged[0].path} arrives damaged on {self._name}: check its disk")
+            raise HemlineError(
+                f"{damaged[0].path} is damaged after the transfer to {self._name}: check its disk"
+            )
 
     def environment_key(self, wheels: Sequence[Pushable]) -> str:
         """Return the name of the environment that is made of these wheels."""
@@ -137,7 +139,7 @@ class Store:
             self._call(words, timeout_seconds=_UNPACK_SECONDS)
             self.survey()
         if key not in self.known.environments:
-            raise HemlineError(f"{self._name} could not make an environment: check its disk")
+            raise HemlineError(f"{self._name} could not create an environment: check its disk")
         return f"{self.known.folder}/environments/{key}"
 
     def facts(self, runtime: Pushable) -> bytes:
@@ -177,7 +179,7 @@ class Store:
         folder = self._survey.folder if self._survey else self._folder or "the cache folder"
         message = f"{self._name}: {plain(reason, 300).lower()} in {folder}"
         if "space" in reason.lower() or "quota" in reason.lower():
-            return HemlineError(f"{message}: make room there")
+            return HemlineError(f"{message}: free some space there")
         return HemlineError(message, remedy=remedy("other folder on device"))
 
     def _not_started(self, code: int, stderr: str) -> HemlineError:
@@ -185,8 +187,8 @@ class Store:
             version = plain(stderr.removeprefix(_TOO_OLD), 20)
             oldest = ".".join(map(str, _OLDEST))
             return DeviceError(
-                f"{self._name} has Python {version}, {oldest} is the oldest that works: install a "
-                "newer one there",
+                f"{self._name} has Python {version}, but {oldest} or newer is needed: install it "
+                "there",
                 remedy=remedy("other python on device"),
             )
         if code in (126, 127):
@@ -200,7 +202,7 @@ class Store:
         found = []
         for line in answer.splitlines():
             if line.startswith(b"{"):
-                document = files.parse_json(line, where=f"the answer of {self._name}")
+                document = files.parse_json(line, where=f"the response of {self._name}")
                 found += [document] if isinstance(document, dict) else []
         return found
 

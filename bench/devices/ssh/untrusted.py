@@ -62,9 +62,9 @@ def require_times(job: TimingJob, result: JobResult) -> None:
     times = [cell.latencies_ns for cell in result.cells]
     least = min(job.invocations, 1)
     if len(times) != len(job.models) or not all(least <= len(t) <= job.invocations for t in times):
-        raise JobError("the device timed other models than those it was asked for")
+        raise JobError("the device timed other models than requested")
     if any(latency <= 0 for each in times for latency in each):
-        raise JobError("the device gave a latency that is not positive")
+        raise JobError("the device returned a latency that is not positive")
 
 
 def _require_same(job: Job | TimingJob, result: JobResult) -> None:
@@ -83,19 +83,19 @@ def require_answer(job: Job, result: JobResult) -> None:
         raise JobError(f"the device ran {len(result.cells)} of {len(job.cells)} cells")
     for asked, cell in zip(job.cells, result.cells, strict=True):
         if (cell.threads, cell.batch) != (asked.threads, asked.batch):
-            raise JobError("the device ran other cells than those it was asked for")
+            raise JobError("the device ran other cells than requested")
         _require_latencies(job, asked.invocations, cell)
         if set(cell.outputs) != (set(job.outputs) if "outputs" in job.want else set()):
-            raise JobError("the device gave other outputs than those it was asked for")
+            raise JobError("the device returned other outputs than requested")
 
 
 def _require_latencies(job: Job, invocations: int, cell: CellResult) -> None:
     count = len(cell.latencies_ns)
     wanted = "latencies" in job.want
     if bool(count) != wanted or (wanted and invocations not in (0, count)):
-        raise JobError(f"the device gave {count} latencies, not the {invocations} asked for")
+        raise JobError(f"the device returned {count} latencies instead of {invocations}")
     if any(latency <= 0 for latency in cell.latencies_ns):
-        raise JobError("the device gave a latency that is not positive")
+        raise JobError("the device returned a latency that is not positive")
 
 
 def npy_bytes(count: int, spec: OutputSpec) -> int:
@@ -113,10 +113,12 @@ def read_output(
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # whatever a crafted header does to numpy's parser
-        raise JobError(f"{where} gave {spec.name} as no array ({plain(str(error), 80)})") from error
+        raise JobError(
+            f"{where} returned {spec.name} as an invalid array ({plain(str(error), 80)})"
+        ) from error
     dtype, shape = getattr(array, "dtype", "?"), getattr(array, "shape", ())
     sizes = (count, spec.size)
     flat = (*shape[:1], math.prod(shape[1:])) if spec.role == "tap" else shape
     if not isinstance(array, np.ndarray) or (dtype, flat) != (np.float32, sizes):
-        raise JobError(f"{where} gave {spec.name} as {dtype} {shape}, not float32 {sizes}")
+        raise JobError(f"{where} returned {spec.name} as {dtype} {shape}, not float32 {sizes}")
     return array

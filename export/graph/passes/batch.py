@@ -41,7 +41,7 @@ def _axis_behind(graph: Graph, node: Node, axes: dict[str, int | None]) -> int |
     if node.op.startswith("Reduce") and not node.attributes.get("keepdims", 1):
         dropped = [int(each) % len(before) for each in node.attributes.get("axes", [])]
         if axis in dropped:
-            raise node.refusal("it joins the images of a batch")
+            raise node.refusal("it merges the images of a batch")
         return axis - sum(each < axis for each in dropped)
     if node.op == "Gather":
         at = int(node.attributes.get("axis", 0)) % len(before)
@@ -53,7 +53,7 @@ def _reshaped_axis(node: Node, before: tuple[int, ...], after: tuple[int, ...], 
     outer = math.prod(before[:axis])
     fitting = [at for at in range(len(after)) if math.prod(after[:at]) == outer]
     if not fitting:
-        raise node.refusal("it takes the images of a batch apart")
+        raise node.refusal("it splits the images of a batch")
     return axis if axis in fitting else fitting[0]
 
 

@@ -26,7 +26,7 @@ def write_logits(graph: Graph, *, names: tuple[str, ...]) -> None:
     _require_values(graph, name)
     shape = graph.shape(name)
     if shape[0] != 1 or len(shape) < 2 or sum(size > 1 for size in shape) > 1:
-        raise FileFormatError(f"the output {name} {shape} is not one row of class values an image")
+        raise FileFormatError(f"the output {name} {shape} is not one row of class values per image")
     if len(shape) > 2:
         position = len(graph.nodes)
         name = graph.insert(position, "Flatten", [name], shape=(1, math.prod(shape)))
@@ -38,7 +38,9 @@ def write_logits(graph: Graph, *, names: tuple[str, ...]) -> None:
 def _require_values(graph: Graph, name: str) -> None:
     maker = graph.maker(name)
     if maker is not None and maker.op in ("ArgMax", "TopK", "Cast"):
-        raise maker.refusal("the model gives labels, not a value for each class; cut it off")
+        raise maker.refusal(
+            "the model returns labels, not a value for each class; remove that output"
+        )
 
 
 def _take_softmax_off(graph: Graph, at: int) -> None:
@@ -56,7 +58,7 @@ def _take_softmax_off(graph: Graph, at: int) -> None:
     elif size == 1:
         if node is None or node.op != "Sigmoid":
             raise FileFormatError(
-                "the model gives one value that is no probability: it is not a classifier"
+                "the model returns one value that is not a probability: it is not a classifier"
             )
         _bypass_ending(graph, node)
         _widen(graph, at)
@@ -69,7 +71,7 @@ def _moves_units_only(graph: Graph, node: Node) -> bool:
 
 def _bypass_ending(graph: Graph, node: Node) -> None:
     if len(graph.consumers(node.output)) > 1:
-        raise node.refusal("its values are used inside of the model as well")
+        raise node.refusal("its values are also used inside the model")
     graph.bypass(node)
 
 
@@ -103,7 +105,7 @@ def embedding_of(graph: Graph) -> str:
     if node is None or not is_weighted(graph, node) or node.op == "Conv":
         reason = "its last layer is not dense"
     elif graph.rank(node.inputs[0]) != 2:
-        reason = "its last dense layer reads no vectors"
+        reason = "its last dense layer does not read vectors"
     else:
         return node.inputs[0]
     raise HemlineError(

@@ -31,7 +31,7 @@ def lower(graph: Graph) -> None:
             _all_axes(graph, node)
         for name, default in _NEW_DEFAULTS.get(node.op, {}).items():
             if node.attributes.pop(name, default) != default:
-                raise node.refusal(f"{name} is not known here")
+                raise node.refusal(f"{name} is not supported")
         if node.op in ("Gelu", "Mish") and not node.domain:
             _as_function(graph, node)
     graph.opset = OPSET

@@ -65,7 +65,7 @@ def _in_layout(graph: Graph, image: SourceInput) -> str:
 def _numbers(given: Sequence[float], image: SourceInput) -> npt.NDArray[np.float32]:
     channels = image.pixels[2]
     if len(given) not in (1, channels):
-        raise FileFormatError(f"{len(given)} numbers do not fit an image of {channels} channels")
+        raise FileFormatError(f"{len(given)} numbers do not match an image of {channels} channels")
     return np.broadcast_to(np.asarray(given, np.float32), channels).copy()
 
 

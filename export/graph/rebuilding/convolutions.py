@@ -56,10 +56,10 @@ def transposed_convolution(at: Context, x: Value, w: Value, b: Value | None = No
     """Convolve maps into larger ones."""
     tensor, kernel = held_last(x), w.tensor
     if at.get("group", 1) != 1 or set(at.get("dilations", [1, 1])) != {1}:
-        raise at.node.refusal("only one without groups and dilation can be written")
+        raise at.node.refusal("only one without groups and dilation is supported")
     strides, pads = at.get("strides", [1, 1]), at.get("pads", [0, 0, 0, 0])
     if at.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise at.node.refusal("its padding must be in numbers")
+        raise at.node.refusal("its padding must be explicit")
     height, width = (
         max((side - 1) * stride + size, before + made)
         for side, stride, size, before, made in zip(

@@ -102,7 +102,7 @@ def resize(at: Context, x: Value, *rest: Value | None) -> Value:
         return maps(tf.compat.v1.image.resize_nearest_neighbor(tensor, sides))
     options = _BILINEAR.get(way)
     if options is None or at.get("antialias"):
-        raise at.node.refusal(f"{way[0]} resizing with {way[1]} coordinates is not known")
+        raise at.node.refusal(f"{way[0]} resizing with {way[1]} coordinates is not supported")
     return maps(tf.compat.v1.image.resize_bilinear(tensor, sides, **options))
 
 

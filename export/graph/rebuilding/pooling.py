@@ -16,7 +16,7 @@ from hemline.export.graph.rebuilding.values import Value
 def max_pool(at: Context, x: Value) -> Value:
     """Take the largest value of each window."""
     if set(at.get("dilations", [1, 1])) != {1}:
-        raise at.node.refusal("only one without dilation can be written")
+        raise at.node.refusal("only one without dilation is supported")
     tensor = held_last(x)
     kernel, strides = at.get("kernel_shape"), at.get("strides", [1, 1])
     pads = _pool_pads(at, tensor.shape[1:3])

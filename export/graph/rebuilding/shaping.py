@@ -164,7 +164,7 @@ def pad(
     widths = [[int(less[axis]), int(more[axis])] for axis in x.axes]
     mode = at.get("mode", "constant")
     if mode not in ("constant", "reflect"):
-        raise at.node.refusal(f"the mode {mode} is not known")
+        raise at.node.refusal(f"the mode {mode} is not supported")
     value = 0.0 if constant is None else float(constant.tensor.reshape(()))
     return result(tf.pad(x.tensor, widths, mode.upper(), constant_values=value), x.axes)
 
@@ -228,7 +228,7 @@ def gather(at: Context, x: Value, indices: Value) -> Value:
 def depth_to_space(at: Context, x: Value) -> Value:
     """Make larger maps of more channels."""
     if at.get("mode", "DCR") != "DCR":
-        raise at.node.refusal("only the mode DCR can be written")
+        raise at.node.refusal("only the mode DCR is supported")
     return maps(tf.nn.depth_to_space(held_last(x), at.get("blocksize")))
 
 

@@ -81,14 +81,16 @@ def image_shape(archive: Archive, x: str) -> tuple[int, int, int]:
     shape, _ = archive.header(x)
     where = f"{archive.path}: {x} has shape {shape}"
     if len(shape) not in (3, 4):
-        raise DataError(f"{where}: images are (n, height, width) or (n, height, width, channels)")
+        raise DataError(
+            f"{where}: images must be (n, height, width) or (n, height, width, channels)"
+        )
     if 0 in shape:
-        raise DataError(f"{where}: it holds no images")
+        raise DataError(f"{where}: it contains no images")
     channels = shape[3] if len(shape) == 4 else 1
     if channels not in (1, 3, 4):
         last = shape[1] in (1, 3)
-        advice = f"numpy.moveaxis({x}, 1, -1) puts them last" if last else "save gray or colour"
-        raise DataError(f"{where}: images have 1, 3 or 4 channels, the last axis: {advice}")
+        advice = f"numpy.moveaxis({x}, 1, -1) moves them there" if last else "save gray or colour"
+        raise DataError(f"{where}: images must have 1, 3 or 4 channels on the last axis: {advice}")
     return shape[1], shape[2], channels
 
 
@@ -100,8 +102,8 @@ def _part_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
     classes, _ = archive.header(y)
     if len(classes) == 2 and classes[1] > 1:
         raise DataError(
-            f"{archive.path}: {y} has shape {classes}: save the numbers of the classes, "
-            f"{y}.argmax(axis=1) if each row marks one"
+            f"{archive.path}: {y} has shape {classes}: save the class numbers, {y}.argmax(axis=1) "
+            "if rows are one-hot"
         )
     if classes not in ((shape[0],), (shape[0], 1)):
         raise DataError(
@@ -121,7 +123,7 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
     if values.dtype == np.uint8:
         return _levels_scaled(values, where)
     if values.dtype.kind not in "iuf":
-        raise DataError(f"{where} holds {values.dtype}: save pixels as uint8, 0 … 255")
+        raise DataError(f"{where} has dtype {values.dtype}: save pixels as uint8, 0 … 255")
     low, high = values.min(), values.max()
     factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
     # in pixels: a step of float16 below 1; others lose far less, and half a pixel is far more
@@ -139,13 +141,13 @@ def as_bytes(values: Array, *, where: str) -> Pixels:
             return pixels if factor == 255 else _levels_scaled(pixels, where)
     if values.dtype.kind in "iu" and low >= 0 and high < 1 << 16:
         raise DataError(
-            f"{where} holds {values.dtype} from {low} to {high}: cameras deliver 0 … 255; save "
+            f"{where} has {values.dtype} values from {low} to {high}: devices need 0 … 255; save "
             "pixels of 16 bits as (x >> 8).astype('uint8'), others scaled to 0 … 255"
         )
     scaled = "(x * 255).round().astype('uint8')" if low >= 0 and high <= 1 else "uint8"
     raise DataError(
-        f"{where} holds {values.dtype} from {low:g} to {high:g} that are not 8-bit pixels: cameras "
-        f"deliver 0 … 255, save them so, as {scaled}"
+        f"{where} has {values.dtype} values from {low:g} to {high:g} that are not 8-bit pixels: "
+        f"save the images as 0 … 255, for example as {scaled}"
     )
 
 
@@ -155,9 +157,7 @@ def _levels_scaled(pixels: Pixels, where: str) -> Pixels:
     if not 0 < highest <= LEVELS[-1]:
         return pixels
     top = next(each for each in LEVELS if highest <= each)
-    log.warning(
-        "%s holds whole numbers from 0 to %d: scaled so that %d is 255", where, highest, top
-    )
+    log.warning("%s has whole numbers from 0 to %d: scaled so that %d is 255", where, highest, top)
     scale = np.rint(np.arange(256) * (255 / top)).clip(0, 255).astype(np.uint8)
     scaled: Pixels = scale[pixels]
     return scaled
@@ -200,7 +200,7 @@ def _classes(
     train, where = arrays[0], f"{archive.path}: {parts[0][1]}"
     if all(array.dtype.kind == "U" for array in arrays):
         if given is not None:
-            raise UsageError(f"{where} names its classes itself", remedy=remedy("no labels"))
+            raise UsageError(f"{where} already contains class names", remedy=remedy("no labels"))
         labels = tuple(str(name) for name in np.unique(train))
         require_labels(labels, where=where)
         numbers = [_numbered(array, labels, archive.path) for array in arrays]
@@ -214,12 +214,14 @@ def _classes(
     for array, (_, y) in zip(numbers, parts, strict=True):
         if array.max() >= len(labels):
             raise DataError(
-                f"{archive.path}: {y} has class {array.max()}, there are {len(labels)} labels: "
-                f"classes are counted from 0"
+                f"{archive.path}: {y} has class {array.max()}, but there are {len(labels)} "
+                "labels: classes are numbered from 0"
             )
     present = np.bincount(numbers[0], minlength=len(labels))
     if missing := [labels[at] for at in np.flatnonzero(present == 0)]:
-        raise DataError(f"{where} has no image of class {few(missing)}: count classes without gaps")
+        raise DataError(
+            f"{where} has no image of class {few(missing)}: number classes without gaps"
+        )
     return labels, np.concatenate(numbers)
 
 
@@ -230,7 +232,7 @@ def _named(archive: Archive) -> tuple[str, ...] | None:
     names = archive.read(_LABELS)
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
         raise DataError(
-            f"{archive.path}: labels must be a list of different texts, one for each class"
+            f"{archive.path}: labels must be a list of unique texts, one for each class"
         )
     return tuple(str(name) for name in names)
 
@@ -239,7 +241,7 @@ def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
     foreign = sorted({str(name) for name in np.unique(names)} - set(labels))
     if foreign:
         raise DataError(
-            f"{path}: the test part has classes that the training part lacks: {few(foreign)}"
+            f"{path}: the test part has classes that are not in the training part: {few(foreign)}"
         )
     return np.searchsorted(np.array(labels), names).astype(np.uint8)
 
@@ -247,12 +249,11 @@ def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
 def _whole(numbers: Array, where: str) -> Pixels:
     if numbers.dtype.kind not in "iu":
         raise DataError(
-            f"{where} holds {numbers.dtype}: classes are whole numbers from 0, or names"
+            f"{where} has dtype {numbers.dtype}: classes must be whole numbers from 0, or names"
         )
     low, high = numbers.min(), numbers.max()
     if low < 0 or high >= MOST_CLASSES:
         raise DataError(
-            f"{where} has classes from {low} to {high}: they are numbers from 0 to "
-            f"{MOST_CLASSES - 1}"
+            f"{where} has classes from {low} to {high}: they must be 0 to {MOST_CLASSES - 1}"
         )
     return numbers.astype(np.uint8)

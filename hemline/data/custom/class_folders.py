@@ -70,22 +70,22 @@ def list_folder(folder: Path) -> Listing:
     labels = tuple(path.name for path in classes)
     if not labels:
         raise DataError(
-            f"{train} has no folder for each class: put the images of a class into a folder that "
-            "has the name of the class"
+            f"{train} has no class folders: put the images of each class into a folder named "
+            "after it"
         )
     require_labels(labels, where=str(train))
     others = images_beside(folder)
     files = _listed(folder, classes, labels, others)
     present = {file.label for file in files}
     if missing := [label for at, label in enumerate(labels) if at not in present]:
-        raise DataError(f"{train} has no images in {few(missing)}: put some there, or remove it")
+        raise DataError(f"{train} has no images in {few(missing)}: add some, or remove the folder")
     starts: list[int | None] = []
     for part in (layout.validation, layout.test):
         starts.append(None if part is None else len(files))
         if part is not None:
             files += _part(folder, part, labels, others, train)
     if others:
-        what = "ignored, not images by their names"
+        what = "ignored because of their file names"
         count = counted(len(others), "file")
         log.warning("%s: %s: %s, such as %s", folder, what, count, shown(others[0]))
     return Listing(
@@ -111,7 +111,7 @@ def _part(
         raise DataError(f"{part} has classes that {train} does not have: {few(foreign)}")
     files = _listed(root, classes, labels, others)
     if not files:
-        raise DataError(f"{part} has no images: put some there, or remove it")
+        raise DataError(f"{part} has no images: add some, or remove it")
     return files
 
 

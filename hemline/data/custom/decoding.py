@@ -109,8 +109,9 @@ def _require_visible(images: Pixels, where: str) -> None:
     highest = int(images.max(initial=0))
     if highest <= _BLACK:
         raise DataError(
-            f"{where}: the brightest pixel of all images is {highest} of 255 (8 bits): masks of 0 "
-            "and 1, or 12 bits in files of 16, look black; save them scaled to 0 … 255"
+            f"{where}: the brightest pixel of all images is {highest} of 255 (8 bits): the images "
+            "look black, like masks of 0 and 1, or 12 bits in 16-bit files; save them scaled to 0 "
+            "… 255"
         )
 
 
@@ -199,7 +200,7 @@ def _without_broken(listing: Listing, faults: list[str], reading: ReadOptions) -
     count = f"{len(broken):,} of {counted(len(faults), 'file')} cannot be read"
     if not reading.skip_broken or len(broken) == len(faults):
         raise DataError(f"{listing.folder}: {count}: {reasons}", remedy=remedy("skip broken"))
-    log.warning("%s: %s and are left out: %s", listing.folder, count, reasons)
+    log.warning("%s: %s and are skipped: %s", listing.folder, count, reasons)
     return [not fault for fault in faults]
 
 

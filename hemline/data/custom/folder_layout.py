@@ -57,17 +57,17 @@ def find_layout(folder: Path) -> Layout:
         return Layout(train=root)
     if surplus := [path.name for path in below if path not in named]:
         raise DataError(
-            f"{root} has {few(_shown(filled))} with folders in it, and {surplus[0]}/: only a "
-            "training, a validation and a test part may be beside each other"
+            f"{root} has {few(_shown(filled))} with folders in it, and {surplus[0]}/: only "
+            "training, validation and test folders can be next to each other"
         )
     parts: dict[str, list[Path]] = defaultdict(list)
     for path in named:
         if path in filled and named[path] != _UNLABELLED:
             parts[named[path]].append(path)
         elif path in filled or images_beside(path):
-            log.warning("%s has no folder for each class: its images are ignored", path)
+            log.warning("%s has no class folders: its images are ignored", path)
         elif named[path] != _UNLABELLED:
-            raise DataError(f"{path} has no images: put some there, or remove it")
+            raise DataError(f"{path} has no images: add some, or remove it")
     for role, paths in parts.items():
         if len(paths) > 1:
             raise DataError(f"{root} has several {role} parts: {few(_shown(paths))}")
@@ -80,14 +80,14 @@ def _require_classes(
 ) -> None:
     """Raise DataError where folders are parts by their names, but not classes of one part."""
     if len(below) > 1 and len(named) == len(below):
-        lacks = "no training part" if filled else "no folder for each class in them"
+        lacks = "no training part" if filled else "no class folders in them"
         raise DataError(f"{root} has {few(_shown(below))}, but {lacks}")
     names = {path.name for path in below}
     for path, inner in filled.items():
         if names & {each.name for each in folders_in(inner)}:
             raise DataError(
-                f"{root} has {path.name}/ beside the folders of the classes, with the same "
-                "classes in it: put the others into train/"
+                f"{root} has {path.name}/ next to the class folders, with the same classes in it: "
+                "move the others into train/"
             )
 
 

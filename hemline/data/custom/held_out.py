@@ -64,7 +64,7 @@ def require_size(images: Images, shape: tuple[int, int, int], *, name: str) -> N
     own = images.test_images.shape[1:]
     if own != shape:
         raise DataError(
-            f"{name} needs images of {shape}, those in {images.source} are {own}",
+            f"{name} needs images of {shape}, but those in {images.source} are {own}",
             remedy=remedy("name other data"),
         )
 

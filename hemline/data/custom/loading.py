@@ -71,7 +71,7 @@ def _title(path: Path) -> str:
 def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
     if reading.labels is not None:
         raise UsageError(
-            "class names can be given for an .npz; those of a folder are its folders' names",
+            "class names can be given for an .npz only; folders are named after their classes",
             remedy=remedy("no labels"),
         )
     listing = list_folder(folder)
@@ -84,5 +84,5 @@ def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> Cust
         decoded_cache.keep(cache, listing, contents, reading, found)
     elif found.broken:
         count = counted(len(found.broken), "broken file")
-        log.warning("%s: %s left out: %s", folder, count, few(found.broken, 3))
+        log.warning("%s: %s skipped: %s", folder, count, few(found.broken, 3))
     return found

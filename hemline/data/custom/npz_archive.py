@@ -34,8 +34,8 @@ class Archive(Closing):
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as error:
             raise DataError(
-                f"{path} is not an .npz of numpy ({_reason(error)}): name one with x and y, or a "
-                "folder with a folder for each class"
+                f"{path} is not a numpy .npz file ({_reason(error)}): name one with x and y, or a "
+                "folder with class folders"
             ) from error
         self.names = tuple(
             name.removesuffix(".npy") for name in self._zip.namelist() if name.endswith(".npy")
@@ -50,8 +50,8 @@ class Archive(Closing):
             raise self._unreadable(name, error) from error
         if dtype.hasobject:
             raise DataError(
-                f"{self.path}: {name} holds Python objects, which are never loaded: save it as an "
-                "array of numbers"
+                f"{self.path}: {name} contains Python objects, which are never loaded: save it as "
+                "an array of numbers"
             )
         return shape, dtype
 
@@ -61,8 +61,8 @@ class Archive(Closing):
         free, needed = free_bytes(), math.prod(shape) * dtype.itemsize
         if free is not None and 2 * needed > free:
             raise DataError(
-                f"{self.path}: {name} has {needed / 1e9:.1f} GB unpacked, and {free / 1e9:.1f} GB "
-                "of memory are free: save fewer images, as uint8"
+                f"{self.path}: {name} needs {needed / 1000000000.0:.1f} GB unpacked, and "
+                f"{free / 1000000000.0:.1f} GB of memory are free: save fewer images, as uint8"
             )
         try:
             with self._zip.open(f"{name}.npy") as stream:

@@ -70,9 +70,9 @@ def require_room(count: int, size: tuple[int, int], channels: int, *, where: str
     free, needed = free_bytes(), count * size[0] * size[1] * channels
     if free is not None and _COPIES * needed > free:
         raise DataError(
-            f"{where}: {count:,} images of {size[0]} × {size[1]} × {channels} values are "
-            f"{needed / 1e9:.1f} GB, training keeps {_COPIES} times that, and {free / 1e9:.1f} GB "
-            "of memory are free",
+            f"{where}: {count:,} images of {size[0]} × {size[1]} × {channels} values need "
+            f"{needed / 1000000000.0:.1f} GB; training needs {_COPIES} times that, and "
+            f"{free / 1000000000.0:.1f} GB of memory are free",
             remedy=remedy("smaller images"),
         )
 
@@ -84,9 +84,11 @@ def require_labels(labels: tuple[str, ...], *, where: str) -> None:
             raise DataError(f"{where}: the name of class {label!r} cannot be printed: rename it")
     if len(labels) < 2:
         only = f"only one, {labels[0]!r}" if labels else "none"
-        raise DataError(f"{where}: a classifier needs at least 2 classes, here is {only}")
+        raise DataError(f"{where}: a classifier needs at least 2 classes, but there is {only}")
     if len(labels) > MOST_CLASSES:
-        raise DataError(f"{where} has {len(labels):,} classes, the most are {MOST_CLASSES}")
+        raise DataError(
+            f"{where} has {len(labels):,} classes, but at most {MOST_CLASSES} are supported"
+        )
 
 
 def counted(count: int, noun: str) -> str:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 TEST_SHARE = 0.15  # of each class, for data without a test part
 _CROSSING = "in several classes"
 _LEAKING = "in the training and in the test part, which overstates the test accuracy"
-_VALIDATED = "in the validation and in another part, which overstates the validation accuracy"
+_VALIDATED = "in the validation and another part, which overstates the validation accuracy"
 _REPEATED = "present several times"
 _FEWEST_UNLABELLED = 8  # different images: some for calibration, validation and test each
 
@@ -129,8 +129,8 @@ def _require_enough(found: CustomImages, digests: Sequence[str], source: str, fe
     ]
     if scarce:
         raise DataError(
-            f"{source}: each class needs at least {fewest} different images to train on, these "
-            f"have fewer: {few(scarce)}"
+            f"{source}: each class needs at least {fewest} different training images, these have "
+            f"fewer: {few(scarce)}"
         )
 
 
