@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.costs import COSTS, MEASURES, Measure, measure_of
+from hemline.bench.costs import COSTS, MEASURES, Measure
 from hemline.bench.latency_summary import LatencySummary, summarize
 from hemline.contract.budget import Candidate
 from hemline.contract.job import HostFacts
@@ -105,7 +105,7 @@ class Row:
     @cached_property
     def measure(self) -> Measure:
         """Return what it is compared by: latency where nothing was measured."""
-        return measure_of(self.payloads) or MEASURES[0]
+        return next((each for each in MEASURES if self.get(each.payload)), MEASURES[0])
 
     @cached_property
     def cost(self) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from hemline.bench.latency_summary import summarize
-from hemline.contract.record import Arena, Instructions, Latency, Payload
+from hemline.contract.record import Arena, Instructions, Latency
 from hemline.tables import Figure, kilobytes, microseconds
 
 
@@ -75,9 +75,3 @@ MEASURES = (  # the first one that a device has is what its files are compared b
     ),
 )
 COSTS = tuple(each.payload for each in MEASURES)
-
-
-def measure_of(payloads: Iterable[Payload]) -> Measure | None:
-    """Return what payloads are compared by; None where nothing was measured."""
-    kinds = {type(payload) for payload in payloads}
-    return next((each for each in MEASURES if each.payload in kinds), None)

@@ -36,8 +36,7 @@ def table_of(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> 
     if len(comparisons) > 1:
         return devices_table(comparisons)
     artifacts = (artifact for subject in subjects for artifact in subject.manifest.artifacts)
-    compressed = {artifact.sha256: artifact.compressed_bytes for artifact in artifacts}
-    known = {digest: size for digest, size in compressed.items() if size is not None}
+    known = {each.sha256: size for each in artifacts if (size := each.compressed_bytes) is not None}
     return bundle_table(comparisons[0], known)
 
 
