@@ -312,9 +312,11 @@ def _checkpoint(name: str, quick: bool, train_anew: bool, data: FetchOptions) ->
             if is_checkpoint(known):
                 say(f"checkpoint: {'comes with Hemline' if known != folder else folder}")
                 return known
+        here = sorted(filter(is_checkpoint, Path("checkpoints").glob("*")))
+        found = ", ".join(map(str, here))
         say(
-            f"{folder} holds no checkpoint, so {model.name} is trained first; "
-            f"{advice(remedy('name checkpoint'))}"
+            f"{folder} holds no checkpoint{f' (found: {found})' if found else ''}, so "
+            f"{model.name} is trained first; {advice(remedy('name checkpoint'))}"
         )
     request = new_request(model, folder=folder, recipe="quick" if quick else None)
     say(run_training(request, load_images("fashion-mnist", data)).summary)

@@ -93,10 +93,9 @@ class Progress(Closing):
             self._bar.show(text, done)
         elif line is not None:
             self._report.say(f"{line}{self._left(done)}")
-        elif time.monotonic() - self._last >= self._wait:
+        elif time.monotonic() - self._last >= self._wait and (left := self._left(done)):
             self._last, self._wait = time.monotonic(), min(2 * self._wait, _LONGEST_SECONDS)
-            shown = ", ".join(part for part in (self._share(done), text) if part)
-            self._report.say(f"{self._label}: {shown}{self._left(done)}")
+            self._report.say(f"{self._label}: {text or self._share(done)}{left}")
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the bar."""
@@ -109,9 +108,7 @@ class Progress(Closing):
             self._bar = None
 
     def _share(self, done: float | None) -> str:
-        if done is None or not self._total:
-            return ""
-        return f"{100 * done / self._total:.0f} %"
+        return f"{100 * (done or 0) / (self._total or 1):.0f} %"
 
     def _left(self, done: float | None) -> str:
         """Return how long the rest takes at the speed so far, where that is worth a word."""

@@ -82,9 +82,9 @@ def test_long_work_says_now_and_then_how_long_the_rest_takes(
             now = 10.0 * done
             progress.show(f"{done} of 40", done=done)
     assert said[:3] == [
-        "verifying: 2 %, 1 of 40, about 6 min left",
-        "verifying: 8 %, 3 of 40, about 6 min left",
-        "verifying: 18 %, 7 of 40, about 6 min left",
+        "verifying: 1 of 40, about 6 min left",
+        "verifying: 3 of 40, about 6 min left",
+        "verifying: 7 of 40, about 6 min left",
     ]
     assert len(said) == 8
 
@@ -118,12 +118,14 @@ def test_an_export_that_trains_first_says_so_and_how_to_name_a_checkpoint(
         folder = tmp_path / "photos" / "ab"[at % 2]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{at}.pgm").write_bytes(b"P5 2 2 255\n" + bytes([255 - at] * 4))
+    (tmp_path / "checkpoints" / "mine").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "mine" / "card.json").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("hemline.train.api.run_training", stop)
     said: list[str] = []
     with report_to(said.append), pytest.raises(HemlineError, match="far enough"):
         api.export("mlp", data="photos")
     assert said[0] == (
-        "checkpoints/mlp-photos holds no checkpoint, so mlp is trained first; if you have a "
-        "checkpoint, name it with --checkpoint FOLDER"
+        "checkpoints/mlp-photos holds no checkpoint (found: checkpoints/mine), so mlp is trained "
+        "first; if you have a checkpoint, name it with --checkpoint FOLDER"
     )
