@@ -177,7 +177,7 @@ def _line(verified: CellVerification, manifest: Manifest) -> str:
         f"agreement {100 * verdict.agreement / verdict.images:.2f} %",
         f"logits within {verdict.largest_difference:.2g}",
     )
-    model = "Keras model" if manifest.source == "keras" else "source model"
-    status = f"matches the {model}" if verdict.status == "passed" else verdict.status
+    match = f"matches the {'Keras' if manifest.source == 'keras' else 'source'} model"
+    status = match if verdict.status == "passed" else verdict.status
     reason = f" ({verdict.reason})" if verdict.reason else ""
     return f"{where}: {status}; {', '.join(figures)}{reason}"

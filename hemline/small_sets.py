@@ -11,10 +11,8 @@ _ENOUGH = 300  # images for that: with 299, no changed prediction proves less th
 
 def accuracy_text(correct: int, images: int) -> Figure:
     """Return an accuracy, with its 95 % Wilson interval where the images are few."""
-    text = percent(correct / images)
-    if not are_few(images):
-        return text
-    return Figure(f"{text} ({interval_text(correct, images)} %)", text.value, text.unit)
+    text, interval = percent(correct / images), f" ({interval_text(correct, images)} %)"
+    return Figure(f"{text}{interval * bool(few_images(images))}", text.value, text.unit)
 
 
 def interval_text(correct: int, images: int) -> str:
@@ -23,19 +21,13 @@ def interval_text(correct: int, images: int) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}"
 
 
-def are_few(images: int) -> bool:
-    """Return whether so many images cannot prove a loss of a point, even if none is lost."""
-    return 100 * upper_share(0, images) > _POINTS
-
-
 def few_images(images: int, split: str = "test") -> tuple[str, ...]:
-    """Return a sentence on the smallest loss that few images can prove; nothing for enough."""
-    if not are_few(images):
+    """Return a sentence on the loss that few images can prove if none is lost; none for enough."""
+    if (least := 100 * upper_share(0, images)) <= _POINTS:
         return ()
     return (
-        f"{images:,} {split} images are too few to prove a loss under "
-        f"{100 * upper_share(0, images):.1f} points (one-sided 95 %): {_ENOUGH} are needed for "
-        f"{_POINTS:g} point",
+        f"{images:,} {split} images are too few to prove a loss under {least:.1f} points "
+        f"(one-sided 95 %): {_ENOUGH} are needed for {_POINTS:g} point",
     )
 
 
@@ -46,5 +38,5 @@ def changed_text(changed: int, images: int) -> str:
         f"{changed:,} of {images:,} predictions changed; up to "
         f"{most:.{'0f' if most >= 10 else '2g'}} % could (one-sided 95 %)"
     )
-    few = f": too few images to prove a loss under {_POINTS:g} point" if are_few(images) else ""
-    return f"{text}{few}"
+    few = f": too few images to prove a loss under {_POINTS:g} point"
+    return f"{text}{few * bool(few_images(images))}"

@@ -27,13 +27,10 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
 
 
 def upper_share(count: int, total: int, level: float = 0.95) -> float:
-    """Return the upper end of the one-sided interval of a share.
+    """Return the upper end of the one-sided interval of a share (Clopper and Pearson 1934).
 
-    Clopper and Pearson, The Use of Confidence or Fiducial Limits Illustrated in the Case of the
-    Binomial, 1934: with a larger share, `count` or fewer of `total` are less likely than 1 − level.
+    With a larger share, `count` or fewer of `total` are less likely than 1 − level.
     """
-    if not 0 <= count <= total or total < 1:
-        raise ValueError(f"{count} of {total} is not a share")
     if count in (0, total):
         return 1.0 if count else 1 - (1 - level) ** (1 / total)
     from scipy.special import betaincinv

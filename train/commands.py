@@ -21,6 +21,7 @@ from hemline.train.nets.models import DEFAULT
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 
+_AFTER_EPOCH = " after the last complete epoch"
 _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 
 
@@ -75,7 +76,8 @@ def train(
     changes = {key: value for key, value in given.items() if value is not None}
     if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
         raise UsageError(f"{useless[0]} needs --teacher: omit it or name a teacher")
-    with resumable(restart, **({"after": " with the first fold"} if folds else {})):
+    after = " with the first fold" if folds else _AFTER_EPOCH
+    with resumable(restart, after=after):
         trained = train_model(
             model,
             data=data,
@@ -111,9 +113,7 @@ def recipe(recipe: str) -> None:
 
 
 @contextlib.contextmanager
-def resumable(
-    restart: bool, *, kept: str = "", after: str = " after the last complete epoch"
-) -> Iterator[None]:
+def resumable(restart: bool, *, kept: str = "", after: str = _AFTER_EPOCH) -> Iterator[None]:
     """Say what is kept and how to go on when the user interrupts."""
     try:
         yield

@@ -51,6 +51,9 @@ class SplitImages:
         return array_sha256(self.pixels)
 
 
+Hashes = tuple[tuple[str, str], ...]  # of a data set, by file
+
+
 class DataSource:
     """The data sets as the user wants them read, each of them once."""
 
@@ -59,11 +62,7 @@ class DataSource:
         self.load = functools.cache(self._load)
 
     def _load(
-        self,
-        name: str,
-        shape: tuple[int, int, int],
-        labels: tuple[str, ...],
-        known: tuple[tuple[str, str], ...] = (),
+        self, name: str, shape: tuple[int, int, int], labels: tuple[str, ...], known: Hashes = ()
     ) -> Images:
         """Return a data set's arrays, custom images as they were read for training.
 

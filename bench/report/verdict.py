@@ -6,7 +6,7 @@ from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
 from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
 from hemline.contract.budget import SAME_SPEED, Budget, choose, over_budget
-from hemline.small_sets import accuracy_text, are_few, changed_text
+from hemline.small_sets import accuracy_text, changed_text, few_images
 from hemline.tables import change, kilobytes, p_text, percent
 
 
@@ -114,11 +114,11 @@ def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:
         else f" Class {worst.name} loses most: {worst.lost} of its {worst.images:,} images, and "
         f"wins {worst.won} ({p_text(worst.p_value)}, corrected for {len(found.classes)} classes)."
     )
-    if are_few(found.images) or not found.flips:
+    if few_images(found.images) or not found.flips:
         lost = f"{found.lost} of {found.images} images lost, {found.won} won"
         points = f"It changes accuracy by {change(found.drop_points)} points on test ({lost}): "
-        changed = changed_text(len(found.flips), found.images)
-        return f"{points if found.lost or found.won else ''}{changed}."
+        points *= bool(found.lost or found.won)
+        return f"{points}{changed_text(len(found.flips), found.images)}."
     counts = f"{found.lost} images lost, {found.won} won, {p_text(found.p_value)}"
     return (
         f"It changes accuracy by {change(found.drop_points)} ± {found.margin_points:.2f} points "

@@ -19,7 +19,9 @@ from hemline.export.admission.specs import Gives
 from hemline.export.api import verify
 from hemline.export.input_options import UNSPECIFIED, InputOptions
 from hemline.remedies import advice
+from hemline.small_sets import interval_text
 from hemline.statistics import wilson
+from hemline.tables import percent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +127,9 @@ def _finding(admission: Admission, at: int) -> str:
         )
     if admission.images == 0:
         return f"{finding}, {parity.images:,} images"
-    low, high = wilson(admission.correct[at], admission.images)
-    return (
-        f"{finding}, accuracy {100 * admission.correct[at] / admission.images:.2f} % on "
-        f"{admission.images:,} images ({100 * low:.2f} … {100 * high:.2f} %)"
-    )
+    correct, images = admission.correct[at], admission.images
+    interval = interval_text(correct, images)
+    return f"{finding}, accuracy {percent(correct / images)} on {images:,} images ({interval} %)"
 
 
 def _is_guessing(admission: Admission) -> bool:

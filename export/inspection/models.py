@@ -18,6 +18,7 @@ from hemline.model_files.tflite import read_tflite
 from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.information import artifact_rows
 from hemline.silence import silenced
+from hemline.small_sets import accuracy_text
 from hemline.tables import macs_text
 
 
@@ -161,5 +162,6 @@ def _card_rows(card: Card) -> dict[str, str]:
     }
     if card.training is not None:
         for score in card.training.scores:
-            rows[score.split] = f"{100 * score.accuracy:.2f} % of {score.images:,} images"
+            share = accuracy_text(score.correct, score.images)
+            rows[score.split] = f"{share} of {score.images:,} images"
     return rows

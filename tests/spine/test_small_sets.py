@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import betaincinv
 
-from hemline.small_sets import accuracy_text, are_few, changed_text, few_images
+from hemline.small_sets import accuracy_text, changed_text, few_images
 from hemline.statistics import paired_drop, upper_share, wilson
 
 
@@ -18,8 +18,6 @@ def test_the_upper_end_is_that_of_clopper_and_pearson(count: int, total: int) ->
 
 def test_a_share_of_all_has_no_bound_below_one() -> None:
     assert upper_share(30, 30) == 1.0
-    with pytest.raises(ValueError, match="31 of 30 is not a share"):
-        upper_share(31, 30)
 
 
 def test_no_changed_prediction_of_few_images_proves_little() -> None:
@@ -34,8 +32,7 @@ def test_no_changed_prediction_of_few_images_proves_little() -> None:
 
 
 def test_299_images_prove_a_point_and_298_do_not() -> None:
-    assert are_few(298)
-    assert not are_few(299)
+    assert few_images(298)
     assert few_images(299) == ()
     assert few_images(30) == (
         "30 test images are too few to prove a loss under 9.5 points (one-sided 95 %): 300 are "

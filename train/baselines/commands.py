@@ -73,23 +73,21 @@ def baseline(
 def _run(
     row: Baseline, images: Images, seed: int, threads: int, limit: int | None, *, again: bool
 ) -> BaselineResult:
-    """Run a baseline with its progress: once a second on a terminal, once a minute elsewhere."""
+    """Run a baseline with its progress: once a second on a terminal, now and then elsewhere."""
     from hemline.train.baselines.running import BaselineRequest, run_baseline
 
     # of the data sets that the paper has, and all of their images
     known = limit is None and images.dataset.name in row.published and row.cpu_minutes is not None
     usual = f" (about {row.cpu_minutes:.0f} min of one core)" if known else ""
-    printed, last = "", ""
+    last = ""
 
     def show(phase: str, share: float | None, seconds: float) -> None:
-        nonlocal printed, last
+        nonlocal last
         percent = "" if share is None else f" {100 * share:.0f} %"
-        last = f"{phase}{percent}, {int(seconds) // 60}:{int(seconds) % 60:02d}{usual}"
-        moment = f"{phase} {int(seconds) // 60}"
-        progress.show(
-            last, done=share or 0, line=f"{row.name}: {last}" if moment != printed else None
-        )
-        printed = moment
+        text = f"{phase}{percent}, {int(seconds) // 60}:{int(seconds) % 60:02d}{usual}"
+        line = None if last.startswith(phase) else f"{row.name}: {text}"
+        progress.show(text, done=share or 0, line=line)
+        last = text
 
     request = BaselineRequest(baseline=row, seed=seed, threads=threads, limit=limit, again=again)
     try:

@@ -11,7 +11,7 @@ from hemline.export.quantization.diagnosis.document import (
     Loss,
 )
 from hemline.figures import plain
-from hemline.tables import Figure, Table, as_text, change, percent, signed
+from hemline.tables import Table, as_text, change, percent, signed
 
 _MOST_ROWS = 30
 _COLUMNS = ("layer", "operator", ">share", ">alone", ">brings back", ">SQNR", ">usual channel",
@@ -103,9 +103,8 @@ def _cells(layer: LayerReport, loss: Loss, whole: float) -> Iterator[str]:
 
 
 def _changed(loss: Loss) -> str:
-    if loss.drop_points is None:
-        return Figure(f"{loss.changed_points:.2f}", loss.changed_points, "points")
-    return change(loss.drop_points)
+    unsigned = f"{loss.changed_points:.2f}"  # labels that changed, which is neither good nor bad
+    return unsigned if loss.drop_points is None else change(loss.drop_points)
 
 
 def _decibels(value: float | None) -> str:

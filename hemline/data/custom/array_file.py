@@ -163,31 +163,23 @@ def _levels_scaled(pixels: Pixels, where: str) -> Pixels:
     return scaled
 
 
-def resized_into(pixels: Pixels, images: Pixels, spec: InputSpec) -> None:
-    """Convert pixels (n, h, w[, c]) into images (n, height, width, channels), as classify does."""
-    pixels = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
-    if pixels.shape == images.shape:
-        images[...] = pixels
-        return
-
-    def one(at: int) -> None:
-        images[at] = model_pixels(pixels[at], spec, "stretch")
-
-    each(one, range(len(pixels)))
-
-
 def resized(
     parts: Iterable[Pixels], shape: tuple[int, int, int, int]
 ) -> tuple[Pixels, tuple[str, ...]]:
     """Return arrays (n, h, w[, c]) as one of `shape`, and each image's hash before it is resized.
 
-    shape: (all n, height, width, channels).
+    shape: (all n, height, width, channels). Images are converted as `hemline classify` does.
     """
     spec = InputSpec(height=shape[1], width=shape[2], channels=shape[3], dtype="uint8")
     images, contents = np.empty(shape, np.uint8), list[str]()
     for part in parts:
         pixels = part[..., np.newaxis] if part.ndim == 3 else part
-        resized_into(pixels, images[len(contents) : len(contents) + len(pixels)], spec)
+        place = images[len(contents) : len(contents) + len(pixels)]
+
+        def one(at: int, pixels: Pixels = pixels, place: Pixels = place) -> None:
+            place[at] = model_pixels(pixels[at], spec, "stretch")
+
+        each(one, range(len(pixels)))
         contents += map(content_hash, pixels)
     return images, tuple(contents)
 

@@ -89,10 +89,10 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
 
 def content_hash(picture: Pixels) -> str:
     """Return a hash of an image (h, w, c) in its own size; gray in three channels is gray."""
-    for part in (picture[:1], picture):  # the first row says it of nearly all
-        if picture.shape[2] != 3 or (part != part[..., :1]).any():
-            return next(image_hashes(picture[np.newaxis])).hex()
-    return content_hash(picture[..., :1])
+    parts = (picture[:1], picture)  # the first row says it of nearly all
+    if picture.shape[2] == 3 and all((part == part[..., :1]).all() for part in parts):
+        picture = picture[..., :1]
+    return next(image_hashes(picture[np.newaxis])).hex()
 
 
 def _read(path: Path, spec: InputSpec) -> tuple[Pixels, str]:

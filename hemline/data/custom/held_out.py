@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import MANIFEST_NAME, read_manifest
-from hemline.contract.specs import InputSpec
-from hemline.data.custom.array_file import resized_into
+from hemline.data.custom.array_file import resized
 from hemline.data.custom.reading import ReadOptions, few
 from hemline.data.datasets import DATASETS, Dataset, Images
 from hemline.data.fetch import FetchOptions, load_images
@@ -43,10 +42,7 @@ def _images_of_bundle(bundle: Path, shape: tuple[int, int, int]) -> Images:
         raise DataError(
             f"the test images in {bundle} have no labels", remedy=remedy("name other data")
         )
-    height, width, channels = shape
-    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
-    pixels = np.empty((len(split.images), *shape), np.uint8)
-    resized_into(split.images, pixels, spec)
+    pixels, _ = resized([split.images], (len(split.images), *shape))
     return Images(
         dataset=Dataset(name=manifest.dataset, title=manifest.dataset, labels=manifest.labels),
         train_images=pixels[:0],

@@ -27,13 +27,12 @@ def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
     counts = [len(part) for part in parts]
     require_room(sum(counts), (height, width), channels, where=str(folder))
     images, contents = resized(parts, (sum(counts), height, width, channels))
-    positions = [("train", at) for at in range(counts[0])]
-    positions += [("test", at) for at in range(counts[1])]
+    sizes = zip(("train", "test"), counts, strict=True)
     return CustomImages(
         labels=labels,
         images=images,
         classes=np.concatenate([found.train_labels, found.test_labels]),
-        names=tuple(f"{part}[{at}]" for part, at in positions),
+        names=tuple(f"{part}[{at}]" for part, n in sizes for at in range(n)),
         test_from=counts[0],
         contents=contents,
     )

@@ -15,6 +15,7 @@ import itertools
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,6 +70,16 @@ def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source
         test = [order[at] for at in split_off]
     else:
         train, test = order, sorted(range(until, len(keys)), key=keys.__getitem__)
+    return replace(
+        _parted(found, train, test, dataset, source),
+        test_indices=tuple(split_off),
+        validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
+    )
+
+
+def _parted(
+    found: CustomImages, train: list[int], test: list[int], dataset: Dataset, source: str
+) -> Images:
     images, classes = found.images, found.classes
     train_part, test_part = (images[train], classes[train]), (images[test], classes[test])
     return Images(
@@ -80,8 +91,6 @@ def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source
         sha256={"train": _sha256(*train_part), "test": _sha256(*test_part)},
         verified=False,
         source=source,
-        test_indices=tuple(split_off),
-        validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
         train_names=tuple(found.names[at] for at in train),
         test_names=tuple(found.names[at] for at in test),
     )
@@ -98,24 +107,8 @@ def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Im
         )
     order = [different[digest] for digest in sorted(different)]
     count = max(1, round(TEST_SHARE * len(order)))
-    test, train = order[:count], order[count:]
-    classes = found.classes
-    return Images(
-        dataset=dataset,
-        train_images=found.images[train],
-        train_labels=classes[train],
-        test_images=found.images[test],
-        test_labels=classes[test],
-        sha256={
-            "train": _sha256(found.images[train], classes[train]),
-            "test": _sha256(found.images[test], classes[test]),
-        },
-        verified=False,
-        source=source,
-        train_names=tuple(found.names[at] for at in train),
-        test_names=tuple(found.names[at] for at in test),
-        labelled=False,
-    )
+    parted = _parted(found, order[count:], order[:count], dataset, source)
+    return replace(parted, labelled=False)
 
 
 def _require_enough(found: CustomImages, digests: Sequence[str], source: str, fewest: int) -> None:
