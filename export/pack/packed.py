@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from hemline.contract.manifest import Artifact, Manifest, Verdict
 from hemline.contract.stamp import Stamp
@@ -19,7 +18,7 @@ class PackOptions:
 
     artifact: file name in the bundle; None for the recommended one, or another that fits.
     machine: architecture of the board, a name in the MACHINES table of environments.
-    wheels: Python versions (3.11) of a board without a network, which gets wheels for them.
+    wheels: Python versions (3.11) of a board without a network.
     """
 
     artifact: str | None = None
@@ -27,17 +26,9 @@ class PackOptions:
     wheels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
-    """One verified artifact of a bundle, and what it is packed for.
-
-    target: row of the TARGETS table.
-    bundle: folder of the bundle.
-    manifest: of the bundle.
-    artifact: as the manifest describes it.
-    stamp: of the artifact, whose hash was checked.
-    options: of the user.
-    """
+    """A verified artifact of a bundle, as its manifest and its stamp describe it, and its use."""
 
     target: Target
     bundle: Path
@@ -67,33 +58,27 @@ class Packed:
 class Component:
     """Software in a pack, or that a pack needs, for the bill of materials.
 
-    name: of the package.
-    version: of the package.
-    licence: an SPDX expression, or in words; empty where the package does not say.
-    spdx: whether `licence` is an SPDX expression.
+    licence: an SPDX expression; empty where it is not known.
     purl: package URL (pkg:pypi/numpy@2.4.6); empty for what no package index has.
     sha256: of its file in the pack; empty where several files make it up, or none is inside.
     texts: name to content of its licence files, for what is inside the pack.
-    kind: as CycloneDX calls it.
     """
 
     name: str
     version: str
     licence: str = ""
-    spdx: bool = False
     purl: str = ""
     sha256: str = ""
     texts: Mapping[str, bytes] = field(default_factory=dict)
-    kind: Literal["library", "application", "framework", "file"] = "library"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """What a target has put into a pack.
 
-    use: Markdown lines of the README: how to set it up, test and run it; some eight lines.
+    use: Markdown of the README: how to set it up, test and run it; some eight lines.
     components: software in the pack, or that it needs.
     """
 
-    use: tuple[str, ...]
+    use: str
     components: tuple[Component, ...]

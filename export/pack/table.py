@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hemline.contract.specs import Format
-from hemline.errors import UnknownNameError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,9 +14,8 @@ class Target:
     name: as the user writes it, and at the end of a pack's name.
     summary: what it is, for help and the title of the README.
     fill: "module:attribute" of fill(folder: Path, packed: Packed) -> Contents: it writes the
-        target's files, with the artifact and the self-test; labels, model card, bill of materials,
-        licences and sums are written for it.
-    fits: "module:attribute" of fits(packed: Packed) -> None: it raises GateError, naming the
+        target's own files, with the artifact and the self-test.
+    fits: "module:attribute" of fits(packed: Packed) -> object: it raises GateError, naming the
         operator or the bytes, for an artifact that cannot be used there.
     formats: of the artifacts that it can use.
     options: fields of PackOptions that it reads, beside the artifact.
@@ -38,15 +36,8 @@ TARGETS: dict[str, Target] = {
             name="pi",
             summary="a Raspberry Pi or another Linux board",
             fill="hemline.export.pack.pi.filling:fill",
-            fits="hemline.export.pack.pi.filling:fits",
+            fits="hemline.export.pack.pi.filling:board_runtime",
             options=("machine", "wheels"),
         ),
     )
 }
-
-
-def find_target(name: str) -> Target:
-    """Return a row of the TARGETS table; raises UnknownNameError with the nearest name."""
-    if name not in TARGETS:
-        raise UnknownNameError("target", name, TARGETS)
-    return TARGETS[name]
