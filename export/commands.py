@@ -12,10 +12,12 @@ import click
 
 from hemline import arguments, console, files
 from hemline.contract import schema
-from hemline.contract.checkpoint import is_checkpoint, read_card
+from hemline.contract.card import Card
+from hemline.contract.checkpoint import CARD_NAME, is_checkpoint, read_card
 from hemline.contract.manifest import Manifest, Verdict
+from hemline.data.custom.loading import name_of
 from hemline.data.fetch import FetchOptions
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, UsageError, remedy
 from hemline.export.api import export as export_model
 from hemline.export.api import verify as verify_files
 from hemline.export.budget.commands import Within, report_search, within_options
@@ -33,6 +35,7 @@ from hemline.tables import as_text
 from hemline.train.custom_data import named_after
 from hemline.train.nets.models import DEFAULT, find_model
 from hemline.train.options import MODELS_EPILOG
+from hemline.working_folder import only_one
 
 if TYPE_CHECKING:
     from hemline.export.api import ExportResult
@@ -97,8 +100,8 @@ def export(
     """
     if compares:
         console.require_matplotlib()
-    usual = named_after(find_model(DEFAULT), data)
-    found = _target(target, model, checkpoint, usual, anew=train_anew or quick)
+    named = target or model or checkpoint or train_anew or quick
+    found = _target(target, model, checkpoint, None if named else _usual(data))
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained by Hemline: omit --train")
     if found.kind == "file":
@@ -241,25 +244,36 @@ def _require_made(manifest: Manifest, rows: tuple[Scheme, ...]) -> None:
 
 
 def _target(
-    target: str | None,
-    model: str | None,
-    checkpoint: Path | None,
-    usual: str,
-    *,
-    anew: bool,
+    target: str | None, model: str | None, checkpoint: Path | None, usual: Path | None
 ) -> ExportTarget:
-    """Return what to export: MODEL, what the options name, the usual or the only checkpoint."""
+    """Return what to export: MODEL, what the options name, or the usual checkpoint."""
     if target is not None:
         if checkpoint is not None or model is not None:
             raise UsageError(f"{target} is already named: omit --model and --checkpoint")
         return find_export_target(target)
-    if model is None and checkpoint is None and arguments.checkpoints() and not anew:
-        checkpoint = arguments.CHECKPOINTS / usual
-        checkpoint = checkpoint if is_checkpoint(checkpoint) else arguments.only_checkpoint()
-        say(f"checkpoint: {checkpoint}")
+    if usual is not None:
+        say(f"checkpoint: {usual}")
+        checkpoint = usual
     if checkpoint is not None:
         return ExportTarget(kind="checkpoint", name=checkpoint.resolve().name, path=checkpoint)
     return ExportTarget(kind="preset", name=find_model(model or DEFAULT).name)
+
+
+def _usual(data: FetchOptions) -> Path | None:
+    """Return the checkpoint of the default model and these images, or the only one of them.
+
+    None where there is none. Raises UsageError, listing them, for several.
+    """
+    usual = arguments.CHECKPOINTS / named_after(find_model(DEFAULT), data)
+    if is_checkpoint(usual):
+        return usual
+    found = arguments.checkpoints()
+    if data.custom is not None:
+        names = (None, name_of(data.custom))  # one that was imported has no images
+        cards = [schema.load(Card, each / CARD_NAME) for each in found]
+        of = [None if card.training is None else card.training.dataset for card in cards]
+        found = [each for each, name in zip(found, of, strict=True) if name in names]
+    return only_one(found, "checkpoint that fits", remedy("name or train")) if found else None
 
 
 def _imported(

@@ -14,11 +14,7 @@ from hemline.files import write_bytes
 from hemline.tables import Table, as_csv, as_json, as_markdown
 
 Export = Callable[..., None]  # of a table, and others by name
-_FORMATS: dict[str, Callable[[Table], str]] = {
-    "csv": as_csv,
-    "markdown": as_markdown,
-    "json": as_json,
-}
+_FORMATS = {"csv": as_csv, "markdown": as_markdown, "json": as_json}
 
 
 def _option(name: str) -> Callable[[Any], Any]:

@@ -39,7 +39,7 @@ Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    add_artifact(parser)
+    add_runtime(parser)
     parser.add_argument(
         "images",
         metavar="IMAGE",
@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="image files or folders (of an animation the first picture); - for frames on "
         "standard input: PNG, JPEG, PGM, PPM or .npy, one after the other",
     )
-    add_runtime(parser)
     parser.set_defaults(threads=None)  # 1, or what was tuned
     parser.add_argument(
         "--tuned",
@@ -93,13 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_artifact(parser: argparse.ArgumentParser) -> None:
-    """Declare the artifact, which may be left out where only one bundle exists."""
-    parser.add_argument(
-        "artifact", metavar="ARTIFACT", type=Path, nargs="?", help="a file, or a bundle"
-    )
-
-
 def named_or_only(options: argparse.Namespace) -> Path:
     """Return the artifact, or else the only bundle in artifacts/; raises UsageError."""
     artifact: Path = options.artifact or only_bundle()
@@ -109,7 +101,10 @@ def named_or_only(options: argparse.Namespace) -> Path:
 
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say how to open an artifact."""
+    """Declare the artifact, which may be left out where only one bundle exists, and its options."""
+    parser.add_argument(
+        "artifact", metavar="ARTIFACT", type=Path, nargs="?", help="a file, or a bundle"
+    )
     parser.add_argument(
         "--runtime", help="litert, tflite-runtime or onnxruntime (default: the first one here)"
     )

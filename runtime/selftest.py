@@ -17,7 +17,7 @@ from hemline.contract.parity import check_vectors
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, GateError, UnsupportedRuntimeError
 from hemline.runtime.backends import version_of
-from hemline.runtime.classification import add_artifact, add_runtime, named_or_only
+from hemline.runtime.classification import add_runtime, named_or_only
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
 from hemline.silence import silenced
@@ -25,7 +25,6 @@ from hemline.silence import silenced
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_artifact(parser)
     add_runtime(parser)
     parser.add_argument("--json", action="store_true", help="one JSON document a line")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,16 +18,22 @@ from hemline.bars import show_progress
 from hemline.bench.devices.table import DEVICES
 from hemline.cli import COMMANDS, SECTIONS, cli
 from hemline.console import next_step
+from hemline.contract import schema
+from hemline.contract.card import Card
 from hemline.contract.checkpoint import CARD_NAME
 from hemline.contract.evaluation_set import SPLITS
 from hemline.contract.manifest import MANIFEST_NAME
 from hemline.data.datasets import DATASETS
+from hemline.data.fetch import FetchOptions
 from hemline.errors import UsageError
+from hemline.export.commands import _usual
 from hemline.export.quantization.calibrators.table import CALIBRATORS
 from hemline.export.schemes import SCHEMES
 from hemline.remedies import described
 from hemline.runtime.backends import BACKENDS
+from hemline.runtime.command_line import main as on_device
 from hemline.train.baselines.table import BASELINES
+from hemline.train.checkpoint import ZOO
 from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.tuning.pruning import PRUNINGS
@@ -112,6 +119,20 @@ def test_export_uses_the_only_checkpoint_and_lists_several(here: Path) -> None:
     assert str(error).endswith("name one of: checkpoints/photos, checkpoints/shoes")
     touch(here / "checkpoints" / "hem-50k" / CARD_NAME)
     assert "checkpoint: checkpoints/hem-50k\n" in invoke("export").stderr
+
+
+def test_export_of_custom_images_uses_a_checkpoint_that_was_trained_on_them(here: Path) -> None:
+    card = schema.load(Card, ZOO / "hem-50k" / CARD_NAME)
+    (here / "photos" / "cat").mkdir(parents=True)
+    data = FetchOptions(folder=here / "photos")
+    for name, dataset in (("hem-50k", "fashion-mnist"), ("mine", "photos"), ("two", "photos")):
+        assert _usual(data) == (None if name != "two" else Path("checkpoints/mine"))
+        trained = replace(card, training=replace(card.trained, dataset=dataset))
+        (here / "checkpoints" / name).mkdir(parents=True)
+        schema.save(here / "checkpoints" / name / CARD_NAME, trained)
+    with pytest.raises(UsageError, match=r"name one of: checkpoints/mine, checkpoints/two$"):
+        _usual(data)
+    assert _usual(FetchOptions()) == Path("checkpoints/hem-50k")
 
 
 def help_of(command: str, option: str) -> str:
@@ -210,3 +231,13 @@ def test_each_command_has_one_line_in_the_list_on_a_terminal_of_80_columns() -> 
     text = CliRunner(env={"COLUMNS": "80"}).invoke(cli).output
     lines = text[text.index(next(iter(SECTIONS))) :].splitlines()
     assert len([line for line in lines if line]) == len(SECTIONS) + len(COMMANDS)
+
+
+def test_what_only_a_workstation_starts_is_neither_shown_nor_suggested(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert on_device(["job"]) == 2
+    assert on_device([]) == 0
+    told = capsys.readouterr()
+    assert "unknown command 'job'" in told.err
+    assert "jobs" not in told.err + told.out
