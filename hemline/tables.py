@@ -123,7 +123,7 @@ def signed(points: float) -> Figure:
 
 def change(drop_points: float) -> Figure:
     """Return lost accuracy as its change, points: below 0 where accuracy is lost."""
-    return signed(-drop_points)
+    return signed(0 - drop_points)  # no −0.0
 
 
 def percent(share: float) -> Figure:

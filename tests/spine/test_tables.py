@@ -49,8 +49,8 @@ def test_exports_have_numbers_in_full_and_units_in_the_header() -> None:
     assert rows[0]["median (µs)"] == 16.25
     assert rows[1]["median (µs)"] is None
     assert json.loads(as_json(Table.of(("a",), ()))) == []
-    lost = Table.of((f">{CHANGE}",), [(change(0.5),)])
-    assert as_csv(lost) == "accuracy change (points)\n-0.5\n", "the unit is named once"
+    lost = Table.of((f">{CHANGE}",), [(change(0.5),), (change(0.0),)])
+    assert as_csv(lost) == "accuracy change (points)\n-0.5\n0.0\n", "the unit is named once"
     assert json.loads(as_json(Table.of((">n",), [(count(1234),)]))) == [{"n": 1234}]
 
 
