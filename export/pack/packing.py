@@ -67,6 +67,8 @@ def write_pack(packed: Packed, path: Path, *, force: bool = False) -> None:
     Raises UsageError for a path that is taken: by a pack without `force`, or by anything else.
     """
     archived = path.name.endswith(ARCHIVE)
+    if not archived and path.suffix in (".zip", ".tgz", ".tar", ".gz"):
+        raise UsageError(f"{path} cannot be written: an archive ends in {ARCHIVE}")
     if path.exists() and not (path.is_file() if archived else (path / BILL).is_file()):
         raise UsageError(f"{path} is there and is not a pack", remedy=remedy("other output folder"))
     if path.exists() and not force:

@@ -314,6 +314,21 @@ def test_nothing_is_overwritten_silently_and_only_packs_are_replaced(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["pack", "photos"]
 
 
+def test_an_archive_of_another_kind_is_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"an archive ends in \.tar\.gz"):
+        make(bundle, tmp_path / "pack.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_camera_of_a_colour_model_sends_pictures(packed: Pack, tmp_path: Path) -> None:
+    spec = dataclasses.replace(packed.packed.stamp.input, channels=3)
+    stamp = dataclasses.replace(packed.packed.stamp, input=spec)
+    write_pack(dataclasses.replace(packed.packed, stamp=stamp), tmp_path / "pack")
+    text = (tmp_path / "pack" / "camera.sh").read_text()
+    assert "--codec mjpeg" in text
+    assert "classify int8.tflite - --quiet" in text
+
+
 def test_the_command_packs_the_only_bundle(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
