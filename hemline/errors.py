@@ -41,6 +41,12 @@ class Remedy(NamedTuple):
     facts: dict[str, object]
 
 
+def first_line(error: Exception | str) -> str:
+    """Return the first line of what another library says, or the type of its error."""
+    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:500]
+
+
 def remedy(name: str, /, **facts: object) -> Remedy:
     """Return a remedy with its facts (a path, a name, a number) by name."""
     return Remedy(name, facts)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from hemline.contract.stamp import Stamp
 from hemline.environments.environment import (
     Requirement,
     RuntimeTarget,
@@ -16,8 +17,8 @@ from hemline.environments.environment import (
     target_of,
 )
 from hemline.errors import UsageError, remedy
-from hemline.runtime.backends import find_backend
-from hemline.runtime.discovery import FoundRuntime, look_up, working_or_warn
+from hemline.runtime.backends import BACKENDS, find_backend
+from hemline.runtime.discovery import FoundRuntime, look_up, none_installed, working_or_warn
 from hemline.runtime.one_file import runtime_file
 from hemline.runtime.process import local_command
 
@@ -30,6 +31,20 @@ def installed_targets() -> tuple[RuntimeTarget, ...]:
     Raises BackendError when some are installed and none of them works.
     """
     return tuple(_target(found) for found in working_or_warn())
+
+
+def first_supported(targets: Iterable[RuntimeTarget], stamp: Stamp) -> RuntimeTarget:
+    """Return the first runtime that supports an artifact.
+
+    Raises BackendError when none opens such files, UnsupportedRuntimeError when none supports it.
+    """
+    fitting = [each for each in targets if BACKENDS[each.runtime].format == stamp.format]
+    if not fitting:
+        raise none_installed(stamp.format)
+    supported = [each for each in fitting if stamp.supports(each.runtime, each.version)]
+    if not supported:
+        stamp.require_supported(fitting[0].runtime, fitting[0].version)
+    return supported[0]
 
 
 def find_targets(names: Iterable[str]) -> tuple[RuntimeTarget, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from hemline.contract.job import CellResult, Node, Value
 from hemline.contract.timing import RawModel, TimingJob
-from hemline.errors import BackendError, UsageError
+from hemline.errors import BackendError, UsageError, first_line
 from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import Tensor
 from hemline.runtime.sessions.delegates import interpreter_options
@@ -218,4 +218,4 @@ def _values(
 
 
 def _refused(runtime: str, error: Exception) -> BackendError:
-    return BackendError(f"{runtime} rejects the model: {str(error).strip().splitlines()[0]}")
+    return BackendError(f"{runtime} rejects the model: {first_line(error)}")

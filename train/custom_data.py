@@ -52,7 +52,7 @@ def parts_line(images: Images, recipe: Recipe) -> str:
     """Return one line on a custom data set: how many, of what, and how they are split."""
     _, height, width, channels = images.train_images.shape
     colour = "gray" if channels == 1 else "colour"
-    source = "split off" if images.test_indices else "the data's own"
+    source = "held out" if images.test_indices else "the data's own"
     validation = " (the data's own)" if images.validation_indices else ""
     flips = "flipped left to right at random" if recipe.flip else "not flipped"
     return (

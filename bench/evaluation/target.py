@@ -20,9 +20,8 @@ from hemline.files import sha256_of
 from hemline.provenance import versions
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.bundle_choice import pick_artifact
-from hemline.runtime.discovery import none_installed
 from hemline.runtime.process import local_command
-from hemline.runtime.targets import find_targets, installed_targets
+from hemline.runtime.targets import find_targets, first_supported, installed_targets
 
 _KERAS = "keras"  # name of its runtime
 
@@ -145,9 +144,4 @@ def _runtime(stamp: Stamp, runtime: str | None) -> RuntimeTarget:
         raise UnsupportedRuntimeError(
             f"{stamp.name} is a .{stamp.format} file: {runtime} cannot open it"
         )
-    if not fitting:
-        raise none_installed(stamp.format)
-    supported = [each for each in fitting if stamp.supports(each.runtime, each.version)]
-    if not supported:
-        stamp.require_supported(fitting[0].runtime, fitting[0].version)
-    return supported[0]
+    return first_supported(fitting, stamp)

@@ -35,11 +35,9 @@ from hemline.export.verification import verify_bundle
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import generated_images
 from hemline.provenance import commit, utc_now, versions
-from hemline.runtime.backends import BACKENDS
-from hemline.runtime.discovery import none_installed
 from hemline.runtime.job import ERRORS
 from hemline.runtime.process import JobProcess
-from hemline.runtime.targets import installed_targets
+from hemline.runtime.targets import first_supported, installed_targets
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +133,7 @@ def _write_evaluation(
     folder: Path, path: Path, stamp: Stamp, samples: Samples, say: Callable[[str], None]
 ) -> dict[str, str]:
     """Write the images with the logits of the first runtime; return the hashes of the files."""
-    target = _first_runtime(stamp)
+    target = first_supported(installed_targets(), stamp)
     say(f"logits of {target.name} on {len(samples.images):,} {samples.name}")
     with TemporaryFolder() as arrays:
         np.save(Path(arrays) / "images.npy", samples.images)
@@ -147,16 +145,6 @@ def _write_evaluation(
             folder, name, images=samples.images, labels=samples.labels, logits=logits
         )
     return hashes | save_conditions(folder, conditions_of(result))
-
-
-def _first_runtime(stamp: Stamp) -> RuntimeTarget:
-    here = [t for t in installed_targets() if BACKENDS[t.runtime].format == stamp.format]
-    if not here:
-        raise none_installed(stamp.format)
-    supported = [target for target in here if stamp.supports(target.runtime, target.version)]
-    if not supported:
-        stamp.require_supported(here[0].runtime, here[0].version)
-    return supported[0]
 
 
 def _run(path: Path, target: RuntimeTarget, folder: Path) -> JobResult:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, version_converter
 
-from hemline.errors import FileFormatError
+from hemline.errors import FileFormatError, first_line
 from hemline.export.graph.editing import OPSET, opset_of
 
 Layout = Literal["nchw", "nhwc", "nhw"]
@@ -225,9 +225,7 @@ def folded(proto: onnx.ModelProto) -> onnx.ModelProto:
                 disabled_optimizers=_LEFT_OUT,
             )
         except Exception as error:
-            raise FileFormatError(
-                f"ONNX Runtime rejects the model: {str(error).strip().splitlines()[0]}"
-            ) from error
+            raise FileFormatError(f"ONNX Runtime rejects the model: {first_line(error)}") from error
         simplified = onnx.load(options.optimized_model_filepath)
     return onnx.shape_inference.infer_shapes(simplified, data_prop=True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from hemline.contract.specs import LOGITS
-from hemline.errors import FileFormatError
+from hemline.errors import FileFormatError, first_line
 from hemline.export.graph.editing import Graph
 from hemline.export.graph.forms import Layout, folded, source_input, static_form
 from hemline.export.graph.passes.activations import fuse_activations
@@ -97,7 +97,7 @@ def _require_independent_images(proto: onnx.ModelProto) -> None:
         together = session.run(None, {image.name: pixels})[0]
         alone = [session.run(None, {image.name: each})[0] for each in np.split(pixels, 2)]
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise FileFormatError(f"the model accepts only one image, not batches: {reason}") from error
     if not np.isfinite(together).all():
         raise FileFormatError("the model returns values that are not numbers")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hemline.errors import FileFormatError, remedy
+from hemline.errors import FileFormatError, first_line, remedy
 from hemline.export.importing.opened import ConversionOptions, OpenedModel, Values, image_shape
 from hemline.export.pixel_scale import PixelScale
 from hemline.provenance import versions
@@ -28,7 +28,7 @@ def open_onnx(path: Path, options: ConversionOptions) -> OpenedModel:
             proto = onnx.shape_inference.infer_shapes(proto)
         onnx.checker.check_model(proto)
     except onnx.checker.ValidationError as error:
-        raise FileFormatError(f"is not a valid ONNX model ({_first_line(error)})") from error
+        raise FileFormatError(f"is not a valid ONNX model ({first_line(error)})") from error
     _require_float(proto)
     stored = {value.name for value in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in stored]
@@ -78,7 +78,7 @@ class _Runner:
         # what ONNX Runtime raises shares no base class
         except Exception as error:
             raise FileFormatError(
-                f"cannot be opened by ONNX Runtime ({_first_line(error)})"
+                f"cannot be opened by ONNX Runtime ({first_line(error)})"
             ) from error
         self._name, self._dtype, self._batch = name, dtype, batch
 
@@ -111,7 +111,7 @@ def read_whole(path: Path) -> Any:
         onnx.load_external_data_for_model(proto, str(path.parent))
     # what onnx raises shares no base class
     except Exception as error:
-        raise FileFormatError(f"has unreadable weights ({_first_line(error)})") from error
+        raise FileFormatError(f"has unreadable weights ({first_line(error)})") from error
     return proto
 
 
@@ -147,8 +147,3 @@ def _require_float(proto: Any) -> None:
                 f"is already quantized ({node.op_type} {node.name})".replace(" )", ")"),
                 remedy=remedy("admit quantized"),
             )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [" ".join(line.split()) for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:200]

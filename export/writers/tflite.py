@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec, OutputSpec
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, first_line
 from hemline.export.graph.rebuild import saved_model
 from hemline.export.quantization.float_graph import with_extremes
 from hemline.export.quantization.mixed.timing import require_faster
@@ -109,8 +109,7 @@ def _described(content: bytes) -> ConvertedModel:
         interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise HemlineError(f"LiteRT does not open the file: {reason}") from error
+        raise HemlineError(f"LiteRT does not open the file: {first_line(error)}") from error
     source, found = interpreter.get_input_details()[0], interpreter.get_output_details()
     named = interpreter.get_signature_runner().get_output_details()
     # the signature knows outputs by name, the sessions on the device by position only

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from hemline.errors import BackendError
+from hemline.errors import BackendError, first_line
 from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 
 
@@ -28,8 +28,9 @@ class InterpreterSession:
             interpreter.allocate_tensors()
         # AttributeError: litert 1.1.0 cannot make an interpreter with a number of threads
         except (RuntimeError, ValueError, SystemError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise BackendError(f"{module.__name__} rejects the model: {reason}") from error
+            raise BackendError(
+                f"{module.__name__} rejects the model: {first_line(error)}"
+            ) from error
         detail = interpreter.get_input_details()[0]
         self.input_shape = tuple(int(size) for size in detail["shape"])
         self.input_dtype = detail["dtype"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hemline.errors import BackendError
+from hemline.errors import BackendError, first_line
 from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class OnnxSession:
             raise
         # ONNX Runtime's exceptions share no base class of their own
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
-            raise BackendError(f"onnxruntime rejects the model: {reason}") from error
+            raise BackendError(f"onnxruntime rejects the model: {first_line(error)}") from error
         inputs, found = session.get_inputs(), session.get_outputs()
         require_count(len(inputs), len(found), options.outputs)
         for name, values in (("input", inputs), ("output", found)):

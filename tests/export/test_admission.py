@@ -196,7 +196,7 @@ def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
         np.testing.assert_allclose(classifier.scores(images), expected, atol=1e-5)
         assert check(classifier)["passed"]
     shown = CliRunner().invoke(cli, ["inspect", str(admission.path)]).stdout
-    assert "zero point 0, pixels as 0 … 1" in shown
+    assert "zero point 0, pixel range 0 … 1" in shown
     assert "float32 probabilities of 4 classes" in shown
 
 
@@ -534,7 +534,7 @@ def test_an_input_that_does_not_say_it_must_be_told() -> None:
     assert (told.mean, told.std, told.scale) == (114, 57, 0.0187)
     with pytest.raises(UsageError, match="would be clipped"):
         input_spec(odd, PixelScale.of_range(0, 255), "tflite", WHERE)
-    with pytest.raises(UsageError, match="would hardly differ"):
+    with pytest.raises(UsageError, match="would be nearly identical"):
         input_spec(odd, PixelScale.of_range(0, 1), "tflite", WHERE)
     with pytest.raises(FileFormatError, match="accepts string"):
         input_spec(image(1, 8, 8, 3, dtype="string"), None, "tflite", WHERE)

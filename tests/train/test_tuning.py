@@ -194,7 +194,7 @@ def test_a_space_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("shift = { low = 0, high = 5, step = 2 }", "steps of 2 do not reach 5"),
         ("width = { low = 0, high = 1, scale = 'log' }", "a log scale must start above 0"),
         ("width = { low = 1, high = 2, scale = 'lin' }", "scale must be linear or log"),
-        ("batch = [32, 6.5]", "takes a whole number"),
+        ("batch = [32, 6.5]", "must be a whole number"),
         ("limit = [100, 200]", "limit must be the same in all trials"),
     ],
 )
@@ -685,7 +685,7 @@ def test_a_trial_that_breaks_down_counts_as_pruned(images: Images, tmp_path: Pat
 def test_a_search_that_the_model_cannot_follow_ends_at_once(images: Images, tmp_path: Path) -> None:
     words = ("batch_normalization=true,false",)
     search = searched(images, over=words)
-    with pytest.raises(UsageError, match="mlp cannot be built with another batch_normalization"):
+    with pytest.raises(UsageError, match="mlp does not support another batch_normalization"):
         run(tmp_path, search, images, trials=3)
     with opened(tmp_path, search) as study:
         (trial,) = results_of(search, study.trials()).trials

@@ -8,7 +8,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hemline.errors import UnknownNameError, UsageError
+from hemline.errors import UnknownNameError, UsageError, first_line
 from hemline.train.nets.design import Design
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def build_model(
         return build(shape, classes, design)
     except ValueError as error:  # a pool or convolution that is larger than what it reads
         raise UsageError(
-            f"{row.name} cannot be built for {shape[1]} × {shape[0]} images: {_first_line(error)}"
+            f"{row.name} cannot be built for {shape[1]} × {shape[0]} images: {first_line(error)}"
         ) from error
     finally:
         backend.config.set_dtype_policy(before)
@@ -146,10 +146,6 @@ def seeded_model(
 
     quiet_keras().utils.set_random_seed(seed)
     return build_model(row, shape, classes, design=Design.of(recipe, weights=weights))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def count_macs(model: keras.Model) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hemline.errors import BackendError
+from hemline.errors import BackendError, first_line
 from hemline.runtime.backends import LOGITS_ONLY, OutputFacts, SessionOptions, Tensor, require_count
 from hemline.silence import noted
 
@@ -91,4 +91,4 @@ def _reason(notes: list[str], otherwise: str) -> str:
         if found := _NODE.search(line):
             cause = _SOURCE.sub("", lines[0]).rstrip(".")
             return f"tflite-micro cannot run this {found[1]} ({cause}): use int8 or fp32"
-    return f"tflite-micro rejects the model: {otherwise.strip().splitlines()[0]}"
+    return f"tflite-micro rejects the model: {first_line(otherwise)}"
