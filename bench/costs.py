@@ -16,7 +16,6 @@ class Measure:
     """A row of the MEASURES table.
 
     name: in table headers and sentences.
-    noun: in a sentence on how much of it a file takes.
     payload: the kind of record payload that has it.
     axis: by the least value, the divisor and the label of an axis.
     value: of a payload: microseconds, instructions or bytes.
@@ -25,7 +24,6 @@ class Measure:
     """
 
     name: str
-    noun: str
     payload: type[Any]
     axis: Callable[[float], tuple[float, str]]
     value: Callable[[Any], float]
@@ -35,7 +33,7 @@ class Measure:
     def ratio(self, ratio: float) -> str:
         """Return the ratio of a value to another in a sentence, before the name of the other."""
         if self.payload is not Latency:
-            return f"takes {ratio:.2f} × the {self.noun} of"
+            return f"takes {ratio:.2f} × the {self.name} of"
         faster = ratio <= 1 / 1.05
         return f"is {1 / ratio:.1f} × as fast as" if faster else f"is {ratio:.1f} × the time of"
 
@@ -48,7 +46,6 @@ def _latency_axis(least_us: float) -> tuple[float, str]:
 MEASURES = (  # the first one that a device has is what its files are compared by
     Measure(
         name="latency",
-        noun="time",
         payload=Latency,
         axis=_latency_axis,
         value=lambda latency: summarize(latency).median_us,
@@ -57,7 +54,6 @@ MEASURES = (  # the first one that a device has is what its files are compared b
     ),
     Measure(
         name="instructions",
-        noun="instructions",
         payload=Instructions,
         axis=lambda _: (1e6, "← fewer    instructions of one image, millions (log scale)"),
         value=lambda count: float(count.per_inference),
@@ -66,7 +62,6 @@ MEASURES = (  # the first one that a device has is what its files are compared b
     ),
     Measure(
         name="tensor arena",
-        noun="tensor arena",
         payload=Arena,
         axis=lambda _: (1e3, "← smaller    tensor arena, kB (log scale)"),
         value=lambda arena: float(arena.bytes),

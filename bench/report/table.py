@@ -139,7 +139,7 @@ def conditions_line(comparison: Comparison) -> str:
     cost = (
         f"one thread, batch 1{unless}, median of set input, invoke, get output"
         if measure.payload is Latency
-        else f"{measure.noun} of one inference, one thread, batch 1"
+        else f"{measure.name} of one inference, one thread, batch 1"
     )
     device = "" if comparison.device == LOCAL else f"{comparison.device}: "
     return (

@@ -73,8 +73,8 @@ def _more_accurate(comparison: Comparison, chosen: Row) -> list[str]:
     best = max(others, key=lambda row: (row.quality, -row.cost), default=chosen)
     if best.accuracy is None or best.quality <= chosen.quality:
         return []
-    times = f"{best.cost / chosen.cost:.1f} × the {chosen.measure.noun}"
-    where = f"{best.name}, in {times}"
+    what = "time" if chosen.latency else chosen.measure.name
+    where = f"{best.name}, in {best.cost / chosen.cost:.1f} × the {what}"
     return [f"{best.model.name} is more accurate: {percent(best.accuracy)} on test with {where}."]
 
 
