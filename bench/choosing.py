@@ -73,7 +73,9 @@ def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
         where = "" if device == LOCAL else f" of a file that passed, on {device}"
         raise UsageError(
             f"no {comparison.measure.name} was measured{where}",
-            remedy=remedy("bench on device", bundle=bundle, device=device),
+            remedy=remedy(
+                "bench" if device == LOCAL else "bench on device", bundle=bundle, device=device
+            ),
         )
     chosen = recommend(comparison, budget)
     reasons = explain(comparison, budget, chosen)

@@ -153,7 +153,7 @@ def bench(
         samples=samples,
         report=click.echo,
     )
-    _print_table(measured(paths), [e.device for e in done.results if e.is_measured], export)
+    _print_table(paths, [e.device for e in done.results if e.is_measured], export)
     _print_errors(done.results)
 
 
@@ -198,7 +198,7 @@ def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: Measurem
         click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
 
 
-def _print_table(subjects: Sequence[Subject], devices: Sequence[str], export: Export) -> None:
+def _print_table(paths: Sequence[Path], devices: Sequence[str], export: Export) -> None:
     """Print what was measured, as `hemline table` does, and name the next command."""
     from hemline.bench.comparison import joined
     from hemline.bench.records import compared
@@ -207,12 +207,13 @@ def _print_table(subjects: Sequence[Subject], devices: Sequence[str], export: Ex
 
     if not devices:
         return
+    subjects = measured(paths)
     comparisons = [compared(subjects, name, every_version=True) for name in devices]
     export(table_of(subjects, comparisons))
     click.echo("\n".join((table_text(subjects, comparisons), *warning_lines(joined(comparisons)))))
     say(f"records: {', '.join(str(subject.bundle / RECORDS_NAME) for subject in subjects)}")
     there = () if devices == [LOCAL] else ("--device", ",".join(devices))
-    next_step("choose", *(subject.bundle for subject in subjects), *there)
+    next_step("choose", *paths, *there)
 
 
 def _print_errors(results: Sequence[DeviceResult]) -> None:
