@@ -71,12 +71,9 @@ def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
     if not any(row.is_measured for row in rows):
         bundle, device = subjects[0].bundle, comparison.device
         where = "" if device == LOCAL else f" of a file that passed, on {device}"
-        raise UsageError(
-            f"no {comparison.measure.name} was measured{where}",
-            remedy=remedy(
-                "bench" if device == LOCAL else "bench on device", bundle=bundle, device=device
-            ),
-        )
+        here = remedy("bench", bundle=bundle)
+        advice = remedy("bench on device", bundle=bundle, device=device) if where else here
+        raise UsageError(f"no {comparison.measure.name} was measured{where}", remedy=advice)
     chosen = recommend(comparison, budget)
     reasons = explain(comparison, budget, chosen)
     candidate = candidate_of(comparison, chosen)
