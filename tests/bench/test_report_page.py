@@ -222,7 +222,7 @@ def test_a_bundle_without_latencies_says_what_to_run(bundle: Path, tmp_path: Pat
     page = report(tmp_path / "bundle")
     assert "No latency was measured; run <code>hemline bench" in page
     assert "data-plot" not in page.replace("[data-plot]", "")
-    assert "was not measured: <code>hemline bench" in page
+    assert "was not measured: run <code>hemline bench" in page
     assert 'id="library"' not in page
 
 
