@@ -169,7 +169,8 @@ def _require_one_source(options: argparse.Namespace) -> None:
 def _holds_images(path: Path) -> bool:
     """Return whether a path is of images, where an artifact may stand too."""
     if path.is_dir():
-        return not (path / MANIFEST_NAME).exists()
+        named_as_artifact = path.suffix in (".tflite", ".onnx")
+        return not named_as_artifact and not (path / MANIFEST_NAME).exists()
     return str(path) == STREAM or path.suffix.lower() in ENDINGS
 
 
@@ -182,6 +183,8 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
         table.writerow(("image", "label", "score", *classifier.stamp.labels))
     for image in image_files(options.images):
         try:
+            if Path(image).is_dir():
+                raise DataError(f"{image} has no images in it or below")
             prediction = (
                 classifier.classify(image)
                 if show is None

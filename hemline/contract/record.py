@@ -12,6 +12,7 @@ the cell, rounds have conditions, and there are profiles, sustained runs and ene
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import os
@@ -336,7 +337,12 @@ def read_records(path: Path) -> tuple[Record, ...]:
     A last line that was cut off (the process or the machine stopped while it was written) is left
     out with a warning. Raises FileFormatError naming the line that is wrong.
     """
-    content = read_bytes(path)
+    return _records(path, read_bytes(path))
+
+
+# a command asks for the same records for each of its tables and devices
+@functools.lru_cache(maxsize=8)
+def _records(path: Path, content: bytes) -> tuple[Record, ...]:
     whole = content[: _cut_at(content)]
     if len(whole) < len(content):
         logging.getLogger(__name__).warning("%s: the last line is incomplete and was skipped", path)

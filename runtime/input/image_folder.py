@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hemline.errors import DataError
 from hemline.pictures.foreign_formats import FOREIGN_ENDINGS
 from hemline.pictures.images import ENDINGS
 
@@ -14,7 +13,7 @@ def image_files(paths: Sequence[str]) -> Iterator[str]:
     """Yield files as they are named, and the images in folders and below, sorted, without hidden.
 
     Photographs of a format that is not read (HEIC) are among them, unless another file of the same
-    name is. Raises DataError for a folder without images.
+    name is. A folder without images is yielded itself.
     """
     for name in paths:
         folder = Path(name)
@@ -29,9 +28,7 @@ def image_files(paths: Sequence[str]) -> Iterator[str]:
             if path.suffix.lower() in ENDINGS
             or (path.suffix.lower() in FOREIGN_ENDINGS and path.with_suffix("") not in readable)
         ]
-        if not wanted:
-            raise DataError(f"{folder} has no images in it or below")
-        yield from wanted
+        yield from wanted or [name]
 
 
 def _is_shown(path: Path, folder: Path) -> bool:

@@ -77,7 +77,8 @@ def test_two_fetches_at_once_both_succeed(
     for process in both:
         _, errors = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 0, errors
-        assert len(errors.splitlines()) == 1, errors
+        assert len(errors.splitlines()) == 2, errors
+        assert errors.endswith("next: hemline train\n"), errors
     assert whole(cache, data_folder) == NAMES
     assert not list(cache.glob(".*partial*"))
     assert hemline.run("", data_folder, "data", "check", command=LOOPBACK).code == 0

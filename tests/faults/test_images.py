@@ -84,7 +84,7 @@ def write_bad(folder: Path, pixels: np.ndarray) -> dict[str, str]:
         archive.writestr("a", b"b")
     return {
         "missing.png": "no such file",
-        "folder.png": "is a directory",
+        "folder.png": "has no images in it or below",
         "empty.png": "not a readable image",
         "cut.png": "truncated",
         "text.png": "not a readable image",

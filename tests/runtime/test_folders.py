@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from hemline.contract.stamp import read_stamped
-from hemline.errors import DataError
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.command_line import main
 from hemline.runtime.input.image_folder import image_files
@@ -41,10 +40,15 @@ def test_a_photograph_that_cannot_be_read_is_not_left_out_silently(photos: Path)
     assert f"{photos}/c.heic" in list(image_files([str(photos)]))
 
 
-def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(DataError, match="has no images in it or below"):
-        list(image_files([str(tmp_path)]))
+def test_a_folder_without_images_is_an_error_and_stops_no_other(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code = main(["classify", str(bundle / "int8.tflite"), str(tmp_path / "empty"), str(photos)])
+    ended = capsys.readouterr()
+    assert code == 1
+    assert ended.err.startswith(f"error: {tmp_path}/empty has no images in it or below")
+    assert len(ended.out.splitlines()) == len(list(image_files([str(photos)])))
 
 
 def test_csv_has_the_score_of_every_class(
