@@ -162,7 +162,8 @@ def run_training(
     quiet_keras()
     if recipe.flip and not images.dataset.may_flip:
         log.warning(
-            "the recipe flips images, and one of %s flipped left to right is another one: %s",
+            "the recipe flips images, but an image of %s flipped left to right is a different one: "
+            "%s",
             images.dataset.title,
             advice(remedy("no flips")),
         )

@@ -33,10 +33,18 @@ def run(*words: str, code: str = "") -> str:
 
 
 def same_but_for_figures(shown: str, printed: str) -> None:
-    """Require each line that the page shows among those printed, with any figures."""
+    """Require each line that the page shows among those printed, with any figures.
+
+    Which file is the fastest depends on the machine and on what else it does.
+    """
     found = {re.sub(MEASURED, "N", " ".join(line.split())) for line in printed.splitlines()}
     for line in shown.splitlines():
-        assert line == "…" or re.sub(MEASURED, "N", " ".join(line.split())) in found, line
+        assert (
+            line == "…"
+            or "µs" in line
+            or "as fast" in line
+            or re.sub(MEASURED, "N", " ".join(line.split())) in found
+        ), line
 
 
 @pytest.mark.slow
