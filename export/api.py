@@ -60,7 +60,7 @@ class ImportResult:
             f"{origin.reference_images} inputs",
         ]
         if origin.unconfirmed:
-            tried = "these images do not decide it"
+            tried = "these images are not enough to decide"
             advice = tried if origin.images_sha256 else "labelled images can confirm it (--data)"
             lines.append(f"not confirmed: {', '.join(origin.unconfirmed)}; {advice}")
         return lines
@@ -338,7 +338,7 @@ def _possible(
     if asked:
         raise UsageError(problem, remedy=remedy("name images"))
     say(
-        f"{problem}, some hundred, labelled or not (--data), or --calibrator synthetic; verified "
+        f"{problem}, a few hundred, labelled or not (--data), or --calibrator synthetic; verified "
         "on generated images"
     )
     return tuple(row for row in rows if not row.calibrated)

@@ -46,7 +46,7 @@ def origin_line(name: str, plan: QuantizationPlan) -> str:
     synthetic = known is not None and known.synthetic
     kind = "images made without data" if synthetic else "training images"
     return (
-        f"{name}: ranges by {origin.calibrator} on {origin.images:,} {kind} "
+        f"{name}: calibrator {origin.calibrator} on {origin.images:,} {kind} "
         f"(SHA-256 {origin.images_sha256[:12]}…)"
     )
 

@@ -182,7 +182,7 @@ def test_another_models_embedding_is_refused(embedding_bundle: Path, images: Ima
         embedded = source.run(some, "embedding")
     file = read_stamped(embedding_bundle / "fp32.onnx")
     with pytest.raises(
-        HemlineError, match="returns embeddings of 40 values, the source model in 8"
+        HemlineError, match="returns embeddings of 40 values, the source model of 8"
     ):
         require_embedding(file, some, embedded, share=0.3)
 

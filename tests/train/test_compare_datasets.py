@@ -262,7 +262,9 @@ def test_a_checkpoint_of_other_data_is_refused(
     result: Result, folder: Path, data_folder: Path
 ) -> None:
     names = [f"--data={name}={data_folder}" for name in ("mnist", "fashion-mnist")]
-    with pytest.raises(UsageError, match="mnist-seed-1 holds a checkpoint of other data than in"):
+    with pytest.raises(
+        UsageError, match="mnist-seed-1 holds a checkpoint of different data than in"
+    ):
         run([*COMMAND, *names], folder)
 
 

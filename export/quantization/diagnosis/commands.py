@@ -84,9 +84,9 @@ def _diagnosed(
         return _compared(target, source, options, data), None
     require_custom(data)
     if options != ImportOptions():
-        raise UsageError(f"{target} is not imported: leave the options of an import out")
+        raise UsageError(f"{target} is not imported: omit the import options")
     if is_checkpoint(target) and source is not None:
-        raise UsageError(f"{target} is the float model itself: leave --source out")
+        raise UsageError(f"{target} is the float model itself: omit --source")
     from hemline.export.quantization.diagnosis.diagnosing import diagnosis_of, measure
     from hemline.export.quantization.diagnosis.files import FilePair, compare
     from hemline.export.quantization.diagnosis.subject import bundle_subject, checkpoint_request

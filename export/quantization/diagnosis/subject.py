@@ -60,7 +60,7 @@ def checkpoint_request(folder: Path, data: FetchOptions) -> DiagnosisRequest:
     require_trained_on(card, images, checkpoint=folder)
     if images.dataset.name == GENERATED:
         raise UsageError(
-            f"{folder} cannot be diagnosed without images, some hundred, labelled or not",
+            f"{folder} cannot be diagnosed without images, a few hundred, labelled or not",
             remedy=remedy("name images"),
         )
     split, options = split_of(card, images), PostTrainingOptions()
