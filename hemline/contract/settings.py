@@ -34,7 +34,7 @@ class Settings:
     @property
     def text(self) -> str:
         """Return what is set in a few words; empty where nothing is."""
-        parts = [f"{feature.upper()} disabled" for feature in self.refused]
+        parts = [f"{feature.upper()} refused" for feature in self.refused]
         if self.delegate != "default":
             parts.append({"builtin": "no delegate", "xnnpack-int8": "XNNPACK int8"}[self.delegate])
         if self.optimization != "all":

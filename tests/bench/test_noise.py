@@ -283,7 +283,7 @@ def test_a_result_of_an_older_runtime_file_has_no_activity(cells: Sequence[Plann
     assert older == replace(result, process_ns=None, package_bytes=None, activity=None, power=())
 
 
-@pytest.mark.parametrize(("cores", "said"), [("-1", "must be 0 to 256"), ("1,x", "1,2,4")])
+@pytest.mark.parametrize(("cores", "said"), [("-1", "from 0 to 256"), ("1,x", "1,2,4")])
 def test_cores_are_numbers_from_0(cores: str, said: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["bench", str(tmp_path), "--cores", cores])
     assert isinstance(result.exception, UsageError)
