@@ -114,7 +114,7 @@ class FetchOptions:
         size, channels = (shape[0], shape[1]), shape[2]
         asked = self.reading
         if asked.size not in (None, size) or asked.channels not in (None, channels):
-            what = f"{name} takes images of {size[0]}x{size[1]} with {channels} channels"
+            what = f"{name} needs images of {size[0]}x{size[1]} with {channels} channels"
             raise UsageError(what, remedy=remedy("read as trained"))
         own = replace(asked, size=size, channels=channels, skip_broken=True, known_sha256=known)
         return replace(self, reading=own)

@@ -325,7 +325,7 @@ def test_a_slice_of_time_ends_a_turn_after_one_invocation_at_least(branching: by
     ("job", "kind", "message"),
     [
         (timing_job(b"TFL3"), "backend", "rejects the model"),
-        (timing_job(models=(RawModel(name="m9"),)), "job", "m9 was not opened"),
+        (timing_job(models=(RawModel(name="m9"),)), "job", "m9 is not opened"),
         (timing_job(runtime="litter"), "job", "did you mean 'litert'"),
         (timing_job(settings=Settings(optimization="basic")), "backend", "no such setting"),
     ],
