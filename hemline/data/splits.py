@@ -49,7 +49,7 @@ def require_room(images: Images, *, validation: int, limit: int | None = None) -
             if validation >= total
             else f"there are {classes} classes"
         )
-        raise DataError(f"{validation} validation images cannot be split from {total}: {why}")
+        raise DataError(f"{validation} validation images cannot be held out of {total}: {why}")
     return total
 
 
@@ -99,7 +99,7 @@ def split_images(images: Images, *, validation: int, limit: int | None = None) -
         )
     except ValueError as error:  # a class with too few images on one side
         raise DataError(
-            f"{validation} stratified validation images cannot be split from {total} ({error})"
+            f"{validation} stratified validation images cannot be held out of {total} ({error})"
         ) from error
     return _parted(images, np.sort(held_out), total)
 

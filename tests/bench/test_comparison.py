@@ -330,7 +330,7 @@ def test_latencies_of_one_host_are_compared_that_of_the_last_run(
     older = compare((*records, *(elsewhere(r, before) for r in timed)))
     assert older.rows == comparison.rows
     assert [name.partition(",")[0] for name in older.other_hosts] == ["another one"]
-    assert "latencies of other hosts are left out (another one, " in conditions_line(older)
+    assert "latencies of other hosts are not shown (another one, " in conditions_line(older)
     newer = compare((*(elsewhere(r, after) for r in timed[:2]), *records))
     assert newer.host is not None
     assert newer.host.processor == "another one"

@@ -90,7 +90,7 @@ def test_a_missing_backend_names_its_package(bundle: Path, monkeypatch: pytest.M
 def test_numpy_2_under_tflite_runtime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr(np, "__version__", "2.1.0")
-    with pytest.raises(BackendError, match="cannot work with numpy 2.1.0: pip install 'numpy<2'"):
+    with pytest.raises(BackendError, match="does not work with numpy 2.1.0: pip install 'numpy<2'"):
         require_working(BACKENDS["tflite-runtime"])
 
 

@@ -197,7 +197,7 @@ def test_an_unknown_name_gets_the_nearest_one() -> None:
 
 def test_too_few_images_are_refused(images: Images) -> None:
     with pytest.raises(
-        DataError, match="9 validation images cannot be split from 49: there are 10"
+        DataError, match="9 validation images cannot be held out of 49: there are 10"
     ):
         split_for(images, 49)
     assert len(split_for(images, 50).validation_labels) == 10

@@ -223,7 +223,7 @@ def test_a_number_that_is_given_counts(folder: Path, tmp_path: Path) -> None:
         "train", "--data", folder, "--image-size", "8", "--validation", "102", "-o", tmp_path / "c"
     )
     assert isinstance(result.exception, DataError)
-    assert "102 validation images cannot be split from 102" in str(result.exception)
+    assert "102 validation images cannot be held out of 102" in str(result.exception)
 
 
 def test_the_data_is_found_again_for_a_checkpoint(

@@ -46,7 +46,7 @@ def test_the_default_is_the_first_convolution_and_grad_cam_takes_the_last(
 def test_a_layer_by_a_wrong_name_gets_the_nearest(model: keras.Model) -> None:
     with pytest.raises(UnknownNameError, match="unknown layer 'secnd': did you mean 'second'"):
         layer_with_maps(model, "secnd")
-    with pytest.raises(UsageError, match="'mean' has no rows and columns.*as first"):
+    with pytest.raises(UsageError, match="'mean' has no rows and columns.*for example first"):
         layer_with_maps(model, "mean")
 
 
