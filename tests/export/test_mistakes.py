@@ -211,6 +211,6 @@ def test_verify_reports_a_mistake_and_accepts_its_remedy(tmp_path: Path) -> None
     assert CliRunner().invoke(cli, ["verify", str(tmp_path / "b.onnx")]).exit_code == 0
     assert verified("c.onnx", *scale)["unconfirmed"] == [
         "pixel range -2.118 … 2.64, as specified",
-        "channel order rgb, the usual",
+        "channel order rgb, the default",
         "label order, as specified",
     ]

@@ -136,7 +136,9 @@ def test_a_limit_uses_the_first_images_only(images: Images) -> None:
 
 @pytest.mark.parametrize("validation", [5, 800, 10_000])
 def test_an_impossible_split_is_refused(images: Images, validation: int) -> None:
-    with pytest.raises(DataError, match=f"{validation} validation images cannot be held out of 800"):
+    with pytest.raises(
+        DataError, match=f"{validation} validation images cannot be held out of 800"
+    ):
         split_images(images, validation=validation)
 
 

@@ -755,7 +755,7 @@ def test_the_command_never_looks_at_the_test_split(
     assert "2 trials: 2 complete" in done.stdout
     assert "80 validation images" in done.stdout
     folder = next(Path("tuning").iterdir())
-    assert f"hemline train mlp --recipe {folder}/best.toml" in done.stdout
+    assert f"hemline train mlp --recipe {folder}/best.toml" in done.stderr
     assert read_recipe(folder / "best.toml").epochs == RECIPES["plain"].epochs
     assert {path.name for path in folder.glob("*.png")} == {"history.png", "fields.png"}
     again = CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False)
