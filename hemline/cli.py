@@ -65,6 +65,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
     "On a device": {
         "classify": Command("runtime", "Classify image files, folders, a camera or a stream."),
         "selftest": Command("runtime", "Run the test images inside an artifact."),
+        "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
         "device": Command("bench.devices", "Add, list and check boards."),
         "runtimes": Command("environments", "Add, list and remove other versions of the runtimes."),

@@ -115,6 +115,7 @@ REMEDIES: dict[str, str] = {
     "gate reference": "bench that file with both, name another cell with --reference, or name two "
     "bundles, which are then measured",
     "verify formats": "run `hemline verify` on the bundle, and ship the format that agrees",
+    "other port": "name another with --port or --host",
     "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }
 

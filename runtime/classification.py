@@ -15,7 +15,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from hemline.pictures.images import ENDINGS
 from hemline.pictures.pixels import NO_MEMORY
 from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
-from hemline.runtime.decoder import Prediction
+from hemline.runtime.decoder import Prediction, best_of
 from hemline.silence import silenced
 from hemline.working_folder import only_bundle
 
@@ -308,13 +308,20 @@ def _text(name: str) -> str:
 
 
 def _fields(prediction: Prediction, top: int) -> dict[str, Any]:
-    best = prediction.top(top)
-    return {
-        "label": prediction.label,
-        "index": prediction.index,
-        "score": _number(prediction.score),
-        "top": [{"label": label, "score": _number(score)} for label, score in best],
-    }
+    return documents_of([prediction], top)[0]
+
+
+def documents_of(predictions: Sequence[Prediction], top: int) -> list[dict[str, Any]]:
+    """Return what JSON says of predictions, all of one classifier, with the best `top` classes."""
+    return [
+        {
+            "label": prediction.label,
+            "index": prediction.index,
+            "score": _number(prediction.score),
+            "top": [{"label": label, "score": _number(score)} for label, score in best],
+        }
+        for prediction, best in zip(predictions, best_of(predictions, top), strict=True)
+    ]
 
 
 def _number(score: float) -> float | None:

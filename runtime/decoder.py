@@ -46,9 +46,7 @@ class Prediction:
 
     def top(self, count: int = 3) -> list[tuple[str, float]]:
         """Return the best `count` (label, score) pairs, best first."""
-        scores = self.scores
-        best = np.argsort(-scores, kind="stable")[:count]
-        return [(self._decoder.labels[at], float(scores[at])) for at in best]
+        return best_of([self], count)[0]
 
     def __repr__(self) -> str:
         return f"Prediction(label={self.label!r}, index={self.index}, score={self.score:.4f})"
@@ -103,6 +101,20 @@ class Decoder:
         scores = self.softmax(self.logits(row))
         index = int(scores.argmax())
         return index, float(scores[index])
+
+
+def scores_of(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:
+    """Return the float32 scores (n, classes) of at least one prediction, all of one classifier."""
+    decoder = predictions[0]._decoder
+    return decoder.softmax(decoder.logits(np.stack([each._row for each in predictions])))
+
+
+def best_of(predictions: Sequence[Prediction], count: int) -> list[list[tuple[str, float]]]:
+    """Return the best `count` (label, score) pairs of each prediction, best first."""
+    scores, labels = scores_of(predictions), predictions[0]._decoder.labels
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    rows = zip(best.tolist(), np.take_along_axis(scores, best, axis=1).tolist(), strict=True)
+    return [[(labels[at], score) for at, score in zip(*row, strict=True)] for row in rows]
 
 
 def real_values(spec: OutputSpec, stored: Tensor) -> npt.NDArray[np.float32]:

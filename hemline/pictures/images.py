@@ -77,16 +77,18 @@ def read_picture(path: Path, side: int = 0) -> Pixels:
         raise _unreadable(str(path), error) from error
 
 
-def read_stream(stream: BinaryIO, name: str, side: int = 0) -> Pixels:
+def read_stream(stream: BinaryIO, name: str, side: int = 0, most_pixels: int = 0) -> Pixels:
     """Return the uint8 pixels of one whole image in a file that can be wound back.
 
-    `name` stands for it in the DataError; `side` as in read_picture.
+    `name` stands for it in the DataError; `side` as in read_picture. An image of more than
+    `most_pixels` (0: 50 million) is an error.
     """
     start = stream.read(8)
     stream.seek(0)
     if start[:2] not in netpbm.MAGICS:
-        return _decoded(stream, name, side)
-    header = _netpbm_header(stream, name)
+        with _opened(stream, name, most_pixels) as image:
+            return _pixels(image, name, side)
+    header = _netpbm_header(stream, name, most_pixels)
     stream.seek(0)
     try:
         return netpbm.read_netpbm(stream.read(header.size_bytes))
@@ -125,25 +127,19 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
     return int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
 
 
-def _netpbm_header(stream: BinaryIO, name: str) -> netpbm.Header:
+def _netpbm_header(stream: BinaryIO, name: str, most_pixels: int = 0) -> netpbm.Header:
     try:
         header = netpbm.read_header(stream.read(8192).__getitem__)
     except IndexError as error:
         raise DataError(f"cannot read {name}: it is truncated") from error
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
-    _require_small(header, name)
+    _require_small(header, name, most_pixels)
     return header
 
 
-def _decoded(stream: BinaryIO, name: str, side: int) -> Pixels:
-    """Return the pixels of what pillow reads."""
-    with _opened(stream, name) as image:
-        return _pixels(image, name, side)
-
-
 @contextlib.contextmanager
-def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
+def _opened(stream: BinaryIO, name: str, most_pixels: int = 0) -> Iterator[Image.Image]:
     """Yield what pillow reads, its pixels not yet unpacked; what it raises becomes a DataError."""
     try:
         from PIL import Image, UnidentifiedImageError
@@ -156,7 +152,7 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong with metadata is no matter here
             with Image.open(stream) as image:
-                _require_small(image, name)
+                _require_small(image, name, most_pixels)
                 yield image
     except DataError:
         raise
@@ -170,8 +166,8 @@ def _opened(stream: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise _unreadable(name, error) from error
 
 
-def _require_small(image: Image.Image | netpbm.Header, name: str) -> None:
-    large = image.width * image.height > _LARGEST_PIXELS
+def _require_small(image: Image.Image | netpbm.Header, name: str, most_pixels: int) -> None:
+    large = image.width * image.height > (most_pixels or _LARGEST_PIXELS)
     if large or max(image.width, image.height) > LARGEST_SIDE:
         raise DataError(f"{name} has {image.width} × {image.height} pixels: scale it down first")
 

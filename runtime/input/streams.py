@@ -101,7 +101,7 @@ def from_bytes(read: Read, raw: RawFormat | None, side: int = 0) -> Iterator[Fra
     Raises BackendError at the first image that needs a library which is not there.
     """
     contents = image_frames(read) if raw is None else raw_frames(read, raw.size_bytes)
-    decode = raw.pixels if raw else lambda content: _decoded(content, side)
+    decode = raw.pixels if raw else lambda content: decoded(content, "the frame", side)
     for content in contents:
         if isinstance(content, DataError):
             yield Frame(error=content)
@@ -119,10 +119,11 @@ def frame_of(read: Callable[[S], Pixels], source: S, name: str, image: str | Non
         return Frame(error=DataError(f"{name} {NO_MEMORY}"), image=image)
 
 
-def _decoded(content: bytes, side: int) -> Pixels:
+def decoded(content: bytes, name: str, side: int, most_pixels: int = 0) -> Pixels:
+    """Return the pixels of an image file's bytes; see read_stream."""
     if content.startswith(b"\x93NUMPY"):
-        return read_array(BytesIO(content), "the frame")
-    return read_stream(BytesIO(content), "the frame", side)
+        return read_array(BytesIO(content), name)
+    return read_stream(BytesIO(content), name, side, most_pixels)
 
 
 def standard_input() -> Read:

@@ -53,6 +53,7 @@ NOT_RUN = {
     r"hemline data fetch": "downloads: tests/spine/test_fetch.py",
     r"hemline runtimes (add|remove)": "downloads: tests/spine/test_environments.py",
     r".* --runtime \S+==[\d.]+( |$)": "a downloaded version: tests/spine/test_environments.py",
+    r"hemline serve": "runs until it is stopped: tests/runtime/test_service.py",
     r"hemline device (add|check|remove)": "needs a board: tests/devices/test_ssh.py",
     r"hemline (bench|choose|table) .*--device (?!pi$)": "a board or a stand-in: tests/devices",
     r"hemline compare-datasets(?!.* --data)": "downloads MNIST: the lines with a folder are run",

@@ -1,0 +1,80 @@
+"""The artifacts that are served: each is loaded again when its files change."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from hemline.contract.stamp import read_stamped
+from hemline.runtime.bundle_choice import pick_artifact
+from hemline.runtime.classifier import Classifier
+from hemline.runtime.discovery import pick_backend
+
+_INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
+R = TypeVar("R")
+
+
+class Model:
+    """One version of an artifact: a classifier for each worker and one for the event loop.
+
+    inline_images: how many raw images the event loop classifies itself; more go to a worker.
+    """
+
+    def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
+        path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
+        file = read_stamped(path)
+        self.stamp, backend = file.stamp, backend or pick_backend(file.stamp, runtime)
+        self._idle: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
+        image = np.zeros(file.stamp.input.shape, np.uint8)
+        for _ in range(workers + 1):
+            classifier = Classifier(file, backend, threads=1)
+            classifier.classify(image)  # the first call opens the session
+            self._idle.put(classifier)
+        started = time.perf_counter()
+        classifier.classify(image)
+        self.inline_images = int(_INLINE_SECONDS / (time.perf_counter() - started))
+
+    def borrow(self, work: Callable[[Classifier], R]) -> R:
+        """Do a piece of work with a classifier that nobody else uses meanwhile."""
+        classifier = self._idle.get()
+        try:
+            return work(classifier)
+        finally:
+            self._idle.put(classifier)
+
+
+class Served:
+    """An artifact under its name, and the version of it that is loaded.
+
+    intact: whether the files that are there now are the ones that are served.
+    """
+
+    def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
+        self.name, self._path = path.resolve().name, path
+        self._load: Callable[[], Model] = lambda: Model(path, runtime, workers)
+        self._state = self._files()
+        self.model, self.intact = self._load(), True
+
+    def refresh(self) -> None:
+        """Load the files again if they changed; requests in progress keep the old version.
+
+        Files that cannot be served are refused: the log says why, and the old version stays.
+        """
+        try:
+            before, self._state = self._state, self._files()
+            if self._state != before:
+                self.model, self.intact = self._load(), True
+        except Exception as error:  # noqa: BLE001 — whatever is wrong, the service goes on
+            self.intact = False
+            logging.getLogger(__name__).warning("%s: the old version stays: %s", self.name, error)
+
+    def _files(self) -> list[tuple[str, int, int]]:
+        files = sorted(self._path.glob("*.*")) if self._path.is_dir() else [self._path]
+        seen = [(each.name, each.stat()) for each in files if each.exists()]
+        return [(name, each.st_mtime_ns, each.st_ino) for name, each in seen]

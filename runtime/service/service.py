@@ -1,0 +1,239 @@
+"""The HTTP service: its routes, its limits, and one sentence for everything that goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from math import prod
+from typing import Any, NamedTuple
+
+import anyio
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from hemline.errors import HemlineError, UnknownNameError
+from hemline.pictures.pixels import NO_MEMORY, Pixels
+from hemline.runtime.classification import documents_of
+from hemline.runtime.classifier import Classifier
+from hemline.runtime.decoder import Prediction
+from hemline.runtime.input.streams import decoded
+from hemline.runtime.service import open_inference
+from hemline.runtime.service.models import Model, Served
+from hemline.version import VERSION
+
+_CHUNK = 256  # raw images between two looks at the clock
+_MOST_FILES = 256  # in a form
+_MOST_PIXELS = 25_000_000  # of an image file, before it is unpacked
+_RAW, _FORM = "application/octet-stream", "multipart/form-data"
+_UNNAMED = ("", "application/x-www-form-urlencoded")  # what clients say of a file by default
+_BODY = {kind: {"schema": {"type": "string"}} for kind in ("image/*", _RAW, _FORM)}
+Work = Callable[[Classifier, float], Response]
+
+
+class Limits(NamedTuple):
+    """Megabytes in a request, requests in progress, seconds for an upload and for its answer."""
+
+    megabytes: int
+    requests: int
+    seconds: int
+
+
+class Service:
+    """The artifacts that are served; the first is the one that /classify uses by default.
+
+    Everything but the work itself happens in the event loop's thread.
+    """
+
+    def __init__(self, served: Sequence[Served], limits: Limits, workers: int) -> None:
+        self._served, self._limits = {each.name: each for each in served}, limits
+        self._workers, self._busy = ThreadPoolExecutor(workers), 0
+        self._counts: defaultdict[str, float] = defaultdict(int)
+
+    def application(self) -> Any:
+        """Return the ASGI application."""
+        # without the pages of documentation: they load scripts from other hosts
+        app = FastAPI(title="Hemline", version=VERSION, docs_url=None, redoc_url=None)
+        body = {"requestBody": {"required": True, "content": _BODY}}
+        app.add_api_route("/classify", self.predict, methods=["POST"], openapi_extra=body)
+        app.add_api_route("/v2/models/{name}/infer", self.predict, methods=["POST"])
+        for path in ("/health", "/v2", "/v2/health/live", "/v2/health/ready"):
+            app.add_api_route(path, self.health)
+        for path in ("/v2/models/{name}", "/v2/models/{name}/ready"):
+            app.add_api_route(path, self.model)
+        app.add_api_route("/metrics", self.metrics)
+        app.add_exception_handler(HTTPException, _failed)
+        app.add_exception_handler(Exception, _failed)
+        return app
+
+    async def health(self) -> Response:
+        """Return what is served; `intact` is false where a replacement was refused."""
+        models = {
+            name: {"sha256": each.model.stamp.payload_sha256, "intact": each.intact}
+            for name, each in self._served.items()
+        }
+        server = {"name": "hemline", "version": VERSION, "extensions": ["binary_tensor_data"]}
+        return _json({**server, "models": models})
+
+    async def model(self, request: Request) -> Response:
+        """Return what a model requires and returns."""
+        served = self._find(request)
+        return _json(open_inference.described_model(served.name, served.model.stamp))
+
+    async def metrics(self) -> Response:
+        """Return counts and seconds in the text format of Prometheus."""
+        counts = {**self._counts, "hemline_requests_in_progress": self._busy}
+        text = "".join(f"{name} {count}\n" for name, count in sorted(counts.items()))
+        return Response(text, media_type="text/plain")
+
+    async def predict(self, request: Request) -> Response:
+        """Classify an image file, raw pixels, the files of a form, or a tensor (v2)."""
+        started, status = time.perf_counter(), 500
+        self._busy += 1
+        try:
+            if self._busy > self._limits.requests:
+                text = f"{self._limits.requests} requests are in progress: try again later"
+                raise HTTPException(429, text, {"Retry-After": "1"})
+            served, body = self._find(request), await self._body(request)
+            answer = self._infer if "name" in request.path_params else self._classify
+            response = await answer(request, served.model, body)
+            status = response.status_code
+            return response
+        except HTTPException as error:
+            status = error.status_code
+            raise
+        finally:
+            self._busy -= 1
+            labels = f'{{route="{request.scope["route"].path}",status="{status}"}}'
+            self._counts[f"hemline_requests_total{labels}"] += 1
+            self._counts[f"hemline_request_seconds_sum{labels}"] += time.perf_counter() - started
+
+    def _find(self, request: Request) -> Served:
+        name = request.path_params.get("name") or request.query_params.get("model")
+        if name and name not in self._served:
+            raise HTTPException(404, str(UnknownNameError("model", name, self._served)))
+        return self._served[name or next(iter(self._served))]
+
+    async def _body(self, request: Request) -> bytes:
+        size, (most, _, seconds) = request.headers.get("content-length"), self._limits
+        if size is None:
+            raise HTTPException(411, "the header Content-Length is missing")
+        if int(size) > most * 1_000_000:
+            raise HTTPException(413, f"a request can have at most {most} MB")
+        try:
+            with anyio.fail_after(seconds):
+                return bytes(await request.body())
+        except TimeoutError as error:
+            text = f"the upload took longer than {seconds} seconds"
+            raise HTTPException(408, text, {"Connection": "close"}) from error
+        except ClientDisconnect as error:
+            raise HTTPException(400, "the upload was cut off") from error
+
+    async def _classify(self, request: Request, model: Model, body: bytes) -> Response:
+        top = request.query_params.get("top", "3")
+        if re.fullmatch("[1-9][0-9]{0,4}", top) is None:
+            raise HTTPException(422, "top must be a whole number from 1 to 99999")
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        files = [("", body)]
+        if kind == _RAW:
+            images = _raw_images(body, model.stamp.input.shape)
+            few = len(images) <= model.inline_images
+            return await self._work(model, lambda *by: _raw(images, int(top), *by), here=few)
+        if kind == _FORM:
+            async with request.form(max_files=_MOST_FILES) as form:
+                sent = [each for _, each in form.multi_items() if not isinstance(each, str)]
+                files = [(each.filename[:255] or "-", await each.read()) for each in sent]
+            if not files:
+                raise HTTPException(422, "the form has no files: send each image as a file")
+        elif kind not in _UNNAMED and not kind.startswith("image/"):
+            text = f"send an image file (image/png, …), raw pixels ({_RAW}) or files ({_FORM})"
+            raise HTTPException(415, f"{text}, not {kind[:80]}")
+        return await self._work(model, lambda *by: _from_files(files, int(top), *by))
+
+    async def _infer(self, request: Request, model: Model, body: bytes) -> Response:
+        name, head = request.path_params["name"], request.headers.get(open_inference.HEADER_SIZE)
+
+        def work(classifier: Classifier, deadline: float) -> Response:
+            asked, images = open_inference.read_request(body, head, model.stamp.input.shape)
+            return open_inference.response(name, asked, _in_parts(classifier, images, deadline))
+
+        return await self._work(model, work)
+
+    async def _work(self, model: Model, work: Work, *, here: bool = False) -> Response:
+        """Do a piece of work, given a classifier and its deadline, in a worker's thread or here."""
+        deadline = time.monotonic() + self._limits.seconds
+        if here:
+            return model.borrow(lambda classifier: work(classifier, deadline))
+        return await asyncio.get_running_loop().run_in_executor(
+            self._workers, model.borrow, lambda classifier: work(classifier, deadline)
+        )
+
+
+def _raw_images(body: bytes, shape: tuple[int, ...]) -> Pixels:
+    """Return the uint8 images (n, height, width, channels) in a body."""
+    if body and len(body) % prod(shape) == 0:
+        return np.frombuffer(body, np.uint8).reshape(-1, *shape)
+    size = f"{prod(shape)} bytes an image ({' × '.join(map(str, shape))})"
+    text = f"raw pixels of this model have {size}, not {len(body)}"
+    raise HTTPException(422, f"{text}: send image files as image/png or another image type")
+
+
+def _raw(images: Pixels, top: int, classifier: Classifier, deadline: float) -> Response:
+    found = documents_of(_in_parts(classifier, images, deadline), top)
+    return _json(found[0] if len(found) == 1 else {"predictions": found})
+
+
+def _in_parts(classifier: Classifier, images: Pixels, deadline: float) -> list[Prediction]:
+    """Classify images (n, …) until the deadline."""
+    if len(images) == 1:
+        return [classifier.classify(images[0])]
+    found: list[Prediction] = []
+    for at in range(0, len(images), _CHUNK):
+        _require_time(deadline)
+        found += classifier.classify_batch(images[at : at + _CHUNK])
+    return found
+
+
+def _from_files(
+    files: list[tuple[str, bytes]], top: int, classifier: Classifier, deadline: float
+) -> Response:
+    """Classify image files; one that cannot be read stops no other."""
+    side, found = max(classifier.stamp.input.shape[:2]), []
+    for name, content in files:
+        _require_time(deadline)
+        document: dict[str, Any] = {"image": name} if name else {}
+        try:
+            picture = decoded(content, "the image", side, _MOST_PIXELS)
+            prediction = classifier.classify(classifier.prepare(picture))
+            document |= documents_of([prediction], top)[0]
+        except (HemlineError, MemoryError) as error:
+            lacks_memory = isinstance(error, MemoryError)
+            document["error"] = f"the image {NO_MEMORY}" if lacks_memory else str(error)
+        found.append(document)
+    status = 422 if any("error" in each for each in found) else 200
+    return _json({"predictions": found} if files[0][0] else found[0], status)
+
+
+def _require_time(deadline: float) -> None:
+    if time.monotonic() > deadline:
+        raise HTTPException(503, "the server is busy: try again later", {"Retry-After": "1"})
+
+
+def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, headers, "application/json")
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _json({"error": "the server failed: its log says why"}, 500)
+    plain = error.detail == HTTPStatus(error.status_code).phrase  # that of the framework
+    text = "there is no such address or method: see /openapi.json" if plain else error.detail
+    return _json({"error": text}, error.status_code, error.headers)

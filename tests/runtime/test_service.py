@@ -1,0 +1,387 @@
+"""`hemline serve`: what it answers, what it refuses, and that nothing it accepted is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hemline.cli import cli
+from hemline.contract.evaluation_set import load_split
+from hemline.contract.manifest import read_manifest
+from hemline.errors import BackendError, UsageError
+from hemline.runtime import Classifier
+from hemline.runtime.classification import documents_of
+from hemline.runtime.command_line import main
+
+RAW = {"Content-Type": "application/octet-stream"}
+JSON = {"Content-Type": "application/json"}
+PATIENCE = 60.0  # seconds; of a busy machine
+
+
+class Server:
+    """A service in a process of its own."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        command = [Path(sys.executable).with_name("hemline"), "serve", *arguments, "--port", "0"]
+        self.process = subprocess.Popen(
+            [*map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stderr is not None
+        found = re.search(r"at http://127.0.0.1:(\d+)", self.process.stderr.readline())
+        assert found is not None
+        self.port = int(found[1])
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
+        with contextlib.closing(self.connect()) as connection:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            content = response.read()
+            kind = response.headers["Content-Type"]
+            return response.status, json.loads(content) if kind == JSON["Content-Type"] else content
+
+    def begun(self, content: bytes, size: int, kind: str = RAW["Content-Type"]) -> socket.socket:
+        """Return a connection on which an upload of `size` bytes began with `content`."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        head = f"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: {kind}\r\n"
+        connection.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + content)
+        return connection
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(PATIENCE)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def pixels(bundle: Path) -> np.ndarray:
+    return load_split(bundle, "test", read_manifest(bundle).evaluation_sha256).images[:100]
+
+
+@pytest.fixture(scope="module")
+def server(bundle: Path) -> Iterator[Server]:
+    limits = ("--max-mb", "1", "--max-requests", "4", "--timeout", "1")
+    running = Server(bundle / "int8.tflite", bundle / "int8.onnx", *limits)
+    yield running
+    assert running.end() == 0
+
+
+def png(image: np.ndarray, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def form(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
+    parts = [
+        f'--x\r\nContent-Disposition: form-data; name="a"; filename="{name}"\r\n\r\n'.encode()
+        + content
+        + b"\r\n"
+        for name, content in files
+    ]
+    return b"".join(parts) + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def test_an_image_file_is_answered_with_the_json_of_classify(
+    server: Server,
+    bundle: Path,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(pixels[0]))
+    assert main(["classify", str(bundle / "int8.tflite"), str(path), "--json"]) == 0
+    expected = json.loads(capsys.readouterr().out) | {"image": "a.png"}
+    assert server.ask("POST", "/classify", *form(("a.png", path.read_bytes()))) == (
+        200,
+        {"predictions": [expected]},
+    )
+    del expected["image"]
+    for kind in ({}, {"Content-Type": "image/png"}):
+        assert server.ask("POST", "/classify", path.read_bytes(), kind) == (200, expected)
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
+@pytest.mark.parametrize("count", [1, 8, 100])
+def test_raw_pixels_are_classified_as_the_classifier_does(
+    server: Server, bundle: Path, pixels: np.ndarray, name: str, count: int
+) -> None:
+    sent = np.ascontiguousarray(pixels[:count]).tobytes()
+    status, found = server.ask("POST", f"/classify?model={name}&top=2", sent, RAW)
+    with Classifier.load(bundle / name) as classifier:
+        expected = documents_of(classifier.classify_batch(pixels[:count]), 2)
+    rows = [found] if count == 1 else found["predictions"]
+    assert status == 200
+    assert [(x["label"], x["index"]) for x in rows] == [(x["label"], x["index"]) for x in expected]
+    assert all(len(row["top"]) == 2 for row in rows)
+    # rounded to six digits, of float32 by two ways to sum
+    assert [x["score"] for x in rows] == pytest.approx([x["score"] for x in expected], abs=2e-6)
+
+
+def test_a_file_of_a_form_that_cannot_be_read_stops_no_other(
+    server: Server, pixels: np.ndarray
+) -> None:
+    whole = png(pixels[0])
+    files = form(("a.png", whole), ("cut.png", whole[:60]), ("no.txt", b"no image"))
+    status, found = server.ask("POST", "/classify", *files)
+    first, second, third = found["predictions"]
+    assert (status, first["image"], second["image"], third["image"]) == (
+        *(422, "a.png", "cut.png"),
+        "no.txt",
+    )
+    assert "label" in first
+    assert second["error"].startswith("cannot read the image: ")
+    assert third["error"] == "the image is not a readable image: cannot identify image file"
+
+
+REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
+    "no such address": ("GET", "/etc/passwd", {}, b"", 404, "there is no such address or method"),
+    "no such method": ("GET", "/classify", {}, b"", 405, "there is no such address or method"),
+    "no such model": ("POST", "/classify?model=int8.tflit", {}, b"", 404, "unknown model"),
+    "text": ("POST", "/classify", {"Content-Type": "text/plain"}, b"a", 415, "send an image file"),
+    "nothing": ("POST", "/classify", {}, b"", 422, "the image is not a readable image"),
+    "half an image": ("POST", "/classify", RAW, bytes(785), 422, "raw pixels of this model have"),
+    "no raw image": ("POST", "/classify", RAW, b"", 422, "raw pixels of this model have 784 bytes"),
+    "no file": ("POST", "/classify", *reversed(form()), 422, "the form has no files"),
+    "no boundary": (
+        *("POST", "/classify", {"Content-Type": "multipart/form-data"}, b"a", 400),
+        "Missing boundary",
+    ),
+    "a wrong top": ("POST", "/classify?top=0", RAW, bytes(784), 422, "top must be a whole number"),
+    "a large body": ("POST", "/classify", RAW, bytes(1_000_001), 413, "at most 1 MB"),
+    "an image bomb": (
+        *("POST", "/classify", {}, png(np.zeros((5001, 5000), bool)), 422),
+        "the image has 5000 × 5001 pixels: scale it down first",
+    ),
+    "no JSON": ("POST", "/v2/models/int8.onnx/infer", JSON, b"[" * 9000, 400, "not a request of"),
+    "no inputs": ("POST", "/v2/models/int8.onnx/infer", JSON, b"{}", 400, "not a request of"),
+    "no model": ("POST", "/v2/models/a/infer", JSON, b"{}", 404, "unknown model 'a'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_bad_request_gets_a_status_and_one_sentence(server: Server, case: str) -> None:
+    method, path, headers, body, status, sentence = REFUSED[case]
+    found, answer = server.ask(method, path, body, headers)
+    assert found == status
+    assert list(answer) == ["error"]
+    assert sentence in answer["error"]
+    assert "\n" not in answer["error"]
+    assert os.sep + "home" not in answer["error"]
+
+
+def test_an_upload_without_a_length_is_refused(server: Server) -> None:
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("POST", "/classify", iter([b"a"]), {}, encode_chunked=True)
+        response = connection.getresponse()
+        assert (response.status, json.loads(response.read())) == (
+            411,
+            {"error": "the header Content-Length is missing"},
+        )
+
+
+@pytest.mark.slow
+def test_uploads_that_are_slow_or_cut_leave_room_for_others(
+    server: Server, pixels: np.ndarray
+) -> None:
+    uploads = [server.begun(b"a", 784) for _ in range(4)]
+    busy = 0
+    while busy < 4:
+        busy = int(re.findall(rb"in_progress (\d+)", server.ask("GET", "/metrics")[1])[0])
+    status, found = server.ask("POST", "/classify", pixels[0].tobytes(), RAW)
+    assert (status, found["error"]) == (429, "4 requests are in progress: try again later")
+    uploads.pop().close()  # cut off
+    for upload in uploads:
+        assert b"408" in upload.recv(12)
+        upload.close()
+    assert server.ask("POST", "/classify", pixels[0].tobytes(), RAW)[0] == 200
+
+
+def tensor(images: np.ndarray, **changes: Any) -> dict[str, Any]:
+    given = {"name": "pixels", "datatype": "UINT8", "shape": list(images.shape)}
+    return given | {"data": images.ravel().tolist()} | changes
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_the_open_inference_protocol_gives_the_same_in_json_and_in_binary(
+    server: Server, bundle: Path, pixels: np.ndarray, count: int
+) -> None:
+    sent, url = np.ascontiguousarray(pixels[:count]), "/v2/models/int8.onnx/infer"
+    with Classifier.load(bundle / "int8.onnx") as classifier:
+        labels = [each.label for each in classifier.classify_batch(sent)]
+        scores = classifier.scores(sent)
+    status, found = server.ask("POST", url, json.dumps({"inputs": [tensor(sent)]}).encode(), JSON)
+    assert status == 200
+    assert found["outputs"][0]["data"] == labels
+    assert np.array_equal(np.float32(found["outputs"][1]["data"]).reshape(count, -1), scores)
+
+    binary = {"id": "7", "parameters": {"binary_data_output": True}}
+    inputs = [tensor(sent, parameters={"binary_data_size": sent.size})]
+    head = json.dumps(binary | {"inputs": inputs}).encode()
+    sizes = {"Inference-Header-Content-Length": str(len(head))}
+    with contextlib.closing(server.connect()) as connection:
+        connection.request("POST", url, head + sent.tobytes(), RAW | sizes)
+        response = connection.getresponse()
+        content = response.read()
+    size = int(response.headers["Inference-Header-Content-Length"])
+    document, texts = json.loads(content[:size]), content[size : -4 * scores.size]
+    assert (document["id"], document["model_name"]) == ("7", "int8.onnx")
+    assert [x["datatype"] for x in document["outputs"]] == ["BYTES", "FP32"]
+    assert texts == b"".join(struct.pack("<I", len(x)) + x.encode() for x in labels)
+    assert content[-4 * scores.size :] == scores.astype("<f4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"data": [0.5] * 784}, 422),
+        ({"data": [256] * 784}, 422),
+        ({"data": [-1] * 784}, 422),
+        ({"data": ["a"] * 784}, 400),
+        ({"data": [[1], [1, 2]]}, 400),
+        ({"data": []}, 422),
+        ({"shape": [2, 28, 28, 1]}, 422),
+        ({"shape": "a"}, 422),
+        ({"datatype": "FP32"}, 422),
+        ({"parameters": 1}, 200),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_refused(
+    server: Server, pixels: np.ndarray, changes: dict[str, Any], status: int
+) -> None:
+    body = json.dumps({"inputs": [tensor(pixels[:1], **changes)]}).encode()
+    found, answer = server.ask("POST", "/v2/models/int8.onnx/infer", body, JSON)
+    assert (found, "error" in answer) == (status, status != 200)
+
+
+def test_the_service_says_what_it_serves(server: Server, bundle: Path) -> None:
+    with Classifier.load(bundle / "int8.onnx") as classifier:
+        digest = classifier.stamp.payload_sha256
+    for path in ("/health", "/v2", "/v2/health/live", "/v2/health/ready"):
+        status, found = server.ask("GET", path)
+        assert status == 200
+        assert found["models"]["int8.onnx"] == {"sha256": digest, "intact": True}
+    _, model = server.ask("GET", "/v2/models/int8.onnx")
+    assert model["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}]
+    assert "/classify" in server.ask("GET", "/openapi.json")[1]["paths"]
+    counted = server.ask("GET", "/metrics")[1].decode()
+    assert 'hemline_requests_total{route="/classify",status="200"}' in counted
+    assert all(re.fullmatch(r"[a-z_]+(\{.*\})? [\d.e-]+", x) for x in counted.splitlines())
+
+
+def test_a_port_in_use_and_two_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
+    shutil.copy(bundle / "int8.onnx", tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(BackendError, match=f"port {port} of 127.0.0.1 cannot be used: "):
+            cli.main(["serve", str(bundle), "--port", port], standalone_mode=False)
+    twice = [str(bundle / "int8.onnx"), str(tmp_path / "int8.onnx")]
+    with pytest.raises(UsageError, match="two artifacts have the same name"):
+        cli.main(["serve", *twice], standalone_mode=False)
+
+
+@pytest.mark.slow
+def test_what_was_accepted_before_sigterm_is_answered(bundle: Path, pixels: np.ndarray) -> None:
+    server = Server(bundle)
+    image = pixels[0].tobytes()
+    uploads = [server.begun(image[:400], 784) for _ in range(8)]
+    while b"in_progress 8" not in server.ask("GET", "/metrics")[1]:
+        pass
+    server.process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(OSError):  # until it accepts no more
+        while True:
+            socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE).close()
+    for upload in uploads:
+        upload.sendall(image[400:])
+        assert b"200 OK" in upload.recv(4096)
+        upload.close()
+    assert server.process.wait(PATIENCE) == 0
+    assert server.process.stderr is not None
+    assert server.process.stderr.read() == ""
+    server.process.stderr.close()
+
+
+@pytest.mark.slow
+def test_an_artifact_is_replaced_under_load_without_a_lost_request(
+    bundle: Path, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    served, files = tmp_path / "model.tflite", [bundle / "int8.tflite", bundle / "fp32.tflite"]
+    shutil.copy(files[0], served)
+    server = Server(served)
+    statuses: list[int] = []
+    ended = threading.Event()
+
+    def ask() -> None:  # 100 requests a second, at most
+        with contextlib.closing(server.connect()) as connection:
+            while not ended.is_set():
+                connection.request("POST", "/classify", pixels[0].tobytes(), RAW)
+                response = connection.getresponse()
+                response.read()
+                statuses.append(response.status)
+                time.sleep(0.01)
+
+    def digest() -> str:
+        text: str = server.ask("GET", "/health")[1]["models"]["model.tflite"]["sha256"]
+        return text
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(20):
+        before = digest()
+        shutil.copy(files[(number + 1) % 2], tmp_path / "new")
+        (tmp_path / "new").replace(served)
+        deadline = time.monotonic() + PATIENCE
+        while digest() == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert digest() != before
+    served.write_bytes(served.read_bytes()[:40_000])  # altered: the old one stays
+    while server.ask("GET", "/health")[1]["models"]["model.tflite"]["intact"]:
+        time.sleep(0.02)
+    assert server.ask("POST", "/classify", pixels[0].tobytes(), RAW)[0] == 200
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert server.end() == 0
+    assert len(statuses) > 100
+    assert set(statuses) == {200}
+
+
+@pytest.mark.slow
+def test_a_thousand_open_connections_keep_nobody_from_an_answer(
+    bundle: Path, pixels: np.ndarray
+) -> None:
+    server = Server(bundle)
+    with contextlib.ExitStack() as stack:
+        for number in range(1000):
+            address = ("127.0.0.1", server.port)
+            idle = stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
+            idle.sendall(b"POST /classify HTTP/1.1\r\n"[: number % 20])
+        assert server.ask("POST", "/classify", pixels[0].tobytes(), RAW)[0] == 200
+    assert server.end() == 0
