@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -129,3 +130,13 @@ def test_an_export_that_trains_first_says_so_and_how_to_name_a_checkpoint(
         "checkpoints/mlp-photos holds no checkpoint (found: checkpoints/mine), so mlp is trained "
         "first; if you have a checkpoint, name it with --checkpoint FOLDER"
     )
+
+
+def test_a_folder_of_the_same_name_beside_a_script_hides_nothing(tmp_path: Path) -> None:
+    """A clone is often named hemline: a script beside it must import the package all the same."""
+    (tmp_path / "hemline" / "data").mkdir(parents=True)
+    code = "import hemline, hemline.data.custom; print(hemline.__version__)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == version("hemline")
