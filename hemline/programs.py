@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from hemline.errors import HemlineError
 from hemline.files import reason_of
+
+# the binaries themselves: Debian's scripts in /usr/bin can leave their children behind
+_CHROMIUM = (
+    "/usr/lib/chromium/chromium-headless-shell",
+    "/usr/lib/chromium/chromium",
+    "chromium-headless-shell",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "microsoft-edge",
+)
 
 
 class ProgramError(HemlineError):
@@ -54,3 +67,14 @@ def output_of(command: Sequence[str], *, seconds: float, folder: Path | None = N
         last = f"{lines[-1].removeprefix('error: ')} ({how})" if lines else how
         raise ProgramError(last, stderr=lines)
     return done.stdout
+
+
+def chromium() -> Path:
+    """Return Chromium or a browser made of it; raises ProgramError where none is installed."""
+    for name in _CHROMIUM:
+        if found := shutil.which(name):
+            return Path(found)
+    raise ProgramError(
+        "Chromium is not installed: install it (Debian: apt-get install chromium), or name another "
+        "browser made of it by its path (browser:/opt/google/chrome/chrome)"
+    )

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hemline.debian_packages import unpack_packages
 from hemline.folders import made
+from hemline.programs import ProgramError, chromium
 from hemline.user_folders import cache_folder
 
 _PACKAGE = "chromium-headless-shell"
-# the binary itself: Debian's script in /usr/bin can leave its children behind
-_BINARIES = (f"usr/lib/chromium/{_PACKAGE}", "usr/lib/chromium/chromium")
 _NEEDS_BYTES = 1300 << 20
 
 
 def find_browser() -> tuple[Path, dict[str, str]]:
     """Return a browser and its environment; raises HemlineError where none can be had."""
-    for name in _BINARIES:
-        if (path := Path("/") / name).exists():
-            return path, {}
-    for name in ("chromium", "google-chrome"):
-        if found := shutil.which(name):
-            return Path(found), {}
+    with contextlib.suppress(ProgramError):
+        return chromium(), {}
     folder = made(cache_folder() / "browser", _unpack, needs_bytes=_NEEDS_BYTES)
     libraries = (str(path) for path in (folder / "usr" / "lib").glob("*-linux-gnu*"))
-    return folder / _BINARIES[0], {"LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+    return folder / "usr" / "lib" / "chromium" / _PACKAGE, {
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries)
+    }
 
 
 def _unpack(folder: Path) -> None:

@@ -1,0 +1,144 @@
+// Run a Hemline artifact in a browser: its logits are Python's.
+// The files of npm packages (hemline/npm_packages.py) are beside this module, or at `base`.
+
+const ARRAYS = { float32: Float32Array, int8: Int8Array, uint8: Uint8Array };
+const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, as in decoder.py
+
+/**
+ * Open the bytes of an artifact; throws an Error with one line that says why it cannot be used.
+ *
+ * A .tflite brings its stamp; that of an .onnx must be given. Returns {stamp, run, delegate,
+ * importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of one image (height, width,
+ * channels) into the Float32Array of its logits, or of another output by name; async for .onnx.
+ */
+export async function loadArtifact(bytes, { base = import.meta.url, stamp: given = null } = {}) {
+  const isOnnx = given?.format === 'onnx';
+  const { stamp, model } = isOnnx ? { stamp: given, model: bytes } : await readStamp(bytes);
+  if (!runsSimd([65, 0, 253, 15, 253, 98])) throw Error('no WebAssembly SIMD: update this browser');
+  const open = isOnnx ? openOnnx : openTflite;
+  const { invoke, ...facts } = await open(model, stamp.input, base);
+  const encode = encoder(stamp.input);
+  const run = (pixels, name = 'logits') => {
+    const spec = stamp.outputs.find((each) => each.name === name);
+    if (spec === undefined) throw Error(`${stamp.name} has no output ${name}`);
+    const stored = invoke(encode(pixels), spec);
+    return stored.then?.((each) => realValues(spec, each)) ?? realValues(spec, stored);
+  };
+  return { stamp, run, ...facts };
+}
+
+// Return {stamp, model} of a .tflite: a zip of one member is behind it (contract/stamp.py).
+async function readStamp(bytes) {
+  let stamp, model;
+  try {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const directory = view.getUint32(bytes.length - 6, true);
+    const [packed, start] = [20, 42].map((at) => view.getUint32(directory + at, true));
+    const [name, extra] = [26, 28].map((at) => view.getUint16(start + at, true));
+    const body = bytes.subarray(start + 30 + name + extra).subarray(0, packed);
+    const text = new Blob([body]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+    [stamp, model] = [await new Response(text).json(), bytes.subarray(0, start)];
+  } catch {
+    throw Error('this file has no Hemline stamp');
+  }
+  if (globalThis.crypto?.subtle) { // only on https and localhost
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', model));
+    const hex = Array.from(digest, (each) => each.toString(16).padStart(2, '0')).join('');
+    if (hex !== stamp.payload_sha256) throw Error(`${stamp.name} was modified: copy it again`);
+  }
+  return { stamp, model };
+}
+
+// Whether instructions that leave a vector are valid here.
+function runsSimd(code) {
+  const body = [code.length + 2, 0, ...code, 11];
+  const head = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0];
+  return WebAssembly.validate(new Uint8Array([...head, 10, body.length + 1, 1, ...body]));
+}
+
+// Return a function from pixels to the tensor, with a table for each channel, as in pixels.py.
+function encoder({ dtype, height, width, channels, bgr, mean, std, scale, zero_point: zero }) {
+  const [low, high] = dtype === 'int8' ? [-128, 127] : [0, 255];
+  const stored = (real) => {
+    if (dtype === 'float32') return real;
+    let step = Math.round(real / scale);
+    if (step - real / scale === 0.5 && step % 2 !== 0) step -= 1; // half to even, as numpy rounds
+    return Math.min(high, Math.max(low, step + zero));
+  };
+  const tables = Array.from({ length: channels }, (_, at) => ARRAYS[dtype].from(
+    { length: 256 }, (__, pixel) => stored((pixel - (mean[at] ?? mean)) / (std[at] ?? std)),
+  ));
+  const tensor = new ARRAYS[dtype](height * width * channels);
+  return (pixels) => {
+    if (pixels.length !== tensor.length) throw Error(`an image has ${tensor.length} values here`);
+    tables.forEach((table, at) => {
+      const source = bgr ? channels - 1 - 2 * at : 0;
+      for (let to = at; to < tensor.length; to += channels) tensor[to] = table[pixels[to + source]];
+    });
+    return tensor;
+  };
+}
+
+// Return the float32 values of a stored output, as in decoder.py.
+function realValues({ dtype, gives, scale, zero_point: zero }, stored) {
+  const real = Float32Array.from(stored, dtype === 'float32' ? undefined
+    : (each) => Math.fround(each - zero) * Math.fround(scale));
+  if (gives !== 'probabilities') return real;
+  return real.map((each) => Math.log(Math.max(each, LEAST_PROBABILITY)));
+}
+
+// LiteRT's wasm below its JavaScript interface, which refuses int8 tensors and a free batch size.
+async function openTflite(model, { height, width, channels, dtype }, base) {
+  const relaxed = runsSimd([65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2]);
+  const glue = relaxed ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
+  const asked = performance.now();
+  const { default: factory } = await import(new URL(`${glue}.mjs`, base));
+  const [print, locateFile] = [() => {}, (file) => new URL(file, base).href];
+  const wasm = await factory({ locateFile, print, printErr: print });
+  wasm.setupLogging();
+  const started = performance.now();
+  const environment = wasm.LiteRtEnvironment.create(null);
+  const at = wasm._malloc(model.length);
+  wasm.HEAPU8.set(model, at);
+  const parsed = wasm.loadModel(environment, at, model.length);
+  const options = { accelerator: 'wasm', cpuOptions: { numThreads: 1 } };
+  options.environment = { liteRtEnvironment: environment, webGpuDevice: null };
+  const compiled = await wasm.compileModel(environment, parsed, options);
+  const sizes = new wasm.VectorInt32();
+  for (const size of [1, height, width, channels]) sizes.push_back(size);
+  const { value } = parsed.getInputTensorType(0, 0).elementType();
+  const type = wasm.LiteRtRankedTensorType.create({ value }, wasm.LiteRtLayout.create(sizes));
+  const bytes = height * width * channels * ARRAYS[dtype].BYTES_PER_ELEMENT;
+  const { LiteRtTensorBufferType: { HOST_MEMORY }, LiteRtTensorBufferLockMode: mode } = wasm;
+  const buffer = wasm.LiteRtTensorBuffer.createManaged(environment, HOST_MEMORY, type, bytes);
+  const invoke = (tensor, spec) => {
+    const to = buffer.lock(mode.WRITE);
+    wasm.HEAPU8.set(new Uint8Array(tensor.buffer), to);
+    buffer.unlock();
+    const outputs = compiled.run(0, [buffer]);
+    const from = outputs[spec.position].lock(mode.READ);
+    const raw = wasm.HEAPU8.slice(from, from + outputs[spec.position].packedSize());
+    outputs[spec.position].unlock();
+    for (const each of outputs) each.delete();
+    return new ARRAYS[spec.dtype](raw.buffer);
+  };
+  const delegate = `XNNPACK${compiled.isFullyAccelerated() ? '' : ' in part'}, WebAssembly ${
+    relaxed ? 'relaxed ' : ''}SIMD`;
+  const [importMs, loadMs] = [started - asked, performance.now() - started];
+  return { invoke, delegate, importMs, loadMs, memoryBytes: () => wasm.HEAPU8.length };
+}
+
+async function openOnnx(model, { height, width, channels, dtype }, base) {
+  const asked = performance.now();
+  const ort = await import(new URL('ort.wasm.min.mjs', base));
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: new URL('.', base).href });
+  const started = performance.now();
+  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
+  const invoke = async (tensor, spec) => {
+    const name = session.outputNames[spec.position];
+    const given = new ort.Tensor(dtype, tensor, [1, height, width, channels]);
+    return (await session.run({ [session.inputNames[0]]: given }, [name]))[name].data;
+  };
+  const [importMs, loadMs] = [started - asked, performance.now() - started];
+  return { invoke, delegate: 'WebAssembly SIMD', importMs, loadMs, memoryBytes: () => 0 };
+}

@@ -1,0 +1,115 @@
+"""The engine of web pages: the logits of Python, in a real browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import opened_browser
+from required import missing
+
+from hemline.contract.job import Job
+from hemline.contract.schema import to_document
+from hemline.contract.stamp import read_stamped
+from hemline.errors import HemlineError
+from hemline.npm_packages import FILES, fetched
+from hemline.runtime.process import JobProcess
+
+pytestmark = pytest.mark.browser
+WEB = Path(__file__).resolve().parents[2] / "runtime" / "web"
+IMAGES = 50
+LOGITS = """async ([name, given, images]) => {
+  const { loadArtifact } = await import('./engine.js');
+  const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
+  const { stamp, run, delegate } = await loadArtifact(await bytes(name), { stamp: given });
+  const pixels = await bytes('pixels');
+  const size = pixels.length / images;
+  const rows = [];
+  for (let at = 0; at < images; at++) {
+    rows.push(Array.from(await run(pixels.subarray(at * size, at * size + size))));
+  }
+  return { name: stamp.name, delegate, rows };
+}"""
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@pytest.fixture(scope="module")
+def page(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Return a page beside the engine, the files of the packages, artifacts and pixels."""
+    folder = shutil.copytree(bundle, tmp_path_factory.mktemp("web") / "site")
+    images = np.load(bundle / "evaluation" / "validation-images.npy")
+    (folder / "pixels").write_bytes(images[:IMAGES].tobytes())
+    altered = bytearray((folder / "int8.tflite").read_bytes())
+    altered[1000] ^= 1
+    (folder / "altered.tflite").write_bytes(altered)
+    (folder / "index.html").write_text("<!doctype html><title>engine</title>")
+    try:
+        for each in (WEB, *(fetched(name) for name in FILES)):
+            shutil.copytree(each, folder, dirs_exist_ok=True)
+        handler = functools.partial(Quiet, directory=str(folder))
+        with (
+            http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+            opened_browser() as browser,
+        ):
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            opened = browser.new_page()
+            opened.goto(f"http://127.0.0.1:{server.server_port}/index.html")
+            yield opened
+            server.shutdown()
+    except HemlineError as error:
+        missing("browser", str(error))
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "most"),
+    [
+        ("int8.tflite", "litert", 0.0),
+        ("int8.onnx", "onnxruntime", 0.0),
+        # float sums may have another order in wasm: 1e-5 is some 20 ulps of a logit of 5
+        ("fp32.tflite", "litert", 1e-5),
+        ("fp32.onnx", "onnxruntime", 1e-5),
+    ],
+)
+def test_logits_are_those_of_python(
+    bundle: Path, page: Any, tmp_path: Path, name: str, runtime: str, most: float
+) -> None:
+    stamp = json.loads(json.dumps(to_document(read_stamped(bundle / name).stamp)))
+    found = page.evaluate(LOGITS, [name, stamp, IMAGES])
+    with JobProcess() as process:
+        images = str(bundle / "evaluation" / "validation-images.npy")
+        asked = Job(
+            id="here",
+            artifact=str(bundle / name),
+            runtime=runtime,
+            images=images,
+            count=IMAGES,
+            arrays=str(tmp_path),
+        )
+        here = process.run(asked).logits()
+    assert found["name"] == name
+    assert "WebAssembly" in found["delegate"]
+    np.testing.assert_allclose(np.array(found["rows"], np.float32), here, rtol=0, atol=most)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("altered.tflite", "int8.tflite was modified: copy it again"),
+        ("pixels", "this file has no Hemline stamp"),
+    ],
+)
+def test_what_is_no_artifact_is_refused(page: Any, name: str, message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        page.evaluate(LOGITS, [name, None, IMAGES])
