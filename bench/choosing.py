@@ -9,13 +9,19 @@ from pathlib import Path
 from hemline.bench.comparison import Comparison, Row, candidate_of
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
-from hemline.bench.report.verdict import explain, recommend
+from hemline.bench.report.verdict import explain, recommend, unmeasured
 from hemline.contract import schema
 from hemline.contract.budget import Budget, Candidate
-from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest
+from hemline.contract.manifest import (
+    MANIFEST_NAME,
+    Artifact,
+    Manifest,
+    Recommendation,
+    read_manifest,
+)
 from hemline.contract.record import LOCAL, Cell
 from hemline.contract.stamp import read_stamped
-from hemline.errors import UsageError, remedy
+from hemline.errors import GateError, Remedy, UsageError, remedy
 from hemline.runtime.backends import BACKENDS
 
 
@@ -38,21 +44,22 @@ class Choice:
 def choose_each(
     subjects: Sequence[Subject], comparisons: Sequence[Comparison], budget: Budget
 ) -> tuple[Choice, ...]:
-    """Choose for each device; write the choice for the first into its bundle."""
+    """Choose for each device; write each choice into the bundle that has the file."""
     choices = tuple(choice_of(subjects, each, budget) for each in comparisons)
-    write_choice(subjects, choices[0])
+    for choice in choices:
+        write_choice(choice)
     return choices
 
 
-def write_choice(subjects: Sequence[Subject], choice: Choice) -> None:
-    """Write a choice into the bundle that has it."""
-    subject = dict(zip(names_of(subjects), subjects, strict=True))[choice.row.model.name]
-    updated = replace(
-        subject.manifest,
-        recommended=choice.candidate.artifact,
-        recommended_because=" ".join(choice.reasons[:2]),
+def write_choice(choice: Choice) -> None:
+    """Write a choice into the bundle that has it; those for other devices stay."""
+    recommended = Recommendation(
+        device=choice.candidate.device,
+        artifact=choice.candidate.artifact,
+        because=" ".join(choice.reasons[:2]),
     )
-    schema.save(subject.bundle / MANIFEST_NAME, updated)
+    bundle = choice.file.parent
+    schema.save(bundle / MANIFEST_NAME, read_manifest(bundle).recommending(recommended))
 
 
 def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budget) -> Choice:
@@ -71,14 +78,26 @@ def choice_of(subjects: Sequence[Subject], comparison: Comparison, budget: Budge
     if not any(row.is_measured for row in rows):
         bundle, device = subjects[0].bundle, comparison.device
         where = "" if device == LOCAL else f" of a file that passed, on {device}"
-        here = remedy("bench", bundle=bundle)
-        advice = remedy("bench on device", bundle=bundle, device=device) if where else here
-        raise UsageError(f"no {comparison.measure.name} was measured{where}", remedy=advice)
-    chosen = recommend(comparison, budget)
+        message = f"no {comparison.measure.name} was measured{where}"
+        raise UsageError(message, remedy=_bench_first(bundle, device))
+    try:
+        chosen = recommend(comparison, budget)
+    except GateError as error:
+        missing = "".join(f"{line}; " for line in unmeasured(comparison))
+        measured = {row.model.name for row in rows if row.is_measured}
+        left = [each.bundle for name, each in named.items() if name not in measured]
+        advice = _bench_first(left[0], comparison.device) if left else None
+        raise GateError(f"{missing}{error}", remedy=advice) from error
     reasons = explain(comparison, budget, chosen)
     candidate = candidate_of(comparison, chosen)
     file = named[chosen.model.name].bundle / candidate.artifact
     return Choice(file=file, candidate=candidate, row=chosen, reasons=reasons)
+
+
+def _bench_first(bundle: Path, device: str) -> Remedy:
+    if device == LOCAL:
+        return remedy("bench", bundle=bundle)
+    return remedy("bench on device", bundle=bundle, device=device)
 
 
 def may_ship(bundle: Path, manifest: Manifest, cell: Cell) -> bool:

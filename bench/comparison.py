@@ -317,12 +317,15 @@ def candidates(comparison: Comparison) -> tuple[Candidate, ...]:
 
 def candidate_of(comparison: Comparison, row: Row) -> Candidate:
     """Return a row as a candidate, with its model where there are several."""
+    drop, against = _loss(comparison, row)
     return Candidate(
         model=comparison.label(row.model),
         artifact=row.cell.artifact,
         runtime=row.cell.runtime,
         size_bytes=row.cell.size_bytes,
-        drop_points=_loss(comparison, row),
+        drop_points=drop,
+        validation_images=row.validation.images,
+        against=against,
         device=row.cell.device,
         median_us=row.latency.median_us if row.latency else None,
         instructions=row.counted(Instructions),
@@ -330,19 +333,33 @@ def candidate_of(comparison: Comparison, row: Row) -> Candidate:
     )
 
 
-def _loss(comparison: Comparison, row: Row) -> float | None:
-    """Return the accuracy lost on validation against the most accurate of the source models.
+def _loss(comparison: Comparison, row: Row) -> tuple[float | None, str]:
+    """Return the accuracy lost on validation, and what it is against in words.
+
+    That is the most accurate of the source models; no words where it is the row's own.
 
     Of files alone, whose images are all that there is, it is that against the most accurate file.
     """
     own, judged = row.validation, [each for each in comparison.rows if each.model.source]
     alone = len(comparison.models) == 1
     if own.share is None or (row.model.source is None and (judged or alone)):
-        return None
+        return None, ""
     if alone:
-        return own.drop_points
-    best = [each.validation for each in judged or comparison.rows]
-    return 100 * (max((each.keras_correct or 0) / each.images for each in best) - own.share)
+        return own.drop_points, ""
+    best = max(judged or comparison.rows, key=lambda each: _reference_share(each.validation))
+    if judged and best.model == row.model:
+        against = ""
+    else:
+        against = (
+            f"the {best.model.source.title} of {best.model.name}"
+            if best.model.source
+            else best.name
+        )
+    return 100 * (_reference_share(best.validation) - own.share), against
+
+
+def _reference_share(validation: Accuracy) -> float:
+    return (validation.keras_correct or 0) / validation.images
 
 
 def pareto_front(rows: Iterable[Row]) -> tuple[Row, ...]:

@@ -245,6 +245,7 @@ def _manifest(inputs: ExportInputs, state: _State, old: Manifest | None) -> Mani
         artifacts=ordered,
         recommended=chosen.recommended if chosen else None,
         recommended_because=chosen.recommended_because if chosen else "",
+        recommended_on=chosen.recommended_on if chosen else (),
         versions=versions(CONVERTER_PACKAGES),
         commit=commit(),
         created=utc_now(),

@@ -13,6 +13,8 @@ REMEDIES: dict[str, str] = {
     "name a board": "or name a board of yours with `hemline device add {device} ssh:user@host`",
     "add device": "add it with `hemline device add`",
     "bench": "run `hemline bench {bundle}` first",
+    "choose on device": "run `hemline bench {bundle} --device {device}`, then `hemline choose "
+    "{bundle} --device {device}`",
     "bench on device": "run `hemline bench {bundle} --device {device}` first",
     "profile": "run `hemline bench BUNDLE --profile`",
     "device with fallback": "--fallback goes with --device gpu",
@@ -121,10 +123,12 @@ REMEDIES: dict[str, str] = {
 
 
 def described(error: HemlineError) -> str:
-    """Return an error's message with what to do now, in one line."""
+    """Return an error's message with what to do now."""
     if error.remedy is None:
         return str(error)
-    return f"{error}{' ' if str(error).endswith('?') else '; '}{advice(error.remedy)}"
+    message = str(error)
+    gap = " " if message.endswith("?") else "\n" if "\n" in message else "; "
+    return f"{message}{gap}{advice(error.remedy)}"
 
 
 def advice(remedy: Remedy) -> str:

@@ -49,7 +49,8 @@ def pick_artifact(bundle: Path, runtime: str | None) -> tuple[Path, Backend]:
 def _recommended(
     bundle: Path, manifest: Manifest, here: list[FoundRuntime]
 ) -> tuple[Path, Backend] | None:
-    named = [a for a in manifest.artifacts if a.name == manifest.recommended]
+    choice = manifest.recommendation()
+    named = [a for a in manifest.artifacts if choice and a.name == choice.artifact]
     fitting = [found for found in here if named and found.backend.format == named[0].format]
     if not fitting:
         return None

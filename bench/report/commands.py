@@ -17,6 +17,7 @@ from hemline.bench.api import measured
 from hemline.bench.commands import bundles_argument, devices_option, sample_options
 from hemline.console import budget_options, next_step, require_matplotlib, say
 from hemline.contract import schema
+from hemline.contract.specs import LOCAL
 from hemline.exporting import Export, export_options
 from hemline.tables import Table, as_text
 
@@ -114,6 +115,7 @@ def compare(
     click.echo("".join(f"{line}\n" for line in refusals(subjects)), nl=False)
     _print_more(every, more)
     say(f"picture: {picture}, rows: {rows}")
+    _say_stored(choices)
     next_step("classify", choices[0].file, "IMAGE")
 
 
@@ -142,8 +144,8 @@ def choose(
 ) -> None:
     """Choose the artifact to ship within a budget.
 
-    Exit code 3 when none fits. The choice is written into the bundle of the chosen file; of several
-    devices, that for the first.
+    Exit code 3 when none fits. The choice for each device is written into the bundle of the chosen
+    file: `hemline pack` uses it.
     """
     from hemline.bench.comparison import joined
     from hemline.bench.report.table import comparison_table
@@ -157,7 +159,15 @@ def choose(
         return
     click.echo("\n\n".join("\n".join(choice.reasons) for choice in choices))
     _print_more(every, more)
+    _say_stored(choices)
     next_step("classify", choices[0].file, "IMAGE")
+
+
+def _say_stored(choices: Sequence[Choice]) -> None:
+    for choice in choices:
+        device = choice.candidate.device
+        where = "this machine" if device == LOCAL else device
+        say(f"stored in {choice.file.parent}: {choice.file.name} is the choice for {where}")
 
 
 def _choice_document(choice: Choice) -> str:

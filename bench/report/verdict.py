@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hemline.bench.accuracy.change import change_of
 from hemline.bench.causes.verdict import reasons as because
-from hemline.bench.comparison import Comparison, Row, candidate_of, candidates
-from hemline.contract.budget import SAME_SPEED, Budget, choose, over_budget
+from hemline.bench.comparison import Comparison, Row, candidate_of
+from hemline.contract.budget import SAME_SPEED, Budget, Candidate, choose, over_budget, over_drop
 from hemline.small_sets import accuracy_text, changed_text, few_images
 from hemline.tables import change, kilobytes, p_text, percent
 
@@ -29,17 +29,30 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
         *_more_accurate(comparison, chosen),
     ]
     reasons += [*_tuned(comparison, chosen), *because(chosen, comparison.rows)]
-    for other in candidates(comparison):
+    for row in (each for each in comparison.rows if each.is_measured):
+        other = candidate_of(comparison, row)
         reason = over_budget(other, budget)
         if reason is not None and other.artifact in (budget.artifacts or (other.artifact,)):
-            reasons.append(f"Left out: {other.title} {reason}.")
+            reasons.append(f"Left out: {other.title} {reason}.{_on_test(row, other, budget)}")
+    reasons += (f"Left out: {line}." for line in unmeasured(comparison))
+    return tuple(reasons)
+
+
+def unmeasured(comparison: Comparison) -> list[str]:
+    """Return a phrase for each model that nothing can be chosen of."""
     measured = {row.model.name for row in comparison.rows if row.is_measured}
     missing = [each.name for each in comparison.models if each.name not in measured]
-    reasons += (
-        f"Left out: no file of {name} passed and was measured on {comparison.where}."
-        for name in missing
-    )
-    return tuple(reasons)
+    return [f"no file of {name} passed and was measured on {comparison.where}" for name in missing]
+
+
+def _on_test(row: Row, candidate: Candidate, budget: Budget) -> str:
+    """Return what a file that loses too much on validation loses on test, as tables show that."""
+    own = row.test.drop_points
+    if own is None or candidate.against or over_drop(candidate.drop_points, budget) is None:
+        return ""
+    lost = round(own * row.test.images / 100)
+    what = f"loses {lost:,}" if lost > 0 else f"wins {-lost:,}" if lost < 0 else "loses none"
+    return f" On test it {what} of {row.test.images:,}."
 
 
 def summarize_choice(comparison: Comparison, chosen: Row) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from hemline.arguments import flag, output_option, path_argument
+from hemline.console import say
 from hemline.environments.wheels import MACHINES
 from hemline.errors import UsageError
 from hemline.export.pack.packed import PackOptions
@@ -28,6 +29,7 @@ from hemline.export.pack.table import TARGETS
     click.Path(path_type=Path),
 )
 @click.option("--artifact", metavar="FILE", help="File of the bundle (default: recommended).")
+@click.option("--device", metavar="NAME", help="Pack the file that `choose` chose for this device.")
 @click.option(
     "--machine", type=click.Choice(list(MACHINES)), help="Of pi: its processor (default: aarch64)."
 )
@@ -48,11 +50,18 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     from hemline.export.pack.packing import choose, write_pack
 
     row, chosen = TARGETS[target], {name: value for name, value in given.items() if value}
-    for name in sorted(chosen.keys() - {"artifact", *row.options}):
+    for name in sorted(chosen.keys() - {"artifact", "device", *row.options}):
         raise UsageError(f"--{name.replace('_', '-')} is not for {target}: leave it out")
+    if {"artifact", "device"} <= chosen.keys():
+        raise UsageError("name --artifact or --device, not both")
     packed = choose(bundle, row, PackOptions(**chosen))
     path = output or Path("packs") / packed.name
     write_pack(packed, path, force=force)
     click.echo(
         f"{path}: {packed.artifact.name} for {row.summary}; its README.md says how to run it"
     )
+    click.echo(f"why {packed.artifact.name}: {packed.why}")
+    for each in packed.manifest.recommended_on:
+        if each.artifact != packed.artifact.name:
+            say(f"chosen for {each.device}: {each.artifact} (pack it with --device {each.device})")
+    say(f"next: scp -r {path} USER@BOARD:")

@@ -16,8 +16,9 @@ def model_card(packed: Packed) -> str:
     manifest, artifact = packed.manifest, packed.artifact
     rows = artifact_rows(packed.stamp, packed.path)
     rows["exported"] = f"{manifest.created}, scheme {artifact.scheme}"
-    if artifact.name == manifest.recommended:
-        rows["recommended"] = manifest.recommended_because
+    rows["why this file"] = packed.why
+    if packed.choice is not None:
+        rows["choice"] = packed.choice.because
     if artifact.float_layers:
         rows["in float"] = ", ".join(each.layer for each in artifact.float_layers)
     parts = (

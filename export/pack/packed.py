@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hemline.contract.manifest import Artifact, Manifest, Verdict
+from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdict
+from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import Stamp
 from hemline.export.pack.table import Target
 
@@ -17,11 +18,13 @@ class PackOptions:
     """What a user can choose; a target reads those that its row names.
 
     artifact: file name in the bundle; None for the recommended one, or another that fits.
+    device: whose recommended file to pack; None for this machine's.
     machine: architecture of the board, a name in the MACHINES table of environments.
     wheels: Python versions (3.11) of a board without a network.
     """
 
     artifact: str | None = None
+    device: str | None = None
     machine: str = "aarch64"
     wheels: tuple[str, ...] = ()
 
@@ -47,6 +50,24 @@ class Packed:
         """Return the name of the pack, in letters that every shell and address takes."""
         bundle = re.sub(r"[^A-Za-z0-9._-]+", "-", self.bundle.resolve().name).strip("-.")
         return f"{bundle or 'model'}-{self.target.name}"
+
+    @property
+    def why(self) -> str:
+        """Return why this file of the bundle is in the pack."""
+        if self.options.artifact is not None:
+            return "named by the user"
+        if (choice := self.choice) is None:
+            return f"the smallest that passed and fits {self.target.summary}"
+        if choice.device != LOCAL:
+            return f"chosen by measurements on {choice.device}"
+        where = "on the computer that made this pack"
+        return f"chosen by measurements {where}; on the target another file can be faster"
+
+    @property
+    def choice(self) -> Recommendation | None:
+        """Return the choice that this artifact is, for the device of the options."""
+        found = self.manifest.recommendation(self.options.device)
+        return found if found is not None and found.artifact == self.artifact.name else None
 
     @property
     def passed(self) -> tuple[Verdict, ...]:

@@ -29,12 +29,19 @@ ARCHIVE, SUMS, BILL = ".tar.gz", "SHA256SUMS", "sbom.cdx.json"
 def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
     """Return the artifact of the options, or the recommended or smallest one that fits the target.
 
-    Raises GateError with the reason when it, or none, was verified and fits.
+    Raises GateError with the reason when it, or none, was verified and fits, UsageError for a
+    device that the bundle has no choice for.
     """
-    manifest, named, refusals = read_manifest(bundle), options.artifact, []
+    manifest, refusals = read_manifest(bundle), []
     require_artifacts(bundle, manifest)
+    choice, device = manifest.recommendation(options.device), options.device
+    if device is not None and choice is None:
+        advice = remedy("choose on device", bundle=bundle, device=device)
+        raise UsageError(f"{bundle} has no file that was chosen for {device}", remedy=advice)
+    first = choice.artifact if choice else None
+    named = options.artifact or (first if device is not None else None)
     wanted = (manifest.artifact(named),) if named else manifest.artifacts
-    for artifact in sorted(wanted, key=lambda a: (a.name != manifest.recommended, a.size_bytes)):
+    for artifact in sorted(wanted, key=lambda a: (a.name != first, a.size_bytes)):
         stamp = read_stamped(bundle / artifact.name).stamp
         packed = Packed(target, bundle, manifest, artifact, stamp, options)
         refusal = _refusal(packed)

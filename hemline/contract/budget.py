@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemline.errors import GateError, UsageError
-from hemline.tables import change
 
 SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
 
@@ -33,7 +32,7 @@ class Budget:
         limits = {"kB": self.max_kb, "ms": self.max_ms}
         parts = [f"{limit:g} {unit}" for unit, limit in limits.items() if limit is not None]
         if self.max_drop_points is not None:
-            parts.append(f"{0 - self.max_drop_points:g} points of accuracy")
+            parts.append(f"a loss of {self.max_drop_points:g} points of accuracy")
         return f"a budget of {', '.join(parts) or 'anything'}"
 
     def __post_init__(self) -> None:
@@ -57,6 +56,8 @@ class Candidate:
     instructions, arena_bytes: of one inference, on a device that reports these.
     device: that it was measured on.
     model: that the artifact is of, where there are several; empty where there is one.
+    validation_images: that the drop is of; None where it is not known.
+    against: model that the drop is against, where it is another one; empty where it is its own.
     """
 
     artifact: str
@@ -68,6 +69,8 @@ class Candidate:
     arena_bytes: int | None = None
     device: str = "local"
     model: str = ""
+    validation_images: int | None = None
+    against: str = ""
 
     @property
     def cost(self) -> float:
@@ -84,8 +87,9 @@ class Candidate:
 
 def over_budget(candidate: Candidate, budget: Budget) -> str | None:
     """Return why a candidate may not ship, or None when it may."""
-    if (reason := over_drop(candidate.drop_points, budget)) is not None:
-        return reason
+    images, against = candidate.validation_images, candidate.against
+    if (reason := over_drop(candidate.drop_points, budget, images)) is not None:
+        return f"{reason}{f' against {against}' if against else ''}"
     if budget.max_kb is not None and candidate.size_bytes > budget.max_kb * 1000:
         return f"has {candidate.size_bytes / 1000:.0f} kB (budget {budget.max_kb:g})"
     if budget.max_ms is not None:
@@ -98,12 +102,21 @@ def over_budget(candidate: Candidate, budget: Budget) -> str | None:
     return None
 
 
-def over_drop(drop_points: float | None, budget: Budget) -> str | None:
-    """Return why a loss of accuracy (of agreement without labels) is too large, or None."""
+def over_drop(drop_points: float | None, budget: Budget, images: int | None = None) -> str | None:
+    """Return why a loss of accuracy (of agreement without labels) is too large, or None.
+
+    images: of the validation split that it is of; None where they are not known.
+    """
     most = budget.max_drop_points
     if drop_points is None or most is None or drop_points <= most:
         return None
-    return f"changes accuracy by {change(drop_points)} points (budget {0 - most:g})"
+    if images is None:
+        return f"loses {drop_points:.2f} points of validation accuracy ({most:g} allowed)"
+    less = ", less than one image" if most and most * images < 100 else ""
+    return (
+        f"loses {drop_points * images / 100:,.0f} of {images:,} validation images "
+        f"({drop_points:.2f} points; {most:g} allowed{less})"
+    )
 
 
 def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
@@ -114,9 +127,9 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Candidate:
     candidates = [c for c in candidates if c.artifact in (budget.artifacts or (c.artifact,))]
     fitting = [c for c in candidates if over_budget(c, budget) is None]
     if not fitting:
-        reasons = "; ".join(f"{c.title} {over_budget(c, budget)}" for c in candidates)
+        reasons = "".join(f"\n  {c.title} {over_budget(c, budget)}" for c in candidates)
         wanted = f"none of {', '.join(budget.artifacts)}" if budget.artifacts else "nothing"
-        raise GateError(f"no artifact fits the budget: {reasons or f'{wanted} was measured'}")
+        raise GateError(f"no artifact fits the budget:{reasons or f' {wanted} was measured'}")
     least = min(c.cost for c in fitting)
     as_fast = [c for c in fitting if c.cost <= least * SAME_SPEED]
     return min(as_fast, key=lambda c: (c.size_bytes, c.cost))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from hemline.contract.schema import added
 from hemline.contract.score import Score
 from hemline.contract.settings import TunedSettings
 from hemline.contract.specs import (
+    LOCAL,
     Format,
     InputSpec,
     NamedOutputs,
@@ -129,6 +130,15 @@ class Artifact(NamedOutputs):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recommendation:
+    """The artifact to ship to a device by what was measured on it, and a line of reasons."""
+
+    device: str
+    artifact: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What stands in a bundle as manifest.json.
 
@@ -145,17 +155,19 @@ class Manifest:
     evaluation_sha256: file of the evaluation folder to its SHA-256.
     keras_scores: accuracy counts at the end of training; none for a model not trained here.
     artifacts: one for each exported file.
-    recommended: name of the artifact to ship by the budget, None before a choice was made.
+    recommended: name of the artifact to ship by the budget and what was measured on this machine,
+        None before a choice was made.
     recommended_because: one line of reasons.
     versions: package name to version at export.
     commit: of Hemline, with "+" when files were changed; None outside a checkout.
     created: UTC time, ISO 8601.
     left_out: files that the last exports did not make, with the reasons.
     tuned: settings that make artifacts faster, by kind of processor.
+    recommended_on: the choice for each other device.
     """
 
     KIND: ClassVar[str] = "manifest"
-    SCHEMA: ClassVar[int] = 8
+    SCHEMA: ClassVar[int] = 9
 
     model: str
     parameters: int | None
@@ -176,6 +188,7 @@ class Manifest:
     source: str | None = added("keras")
     left_out: tuple[LeftOut, ...] = added(())
     tuned: tuple[TunedSettings, ...] = added(())
+    recommended_on: tuple[Recommendation, ...] = added(())
 
     def __post_init__(self) -> None:
         for artifact in self.artifacts:
@@ -185,7 +198,7 @@ class Manifest:
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a manifest of schema 1 to 7 to this one.
+        """Bring a manifest of schema 1 to 8 to this one.
 
         Statuses had other words; there was one output, perhaps with an embedding; the images that a
         verdict is of were counted in its scores only.
@@ -201,6 +214,23 @@ class Manifest:
                 counts = {score["split"]: score["images"] for score in verdict.get("scores", ())}
                 verdict["images"] = counts.get("test", 0)
         return document
+
+    def recommendation(self, device: str | None = None) -> Recommendation | None:
+        """Return the choice for a device; without one this machine's, else the first other one."""
+        found = self.recommended_on
+        if self.recommended is not None:
+            because = self.recommended_because
+            here = Recommendation(device=LOCAL, artifact=self.recommended, because=because)
+            found = (here, *found)
+        return next((each for each in found if device in (None, each.device)), None)
+
+    def recommending(self, choice: Recommendation) -> Manifest:
+        """Return it with the choice for a device; those for other devices stay."""
+        if choice.device == LOCAL:
+            because = choice.because
+            return replace(self, recommended=choice.artifact, recommended_because=because)
+        others = (each for each in self.recommended_on if each.device != choice.device)
+        return replace(self, recommended_on=(*others, choice))
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact called `name`; raises UnknownNameError."""

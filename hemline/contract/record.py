@@ -29,11 +29,11 @@ from hemline.contract.job import HostFacts, host_name
 from hemline.contract.profile import Profile
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.settings import DEFAULT, Settings
+from hemline.contract.specs import LOCAL as LOCAL
 from hemline.errors import FileFormatError, HemlineError, SchemaError, remedy
 from hemline.files import parse_json, read_bytes, reason_of
 
 RECORDS_NAME = "records.jsonl"  # in a bundle
-LOCAL = "local"  # the device
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ OutputDtype = Literal["float32", "int8", "uint8", "int16"]
 Format = Literal["tflite", "onnx", "keras"]
 Accelerator = Literal["cpu", "gpu"]
 Role = Literal["logits", "embedding", "tap"]
+LOCAL = "local"  # the device: this machine
 LOGITS, EMBEDDING = "logits", "embedding"  # names of outputs
 Status = Literal["passed", "refused", "failed"]  # of an artifact in a runtime
 # How an image of another size becomes the model's (see hemline/pictures/preprocessing.py).

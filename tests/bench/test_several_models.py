@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from hemline.bench.choosing import choice_of, write_choice
 from hemline.bench.comparison import Comparison, candidates
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import compared, names_of
@@ -30,7 +32,7 @@ from hemline.contract.record import (
     append_records,
     read_records,
 )
-from hemline.errors import UsageError
+from hemline.errors import GateError, UsageError
 from hemline.remedies import described
 
 
@@ -108,6 +110,74 @@ def test_a_model_that_was_not_timed_here_is_left_out_and_named(comparison: Compa
     assert chosen.model.name == "slow"
     reasons = explain(here, Budget(max_drop_points=100), chosen)
     assert reasons[-1] == f"Left out: no file of quick passed and was measured on {here.where}."
+
+
+def test_where_nothing_fits_the_model_that_was_not_measured_comes_first(
+    subjects: tuple[Subject, Subject], comparison: Comparison
+) -> None:
+    rows = tuple(
+        replace(row, payloads=(row.test,)) if row.model.name == "quick" else row
+        for row in comparison.rows
+    )
+    here = replace(comparison, rows=rows)
+    with pytest.raises(GateError) as error:
+        choice_of(subjects, here, Budget(max_kb=1))
+    first, *files = described(error.value).splitlines()
+    assert first == (
+        f"no file of quick passed and was measured on {here.where}; no artifact fits the budget:"
+    )
+    slow = [row for row in rows if row.model.name == "slow"]
+    assert len(files) == len(slow) + 1
+    assert all(
+        re.fullmatch(r"  slow \S+ in \S+ has \d+ kB \(budget 1\)", line) for line in files[:-1]
+    )
+    assert files[-1] == f"run `hemline bench {subjects[1].bundle}` first"
+
+
+def test_a_file_left_out_for_validation_images_tells_what_it_loses_on_test(
+    comparison: Comparison,
+) -> None:
+    """A loss of 1 of 33 validation images stands beside a table of test images without a loss."""
+    models = comparison.models[:1]
+    rows = [
+        replace(
+            row,
+            validation=replace(
+                row.validation, images=33, correct=33, agreement=33, keras_correct=33
+            ),
+        )
+        for row in comparison.rows
+        if row.model.name == "slow"
+    ]
+    test = replace(rows[1].test, correct=rows[1].test.keras_correct)
+    rows[1] = replace(rows[1], test=test, validation=replace(rows[1].validation, correct=32))
+    here = replace(comparison, models=models, rows=tuple(rows))
+    chosen = recommend(here, Budget())
+    assert (
+        f"Left out: {rows[1].cell.artifact} in {rows[1].cell.runtime} loses 1 of 33 validation "
+        "images (3.03 points; 0.5 allowed, less than one image). On test it loses none of "
+        f"{test.images:,}."
+    ) in explain(here, Budget(), chosen)
+
+
+def test_each_device_keeps_its_own_choice(
+    subjects: tuple[Subject, Subject], comparison: Comparison
+) -> None:
+    """A comparison on this machine used to overwrite what was chosen for a board."""
+    board = replace(
+        comparison,
+        device="pi4",
+        rows=tuple(replace(r, cell=replace(r.cell, device="pi4")) for r in comparison.rows),
+    )
+    dynamic = Budget(max_drop_points=None, artifacts=("dynamic.tflite",))
+    there = choice_of(subjects, board, dynamic)
+    write_choice(there)
+    write_choice(choice_of(subjects, comparison, replace(dynamic, artifacts=("fp32.tflite",))))
+    manifest = read_manifest(there.file.parent)
+    found = {name: manifest.recommendation(name) for name in ("local", "pi4")}
+    assert {name: each and each.artifact for name, each in found.items()} == {
+        "local": "fp32.tflite", "pi4": "dynamic.tflite",
+    }  # fmt: skip
 
 
 def test_the_tables_and_lines_have_the_model_where_there_are_several(

@@ -147,7 +147,10 @@ def test_another_run_tries_nothing_again(export: Export) -> None:
     assert "try " not in result.output
     assert "export int8" not in result.output
     assert (BUNDLE / "int8.onnx").stat().st_mtime_ns == before
-    assert "int8.onnx in onnxruntime fits a budget of -4 points of accuracy: " in result.stdout
+    assert (
+        "int8.onnx in onnxruntime fits a budget of a loss of 4 points of accuracy: "
+        in result.stdout
+    )
 
 
 def test_no_remedy_is_tried_for_a_file_that_is_too_large(export: Export) -> None:

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.contract import schema
-from hemline.contract.manifest import MANIFEST_NAME, read_manifest
+from hemline.contract.manifest import MANIFEST_NAME, Recommendation, read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, GateError, UsageError
 from hemline.export.pack.bill_of_materials import installed_component, wheel_component
@@ -268,6 +268,28 @@ def test_the_recommended_artifact_is_packed_or_the_smallest_that_was_verified(
     ]
     write(copy, dataclasses.replace(manifest, recommended="fp32.onnx", artifacts=tuple(failed)))
     assert choose(copy, PI, PackOptions()).artifact.name == "fp16.tflite"
+
+
+def test_a_pack_has_the_choice_for_its_device_and_says_why(bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    here = Recommendation(device="local", artifact="int8.tflite", because="Ship it here.")
+    there = Recommendation(device="emulated:pi4", artifact="fp16.tflite", because="Ship it there.")
+    write(copy, read_manifest(copy).recommending(there).recommending(here))
+    arguments = ["pack", str(copy), "--for", "pi", "--output"]
+    plain = CliRunner().invoke(cli, [*arguments, str(tmp_path / "plain")])
+    why = "on the computer that made this pack; on the target another file can be faster"
+    assert f"why int8.tflite: chosen by measurements {why}" in plain.stdout
+    assert (
+        "chosen for emulated:pi4: fp16.tflite (pack it with --device emulated:pi4)" in plain.stderr
+    )
+    assert f"next: scp -r {tmp_path / 'plain'} USER@BOARD:" in plain.stderr
+    assert f"- choice: {here.because}" in (tmp_path / "plain" / "MODEL_CARD.md").read_text()
+    board = [*arguments, str(tmp_path / "board"), "--device", "emulated:pi4"]
+    chosen = CliRunner().invoke(cli, board)
+    assert "why fp16.tflite: chosen by measurements on emulated:pi4" in chosen.stdout
+    assert f"- choice: {there.because}" in (tmp_path / "board" / "MODEL_CARD.md").read_text()
+    with pytest.raises(UsageError, match="no file that was chosen for pi5"):
+        choose(copy, PI, PackOptions(device="pi5"))
 
 
 def write(bundle: Path, manifest: object) -> None:

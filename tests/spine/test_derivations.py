@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hemline.bench.latency_summary import summarize
-from hemline.contract.budget import Budget, Candidate, choose, over_budget
+from hemline.contract.budget import Budget, Candidate, choose, over_budget, over_drop
 from hemline.contract.record import Latency
 from hemline.contract.specs import SupportedRuntime
 from hemline.errors import GateError, UsageError
@@ -111,7 +112,10 @@ def test_a_claim_compares_the_leading_numbers(version: str, admitted: bool) -> N
 @pytest.mark.parametrize(
     ("budget", "reason"),
     [
-        (Budget(max_drop_points=0.1), "changes accuracy by -0.20 points \\(budget -0.1\\)"),
+        (
+            Budget(max_drop_points=0.1),
+            "\n  only in r loses 0.20 points of validation accuracy .0.1 allowed.$",
+        ),
         (Budget(max_kb=0.5), "has 1 kB"),
         (Budget(max_ms=0.01), "takes 0.030 ms"),
     ],
@@ -120,6 +124,30 @@ def test_a_budget_that_nothing_fits_names_the_reason(budget: Budget, reason: str
     with pytest.raises(GateError, match=reason):
         choose([candidate("only", 30, drop=0.2)], budget)
     assert over_budget(candidate("only", 30, drop=0.2), Budget()) is None
+
+
+@pytest.mark.parametrize(
+    ("points", "images", "most", "reason"),
+    [
+        (
+            100 / 33,
+            33,
+            0.5,
+            "loses 1 of 33 validation images (3.03 points; 0.5 allowed, less than one image)",
+        ),
+        (0.52, 10_000, 0.3, "loses 52 of 10,000 validation images (0.52 points; 0.3 allowed)"),
+        (1.0, 100, 0.0, "loses 1 of 100 validation images (1.00 points; 0 allowed)"),
+    ],
+)
+def test_a_loss_over_the_budget_is_told_in_images(
+    points: float, images: int, most: float, reason: str
+) -> None:
+    assert over_drop(points, Budget(max_drop_points=most), images) == reason
+    other = replace(
+        candidate("b", 30, drop=points), validation_images=images, against="the Keras model of a"
+    )
+    against = f"{reason} against the Keras model of a"
+    assert over_budget(other, Budget(max_drop_points=most)) == against
 
 
 def rounds(medians: list[float]) -> list[list[int]]:

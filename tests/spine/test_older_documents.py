@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hemline.contract.job import Job
-from hemline.contract.manifest import Manifest
+from hemline.contract.manifest import Manifest, Recommendation
 from hemline.contract.schema import from_document, to_document
 from hemline.contract.specs import OutputSpec, SupportedRuntime
 from hemline.contract.stamp import Stamp
@@ -232,6 +232,20 @@ def test_a_manifest_of_schema_7_was_not_tuned() -> None:
     document = {**to_document(read(Manifest, MANIFEST_2)), "schema": 7}
     del document["tuned"]
     assert read(Manifest, document).tuned == ()
+
+
+def test_a_manifest_of_schema_8_has_one_choice_and_later_ones_are_kept_by_device() -> None:
+    old = {**MANIFEST_2, "recommended": "int8.tflite", "recommended_because": "fast"}
+    document = {**to_document(read(Manifest, old)), "schema": 8}
+    del document["recommended_on"]
+    here = Recommendation(device="local", artifact="int8.tflite", because="fast")
+    manifest = read(Manifest, document)
+    assert (manifest.recommendation(), manifest.recommendation("pi4")) == (here, None)
+    there = Recommendation(device="pi4", artifact="dynamic.tflite", because="faster there")
+    both = manifest.recommending(there).recommending(there)
+    assert both.recommended_on == (there,)
+    assert (both.recommendation(), both.recommendation("pi4")) == (here, there)
+    assert dataclasses.replace(both, recommended=None).recommendation() == there
 
 
 def test_a_stamp_of_schema_4_is_read_and_one_with_means_by_channel_comes_back() -> None:
