@@ -133,7 +133,24 @@ def drawn(path: Path, heading: Heading, *, width: float, height: float) -> Itera
             shown = fitted(text, size, width - 0.16)
             figure.text(0.08 / width, 1 - below / whole, shown, fontsize=size, color=colour)
         yield figure
+        for axes in figure.axes:
+            _write_logarithms(axes.xaxis)
+            _write_logarithms(axes.yaxis)
         save(figure, path)
+
+
+def _write_logarithms(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis as numbers: matplotlib's own are mathematical text."""
+    from matplotlib.ticker import LogFormatter, LogFormatterMathtext
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:,g}" if super().__call__(x, pos) else ""
+
+    if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+        axis.set_major_formatter(Plain())
+    if isinstance(axis.get_minor_formatter(), LogFormatterMathtext):
+        axis.set_minor_formatter(Plain(labelOnlyBase=False))
 
 
 def save(figure: Any, path: Path) -> None:

@@ -7,6 +7,7 @@ an Insightful Visual Performance Model, 2009). Values that stay in a cache can p
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ _LEAST_LABELLED = 5.0  # percent that are written into a bar
 _AXIS = "multiply-accumulates per byte moved (squares: whole models; discs: operators, area: time)"
 _LEGEND: dict[str, Any] = {"fontsize": 7.0, "frameon": False, "ncols": 2, "columnspacing": 1.0}
 _SMALL = 7.0  # points
+ROOFS = {"float": "dashed", "int8": "solid"}  # lines of the report's plots, too
 # what an operator is, by a part of its kind; the first row that fits counts
 _GROUPS = {
     "DEPTHWISE": "depthwise convolution",
@@ -94,6 +96,11 @@ def panels(records: Iterable[Record]) -> tuple[Panel, ...]:
     return tuple(found.values())
 
 
+def names(found: Iterable[Panel]) -> list[str]:
+    """Return the names of the cells in the order of their colours, which all panels share."""
+    return list(dict.fromkeys(name for panel in found for name, _ in panel.profiles))
+
+
 def _title(cell: Cell) -> str:
     threads = f"{cell.threads} threads" if cell.threads > 1 else ""
     device = "" if cell.device == "local" else cell.device
@@ -109,14 +116,13 @@ def draw_roofline(found: Sequence[Panel], path: Path, subtitle: str) -> None:
     heading = Heading(title="Speed of operators, and limits of the runtimes", subtitle=subtitle)
     with drawn(path, heading, width=max(width, heading.width), height=height) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        colours = dict(zip(names(found), itertools.cycle(PALETTE), strict=False))
         for panel, axes in zip(found, grid.flat, strict=False):
             axes.set(xscale="log", yscale="log")
             axes.set_title(panel.title, loc="left")
             axes.grid(which="major")
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter("{x:g}")
-            for at, (name, profile) in enumerate(panel.profiles):
-                _marks(axes, name, profile, PALETTE[at % len(PALETTE)])
+            for name, profile in panel.profiles:
+                _marks(axes, name, profile, colours[name])
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.08), **_LEGEND)
         low, high = grid[0, 0].get_xlim()
         for panel, axes in zip(found, grid.flat, strict=False):
@@ -134,18 +140,29 @@ def _roofs(axes: Any, probe: Probe | None, low: float, high: float) -> None:
         return
     x, peaks = np.geomspace(low, high, 200), {"float": probe.float_gmacs, "int8": probe.int8_gmacs}
     highest = max((peak for peak in peaks.values() if peak), default=0.0)
-    for (name, peak), style in zip(peaks.items(), ("-", "--"), strict=True):
+    for name, peak in peaks.items():
         if peak is not None:
             roof = np.minimum(peak, x * (probe.gigabytes or np.inf))
-            axes.plot(x, roof, style, color=DARK, linewidth=1, zorder=2)
+            axes.plot(x, roof, linestyle=ROOFS[name], color=DARK, linewidth=1, zorder=2)
             # two peaks may be close together
             side, above = ("bottom", 1.5) if peak == highest else ("top", -2.5)
             align: dict[str, Any] = {"ha": "right", "va": side, "textcoords": "offset points"}
             text, place = f"{name} {peak:.0f} GMAC/s", (-3, above)
             axes.annotate(text, (high, peak), place, fontsize=_SMALL, **align)
     if probe.gigabytes is not None:
-        at = 1.2 * low, 1.05 * low * probe.gigabytes
-        axes.annotate(f"   {probe.gigabytes:.0f} GB/s", at, va="top", fontsize=_SMALL)
+        _memory(axes, probe.gigabytes, highest, low, high)
+
+
+def _memory(axes: Any, gigabytes: float, highest: float, low: float, high: float) -> None:
+    """Write the bandwidth above all roofs: left of the slope, or on the highest of flat ones."""
+    knee = min(high, highest / gigabytes if highest else high)
+    sloped = knee > low * (high / low) ** 0.35  # room for the text
+    x = low * (knee / low) ** 0.8 if sloped else low
+    place, align = (x, x * gigabytes if sloped else highest), "right" if sloped else "left"
+    options: dict[str, Any] = {"ha": align, "va": "bottom", "fontsize": _SMALL}
+    axes.annotate(
+        f"memory {gigabytes:.0f} GB/s", place, (0, 1.5), textcoords="offset points", **options
+    )
 
 
 def _marks(axes: Any, name: str, profile: Profile, colour: str) -> None:

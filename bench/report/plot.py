@@ -20,6 +20,7 @@ from hemline.bench.comparison import ComparedModel, Comparison, Row, pareto_fron
 from hemline.bench.report.placement import Box, place, spread
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn, plain
+from hemline.runtime.backends import BACKENDS
 from hemline.small_sets import accuracy_text
 from hemline.statistics import wilson
 from hemline.tables import percent
@@ -138,6 +139,12 @@ def front_line(
     return np.repeat([*x, right], 2)[1:-1].tolist(), np.repeat(y, 2).tolist()
 
 
+def runtime_colour(runtime: str) -> str:
+    """Return the colour that a runtime has in every picture, whatever others it is drawn with."""
+    known = list(BACKENDS)
+    return PALETTE[known.index(runtime) % len(PALETTE)] if runtime in known else LIGHT
+
+
 @dataclass(frozen=True, slots=True)
 class _Look:
     """What all panels share: runtime to colour, model to marker, square points of a byte."""
@@ -151,7 +158,7 @@ class _Look:
         largest = max(row.cell.size_bytes for row in rows)
         runtimes = dict.fromkeys(row.cell.runtime for row in rows)
         return _Look(
-            dict(zip(runtimes, itertools.cycle(PALETTE), strict=False)),
+            {runtime: runtime_colour(runtime) for runtime in runtimes},
             dict(zip((m.name for m in comparison.models), itertools.cycle(_MARKERS), strict=False)),
             min(_AREA_PER_KB / 1000, _LARGEST_AREA / largest),
         )

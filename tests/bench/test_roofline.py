@@ -12,12 +12,14 @@ from PIL import Image
 
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.profiling import probe as probing
-from hemline.bench.profiling.picture import draw_profiles, panels
+from hemline.bench.profiling.picture import draw_profiles, names, panels
 from hemline.bench.profiling.probe import probe
 from hemline.bench.profiling.timing import ModelTimer
+from hemline.bench.report.plot import runtime_colour
 from hemline.contract.profile import OperatorCost, Probe, Profile
 from hemline.contract.record import Record, read_records
 from hemline.contract.settings import DEFAULT, Settings
+from hemline.figures import BLUE, GREEN, ORANGE, Heading, drawn
 
 
 def cost(name: str, kind: str, ns: int, macs: int, size: int, dtype: str = "int8") -> OperatorCost:
@@ -84,6 +86,27 @@ def test_profiles_are_drawn(record: Record, tmp_path: Path) -> None:
         assert [path.name for path in paths] == ["profile-roofline.png", "profile-operators.png"]
         for path in paths:
             assert np.asarray(Image.open(path).convert("L")).std() > 10  # not an empty one
+
+
+def test_ticks_of_logarithmic_axes_are_plain_numbers(tmp_path: Path) -> None:
+    for ends in ((50, 90), (0.5, 700), (3, 2_000_000)):
+        with drawn(tmp_path / "axes.png", Heading(title="axes"), width=4, height=4) as figure:
+            axes = figure.subplots()
+            axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+            axes.xaxis.set_major_formatter("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            shown = [each.get_text() for each in axis.get_ticklabels(which="both")]
+            texts = [text for text in shown if text]
+            assert len(texts) > 2
+            assert all(float(text.replace(",", "")) > 0 for text in texts)
+
+
+def test_a_runtime_and_a_file_have_one_colour_in_every_panel(record: Record) -> None:
+    colours = [runtime_colour(name) for name in ("litert", "tflite-runtime", "onnxruntime")]
+    assert colours == [BLUE, ORANGE, GREEN]
+    other = replace(record, cell=replace(record.cell, artifact="a.tflite"))
+    elsewhere = [replace(r, cell=replace(r.cell, host="another")) for r in (other, record)]
+    assert names(panels([record, *elsewhere])) == [record.cell.artifact, "a.tflite"]
 
 
 def test_counted_instructions_are_not_drawn(record: Record, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from hemline import pages
 from hemline.bench.comparison import Row
-from hemline.bench.profiling.picture import panels
+from hemline.bench.profiling.picture import names, panels
 from hemline.bench.profiling.text import heading, observations, operator_table
 from hemline.bench.report.page import plots
 from hemline.bench.report.page.cells import title_of
@@ -53,11 +53,11 @@ def operators(cells: Sequence[Row]) -> Iterator[str]:
         how = advice(remedy("profile"))
         yield pages.paragraph(f"Where the time goes was not measured: {how}.")
         return
-    records = (
+    found = panels(
         Record(cell=each.cell, conditions=each.conditions, payload=profile)
         for each, profile in profiled
     )
-    shown = ((f"Roofline of {panel.title}", plots.roofline(panel)) for panel in panels(records))
+    shown = ((f"Roofline of {panel.title}", plots.roofline(panel, names(found))) for panel in found)
     yield pages.side_by_side(
         pages.plot(f"roofline-{at}", document, title, title)
         for at, (title, document) in enumerate(shown)

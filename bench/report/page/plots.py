@@ -7,24 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from hemline.bench.comparison import Row, pareto_front, settings_of
-from hemline.bench.profiling.picture import Panel
+from hemline.bench.profiling.picture import ROOFS, Panel
 from hemline.bench.report.page.cells import title_of
 from hemline.bench.report.page.plotting import FILL, INK, SOFT, Plot
 from hemline.bench.report.placement import spread
-from hemline.bench.report.plot import accuracy_axis, front_line, interval
+from hemline.bench.report.plot import accuracy_axis, front_line, interval, runtime_colour
 from hemline.contract.profile import OperatorCost
 from hemline.contract.record import Sustained
-from hemline.figures import plain
+from hemline.figures import PALETTE, plain
 from hemline.tables import kilobytes, microseconds, percent
 
 _BAR_GAP = 0.008  # between two bars, of the axis
 
 
-def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
-    """Plot quality against the cost on a device: a point a cell, its interval, and the front.
-
-    `runtimes` are in the order of their colours.
-    """
+def pareto(cells: Sequence[Row], quality: str) -> Any:
+    """Plot quality against the cost on a device: a point a cell, its interval, and the front."""
     measure, costs = cells[0].measure, [each.cost for each in cells]
     scale, label = measure.axis(min(costs))
     label = label.partition(" (")[0].replace(" of one image", "")  # fits on a phone
@@ -37,7 +34,7 @@ def pareto(cells: Sequence[Row], quality: str, runtimes: Sequence[str]) -> Any:
         _point(each, quality, scale) | {"bar": bar} for each, bar in zip(cells, bars, strict=True)
     ]
     _lines(plot, cells, scale)
-    _groups(plot, cells, points, runtimes)
+    _groups(plot, cells, points)
     named = [each for each in cells if each.chosen] or pareto_front(cells)[:1]
     for each, point in zip(cells, points, strict=True):
         if each in named:
@@ -68,16 +65,14 @@ def _name(plot: Plot, each: Row, x: float, y: float) -> None:
     plot.axes.text([x], [y], [text], text_color=INK, x_offset=10, y_offset=-10, **style)
 
 
-def _groups(
-    plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]], runtimes: Sequence[str]
-) -> None:
+def _groups(plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]]) -> None:
     """Draw the points: a colour for each runtime, a shape for each model."""
     models = list(dict.fromkeys(each.model.name for each in cells))
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for each, point in zip(cells, points, strict=True):
         groups.setdefault((each.model.name, each.cell.runtime), []).append(point)
     for (model, runtime), rows in groups.items():
-        look = {"colour": runtimes.index(runtime), "marker": models.index(model), "size": 12}
+        look = {"colour": runtime_colour(runtime), "marker": models.index(model), "size": 12}
         name = f"{model} · {runtime}" if len(models) > 1 else runtime
         shared = plot.points(rows, name, **look)
         plot.axes.segment("bar", "low_y", "bar", "high_y", alpha=0.5, line_width=1.5, **shared)
@@ -101,8 +96,10 @@ def _point(each: Row, quality: str, scale: float) -> dict[str, Any]:
     }
 
 
-def roofline(panel: Panel) -> Any:
+def roofline(panel: Panel, order: Sequence[str]) -> Any:
     """Plot the speed of operators over their intensity, below what the probe reached.
+
+    `order` holds the names of all panels' cells, in the order of their colours.
 
     The roof is the smaller of the peak and what the memory feeds: Williams et al., Roofline, 2009.
     """
@@ -119,13 +116,14 @@ def roofline(panel: Panel) -> Any:
     plot = Plot("multiply-accumulates a byte", "10⁹ a second", x=x, y=y)
     low, high = min(x) / 2, max(x) * 2
     steps = [low * (high / low) ** (at / 60) for at in range(61)]
-    for (name, peak), dash in zip(known, ("solid", "dashed"), strict=False):
+    for name, peak in known:
         memory = (probe and probe.gigabytes) or math.inf
         roof = [min(peak, memory * step) for step in steps]
-        style = {"color": SOFT, "line_dash": dash, "line_width": 2}
+        style = {"color": SOFT, "line_dash": ROOFS[name], "line_width": 2}
         plot.axes.line(steps, roof, legend_label=f"{name} roof", **style)
-    for at, (artifact, own) in enumerate(dots.items()):
-        plot.points(own, artifact, colour=at, marker=at, size=10)
+    for artifact, own in dots.items():
+        at = order.index(artifact)
+        plot.points(own, artifact, colour=PALETTE[at % len(PALETTE)], marker=at, size=10)
     return plot.item(("time", "speed", "operations", "runs on"))
 
 
@@ -151,7 +149,8 @@ def sustained(runs: Sequence[tuple[Row, Sustained]]) -> Any:
             heat = f"{warm[0] / 1000:.0f} °C" if warm else "not known"
             row = {"x": second, "y": median / 1000, "name": title_of(each)}
             rows.append(row | {"latency": microseconds(median / 1000), "temperature": heat})
-        shared = plot.points(rows, _short(each), colour=at, marker=0, size=7)
+        colour = PALETTE[at % len(PALETTE)]
+        shared = plot.points(rows, _short(each), colour=colour, marker=0, size=7)
         plot.axes.line("x", "y", line_width=2, **shared)
     return plot.item(("latency", "temperature"))
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hemline.figures import PALETTE, plain
+from hemline.figures import plain
 
 # Bokeh checks colours: these stand for those of the style sheet
 INK, SOFT, FILL, _PAGE, _LINE = "#010203", "#010204", "#010205", "#010206", "#010207"
@@ -64,13 +64,13 @@ class Plot:
             _logarithmic(self.axes.yaxis[0], self.axes.y_range, y)
 
     def points(
-        self, rows: Sequence[dict[str, Any]], label: str, *, colour: int, marker: int, size: int
+        self, rows: Sequence[dict[str, Any]], label: str, *, colour: str, marker: int, size: int
     ) -> dict[str, Any]:
         """Draw points of x, y, name and figures; return their data and colour for more glyphs."""
         from bokeh.models import ColumnDataSource
 
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        shared = {"source": ColumnDataSource(columns), "color": PALETTE[colour % len(PALETTE)]}
+        shared = {"source": ColumnDataSource(columns), "color": colour}
         style = {"size": size, "alpha": 0.85, "marker": _MARKERS[marker % len(_MARKERS)]}
         legend = plain(label, most=_LINE_LETTERS)
         self._points.append(self.axes.scatter("x", "y", legend_label=legend, **style, **shared))

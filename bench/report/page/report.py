@@ -153,11 +153,10 @@ def _pareto(cells: Sequence[Row], quality: str) -> Iterator[str]:
     groups: dict[str, list[Row]] = {}
     for each in (each for each in cells if each.is_measured):
         groups.setdefault(each.cell.device, []).append(each)
-    runtimes = list(dict.fromkeys(each.cell.runtime for each in cells))
     yield pages.side_by_side(
         pages.plot(
             f"pareto{at or ''}",
-            plots.pareto(own, quality, runtimes),
+            plots.pareto(own, quality),
             f"Plot of {quality} against {own[0].measure.name} on {device}",
             device if len(groups) > 1 else _PARETO,
         )
