@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from hemline.export.scheme import Scheme
 
     Data = FetchOptions | Path | str | None
+    Labels = Sequence[str] | Path | str | None
+    Pixels = PixelScale | str | tuple[float, float] | None
+    Size = int | tuple[int, int] | None
 
 _QUICK_EPOCHS = 2
 
@@ -121,10 +124,10 @@ def import_model(
     path: Path | str,
     *,
     output: Path | str | None = None,
-    labels: Sequence[str] | None = None,
-    pixels: PixelScale | None = None,
+    labels: Labels = None,
+    pixels: Pixels = None,
     bgr: bool | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size = None,
     trust: bool = False,
     data: Data = None,
 ) -> ImportResult:
@@ -132,19 +135,23 @@ def import_model(
 
     path: a .keras, .h5, .tflite or .onnx file, or the folder of a SavedModel.
     output: folder of the checkpoint (default: checkpoints/ and the name of the file).
-    labels: class names in the order of the outputs (default: those in the file).
-    pixels: what the model expects of pixels 0 to 255, such as PixelScale.of_range(0, 1).
+    labels: class names in the order of the outputs, or a file with them (default: those in the
+        model's file).
+    pixels: what the model expects of pixels 0 to 255: "0..1", (0, 1) or a PixelScale, which also
+        has a mean and deviation for each channel.
     bgr: whether it expects blue, green and red in this order.
-    size: (height, width) of the images in pixels, if the file leaves it open.
+    size: side, or (height, width), of the images in pixels, if the file leaves it open.
     trust: run code that is in the file.
     data: labelled images, which confirm the pixel range and the order of the labels.
 
     Raises FileFormatError for a file that cannot be imported, UsageError for what must be
     specified or does not fit.
     """
+    from hemline.data.class_names import labels_of
     from hemline.data.fetch import FetchOptions
     from hemline.export.importing.importing import ImportRequest, checkpoint_name
     from hemline.export.importing.importing import import_model as import_as_checkpoint
+    from hemline.export.pixel_scale import PixelScale
     from hemline.train.nets.models import MODELS
 
     path, options = Path(path), FetchOptions.of(data)
@@ -153,10 +160,10 @@ def import_model(
     request = ImportRequest(
         path=path,
         folder=Path(output or Path("checkpoints") / name),
-        labels=options.reading.labels if labels is None else tuple(labels),
-        scale=pixels,
+        labels=options.reading.labels if labels is None else labels_of(labels),
+        scale=None if pixels is None else PixelScale.of(pixels),
         bgr=bgr,
-        size=size,
+        size=(size, size) if isinstance(size, int) else size,
         trust=trust,
     )
     samples = None if options.folder is None else _samples(options)
@@ -179,6 +186,11 @@ def export(
     quick: bool = False,
     budget: Budget | None = None,
     device: str = "local",
+    labels: Labels = None,
+    pixels: Pixels = None,
+    bgr: bool | None = None,
+    size: Size = None,
+    trust: bool = False,
 ) -> ExportResult:
     """Export a model in several schemes and verify each file in every installed runtime.
 
@@ -196,6 +208,11 @@ def export(
     quick: use few images and epochs, in folders of their own.
     budget: try remedies for the 8-bit file, the cheapest first, until one fits.
     device: that the latency limit of the budget is measured on.
+    labels: of a model file, as in `import_model`, like those below.
+    pixels: its pixel range.
+    bgr: its channel order.
+    size: of its images.
+    trust: run code that is in it.
 
     Raises UsageError for a wrong request, DataError for images other than those trained on,
     GateError when a file fails in a runtime that it supports.
@@ -209,9 +226,15 @@ def export(
 
     rows, options = find_schemes(tuple(schemes)), FetchOptions.of(data)
     found = model if isinstance(model, ExportTarget) else find_export_target(str(model))
+    specified = any(each is not None for each in (labels, pixels, bgr, size)) or trust
+    if specified and found.kind != "file":
+        raise UsageError(f"{found.name} is not imported: omit labels, pixels, bgr, size and trust")
     source = found.path or _checkpoint(found.name, quick, train_anew, options)
     if found.kind == "file":
-        source = import_model(source, data=options).checkpoint
+        imported = import_model(
+            source, labels=labels, pixels=pixels, bgr=bgr, size=size, trust=trust, data=options
+        )
+        source = imported.checkpoint
         # the labels are the model's; the classes of the images are brought into their order
         options = replace(options, reading=replace(options.reading, labels=None))
     bundle = Path(output or Path("artifacts") / source.resolve().name)

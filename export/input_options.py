@@ -72,13 +72,7 @@ def parse_pixels(pixels: str | None, mean: str | None, std: str | None) -> Pixel
         return None if mean is None or std is None else _normalization(mean, std)
     if mean is not None or std is not None:
         raise UsageError("--pixels and --mean with --std mean the same: give one of them")
-    try:
-        low, high = (float(end) for end in pixels.split(".."))
-    except ValueError as error:
-        raise UsageError(f"--pixels is LOW..HIGH, such as 0..1, not {pixels!r}") from error
-    if not (low < high and math.isfinite(high - low)):
-        raise UsageError(f"--pixels must increase, {pixels!r} does not")
-    return PixelScale.of_range(low, high)
+    return PixelScale.of(pixels)
 
 
 def _normalization(mean: str, std: str) -> PixelScale:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from hemline.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,20 @@ class PixelScale:
         """Return the scale that makes 0 … 255 into low … high."""
         std = 255 / (high - low)
         return cls(mean=0.0 - low * std, std=std)
+
+    @classmethod
+    def of(cls, pixels: PixelScale | str | Sequence[float]) -> PixelScale:
+        """Return the scale of a text such as "0..1" or of (low, high); raises UsageError."""
+        if isinstance(pixels, PixelScale):
+            return pixels
+        try:
+            low, high = map(float, pixels.split("..") if isinstance(pixels, str) else pixels)
+        except (TypeError, ValueError) as error:
+            text = f"a pixel range is LOW..HIGH, such as 0..1, not {pixels!r}"
+            raise UsageError(text) from error
+        if not (low < high and math.isfinite(high - low)):
+            raise UsageError(f"a pixel range must increase, {pixels!r} does not")
+        return cls.of_range(low, high)
 
     @property
     def means(self) -> tuple[float, ...]:

@@ -22,17 +22,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hemline.bench.api import BenchResult, ChooseResult, bench, choose
+    from hemline.contract.budget import Budget
     from hemline.data.fetch import FetchOptions
     from hemline.export.api import ExportResult, ImportResult, VerifyResult, export, import_model
     from hemline.export.api import verify as verify
+    from hemline.export.pixel_scale import PixelScale
     from hemline.progress import report_to
     from hemline.train.api import TrainResult, train
 
 __all__ = [
-    "BenchResult", "ChooseResult", "ExportResult", "ImportResult", "TrainResult", "VerifyResult",
-    "bench", "choose", "export", "images", "import_model", "report_to", "train", "verify",
+    "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PixelScale",
+    "TrainResult", "VerifyResult", "bench", "choose", "export", "images", "import_model",
+    "report_to", "train", "verify",
 ]  # fmt: skip
-_PLACES = ("hemline.train.api", "hemline.export.api", "hemline.bench.api", "hemline.progress")
+_PLACES = (
+    "hemline.train.api", "hemline.export.api", "hemline.bench.api", "hemline.progress",
+    "hemline.contract.budget", "hemline.export.pixel_scale",
+)  # fmt: skip
 
 
 def images(
@@ -40,7 +46,7 @@ def images(
     *,
     size: int | tuple[int, int] | None = None,
     channels: int | None = None,
-    labels: Sequence[str] | None = None,
+    labels: Sequence[str] | Path | str | None = None,
     skip_broken: bool = False,
 ) -> FetchOptions:
     """Return your images as `data` of the functions here: where they are and how they are read.
@@ -48,16 +54,17 @@ def images(
     folder: a folder with one subfolder per class, or an .npz file with x and y.
     size: side, or (height, width), that they are resized to, pixels (default: that all have).
     channels: 1 for gray, 3 for colour (default: gray if all are).
-    labels: class names of an .npz file, in the order of their numbers.
+    labels: class names of an .npz file, in the order of their numbers, or a file with them.
     skip_broken: skip files that cannot be read, instead of an error.
     """
+    from hemline.data.class_names import labels_of
     from hemline.data.custom.reading import ReadOptions
     from hemline.data.fetch import FetchOptions
 
     reading = ReadOptions(
         size=(size, size) if isinstance(size, int) else size,
         channels=channels,
-        labels=None if labels is None else tuple(labels),
+        labels=None if labels is None else labels_of(labels),
         skip_broken=skip_broken,
     )
     return FetchOptions(folder=Path(folder), reading=reading)

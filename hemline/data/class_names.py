@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hemline.errors import FileFormatError, UsageError
@@ -42,6 +42,19 @@ def parse_labels(labels: str) -> tuple[str, ...]:
             "names with commas"
         )
     return distinct_labels(tuple(names))
+
+
+def labels_of(labels: Sequence[str] | Path | str) -> tuple[str, ...]:
+    """Return class names given as names, as a file of them, or as a text with commas.
+
+    Raises UsageError and FileFormatError.
+    """
+    if isinstance(labels, str | Path):
+        return parse_labels(str(labels))
+    names = tuple(labels)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise UsageError(f"labels are names, not {wrong[0]!r}")
+    return names
 
 
 def _names(text: str, where: str) -> list[str]:

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from hemline import api
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.card import Card
@@ -251,6 +252,16 @@ def test_classes_that_the_model_does_not_have_are_refused(inside: Path) -> None:
     assert "dark, green, red cannot be matched" in failure(result)
 
 
+def test_a_model_file_is_exported_from_python_with_its_labels_and_pixels(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx"), low=-1.0), folders(inside / "photos")
+    Path("labels.txt").write_text("\n".join(CLASSES))
+    exported = api.export(model, labels="labels.txt", pixels=(-1, 1), data=data, schemes=["fp32"])
+    card = read_card(exported.checkpoint)
+    assert card.model.labels == CLASSES
+    assert card.imported is not None
+    assert (card.imported.mean, card.imported.std) == ((127.5,), (127.5,))
+
+
 def test_repeated_labels_are_told_apart_with_a_warning(
     inside: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,7 +286,7 @@ def test_mistakes_of_users_are_one_line(inside: Path) -> None:
         ("export", "cnn", "--pixels", "0..1"): "cnn is not imported: omit the import options",
         ("export", "cnn", "--model", "mlp"): "cnn is already named: omit --model and --checkpoint",
         ("import", model, "--mean", "1"): "--mean and --std go together, on the same scale",
-        ("import", model, "--pixels", "1..0"): "--pixels must increase, '1..0' does not",
+        ("import", model, "--pixels", "1..0"): "a pixel range must increase, '1..0' does not",
     }
     for words, message in cases.items():
         result = hemline(*words)

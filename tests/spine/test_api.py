@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,9 +22,9 @@ from hemline.progress import REPORT, Progress, duration, report_to
 
 def test_the_api_has_these_names() -> None:
     assert api.__all__ == [
-        "BenchResult", "ChooseResult", "ExportResult", "ImportResult", "TrainResult",
-        "VerifyResult", "bench", "choose", "export", "images", "import_model", "report_to",
-        "train", "verify",
+        "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PixelScale",
+        "TrainResult", "VerifyResult", "bench", "choose", "export", "images", "import_model",
+        "report_to", "train", "verify",
     ]  # fmt: skip
     assert all(inspect.getdoc(getattr(api, name)) for name in api.__all__)
 
@@ -57,6 +58,31 @@ def test_your_images_are_read_as_asked() -> None:
     assert (options.reading.size, options.reading.channels) == ((32, 32), 1)
     assert options.reading.labels == ("a", "b")
     assert api.images("photos", size=(24, 32)).reading.size == (24, 32)
+
+
+def test_labels_and_pixels_are_accepted_in_every_usual_form(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    for labels in ("a,b", ["a", "b"], tmp_path / "labels.txt", str(tmp_path / "labels.txt")):
+        assert api.images("photos", labels=labels).reading.labels == ("a", "b")
+    unit = api.PixelScale.of_range(0, 1)
+    for pixels in ("0..1", (0, 1), [0.0, 1.0], unit):
+        assert api.PixelScale.of(pixels) == unit
+    assert api.PixelScale.of("-1..1").range == (-1, 1)
+
+
+@pytest.mark.parametrize("pixels", ["0-1", "1", (0, 1, 2), (1, 0), "0..inf", 1])
+def test_a_wrong_pixel_range_is_a_clear_error(pixels: Any) -> None:
+    with pytest.raises(HemlineError, match="a pixel range (is LOW..HIGH|must increase)"):
+        api.PixelScale.of(pixels)
+    with pytest.raises(HemlineError, match="a pixel range (is LOW..HIGH|must increase)"):
+        api.import_model("model.onnx", pixels=pixels)
+
+
+def test_what_only_a_model_file_has_is_refused_for_another_model() -> None:
+    with pytest.raises(HemlineError, match="hem-50k is not imported: omit labels, pixels"):
+        api.export("hem-50k", pixels="0..1")
+    with pytest.raises(HemlineError, match="labels are names, not 1"):
+        api.images("photos", labels=[1, 2])  # type: ignore[list-item]
 
 
 def test_progress_goes_to_who_asks_for_it_and_nowhere_else(
