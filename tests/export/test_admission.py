@@ -542,7 +542,7 @@ def test_an_input_that_does_not_say_it_must_be_told() -> None:
 
 @pytest.mark.parametrize("pixels", ["0-1", "1..0", "a..b", "0..inf", ""])
 def test_pixels_that_are_no_range_are_refused(pixels: str) -> None:
-    with pytest.raises(UsageError, match="--pixels"):
+    with pytest.raises(UsageError, match="a pixel range (is LOW..HIGH|must increase)"):
         parse_pixels(pixels, None, None)
 
 

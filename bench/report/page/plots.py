@@ -72,9 +72,9 @@ def _groups(plot: Plot, cells: Sequence[Row], points: Sequence[dict[str, Any]]) 
     for each, point in zip(cells, points, strict=True):
         groups.setdefault((each.model.name, each.cell.runtime), []).append(point)
     for (model, runtime), rows in groups.items():
-        look = {"colour": runtime_colour(runtime), "marker": models.index(model), "size": 12}
+        look: dict[str, Any] = {"marker": models.index(model), "size": 12}
         name = f"{model} · {runtime}" if len(models) > 1 else runtime
-        shared = plot.points(rows, name, **look)
+        shared = plot.points(rows, name, colour=runtime_colour(runtime), **look)
         plot.axes.segment("bar", "low_y", "bar", "high_y", alpha=0.5, line_width=1.5, **shared)
 
 
