@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -58,12 +58,14 @@ class Gallery:
     labels: true classes, uint8 (n,).
     probabilities: of every class, float64 (n, classes).
     names: of the classes, as pictures show them.
+    images: name of each image.
     """
 
     pixels: Pixels
     labels: npt.NDArray[np.uint8]
     probabilities: npt.NDArray[np.float64]
     names: tuple[str, ...]
+    images: tuple[str, ...]
 
     @property
     def predicted(self) -> Indices:
@@ -96,6 +98,12 @@ class Gallery:
             truth = Line(text=f"true: {self.names[true]}", end=end, colour=GRAY)
             lines = (Line(text=f"✗ {text}", colour=RED), truth)
         return Tile(image=self.pixels[at], lines=lines, heat=heat)
+
+    def named_tile(self, at: int) -> Tile:
+        """Return a tile with the name of its image below: the end of a path, which tells more."""
+        tile = self.tile(at)
+        name = PurePath(self.images[at]).name
+        return replace(tile, lines=(*tile.lines, Line(text=name, colour=GRAY)))
 
 
 def balanced_sample(labels: npt.NDArray[np.uint8], count: int) -> Indices:

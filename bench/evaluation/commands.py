@@ -15,6 +15,7 @@ from hemline.contract.evaluation_set import SPLITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import UnknownNameError, UsageError
 from hemline.progress import say
+from hemline.tables import as_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hemline.train.explanation.pictures import ExplainedModel
 
 REPORT_NAME = "report.html"
+MISTAKES_NAME = "mistakes.csv"
 
 
 @click.command()
@@ -129,6 +131,7 @@ def _draw(
 ) -> None:
     from hemline.bench.evaluation.pictures import PICTURES, gallery_of, subtitle_of
     from hemline.bench.evaluation.report import write_report
+    from hemline.bench.evaluation.text import wrong_table
     from hemline.figures import draw_all
     from hemline.train.explanation.pictures import EXPLANATIONS, Explanation
 
@@ -140,13 +143,14 @@ def _draw(
         explanation = Explanation(kind=kind, explained=model, gallery=gallery_of(run))
         folder, subtitle = output / name, subtitle_of(run)
         drawn = draw_all(PICTURES, run, folder, subtitle)
+        files.write_bytes(folder / MISTAKES_NAME, as_csv(wrong_table(run.result)).encode())
         drawn += draw_all(EXPLANATIONS, explanation, folder, subtitle)
         for reason in dict.fromkeys(each.reason for each in drawn if each.reason):
             missing = ", ".join(each.name for each in drawn if each.reason == reason)
             say(f"{run.result.origin.name}: no {missing}: {reason}")
         pictures.append(drawn)
     write_report(output / REPORT_NAME, evaluation, pictures)
-    say(f"pictures and report: {output / REPORT_NAME}")
+    say(f"pictures and report: {output / REPORT_NAME}; wrong predictions: {MISTAKES_NAME}")
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from hemline.contract.card import Split
 from hemline.contract.evaluation_set import SPLITS, load_split
 from hemline.contract.manifest import Manifest
 from hemline.data.custom.held_out import held_out, require_size, with_labels_of
+from hemline.data.custom.reading import shown
 from hemline.data.datasets import DATASETS, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, UsageError, remedy
@@ -32,6 +33,7 @@ class SplitImages:
     keras_logits: of the Keras model, float32 (n, classes); None where they are not known.
     counts: name of a part of the data to its images of each class.
     notes: what a reader must know, one line each.
+    files: of each image, as a path inside the data set; empty where they are not known.
     """
 
     name: str
@@ -44,6 +46,14 @@ class SplitImages:
     keras_logits: npt.NDArray[np.float32] | None = None
     counts: dict[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+
+    @property
+    def image_names(self) -> tuple[str, ...]:
+        """Return the file of each image, or its position."""
+        return tuple(map(shown, self.files)) or tuple(
+            f"{self.name}[{at}]" for at in range(len(self.labels))
+        )
 
     @property
     def sha256(self) -> str:
@@ -108,7 +118,8 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     hashes = tuple(sorted(known.data_sha256.items())) if known else ()
     images = data.load(dataset, target.spec.input.shape, target.spec.labels, hashes)
     if manifest is not None and images.sha256 == manifest.data_sha256:
-        return _split_of_bundle(target, manifest, name)
+        split = _split_of_bundle(target, manifest, name)
+        return replace(split, files=_files_of(split.pixels, images))
     require_size(images, target.spec.input.shape, name=target.name)
     notes = []
     if known is not None and images.sha256 != known.data_sha256:
@@ -122,7 +133,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
             f"{target.name} was trained on any of them"
         )
     validation = None if training is None else _validation(images, training.split)
-    pixels, labels = images.test_images, images.test_labels
+    pixels, labels, names = images.test_images, images.test_labels, images.test_names
     if name == "validation":
         if validation is None:
             raise DataError(
@@ -130,6 +141,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
                 remedy=remedy("name the data or take test"),
             )
         pixels, labels = images.train_images[validation], images.train_labels[validation]
+        names = tuple(images.train_names[at] for at in validation if images.train_names)
     return SplitImages(
         name=name,
         dataset=images.dataset.name,
@@ -139,6 +151,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
         labels=labels,
         counts=_counts(images, None if training is None else training.split.limit, validation),
         notes=tuple(notes),
+        files=names,
     )
 
 
@@ -186,6 +199,15 @@ def _validation(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
         return None
     same = array_sha256(images.train_images[indices]) == split.validation_sha256
     return indices if same else None
+
+
+def _files_of(pixels: Pixels, images: Images) -> tuple[str, ...]:
+    """Return the file of each image of a bundle, which keeps no names: by its pixels."""
+    parts = (images.train_images, images.train_names), (images.test_images, images.test_names)
+    pairs = (pair for part in parts for pair in zip(*part, strict=False))  # there may be no names
+    known = {array_sha256(image): name for image, name in pairs}
+    found = [known.get(array_sha256(image), "") for image in pixels] if known else []
+    return tuple(found) if all(found) else ()
 
 
 def _counts(

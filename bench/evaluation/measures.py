@@ -16,6 +16,7 @@ from hemline.bench.evaluation.result import (
     Mistake,
     Origin,
     RunResult,
+    WrongPrediction,
 )
 from hemline.statistics import commonest_mistakes, paired_drop, wilson
 
@@ -71,13 +72,14 @@ def result_of(
     labels: Labels,
     names: tuple[str, ...],
     *,
+    images: Sequence[str],
     keras_logits: npt.NDArray[np.float32] | None = None,
     first: Predictions | None = None,
 ) -> RunResult:
     """Compare predictions with labels (n,); `names` are those of the classes.
 
-    `keras_logits` (n, classes) are those of the model that a file was exported from, `first` the
-    predictions of the one that all others are compared with.
+    `images` are the names of the images. `keras_logits` (n, classes) are those of the model that a
+    file was exported from, `first` the predictions of the one that all others are compared with.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -105,6 +107,7 @@ def result_of(
         ),
         keras_agreement=agreement,
         difference=None if first is None else _difference(first.predicted, found, labels),
+        wrong=_wrong(predictions, labels, names, images),
     )
 
 
@@ -138,6 +141,22 @@ def _most_confused(table: npt.NDArray[np.int64], names: tuple[str, ...]) -> tupl
     return tuple(
         Mistake(true=names[true], predicted=names[predicted], images=int(images))
         for true, predicted, images in commonest_mistakes(table, _MOST_CONFUSED)
+    )
+
+
+def _wrong(
+    predictions: Predictions, labels: Labels, names: tuple[str, ...], images: Sequence[str]
+) -> tuple[WrongPrediction, ...]:
+    scores, found = predictions.scaled.max(axis=1), predictions.predicted
+    return tuple(
+        WrongPrediction(
+            image=images[at],
+            true=names[labels[at]],
+            predicted=names[found[at]],
+            score=float(scores[at]),
+        )
+        for at in np.argsort(-scores, kind="stable")
+        if found[at] != labels[at]
     )
 
 

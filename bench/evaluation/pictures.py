@@ -22,6 +22,7 @@ def gallery_of(run: EvaluationRun) -> Gallery:
         labels=run.split.labels,
         probabilities=run.predictions.scaled,
         names=short_labels([each.label for each in run.result.classes]),
+        images=run.split.image_names,
     )
 
 
@@ -49,7 +50,7 @@ def _mistakes(run: EvaluationRun, path: Path, heading: Heading) -> None:
     heading = heading.saying(
         f"{len(chosen)} of {wrong:,}, from {counted(pairs, 'pair')} of classes"
     )
-    draw_tiles(path, heading, [gallery.tile(at) for at in chosen])
+    draw_tiles(path, heading, [gallery.named_tile(at) for at in chosen])
 
 
 PICTURES: tuple[Picture[EvaluationRun], ...] = (

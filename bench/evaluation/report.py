@@ -76,6 +76,7 @@ def _sections(result: RunResult, drawn: Sequence[Drawn]) -> Iterator[Section]:
     )
     confused = pages.table(text.confused_table(result), "Most confused")
     matrix = pages.table(text.confusion_table(result), "Confusion matrix")
+    wrong = pages.table(text.wrong_table(result), "Wrong predictions")
     yield Section(
         title="Mistakes",
         body=(
@@ -83,6 +84,9 @@ def _sections(result: RunResult, drawn: Sequence[Drawn]) -> Iterator[Section]:
             pictures.pop("confusion", ""),
             pages.folded("Confusion matrix as a table", matrix),
             pictures.pop("mistakes", ""),
+            pages.folded(f"All {len(result.wrong):,} wrong predictions", wrong)
+            if result.wrong
+            else "",
         ),
     )
     calibration = pages.table(text.calibration_table(result), "Calibration")

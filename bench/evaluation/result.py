@@ -55,6 +55,22 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WrongPrediction:
+    """An image that is classified incorrectly.
+
+    image: its file, as a path inside the data set, or its position, as in test[17].
+    true: label of the image.
+    predicted: label of the prediction.
+    score: probability of the predicted class, with temperature.
+    """
+
+    image: str
+    true: str
+    predicted: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bin:
     """The predictions whose confidence (the highest probability) is in (low, high].
 
@@ -146,6 +162,7 @@ class RunResult:
     calibration: without and with temperature, in this order.
     keras_agreement: predictions equal to the Keras model's; None where these are not known.
     difference: to the first one that was named; None for that one.
+    wrong: every wrong prediction, the highest score first.
     """
 
     origin: Origin
@@ -162,6 +179,7 @@ class RunResult:
     calibration: tuple[Calibration, ...]
     keras_agreement: int | None
     difference: Difference | None
+    wrong: tuple[WrongPrediction, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

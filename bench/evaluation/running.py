@@ -122,6 +122,7 @@ def evaluate(
             target.spec.labels,
             keras_logits=split.keras_logits,
             first=runs[0].predictions if runs else None,
+            images=split.image_names,
         )
         runs.append(EvaluationRun(result=result, predictions=predictions, split=split))
     if ensemble:
@@ -225,7 +226,14 @@ def _ensemble(runs: Sequence[EvaluationRun], names: tuple[str, ...]) -> Evaluati
         members=tuple(each.name for each in origins),
     )
     first, mean = runs[0], averaged([run.predictions for run in runs])
-    result = result_of(origin, mean, first.split.labels, names, first=first.predictions)
+    result = result_of(
+        origin,
+        mean,
+        first.split.labels,
+        names,
+        first=first.predictions,
+        images=first.split.image_names,
+    )
     return EvaluationRun(result=result, predictions=mean, split=first.split)
 
 

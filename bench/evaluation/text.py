@@ -14,6 +14,7 @@ from hemline.small_sets import few_images
 from hemline.tables import Table, as_text, count, kilobytes, percent, signed
 
 _LONG_SUMMARY = 40  # layers: of larger models only those that compute are listed as text
+_MOST_WRONG = 5  # images: the rest are in the report, in its CSV file and in the JSON document
 _MOST_COLUMNS = 20  # classes: a larger confusion matrix is wider than any terminal
 
 
@@ -24,6 +25,8 @@ def as_report(evaluation: Evaluation) -> str:
         parts += ["", as_text(comparison_table(evaluation)), comparison_note(evaluation)]
     for result in evaluation.results:
         parts += ["", *_sections(evaluation, result)]
+    for layers in dict.fromkeys(result.origin.layers for result in evaluation.results):
+        parts += ["", *_summary(layers)] if layers else []
     return "\n".join(parts)
 
 
@@ -137,6 +140,17 @@ def confused_table(result: RunResult) -> Table:
     )
 
 
+def wrong_table(result: RunResult, most: int | None = None) -> Table:
+    """Return the wrong predictions, the highest score first."""
+    return Table.of(
+        ("image", "true", "predicted", ">score"),
+        (
+            (each.image, each.true, each.predicted, f"{each.score:.4f}")
+            for each in result.wrong[:most]
+        ),
+    )
+
+
 def calibration_table(result: RunResult) -> Table:
     """Return the expected calibration error and the cross-entropy, without and with temperature."""
     return Table.of(
@@ -170,14 +184,15 @@ def summary_table(layers: tuple[Layer, ...], *, computing_only: bool = False) ->
 
 def _sections(evaluation: Evaluation, result: RunResult) -> list[str]:
     parts = [f"── {title_of(result)} ──"]
-    if result.origin.layers:
-        parts += ["", *_summary(result.origin.layers)]
     parts += ["", f"accuracy {accuracy_line(result, evaluation)}"]
     parts += ["", as_text(scores_table(result)), ""]
     if len(result.classes) <= _MOST_COLUMNS:
         parts += ["confusion matrix", as_text(confusion_table(result)), ""]
     if result.most_confused:
         parts += ["most confused", as_text(confused_table(result)), ""]
+        shown = min(_MOST_WRONG, len(result.wrong))
+        parts += [f"wrong predictions with the highest scores ({shown} of {len(result.wrong):,})"]
+        parts += [as_text(wrong_table(result, shown)), ""]
     parts += ["calibration", as_text(calibration_table(result))]
     return parts
 

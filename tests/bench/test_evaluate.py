@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from scipy.special import softmax
 
-from hemline.bench.evaluation.commands import REPORT_NAME
+from hemline.bench.evaluation.commands import MISTAKES_NAME, REPORT_NAME
 from hemline.bench.evaluation.pictures import PICTURES as EVALUATION_PICTURES
 from hemline.bench.evaluation.result import Evaluation
 from hemline.cli import cli
@@ -390,8 +390,9 @@ def test_no_picture_without_matplotlib_is_begun(
 
 def test_every_picture_is_drawn_of_a_checkpoint(report: tuple[Path, str]) -> None:
     folder, _ = report
-    expected = {f"{picture.name}.png" for picture in PICTURES} | {REPORT_NAME, ".lock"}
-    assert {path.name for path in folder.iterdir()} == expected
+    expected = {f"{picture.name}.png" for picture in PICTURES}
+    others = {REPORT_NAME, MISTAKES_NAME, ".lock"}
+    assert {path.name for path in folder.iterdir()} == expected | others
     for path in folder.glob("*.png"):
         width, height = struct.unpack(">2I", path.read_bytes()[16:24])
         assert 500 < width < 2000, path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,17 @@ from hemline.bench.evaluation.measures import averaged, predictions_of, result_o
 from hemline.bench.evaluation.pictures import PICTURES
 from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
 from hemline.bench.evaluation.running import EvaluationRun
-from hemline.bench.evaluation.text import as_report, confusion_table, scores_table, verdict
+from hemline.bench.evaluation.text import (
+    as_report,
+    confusion_table,
+    scores_table,
+    verdict,
+    wrong_table,
+)
 from hemline.contract.schema import from_document, to_document
 from hemline.figures import Heading, fitted, short_labels, text_width
 from hemline.statistics import wilson
+from hemline.tables import as_csv
 from hemline.tiles import Gallery, balanced_sample
 from hemline.train.explanation.curves import epoch_ticks
 
@@ -45,7 +53,8 @@ ORIGIN = Origin(
 
 def result(logits: np.ndarray = LOGITS, labels: np.ndarray = LABELS, **more: object) -> RunResult:
     names = NAMES[: logits.shape[1]]
-    return result_of(ORIGIN, predictions_of(logits, 1.5), labels, names, **more)  # type: ignore[arg-type]
+    images = [f"test[{at}]" for at in range(len(labels))]
+    return result_of(ORIGIN, predictions_of(logits, 1.5), labels, names, images=images, **more)  # type: ignore[arg-type]
 
 
 def evaluation(*results: RunResult) -> Evaluation:
@@ -203,6 +212,7 @@ def test_a_confusion_matrix_that_no_terminal_holds_is_left_to_json_and_pictures(
         predictions_of(np.eye(30, dtype=np.float32), 1.0),
         np.arange(30, dtype=np.uint8),
         tuple(map(str, range(30))),
+        images=[""] * 30,
     )
     assert "confusion matrix" not in as_report(evaluation(many))
     assert len(confusion_table(many).rows) == 30
@@ -219,7 +229,7 @@ def test_a_sample_has_as_many_images_of_each_class() -> None:
 def test_the_worst_mistakes_are_of_many_pairs_and_the_surest_of_each_first() -> None:
     scaled = predictions_of(LOGITS, 1.0).scaled
     pixels = np.zeros((500, 2, 2, 1), np.uint8)
-    gallery = Gallery(pixels=pixels, labels=LABELS, probabilities=scaled, names=NAMES)
+    gallery = Gallery(pixels=pixels, labels=LABELS, probabilities=scaled, names=NAMES, images=())
     places, found = gallery.worst(500), LOGITS.argmax(axis=1)
     assert np.array_equal(np.sort(places), np.flatnonzero(found != LABELS))
     pairs = [(int(LABELS[at]), int(found[at])) for at in places]
@@ -232,6 +242,34 @@ def test_the_worst_mistakes_are_of_many_pairs_and_the_surest_of_each_first() -> 
     assert {(int(LABELS[at]), int(found[at])) for at in few} == set(pairs)
     perfect = replace(gallery, probabilities=np.eye(4)[LABELS])
     assert len(perfect.worst(30)) == 0
+
+
+def test_wrong_predictions_name_their_images_the_surest_first() -> None:
+    """Of 4 images one is right; the scores are those with temperature 2: e / (e + 1 + 1)."""
+    logits = 2 * np.array([[1, 0, 0], [0, 1, 0], [2, 0, 0], [0, 0, 1]], np.float32)
+    labels = np.array([0, 2, 1, 0], np.uint8)
+    found = result_of(
+        ORIGIN,
+        predictions_of(logits, 2.0),
+        labels,
+        ("cat", "dog", "ship"),
+        images=["cat/1.jpg", "ship/2.jpg", "dog/3.jpg", "cat/4.jpg"],
+    )
+    once, twice = (np.exp(x) / (np.exp(x) + 2) for x in (1, 2))
+    assert [(x.image, x.true, x.predicted) for x in found.wrong] == [
+        ("dog/3.jpg", "dog", "cat"),
+        ("ship/2.jpg", "ship", "dog"),
+        ("cat/4.jpg", "cat", "ship"),
+    ]
+    assert [x.score for x in found.wrong] == pytest.approx([twice, once, once], abs=1e-6)
+    lines = as_report(evaluation(found)).splitlines()
+    at = lines.index("wrong predictions with the highest scores (3 of 3)")
+    assert lines[at + 3].split() == ["dog/3.jpg", "dog", "cat", "0.7870"]
+    rows = csv.reader(as_csv(wrong_table(found)).splitlines())
+    assert list(rows)[:2] == [
+        ["image", "true", "predicted", "score"],
+        ["dog/3.jpg", "dog", "cat", "0.7870"],
+    ]
 
 
 def test_neighbouring_bins_of_few_images_are_one_bar() -> None:
@@ -263,7 +301,7 @@ def test_every_chart_can_be_drawn(tmp_path: Path, classes: int, images: int, cha
         labels=labels,
         counts={"test": tuple(np.bincount(labels, minlength=classes).tolist())},
     )
-    found = result_of(ORIGIN, predictions, labels, names)
+    found = result_of(ORIGIN, predictions, labels, names, images=split.image_names)
     run = EvaluationRun(result=found, predictions=predictions, split=split)
     for picture in PICTURES[:3]:
         path = tmp_path / f"{picture.name}.png"

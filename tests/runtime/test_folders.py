@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hemline.contract.stamp import read_stamped
+from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.command_line import main
 from hemline.runtime.input.image_folder import image_files
@@ -61,14 +62,35 @@ def test_csv_has_the_score_of_every_class(
     assert told.err.startswith(f"error: {photos}/b/broken.png")
     header, *rows = csv.reader(told.out.splitlines())
     labels = read_stamped(file).stamp.labels
-    assert header == ["image", "label", "score", *labels]
+    assert header == ["image", "label", "best", "score", *labels]
     assert [row[0] for row in rows] == [f"{photos}/{x}" for x in ("a.png", "b/1.npy", "b/2.PNG")]
     with Classifier.load(file) as classifier:
         for row in rows:
             scores = classifier.classify(row[0]).scores
             # six digits behind the point
-            assert np.abs(np.asarray(row[3:], float) - scores).max() <= 0.5e-6 + 1e-9
-            assert float(row[2]) == max(map(float, row[3:]))
+            assert np.abs(np.asarray(row[4:], float) - scores).max() <= 0.5e-6 + 1e-9
+            assert float(row[3]) == max(map(float, row[4:]))
+            assert row[2] == labels[int(np.argmax(scores))]
+
+
+def test_csv_of_class_folders_has_the_true_class_and_of_an_unknown_image_the_best_one(
+    bundle: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "b").rename(photos / "Bag")  # a class of the model
+    found, file = read_stamped(bundle / "fp32.tflite"), tmp_path / "strict.tflite"
+    stamp = replace(found.stamp, unknown_threshold=0.999999)
+    file.write_bytes(stamp_tflite(found.model, stamp))
+    assert main(["classify", str(file), str(photos), "--csv"]) == 0
+    told = capsys.readouterr()
+    header, *rows = csv.reader(told.out.splitlines())
+    assert header[:6] == ["image", "true", "label", "best", "score", "T-shirt/top"]
+    assert [row[1] for row in rows] == ["Bag", "Bag", ""], "a.png is in no class folder"
+    assert {row[2] for row in rows} == {"unknown"}
+    for row in rows:
+        assert row[3] == header[5:][int(np.argmax(np.asarray(row[5:], float)))]
+    assert told.err.startswith("note: the column true is the name of each image's folder; images")
+    assert main(["classify", str(file), str(photos), "-q"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--watch", ".")])

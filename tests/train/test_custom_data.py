@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from hemline.bench.evaluation.images import DataSource
+from hemline.bench.evaluation.images import DataSource, split_of
+from hemline.bench.evaluation.target import find_target
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.card import Card
@@ -305,6 +306,12 @@ def test_custom_images_go_the_whole_way(
     for at, name in enumerate(images.test_names):  # a device sees what was evaluated
         seen = read_image(folder / name, stamp.input, stamp.preprocessing)
         np.testing.assert_array_equal(seen, test.images[at])
+    data = DataSource(FetchOptions(folder=folder))
+    for target in (find_target(trained, None), find_target(bundle / "fp32.tflite", None)):
+        for part in ("validation", "test"):  # and an evaluation can name each file
+            split = split_of(target, part, data)
+            seen = [read_image(folder / x, stamp.input, stamp.preprocessing) for x in split.files]
+            np.testing.assert_array_equal(np.stack(seen), split.pixels)
     files = [str(folder / name) for name in images.test_names]
     answers = invoke("classify", bundle / "fp32.tflite", *files, "--json").stdout.splitlines()
     indices = [json.loads(line)["index"] for line in answers]
