@@ -113,7 +113,7 @@ def best_of(predictions: Sequence[Prediction], count: int) -> list[list[tuple[st
     """Return the best `count` (label, score) pairs of each prediction, best first."""
     scores, labels = scores_of(predictions), predictions[0]._decoder.labels
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    rows = zip(best.tolist(), np.take_along_axis(scores, best, axis=1).tolist(), strict=True)
+    rows = zip(best.tolist(), scores[np.arange(len(best))[:, None], best].tolist(), strict=True)
     return [[(labels[at], score) for at, score in zip(*row, strict=True)] for row in rows]
 
 

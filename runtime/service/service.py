@@ -34,6 +34,7 @@ _MOST_FILES = 256  # in a form
 _MOST_PIXELS = 25_000_000  # of an image file, before it is unpacked
 _RAW, _FORM = "application/octet-stream", "multipart/form-data"
 _UNNAMED = ("", "application/x-www-form-urlencoded")  # what clients say of a file by default
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _BODY = {kind: {"schema": {"type": "string"}} for kind in ("image/*", _RAW, _FORM)}
 Work = Callable[[Classifier, float], Response]
 
@@ -227,8 +228,7 @@ def _require_time(deadline: float) -> None:
 
 
 def _json(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text, status, headers, "application/json")
+    return Response(_JSON.encode(document), status, headers, "application/json")
 
 
 async def _failed(_: Request, error: Exception) -> Response:
