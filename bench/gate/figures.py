@@ -10,17 +10,26 @@ import numpy as np
 
 from hemline.bench.gate.decision import UNKNOWN, Z99, Check, Estimate, decide
 from hemline.bench.gate.side import Side, by_date, title_of, unmatched
-from hemline.contract.record import Accuracy, Memory, Record
+from hemline.contract.record import Accuracy, Cell, Memory, Record
+from hemline.contract.settings import DEFAULT, Settings
 from hemline.statistics import paired_margin
 
+_Key = tuple[str, str, Settings]  # artifact, runtime, settings
+_Predictions = tuple[Cell, Accuracy]
 SPLIT = "validation"  # a gate that is asked often is a choice, and no choice is made on test images
 
 
 def accuracy_checks(sides: tuple[Side, Side], limit: float) -> list[Check]:
-    """Return the points that each artifact lost in each runtime, on the same images."""
+    """Return the points that each artifact lost in each runtime and setting, on the same images.
+
+    Settings that only one side tried (tuning does) are not checked: they are not the defaults.
+    """
     before, after = (_predictions(side.records) for side in sides)
-    checks = [_accuracy(name, before[name], after[name], limit) for name in after if name in before]
-    titles = [{name: name for name in each} for each in (before, after)]
+    checks = [_accuracy(before[key], after[key], limit) for key in after if key in before]
+    titles = [
+        {key: _title(cell) for key, (cell, _) in each.items() if key[-1] == DEFAULT}
+        for each in (before, after)
+    ]
     return [*checks, *unmatched("accuracy", limit, sides, titles)]
 
 
@@ -66,28 +75,36 @@ def _exact(kind: Literal["size", "memory"], cell: str, value: float, limit: floa
     return replace(check, low=None, high=None)
 
 
-def _predictions(records: Iterable[Record]) -> dict[str, tuple[str, Accuracy]]:
-    """Return hash of the artifact and newest predictions by artifact and runtime."""
+def _predictions(records: Iterable[Record]) -> dict[_Key, _Predictions]:
+    """Return the newest predictions by artifact, runtime and settings, in all of which they differ.
+
+    Cores change no prediction.
+    """
     return {
-        f"{record.cell.artifact} · {record.cell.runtime}": (
-            record.cell.artifact_sha256,
-            record.payload,
-        )
+        (
+            record.cell.artifact,
+            record.cell.runtime,
+            replace(record.cell.settings, cores=()),
+        ): (record.cell, record.payload)
         for record in by_date(records)
         if isinstance(record.payload, Accuracy) and record.payload.split == SPLIT
     }
 
 
-def _accuracy(
-    name: str, before: tuple[str, Accuracy], after: tuple[str, Accuracy], limit: float
-) -> Check:
+def _title(cell: Cell) -> str:
+    return title_of(replace(cell, threads=1, batch=1))
+
+
+def _accuracy(before: _Predictions, after: _Predictions, limit: float) -> Check:
+    (old_cell, old), (new_cell, new) = before, after
+    name = _title(new_cell)
     unknown = Check(kind="accuracy", cell=name, answer=UNKNOWN, limit=limit)
-    if before[1].images != after[1].images:
-        images = f"{before[1].images:,} and {after[1].images:,}"
+    if old.images != new.images:
+        images = f"{old.images:,} and {new.images:,}"
         return replace(unknown, reason=f"not the same {SPLIT} images: {images}")
-    lost = lost_points(before[1], after[1])
+    lost = lost_points(old, new)
     if lost is None:
         return replace(unknown, reason=f"the {SPLIT} images have no labels")
-    if before[0] == after[0] and before[1].predictions == after[1].predictions:
+    if old_cell.artifact_sha256 == new_cell.artifact_sha256 and old.predictions == new.predictions:
         lost = replace(lost, half=0.0)  # the same file: no image would say otherwise
     return decide("accuracy", name, lost, limit)

@@ -43,7 +43,9 @@ from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_labels
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import (
+    LOCAL,
     RECORDS_NAME,
+    Accuracy,
     Instructions,
     Latency,
     Memory,
@@ -52,6 +54,7 @@ from hemline.contract.record import (
     newest,
     read_records,
 )
+from hemline.contract.settings import Settings
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
@@ -257,6 +260,30 @@ def test_files_are_chosen_by_the_instructions_of_an_emulated_board(
     assert conditions_line(there).startswith("emulated:pi4: A board (emulated), 2 cores")
     with pytest.raises(UsageError, match="emulated:pi4 reports no times"):
         recommend(there, Budget(max_ms=1))
+
+
+def test_an_emulated_board_has_the_accuracy_of_equal_settings(
+    counted: tuple[Record, ...], comparison: Comparison
+) -> None:
+    older = [  # the version on the board is not the one here, so none is of the very same cell
+        dataclasses.replace(r, cell=dataclasses.replace(r.cell, runtime_version="0.1"))
+        if r.cell.device != LOCAL
+        else r
+        for r in counted
+    ]
+    settings = Settings(optimization="basic")
+    tuned = [
+        dataclasses.replace(
+            r,
+            cell=dataclasses.replace(r.cell, settings=settings),
+            payload=dataclasses.replace(r.payload, correct=0),
+        )
+        for r in counted
+        if isinstance(r.payload, Accuracy) and not r.cell.is_source
+    ]
+    there = compare_models([ModelRecords(records=(*older, *tuned))], device="emulated:pi4")
+    assert len(there.rows) == CELLS
+    assert {row.test for row in there.rows} <= {row.test for row in comparison.rows}
 
 
 def test_several_devices_have_a_column_each_and_a_panel_each(

@@ -47,6 +47,7 @@ from hemline.contract.record import (
     pack_predictions,
     read_records,
 )
+from hemline.contract.settings import Settings
 from hemline.errors import EvidenceError, GateError, HemlineError
 
 QUIET = RoundFacts(
@@ -358,6 +359,21 @@ def test_accuracy_is_compared_image_by_image(
     (check,) = checks_in(gate([before], [after], "--max-drop", "0.3", "--json"))
     assert check["answer"] == answer
     assert check["value"] == pytest.approx(worse / 50, abs=1e-3)
+
+
+def test_accuracy_is_compared_in_equal_settings_which_the_table_names(
+    gate: Callable[..., Result],
+) -> None:
+    plain = replace(record(), payload=accuracy(0, 0))
+    other = replace(plain.cell, settings=Settings(delegate="xnnpack-int8"))
+    tuned = replace(plain, cell=other, payload=accuracy(50, 15))  # tuning tried it later
+    (check,) = checks_in(gate([plain], [plain, tuned], "--max-drop", "0.2", "--json"))
+    assert (check["cell"], check["value"], check["high"]) == ("int8.tflite · litert", 0.0, 0.0)
+    both = checks_in(gate([plain, tuned], [plain, tuned], "--max-drop", "0.2", "--json"))
+    assert [(each["cell"], each["high"]) for each in both] == [
+        ("int8.tflite · litert", 0.0),
+        ("int8.tflite · litert, XNNPACK int8", 0.0),
+    ]
 
 
 def test_a_table_shows_lost_points_as_a_change_below_zero(gate: Callable[..., Result]) -> None:

@@ -31,7 +31,8 @@ def groups_of(model: ComparedModel, cells: Iterable[Row]) -> tuple[Group, ...]:
         test = each.get(Accuracy)
         if test is not None:
             _, names = found.setdefault(test.predictions, (test, {}))
-            names.setdefault(each.cell.artifact, {})[each.cell.runtime] = None
+            runtime = " with ".join(filter(None, (each.cell.runtime, each.cell.settings.text)))
+            names.setdefault(each.cell.artifact, {})[runtime] = None
     changes = (
         (
             "; ".join(f"{name} ({', '.join(runtimes)})" for name, runtimes in names.items()),
