@@ -92,7 +92,7 @@ class Admission:
     images: number of the user's images with a known class; 0 without.
     correct: of these, correctly classified, one for each trial.
     unconfirmed: what nothing confirms, a line each; empty with labelled images.
-    mistakes: what labelled images show to be a likely mistake.
+    mistakes: what labelled images show to be a likely mistake, or a possible one.
     """
 
     path: Path

@@ -12,7 +12,7 @@ from hemline.console import next_step, say
 from hemline.contract import schema
 from hemline.contract.stamp import read_stamped
 from hemline.data.class_names import parse_labels
-from hemline.errors import UnstampedError, UsageError
+from hemline.errors import UnstampedError, UsageError, remedy
 from hemline.export.admission.admitting import Admission, AdmissionRequest, admit
 from hemline.export.admission.self_check import FileVerdict
 from hemline.export.admission.specs import Gives
@@ -107,9 +107,9 @@ def _lines(admission: Admission) -> list[str]:
     if admission.unconfirmed:
         facts = "; ".join(admission.unconfirmed)
         lines.append(f"not confirmed: {facts}: confirm with --images and --expected")
-    lines += [f"likely mistake: {m.message}; {advice(m.remedy)}" for m in admission.mistakes]
+    lines += [m.line for m in admission.mistakes]
     if admission.images and not admission.mistakes and _is_guessing(admission):
-        lines.append("no better than guessing: check --pixels and the order of --labels")
+        lines.append(f"not clearly better than guessing: {advice(remedy('doubtful use'))}")
     if len(admission.trials) == 1:
         lines.append("not compared: no other installed runtime could run it")
     return lines
@@ -152,7 +152,13 @@ def _document(admission: Admission) -> dict[str, object]:
     ]
     stamp = schema.to_document(admission.stamp)
     mistakes = [
-        {"kind": m.kind, "message": m.message, "remedy": advice(m.remedy), "repaired": m.repaired}
+        {
+            "kind": m.kind,
+            "message": m.message,
+            "remedy": advice(m.remedy),
+            "repaired": m.repaired,
+            "certain": m.certain,
+        }
         for m in admission.mistakes
     ]
     return {

@@ -3,7 +3,8 @@
 A model that was trained on other pixels than it is given classifies worse, and does not complain.
 Each usual way to prepare pixels is tried; one that classifies clearly more of the same images is
 reported. "Clearly" is McNemar's test (https://doi.org/10.1007/BF02295996) on the images that only
-one of the two classifies correctly, so that a correct model is not suspected by chance.
+one of the two classifies correctly, so that a correct model is not suspected by chance. The three
+ranges that most models use need less evidence than the many other ways: few are tried.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
 
 from hemline.errors import Remedy, remedy
 from hemline.export.admission.specs import Gives
 from hemline.export.pixel_scale import PixelScale
+from hemline.remedies import advice
+from hemline.statistics import mcnemar
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -30,7 +34,10 @@ Kind = Literal["channel order", "pixels", "label order", "softmax twice", "kind 
 MOST_IMAGES = 500  # a standard error of 2 points, and some 20 passes over them stay affordable
 LEAST_IMAGES = 20
 _LEAST_GAIN = 0.05  # a smaller one may come from the images: brighter or of other cameras
-_Z = 4.0  # standard deviations: with some 20 tries, chance gets there once in 1,500 models
+_Z = 4.0  # standard deviations
+_CHANCE = 6e-5  # with some 20 tries, chance gets there once in 1,000 models
+_USUAL_CHANCE = 0.01  # half of it in this direction: with three tries, once in 70
+_POSSIBLE = 0.05  # weaker evidence: reported, but it proves nothing
 _UNIFORM = 1e-3  # rounding of probabilities that came out of two softmaxes
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -53,6 +60,7 @@ class Mistake:
     repaired: of these, correctly classified with the mistake repaired.
     scale: pixels with which they were; None where pixels are not the mistake.
     order: label of each output, as its position in the list that was given; empty unless it is.
+    certain: whether more images are classified correctly than chance explains.
     """
 
     kind: Kind
@@ -63,6 +71,13 @@ class Mistake:
     repaired: int
     scale: PixelScale | None = None
     order: tuple[int, ...] = ()
+    certain: bool = True
+
+    @property
+    def line(self) -> str:
+        """Return what is wrong and what repairs it."""
+        how = "likely" if self.certain else "possible"
+        return f"{how} mistake: {self.message}; {advice(self.remedy)}"
 
 
 def suspected_mistakes(
@@ -89,9 +104,9 @@ def suspected_mistakes(
     outputs = run(images, scale)
     found = [
         *_other_pixels(run, images, classes, scale, outputs),
-        *_other_order(outputs, classes, labels),
+        *_other_order(run, images, classes, labels, scale),
     ]
-    found.sort(key=lambda mistake: -mistake.repaired)
+    found.sort(key=lambda mistake: (not mistake.certain, -mistake.repaired))
     return (*found, *_softmax_mistakes(outputs, classes, gives))
 
 
@@ -103,22 +118,33 @@ def _other_pixels(
     if (~now).mean() < _LEAST_GAIN:
         return
     tried = [(each, _right(run(images, each), classes)) for each in _scales(scale, images)]
-    best, right = max(tried, key=lambda pair: int(pair[1].sum()))
+    most = max((right for _, right in tried), key=lambda right: int(right.sum()))
     # of ways that are as good but for chance, the one that changes least comes first
-    best, right = next(pair for pair in tried if not _is_better(right, pair[1], least=0.01))
-    if not _is_better(right, now):
+    equal = [pair for pair in tried if not _is_better(most, pair[1], _POSSIBLE, least=0.01)]
+    sure = [pair for pair in equal if _is_better(pair[1], now, _chance(pair[0], scale))]
+    usual = (pair for pair in equal if _chance(pair[0], scale) == _USUAL_CHANCE)
+    likely = sure or [pair for pair in usual if _is_better(pair[1], now, _POSSIBLE)]
+    if not likely:
         return
+    best, right = likely[0]
     turned = best.bgr != scale.bgr
     only_order = turned and replace(best, bgr=scale.bgr) == scale
     yield Mistake(
         kind="channel order" if only_order else "pixels",
         message=f"{_gain(now, right)} with {_shown(best, scale, only_order=only_order)}",
-        remedy=_scale_remedy(best, only_order=only_order),
+        remedy=_scale_remedy(best, scale, only_order=only_order),
         images=len(now),
         correct=int(now.sum()),
         repaired=int(right.sum()),
         scale=best,
+        certain=bool(sure),
     )
+
+
+def _chance(way: PixelScale, scale: PixelScale) -> float:
+    """Return how unlikely by chance the gain of another way to prepare pixels must be."""
+    only_order = replace(way, bgr=scale.bgr) == scale
+    return _USUAL_CHANCE if only_order or way in _ranges(scale) else _CHANCE
 
 
 def _scales(scale: PixelScale, images: Pixels) -> Iterator[PixelScale]:
@@ -134,6 +160,12 @@ def _scales(scale: PixelScale, images: Pixels) -> Iterator[PixelScale]:
         for each in usual:
             if not _is_same(each, scale):
                 yield replace(each, bgr=bgr)
+
+
+def _ranges(scale: PixelScale) -> list[PixelScale]:
+    """Return the usual pixel ranges other than that of `scale`, with its order of channels."""
+    usual = (replace(PixelScale.of_range(*ends), bgr=scale.bgr) for ends in _RANGES)
+    return [each for each in usual if not _is_same(each, scale)]
 
 
 def _normalized(images: Pixels, *, colour: bool) -> Iterator[PixelScale]:
@@ -160,47 +192,53 @@ def _is_same(one: PixelScale, other: PixelScale) -> bool:
     return all(np.allclose(a, b, rtol=0.01, atol=0.5) for a, b in both)
 
 
-def _other_order(outputs: Outputs, classes: Labels, labels: Sequence[str]) -> Iterator[Mistake]:
-    """Yield the order of labels that explains the outputs, if another one does clearly better.
+def _other_order(
+    run: Run, images: Pixels, classes: Labels, labels: Sequence[str], scale: PixelScale
+) -> Iterator[Mistake]:
+    """Yield orders of labels that explain the outputs better, with this or a usual pixel range.
 
-    It is found with every second image and judged on the others.
+    Each is found with one half of the images and judged on the other, in turn.
     """
-    order = _best_order(outputs[::2].argmax(axis=1), classes[::2], len(labels))
-    held, known = outputs[1::2], classes[1::2]
-    now, then = _right(held, known), np.asarray(order)[held.argmax(axis=1)] == known
-    if not _is_better(then, now):
-        return
-    names = ",".join(labels[at] for at in order)
-    whole = np.asarray(order)[outputs.argmax(axis=1)] == classes
-    yield Mistake(
-        kind="label order",
-        message=f"{_gain(_right(outputs, classes), whole)} with the labels in a different order",
-        remedy=remedy("label order", labels=names),
-        images=len(classes),
-        correct=int(_right(outputs, classes).sum()),
-        repaired=int(whole.sum()),
-        order=order,
-    )
+    now = None
+    half = np.random.default_rng(0).permutation(len(classes)) % 2 == 0
+    for way in (scale, *_ranges(scale)):
+        found = run(images, way).argmax(axis=1)
+        then = np.zeros(len(classes), np.bool_)
+        for part in (half, ~half):
+            order = _best_order(found[part], classes[part], len(labels))
+            then[~part] = order[found[~part]] == classes[~part]
+        now = found == classes if now is None else now
+        order = _best_order(found, classes, len(labels))
+        sure = _is_better(then, now, _CHANCE)
+        likely = sure or (way == scale and _is_better(then, now, _POSSIBLE))
+        if not likely or (order == np.arange(len(order))).all():
+            continue
+        names, (low, high) = ",".join(labels[at] for at in order), way.range
+        whole, pixels = order[found] == classes, f"{low:g}..{high:g}"
+        turned = "" if way == scale else f"pixel range {low:.4g} … {high:.4g} and "
+        yield Mistake(
+            kind="label order",
+            message=f"{_gain(now, whole)} with {turned}the labels in a different order",
+            remedy=remedy("range and labels", pixels=pixels, labels=names)
+            if turned
+            else remedy("label order", labels=names),
+            images=len(classes),
+            correct=int(now.sum()),
+            repaired=int(whole.sum()),
+            order=tuple(map(int, order)),
+            certain=sure,
+        )
 
 
-def _best_order(found: Labels, classes: Labels, count: int) -> tuple[int, ...]:
-    """Return for each output the class whose images it gets most, one class an output.
+def _best_order(found: Labels, classes: Labels, count: int) -> Labels:
+    """Return for each output the class that it stands for, so that most images are correct.
 
     Outputs and classes that were not seen together keep their places where these are free.
     """
-    seen = np.zeros((count, count), np.int64)
+    seen = np.zeros((count, count))
     np.add.at(seen, (found, classes), 1)
-    order, free = [-1] * count, set(range(count))
-    for at in np.argsort(-seen, axis=None, kind="stable"):
-        output, label = divmod(int(at), count)
-        if seen[output, label] and order[output] < 0 and label in free:
-            order[output] = label
-            free.remove(label)
-    for output in range(count):
-        if order[output] < 0:
-            order[output] = output if output in free else min(free)
-            free.remove(order[output])
-    return tuple(order)
+    _, order = linear_sum_assignment(seen + np.eye(count) / (count + 1), maximize=True)
+    return np.asarray(order, np.int64)
 
 
 def _softmax_mistakes(outputs: Outputs, classes: Labels, gives: Gives) -> Iterator[Mistake]:
@@ -252,10 +290,10 @@ def _right(outputs: Outputs, classes: Labels) -> Right:
     return np.asarray((outputs.argmax(axis=1) == classes) & finite, np.bool_)
 
 
-def _is_better(right: Right, now: Right, least: float = _LEAST_GAIN) -> bool:
+def _is_better(right: Right, now: Right, chance: float, least: float = _LEAST_GAIN) -> bool:
     """Tell whether one way classifies more of the same images, by more than chance explains."""
     won, lost = int((right & ~now).sum()), int((now & ~right).sum())
-    return won - lost >= max(least * len(now), _Z * math.sqrt(won + lost), 1)
+    return won - lost >= max(least * len(now), 1) and mcnemar(lost, won) <= chance
 
 
 def _gain(now: Right, right: Right) -> str:
@@ -271,12 +309,15 @@ def _shown(best: PixelScale, scale: PixelScale, *, only_order: bool) -> str:
         return f"channels in the order {order}"
     low, high = best.range
     turned = f" and channels in the order {order}" if best.bgr != scale.bgr else ""
-    return f"pixels as {low:.4g} … {high:.4g}{turned}"
+    return f"pixel range {low:.4g} … {high:.4g}{turned}"
 
 
-def _scale_remedy(best: PixelScale, *, only_order: bool) -> Remedy:
+def _scale_remedy(best: PixelScale, scale: PixelScale, *, only_order: bool) -> Remedy:
     order = "bgr" if best.bgr else "rgb"
     if only_order:
         return remedy("channel order", order=order)
+    if best in _ranges(scale):
+        low, high = best.range
+        return remedy("this pixel range", pixels=f"{low:g}..{high:g}")
     means, stds = (",".join(f"{x:.6g}" for x in each) for each in (best.means, best.stds))
     return remedy("mean and std", mean=means, std=stds, order=order)

@@ -25,7 +25,7 @@ from hemline.data.class_names import distinct_labels
 from hemline.data.custom.held_out import with_labels_of
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError, remedy
-from hemline.export.admission.mistakes import suspected_mistakes
+from hemline.export.admission.mistakes import LEAST_IMAGES, Kind, suspected_mistakes
 from hemline.export.graph.forms import source_input
 from hemline.export.graph.normalization import normalized
 from hemline.export.importing.graph_session import GraphSession
@@ -132,8 +132,8 @@ def source_sha256(path: Path) -> str:
 
 
 def _may_confirm(card: Card, samples: Samples | None) -> bool:
-    """Return whether labelled images, others than before, may confirm what nobody has."""
-    if samples is None or card.imported is None or not card.imported.unconfirmed:
+    """Return whether labelled images, others than before, may confirm what none have."""
+    if samples is None or card.imported is None or card.imported.proven:
         return False
     images = samples(card.model.shape)
     return images is not None and _sha256(images) != card.imported.images_sha256
@@ -165,6 +165,20 @@ def _known(request: ImportRequest, sha256: str) -> Card | None:
     return card if same else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judgement:
+    """What labelled images say of how a model is used: that it is right, or what is doubtful."""
+
+    confirmed: bool = False
+    doubts: frozenset[Kind] = frozenset()
+
+    def of(self, kind: Kind, otherwise: Confirmation) -> Confirmation:
+        """Return who confirmed something; `otherwise` where the images do not decide."""
+        if kind in self.doubts:
+            return "nobody"
+        return "images" if self.confirmed else otherwise
+
+
 class _Import:
     """A converted model on its way into a checkpoint."""
 
@@ -184,7 +198,7 @@ class _Import:
         scale, confirmed = self._scale(say)
         proto = self._normalized(scale)
         session = GraphSession(proto)
-        judged = None if self._images is None else self._judge(session, scale, say)
+        judged = _Judgement() if self._images is None else self._judge(session, scale, say)
         imported = ImportCard(
             kind=self._facts.kind,
             file=self._request.path.resolve().name,
@@ -193,9 +207,9 @@ class _Import:
             mean=scale.means,
             std=scale.stds,
             bgr=scale.bgr,
-            pixels_confirmed=judged or confirmed,
+            pixels_confirmed=judged.of("pixels", confirmed),
             channels_confirmed=self._channels_confirmed(judged),
-            labels_confirmed=judged or self._labels_confirmed,
+            labels_confirmed=judged.of("label order", self._labels_confirmed),
             images_sha256="" if self._images is None else _sha256(self._images),
             reference_images=len(self._reference.inputs),
             largest_difference=self._difference(session, scale),
@@ -223,10 +237,10 @@ class _Import:
             return images.dataset.labels, "nobody"  # their order is that of many trainers
         return tuple(f"class_{at}" for at in range(count)), "nobody"
 
-    def _channels_confirmed(self, judged: Confirmation | None) -> Confirmation:
+    def _channels_confirmed(self, judged: _Judgement) -> Confirmation:
         if self._input.pixels[2] == 1:
             return "file"
-        return judged or ("nobody" if self._request.bgr is None else "user")
+        return judged.of("channel order", "nobody" if self._request.bgr is None else "user")
 
     def _scale(self, say: Say) -> tuple[PixelScale, Confirmation]:
         if self._request.bgr and self._input.pixels[2] != 3:
@@ -260,10 +274,19 @@ class _Import:
 
     @property
     def _sample(self) -> tuple[Pixels, npt.NDArray[Any]]:
-        """Return some of the labelled images and their classes."""
+        """Return some of the labelled images, none of the test part, and their classes."""
         if self._images is None:
             raise AssertionError("there are no labelled images")
         return self._images.train_images[:_SAMPLES], self._images.train_labels[:_SAMPLES]
+
+    @property
+    def _checked(self) -> tuple[Pixels, npt.NDArray[Any]]:
+        """Return more labelled images, where there are few: a check chooses nothing."""
+        (images, classes), found = self._sample, self._images
+        if found is None or (room := _SAMPLES - len(images)) <= 0:
+            return images, classes
+        more = np.concatenate([images, found.test_images[:room]])
+        return more, np.concatenate([classes, found.test_labels[:room]])
 
     def _separated(self, session: GraphSession) -> int:
         """Return how many images are of the class that their output gets most: in any order."""
@@ -272,17 +295,14 @@ class _Import:
         np.add.at(seen, (session.run(images).argmax(axis=1), classes), 1)
         return int(seen.max(axis=1).sum())
 
-    def _correct(self, session: GraphSession) -> int:
-        images, classes = self._sample
-        return int((session.run(images).argmax(axis=1) == classes).sum())
-
-    def _judge(self, session: GraphSession, scale: PixelScale, say: Say) -> Confirmation | None:
-        """Return "images" where labelled images confirm pixels and labels, None otherwise.
+    def _judge(self, session: GraphSession, scale: PixelScale, say: Say) -> _Judgement:
+        """Return what labelled images confirm of pixels and labels.
 
         Raises UsageError for a mistake that they show: another pixel range or order of channels or
-        labels classifies clearly more of them. One that costs no accuracy is said.
+        labels classifies clearly more of them. One that costs no accuracy, or is uncertain, is
+        reported.
         """
-        images, classes = self._sample
+        images, classes = self._checked
 
         def run(pixels: Pixels, other: PixelScale) -> npt.NDArray[np.float32]:
             # the graph takes pixels of its own scale: what `other` makes, undone
@@ -294,11 +314,25 @@ class _Import:
             run, images, classes, self._labels, scale=scale, gives="probabilities"
         )
         for mistake in found:
-            if mistake.repaired > mistake.correct:
+            if mistake.certain and mistake.repaired > mistake.correct:
                 raise UsageError(f"{self._request.path}: {mistake.message}", remedy=mistake.remedy)
-            say(f"likely mistake: {mistake.message}; {advice(mistake.remedy)}")
-        low, _ = wilson(self._correct(session), len(images))
-        return "images" if low > 1 / len(self._labels) else None
+            say(mistake.line)
+        if self._is_guessing(session, say):
+            return _Judgement(doubts=frozenset(("pixels", "channel order", "label order")))
+        doubts = (each.kind for each in found if each.repaired > each.correct)
+        return _Judgement(confirmed=True, doubts=frozenset(doubts))
+
+    def _is_guessing(self, session: GraphSession, say: Say) -> bool:
+        images, classes = self._checked
+        correct, count = int((session.run(images).argmax(axis=1) == classes).sum()), len(images)
+        chance = 1 / len(self._labels)
+        guessing = wilson(correct, count)[0] <= chance
+        if guessing and count >= LEAST_IMAGES:
+            say(
+                f"accuracy {100 * correct / count:.1f} % on {count:,} images is not clearly better "
+                f"than guessing ({100 * chance:.3g} %); {advice(remedy('doubtful use'))}"
+            )
+        return guessing
 
     def _normalized(self, scale: PixelScale) -> onnx.ModelProto:
         return normalized(

@@ -201,6 +201,12 @@ class ImportCard:
     versions: dict[str, str]
 
     @property
+    def proven(self) -> bool:
+        """Return whether labelled images, or the file itself, confirm pixels and labels."""
+        facts = (self.pixels_confirmed, self.channels_confirmed, self.labels_confirmed)
+        return all(each in ("file", "images") for each in facts)
+
+    @property
     def unconfirmed(self) -> tuple[str, ...]:
         """Return what nobody confirmed, in words."""
         facts = {

@@ -360,6 +360,21 @@ def test_labelled_images_show_mistakes(
     assert not (inside / "checkpoints" / "fruit" / "card.json").exists()
 
 
+def test_labelled_images_that_fit_no_order_of_the_labels_leave_all_unconfirmed(
+    inside: Path,
+) -> None:
+    images, classes = images_of(90)
+    mixed = np.random.default_rng(5).permutation(classes)
+    np.savez("mixed.npz", x=images, y=mixed)
+    words = ("import", onnx_model(Path("fruit.onnx")), "--labels", ",".join(CLASSES))
+    words = (*words, "--pixels", "0..1", "--channel-order", "rgb")
+    assert "not confirmed" not in hemline(*words).stdout  # the user said it
+    result = hemline(*words, "--data", "mixed.npz")
+    assert result.exit_code == 0, result.exception
+    assert "is not clearly better than guessing (33.3 %); check --pixels" in result.stderr
+    assert "not confirmed: pixel range, channel order, order of the labels" in result.stdout
+
+
 @pytest.mark.medium
 def test_a_model_of_blue_green_and_red_is_found_and_imported(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), bgr=True), folders(inside / "photos")
