@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +27,10 @@ from hemline.export.quantization.diagnosis.diagnosing import (
     diagnosis_of,
     measure,
 )
-from hemline.export.quantization.diagnosis.document import Diagnosis
+from hemline.export.quantization.diagnosis.document import Diagnosis, LayerReport, Loss
 from hemline.export.quantization.diagnosis.evidence import Evidence
 from hemline.export.quantization.diagnosis.files import FilePair, compare
+from hemline.export.quantization.diagnosis.pictures import draw
 from hemline.export.quantization.diagnosis.text import as_report
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.writers.qdq import quantized_onnx
@@ -267,6 +269,57 @@ def test_a_file_that_does_not_run_is_refused_in_one_line(
 
 def run(*words: str | Path) -> Result:
     return CliRunner().invoke(cli, ["diagnose", *map(str, words)], catch_exceptions=True)
+
+
+def layer_of(name: str, alone: float, without: float) -> LayerReport:
+    lost = [Loss(drop_points=x, changed_points=9.0, divergence=0.1) for x in (alone, without)]
+    seen = {"sqnr_db": 30.0, "channel_sqnr_db": 30.0, "cosine": 1.0, "bias": 0.0}
+    own: dict[str, Any] = {
+        "operator": "Conv",
+        "weights": name,
+        "value": name,
+        "range": name,
+        **seen,
+    }
+    rest: dict[str, Any] = {
+        "clipped_share": 0.0,
+        "range_ratio": 1.0,
+        "weight_sqnr_db": 30.0,
+        "dead_channels": 0,
+    }
+    more: dict[str, Any] = {
+        "channel_count": 1,
+        "worst_channels": (),
+        "alone": lost[0],
+        "without": lost[1],
+    }
+    return LayerReport(name=name, **own, **rest, **more)
+
+
+@pytest.mark.parametrize(
+    ("alone", "whole", "title", "axis"),
+    [
+        (2.0, 3.0, "What each layer loses in 8 bits: conv_1 most, -2.00 points", "accuracy change"),
+        (0.0, 0.0, "What each layer loses in 8 bits: no layer alone changes the accuracy", "SQNR"),
+    ],
+)
+def test_layers_are_drawn_in_points_where_there_are_labels_and_nothing_is_drawn_empty(
+    alone: float, whole: float, title: str, axis: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shown: list[Any] = []
+    monkeypatch.setattr("hemline.figures.save", lambda figure, _: shown.append(figure))
+    found = Diagnosis(
+        subject="a", source="b", split="validation", images=41, labelled=True, float_accuracy=0.5,
+        loss=Loss(drop_points=whole, changed_points=9.0, divergence=0.1), causes=(),
+        layers=(layer_of("conv_1", alone, whole - alone),),
+    )  # fmt: skip
+    draw(found, None, tmp_path)
+    (figure,) = shown
+    assert figure.texts[0].get_text() == title
+    assert figure.axes[0].get_xlabel().startswith(axis)
+    bars = [bar.get_width() for bar in figure.axes[0].patches]
+    assert bars == ([-alone, alone] if alone else [30.0])
 
 
 @pytest.mark.medium

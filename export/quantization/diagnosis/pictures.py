@@ -30,6 +30,7 @@ from hemline.figures import (
     fitted,
     legend_below,
 )
+from hemline.tables import change
 
 _MOST_BARS = 40
 _MOST_LAYERS = 4
@@ -60,36 +61,44 @@ def _layers(model: DiagnosedModel, path: Path, heading: Heading) -> None:
     if not model.diagnosis.layers:
         raise NotDrawnError("no layer could be measured")
     shown = model.diagnosis.layers[:_MOST_BARS][::-1]
-    whole = model.diagnosis.loss.changed_points
-    places = np.arange(len(shown))
-    worst = max(shown, key=lambda each: each.alone.changed_points if each.alone else 0.0)
-    if worst.alone and worst.alone.changed_points:
-        labels_lost = f"{worst.alone.changed_points:.1f} % of the labels"
-        heading = heading.saying(f"{short(worst.name)} most, {labels_lost}")
+    loss, sign = model.diagnosis.loss, -1 if model.diagnosis.labelled else 1
+    alone = [sign * each.alone.points if each.alone else 0.0 for each in shown]
+    back = [loss.points - each.without.points if each.without else 0.0 for each in shown]
+    differs = any((*alone, *back))
+    worst = max(range(len(shown)), key=lambda at: sign * alone[at])
+    if sign * alone[worst] > 0:
+        lost = f"{change(-alone[worst])} points" if sign < 0 else f"{alone[worst]:.1f} % of labels"
+        heading = heading.saying(f"{short(shown[worst].name)} most, {lost}")
+    elif any(each.alone for each in shown) and not differs:
+        what = "the accuracy" if sign < 0 else "a label"
+        heading = heading.saying(f"no layer alone changes {what}")
     with drawn(path, heading, width=_WIDTH, height=1.2 + 0.3 * len(shown)) as figure:
-        labels, noise = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        alone = [each.alone.changed_points if each.alone else 0.0 for each in shown]
-        back = [whole - each.without.changed_points if each.without else 0.0 for each in shown]
-        options = {"height": 0.36}
-        labels.barh(
-            places + 0.19, alone, color=VERMILION, label="this layer alone in 8 bits", **options
-        )
-        labels.barh(
-            places - 0.19, back, color=BLUE, label="restored by this layer in float", **options
-        )
-        labels.axvline(
-            whole, color=DARK, linestyle="--", linewidth=1, label="whole model in 8 bits"
-        )
-        labels.set_yticks(places, [fitted(short(each.name), 9, 1.6) for each in shown])
-        labels.set_xlabel("images whose label changes, %")
-        labels.set_xlim(right=max(1.0, labels.get_xlim()[1]))  # a few images are not much
-        labels.grid(axis="x")
-        noise.barh(
-            places, [each.channel_sqnr_db or 0.0 for each in shown], color=ORANGE, height=0.6
-        )
+        ratios = (3, 2) if differs else (1,)
+        *left, noise = figure.subplots(1, len(ratios), sharey=True, squeeze=False)[0]
+        for axes in left:
+            _losses(axes, sign * loss.points, alone, back, labelled=sign < 0)
+            legend_below(figure, axes)
+        places, decibels = range(len(shown)), [each.channel_sqnr_db or 0.0 for each in shown]
+        noise.barh(places, decibels, color=ORANGE, height=0.6)
         noise.set_xlabel("SQNR, dB (higher is better)")
         noise.grid(axis="x")
-        legend_below(figure, labels)
+        names = [fitted(short(each.name), 9, 1.6) for each in shown]
+        (*left, noise)[0].set_yticks(places, names)
+
+
+def _losses(
+    axes: Any, whole: float, alone: list[float], back: list[float], *, labelled: bool
+) -> None:
+    places = np.arange(len(alone))
+    style: dict[str, Any] = {"height": 0.36}
+    axes.barh(places + 0.19, alone, color=VERMILION, label="this layer alone in 8 bits", **style)
+    axes.barh(places - 0.19, back, color=BLUE, label="restored by this layer in float", **style)
+    line: dict[str, Any] = {"color": DARK, "linestyle": "--", "linewidth": 1}
+    axes.axvline(whole, label="whole model in 8 bits", **line)
+    axes.set_xlabel("accuracy change, points" if labelled else "images whose label changes, %")
+    low, high = axes.get_xlim()  # a few images are not much
+    axes.set_xlim(min(low, -1.0) if labelled else low, max(1.0, high))
+    axes.grid(axis="x")
 
 
 def _channels(model: DiagnosedModel, path: Path, heading: Heading) -> None:
@@ -99,16 +108,16 @@ def _channels(model: DiagnosedModel, path: Path, heading: Heading) -> None:
     names = {each.value for each in layers}
     images = model.evidence.judge.images[:_IMAGES]
     values = float_values(model.evidence.quantized.float_graph, names, images)
-    with drawn(path, heading, width=_WIDTH, height=0.4 + 1.9 * len(layers)) as figure:
+    with drawn(path, heading, width=_WIDTH, height=0.4 + 2.05 * len(layers)) as figure:
         for row, layer in zip(figure.subplots(len(layers), 2, squeeze=False), layers, strict=True):
             grid = model.evidence.annotated.grid(layer.value)
             found = np.moveaxis(values[layer.value], channel_axis(values[layer.value].ndim), 0)
             shown = zip(row, _pair(layer, found), _PAIR.items(), strict=True)
             for axes, channel, (what, colour) in shown:
                 _histogram(axes, found[channel].reshape(-1), grid, colour)
-                title = f"{short(layer.name)}, {what} channel ({channel})"
-                levels = f": {_levels(found[channel], grid)} of 256 levels"
-                axes.set_title(fitted(title, 9, 3.5, end=levels), fontsize=9, loc="left")
+                name = fitted(short(layer.name), 9, 3.2, end=f", {what} channel ({channel})")
+                levels = f"{_levels(found[channel], grid)} of 256 levels"
+                axes.set_title(f"{name}\n{levels}", fontsize=9, loc="left")
             row[0].set_ylabel("number of values")
 
 
@@ -155,8 +164,9 @@ PICTURES: tuple[Picture[DiagnosedModel], ...] = (
     Picture(
         name="layers",
         title="What each layer loses in 8 bits",
-        caption="Images whose label changes when only this layer is quantized, those that it "
-        "restores when it alone is in float, and the signal-to-noise ratio of its median channel.",
+        caption="The accuracy change, or without labels the share of labels that change, when only "
+        "this layer is quantized and when it alone is in float, and the signal-to-noise ratio of "
+        "its median channel.",
         draw=_layers,
     ),
     Picture(

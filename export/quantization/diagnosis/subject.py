@@ -34,6 +34,7 @@ from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.table import open_source
 from hemline.export.trained_data import require_trained_on, split_of, trained_images
 from hemline.export.user_images import GENERATED
+from hemline.remedies import advice
 from hemline.runtime import Classifier
 from hemline.silence import silenced
 from hemline.train.tensorflow import quiet_keras
@@ -47,7 +48,7 @@ _CHANGED = (
     "the weights of this file were changed after the plan was made: its own values are compared "
     "with those of the float model, and no layer is quantized alone"
 )
-_UNCALIBRATED = "the calibration images are not known here: no cause is looked for in them"
+_UNCALIBRATED = "no cause is looked for in the calibration images"
 
 
 def checkpoint_request(folder: Path, data: FetchOptions) -> DiagnosisRequest:
@@ -122,8 +123,15 @@ def bundle_subject(
         subject=subject,
         source=original,
         other_format=None if other is None else _other_labels(outputs[name], other),
-        notes=() if calibration else (_UNCALIBRATED,),
+        notes=() if calibration else (_uncalibrated(data),),
     )
+
+
+def _uncalibrated(data: FetchOptions) -> str:
+    if data.folder is None:
+        yours = advice(remedy("name your images"))
+        return f"{_UNCALIBRATED}, which are not stored in the bundle: {yours}"
+    return f"{_UNCALIBRATED}: this file was calibrated with others"
 
 
 def _twins(manifest: Manifest, name: str) -> list[str]:
