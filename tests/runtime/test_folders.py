@@ -78,7 +78,7 @@ def test_csv_of_class_folders_has_the_true_class_and_of_an_unknown_image_the_bes
 ) -> None:
     (photos / "b").rename(photos / "Bag")  # a class of the model
     found, file = read_stamped(bundle / "fp32.tflite"), tmp_path / "strict.tflite"
-    stamp = replace(found.stamp, unknown_threshold=0.999999)
+    stamp = replace(found.stamp, unknown_threshold=1.0)
     file.write_bytes(stamp_tflite(found.model, stamp))
     assert main(["classify", str(file), str(photos), "--csv"]) == 0
     told = capsys.readouterr()
