@@ -136,7 +136,8 @@ def export(
         _compare_calibrators(exported, data, post_training.seed)
     if schemes:
         _require_made(manifest, find_schemes(schemes))
-    console.next_step("compare", bundle)
+    same = console.repeated("device", "max_ms", "max_kb", "max_drop_points")
+    console.next_step("compare", bundle, *same)
 
 
 @click.command()

@@ -35,9 +35,30 @@ def next_step(*words: object) -> None:
         say(f"next: {shlex.join(('hemline', *map(str, words)))}")
 
 
-def data_words(data: FetchOptions) -> tuple[object, ...]:
-    """Return how the next command names the same custom data set."""
-    return () if data.custom is None else ("--data", data.custom)
+def repeated(*names: str) -> tuple[str, ...]:
+    """Return options of this command as the user gave them, for the next one."""
+    context, words = click.get_current_context(), list[str]()
+    for option in context.command.params:
+        name, sources = str(option.name), (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+        if name in names and context.get_parameter_source(name) in sources:
+            value = context.params[name]
+            parts = value if isinstance(value, tuple) else (value,)  # sides of a size, or names
+            joint = "x" if isinstance(parts[0], int) else ","
+            shown = parts[:1] if len(set(parts)) == 1 else parts  # 64 for 64x64
+            text = joint.join(str(part).removesuffix(".0") for part in shown)
+            words += [option.opts[0]] if value is True else [option.opts[0], text]
+    return tuple(words)
+
+
+def data_words(data: FetchOptions, *, to_train: bool = False) -> tuple[object, ...]:
+    """Return how the next command names the same custom data set.
+
+    Where it is `to_train` on it, also how it is read, which a checkpoint knows.
+    """
+    if data.custom is None:
+        return ()
+    reading = ("image_size", "channels", "labels", "skip_broken") if to_train else ()
+    return ("--data", data.custom, *repeated(*reading))
 
 
 def image_size(

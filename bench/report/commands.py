@@ -15,7 +15,7 @@ from hemline.bench.api import bench as run_bench
 from hemline.bench.api import choose as choose_file
 from hemline.bench.api import measured
 from hemline.bench.commands import bundles_argument, devices_option, sample_options
-from hemline.console import budget_options, next_step, require_matplotlib, say
+from hemline.console import budget_options, next_step, repeated, require_matplotlib, say
 from hemline.contract import schema
 from hemline.contract.specs import LOCAL
 from hemline.exporting import Export, export_options
@@ -59,7 +59,7 @@ def table(
         return
     click.echo(table_text(subjects, comparisons))
     _print_more(joined(comparisons), more)
-    next_step("choose", *paths)
+    next_step("choose", *paths, *repeated("devices"))
 
 
 @click.command()

@@ -93,7 +93,8 @@ def sample(output: Path, force: bool, data: FetchOptions) -> None:
 
 
 def _suggest_training(names: tuple[str, ...], data: FetchOptions) -> None:
-    next_step("train", *(("--dataset", names[0]) if names else ()), *data_words(data))
+    dataset = ("--dataset", names[0]) if names else ()
+    next_step("train", *dataset, *data_words(data, to_train=True))
 
 
 def _load(name: str | None, data: FetchOptions) -> Images:

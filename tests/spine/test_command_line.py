@@ -15,9 +15,10 @@ from click.testing import CliRunner, Result
 from hemline import cli as command_line
 from hemline.arguments import only_checkpoint
 from hemline.bars import show_progress
+from hemline.bench.commands import devices_option
 from hemline.bench.devices.table import DEVICES
 from hemline.cli import COMMANDS, SECTIONS, cli
-from hemline.console import next_step
+from hemline.console import data_option, data_words, next_step, repeated
 from hemline.contract import schema
 from hemline.contract.card import Card
 from hemline.contract.checkpoint import CARD_NAME
@@ -187,6 +188,38 @@ def test_the_next_command_can_be_pasted_and_is_not_a_result() -> None:
     assert result.stderr == "next: hemline export 'my photos' --data IMAGES\n"
     assert CliRunner().invoke(stage, ["--json"]).output == ""
     assert CliRunner().invoke(stage, obj={"quiet": True}).output == ""
+
+
+@click.command()
+@devices_option("Where to measure")
+@data_option
+def measure(devices: tuple[str, ...], data: FetchOptions) -> None:
+    show_progress(click.get_current_context())
+    next_step("train", *repeated("devices"), *data_words(data, to_train=True))
+    next_step("export", *data_words(data))
+
+
+@pytest.mark.parametrize(
+    ("given", "reading"),
+    [
+        ((), ""),
+        (("--image-size", "64"), " --image-size 64"),
+        (("--image-size", "64×64", "--skip-broken"), " --image-size 64 --skip-broken"),
+        (("--channels", "1", "--image-size", "48x64"), " --image-size 48x64 --channels 1"),
+        (("--labels", "a cat,dog"), " --labels 'a cat,dog'"),
+        (("--device", "local,emulated:pi4"), " --device local,emulated:pi4"),
+    ],
+)
+def test_the_next_command_repeats_what_this_one_was_given(
+    given: tuple[str, ...], reading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    ended = CliRunner().invoke(measure, ["--data", "photos", *given])
+    first, second = ended.stderr.splitlines()
+    device = reading if "device" in reading else ""
+    assert first == f"next: hemline train{device} --data photos{reading.removeprefix(device)}"
+    assert second == "next: hemline export --data photos", "a checkpoint knows the rest"
 
 
 def test_every_next_command_exists() -> None:

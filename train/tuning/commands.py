@@ -151,4 +151,6 @@ def tune(
         text, path = report(study, most=best, as_lines=as_json)
         click.echo(text)
         if path is not None:
-            console.next_step("train", row.name, "--recipe", path, *console.data_words(data))
+            same = console.repeated("weights", "dataset")
+            custom = console.data_words(data, to_train=True)
+            console.next_step("train", row.name, "--recipe", path, *same, *custom)
