@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import time
@@ -70,6 +71,7 @@ class Served:
             before, self._state = self._state, self._files()
             if self._state != before:
                 self.model, self.intact = self._load(), True
+                gc.collect()  # frees the old version, which refers to itself
         except Exception as error:  # noqa: BLE001 — whatever is wrong, the service goes on
             self.intact = False
             logging.getLogger(__name__).warning("%s: the old version stays: %s", self.name, error)

@@ -70,6 +70,10 @@ class Server:
         connection.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + content)
         return connection
 
+    def resident_mb(self) -> float:
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+)", text)[0]) / 1000
+
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(PATIENCE)
@@ -334,7 +338,7 @@ def test_an_artifact_is_replaced_under_load_without_a_lost_request(
     served, files = tmp_path / "model.tflite", [bundle / "int8.tflite", bundle / "fp32.tflite"]
     shutil.copy(files[0], served)
     server = Server(served)
-    statuses: list[int] = []
+    statuses, resident = list[int](), list[float]()
     ended = threading.Event()
 
     def ask() -> None:  # 100 requests a second, at most
@@ -361,6 +365,8 @@ def test_an_artifact_is_replaced_under_load_without_a_lost_request(
         while digest() == before and time.monotonic() < deadline:
             time.sleep(0.02)
         assert digest() != before
+        resident.append(server.resident_mb())
+    assert resident[-1] - resident[4] < 20  # a version that is not freed takes 4 MB
     served.write_bytes(served.read_bytes()[:40_000])  # altered: the old one stays
     while server.ask("GET", "/health")[1]["models"]["model.tflite"]["intact"]:
         time.sleep(0.02)
