@@ -53,7 +53,7 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
         show_default=bool(default) or "all that were measured",
         metavar="NAME[,NAME…]",
         callback=names,
-        help=f"{text}: local, gpu, tflm, emulated:pi4, ssh:user@board or a name; several as a,b.",
+        help=f"{text}: local, gpu, tflm, browser, emulated:pi4, ssh:user@board or a name; a,b.",
     )
 
 

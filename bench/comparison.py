@@ -457,7 +457,13 @@ def _row(cell: Cell, model: ComparedModel, records: Sequence[Record]) -> Row | N
     judged = [r for r in records if _identity(r.cell) in (own, _identity(plain))]
     if cell.device != LOCAL:  # the nearest of the same file's, of another runtime if need be
         same = [r for r in records if r.cell.artifact_sha256 == cell.artifact_sha256]
-        same.sort(key=lambda r: (r.cell.settings == plain.settings, r.cell.runtime == cell.runtime))
+        # litert-js computes what litert does, onnxruntime-web what onnxruntime does
+        same.sort(
+            key=lambda r: (
+                r.cell.settings == plain.settings,
+                cell.runtime.startswith(r.cell.runtime),
+            )
+        )
         judged = [*same, *judged]
     test = _payload(judged, Accuracy, "test")
     validation = _payload(judged, Accuracy, "validation")

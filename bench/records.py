@@ -102,6 +102,7 @@ def records_on(bundle: Path, device: Device) -> tuple[Record, ...]:
 
 def is_measured(subject: Subject, device: Device, plan: MeasurementPlan) -> bool:
     """Return whether every cell of a plan was measured on this device as thoroughly as it asks."""
+    subject = replace(subject, manifest=device.supported(subject.manifest))
     wanted = set(cells_of(subject, replace(plan, runtimes=device.runtimes())))
     bundle = subject.bundle
     return bool(wanted) and wanted <= measured_cells(bundle, records_on(bundle, device), plan)

@@ -189,16 +189,25 @@ def plan(path: Path, as_json: bool) -> None:
     "-o", "--out", "output", type=arguments.FILE, help="Stamped copy (default: beside FILE)."
 )
 @console.runtimes_option
-def verify(target: Path, as_json: bool, runtimes: tuple[str, ...], **foreign: Any) -> None:
+@click.option("--device", metavar="NAME", help="Verify there: browser, tflm, emulated:pi4, a name.")
+def verify(
+    target: Path, as_json: bool, runtimes: tuple[str, ...], device: str | None, **foreign: Any
+) -> None:
     """Verify a bundle or a file in every installed runtime.
 
     Exit code 3 when a file fails in a runtime that it supports. With --runtime, a bundle is also
     verified in versions that were added (`hemline runtimes add`). A file made elsewhere is
-    admitted: run in separate processes, then stamped.
+    admitted: run in separate processes, then stamped. With --device, the first 100 validation
+    images run on another device, in its runtimes.
     """
     from hemline.export.admission.commands import ForeignOptions, verify_file
 
     options = ForeignOptions(**foreign)
+    if device is not None:
+        if runtimes or options.given:
+            raise UsageError("--device needs a verified bundle or file, and no other options")
+        _verify_on(device, target, as_json=as_json)
+        return
     if runtimes and not target.is_dir():
         raise UsageError(f"{target} is a file: --runtime needs a bundle")
     if not target.is_dir():
@@ -212,6 +221,24 @@ def verify(target: Path, as_json: bool, runtimes: tuple[str, ...], **foreign: An
     if verified.failure is not None:
         raise verified.failure
     console.next_step("compare", target)
+
+
+def _verify_on(device: str, target: Path, *, as_json: bool) -> None:
+    """Check the artifacts of a bundle on devices, and keep the records."""
+    from hemline.bench.api import benched
+    from hemline.bench.devices.checking import Check, check, nothing, require_passed
+
+    def keep(checked: Check) -> None:
+        subject.append(checked.records)
+        if as_json:
+            click.echo(json.dumps(schema.to_document(checked)))
+
+    with benched(target, device) as (devices, _, (subject,)):
+        for each in devices:
+            report = nothing if as_json else click.echo
+            found = check(subject.bundle, subject.manifest, each, keep=keep, report=report)
+            require_passed(found, each)
+    console.next_step("bench", target, "--device", device)
 
 
 def _print_verdicts(verdicts: Sequence[NamedVerdict], as_json: bool) -> None:

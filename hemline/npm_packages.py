@@ -1,7 +1,4 @@
-"""The npm packages that run models in browsers: fetched once with npm, checked against npm.lock.
-
-npm.lock has the name, version and SHA-512 of each; where they come from is npm's configuration.
-"""
+"""npm packages that run models in browsers: fetched once with npm, checked against npm.lock."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import tarfile
 from functools import partial
 from pathlib import Path
 
-from hemline.errors import DataError, UnknownNameError
+from hemline.errors import DataError
 from hemline.files import read_bytes
 from hemline.folders import TemporaryFolder, made
 from hemline.programs import ProgramError, output_of
@@ -52,8 +49,6 @@ def fetched(name: str) -> Path:
     Scripts of Emscripten are there as modules (.mjs). On first use the package is downloaded.
     Raises DataError when npm is missing or fails, or gives other bytes than those in the lock.
     """
-    if name not in FILES:
-        raise UnknownNameError("npm package", name, FILES)
     version, digest = locked()[name]
     folder = cache_folder() / "npm" / f"{name.replace('/', '-').lstrip('@')}-{version}-{_FORM}"
     return made(folder, partial(_fetch, name, version, digest), needs_bytes=_NEEDS_BYTES)

@@ -11,16 +11,8 @@ from hemline.errors import HemlineError
 from hemline.files import reason_of
 
 # the binaries themselves: Debian's scripts in /usr/bin can leave their children behind
-_CHROMIUM = (
-    "/usr/lib/chromium/chromium-headless-shell",
-    "/usr/lib/chromium/chromium",
-    "chromium-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "microsoft-edge",
-)
+_CHROMIUM = ("/usr/lib/chromium/chromium-headless-shell", "/usr/lib/chromium/chromium")
+_ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 class ProgramError(HemlineError):
@@ -71,7 +63,7 @@ def output_of(command: Sequence[str], *, seconds: float, folder: Path | None = N
 
 def chromium() -> Path:
     """Return Chromium or a browser made of it; raises ProgramError where none is installed."""
-    for name in _CHROMIUM:
+    for name in (*_CHROMIUM, *_ON_PATH):
         if found := shutil.which(name):
             return Path(found)
     raise ProgramError(

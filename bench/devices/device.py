@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import abc
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hemline.bench.devices.inspection import Inspection, Runner, probed
 from hemline.closing import Closing
 from hemline.contract.job import HostFacts
+from hemline.contract.manifest import Artifact, Manifest, Verdict
 from hemline.host import host_facts
 from hemline.runtime.backends import Backend, find_backend
 from hemline.runtime.process import JobProcess
@@ -77,6 +78,19 @@ class Device(Closing, abc.ABC):
     def reference(self, runtime: str) -> tuple[Runner, str]:
         """Start a job runner on this machine to compare with; return it and its runtime."""
         return JobProcess(), runtime
+
+    def supported(self, manifest: Manifest) -> Manifest:
+        """Return a manifest in which artifacts support the runtimes that only this device has."""
+        own = [
+            Verdict(runtime=name, version=of, status="passed", numpy_version="", inputs_sha256="")
+            for name, of in (self.runtimes() if self.capabilities.own_runtimes else ())
+        ]
+
+        def extended(artifact: Artifact) -> Artifact:
+            fits = (each for each in own if self.backend(each.runtime).format == artifact.format)
+            return replace(artifact, verdicts=(*artifact.verdicts, *fits))
+
+        return replace(manifest, artifacts=tuple(map(extended, manifest.artifacts)))
 
     def host(self) -> HostFacts | None:
         """Return the facts of its host, asked anew; None where they decide nothing."""

@@ -65,6 +65,12 @@ DEVICES: dict[str, DeviceKind] = {
             open="hemline.bench.devices.ssh.device:SshDevice",
             capabilities=Capabilities(latencies=True, raw_models=True),
         ),
+        DeviceKind(
+            name="browser",
+            summary="Chromium on this machine, without a window; or browser: and its path",
+            open="hemline.bench.devices.browser.device:BrowserDevice",
+            capabilities=Capabilities(latencies=True, own_runtimes=True),
+        ),
     )
 }
 

@@ -101,6 +101,7 @@ def bench_device(
     was lost, HemlineError when there is nothing to do; what came before was kept.
     """
     able = device.capabilities
+    subjects = [replace(each, manifest=device.supported(each.manifest)) for each in subjects]
     plan = _plan_on(device, request.plan)
     done = _done(device, subjects, plan, run) if request.resume else frozenset()
     missing = frozenset(key for each in subjects for key in cells_of(each, plan)) - done

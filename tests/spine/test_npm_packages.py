@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hemline import npm_packages
-from hemline.errors import DataError, UnknownNameError
+from hemline.errors import DataError
 from hemline.npm_packages import FILES, fetched, locked
 
 NAME = "@litertjs/core"
@@ -84,8 +84,3 @@ def test_without_npm_it_is_named(folders: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", str(folders))
     with pytest.raises(DataError, match=r"npm is not installed; it needs npm \(Debian"):
         fetched(NAME)
-
-
-def test_an_unknown_package_is_named() -> None:
-    with pytest.raises(UnknownNameError, match="npm package"):
-        fetched("@litertjs/cor")

@@ -1,0 +1,206 @@
+"""A browser as a device: Python's bits, on older processors too; lost and hung browsers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import find_browser
+from click.testing import CliRunner
+from required import missing
+
+from hemline.bench.devices.browser.device import BrowserDevice
+from hemline.bench.devices.checking import Check, check
+from hemline.cli import cli
+from hemline.contract.job import Job, JobCell
+from hemline.contract.manifest import Manifest
+from hemline.contract.record import Accuracy, Latency, Memory, read_records
+from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError, UsageError
+from hemline.npm_packages import FILES, fetched
+from hemline.runtime.process import JobProcess
+
+pytestmark = pytest.mark.browser
+PLAIN = JobCell()
+FOREVER = JobCell(invocations=1_000_000)  # of 5 ms
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Return the path of a browser for the device, after all packages were fetched."""
+    try:
+        path, variables = find_browser()
+        for name in FILES:
+            fetched(name)
+    except HemlineError as error:
+        missing("browser", str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield str(path)
+
+
+@pytest.fixture(scope="module")
+def device(address: str) -> Iterator[BrowserDevice]:
+    with BrowserDevice(address) as opened:
+        yield opened
+
+
+def job(bundle: Path, folder: Path, cell: JobCell = PLAIN, *, timed: bool = False) -> Job:
+    return Job(
+        id="job",
+        artifact=str(bundle / "int8.tflite"),
+        runtime="litert-js",
+        images=str(bundle / "evaluation" / "validation-images.npy"),
+        count=4,
+        cells=(cell,),
+        want=("latencies", "package") if timed else ("outputs",),
+        arrays=str(folder),
+    )
+
+
+def checks(bundle: Path, manifest: Manifest, device: BrowserDevice) -> dict[str, Check]:
+    found = check(bundle, manifest, device, report=lambda _: None)
+    return {each.artifact: each for each in found}
+
+
+@pytest.mark.smoke
+def test_files_give_pythons_bits(bundle: Path, manifest: Manifest, device: BrowserDevice) -> None:
+    found = checks(bundle, manifest, device)
+    assert {each.status for each in found.values()} == {"passed"}, list(map(str, found.values()))
+    for name in ("int8.tflite", "int8.onnx"):
+        equality = found[name].equality
+        assert equality is not None
+        assert equality.unequal == 0, str(found[name])
+    # float sums may have another order in wasm: 1e-5 is some 20 ulps of a logit of 5; of a dynamic
+    # file they decide how activations are rounded
+    floats = [found[name].equality for name in ("fp32.tflite", "fp16.tflite", "fp32.onnx")]
+    assert max(each.largest_difference for each in floats if each) < 1e-5
+    assert "isolated" in found["int8.tflite"].delegate
+
+
+@pytest.mark.parametrize("lacks", ["avx", "avx2", "fma3", "avx-vnni"])
+def test_int8_files_give_the_same_bits_on_older_processors(
+    bundle: Path, manifest: Manifest, address: str, lacks: str
+) -> None:
+    with BrowserDevice(address, options=[f"--js-flags=--no-enable-{lacks}"]) as older:
+        found = check(
+            bundle,
+            manifest,
+            older,
+            only=lambda artifact, *_: artifact.name.startswith("int8."),
+            report=lambda _: None,
+        )
+    assert [each.equality.unequal for each in found if each.equality] == [0, 0]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the flag is one of x86")
+def test_a_page_without_simd_is_told_so(bundle: Path, manifest: Manifest, address: str) -> None:
+    with BrowserDevice(address, options=["--js-flags=--no-enable-sse4-1"]) as older:
+        found = checks(bundle, manifest, older)
+    assert {each.status for each in found.values()} == {"refused"}
+    assert "no WebAssembly SIMD: update this browser" in found["int8.tflite"].reason
+
+
+def test_the_values_are_those_of_python(
+    bundle: Path, device: BrowserDevice, tmp_path: Path
+) -> None:
+
+    asked = job(bundle, tmp_path)
+    with device.open("litert-js", "2.5.3") as runner:
+        there = runner.run(asked).logits()
+    with JobProcess() as process:
+        here = process.run(replace(asked, id="here", runtime="litert")).logits()
+    np.testing.assert_array_equal(there, here)
+    assert there.dtype == np.float32
+
+
+def test_bench_and_verify_keep_what_they_keep_of_other_devices(
+    bundle: Path, address: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    before = read_records(copy / "records.jsonl")
+    name = f"browser:{address}"
+    result = CliRunner().invoke(cli, ["bench", str(copy), "--device", name, "--quick"])
+    assert result.exception is None, result.output
+    assert "litert-js 2.5.3" in result.stdout
+    fresh = [r for r in read_records(copy / "records.jsonl") if r not in before]
+    assert {type(r.payload) for r in fresh} == {Accuracy, Latency, Memory}
+    assert {r.cell.device for r in fresh} == {name}
+    times = [r.payload for r in fresh if isinstance(r.payload, Latency)]
+    assert all(ns > 0 for payload in times for turn in payload.rounds_ns for ns in turn)
+    memory = next(r.payload for r in fresh if isinstance(r.payload, Memory))
+    assert memory.package_bytes > 9_000_000  # what a page transfers of the runtime
+    assert memory.load_ns > 0
+    result = CliRunner().invoke(cli, ["bench", str(copy), "--device", name, "--quick", "--resume"])
+    assert "nothing is missing" in result.output
+    result = CliRunner().invoke(cli, ["verify", str(copy), "--device", name, "--json"])
+    documents = [json.loads(line) for line in result.stdout.splitlines()]
+    assert {each["status"] for each in documents} == {"passed"}
+
+
+def test_threads_are_refused_in_a_line(bundle: Path, device: BrowserDevice, tmp_path: Path) -> None:
+    with device.open("litert-js", "2.5.3") as runner:
+        failure = runner.run(job(bundle, tmp_path, JobCell(threads=2))).failure
+    assert failure is not None
+    assert failure.message == "litert-js runs one thread and one image"
+
+
+def test_an_altered_file_is_refused_before_the_browser_has_it(
+    bundle: Path, device: BrowserDevice, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    content = bytearray((copy / "int8.tflite").read_bytes())
+    content[1000] ^= 1
+    (copy / "int8.tflite").write_bytes(content)
+    refused = pytest.raises(FileFormatError, match="was modified")
+    with device.open("litert-js", "2.5.3") as runner, refused:
+        runner.run(job(copy, tmp_path))
+
+
+def test_a_browser_that_dies_in_a_cell_costs_this_cell_only(
+    bundle: Path, address: str, tmp_path: Path
+) -> None:
+    with BrowserDevice(address) as device:
+        lost = pytest.raises(JobError, match=r"litert-js: the browser ended \(signal 9\)")
+        with device.open("litert-js", "2.5.3") as runner, lost:
+            threading.Timer(1.0, runner._page.child.kill).start()
+            runner.run(job(bundle, tmp_path, FOREVER, timed=True))
+        with device.open("litert-js", "2.5.3") as runner:
+            assert runner.run(job(bundle, tmp_path)).failure is None
+
+
+def test_a_cell_that_hangs_is_ended_and_the_next_one_runs(
+    bundle: Path, device: BrowserDevice, tmp_path: Path
+) -> None:
+    hangs = pytest.raises(JobError, match="no result in 2 s")
+    with device.open("litert-js", "2.5.3") as runner, hangs:
+        runner.run(job(bundle, tmp_path, FOREVER, timed=True), timeout_seconds=2.0)
+    with device.open("litert-js", "2.5.3") as runner:
+        assert runner.run(job(bundle, tmp_path)).failure is None
+
+
+def test_the_page_is_for_those_who_know_its_secret(device: BrowserDevice) -> None:
+    with device.open("litert-js", "2.5.3") as runner:
+        server = runner._page._server
+        root = f"http://127.0.0.1:{server.server_port}"
+        for path in ("/", "/worker.js", f"{server.secret}../pyproject.toml"):
+            with pytest.raises(urllib.error.HTTPError) as found:
+                urllib.request.urlopen(root + path, timeout=5)  # noqa: S310 — http
+            found.value.close()
+            assert found.value.code == 404
+
+
+def test_a_browser_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a program: name Chromium"):
+        BrowserDevice(str(tmp_path / "chrome"))
+    with pytest.raises(DeviceError, match="/bin/false does not start"):
+        BrowserDevice("/bin/false")
