@@ -58,7 +58,7 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     path = output or Path("packs") / packed.name
     write_pack(packed, path, force=force)
     click.echo(
-        f"{path}: {packed.artifact.name} for {row.summary}; its README.md says how to run it"
+        f"{path}: {packed.artifact.name} for {packed.place}; its README.md says how to run it"
     )
     click.echo(f"why {packed.artifact.name}: {packed.why}")
     for each in packed.manifest.recommended_on:

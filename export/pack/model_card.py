@@ -47,16 +47,16 @@ def _limits(packed: Packed) -> Iterator[str]:
 
 def readme(packed: Packed, contents: Contents) -> str:
     """Return the README, Markdown."""
-    artifact, first = packed.artifact, packed.passed[0]
+    artifact, runtime = packed.artifact, contents.runtime
     what = (
         f"`{artifact.name}` ({kilobytes(artifact.size_bytes)}), {len(packed.stamp.labels)} classes"
     )
-    if score := first.score("test"):
+    if score := runtime.score("test"):
         share = accuracy_text(score.correct, score.images)
         what += f", {share} of {score.images:,} test images correct"
     parts = (
-        f"# {packed.bundle.resolve().name} for {packed.target.summary}",
-        f"{what} in {first.runtime} {first.version}.",
+        f"# {packed.bundle.resolve().name} for {packed.place}",
+        f"{what} in {runtime.runtime} {runtime.version}.",
         contents.use.strip(),
         "`SHA256SUMS` finds damaged files (`sha256sum -c SHA256SUMS`). `MODEL_CARD.md` has the "
         "accuracy and limits, `sbom.cdx.json` (CycloneDX) and `licences/` list what is inside.",

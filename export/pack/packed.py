@@ -70,6 +70,12 @@ class Packed:
         return found if found is not None and found.artifact == self.artifact.name else None
 
     @property
+    def place(self) -> str:
+        """Return the target in a sentence, with its processor where that can be chosen."""
+        has_machine = "machine" in self.target.options
+        return self.target.summary + f" ({self.options.machine})" * has_machine
+
+    @property
     def passed(self) -> tuple[Verdict, ...]:
         """Return the verdicts of the runtimes in which the artifact passed."""
         return tuple(each for each in self.artifact.verdicts if each.status == "passed")
@@ -97,9 +103,11 @@ class Component:
 class Contents:
     """What a target has put into a pack.
 
+    runtime: the verdict of the runtime that runs it there.
     use: Markdown of the README: how to set it up, test and run it; some eight lines.
     components: software in the pack, or that it needs.
     """
 
+    runtime: Verdict
     use: str
     components: tuple[Component, ...]

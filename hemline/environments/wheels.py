@@ -37,12 +37,19 @@ class Package:
     project: name on the package index.
     format: of the files that it opens.
     numpy_2_from: first version that runs with numpy 2; None where none does.
+    pythons: the Pythons that it is built for, in words, by its first such version, newest first.
     """
 
     runtime: str
     project: str
     format: Format
     numpy_2_from: str | None
+    pythons: tuple[tuple[str, str], ...] = (("0", "3.10 or newer"),)
+
+    def pythons_of(self, version: str) -> str:
+        """Return the Pythons that a version is built for, in words."""
+        fitting = (w for first, w in self.pythons if version_key(version) >= version_key(first))
+        return next(fitting)
 
     def numpy_requirement(self, version: str) -> str:
         """Return which numpy a version of the runtime gets."""
@@ -59,9 +66,19 @@ PACKAGES: dict[str, Package] = {
     for package in (
         Package(runtime="litert", project="ai-edge-litert", format="tflite", numpy_2_from="1.1.0"),
         Package(
-            runtime="tflite-runtime", project="tflite-runtime", format="tflite", numpy_2_from=None
+            runtime="tflite-runtime",
+            project="tflite-runtime",
+            format="tflite",
+            numpy_2_from=None,
+            pythons=(("0", "3.10 or 3.11"),),
         ),
-        Package(runtime="onnxruntime", project="onnxruntime", format="onnx", numpy_2_from="1.19.0"),
+        Package(
+            runtime="onnxruntime",
+            project="onnxruntime",
+            format="onnx",
+            numpy_2_from="1.19.0",
+            pythons=(("1.24.0", "3.11 or newer"), ("0", "3.10 or newer")),
+        ),
     )
 }
 

@@ -33,6 +33,7 @@ from hemline.export.pack.table import TARGETS
 from hemline.remedies import described
 from hemline.runtime.backends import attribute
 from hemline.runtime.one_file import NAME
+from hemline.small_sets import accuracy_text
 
 PURL = re.compile(r"pkg:[a-z]+/[^@\s]+@[^@\s]+")  # of the package URL specification
 
@@ -206,6 +207,16 @@ def test_a_32_bit_board_gets_the_only_runtime_that_is_built_for_it(
     made = make(bundle, tmp_path / "pack", machine="armv7l")
     assert (made.path / "requirements.txt").read_text().startswith("tflite-runtime==")
     assert "--system-site-packages" in (made.path / "setup.sh").read_text()
+    text = (made.path / "README.md").read_text()
+    (verdict,) = [v for v in made.packed.passed if v.runtime == "tflite-runtime"]
+    score = verdict.score("test")
+    assert score is not None
+    assert "board (armv7l)" in text.splitlines()[0]
+    assert f"{accuracy_text(score.correct, score.images)} of {score.images} test images" in text
+    assert f"correct in tflite-runtime {verdict.version}." in text
+    assert "with Python 3.10 or 3.11 (" in text
+    assert "litert" not in text
+    assert len(text.split("\n")) <= 18
     with pytest.raises(GateError) as error:
         make(bundle, tmp_path / "other", "int8.onnx", machine="armv7l")
     assert "int8.onnx passed in onnxruntime" in str(error.value)

@@ -468,6 +468,13 @@ def test_a_record_survives_the_disk(added: Path, tmp_path: Path) -> None:
     assert schema.load(Environment, tmp_path / "record.json") == record
 
 
+def test_each_version_names_the_pythons_that_it_is_built_for() -> None:
+    assert PACKAGES["tflite-runtime"].pythons_of("2.14.0") == "3.10 or 3.11"
+    assert PACKAGES["onnxruntime"].pythons_of("1.23.2") == "3.10 or newer"
+    assert PACKAGES["onnxruntime"].pythons_of("1.32.0") == "3.11 or newer"
+    assert PACKAGES["litert"].pythons_of("2.3.0") == "3.10 or newer"
+
+
 def test_threads_that_want_one_folder_wait_and_get_the_same(tmp_path: Path) -> None:
     made: list[Path] = []
 

@@ -50,6 +50,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
     facts = {
         "ARTIFACT": shlex.quote(packed.artifact.name),
         "NAME": packed.name,
+        "PYTHONS": package.pythons_of(best.version),
         "VENV": "" if has_numpy else "--system-site-packages",
         "CODEC": "yuv420" if gray else "mjpeg",
         "FRAMES": "- --raw 640x480:yuv420" if gray else "-",
@@ -59,6 +60,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
         (folder / name).write_text(_filled((_HERE / name).read_text(), facts))
     needed = replace(installed_component(package.project, best.version), texts={})
     return Contents(
+        runtime=best,
         use=_filled((_HERE / "use.md").read_text(), facts),
         components=_wheels(folder / "wheels", packed, best) or (needed,),
     )
