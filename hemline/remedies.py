@@ -64,7 +64,7 @@ REMEDIES: dict[str, str] = {
     "class names": "name its classes with --labels if it is another data set",
     "other data set": "name another folder, or {title} with --dataset {dataset} (if the command "
     "has that option)",
-    "image size": "choose the model's input size, for example --image-size 64",
+    "image size": "for example --image-size 64",
     "smaller images": "choose a smaller --image-size, or fewer images",
     "skip broken": "repair or remove them, or skip them with --skip-broken",
     "no labels": "omit --labels",

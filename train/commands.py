@@ -11,13 +11,15 @@ import click
 
 from hemline.arguments import FOLDER, flag, output_option
 from hemline.console import data_option, data_words, next_step, say
+from hemline.contract.card import Card
 from hemline.data.fetch import FetchOptions
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.small_sets import few_images
 from hemline.tables import as_text
 from hemline.train import options
 from hemline.train.api import train as train_model
-from hemline.train.nets.models import DEFAULT
+from hemline.train.nets.models import DEFAULT, find_model
+from hemline.train.overfitting import overfitting_line
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 
@@ -96,9 +98,20 @@ def train(
     if trained.folds is not None:
         click.echo(as_text(trained.folds))
     click.echo(trained.summary)
+    if memorised := overfitting_line(trained.card.trained):
+        say(f"{memorised}: {_against_overfitting(trained.card)}")
     for line in few_images(trained.card.trained.score("test").images):
         say(f"{line}{'' if folds else '; or cross-validate: --folds 5'}")
     next_step("export", trained.checkpoint, *data_words(data))
+
+
+def _against_overfitting(card: Card) -> str:
+    """Return what helps that this training did not have."""
+    flips = card.trained.recipe_fields.get("flip")
+    ways = ["add images", *([] if flips else ["--flip if mirrored images are of the same class"])]
+    if find_model(card.model.name).transfer_recipe is None:
+        ways.append("start from a pretrained model: hemline train mobilenetv2")
+    return ", or ".join(ways)
 
 
 @click.command()

@@ -467,7 +467,9 @@ def test_mixed_sizes_are_listed_and_the_option_is_named(folder: Path) -> None:
         "3 sizes (height x width), most often 12x10 (30 images), 20x30 (2 images), 7x9 (1 image)"
         in str(caught.value)
     )
-    assert "; choose the model's input size, for example --image-size 64" in described(caught.value)
+    advice = f"choose the model's input size (in Python images('{folder}', size=64))"
+    assert str(caught.value).endswith(f": {advice}"), "who uses Python sees no command"
+    assert described(caught.value).endswith(f"{advice}; for example --image-size 64")
     assert load(folder, size=(12, 10)).train_images.shape[1:] == (12, 10, 3)
 
 

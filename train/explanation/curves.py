@@ -10,6 +10,7 @@ from hemline.contract.card import TrainingCard
 from hemline.contract.model_summary import Layer
 from hemline.figures import BLUE, GRAY, ORANGE, Heading, drawn, legend_below
 from hemline.tables import percent
+from hemline.train.overfitting import overfitting_line
 
 _DISTILLED = "training: includes the distillation loss, not shown"
 _MOST_EPOCHS = 10  # numbers below the curves
@@ -50,6 +51,8 @@ def draw_curves(path: Path, heading: Heading, card: TrainingCard) -> None:
 
 def curve_caption(card: TrainingCard, layers: Sequence[Layer]) -> str:
     """Return why the training figures of a card are not those of validation."""
+    if memorised := overfitting_line(card):
+        return " ".join((f"{memorised[0].upper()}{memorised[1:]}.", *_of_the_loss(card)))
     ways = _harder(card, layers)
     sentence = "Training figures are measured during the epoch, while the weights still change"
     if ways:

@@ -134,13 +134,14 @@ def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
         more = " …" if len(counts) > _SIZES_SHOWN else ""
         raise DataError(
             f"{where} has images of {len(counts):,} sizes (height x width), most often "
-            f"{shown_sizes}{more}",
+            f"{shown_sizes}{more}: choose the model's input size (in Python "
+            f"images({where!r}, size=64))",
             remedy=remedy("image size"),
         )
     if max(height, width) > LARGEST_SIDE:
         raise DataError(
             f"{where} has images of {height}x{width} (height x width), which is large for a "
-            "classifier",
+            f"classifier: choose the model's input size (in Python images({where!r}, size=64))",
             remedy=remedy("image size"),
         )
     return height, width
