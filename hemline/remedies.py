@@ -23,6 +23,9 @@ REMEDIES: dict[str, str] = {
     "name or export": "name one, or make one with `hemline export`",
     "name or train": "name one, or make one with `hemline train`",
     "diagnose": "see which layers of the 8-bit file lose accuracy with `hemline diagnose {bundle}`",
+    "smaller file": "4-bit weights make smaller files (--scheme int4-weights); below these, only a "
+    "smaller model helps",
+    "faster model": "accept a longer time, or use a smaller model",
     "replace or move": "replace it with --force, or name another folder with --output",
     "another study": "use another --output",
     "replace checkpoint": "use --force or another --output",

@@ -131,7 +131,12 @@ def _accuracy_reason(comparison: Comparison, chosen: Row) -> str:
         lost = f"{found.lost} of {found.images} images lost, {found.won} won"
         points = f"It changes accuracy by {change(found.drop_points)} points on test ({lost}): "
         points *= bool(found.lost or found.won)
-        return f"{points}{changed_text(len(found.flips), found.images)}."
+        count = chosen.validation.images
+        few = " (unproven: too few)" if few_images(count, "validation") else ""
+        return (
+            f"{points}{changed_text(len(found.flips), found.images)}. On {count:,} validation "
+            f"images, where it was chosen, it changes accuracy by {change(loss)} points{few}."
+        )
     counts = f"{found.lost} images lost, {found.won} won, {p_text(found.p_value)}"
     return (
         f"It changes accuracy by {change(found.drop_points)} ± {found.margin_points:.2f} points "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +12,8 @@ import click
 from hemline.arguments import joined, json_option
 from hemline.console import budget_options
 from hemline.contract import schema
-from hemline.contract.budget import Budget, Candidate, over_budget
-from hemline.errors import GateError, UsageError, remedy
+from hemline.contract.budget import Budget, Candidate, over_budget, over_drop
+from hemline.errors import GateError, Remedy, UsageError, remedy
 from hemline.tables import as_text, change
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ def report_search(within: Within, exported: ExportResult) -> None:
     else:
         click.echo(as_text(attempts_table(found.attempts, found.candidates)))
     if found.chosen is None:
+        nearest = min(found.candidates, key=lambda each: _excess(each, within.budget), default=None)
         raise GateError(
-            _nearest(found.candidates, within.budget),
-            remedy=remedy("diagnose", bundle=exported.bundle),
+            _over(nearest, within.budget), remedy=_remedy(nearest, within.budget, exported.bundle)
         )
     if not within.as_json:
         click.echo(_sentence(found.chosen, within.budget, within.device))
@@ -77,15 +77,22 @@ def _sentence(chosen: Candidate, budget: Budget, device: str) -> str:
     )
 
 
-def _nearest(candidates: Sequence[Candidate], budget: Budget) -> str:
+def _over(nearest: Candidate | None, budget: Budget) -> str:
     """Return which file is nearest to a budget, and what it is over it."""
-    if not candidates:
+    if nearest is None:
         return f"nothing fits {budget.text}: no file passed on the device"
-    nearest = min(candidates, key=lambda each: _excess(each, budget))
     return (
         f"nothing fits {budget.text}; the nearest, {nearest.artifact} in {nearest.runtime}, "
         f"{over_budget(nearest, budget)}"
     )
+
+
+def _remedy(nearest: Candidate | None, budget: Budget, bundle: Path) -> Remedy:
+    """Return what helps against what the nearest file is over: accuracy, else size, else time."""
+    if nearest is None or over_drop(nearest.drop_points, budget) is not None:
+        return remedy("diagnose", bundle=bundle)
+    large = budget.max_kb is not None and nearest.size_bytes > budget.max_kb * 1000
+    return remedy("smaller file") if large else remedy("faster model")
 
 
 def _excess(candidate: Candidate, budget: Budget) -> float:

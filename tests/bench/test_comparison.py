@@ -186,7 +186,11 @@ def test_the_verdict_says_what_to_ship_and_why(
     reasons = explain(judged, budget, chosen)
     assert reasons[0].startswith(f"Ship {chosen.cell.artifact} with {chosen.cell.runtime}")
     assert re.search(r"\d of 200 predictions changed; up to .* % could", reasons[1])
-    assert reasons[1].endswith(": too few images to prove a loss under 1 point.")
+    few = r": too few images to prove a loss under 1 point\."
+    chosen_on = r" On [\d,]+ validation images, where it was chosen, it changes accuracy by "
+    assert re.search(
+        rf"{few}{chosen_on}[+-]\d\.\d\d points( \(unproven: too few\))?\.$", reasons[1]
+    )
     assert any("fp32.onnx in onnxruntime has" in reason for reason in reasons)
 
 

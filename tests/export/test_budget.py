@@ -21,6 +21,7 @@ from hemline.contract.manifest import read_manifest
 from hemline.errors import GateError, HemlineError
 from hemline.export.budget.rungs import RUNGS, described
 from hemline.export.quantization.options import PostTrainingOptions
+from hemline.remedies import REMEDIES
 
 IMAGES = 600
 Export = Callable[..., Result]
@@ -158,6 +159,8 @@ def test_no_remedy_is_tried_for_a_file_that_is_too_large(export: Export) -> None
     assert isinstance(result.exception, GateError)
     assert str(result.exception).startswith("nothing fits a budget of 1 kB; the nearest, int8.onnx")
     assert str(result.exception).endswith("has 9 kB (budget 1)")
+    assert result.exception.remedy is not None  # size is the matter, not accuracy
+    assert REMEDIES[result.exception.remedy.name].startswith("4-bit weights make smaller files")
     assert "try int8" in result.output
     assert "try calibration" not in result.output
     assert read_manifest(BUNDLE).recommended is None
