@@ -206,6 +206,14 @@ class Comparison:
         processor = self.host.processor if self.host else "this machine"
         return processor if self.device == LOCAL else self.device
 
+    @property
+    def machine(self) -> str:
+        """Return the host; an emulated board shows the cores and kernel of this machine."""
+        counted = (row.get(Instructions) for row in self.rows)
+        if self.host and (found := next(filter(None, counted), None)):
+            return f"{self.host.processor}, {found.processor} in qemu"
+        return self.host.name if self.host else ""
+
     def label(self, model: ComparedModel) -> str:
         """Return the name of a model where there are several; empty where there is one."""
         return model.name if len(self.models) > 1 else ""

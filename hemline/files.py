@@ -157,8 +157,7 @@ def _lock(folder: Path, deadline: float) -> Iterator[None]:
                     time.sleep(_LOCK_AGAIN_SECONDS)
                     continue
                 raise BusyError(
-                    f"another hemline command is using {folder}: wait for it, or name another "
-                    "folder"
+                    f"another hemline command is using {folder}: wait for it to end"
                 ) from error
             if _is_at(path, stream.fileno()):  # else its folder was removed since it was opened
                 yield

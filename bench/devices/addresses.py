@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hemline.bench.devices.device import Device
+from hemline.bench.devices.emulation.raspberry_pis import raspberry_pi
 from hemline.bench.devices.registry import Entry, read_registry, registry_path
 from hemline.bench.devices.table import DEVICES, known_addresses
 from hemline.errors import UnknownNameError, UsageError, remedy
@@ -33,6 +34,8 @@ def open_entry(entry: Entry, **options: Any) -> Device:
 
 def address_of(name: str, registry: Path | None = None) -> str:
     """Return the address of a device; raises UnknownNameError with the nearest name."""
+    if name.partition(":")[0] == "emulated":
+        raspberry_pi(name.partition(":")[2])
     return name if name.partition(":")[0] in DEVICES else _named(name, registry).address
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hemline import figures
 from hemline.bench.history.changes import FEWEST
-from hemline.bench.history.series import Series
+from hemline.bench.history.series import Run, Series
 
 _WHAT = (
     "median of each run and its 95 % interval, µs; a panel for each file, runtime version and host"
@@ -46,6 +46,12 @@ def draw_history(series: Sequence[Series], path: Path) -> None:
                 _panel(axes, each, each.place if several else "")
 
 
+def dates_of(runs: Sequence[Run]) -> list[str]:
+    """Return the day of each run; of one day, the times of day (UTC)."""
+    one_day = len({run.date[:10] for run in runs}) == 1
+    return [run.date[11:16] if one_day and len(runs) > 1 else run.date[:10] for run in runs]
+
+
 def _panel(axes: Any, series: Series, place: str) -> None:
     runs, numbers = series.runs, range(1, len(series.runs) + 1)
     lows, highs = [run.low_us for run in runs], [run.high_us for run in runs]
@@ -61,7 +67,7 @@ def _panel(axes: Any, series: Series, place: str) -> None:
         style |= {"fontsize": 8, "color": figures.darkened(colour)}
         axes.annotate(f"{abs(percent):.1f} % {what}", (at + 0.5, 1), (3, -9), **style)
     step = max(1, len(runs) // _TICKS)
-    axes.set_xticks(list(numbers)[::step], [run.date[:10] for run in runs][::step], fontsize=7)
+    axes.set_xticks(list(numbers)[::step], dates_of(runs)[::step], fontsize=7)
     low, high = min(lows), max(highs)
     room = max(0.25 * (high - low), _LEAST_ROOM * high)
     axes.set_ylim(low - room, high + room)

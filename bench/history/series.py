@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -101,7 +101,7 @@ def runs_table(series: Sequence[Series]) -> Table:
 def _series(group: list[tuple[Record, Run]]) -> Series:
     last, runs = group[-1][0].cell, tuple(run for _, run in group)
     return Series(
-        cell=f"{title_of(last)} {last.runtime_version}",
+        cell=title_of(replace(last, runtime=f"{last.runtime} {last.runtime_version}")),
         place=f"{last.model}, {last.host}",
         runs=runs,
         changes=change_points([run.median_us for run in runs]),

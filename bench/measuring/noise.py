@@ -45,9 +45,9 @@ def _reason(facts: RoundFacts, highest_khz: int) -> str | None:
     if facts.throttled:
         return "the processor was slowed down by heat or low voltage"
     if facts.stolen_share is not None and facts.stolen_share > _MOST_STOLEN:
-        return f"the hypervisor took {facts.stolen_share:.0%} of the processor"
+        return f"the hypervisor took {100 * facts.stolen_share:.0f} % of the processor"
     if facts.busy_share is not None and facts.busy_share > _MOST_BUSY:
-        return f"other processes used {facts.busy_share:.0%} of the processor"
+        return f"other processes used {100 * facts.busy_share:.0f} % of the processor"
     slow = facts.frequency_khz is not None and facts.frequency_khz < _LEAST_FREQUENCY * highest_khz
     if slow and facts.frequency_khz is not None:
         return f"it ran at {facts.frequency_khz / 1e6:.2f} GHz of {highest_khz / 1e6:.2f}"

@@ -80,7 +80,10 @@ def _disturbed(rows: Sequence[Row]) -> Iterator[str]:
         return
     rounds = sum(row.latency.rounds for row in rows if row.latency)
     ((why, _),) = reasons.most_common(1)
-    yield f"{reasons.total()} of {rounds} rounds were disturbed: {why}"
+    yield (
+        f"{reasons.total()} of {rounds} rounds were disturbed: {why}; times may be too high, but "
+        "as files took turns, their order is more reliable"
+    )
 
 
 def _pairs(rows: Sequence[Row]) -> Iterator[str]:

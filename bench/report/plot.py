@@ -75,7 +75,7 @@ def draw(comparison: Comparison, path: Path, *, chosen: Sequence[Row] = ()) -> N
 
 def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Heading:
     """Return the title, which says what to ship, and the conditions."""
-    host, models = comparison.host, len(comparison.models)
+    models = len(comparison.models)
     quality = _quality(comparison)
     against = f"against {comparison.measure.name}"
     what = f"{quality} {against if devices == 1 else f'on {devices} devices'}"
@@ -85,7 +85,7 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
         share = accuracy_text(test.agreement if test.correct is None else test.correct, test.images)
         what = f"ship {cell.artifact}{of} with {cell.runtime}: {cost}, {share} {quality}"
     parts = (
-        f"{host.processor}, {host.cores} cores" if host and devices == 1 else "",
+        comparison.machine if devices == 1 else "",
         comparison.dates[1],
         f"{comparison.images:,} test images",
         "each file has its label in its fastest runtime" if models > 1 else "",

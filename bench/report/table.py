@@ -143,7 +143,7 @@ def conditions_line(comparison: Comparison) -> str:
     )
     device = "" if comparison.device == LOCAL else f"{comparison.device}: "
     return (
-        f"{device}{comparison.host.name}; {cost}; "
+        f"{device}{comparison.machine}; {cost}; "
         f"{accuracy if comparison.has_labels else NO_LABELS}; {when}{left_out}{few}"
     )
 

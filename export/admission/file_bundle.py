@@ -87,7 +87,10 @@ def _require_alone(path: Path) -> None:
     if not (folder / MANIFEST_NAME).exists():
         return
     if path.name in {artifact.name for artifact in read_manifest(folder).artifacts}:
-        raise UsageError(f"{path} is in the bundle {folder}: name the bundle, or copy the file")
+        raise UsageError(
+            f"{path} is in the bundle {folder}, which has its records: use {folder} instead, or a "
+            "copy of the file elsewhere"
+        )
 
 
 def _current(path: Path) -> Manifest | None:

@@ -261,7 +261,9 @@ def test_files_are_chosen_by_the_instructions_of_an_emulated_board(
     )
     headline, *_ = summarize_choice(there, largest)
     assert f"{largest.cost / 1e6:.2f} million instructions on emulated:pi4, " in headline
-    assert conditions_line(there).startswith("emulated:pi4: A board (emulated), 2 cores")
+    assert conditions_line(there).startswith(
+        "emulated:pi4: A board (emulated), cortex-a72 in qemu; "
+    )
     with pytest.raises(UsageError, match="emulated:pi4 reports no times"):
         recommend(there, Budget(max_ms=1))
 

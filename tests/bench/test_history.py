@@ -14,6 +14,7 @@ from PIL import Image
 from planted_records import PLAIN_HOST as HOST
 
 from hemline.bench.history.changes import change_points
+from hemline.bench.history.plot import dates_of
 from hemline.bench.history.series import series_of
 from hemline.cli import cli
 from hemline.contract.record import (
@@ -25,6 +26,7 @@ from hemline.contract.record import (
     RoundFacts,
     append_records,
 )
+from hemline.contract.settings import Settings
 from hemline.errors import HemlineError
 
 
@@ -92,6 +94,21 @@ def test_hosts_and_versions_are_never_in_one_line() -> None:
         ("int8.tflite · litert 2.3.0", "tiny, B"),
     ]
     assert [run.median_us for run in found[0].runs] == pytest.approx([30, 40])  # by date
+
+
+def test_runs_of_one_day_are_told_apart_by_their_time() -> None:
+    (series,) = series_of([record(1, 40), record(2, 41)])
+    assert dates_of(series.runs) == ["2026-01-02", "2026-01-03"]
+    hours = ("2026-01-01T09:30:00Z", "2026-01-01T17:05:00Z")
+    day = [replace(run, date=date) for run, date in zip(series.runs, hours, strict=True)]
+    assert dates_of(day) == ["09:30", "17:05"]
+
+
+def test_the_version_of_a_runtime_is_beside_its_name() -> None:
+    plain = record(1, 40)
+    settings = Settings(delegate="xnnpack-int8")
+    (series,) = series_of([replace(plain, cell=replace(plain.cell, settings=settings))])
+    assert series.cell == "int8.tflite · litert 2.3.0, XNNPACK int8"
 
 
 def test_disturbed_rounds_are_left_out_unless_there_are_no_others() -> None:

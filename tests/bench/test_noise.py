@@ -141,8 +141,8 @@ def facts(**fields: object) -> RoundFacts:
     ("fields", "reason"),
     [
         ({}, None),
-        ({"busy_share": 0.5}, "other processes used 50% of the processor"),
-        ({"stolen_share": 0.2}, "the hypervisor took 20% of the processor"),
+        ({"busy_share": 0.5}, "other processes used 50 % of the processor"),
+        ({"stolen_share": 0.2}, "the hypervisor took 20 % of the processor"),
         ({"frequency_khz": 1_200_000}, "it ran at 1.20 GHz of 2.00"),
         ({"throttled": True}, "the processor was slowed down by heat or low voltage"),
         ({"frequency_khz": None, "busy_share": None, "throttled": None}, None),
@@ -224,7 +224,7 @@ def test_on_a_loaded_machine_the_marks_stay(cells: Sequence[PlannedCell]) -> Non
     records, _ = run(cells, script)
     assert script.opened == 2 * 3 * PLAN.rounds
     for latency in latencies(records):
-        assert marks(latency) == {"other processes used 60% of the processor"}
+        assert marks(latency) == {"other processes used 60 % of the processor"}
 
 
 def test_equal_things_that_differ_are_measured_once_more_and_then_marked(

@@ -172,7 +172,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(
     assert not folder_of(bare).exists()
     assert not folder_of(file).exists()
     error = refused("bench", bundle / "int8.tflite")
-    assert f"is in the bundle {bundle}: name the bundle, or copy the file" in error
+    assert f"is in the bundle {bundle}, which has its records: use {bundle} instead" in error
     error = refused("bench", bundle, "--data", data)
     assert "is a bundle and contains its images" in error
     error = refused("bench", file, "--data", data, "--images", data)

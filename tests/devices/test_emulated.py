@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from instruction_table import counts_by_cell, instruction_table
 from required import missing
 
-from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.addresses import address_of, open_device
 from hemline.bench.devices.checking import IMAGES, Check, check
 from hemline.bench.devices.emulation.device import EmulatedDevice
 from hemline.bench.devices.emulation.emulator import emulator
@@ -268,9 +268,14 @@ class TestOnABoard:
         assert not (tmp_path / "hemline" / "emulated").exists()
 
 
-def test_an_unknown_board_gets_the_nearest_name() -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown emulated Raspberry Pi 'pi-4': did you"):
+def test_an_unknown_board_gets_the_list_of_names() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown emulated Raspberry Pi 'pi-4': choose"):
         open_device("emulated:pi-4")
+    with pytest.raises(UnknownNameError) as error:
+        open_device("emulated:pi2")
+    assert "'pi2': choose one of: emulated:pi-32bit (Raspberry Pi 2 Model B), " in str(error.value)
+    with pytest.raises(UnknownNameError, match="unknown emulated Raspberry Pi 'pi2': choose"):
+        address_of("emulated:pi2")  # as choose, table and the others do
     with pytest.raises(UsageError, match=r"name the board .* emulated:pi3, emulated:pi4"):
         open_device("emulated")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from hemline.bench.devices.device import Device, installed_runtimes
 from hemline.bench.devices.emulation.emulator import PROGRAMS, Emulator, emulator
 from hemline.bench.devices.emulation.guest_root import GuestRoot, guest_root, unpacked_wheels
-from hemline.bench.devices.emulation.raspberry_pis import RASPBERRY_PIS, RaspberryPi
+from hemline.bench.devices.emulation.raspberry_pis import RaspberryPi, raspberry_pi
 from hemline.bench.devices.table import DEVICES
 from hemline.contract.job import Job, JobResult
-from hemline.errors import HemlineError, UnknownNameError, UsageError
+from hemline.errors import HemlineError
 from hemline.folders import TemporaryFolder
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
@@ -77,14 +77,9 @@ class EmulatedDevice(Device):
     capabilities = DEVICES["emulated"].capabilities
 
     def __init__(self, address: str) -> None:
-        """Choose a board; raises UsageError without a name, UnknownNameError with the nearest."""
-        if not address:
-            names = ", ".join(f"emulated:{name}" for name in RASPBERRY_PIS)
-            raise UsageError(f"name the board to emulate: {names}")
-        if address not in RASPBERRY_PIS:
-            raise UnknownNameError("emulated Raspberry Pi", address, RASPBERRY_PIS)
+        """Choose a board; raises UsageError without a name, UnknownNameError with all."""
+        self.pi: RaspberryPi = raspberry_pi(address)
         self.name = f"emulated:{address}"
-        self.pi: RaspberryPi = RASPBERRY_PIS[address]
         self.processor = self.pi.processor
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hemline.errors import UnknownNameError, UsageError
+
 _CORES = 4
 _SYS = "sys/devices/system/cpu"
 
@@ -115,3 +117,14 @@ RASPBERRY_PIS: dict[str, RaspberryPi] = {
         ),
     )
 }
+
+
+def raspberry_pi(name: str) -> RaspberryPi:
+    """Return the board of a name; raises UsageError without one, UnknownNameError with all."""
+    known = {f"emulated:{pi.name}": pi.title for pi in RASPBERRY_PIS.values()}
+    if not name:
+        raise UsageError(f"name the board to emulate: {', '.join(known)}")
+    if name not in RASPBERRY_PIS:  # of a Pi 2, the name that looks like it most is another board
+        titled = [f"{address} ({title})" for address, title in known.items()]
+        raise UnknownNameError("emulated Raspberry Pi", name, titled)
+    return RASPBERRY_PIS[name]
