@@ -222,7 +222,7 @@ def export(
     from hemline.data.fetch import FetchOptions
     from hemline.export.importing.target import ExportTarget, find_export_target
     from hemline.export.schemes import find_schemes
-    from hemline.export.trained_data import trained_images
+    from hemline.export.trained_data import parts_line, trained_images
 
     rows, options = find_schemes(tuple(schemes)), FetchOptions.of(data)
     found = model if isinstance(model, ExportTarget) else find_export_target(str(model))
@@ -238,7 +238,10 @@ def export(
         # the labels are the model's; the classes of the images are brought into their order
         options = replace(options, reading=replace(options.reading, labels=None))
     bundle = Path(output or Path("artifacts") / source.resolve().name)
-    images = trained_images(read_card(source), options, checkpoint=source)
+    card = read_card(source)
+    images = trained_images(card, options, checkpoint=source)
+    if card.training is None and options.folder is not None:
+        say(parts_line(card, images))
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
     from hemline.export.verification import verify_bundle

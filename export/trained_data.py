@@ -57,6 +57,16 @@ def require_trained_on(card: Card, images: Images, *, checkpoint: Path) -> None:
         )
 
 
+def parts_line(card: Card, images: Images) -> str:
+    """Return how many images of a model that was not trained here each part has."""
+    held_out = len(split_of(card, images).validation_indices)
+    train, test = len(images.train_images), len(images.test_images)
+    return (
+        f"{images.source}: {train + test:,} images: {train - held_out:,} for calibration, "
+        f"{held_out:,} for validation, {test:,} for test"
+    )
+
+
 def split_of(card: Card, images: Images) -> Split:
     """Return the split that a model was trained with; else one that holds out a fifth at most.
 

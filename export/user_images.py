@@ -10,6 +10,7 @@ import numpy as np
 from hemline.contract.card import ModelCard
 from hemline.data.custom.held_out import with_labels_of
 from hemline.data.custom.loading import load_unlabelled
+from hemline.data.custom.test_split import with_large_test_part
 from hemline.data.custom.unlabelled import is_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
@@ -46,7 +47,7 @@ def read_images(shape: tuple[int, int, int], options: FetchOptions) -> Images:
         return _published(shape, options)
     if is_unlabelled(options.custom):
         return load_unlabelled(options.custom, options.reading)
-    return load_images("", options)
+    return with_large_test_part(load_images("", options))
 
 
 def _published(shape: tuple[int, int, int], options: FetchOptions) -> Images:

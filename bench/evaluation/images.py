@@ -106,8 +106,9 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
 
     Those of its bundle, unless the user names other data; else of the data set that it was trained
     on or, for a file alone, of one with its classes. Of a custom data set that it was not trained
-    on, all images are test images. Raises DataError when the classes or sizes differ, and when the
-    validation images of the training are not in the data.
+    on, all images are test images; of an imported model, validation images as well. Raises
+    DataError when the classes or sizes differ, and when the validation images of the training are
+    not in the data.
     """
     manifest = target.manifest
     if manifest is not None and data.options.folder is None:
@@ -117,16 +118,18 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
     dataset = _dataset(target, data) if known is None else known.dataset
     hashes = tuple(sorted(known.data_sha256.items())) if known else ()
     images = data.load(dataset, target.spec.input.shape, target.spec.labels, hashes)
-    if manifest is not None and images.sha256 == manifest.data_sha256:
+    origin = manifest if target.card is None else target.card.model
+    imported = training is None and origin is not None and origin.source == "onnx"
+    if manifest is not None and not imported and images.sha256 == manifest.data_sha256:
         split = _split_of_bundle(target, manifest, name)
         return replace(split, files=_files_of(split.pixels, images))
     require_size(images, target.spec.input.shape, name=target.name)
     notes = []
-    if known is not None and images.sha256 != known.data_sha256:
+    if known is not None and not imported and images.sha256 != known.data_sha256:
         verb = "trained on" if training else "exported from"
         other = f"other {dataset} files than those in {images.source}"
         notes.append(f"{target.name} was {verb} {other}")
-    if (known is None or notes) and images.test_indices:
+    if (known is None or imported or notes) and images.test_indices:
         images = held_out(images)
         notes.append(
             f"all images in {images.source} are evaluated: the accuracy is too high if "
@@ -134,7 +137,7 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
         )
     validation = None if training is None else _validation(images, training.split)
     pixels, labels, names = images.test_images, images.test_labels, images.test_names
-    if name == "validation":
+    if name == "validation" and not imported:
         if validation is None:
             raise DataError(
                 f"the validation images of {target.name} are unknown in {images.source}",

@@ -395,6 +395,24 @@ def test_a_model_of_blue_green_and_red_is_found_and_imported(inside: Path) -> No
     assert json.loads(shown.stdout)["results"][0]["correct"] == 90
 
 
+@pytest.mark.medium
+def test_most_images_are_for_test_and_evaluate_uses_all_that_are_named(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos", 240)
+    words = ("--pixels", "0..1", "--labels", ",".join(CLASSES), "--data", data)
+    result = hemline("export", model, *words, "--scheme", "fp32.onnx")
+    assert result.exit_code == 0, result.exception
+    counts = "240 images: 51 for calibration, 51 for validation, 138 for test"
+    assert counts in result.stderr
+    manifest = read_manifest(inside / "artifacts" / "fruit")
+    scores = [verdict.score("test") for verdict in manifest.artifacts[0].verdicts]
+    assert [score.images for score in scores if score] == [138]
+    file = inside / "artifacts" / "fruit" / "fp32.onnx"
+    for split in ("test", "validation"):
+        shown = hemline("evaluate", file, "--data", data, "--split", split, "--json")
+        assert json.loads(shown.stdout)["results"][0]["correct"] == 240
+        assert "exported from other" not in shown.stderr
+
+
 def test_a_softmax_that_is_applied_twice_is_told(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), softmaxes=2), folders(inside / "photos")
     result = hemline("import", model, "--pixels", "0..1", "--data", data)

@@ -22,8 +22,8 @@ from hemline.data.custom.array_file import as_bytes
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
 from hemline.data.custom.loading import load_custom, name_of
-from hemline.data.custom.reading import ReadOptions
-from hemline.data.custom.test_split import with_test_part
+from hemline.data.custom.reading import CustomImages, ReadOptions
+from hemline.data.custom.test_split import with_large_test_part, with_test_part
 from hemline.data.datasets import DATASETS, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.figures import contact_sheet
@@ -158,6 +158,40 @@ def test_the_same_images_are_the_same_data_wherever_they_lie(folder: Path, tmp_p
         assert same.sha256 == images.sha256
         assert same.test_indices == images.test_indices
         np.testing.assert_array_equal(same.train_images, images.train_images)
+
+
+def test_most_images_of_a_model_trained_elsewhere_are_for_test() -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (230, 6, 6, 3), np.uint8)
+    pixels = np.concatenate([pixels, pixels[:10]])  # ten copies
+    classes = np.concatenate([np.arange(230) % 2, np.arange(10) % 2]).astype(np.uint8)
+    found = with_test_part(
+        CustomImages(
+            labels=("a", "b"),
+            images=pixels,
+            classes=classes,
+            names=tuple(map(str, range(240))),
+            test_from=None,
+        ),
+        replace(DATASETS["fashion-mnist"], labels=("a", "b")),
+        source="photos",
+        reading=ReadOptions(),
+    )
+    images = with_large_test_part(found)
+    held_out = list(images.validation_indices)
+    validation = images.train_images[held_out]
+    calibration = np.delete(images.train_images, held_out, axis=0)
+    parts = [{each.tobytes() for each in part} for part in (calibration, validation)]
+    parts.append({each.tobytes() for each in images.test_images})
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 230  # no image is in two parts
+    assert 96 <= len(images.train_images) <= 104
+    assert 46 <= len(held_out) <= 54
+    assert len(images.test_images) + len(images.train_images) == 240
+    assert sorted((*images.train_names, *images.test_names)) == sorted(map(str, range(240)))
+    assert set(found.test_names) < set(images.test_names)
+    assert images.sha256 != found.sha256
+    own = replace(found, test_indices=())
+    assert with_large_test_part(own) is own  # the user's own test part
+    assert with_large_test_part(images).test_names == images.test_names
 
 
 def photographs(folder: Path) -> Path:

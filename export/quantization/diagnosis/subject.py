@@ -14,6 +14,7 @@ from hemline.contract.card import Card, Split
 from hemline.contract.checkpoint import read_card
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import Artifact, Manifest, read_manifest
+from hemline.data.custom.test_split import with_large_test_part
 from hemline.data.datasets import DATASETS, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import HemlineError, UsageError, remedy
@@ -183,6 +184,8 @@ def _calibration(
         options = data.for_model(artifact.input.shape, artifact.name, manifest.data_sha256)
         options = options if custom else replace(data, offline=True)
         images = load_images("" if custom else manifest.dataset, options)
+        if images.sha256 != manifest.data_sha256:
+            images = with_large_test_part(images)  # as for the export of an imported model
         held_out = list(manifest.validation_indices)
         split = Split(
             seed=0,

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few, shown
 from hemline.data.datasets import Dataset, Images, Pixels, image_hashes
@@ -25,6 +26,7 @@ from hemline.errors import DataError
 
 log = logging.getLogger(__name__)
 
+_FEWEST_OTHERS, _OTHERS_SHARE = 100, 4  # images that are not for test, or one in four
 TEST_SHARE = 0.15  # of each class, for data without a test part
 _CROSSING = "in several classes"
 _LEAKING = "in the training and in the test part, which overstates the test accuracy"
@@ -94,6 +96,48 @@ def _parted(
         train_names=tuple(found.names[at] for at in train),
         test_names=tuple(found.names[at] for at in test),
     )
+
+
+def with_large_test_part(images: Images) -> Images:
+    """Return labelled images of a model that was trained elsewhere, most of them for test.
+
+    Nothing is trained on them, so a quarter, or a hundred if these are more, are enough to
+    calibrate on and to choose by: half each. Copies of an image stay in one part. Data with a test
+    part of its own, and few images, stay as they are.
+    """
+    total = len(images.train_images) + len(images.test_images)
+    others = max(_FEWEST_OTHERS, total // _OTHERS_SHARE)
+    if not images.test_indices or images.validation_indices or others >= len(images.train_images):
+        return images
+    part, share = _parts(images), others / len(images.train_images)
+    moved, kept = part >= share, part < share
+    pixels = np.concatenate([images.test_images, images.train_images[moved]])
+    classes = np.concatenate([images.test_labels, images.train_labels[moved]])
+    names = np.array(images.train_names, object)
+    train = images.train_images[kept], images.train_labels[kept]
+    return replace(
+        images,
+        train_images=train[0],
+        train_labels=train[1],
+        test_images=pixels,
+        test_labels=classes,
+        sha256={"train": _sha256(*train), "test": _sha256(pixels, classes)},
+        train_names=tuple(names[kept]),
+        test_names=(*images.test_names, *names[moved]),
+        validation_indices=tuple(map(int, np.flatnonzero(part[kept] < share / 2))),
+    )
+
+
+def _parts(images: Images) -> npt.NDArray[np.float64]:
+    """Return where each training image is among those of its class, 0 … 1, copies as the first."""
+    part = np.empty(len(images.train_labels))
+    for label in np.unique(images.train_labels):
+        places = np.flatnonzero(images.train_labels == label)
+        part[places] = np.arange(len(places)) / len(places)
+    first: dict[bytes, float] = {}
+    for digest, each in zip(image_hashes(images.train_images), part, strict=True):
+        first.setdefault(digest, float(each))
+    return np.array([first[digest] for digest in image_hashes(images.train_images)])
 
 
 def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
