@@ -17,7 +17,7 @@ _SMALL = 7.0  # points, of the letters below an image
 _LINE, _GAP = 0.13, 0.09  # inches from one of their lines to the next, and between images
 _SIDE = 1.3  # inches, width of an image
 _NOTE = 0.2  # inches that a note below them takes
-_COLUMNS = 6
+COLUMNS = 6
 _SEED = 1  # of the sample, so that two evaluations show the same images
 Pixels = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.intp]
@@ -125,15 +125,17 @@ def _turns(groups: npt.NDArray[Any]) -> Indices:
     return turns
 
 
-def draw_tiles(path: Path, heading: Heading, tiles: Sequence[Tile], *, note: str = "") -> None:
+def draw_tiles(
+    path: Path, heading: Heading, tiles: Sequence[Tile], *, columns: int = COLUMNS, note: str = ""
+) -> None:
     """Draw images in rows, and a note below them all."""
-    columns = min(_COLUMNS, max(len(tiles), math.ceil((heading.width - _GAP) / (_SIDE + _GAP))))
+    columns = min(columns, max(len(tiles), math.ceil((heading.width - _GAP) / (_SIDE + _GAP))))
     rows = -(-len(tiles) // columns)
     lines = max(len(tile.lines) for tile in tiles)
     tall = min(2.0, tiles[0].image.shape[0] / tiles[0].image.shape[1]) * _SIDE
     across, down = _SIDE + _GAP, tall + _LINE * lines + _GAP + 0.05
     below = _NOTE if note else 0.0
-    width, height = columns * across + _GAP, rows * down + _GAP + below
+    width, height = max(columns * across + _GAP, heading.width), rows * down + _GAP + below
     with drawn(path, heading, width=width, height=height) as figure:
         whole = figure.get_figheight()
         shown = fitted(note, SUBTITLE_SIZE, width - 2 * _GAP)

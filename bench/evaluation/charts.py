@@ -13,6 +13,7 @@ from hemline.bench.evaluation.calibration import mean_confidence, merged_bins
 from hemline.bench.evaluation.result import Calibration, RunResult
 from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import mistake_line, temperature_text
+from hemline.data.custom.reading import counted
 from hemline.figures import (
     BLUE,
     DARK,
@@ -224,11 +225,14 @@ def _scale(axes: Any, counts: Sequence[int]) -> None:
 
 
 def _too_often(result: RunResult, labels: Sequence[str]) -> str:
-    excess = np.asarray(result.confusion).sum(axis=0) - [each.support for each in result.classes]
+    predicted = np.asarray(result.confusion).sum(axis=0)
+    excess = predicted - [each.support for each in result.classes]
     if not excess.any():
         return "each class is predicted as often as it occurs"
     most, least = int(excess.argmax()), int(excess.argmin())
-    return (
-        f"{labels[most]} predicted {excess[most]:,} times too often, "
-        f"{labels[least]} {-excess[least]:,} times too rarely"
+    often, rarely = (
+        f"{labels[at]} predicted {counted(int(predicted[at]), 'time')} for "
+        f"{counted(result.classes[at].support, 'image')}"
+        for at in (most, least)
     )
+    return f"{often}, {rarely}"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from hemline.bench.evaluation.charts import draw_classes, draw_confusion, draw_reliability
 from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import title_of
 from hemline.data.custom.reading import counted
 from hemline.figures import Heading, NotDrawnError, Picture, short_labels
 from hemline.tables import percent
-from hemline.tiles import Gallery, balanced_sample, draw_tiles
+from hemline.tiles import COLUMNS, Gallery, balanced_sample, draw_tiles
 
 _TILES = 30  # of a gallery: five rows
+_MOST_ROWS = 8  # classes with a row of their own
 
 
 def gallery_of(run: EvaluationRun) -> Gallery:
@@ -37,7 +40,12 @@ def subtitle_of(run: EvaluationRun) -> str:
 
 def _samples(run: EvaluationRun, path: Path, heading: Heading) -> None:
     gallery = gallery_of(run)
-    draw_tiles(path, heading, [gallery.tile(at) for at in balanced_sample(gallery.labels, _TILES)])
+    found = np.unique(gallery.labels, return_counts=True)[1]
+    across = min(COLUMNS, found.min())
+    rows = len(found) if across > 1 and len(found) <= _MOST_ROWS else 0
+    chosen = balanced_sample(gallery.labels, rows * across or _TILES)
+    columns = across if rows else COLUMNS
+    draw_tiles(path, heading, [gallery.tile(at) for at in chosen], columns=columns)
 
 
 def _mistakes(run: EvaluationRun, path: Path, heading: Heading) -> None:
@@ -81,8 +89,8 @@ PICTURES: tuple[Picture[EvaluationRun], ...] = (
     Picture(
         name="samples",
         title="Sample predictions",
-        caption="Images at random, the same number of each class; green with ✓ is correct, red "
-        "with ✗ is wrong. The score is the probability with temperature.",
+        caption="Images at random, of up to 8 classes a row for each; green with ✓ is correct, "
+        "red with ✗ is wrong. The score is the probability with temperature.",
         draw=_samples,
     ),
     Picture(

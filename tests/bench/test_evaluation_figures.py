@@ -13,6 +13,7 @@ from sklearn.metrics import classification_report
 from sklearn.metrics import confusion_matrix as confusion_of
 
 from hemline.bench.evaluation.calibration import BINS, bins_of, calibration_of, merged_bins
+from hemline.bench.evaluation.charts import _too_often
 from hemline.bench.evaluation.images import SplitImages
 from hemline.bench.evaluation.measures import averaged, predictions_of, result_of
 from hemline.bench.evaluation.pictures import PICTURES
@@ -224,6 +225,17 @@ def test_a_sample_has_as_many_images_of_each_class() -> None:
     assert np.bincount(labels[balanced_sample(labels, 30)]).tolist() == [20, 5, 5]
     assert len(balanced_sample(labels[:2], 12)) == 2
     assert np.array_equal(balanced_sample(labels, 12), balanced_sample(labels, 12))
+
+
+def test_the_chart_of_classes_counts_predictions_and_names_no_factor() -> None:
+    """Of 3 ants and 1 bee the model takes 1 for an ant and 3 for bees."""
+    logits = np.eye(2, dtype=np.float32)[[0, 1, 1, 1]]
+    found = result(logits, np.array([0, 0, 0, 1], np.uint8))
+    text = _too_often(found, NAMES)
+    assert text == "bee predicted 3 times for 1 image, ant predicted 1 time for 3 images"
+    assert _too_often(result(logits, np.array([0, 1, 1, 1], np.uint8)), NAMES) == (
+        "each class is predicted as often as it occurs"
+    )
 
 
 def test_the_worst_mistakes_are_of_many_pairs_and_the_surest_of_each_first() -> None:
