@@ -75,3 +75,8 @@ def __getattr__(name: str) -> object:
         if (found := getattr(importlib.import_module(place), name, None)) is not None:
             return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the names of the module, with the functions that help() then shows."""
+    return sorted({*globals(), *__all__})

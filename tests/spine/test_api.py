@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import pydoc
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -166,3 +168,10 @@ def test_a_folder_of_the_same_name_beside_a_script_hides_nothing(tmp_path: Path)
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == version("hemline")
+
+
+def test_help_on_the_module_shows_the_parameters_of_its_functions() -> None:
+    text = pydoc.plain(pydoc.render_doc(api))
+    functions = ("train", "import_model", "export", "verify", "bench", "choose", "images")
+    for name in functions:
+        assert re.search(rf"^    {name}\(\w", text, re.MULTILINE) or f"    {name}(\n" in text, name
