@@ -130,10 +130,7 @@ class ArtifactMaker:
         }
         hashes: dict[str, str] = {}
         for name, (pixels, labels) in parts.items():
-            self._say(
-                f"{self._inputs.card.model.source} logits of the {name} split "
-                f"({len(pixels):,} images)"
-            )
+            self._say(f"logits of the source model on the {name} split ({len(pixels):,} images)")
             logits = self._source.run(pixels)
             _require_score(self._inputs.card, name, int((logits.argmax(axis=1) == labels).sum()))
             hashes |= evaluation_set.save_split(

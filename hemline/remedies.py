@@ -47,6 +47,8 @@ REMEDIES: dict[str, str] = {
     "verify elsewhere": "run `hemline verify {bundle}` where it is installed, or name an artifact",
     "name the data": "name its folder or .npz file with --data",
     "name other data": "name other data with --data",
+    "other classes": "name other data with --data, or of an imported model other labels with "
+    "--labels",
     "name the data or take test": "name the data it was trained on with --data, or use --split "
     "test",
     "compare on test": "compare them with --split test, or evaluate them one by one",

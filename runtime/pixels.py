@@ -71,10 +71,13 @@ class PixelEncoder:
         message = f"images have {height} × {width} × {channels} values here, not shape {shape}"
         if shape == (channels, height, width):
             message += ": the channels come last, numpy.moveaxis(image, 0, -1) puts them there"
+        elif shape[:1] == (1,) and len(shape) == 4:
+            message += ": a batch of one is image[0]"
         elif shape[2:] in ((), (1,), (3,), (4,)):
+            what = "convert its channels" if shape[:2] == (height, width) else "resize it"
             message += (
-                ": resize it, or use classifier.prepare(image), which takes any size, in RGB order "
-                "(of an OpenCV frame: frame[..., ::-1])"
+                f": {what}, or use classifier.prepare(image), which takes any size, gray, RGB "
+                "or RGBA (of an OpenCV frame: frame[..., ::-1])"
             )
         return DataError(message)
 

@@ -166,7 +166,10 @@ def _comparison_row(comparison: Comparison, row: Row, *, marked: bool) -> tuple[
     start_ns = cold_start_ns(memory)
     figures = [_figure(comparison, row, name)[1] for name in _known_figures(comparison)]
     if row.test.correct is not None:
-        figures.insert(1, interval_text(row.test.correct, row.test.images))
+        correct, images = row.test.correct, row.test.images
+        share, within = percent(correct / images), interval_text(correct, images)
+        text = figures[0].replace(f" ({within} %)", "")  # which has a column of its own
+        figures[:1] = [share if text == share else text, within]
     return (
         cell.device if len({each.cell.device for each in comparison.rows}) > 1 else "",
         comparison.label(row.model),

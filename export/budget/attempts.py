@@ -62,7 +62,7 @@ def attempts_table(attempts: Sequence[Attempt], files: Sequence[Candidate]) -> T
     neither size nor time.
     """
     return Table.of(
-        ("tried", "how", f">{CHANGE}", ">gain", ">seconds", "fastest file", ">kB", ">µs", ""),
+        ("tried", "how", f">{CHANGE}", ">gain", ">seconds", "fastest file", ">kB", ">µs", "result"),
         [
             (
                 each.rung,

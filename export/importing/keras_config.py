@@ -13,6 +13,7 @@ from hemline.errors import FileFormatError, remedy
 
 _LARGEST_BYTES = 2 << 30  # of a file or of all that an archive unpacks to
 _LARGEST_CONFIG = 64 << 20
+_WEIGHTS = ("layers", "vars", "model_weights")  # groups of a Keras file
 _DEEPEST = 64  # groups in groups; a file with a cycle has no end
 _CODE = ("Lambda", "__lambda__")
 _CALLS = ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda")  # Keras 2: any TensorFlow call
@@ -152,8 +153,12 @@ def _of_hdf5(path: Path) -> KerasConfig:
             _require_inside(file)
             config = file.attrs.get("model_config")
             version = file.attrs.get("keras_version", "")
+            weights = any(name.startswith("layer_names") for name in file.attrs)
+            weights = weights or any(name in file for name in _WEIGHTS)
     except OSError as error:
         raise FileFormatError(f"is not a complete HDF5 or .keras file ({error})") from error
+    if config is None and not weights:
+        raise FileFormatError("is an HDF5 file without a Keras model")
     if config is None:
         raise FileFormatError(
             "contains weights without the model", remedy=remedy("save the whole model")

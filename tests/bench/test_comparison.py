@@ -58,7 +58,7 @@ from hemline.contract.settings import Settings
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
-from hemline.tables import as_markdown, as_text
+from hemline.tables import Figure, as_markdown, as_text
 from tests.planted_records import PLAIN_HOST
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
@@ -175,6 +175,16 @@ def test_the_pareto_front_is_beaten_by_none(comparison: Comparison) -> None:
             assert member.latency is not None
             faster = row.latency.median_us < member.latency.median_us
             assert not (faster and row.test.correct >= member.test.correct)
+
+
+def test_a_comparison_shows_an_interval_once(
+    comparison: Comparison, bundle: Path, manifest: Manifest
+) -> None:
+    table = comparison_table(with_labels(comparison, bundle, manifest), None)
+    accuracy, within = (table.columns.index(name) for name in ("accuracy", "95 %"))
+    assert all(re.fullmatch(r"[\d.]+ %", row[accuracy]) for row in table.rows)
+    assert all(isinstance(row[accuracy], Figure) for row in table.rows)
+    assert all(re.fullmatch(r"[\d.]+–[\d.]+", row[within]) for row in table.rows)
 
 
 def test_the_verdict_says_what_to_ship_and_why(

@@ -251,6 +251,13 @@ def test_a_keras_2_file_is_opened_by_tf_keras(tmp_path: Path) -> None:
     assert facts.scale.range == (0, 255)  # it rescales pixels itself
 
 
+def test_an_hdf5_file_of_something_else_is_refused_as_such(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["x"] = np.zeros(4)
+    text = "is an HDF5 file without a Keras model"
+    assert refusal(tmp_path / "data.h5", tmp_path / "out") == text
+
+
 def test_weights_without_a_model_are_refused(model: keras.Model, tmp_path: Path) -> None:
     model.save_weights(tmp_path / "m.weights.h5")
     assert refusal(tmp_path / "m.weights.h5", tmp_path / "out").startswith(

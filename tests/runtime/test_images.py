@@ -219,6 +219,11 @@ def test_a_classifier_prepares_what_it_classifies(
         )
         with pytest.raises(DataError, match=other_size):
             classifier.classify(large)
+        colour = np.stack([large[::10, ::10]] * 3, axis=-1)
+        with pytest.raises(DataError, match=r": convert its channels, or use classifier.prepare"):
+            classifier.classify(colour)
+        with pytest.raises(DataError, match=r": a batch of one is image\[0\]$"):
+            classifier.classify(colour[None])
         of_pillow = r"not Image: convert it by numpy.asarray\(image.convert\(\"RGB\"\)\)"
         for work in (classifier.classify, classifier.prepare):
             with pytest.raises(DataError, match=of_pillow):

@@ -410,6 +410,11 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path: Path, content: bytes) -> Non
         load(tmp_path / "bad.npz")
 
 
+def test_a_missing_npz_is_not_called_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.npz does not exist"):
+        load(tmp_path / "none.npz")
+
+
 def test_a_damaged_npz_is_refused(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     np.savez(path, **arrays_of(folder))

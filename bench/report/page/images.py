@@ -12,6 +12,7 @@ from hemline import pages
 from hemline.bench.accuracy.change import AccuracyChange, ClassChange, Flip, accuracy_change
 from hemline.bench.comparison import ComparedModel, Row
 from hemline.contract.record import Accuracy
+from hemline.data.custom.reading import counted
 from hemline.tables import Table, percent, signed
 
 _MOST = 24  # images of one group: they show what kind they are
@@ -80,10 +81,11 @@ def flipped(
     """
     title, change = group
     shown = change.flips[:_MOST]
+    same = len(change.flips) - change.lost - change.won
     part = f" (the first {len(shown)})" if len(shown) < len(change.flips) else ""
     heading = (
-        f"{title}: {len(change.flips):,} images flipped: {change.lost:,} became wrong, "
-        f"{change.won:,} became right{part}"
+        f"{title}: {counted(len(change.flips), 'prediction')} changed: {change.lost:,} became "
+        f"wrong, {change.won:,} became right{f', {same:,} stayed wrong' * bool(same)}{part}"
     )
     tiles = "\n".join(_tile(model.classes, flip, images[flip.image]) for flip in shown)
     return pages.folded(heading, f'<ul class="tiles">{tiles}</ul>', opened=opened)

@@ -109,7 +109,7 @@ def with_labels_of(images: Images, labels: tuple[str, ...]) -> Images:
         raise DataError(
             f"the classes in {images.source} are {few(own, 3)} ({len(own)} classes), those of the "
             f"model {few(labels, 3)} ({len(labels)} classes): {few(strange, 3)} cannot be matched",
-            remedy=remedy("name other data"),
+            remedy=remedy("other classes"),
         )
     order: npt.NDArray[Any] = np.array(numbers, np.uint8 if len(labels) <= 1 << 8 else np.uint16)
     return replace(

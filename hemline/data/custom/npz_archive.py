@@ -30,6 +30,10 @@ class Archive(Closing):
     def __init__(self, path: Path) -> None:
         """Open the file. Raises DataError when it is not an archive."""
         self.path = path
+        if not path.exists():
+            raise DataError(
+                f"{path} does not exist: name a folder with class folders, or an .npz file"
+            )
         try:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as error:
