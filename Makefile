@@ -55,8 +55,8 @@ compare: $(READY) ## accuracy against latency: table, records, picture, verdict
 runtime: $(READY) ## build dist/hemline-runtime.pyz, the one file for a device
 	@mkdir -p dist
 	@$(BIN)/python -m hemline.runtime.one_file dist
-	@$(BIN)/python -I dist/hemline-runtime.pyz info
-	@wc -c dist/hemline-runtime.pyz
+	@$(BIN)/python -I dist/hemline-runtime.pyz info > /dev/null
+	@echo "dist/hemline-runtime.pyz: $$(($$(wc -c < dist/hemline-runtime.pyz) / 1000)) kB; next: scp dist/hemline-runtime.pyz $(BUNDLE)/int8.tflite USER@BOARD:"
 
 test: $(READY) ## run the checks and the quick tests
 	@$(MAKE) --no-print-directory -j 2 lint test-quick

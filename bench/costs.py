@@ -21,6 +21,7 @@ class Measure:
     value: of a payload: microseconds, instructions or bytes.
     text: of a value in a table.
     words: of a value in a sentence.
+    limits: a sentence on what it cannot tell; empty for time.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Measure:
     value: Callable[[Any], float]
     text: Callable[[float], str]
     words: Callable[[float], str]
+    limits: str = ""
 
     def ratio(self, ratio: float) -> str:
         """Return the ratio of a value to another in a sentence, before the name of the other."""
@@ -59,6 +61,9 @@ MEASURES = (  # the first one that a device has is what its files are compared b
         value=lambda count: float(count.per_inference),
         text=lambda value: Figure(f"{value / 1e6:.2f} M instr.", value, "instructions"),
         words=lambda value: f"{value / 1e6:.2f} million instructions",
+        limits="Instructions count work, not time: some take longer than others, and memory can be "
+        "slower than all of them. Which file is faster shows on a real board only "
+        "(ssh:user@host).",
     ),
     Measure(
         name="tensor arena",
@@ -67,6 +72,7 @@ MEASURES = (  # the first one that a device has is what its files are compared b
         value=lambda arena: float(arena.bytes),
         text=lambda value: Figure(f"{value / 1000:.1f} kB arena", value / 1000, "kB"),
         words=lambda value: f"{kilobytes(int(value))} of tensor arena",
+        limits="The tensor arena is memory: it does not show which file is faster.",
     ),
 )
 COSTS = tuple(each.payload for each in MEASURES)

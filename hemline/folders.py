@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hemline import files
 from hemline.errors import HemlineError
+from hemline.progress import say
 
 _TEMPORARY = "hemline-work-"
 _UNFINISHED = ".unfinished-"  # in the name of a folder that is being made or removed
@@ -63,11 +64,12 @@ def _lock(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Path:
+def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int, what: str = "") -> Path:
     """Return `folder`; if it is not there, let `make` fill an empty one, which then gets its name.
 
-    Threads wait for each other. Raises BusyError when another process makes one beside it,
-    HemlineError when it cannot be written or there is less room than `needs_bytes`.
+    `what` is reported as downloaded. Threads wait for each other. Raises BusyError when another
+    process makes one beside it, HemlineError when it cannot be written or there is less room than
+    `needs_bytes`.
     """
     if folder.is_dir():
         return folder
@@ -76,6 +78,8 @@ def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int) -> Pat
             return folder
         _remove_unfinished(folder.parent)
         require_space(folder.parent, needs_bytes, variable="XDG_CACHE_HOME")
+        if what:
+            say(f"downloading {what}: once, into {folder.parent}")
         with tempfile.TemporaryDirectory(prefix=_prefix(folder), dir=folder.parent) as name:
             whole = Path(name) / "whole"
             whole.mkdir()

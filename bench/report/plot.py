@@ -21,7 +21,7 @@ from hemline.bench.report.placement import Box, place, spread
 from hemline.errors import HemlineError
 from hemline.figures import DARK, GRAY, LIGHT, PALETTE, Heading, darkened, drawn, plain
 from hemline.runtime.backends import BACKENDS
-from hemline.small_sets import accuracy_text
+from hemline.small_sets import accuracy_text, few_images
 from hemline.statistics import wilson
 from hemline.tables import percent
 
@@ -37,6 +37,7 @@ _STEPS = 100  # along a line: in none of them a label has room
 _MARKERS = "osD^vP"  # of models, in their order
 _COLUMNS = 2  # panels side by side
 _TOPIC_LETTERS = 48  # of a title that has room for what to ship, too
+_INTERVALS = "interval in the title: of the accuracy itself; bars: of its change by export"
 _BEATEN = "#f3f3f3"  # where a file of the front is as fast and more accurate
 
 
@@ -89,6 +90,7 @@ def heading_of(comparison: Comparison, chosen: Row | None, devices: int) -> Head
         comparison.dates[1],
         f"{comparison.images:,} test images",
         "each file has its label in its fastest runtime" if models > 1 else "",
+        _INTERVALS if chosen and comparison.sources and few_images(comparison.images) else "",
     )
     topic = plain(comparison.topic, most=_TOPIC_LETTERS)
     return Heading(title=f"{topic}: {what}", subtitle=" · ".join(filter(None, parts)))
@@ -321,12 +323,12 @@ def _legend(figure: Any, comparison: Comparison, look: _Look, rows: list[Row]) -
         models.append(key(f"{model.name}{source}", GRAY, 6, look.markers[model.name]))
     least, most = (f(row.cell.size_bytes / 1000 for row in rows) for f in (min, max))
     sizes = f"{least:,.0f} to {most:,.0f} kB" if least < most else f"{most:,.0f} kB"
-    paired = comparison.sources and comparison.has_labels
+    changed = "change of " if comparison.sources and comparison.has_labels else ""
     line: dict[str, Any] = {"linestyle": "-", "marker": "", "linewidth": 1.3}
     keys = [
         key(f"area: file size, {sizes}", "#bbbbbb", 11),
         key("Pareto front", DARK, **line),
-        key(f"95 % interval{', against the source model' if paired else ''}", LIGHT, **line),
+        key(f"95 % interval of the {changed}{_quality(comparison)}", LIGHT, **line),
     ]
     # matplotlib fills columns first
     lines = filter(None, (runtimes, models, keys))

@@ -27,6 +27,7 @@ def explain(comparison: Comparison, budget: Budget, chosen: Row) -> tuple[str, .
         _accuracy_reason(comparison, chosen),
         *against,
         *_more_accurate(comparison, chosen),
+        *filter(None, (chosen.measure.limits,)),
     ]
     reasons += [*_tuned(comparison, chosen), *because(chosen, comparison.rows)]
     for row in (each for each in comparison.rows if each.is_measured):

@@ -221,7 +221,8 @@ def wheel_set(request: WheelRequest, cache: Path | None = None) -> tuple[Path, W
         )
         schema.save(empty / RECORD_NAME, record)
 
-    made(folder, make, needs_bytes=_LARGEST_SET_BYTES)
+    what = f"{request.runtime} {request.version} for {request.machine}, Python {request.python}"
+    made(folder, make, needs_bytes=_LARGEST_SET_BYTES, what=what)
     return folder, schema.load(WheelSet, folder / RECORD_NAME)
 
 

@@ -157,6 +157,16 @@ def test_a_report_of_an_emulated_device_chooses_by_instructions(measured: Path) 
     assert "Instructions of an inference, emulated" not in Reader(page).headings
 
 
+def test_each_device_has_a_verdict_and_a_title_over_its_plot(page: str) -> None:
+    here, board, emulated = re.findall(r'class="verdict">([^<]+)', page)
+    assert re.search(r"^Ship .* µs on Test processor, ", here)
+    assert re.search(r"^Ship .* µs on kitchen, ", board)
+    assert re.search(r"^Ship .* million instructions on emulated:pi4, ", emulated)
+    assert "Instructions count work, not time" in page
+    titles = re.findall(r"<h3>(local|kitchen|emulated:pi4): [^<]+</h3>", page)
+    assert titles == ["local", "kitchen", "emulated:pi4"]
+
+
 def test_the_data_of_the_page_are_those_of_the_records(page: str) -> None:
     read = Reader(page)
     cells = json.loads(read.scripts["data"])["cells"]

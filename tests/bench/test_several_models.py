@@ -32,7 +32,7 @@ from hemline.contract.record import (
     append_records,
     read_records,
 )
-from hemline.errors import GateError, UsageError
+from hemline.errors import GateError, UnknownNameError, UsageError
 from hemline.remedies import described
 
 
@@ -158,6 +158,13 @@ def test_a_file_left_out_for_validation_images_tells_what_it_loses_on_test(
         "images (3.03 points; 0.5 allowed, less than one image). On test it loses none of "
         f"{test.images:,}."
     ) in explain(here, Budget(), chosen)
+
+
+def test_a_name_that_is_no_emulated_board_is_not_something_unmeasured(
+    subjects: tuple[Subject, Subject],
+) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        compared(subjects, "emulated:pi-4")
 
 
 def test_each_device_keeps_its_own_choice(

@@ -44,6 +44,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.files import locked
+from hemline.progress import report_to
 from hemline.remedies import described
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.discovery import installed_names
@@ -491,6 +492,19 @@ def test_threads_that_want_one_folder_wait_and_get_the_same(tmp_path: Path) -> N
         removed = [pool.submit(folders.remove, tmp_path / "a") for _ in range(2)]
         assert [each.result() for each in removed] == [None, None]
     assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "b"]
+
+
+def test_a_download_is_reported_once_and_before_it_starts(tmp_path: Path) -> None:
+    lines: list[str] = []
+    for _ in range(2):
+        with report_to(lines.append):
+            folders.made(
+                tmp_path / "qemu",
+                lambda _: lines.append("made"),
+                needs_bytes=1,
+                what="qemu (22 MB)",
+            )
+    assert lines == [f"downloading qemu (22 MB): once, into {tmp_path}", "made"]
 
 
 def test_what_a_killed_process_left_is_removed_with_the_next_folder(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def emulator() -> Emulator:
         cached("qemu", [*_PACKAGES, files.sha256_of(source)]),
         lambda empty: _make(empty, source),
         needs_bytes=_LARGEST_BYTES,
+        what="qemu (22 MB)",
     )
     return Emulator(folder=folder, version=read_contents(folder)["qemu-user"])
 

@@ -60,6 +60,7 @@ def guest_root(pi: RaspberryPi) -> GuestRoot:
         cached(pi.architecture, made_of),
         lambda empty: _make(empty, pi.architecture, boards),
         needs_bytes=_LARGEST_BYTES,
+        what=f"Python for {pi.title} (some 20 MB)",
     )
     return GuestRoot(
         folder=folder / pi.name,

@@ -27,9 +27,8 @@ def software_gpu() -> tuple[str, ...]:
 
     On first use 32 MB are downloaded. Raises HemlineError with what to do when it cannot be had.
     """
-    folder = made(
-        cache_folder() / "gpu" / f"swiftshader-{_VERSION}", _make, needs_bytes=_NEEDS_BYTES
-    )
+    path = cache_folder() / "gpu" / f"swiftshader-{_VERSION}"
+    folder = made(path, _make, needs_bytes=_NEEDS_BYTES, what="SwiftShader (32 MB)")
     description = folder / _DESCRIPTION
     # the second name is that of older Vulkan libraries
     drivers = (f"{name}={description}" for name in ("VK_DRIVER_FILES", "VK_ICD_FILENAMES"))

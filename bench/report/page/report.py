@@ -19,7 +19,6 @@ from hemline.bench.report.table import NO_LABELS, conditions_line, devices_table
 from hemline.contract.budget import Budget
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.record import (
-    LOCAL,
     Arena,
     Energy,
     Instructions,
@@ -58,13 +57,13 @@ class Findings:
     subjects: bundles.
     comparisons: of them, one for each device.
     cells: all of their rows, fastest first.
-    verdict: sentences; the first one says what to ship.
+    verdicts: sentences for each device; the first one says what to ship.
     """
 
     subjects: tuple[Subject, ...]
     comparisons: tuple[Comparison, ...]
     cells: tuple[Row, ...]
-    verdict: tuple[str, ...]
+    verdicts: tuple[tuple[str, ...], ...]
 
     @property
     def comparison(self) -> Comparison:
@@ -75,7 +74,7 @@ class Findings:
 def write_report(
     path: Path, subjects: Sequence[Subject], budget: Budget, devices: Sequence[str] = ()
 ) -> None:
-    """Write the page of some devices; of all, with what to ship on this machine, if none is named.
+    """Write the page of some devices, with what to ship on each; of all, if none is named.
 
     Raises UsageError without records, HemlineError when it cannot be written.
     """
@@ -98,12 +97,10 @@ def write_report(
 
 
 def _gathered(subjects: Sequence[Subject], budget: Budget, devices: Sequence[str]) -> Findings:
-    choices = [_choice(subjects, budget, device) for device in devices or (LOCAL,)]
+    names = devices or measured_devices(subjects)
+    choices = [_choice(subjects, budget, device) for device in names]
     chosen = [row.cell for row, _ in choices if row is not None]
-    comparisons = tuple(
-        compared(subjects, device, every_version=True)
-        for device in devices or measured_devices(subjects)
-    )
+    comparisons = tuple(compared(subjects, device, every_version=True) for device in names)
     rows = (row for each in comparisons for row in (*each.rows, *each.variants))
     cells = [replace(row, chosen=row.cell in chosen) for row in rows]
     cells.sort(key=lambda each: (each.latency is None, each.cost))
@@ -111,7 +108,7 @@ def _gathered(subjects: Sequence[Subject], budget: Budget, devices: Sequence[str
         subjects=tuple(subjects),
         comparisons=comparisons,
         cells=tuple(cells),
-        verdict=tuple(sentence for _, sentences in choices for sentence in sentences),
+        verdicts=tuple(tuple(sentences) for _, sentences in choices),
     )
 
 
@@ -123,14 +120,14 @@ def _choice(
         return choice.row, choice.reasons
     except (UsageError, GateError) as error:
         text = described(error)
-        return None, [f"{text[0].upper()}{text[1:]}."]
+        return None, f"{text[0].upper()}{text[1:]}.".splitlines()
 
 
 def _lead(found: Findings) -> Iterator[str]:
     told = tuple(sentence for _, sentence, _ in operators.causes(found.cells)) or ("\n",)
-    first, *others = found.verdict
-    yield pages.paragraph(first, "verdict")
-    yield pages.items(each for each in others if not each.endswith(told))
+    for first, *others in found.verdicts:
+        yield pages.paragraph(first, "verdict")
+        yield pages.items(each for each in others if not each.endswith(told))
 
 
 def _sections(found: Findings) -> Iterator[tuple[str, Iterable[str]]]:
@@ -154,16 +151,22 @@ def _pareto(cells: Sequence[Row], quality: str) -> Iterator[str]:
     for each in (each for each in cells if each.is_measured):
         groups.setdefault(each.cell.device, []).append(each)
     yield pages.side_by_side(
-        pages.plot(
+        f"<div>{_device_title(own[0]) * (len(groups) > 1)}"
+        + pages.plot(
             f"pareto{at or ''}",
             plots.pareto(own, quality),
             f"Plot of {quality} against {own[0].measure.name} on {device}",
-            device if len(groups) > 1 else _PARETO,
+            "" if len(groups) > 1 else _PARETO,
         )
+        + "</div>"
         for at, (device, own) in enumerate(groups.items())
     )
     if len(groups) > 1:
         yield pages.paragraph(_PARETO, "soft")
+
+
+def _device_title(row: Row) -> str:
+    return pages.element("h3", f"{row.cell.device}: {row.conditions.host.processor}")
 
 
 def _cells(cells: Sequence[Row], found: Findings) -> Iterator[str]:

@@ -101,4 +101,4 @@ def _pictures(request: WheelRequest) -> list[Path]:
             ) from error
 
     folder = cache_folder() / "pillow" / f"{request.machine}-py{request.python}"
-    return sorted(made(folder, make, needs_bytes=_LARGEST_BYTES).iterdir())
+    return sorted(made(folder, make, needs_bytes=_LARGEST_BYTES, what=_PICTURES).iterdir())
