@@ -21,7 +21,12 @@ from hemline.errors import GateError, UsageError, remedy
 from hemline.export.api import export as export_model
 from hemline.export.api import verify as verify_files
 from hemline.export.budget.commands import Within, report_search, within_options
-from hemline.export.importing.commands import ImportOptions, import_file, import_options
+from hemline.export.importing.commands import (
+    ImportOptions,
+    import_file,
+    import_options,
+    next_with_images,
+)
 from hemline.export.importing.target import ExportTarget, find_export_target
 from hemline.export.input_options import input_options
 from hemline.export.quantization.commands import post_training_options
@@ -104,6 +109,7 @@ def export(
     found = _target(target, model, checkpoint, None if named else _usual(data))
     if found.kind != "preset" and train_anew:
         raise UsageError(f"{found.name} is not trained by Hemline: omit --train")
+    file = found.path if found.kind == "file" else None
     if found.kind == "file":
         find_schemes(schemes)  # a mistake there costs no import
         found, data = _imported(found, options, data)
@@ -136,6 +142,9 @@ def export(
         _compare_calibrators(exported, data, post_training.seed)
     if schemes:
         _require_made(manifest, find_schemes(schemes))
+    if file is not None and data.folder is None:
+        next_with_images(file, exported.checkpoint, *console.repeated("output"))
+        return
     same = console.repeated("device", "max_ms", "max_kb", "max_drop_points")
     console.next_step("compare", bundle, *same)
 

@@ -61,9 +61,10 @@ def parts_line(card: Card, images: Images) -> str:
     """Return how many images of a model that was not trained here each part has."""
     held_out = len(split_of(card, images).validation_indices)
     train, test = len(images.train_images), len(images.test_images)
+    classes = "" if images.labelled else "; without classes, only agreement is checked"
     return (
         f"{images.source}: {train + test:,} images: {train - held_out:,} for calibration, "
-        f"{held_out:,} for validation, {test:,} for test"
+        f"{held_out:,} for validation, {test:,} for test{classes}"
     )
 
 

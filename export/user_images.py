@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from hemline.contract.card import ModelCard
-from hemline.data.custom.held_out import with_labels_of
+from hemline.data.custom.held_out import plain_name, with_labels_of
 from hemline.data.custom.loading import load_unlabelled
 from hemline.data.custom.test_split import with_large_test_part
 from hemline.data.custom.unlabelled import is_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
-from hemline.errors import DataError
+from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.generated import varied_images
 
 GENERATED = "generated"  # name of the data set
@@ -32,8 +33,20 @@ def user_images(model: ModelCard, options: FetchOptions) -> Images:
         return _generated(model)
     images = read_images(model.shape, options)
     if not images.labelled:
+        _require_several_classes(options.folder, model)
         return replace(images, dataset=replace(images.dataset, labels=model.labels))
     return with_labels_of(images, model.labels)
+
+
+def _require_several_classes(folder: Path, model: ModelCard) -> None:
+    """Raise UsageError for the folder of one class of the model, beside those of others."""
+    classes, whole = {plain_name(label) for label in model.labels}, folder.resolve()
+    if not folder.is_dir() or plain_name(whole.name) not in classes:
+        return
+    beside = [each for each in whole.parent.iterdir() if plain_name(each.name) in classes]
+    if len(beside) > 1:
+        what = f"{folder} has the images of one class, {whole.name}"
+        raise UsageError(what, remedy=remedy("all classes", folder=str(folder.parent)))
 
 
 def read_images(shape: tuple[int, int, int], options: FetchOptions) -> Images:

@@ -78,6 +78,7 @@ REMEDIES: dict[str, str] = {
     "pixel range": "specify it with --pixels 0..255, 0..1 or -1..1, or with --mean and --std",
     "doubtful use": "check --pixels, --channel-order and the order of --labels",
     "range and labels": "specify --pixels {pixels} --labels {labels}",
+    "all classes": "name the folder with a folder for each class: --data {folder}",
     "this pixel range": "specify --pixels {pixels}",
     "other pixel range": "specify another one with --pixels",
     "are probabilities": "specify --output probabilities",

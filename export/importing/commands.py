@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from hemline.arguments import PATH, flag, joined, output_option
-from hemline.console import data_words, model_data_option, next_step
+from hemline.console import data_words, model_data_option, next_step, repeated
+from hemline.contract.checkpoint import read_card
 from hemline.data.fetch import FetchOptions
 from hemline.export.api import ImportResult
 from hemline.export.api import import_model as import_as_checkpoint
@@ -54,7 +55,23 @@ def import_model(
     imported = import_file(model, output, options, data)
     for line in imported.lines:
         click.echo(line)
-    next_step("export", imported.checkpoint, *data_words(data))
+    if data.folder is None:
+        next_with_images(model, imported.checkpoint)
+    else:
+        next_step("export", imported.checkpoint, *data_words(data))
+
+
+def next_with_images(path: Path, checkpoint: Path, *options: str) -> None:
+    """Print the command that exports a model's file with images, which confirm how it is used.
+
+    options: of this command, to repeat.
+    """
+    labels: tuple[str, ...] = repeated("labels")
+    origin = read_card(checkpoint).imported
+    if not labels and origin is not None and origin.labels_confirmed == "nobody":
+        labels = ("--labels", "FILE")
+    source = repeated("pixels", "mean", "std", "channel_order", "size", "trust")
+    next_step("export", path, *labels, *source, *options, "--data", "FOLDER")
 
 
 def import_file(

@@ -413,6 +413,24 @@ def test_most_images_are_for_test_and_evaluate_uses_all_that_are_named(inside: P
         assert "exported from other" not in shown.stderr
 
 
+def test_the_folder_of_one_class_is_refused(inside: Path) -> None:
+    model, data = onnx_model(Path("fruit.onnx")), folders(inside / "photos")
+    words = ("export", model, "--pixels", "0..1", "--labels", ",".join(CLASSES))
+    error = failure(hemline(*words, "--data", data / "red"))
+    assert "photos/red has the images of one class, red; name the folder with a folder" in error
+    assert error.endswith(f"--data {data}")
+    assert not (inside / "artifacts" / "fruit").exists()
+
+
+@pytest.mark.medium
+def test_an_export_without_images_names_the_command_that_confirms_it(inside: Path) -> None:
+    words = ("export", onnx_model(Path("fruit.onnx")), "--pixels", "0..1", "-o", "out")
+    shown = hemline(*words, "--scheme", "fp32.onnx").stderr.splitlines()[-1]
+    assert shown == (
+        "next: hemline export fruit.onnx --labels FILE --pixels 0..1 -o out --data FOLDER"
+    )
+
+
 def test_a_softmax_that_is_applied_twice_is_told(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), softmaxes=2), folders(inside / "photos")
     result = hemline("import", model, "--pixels", "0..1", "--data", data)
