@@ -163,7 +163,8 @@ def run(command: Command, *, more: str = "") -> None:
     if command.file is not None:
         Path(command.file).write_text(result.stdout)
     if isinstance(error, HemlineError):
-        assert f"error: {str(error).partition(': ')[0]}" in command.page.read_text(), command
+        first = str(error).splitlines()[0].partition(": ")[0]
+        assert f"error: {first}" in command.page.read_text(), command
 
 
 @pytest.mark.parametrize("command", LINES, ids=str)
