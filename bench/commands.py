@@ -175,6 +175,24 @@ def _profile(
         profile_cells(devices, subjects, plan, report=report, progress=say)
     finally:
         _draw(records, subjects[0].bundle)
+    tunable = {r.cell.runtime: None for r in records if _is_tunable(r)}
+    if tunable:
+        runtimes = (word for name in tunable for word in ("--runtime", name))
+        next_step("bench", *(each.bundle for each in subjects), "--tune", *runtimes)
+
+
+def _is_tunable(profiled: Record) -> bool:
+    """Return whether a setting that tuning tries was timed on this machine, and was faster."""
+    from hemline.bench.tuning.options import OPTIONS
+    from hemline.contract.profile import Profile
+
+    if profiled.cell.device != LOCAL or not isinstance(profiled.payload, Profile):
+        return False
+    names = {each.settings.text for each in OPTIONS}
+    return any(
+        each.name in names and each.changed and each.ratio < 1
+        for each in profiled.payload.interventions
+    )
 
 
 def _draw(profiles: Sequence[Record], folder: Path) -> None:
@@ -192,10 +210,14 @@ def _draw(profiles: Sequence[Record], folder: Path) -> None:
 
 def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: MeasurementPlan) -> None:
     from hemline.bench.tuning.table import trials_table
-    from hemline.bench.tuning.tuning import tune
+    from hemline.bench.tuning.tuning import tune, winners
 
     for device in devices:
-        click.echo(as_text(trials_table(tune(device, subjects, plan, say=say))))
+        trials = tune(device, subjects, plan, say=say)
+        click.echo(as_text(trials_table(trials)))
+        for best in winners(trials)[:1]:
+            artifact = best.cell.subject.bundle / best.cell.artifact.name
+            next_step("classify", artifact, "IMAGE", "--tuned")
 
 
 def _print_table(paths: Sequence[Path], devices: Sequence[str], export: Export) -> None:

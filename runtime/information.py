@@ -100,8 +100,7 @@ def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
         "supported runtimes": ", ".join(
             f"{each.runtime} >= {each.minimum}" for each in stamp.supported_runtimes
         ),
-        "other sizes": stamp.preprocessing,
-        "unknown under": f"{stamp.unknown_threshold:.3f} (temperature {stamp.temperature:g})",
+        **image_rows(stamp.preprocessing, stamp.unknown_threshold, stamp.temperature),
         "checkpoint": stamp.parent_sha256,
         "model hash": f"{stamp.payload_sha256} (checked)",
     }
@@ -109,6 +108,15 @@ def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
         rows["batches"] = "none: it accepts one image at a time"
     others = [spec for spec in stamp.outputs if spec != stamp.output]
     return rows | {spec.name: f"{spec.dtype} of {spec.size} values" for spec in others}
+
+
+def image_rows(preprocessing: str, threshold: float, temperature: float) -> dict[str, str]:
+    """Return how images of other sizes are converted, and which get the label unknown."""
+    unknown = f"a score of at most {threshold:.3f}" if threshold > 0 else "never"
+    return {
+        "other image sizes": "an error" if preprocessing == "none" else f"as {preprocessing}",
+        "unknown": f"{unknown} (scores are softmax(logits / {temperature:g}))",
+    }
 
 
 def _pixels(spec: InputSpec) -> str:

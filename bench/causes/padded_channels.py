@@ -26,7 +26,7 @@ def observe(cell: Observed) -> Observation | None:
     return Observation(
         share=wasted,
         sentence=f"kernels fill up the {count} channels of a layer",
-        remedy=f"Give layers multiples of {width} channels.",
+        remedy=f"Give layers multiples of {width} channels{f', or {fewer}' * (fewer < width)}.",
         trial=Trial(
             name=f"{cell.title(worst)} with {fewer} channels",
             before=cell.copy(layer),

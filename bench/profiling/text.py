@@ -134,7 +134,10 @@ def observations(profile: Profile) -> Iterator[str]:
     if profile.fusion:
         nodes = ", ".join(f"{count} {kind}" for kind, count in profile.fusion.items())
         yield f"optimized graph: {nodes}"
-    yield from map(_intervention_text, profile.interventions)
+    for tried in profile.interventions:
+        named = any(tried.name in each.sentence for each in profile.findings)
+        refuted = tried.changed and not named
+        yield _intervention_text(tried) + "; this does not explain the time" * refuted
 
 
 def _ranges(numbers: tuple[int, ...]) -> str:

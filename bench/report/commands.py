@@ -92,7 +92,7 @@ def compare(
     from hemline.bench.measuring.plan import FULL, QUICK
     from hemline.bench.report.json_lines import json_lines
     from hemline.bench.report.plot import draw
-    from hemline.bench.report.table import comparison_table, conditions_line, refusals
+    from hemline.bench.report.table import comparison_table, conditions_line, legend, refusals
 
     require_matplotlib()
     plan = QUICK if quick else FULL
@@ -110,8 +110,10 @@ def compare(
         click.echo("\n".join(lines))
         return
     for comparison, choice in zip(chosen.comparisons, choices, strict=True):
-        click.echo(as_text(comparison_table(comparison, choice.row)))
-        click.echo("\n".join((conditions_line(comparison), "", *choice.reasons, "")))
+        table = comparison_table(comparison, choice.row)
+        click.echo(as_text(table))
+        notes = (*legend(table), conditions_line(comparison))
+        click.echo("\n".join((*notes, "", *choice.reasons, "")))
     click.echo("".join(f"{line}\n" for line in refusals(subjects)), nl=False)
     _print_more(every, more)
     say(f"picture: {picture}, rows: {rows}")

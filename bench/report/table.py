@@ -28,6 +28,12 @@ from hemline.tables import (
 
 NO_LABELS = "accuracy unknown, because the test images have no labels"
 _FIGURES = ("accuracy", CHANGE, "agreement")
+_LEGEND = {
+    "compressed": "size of the file in a .zip or .apk",
+    "95 %": "interval of the accuracy",
+    "agreement": "share of images with the label of the source model",
+}
+_TO = " – "  # between the ends of a range
 _NONE: Mapping[str, int] = MappingProxyType({})
 
 
@@ -42,8 +48,17 @@ def table_of(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> 
 
 def table_text(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> str:
     """Return it with the conditions on each device and what was refused."""
-    lines = (*map(conditions_line, comparisons), *refusals(subjects))
-    return "\n".join((as_text(table_of(subjects, comparisons)), *lines))
+    table = table_of(subjects, comparisons)
+    lines = (*legend(table), *map(conditions_line, comparisons), *refusals(subjects))
+    return "\n".join((as_text(table), *lines))
+
+
+def legend(table: Table) -> list[str]:
+    """Return what columns that do not explain themselves mean, in one line; none without any."""
+    ranges = any(_TO in cell for row in table.rows for cell in row)
+    known = [f"{name}: {text}" for name, text in _LEGEND.items() if name in table.columns]
+    known += ["a range: differs between runtimes"] * ranges
+    return ["; ".join(known)] if known else []
 
 
 def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) -> Table:
@@ -232,4 +247,4 @@ def _span(texts: dict[float, str]) -> str:
     """Return the one text, or those of the smallest and the largest value where runtimes differ."""
     texts = {value: text for value, text in texts.items() if text} or {0.0: ""}
     low, high = texts[min(texts)], texts[max(texts)]
-    return low if low == high else f"{low} – {high}"
+    return low if low == high else f"{low}{_TO}{high}"

@@ -50,5 +50,5 @@ def _interval(trial: Trial) -> str:
 
 def _verdict(trial: Trial, stamped: Sequence[Trial]) -> str:
     if trial in stamped:
-        return "← stamped"
+        return "← stored"
     return "no verdict: the machine was busy" if trial.disturbed else ""

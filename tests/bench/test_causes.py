@@ -228,6 +228,16 @@ def test_a_change_without_effect_refutes_a_cause(case: Recorded) -> None:
     assert len(found.interventions) == 1
 
 
+@pytest.mark.parametrize(
+    ("channels", "advice"),
+    [(24, "multiples of 32 channels, or 16."), (33, "multiples of 32 channels.")],
+)
+def test_the_advice_on_channels_names_what_was_tried(channels: int, advice: str) -> None:
+    layer = replace(FLOAT, channels_out=channels)
+    found = explained(observed((operator("a", 28_000, FLOAT), layer)), changing(0.4))
+    assert [each.remedy for each in found.findings] == [f"Give layers {advice}"]
+
+
 @pytest.mark.parametrize("case", CHANGED, ids=_named)
 def test_nothing_is_proven_within_the_noise(case: Recorded) -> None:
     found = explained(case.cell(), changing(case.ratio, margin=2.0))

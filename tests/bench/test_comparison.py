@@ -36,6 +36,7 @@ from hemline.bench.report.table import (
     comparison_table,
     conditions_line,
     devices_table,
+    legend,
 )
 from hemline.bench.report.verdict import explain, recommend, summarize_choice
 from hemline.cli import cli
@@ -58,7 +59,7 @@ from hemline.contract.settings import Settings
 from hemline.errors import GateError, UsageError
 from hemline.export.schemes import find_schemes
 from hemline.runtime.discovery import installed_names
-from hemline.tables import Figure, as_markdown, as_text
+from hemline.tables import Figure, Table, as_markdown, as_text
 from tests.planted_records import PLAIN_HOST
 
 # every scheme in every runtime that is here: tflite-runtime has no build after Python 3.11
@@ -300,6 +301,15 @@ def test_an_emulated_board_has_the_accuracy_of_equal_settings(
     there = compare_models([ModelRecords(records=(*older, *tuned))], device="emulated:pi4")
     assert len(there.rows) == CELLS
     assert {row.test for row in there.rows} <= {row.test for row in comparison.rows}
+
+
+def test_columns_that_do_not_explain_themselves_are_explained(comparison: Comparison) -> None:
+    (line,) = legend(bundle_table(comparison, {}))
+    assert "agreement: share of images with the label of the source model" in line
+    assert "compressed" not in line
+    ranged = Table.of(("accuracy",), (("93.05 % – 93.13 %",),))
+    assert legend(ranged) == ["a range: differs between runtimes"]
+    assert legend(Table.of(("file",), (("a",),))) == []
 
 
 def test_several_devices_have_a_column_each_and_a_panel_each(

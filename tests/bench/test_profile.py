@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from click.testing import CliRunner
 
+from hemline.bench.commands import _is_tunable
 from hemline.bench.devices.device import Capabilities
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.devices.ssh.untrusted import require_times
@@ -409,7 +410,13 @@ CONVOLUTION, ADDITION = (
 AMX = Intervention(
     name="AMX refused", before_ns=10_000, after_ns=8_000, ratio=0.8, low=0.79, high=0.81
 )
-BECAUSE = Finding(cause="x", proven=True, sentence="It is so.", remedy="Do that.", share=0.2)
+BECAUSE = Finding(
+    cause="x",
+    proven=True,
+    sentence="It is so (AMX refused: 8.0, not 10.0 µs).",
+    remedy="Do that.",
+    share=0.2,
+)
 PROFILE = Profile(
     whole_ns=10_000,
     whole_instructions=None,
@@ -439,9 +446,24 @@ def test_a_profile_is_printed(record: Record) -> None:
         "delegate 1: operators 1-2",
         "optimized graph: 6 QLinearConv",
         "tried: AMX refused: 10.0 to 8.0 µs, ×0.80 (0.79 … 0.81)",
-        "because: It is so.",
+        "because: It is so (AMX refused: 8.0, not 10.0 µs).",
         "  Do that.",
     ]
+
+
+def test_a_change_that_refuted_its_cause_says_so(record: Record) -> None:
+    refuted = replace(PROFILE, findings=())
+    (tried,) = [line for line in profile_text(replace(record, payload=refuted)).splitlines()
+                if line.startswith("tried")]  # fmt: skip
+    assert tried.endswith("(0.79 … 0.81); this does not explain the time")
+
+
+def test_a_faster_setting_of_this_machine_can_be_tuned(record: Record) -> None:
+    assert _is_tunable(record)
+    there = replace(record.cell, device="emulated:pi4")
+    assert not _is_tunable(replace(record, cell=there))
+    slower = [replace(each, ratio=1.2) for each in PROFILE.interventions]
+    assert not _is_tunable(replace(record, payload=replace(PROFILE, interventions=tuple(slower))))
 
 
 def test_instructions_are_printed_without_rates(record: Record) -> None:

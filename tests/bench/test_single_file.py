@@ -74,7 +74,8 @@ def test_without_labelled_images_it_is_measured_and_has_no_accuracy(file: Path) 
     assert "no accuracy: the generated images have no labels; name labelled images with" in said
     assert "nothing changed" in call("bench", file, "--quick")[1]
     text, _ = call("table", file)
-    header, _, row, conditions = printed(text)
+    header, _, row, explained, conditions = printed(text)
+    assert explained.startswith("agreement: share of images")
     assert header.split()[:5] == ["artifact", "size", "compressed", "agreement", "litert"]
     assert row.startswith("mine-admitted.tflite")
     assert "µs" in row
