@@ -131,7 +131,12 @@ class Artifact(NamedOutputs):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
-    """The artifact to ship to a device by what was measured on it, and a line of reasons."""
+    """The artifact to ship to a device by what was measured on it.
+
+    device: as in the records of the device, such as local or emulated:pi4.
+    artifact: file name in the bundle.
+    because: a line of reasons.
+    """
 
     device: str
     artifact: str

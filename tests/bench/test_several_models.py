@@ -163,7 +163,7 @@ def test_a_file_left_out_for_validation_images_tells_what_it_loses_on_test(
 def test_a_name_that_is_no_emulated_board_is_not_something_unmeasured(
     subjects: tuple[Subject, Subject],
 ) -> None:
-    with pytest.raises(UnknownNameError, match="did you mean"):
+    with pytest.raises(UnknownNameError, match="unknown emulated Raspberry Pi"):
         compared(subjects, "emulated:pi-4")
 
 
