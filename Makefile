@@ -41,7 +41,7 @@ $(READY): requirements.lock pyproject.toml
 		{ test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV); } && \
 		$(PIP) install --timeout 30 --retries 3 --no-deps --require-hashes -r requirements.lock && \
 		$(PIP) install --no-deps --no-build-isolation --editable . && \
-		$(BIN)/python tools/checkout_first.py && touch $@; }
+		$(BIN)/python tools/hemline_first.py && touch $@; }
 	@echo 'ready: . $(BIN)/activate puts hemline on the PATH; hemline data sample writes pictures to try it on' >&2
 
 export: $(READY) ## train if needed, export, verify, bench quickly, print one table
