@@ -154,8 +154,12 @@ def test_another_run_tries_nothing_again(export: Export) -> None:
     )
 
 
-def test_no_remedy_is_tried_for_a_file_that_is_too_large(export: Export) -> None:
-    result = export("--max-kb", "1")
+def test_no_remedy_is_tried_for_a_file_that_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mild = damaged(tmp_path, width=4)  # its int8 file passes verification
+    result = CliRunner().invoke(cli, [*command(mild), "--max-kb", "1"])
     assert isinstance(result.exception, GateError)
     assert str(result.exception).startswith("nothing fits a budget of 1 kB; the nearest, int8.onnx")
     assert str(result.exception).endswith("has 9 kB (budget 1)")
