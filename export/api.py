@@ -242,6 +242,12 @@ def export(
     images = trained_images(card, options, checkpoint=source)
     if card.training is None and options.folder is not None:
         say(parts_line(card, images))
+        unseen = card.imported is not None and not card.imported.images_sha256
+        if unseen and images.labelled and found.kind != "file":
+            say(
+                f"{source} was imported without labelled images, so its pixel range, channel order "
+                "and labels are not checked: import it again with these images"
+            )
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
     from hemline.export.verification import verify_bundle

@@ -23,7 +23,7 @@ from training_table import training_table, widths_table
 
 from hemline.bench.comparison import compare
 from hemline.bench.devices.table import DEVICES
-from hemline.bench.report.table import bundle_table, conditions_line
+from hemline.bench.report.table import bundle_table, conditions_line, legend
 from hemline.bench.report.verdict import recommend, summarize_choice
 from hemline.contract.budget import Budget
 from hemline.contract.manifest import Verdict
@@ -92,9 +92,11 @@ def render(root: Path, name: str) -> str:
 def _artifacts(root: Path) -> str:
     comparison = compare(read_records(root / "results" / "hem-50k" / "records.jsonl"))
     headline, *others = summarize_choice(comparison, recommend(comparison, Budget()))
+    rows = bundle_table(comparison)
+    explained = "".join(f"{line[0].upper()}{line[1:]}. " for line in legend(rows))
     return (
         f"**{headline}** {' '.join(others)}\n\n"
-        f"{as_markdown(bundle_table(comparison))}\n\n{conditions_line(comparison)}.\n"
+        f"{as_markdown(rows)}\n\n{explained}{conditions_line(comparison)}.\n"
     )
 
 

@@ -375,6 +375,18 @@ def test_labelled_images_that_fit_no_order_of_the_labels_leave_all_unconfirmed(
     assert "not confirmed: pixel range, channel order, order of the labels" in result.stdout
 
 
+def test_images_that_come_after_the_import_are_said_to_check_nothing(inside: Path) -> None:
+    images, classes = images_of(90)
+    np.savez("fruit.npz", x=images, y=classes)
+    model = onnx_model(Path("fruit.onnx"))
+    assert hemline("import", model, "--labels", ",".join(CLASSES)).exit_code == 0
+    words = ("export", "checkpoints/fruit", "--data", "fruit.npz", "--scheme", "fp32.onnx")
+    said = "checkpoints/fruit was imported without labelled images, so its pixel range"
+    assert said in hemline(*words).stderr
+    assert hemline("import", model, "--labels", ",".join(CLASSES), "--data", "fruit.npz")
+    assert said not in hemline(*words).stderr
+
+
 @pytest.mark.medium
 def test_a_model_of_blue_green_and_red_is_found_and_imported(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), bgr=True), folders(inside / "photos")
