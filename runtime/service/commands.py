@@ -30,7 +30,7 @@ def serve(
     ARTIFACT is a file or the folder of a bundle, NAME is the name of the file or folder. It is
     loaded again when it changes; no request is lost.
     """
-    require_package("fastapi", "the service needs FastAPI: pip install 'hemline[serve]'")
+    require_package("fastapi", "serving needs: pip install fastapi uvicorn python-multipart")
     from hemline.runtime.service import server
     from hemline.runtime.service.service import Limits
 

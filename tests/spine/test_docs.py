@@ -250,6 +250,14 @@ def test_the_extras_that_a_page_installs_exist(page: Path) -> None:
         assert set(extras.split(",")) <= set(declared["optional-dependencies"])
 
 
+def test_nothing_tells_a_user_to_install_a_package_that_is_not_published() -> None:
+    """Anyone could take the name `hemline` at a package index: only wheels of it are named."""
+    stages = ("hemline", "train", "export", "runtime", "bench")
+    code = [path for stage in stages for path in (ROOT / stage).rglob("*.py")]
+    for path in (*PAGES, *code):
+        assert not re.search(r"pip install [^\n]*\bhemline(\[|['\"`\s])", path.read_text()), path
+
+
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if python_blocks(page.read_text())], ids=lambda page: page.stem
 )
