@@ -28,19 +28,9 @@ from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError,
 from hemline.npm_packages import FILES, fetched
 from hemline.runtime.process import JobProcess
 
-pytestmark = pytest.mark.browser
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("warm_cache")]
 PLAIN = JobCell()
 FOREVER = JobCell(invocations=1_000_000)  # of 5 ms
-
-
-@pytest.fixture(autouse=True)
-def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the npm packages in the user's own cache: they have 45 MB."""
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ The parts are fetched into the user's own cache, so that a second run starts wit
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -40,7 +39,6 @@ from hemline.tables import as_markdown
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "artifacts" / "hem-50k"
 RESULTS = ROOT / "results" / "hem-50k" / "instructions.jsonl"
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
 PI4 = "emulated:pi4"
 
 # Two orders of summation of float32 differ by a few units in the last place of the largest partial
@@ -55,11 +53,7 @@ on_boards = pytest.mark.parametrize("board", ["pi3", "pi4", "pi5"])
 
 
 @pytest.fixture
-def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+def emulation(warm_cache: None) -> None:
     try:
         emulator()
     except HemlineError as error:
@@ -101,7 +95,7 @@ def per_inference(board: str, runtime: str, scheme: str, bundle: Path) -> int:
 
 
 @pytest.mark.devices
-@pytest.mark.usefixtures("warm_cache")
+@pytest.mark.usefixtures("emulation")
 class TestOnABoard:
     @on_boards
     @pytest.mark.parametrize("runtime", MOST_STEPS)
@@ -380,7 +374,7 @@ def test_the_newest_count_of_a_cell_is_compared_whatever_the_order(
     ("name", "runtime"), [("int8.tflite", "litert"), ("int8.onnx", "onnxruntime")]
 )
 @pytest.mark.devices
-@pytest.mark.usefixtures("warm_cache")
+@pytest.mark.usefixtures("emulation")
 def test_the_instructions_of_operators_add_up_to_those_of_the_model(
     name: str, runtime: str
 ) -> None:

@@ -6,7 +6,6 @@ user's own cache, so that a second run starts with a warm one.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -29,8 +28,6 @@ from hemline.errors import GateError, HemlineError, UsageError
 from hemline.runtime.process import JobProcess
 from hemline.runtime.sessions.gpu_failures import why
 
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
-
 # A GPU sums float32 products in another order than a processor: a few units in the last place of
 # the largest partial sum, 32 (larger than any here) × 2⁻²³ is 4e-6; seen were 3.7e-6.
 FLOAT_TOLERANCE = 1e-5
@@ -45,11 +42,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def software(monkeypatch: pytest.MonkeyPatch) -> GpuDevice:
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
+def software(warm_cache: None) -> GpuDevice:
     try:
         software_gpu()
     except HemlineError as error:

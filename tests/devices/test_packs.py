@@ -19,16 +19,7 @@ from hemline.export.pack.packed import PackOptions
 from hemline.export.pack.packing import choose, write_pack
 from hemline.export.pack.table import TARGETS
 
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-
-@pytest.fixture
-def warm_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
 
 
 def write(bundle: Path, folder: Path, machine: str, python: str) -> Path:

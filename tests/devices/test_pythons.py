@@ -6,7 +6,6 @@ HEMLINE_REQUIRE=python3.12 makes a Python that is missing a failure instead of a
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from hemline.runtime.one_file import reached_modules, runtime_file
 
 pytestmark = pytest.mark.devices
 
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
 PYTHONS = (pytest.param("3.10", marks=pytest.mark.smoke), "3.12", "3.13")
 ARTIFACTS = {"litert": "int8.tflite", "onnxruntime": "int8.onnx"}
 
@@ -43,13 +41,9 @@ def interpreter(request: pytest.FixtureRequest) -> Interpreter:
 
 @pytest.fixture(params=list(ARTIFACTS))
 def target(
-    interpreter: Interpreter, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    interpreter: Interpreter, request: pytest.FixtureRequest, warm_cache: None
 ) -> RuntimeTarget:
     """Return a runtime's newest version for a Python, in an environment in the user's cache."""
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     try:
         folder, record, _ = add_environment(
             Requirement.parse(request.param), interpreter, runtime_file()

@@ -47,22 +47,13 @@ from hemline.errors import DeviceError, FetchError, HemlineError, JobError
 from hemline.runtime.backends import BACKENDS, version_of
 from hemline.user_folders import cache_folder
 
-pytestmark = pytest.mark.devices
+pytestmark = [pytest.mark.devices, pytest.mark.usefixtures("warm_cache")]
 
-CACHE = os.environ.get("XDG_CACHE_HOME")  # before a fixture sets another one for each test
 VERSION = version_of(BACKENDS["litert"])
 PIXELS = np.arange(40, dtype=np.uint8).reshape(20, 1, 2, 1)
 # as probe_artifact tells: left − right, 2 · right
 LOGITS = np.stack([PIXELS[:, 0, 0, 0] - 1.0 * PIXELS[:, 0, 1, 0], 2.0 * PIXELS[:, 0, 1, 0]], 1)
 LONG = 40_000_000  # invocations: minutes of work, were they not cut
-
-
-@pytest.fixture(autouse=True)
-def _warm_cache(_no_user_data: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if CACHE is None:
-        monkeypatch.delenv("XDG_CACHE_HOME")
-    else:
-        monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
 
 
 @pytest.fixture
