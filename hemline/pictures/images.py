@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,7 +12,7 @@ import numpy as np
 from hemline.contract.specs import InputSpec
 from hemline.errors import BackendError, DataError
 from hemline.pictures import netpbm
-from hemline.pictures.foreign_formats import foreign_format
+from hemline.pictures.foreign_formats import FOREIGN_ENDINGS, foreign_format
 from hemline.pictures.npy import npy_errors
 from hemline.pictures.pixels import Pixels
 from hemline.pictures.preprocessing import Preprocess, as_picture, model_pixels
@@ -44,6 +44,21 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
 _LYING = (5, 6, 7, 8)  # height and width change places
 _ORIENTATION = 0x0112  # the EXIF tag
 _TIFF_WIDTH, _TIFF_HEIGHT = 256, 257  # tags of the stored pixels
+
+
+def photographs(paths: Sequence[Path]) -> list[Path]:
+    """Return those that are named as images, and those of formats that are not read here.
+
+    A camera's raw file (or a HEIC) beside an image of its name is the same photograph.
+    """
+    readable = {path.with_suffix("") for path in paths if path.suffix.lower() in ENDINGS}
+
+    def wanted(path: Path) -> bool:
+        ending = path.suffix.lower()
+        foreign = ending in FOREIGN_ENDINGS
+        return ending in ENDINGS or (foreign and path.with_suffix("") not in readable)
+
+    return [path for path in paths if wanted(path)]
 
 
 def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") -> Pixels:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hemline.pictures.foreign_formats import FOREIGN_ENDINGS
-from hemline.pictures.images import ENDINGS
+from hemline.pictures.images import photographs
 
 
 def image_files(paths: Sequence[str]) -> Iterator[str]:
@@ -21,14 +20,7 @@ def image_files(paths: Sequence[str]) -> Iterator[str]:
             yield name
             continue
         found = [path for path in sorted(folder.rglob("*")) if _is_shown(path, folder)]
-        readable = {path.with_suffix("") for path in found if path.suffix.lower() in ENDINGS}
-        wanted = [
-            str(path)
-            for path in found
-            if path.suffix.lower() in ENDINGS
-            or (path.suffix.lower() in FOREIGN_ENDINGS and path.with_suffix("") not in readable)
-        ]
-        yield from wanted or [name]
+        yield from [str(path) for path in photographs(found)] or [name]
 
 
 def _is_shown(path: Path, folder: Path) -> bool:

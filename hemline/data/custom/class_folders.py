@@ -25,7 +25,7 @@ from hemline.data.custom.reading import counted, few, require_labels, shown
 from hemline.errors import DataError
 from hemline.files import reason_of
 from hemline.pictures.foreign_formats import FOREIGN_ENDINGS, unread
-from hemline.pictures.images import ENDINGS
+from hemline.pictures.images import photographs
 
 log = logging.getLogger(__name__)
 
@@ -134,13 +134,11 @@ def _files(
     seen.add(_identity(folder))
     files: list[ImageFile] = []
     paths = entries(folder)
-    readable = {path.stem for path in paths if path.suffix.lower() in ENDINGS}
+    images = set(photographs(paths))
     for path in paths:
-        ending = path.suffix.lower()
         if is_folder(path):
             files += _files(root, path, label, others, seen)
-        # a camera's raw file beside its JPEG is the same photograph
-        elif ending in ENDINGS or (ending in FOREIGN_ENDINGS and path.stem not in readable):
+        elif path in images:
             files.append(_image_file(root, path, label))
         else:
             others.append(str(path.relative_to(root)))
