@@ -7,15 +7,16 @@ const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, 
 /**
  * Open the bytes of an artifact; throws an Error with one line that says why it cannot be used.
  *
- * A .tflite brings its stamp; that of an .onnx must be given. Returns {stamp, run, delegate,
- * importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of one image (height, width,
- * channels) into the Float32Array of its logits, or of another output by name; async for .onnx.
+ * The stamp in the file is used, or the given one. Returns {stamp, run, delegate, importMs, loadMs,
+ * memoryBytes}: `run` turns the uint8 pixels of one image (height, width, channels) into the
+ * Float32Array of its logits, or of another output by name; async for .onnx.
  */
 export async function loadArtifact(bytes, { base = import.meta.url, stamp: given = null } = {}) {
-  const isOnnx = given?.format === 'onnx';
-  const { stamp, model } = isOnnx ? { stamp: given, model: bytes } : await readStamp(bytes);
+  const { stamp: own, model } = await readStamp(bytes);
+  const stamp = given ?? own;
+  if (!stamp.outputs) throw Error(`an older Hemline wrote ${stamp.name}: export it again`);
   if (!runsSimd([65, 0, 253, 15, 253, 98])) throw Error('no WebAssembly SIMD: update this browser');
-  const open = isOnnx ? openOnnx : openTflite;
+  const open = stamp.format === 'onnx' ? openOnnx : openTflite;
   const { invoke, ...facts } = await open(model, stamp.input, base);
   const encode = encoder(stamp.input);
   const run = (pixels, name = 'logits') => {
@@ -27,26 +28,63 @@ export async function loadArtifact(bytes, { base = import.meta.url, stamp: given
   return { stamp, run, ...facts };
 }
 
-// Return {stamp, model} of a .tflite: a zip of one member is behind it (contract/stamp.py).
+// Return {stamp, model}; where a stamp is and what its hash covers: contract/stamp.py.
 async function readStamp(bytes) {
-  let stamp, model;
+  const isTflite = new TextDecoder().decode(bytes.subarray(4, 8)) === 'TFL3';
+  let stamp, model, hashed;
   try {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const directory = view.getUint32(bytes.length - 6, true);
-    const [packed, start] = [20, 42].map((at) => view.getUint32(directory + at, true));
-    const [name, extra] = [26, 28].map((at) => view.getUint16(start + at, true));
-    const body = bytes.subarray(start + 30 + name + extra).subarray(0, packed);
-    const text = new Blob([body]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
-    [stamp, model] = [await new Response(text).json(), bytes.subarray(0, start)];
+    ({ stamp, model, hashed } = await (isTflite ? archived(bytes) : embedded(bytes)));
   } catch {
     throw Error('this file has no Hemline stamp');
   }
   if (globalThis.crypto?.subtle) { // only on https and localhost
-    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', model));
+    const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', hashed));
     const hex = Array.from(digest, (each) => each.toString(16).padStart(2, '0')).join('');
     if (hex !== stamp.payload_sha256) throw Error(`${stamp.name} was modified: copy it again`);
   }
   return { stamp, model };
+}
+
+// Read the zip of one member behind a .tflite.
+async function archived(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const directory = view.getUint32(bytes.length - 6, true);
+  const [packed, start] = [20, 42].map((at) => view.getUint32(directory + at, true));
+  const [name, extra] = [26, 28].map((at) => view.getUint16(start + at, true));
+  const body = bytes.subarray(start + 30 + name + extra).subarray(0, packed);
+  const text = new Blob([body]).stream().pipeThrough(new DecompressionStream('deflate-raw'));
+  const model = bytes.subarray(0, start);
+  return { stamp: await new Response(text).json(), model, hashed: model };
+}
+
+// Read the metadata property of an .onnx; the digits of its own hash count as zeros.
+function embedded(bytes) {
+  const text = (from, to) => new TextDecoder().decode(bytes.subarray(from, to));
+  const entries = [...fields(bytes, 0, bytes.length)].filter(([number]) => number === 14);
+  const pairs = entries.map(([, from, to]) => [...fields(bytes, from, to)]);
+  const [, [, from, to]] = pairs.find(([[, ...key]]) => text(...key) === 'hemline');
+  const [stamp, hashed] = [JSON.parse(text(from, to)), bytes.slice()];
+  const at = from + text(from, to).indexOf(stamp.payload_sha256); // the text is in ASCII
+  hashed.fill(48, at, at + stamp.payload_sha256.length);
+  return { stamp, model: bytes, hashed };
+}
+
+// Yield [number, start, end] of each field with a length in a protobuf message.
+function* fields(bytes, at, end) {
+  const varint = () => {
+    for (let value = 0, scale = 1; ; scale *= 128) {
+      value += (bytes[at] & 127) * scale;
+      if (!(bytes[at++] & 128)) return value;
+    }
+  };
+  while (at < end) {
+    const tag = varint();
+    const wire = tag % 8;
+    const size = wire === 2 ? varint() : { 1: 8, 5: 4 }[wire] ?? 0;
+    if (wire === 0) varint();
+    if (wire === 2) yield [(tag - wire) / 8, at, at + size];
+    at += size;
+  }
 }
 
 // Whether instructions that leave a vector are valid here.

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import json
 import shutil
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from browser import opened_browser
 from required import missing
 
 from hemline.contract.job import Job
-from hemline.contract.schema import to_document
 from hemline.contract.stamp import read_stamped
 from hemline.errors import HemlineError
 from hemline.npm_packages import FILES, fetched
@@ -26,10 +28,10 @@ from hemline.runtime.process import JobProcess
 pytestmark = pytest.mark.browser
 WEB = Path(__file__).resolve().parents[2] / "runtime" / "web"
 IMAGES = 50
-LOGITS = """async ([name, given, images]) => {
+LOGITS = """async ([name, images]) => {
   const { loadArtifact } = await import('./engine.js');
   const bytes = async (path) => new Uint8Array(await (await fetch(path)).arrayBuffer());
-  const { stamp, run, delegate } = await loadArtifact(await bytes(name), { stamp: given });
+  const { stamp, run, delegate } = await loadArtifact(await bytes(name));
   const pixels = await bytes('pixels');
   const size = pixels.length / images;
   const rows = [];
@@ -51,9 +53,20 @@ def page(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
     folder = shutil.copytree(bundle, tmp_path_factory.mktemp("web") / "site")
     images = np.load(bundle / "evaluation" / "validation-images.npy")
     (folder / "pixels").write_bytes(images[:IMAGES].tobytes())
-    altered = bytearray((folder / "int8.tflite").read_bytes())
-    altered[1000] ^= 1
-    (folder / "altered.tflite").write_bytes(altered)
+    for name in ("int8.tflite", "int8.onnx"):
+        content = bytearray((folder / name).read_bytes())
+        content[1000] ^= 1
+        (folder / f"altered.{name}").write_bytes(content)
+    model = read_stamped(folder / "int8.tflite").model
+    (folder / "bare.tflite").write_bytes(model)
+    # until schema 4 there was one output
+    document = {"name": "old.tflite", "payload_sha256": hashlib.sha256(model).hexdigest()}
+    (folder / "old.tflite").write_bytes(model)
+    with zipfile.ZipFile(folder / "old.tflite", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("hemline.json", json.dumps(document | {"output": {}}))
+    graph = onnx.load(folder / "int8.onnx")
+    del graph.metadata_props[:]
+    onnx.save(graph, folder / "bare.onnx")
     (folder / "index.html").write_text("<!doctype html><title>engine</title>")
     try:
         for each in (WEB, *(fetched(name) for name in FILES)):
@@ -85,8 +98,7 @@ def page(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 def test_logits_are_those_of_python(
     bundle: Path, page: Any, tmp_path: Path, name: str, runtime: str, most: float
 ) -> None:
-    stamp = json.loads(json.dumps(to_document(read_stamped(bundle / name).stamp)))
-    found = page.evaluate(LOGITS, [name, stamp, IMAGES])
+    found = page.evaluate(LOGITS, [name, IMAGES])
     with JobProcess() as process:
         images = str(bundle / "evaluation" / "validation-images.npy")
         asked = Job(
@@ -106,10 +118,14 @@ def test_logits_are_those_of_python(
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("altered.tflite", "int8.tflite was modified: copy it again"),
+        ("altered.int8.tflite", "int8.tflite was modified: copy it again"),
+        ("altered.int8.onnx", "int8.onnx was modified: copy it again"),
+        ("old.tflite", "an older Hemline wrote old.tflite: export it again"),
+        ("bare.tflite", "this file has no Hemline stamp"),
+        ("bare.onnx", "this file has no Hemline stamp"),
         ("pixels", "this file has no Hemline stamp"),
     ],
 )
 def test_what_is_no_artifact_is_refused(page: Any, name: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
-        page.evaluate(LOGITS, [name, None, IMAGES])
+        page.evaluate(LOGITS, [name, IMAGES])
