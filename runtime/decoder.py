@@ -40,6 +40,11 @@ class Prediction:
         return self._decoder.logits(self._row)
 
     @property
+    def stored(self) -> Tensor:
+        """Return the logits, or probabilities, as the model stores them, (classes,)."""
+        return self._row
+
+    @property
     def scores(self) -> npt.NDArray[np.float32]:
         """Return the probability of every class, float32 (classes,), computed when asked for."""
         return self._decoder.softmax(self.logits)
