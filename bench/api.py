@@ -86,6 +86,7 @@ def bench(
     sustained_seconds: float = 0.0,
     fallback: bool = False,
     resume: bool = False,
+    keep_counts: bool = False,
     samples: SampleFiles | None = None,
     report: Say = say,
 ) -> BenchResult:
@@ -99,6 +100,7 @@ def bench(
     sustained_seconds: then run the fastest file for so long.
     fallback: let the processor run what a GPU cannot.
     resume: measure only what is missing.
+    keep_counts: keep instruction counts of the same versions: they are the same every time.
     samples: labelled images for single files.
     report: called with each line of results.
 
@@ -119,7 +121,9 @@ def bench(
             known = tuple(r for bundle in bundles for r in records_on(bundle, here[0]))
             result = DeviceResult(device="local", error=None, records=known)
             return BenchResult(results=(result,), bundles=bundles)
-        request = BenchRequest(plan=plan, resume=resume, sustained_seconds=sustained_seconds)
+        request = BenchRequest(
+            plan=plan, resume=resume, keep_counts=keep_counts, sustained_seconds=sustained_seconds
+        )
         ended = bench_fleet(here, subjects, request, progress=REPORT.get().say, report=report)
     return BenchResult(results=(*ended, *failed), bundles=bundles)
 

@@ -47,7 +47,7 @@ def run_gate(
     Raises UsageError when nothing of a side is selected, and as the parts do.
     """
     patterns = request.patterns
-    before, after = (side.selected(patterns) for side in sides)
+    before, after = (side.on(device).selected(patterns) for side in sides)
     checks: list[Check] = []
     peaks: dict[str, int] = {}
     if (limit := request.max_slowdown) is not None:

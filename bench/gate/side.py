@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from hemline.bench.comparison import settings_of
+from hemline.bench.devices.device import Device
 from hemline.bench.gate.decision import UNKNOWN, Check, Kind
 from hemline.bench.measuring.subject import Subject
 from hemline.contract.record import LOCAL, Accuracy, Cell, Instructions, Latency, Record
@@ -35,6 +36,13 @@ class Side:
     name: str
     records: tuple[Record, ...]
     subject: Subject | None = None
+
+    def on(self, device: Device) -> Side:
+        """Return this side with the runtimes that only the device has."""
+        subject = self.subject
+        if subject is None:
+            return self
+        return replace(self, subject=replace(subject, manifest=device.supported(subject.manifest)))
 
     def selected(self, patterns: Sequence[str]) -> Side:
         """Return the cells that fit a pattern; raises UsageError where none does."""

@@ -31,6 +31,7 @@ from hemline.contract.manifest import Artifact
 from hemline.contract.record import LOCAL, Accuracy, Latency, Record
 from hemline.contract.settings import DEFAULT
 from hemline.errors import HemlineError, remedy
+from hemline.version import VERSION
 
 Print = Callable[[str], None]
 
@@ -42,12 +43,15 @@ class BenchRequest:
     plan: how to measure latencies.
     resume: whether to keep what was measured before by the same plan, in the same version and on
         the same host.
+    keep_counts: whether to keep instruction counts, which are the same every time, of the same
+        versions.
     sustained_seconds: how long to run the fastest cell without a pause; 0 for not at all.
     stop: raises when the user interrupts.
     """
 
     plan: MeasurementPlan
     resume: bool = False
+    keep_counts: bool = False
     sustained_seconds: float = 0.0
     stop: Callable[[], None] = nothing
 
@@ -103,7 +107,7 @@ def bench_device(
     able = device.capabilities
     subjects = [replace(each, manifest=device.supported(each.manifest)) for each in subjects]
     plan = _plan_on(device, request.plan)
-    done = _done(device, subjects, plan, run) if request.resume else frozenset()
+    done = _done(device, subjects, plan, request, run)
     missing = frozenset(key for each in subjects for key in cells_of(each, plan)) - done
     if done and not missing and not request.sustained_seconds:
         run.progress("nothing is missing")
@@ -165,12 +169,22 @@ def _sustain(
 
 
 def _done(
-    device: Device, subjects: Sequence[Subject], plan: MeasurementPlan, run: DeviceRun
+    device: Device,
+    subjects: Sequence[Subject],
+    plan: MeasurementPlan,
+    request: BenchRequest,
+    run: DeviceRun,
 ) -> frozenset[CellKey]:
-    """Return the cells that were measured before; their records count as those of this run."""
+    """Return the cells that stay as measured; their records count as those of this run."""
     done: frozenset[CellKey] = frozenset()
+    counts = request.keep_counts and device.capabilities.instructions
+    if not (request.resume or counts):
+        return done
     for bundle in (subject.bundle for subject in subjects):
         before = _earlier(bundle, device)
+        if counts:
+            same = {"hemline": VERSION, **device.versions()}.items()
+            before = tuple(r for r in before if same <= r.conditions.versions.items())
         cells = measured_cells(bundle, before, plan)
         run.records.extend(record for record in before if key_of(bundle, record.cell) in cells)
         done |= cells

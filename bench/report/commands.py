@@ -96,7 +96,9 @@ def compare(
 
     require_matplotlib()
     plan = QUICK if quick else FULL
-    for error in run_bench(paths, devices=",".join(devices), plan=plan, samples=samples).failures:
+    names = ",".join(devices)
+    done = run_bench(paths, devices=names, plan=plan, keep_counts=True, samples=samples)
+    for error in done.failures:
         raise error
     chosen = choose_file(paths, devices=devices, **limits)
     choices, every, subjects = chosen.choices, joined(chosen.comparisons), measured(paths)

@@ -24,7 +24,14 @@ from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Accuracy, Latency, Memory, read_records
-from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError, UsageError
+from hemline.errors import (
+    DeviceError,
+    EvidenceError,
+    FileFormatError,
+    HemlineError,
+    JobError,
+    UsageError,
+)
 from hemline.npm_packages import FILES, fetched
 from hemline.runtime.process import JobProcess
 
@@ -142,6 +149,13 @@ def test_bench_and_verify_keep_what_they_keep_of_other_devices(
     assert memory.load_ns > 0
     result = CliRunner().invoke(cli, ["bench", str(copy), "--device", name, "--quick", "--resume"])
     assert "nothing is missing" in result.output
+    limits = ["--max-slowdown", "9", "--rounds", "4", "--select", "int8.tflite"]
+    gate = ["gate", str(copy), "--baseline", str(bundle), "--device", name, *limits]
+    result = CliRunner().invoke(cli, gate)
+    # passed, or too few rounds were undisturbed: how busy this machine is decides that
+    assert result.exception is None or isinstance(result.exception, EvidenceError), result.output
+    assert "int8.tflite · litert-js" in result.stdout
+    assert "no measurement" not in result.stdout
     result = CliRunner().invoke(cli, ["verify", str(copy), "--device", name, "--json"])
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert {each["status"] for each in documents} == {"passed"}

@@ -220,7 +220,9 @@ class TestOnABoard:
         }
         assert kinds == {"accuracy", "instructions"}
 
-    def test_resume_counts_only_what_is_missing(self, bundle: Path, tmp_path: Path) -> None:
+    def test_resume_and_compare_count_only_what_is_missing(
+        self, bundle: Path, tmp_path: Path
+    ) -> None:
         copy = Path(shutil.copytree(bundle, tmp_path / "bundle"))
         manifest, path = read_manifest(copy), copy / "records.jsonl"
         only = tuple(a for a in manifest.artifacts if a.name == "int8.tflite")
@@ -237,6 +239,22 @@ class TestOnABoard:
         third = CliRunner().invoke(cli, resume)
         assert counted(third) == ["int8.tflite in litert"]
         assert len(read_records(path)) == len(whole)
+        compare = ["compare", str(copy), "--device", PI4]
+        compared = CliRunner().invoke(cli, compare)
+        assert compared.exit_code == 0, compared.output
+        assert "nothing is missing" in compared.stderr
+        other = "0.0.1"
+        path.unlink()
+        append_records(
+            path,
+            (
+                replace(r, conditions=replace(r.conditions, versions={"hemline": other}))
+                if isinstance(r.payload, Instructions)
+                else r
+                for r in whole
+            ),
+        )
+        assert CliRunner().invoke(cli, compare).stderr.count(": passed") == 2
 
     @pytest.mark.parametrize("board", ["pi3", pytest.param("pi4", marks=pytest.mark.smoke), "pi5"])
     def test_the_counts_of_the_default_model_are_those_in_results(self, board: str) -> None:
