@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from hemline.contract.class_distance import ClassDistance
 from hemline.contract.frozen import dataclass
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.specs import (
@@ -55,7 +56,7 @@ class Stamp(NamedOutputs):
     outputs: what the model gives: the logits, and perhaps an embedding and taps.
     supported_runtimes: runtimes in which it must be right; the loader refuses others.
     temperature: divides the logits before softmax.
-    unknown_threshold: highest score under which an answer is "unknown".
+    unknown_threshold: highest score of a prediction that is "unknown"; unused with a distance.
     tolerance: largest difference from the test vectors' logits that is still right; from their
         probabilities where the model gives these.
     test_vectors: images of a published data set with the source model's logits; else generated
@@ -66,10 +67,12 @@ class Stamp(NamedOutputs):
     hemline_version: that wrote the file.
     preprocessing: how images of another size become the model's.
     takes_batches: whether several images may go in at once; False for a foreign model made for one.
+    distance: to the classes in the space of the embedding, which then decides what is "unknown";
+        None where the score decides.
     """
 
     KIND: ClassVar[str] = "stamp"
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
 
     name: str
     scheme: str
@@ -89,6 +92,7 @@ class Stamp(NamedOutputs):
     hemline_version: str = VERSION
     preprocessing: Preprocessing = added("stretch")
     takes_batches: bool = added(True)
+    distance: ClassDistance | None = added(None)
 
     def __post_init__(self) -> None:
         self.require_outputs()
@@ -101,6 +105,8 @@ class Stamp(NamedOutputs):
                 raise ValueError(
                     f"a test vector has {len(vector.logits)} logits for {self.output.size} classes"
                 )
+        if self.distance is not None:
+            self.distance.require_fit(self.embedding, len(self.labels))
         digest = self.payload_sha256
         if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
             raise ValueError("payload_sha256 must be 64 hexadecimal digits")
@@ -111,7 +117,7 @@ class Stamp(NamedOutputs):
 
     @staticmethod
     def upgraded(document: dict[str, Any], schema: int) -> dict[str, Any]:
-        """Bring a stamp of schema 1 to 4 to this one.
+        """Bring a stamp of schema 1 to 5 to this one.
 
         Supported runtimes were called claims; there was one output, perhaps with an embedding; mean
         and std were one number for all channels, which they still may be.

@@ -262,5 +262,12 @@ def test_a_stamp_of_schema_4_is_read_and_one_with_means_by_channel_comes_back() 
     assert from_document(Stamp, to_listed(new), where="new") == new
 
 
+def test_a_stamp_of_schema_5_decides_by_its_score() -> None:
+    document = {**to_document(read(Stamp, STAMP_3)), "schema": 5}
+    del document["distance"]
+    stamp = read(Stamp, document)
+    assert (stamp.distance, stamp.unknown_threshold) == (None, 0.25)
+
+
 def to_listed(value: object) -> Any:
     return json.loads(json.dumps(to_document(value)))
