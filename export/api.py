@@ -220,6 +220,7 @@ def export(
     from hemline import files
     from hemline.contract.checkpoint import read_card
     from hemline.data.fetch import FetchOptions
+    from hemline.export.importing.judgement import confirm
     from hemline.export.importing.target import ExportTarget, find_export_target
     from hemline.export.schemes import find_schemes
     from hemline.export.trained_data import parts_line, trained_images
@@ -242,12 +243,8 @@ def export(
     images = trained_images(card, options, checkpoint=source)
     if card.training is None and options.folder is not None:
         say(parts_line(card, images))
-        unseen = card.imported is not None and not card.imported.images_sha256
-        if unseen and images.labelled and found.kind != "file":
-            say(
-                f"{source} was imported without labelled images, so its pixel range, channel order "
-                "and labels are not checked: import it again with these images"
-            )
+        if images.labelled:
+            card = confirm(source, card, images, say)
     from hemline.export.bundle import ExportRequest, export_bundle
     from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
     from hemline.export.verification import verify_bundle

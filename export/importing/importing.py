@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from scipy.special import softmax
 
 from hemline import files
 from hemline.contract import schema
@@ -25,11 +24,12 @@ from hemline.data.class_names import distinct_labels
 from hemline.data.custom.held_out import with_labels_of
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError, remedy
-from hemline.export.admission.mistakes import LEAST_IMAGES, Kind, suspected_mistakes
+from hemline.export.admission.mistakes import MOST_IMAGES
 from hemline.export.graph.forms import source_input
 from hemline.export.graph.normalization import normalized
 from hemline.export.importing.graph_session import GraphSession
 from hemline.export.importing.importers import SourceFacts, convert, find_kind
+from hemline.export.importing.judgement import Judgement, fingerprint_of, judge
 from hemline.export.importing.reference import Reference, require_agreement
 from hemline.export.pixel_scale import PixelScale
 from hemline.export.schemes import FLOAT32, SCHEMES
@@ -38,7 +38,6 @@ from hemline.host import host_facts
 from hemline.model_files.onnx import contents_of
 from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
-from hemline.remedies import advice
 from hemline.statistics import wilson
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,6 @@ SOURCE = "onnx"  # in the SOURCES table
 _PACKAGES = ("onnx", "onnxruntime", "numpy")
 USUAL_SCALE = PixelScale.of_range(0, 1)  # where nothing says what pixels become
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-_SAMPLES = 500  # labelled images that choose the pixel range
 _LONGEST_NAME = 60
 
 Pixels = npt.NDArray[np.uint8]
@@ -136,11 +134,7 @@ def _may_confirm(card: Card, samples: Samples | None) -> bool:
     if samples is None or card.imported is None or card.imported.proven:
         return False
     images = samples(card.model.shape)
-    return images is not None and _sha256(images) != card.imported.images_sha256
-
-
-def _sha256(images: Images) -> str:
-    return files.fingerprint(images.sha256)
+    return images is not None and fingerprint_of(images) != card.imported.images_sha256
 
 
 def _known(request: ImportRequest, sha256: str) -> Card | None:
@@ -165,20 +159,6 @@ def _known(request: ImportRequest, sha256: str) -> Card | None:
     return card if same else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judgement:
-    """What labelled images say of how a model is used: that it is right, or what is doubtful."""
-
-    confirmed: bool = False
-    doubts: frozenset[Kind] = frozenset()
-
-    def of(self, kind: Kind, otherwise: Confirmation) -> Confirmation:
-        """Return who confirmed something; `otherwise` where the images do not decide."""
-        if kind in self.doubts:
-            return "nobody"
-        return "images" if self.confirmed else otherwise
-
-
 class _Import:
     """A converted model on its way into a checkpoint."""
 
@@ -198,7 +178,10 @@ class _Import:
         scale, confirmed = self._scale(say)
         proto = self._normalized(scale)
         session = GraphSession(proto)
-        judged = _Judgement() if self._images is None else self._judge(session, scale, say)
+        judged = Judgement()
+        if self._images is not None:
+            path = str(self._request.path)
+            judged = judge(session.run, self._images, self._labels, scale, where=path, say=say)
         imported = ImportCard(
             kind=self._facts.kind,
             file=self._request.path.resolve().name,
@@ -210,7 +193,7 @@ class _Import:
             pixels_confirmed=judged.of("pixels", confirmed),
             channels_confirmed=self._channels_confirmed(judged),
             labels_confirmed=judged.of("label order", self._labels_confirmed),
-            images_sha256="" if self._images is None else _sha256(self._images),
+            images_sha256="" if self._images is None else fingerprint_of(self._images),
             reference_images=len(self._reference.inputs),
             largest_difference=self._difference(session, scale),
             versions=self._facts.versions,
@@ -237,7 +220,7 @@ class _Import:
             return images.dataset.labels, "nobody"  # their order is that of many trainers
         return tuple(f"class_{at}" for at in range(count)), "nobody"
 
-    def _channels_confirmed(self, judged: _Judgement) -> Confirmation:
+    def _channels_confirmed(self, judged: Judgement) -> Confirmation:
         if self._input.pixels[2] == 1:
             return "file"
         return judged.of("channel order", "nobody" if self._request.bgr is None else "user")
@@ -277,16 +260,7 @@ class _Import:
         """Return some of the labelled images, none of the test part, and their classes."""
         if self._images is None:
             raise AssertionError("there are no labelled images")
-        return self._images.train_images[:_SAMPLES], self._images.train_labels[:_SAMPLES]
-
-    @property
-    def _checked(self) -> tuple[Pixels, npt.NDArray[Any]]:
-        """Return more labelled images, where there are few: a check chooses nothing."""
-        (images, classes), found = self._sample, self._images
-        if found is None or (room := _SAMPLES - len(images)) <= 0:
-            return images, classes
-        more = np.concatenate([images, found.test_images[:room]])
-        return more, np.concatenate([classes, found.test_labels[:room]])
+        return self._images.train_images[:MOST_IMAGES], self._images.train_labels[:MOST_IMAGES]
 
     def _separated(self, session: GraphSession) -> int:
         """Return how many images are of the class that their output gets most: in any order."""
@@ -294,45 +268,6 @@ class _Import:
         seen = np.zeros((len(self._labels), len(self._labels)), np.int64)
         np.add.at(seen, (session.run(images).argmax(axis=1), classes), 1)
         return int(seen.max(axis=1).sum())
-
-    def _judge(self, session: GraphSession, scale: PixelScale, say: Say) -> _Judgement:
-        """Return what labelled images confirm of pixels and labels.
-
-        Raises UsageError for a mistake that they show: another pixel range or order of channels or
-        labels classifies clearly more of them. One that costs no accuracy, or is uncertain, is
-        reported.
-        """
-        images, classes = self._checked
-
-        def run(pixels: Pixels, other: PixelScale) -> npt.NDArray[np.float32]:
-            # the graph takes pixels of its own scale: what `other` makes, undone
-            logits = session.run(scale.pixels(other.values(pixels)))
-            return np.asarray(softmax(logits, axis=1), np.float32)
-
-        classes = classes.astype(np.int64)
-        found = suspected_mistakes(
-            run, images, classes, self._labels, scale=scale, gives="probabilities"
-        )
-        for mistake in found:
-            if mistake.certain and mistake.repaired > mistake.correct:
-                raise UsageError(f"{self._request.path}: {mistake.message}", remedy=mistake.remedy)
-            say(mistake.line)
-        if self._is_guessing(session, say):
-            return _Judgement(doubts=frozenset(("pixels", "channel order", "label order")))
-        doubts = (each.kind for each in found if each.repaired > each.correct)
-        return _Judgement(confirmed=True, doubts=frozenset(doubts))
-
-    def _is_guessing(self, session: GraphSession, say: Say) -> bool:
-        images, classes = self._checked
-        correct, count = int((session.run(images).argmax(axis=1) == classes).sum()), len(images)
-        chance = 1 / len(self._labels)
-        guessing = wilson(correct, count)[0] <= chance
-        if guessing and count >= LEAST_IMAGES:
-            say(
-                f"accuracy {100 * correct / count:.1f} % on {count:,} images is not clearly better "
-                f"than guessing ({100 * chance:.3g} %); {advice(remedy('doubtful use'))}"
-            )
-        return guessing
 
     def _normalized(self, scale: PixelScale) -> onnx.ModelProto:
         return normalized(

@@ -375,16 +375,28 @@ def test_labelled_images_that_fit_no_order_of_the_labels_leave_all_unconfirmed(
     assert "not confirmed: pixel range, channel order, order of the labels" in result.stdout
 
 
-def test_images_that_come_after_the_import_are_said_to_check_nothing(inside: Path) -> None:
+def test_images_that_come_after_the_import_confirm_it_or_refuse_it(inside: Path) -> None:
     images, classes = images_of(90)
     np.savez("fruit.npz", x=images, y=classes)
-    model = onnx_model(Path("fruit.onnx"))
-    assert hemline("import", model, "--labels", ",".join(CLASSES)).exit_code == 0
-    words = ("export", "checkpoints/fruit", "--data", "fruit.npz", "--scheme", "fp32.onnx")
-    said = "checkpoints/fruit was imported without labelled images, so its pixel range"
-    assert said in hemline(*words).stderr
-    assert hemline("import", model, "--labels", ",".join(CLASSES), "--data", "fruit.npz")
-    assert said not in hemline(*words).stderr
+    model, checkpoint = onnx_model(Path("fruit.onnx")), inside / "checkpoints" / "fruit"
+    words = ("import", model, "--labels", ",".join(CLASSES), "--channel-order", "rgb", "--pixels")
+    export = ("export", "checkpoints/fruit", "--data", "fruit.npz", "--scheme", "fp32.onnx")
+    assert hemline(*words, "0..255").exit_code == 0
+    error = failure(hemline(*export))
+    assert error.startswith("checkpoints/fruit (import fruit.onnx again): accuracy ")
+    assert error.endswith("with pixel range 0 … 1; specify --pixels 0..1")
+    assert not (inside / "artifacts" / "fruit").exists()
+    assert hemline(*words, "0..1").exit_code == 0
+    imported = read_card(checkpoint).imported
+    assert imported is not None
+    assert imported.pixels_confirmed == "user"
+    assert hemline(*export).exit_code == 0
+    imported = read_card(checkpoint).imported
+    assert imported is not None
+    assert imported.proven
+    card = (checkpoint / "card.json").read_bytes()
+    assert hemline(*export).exit_code == 0
+    assert (checkpoint / "card.json").read_bytes() == card
 
 
 @pytest.mark.medium
