@@ -11,5 +11,6 @@ export function decode({ labels, temperature, unknown_threshold: threshold }, lo
   const scores = powers.map((each) => each / sum);
   const index = logits.indexOf(most);
   const isUnknown = scores[index] <= threshold;
-  return { label: isUnknown ? null : labels[index], index, score: scores[index], isUnknown, scores };
+  const label = isUnknown ? null : labels[index];
+  return { label, index, score: scores[index], isUnknown, scores };
 }

@@ -7,17 +7,20 @@ const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, 
 /**
  * Open the bytes of an artifact; throws an Error with one line that says why it cannot be used.
  *
- * The stamp in the file is used, or the given one. Returns {stamp, run, delegate, importMs, loadMs,
- * memoryBytes}: `run` turns the uint8 pixels of one image (height, width, channels) into the
+ * The stamp in the file is used, or the given one; `locate` returns the address of a package's file.
+ * Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of one image (height, width, channels) into the
  * Float32Array of its logits, or of another output by name; async for .onnx.
  */
-export async function loadArtifact(bytes, { base = import.meta.url, stamp: given = null } = {}) {
+export async function loadArtifact(bytes, {
+  base = import.meta.url, locate = (name) => new URL(name, base).href, stamp: given = null,
+  relaxed = runsSimd([65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2]),
+} = {}) {
   const { stamp: own, model } = await readStamp(bytes);
   const stamp = given ?? own;
   if (!stamp.outputs) throw Error(`an older Hemline wrote ${stamp.name}: export it again`);
   if (!runsSimd([65, 0, 253, 15, 253, 98])) throw Error('no WebAssembly SIMD: update this browser');
   const open = stamp.format === 'onnx' ? openOnnx : openTflite;
-  const { invoke, ...facts } = await open(model, stamp.input, base);
+  const { invoke, ...facts } = await open(model, stamp.input, { locate, relaxed });
   const encode = encoder(stamp.input);
   const run = (pixels, name = 'logits') => {
     const spec = stamp.outputs.find((each) => each.name === name);
@@ -126,13 +129,12 @@ function realValues({ dtype, gives, scale, zero_point: zero }, stored) {
 }
 
 // LiteRT's wasm below its JavaScript interface, which refuses int8 tensors and a free batch size.
-async function openTflite(model, { height, width, channels, dtype }, base) {
-  const relaxed = runsSimd([65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2]);
+async function openTflite(model, { height, width, channels, dtype }, { locate, relaxed }) {
   const glue = relaxed ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
   const asked = performance.now();
-  const { default: factory } = await import(new URL(`${glue}.mjs`, base));
-  const [print, locateFile] = [() => {}, (file) => new URL(file, base).href];
-  const wasm = await factory({ locateFile, print, printErr: print });
+  const { default: factory } = await import(locate(`${glue}.mjs`));
+  const print = () => {};
+  const wasm = await factory({ locateFile: locate, print, printErr: print });
   wasm.setupLogging();
   const started = performance.now();
   const environment = wasm.LiteRtEnvironment.create(null);
@@ -166,10 +168,11 @@ async function openTflite(model, { height, width, channels, dtype }, base) {
   return { invoke, delegate, importMs, loadMs, memoryBytes: () => wasm.HEAPU8.length };
 }
 
-async function openOnnx(model, { height, width, channels, dtype }, base) {
+async function openOnnx(model, { height, width, channels, dtype }, { locate }) {
   const asked = performance.now();
-  const ort = await import(new URL('ort.wasm.min.mjs', base));
-  Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: new URL('.', base).href });
+  const ort = await import(locate('ort.wasm.min.mjs'));
+  const [mjs, wasm] = ['mjs', 'wasm'].map((ending) => locate(`ort-wasm-simd-threaded.${ending}`));
+  Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: { mjs, wasm } });
   const started = performance.now();
   const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
   const invoke = async (tensor, spec) => {
