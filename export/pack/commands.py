@@ -64,4 +64,5 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     for each in packed.manifest.recommended_on:
         if each.artifact != packed.artifact.name:
             say(f"chosen for {each.device}: {each.artifact} (pack it with --device {each.device})")
-    say(f"next: scp -r {path} USER@BOARD:")
+    if row.next_step:
+        say(f"next: {row.next_step.replace('@PATH@', str(path))}")

@@ -111,3 +111,10 @@ class Contents:
     runtime: Verdict
     use: str
     components: tuple[Component, ...]
+
+
+def filled(template: str, facts: Mapping[str, str]) -> str:
+    """Return a text with each @NAME@ replaced by the fact of this name."""
+    for name, text in facts.items():
+        template = template.replace(f"@{name}@", text)
+    return template

@@ -19,6 +19,7 @@ class Target:
         operator or the bytes, for an artifact that cannot be used there.
     formats: of the artifacts that it can use.
     options: fields of PackOptions that it reads, beside the artifact.
+    next_step: with the pack, as a command in which @PATH@ is where it is; empty: see its README.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Target:
     fits: str
     formats: tuple[Format, ...] = ("tflite", "onnx")
     options: tuple[str, ...] = ()
+    next_step: str = ""
 
 
 TARGETS: dict[str, Target] = {
@@ -38,6 +40,7 @@ TARGETS: dict[str, Target] = {
             fill="hemline.export.pack.pi.filling:fill",
             fits="hemline.export.pack.pi.filling:board_runtime",
             options=("machine", "wheels"),
+            next_step="scp -r @PATH@ USER@BOARD:",
         ),
     )
 }

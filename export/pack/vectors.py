@@ -43,6 +43,7 @@ class GoldenVector:
     index: of the best class.
     score: its probability, 0 … 1.
     label: its name, or unknown.
+    is_unknown: whether the label is "unknown" since the score does not exceed the threshold.
     decided: whether the label holds however a runtime rounds: it must then be the same everywhere.
     """
 
@@ -53,6 +54,7 @@ class GoldenVector:
     index: int
     score: float
     label: str
+    is_unknown: bool
     decided: bool
 
 
@@ -127,6 +129,7 @@ def _vector(classifier: Classifier, image: Pixels) -> GoldenVector:
         index=prediction.index,
         score=prediction.score,
         label=prediction.label,
+        is_unknown=prediction.score <= classifier.stamp.unknown_threshold,
         decided=_is_decided(prediction, classifier.stamp),
     )
 
