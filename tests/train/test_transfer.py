@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -32,7 +33,13 @@ SIDE = 32  # the smallest that the architectures take
 TRANSFER = [name for name, row in MODELS.items() if row.transfer_recipe is not None]
 # what Keras 3 and 2 save, what keras.applications publishes, and what Hemline itself has
 QUICK_KINDS = ("new.weights.h5", "notop.h5", "ours.keras")
-OTHER_KINDS = ("legacy.h5", "backbone.keras", "with-top.weights.h5")
+OTHER_KINDS = (
+    "legacy.h5",
+    "backbone.keras",
+    "with-top.weights.h5",
+    "nested.h5",
+    "nested.keras",
+)
 CUT = ("notop.h5", "backbone.keras")
 KINDS = (*QUICK_KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in OTHER_KINDS))
 
@@ -57,8 +64,6 @@ def backbone(alpha: float = ALPHA, *, top: bool = False) -> Any:
 
 def save_notop(model: Any, path: Path) -> None:
     """Save weights alone in the form of Keras 1 and 2, which keras.applications publishes."""
-    import h5py
-
     whole = path.with_name("whole.h5")
     model.save(whole)
     with h5py.File(whole) as source, h5py.File(path, "w") as target:
@@ -84,6 +89,16 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarra
     ours = mobilenetv2()
     ours.set_weights([*arrays, *ours.get_weights()[len(arrays) :]])
     ours.save(folder / "ours.keras")
+    features = keras.Sequential([model, keras.layers.GlobalAveragePooling2D()])
+    nested = keras.Sequential([features, keras.layers.Dense(2)])
+    nested.build((None, SIDE, SIDE, 3))
+    for name in ("nested.h5", "nested.keras"):
+        nested.save(folder / name)
+    with h5py.File(folder / "nested.h5", "a") as file:  # as Keras 2 names them
+        names: list[str] = []
+        file.visit(names.append)
+        for name in (each for each in names if each.endswith("depthwise/kernel")):
+            file.move(name, name.replace("/kernel", "/depthwise_kernel:0"))
     return folder, arrays
 
 

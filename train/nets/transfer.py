@@ -9,7 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+import numpy as np
+import numpy.typing as npt
 from keras import layers
 
 from hemline.errors import FileFormatError, UsageError
@@ -114,21 +117,66 @@ def _build(
 
 
 def _load_weights(name: str, body: keras.Model, path: Path) -> None:
-    """Load pretrained weights from any file of Keras; a top that it has too is left out.
+    """Load pretrained weights from any file of Keras; other layers that it has too are left out.
 
-    Raises UsageError for those of another architecture, FileFormatError for a damaged file.
+    It may be of a whole model that contains the body. Raises UsageError for those of another
+    architecture, FileFormatError for a damaged file.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one for each layer that does not fit
             body.load_weights(path)
     except (ValueError, KeyError) as error:
+        if _load_by_name(body, path):
+            return
         raise UsageError(
             f"{path} does not have the weights of {name} below its top: {_misfit(error)}; "
             "name other weights"
         ) from error
     except (OSError, zipfile.BadZipFile) as error:
         raise FileFormatError(f"{path} is damaged ({error}): fetch or save it again") from error
+
+
+def _load_by_name(body: keras.Model, path: Path) -> bool:
+    """Load the weights that a whole model has under the body's names; False if one is missing."""
+    try:
+        stored = _stored_arrays(path)
+    except (ValueError, TypeError, KeyError, OSError):
+        return False  # it is not a whole model: the first error says more
+    named = {
+        layer: [stored.get((layer.name, weight.name)) for weight in layer.weights]
+        for layer in body.layers
+    }
+    for layer, arrays in named.items():
+        for weight, array in zip(layer.weights, arrays, strict=True):
+            if array is None or array.shape != tuple(weight.shape):
+                return False
+    for layer, arrays in named.items():
+        layer.set_weights(arrays)
+    return True
+
+
+def _stored_arrays(path: Path) -> dict[tuple[str, str], npt.NDArray[Any]]:
+    """Return (layer, weight) to array, of a whole model, however deep its layers are nested."""
+    if path.suffix == ".keras":
+        model = keras.models.load_model(path, compile=False)
+        layers_in = (each for each in model._flatten_layers() if not isinstance(each, keras.Model))
+        return {
+            (layer.name, weight.name): np.asarray(weight)
+            for layer in layers_in
+            for weight in layer.weights
+        }
+    found: dict[tuple[str, str], npt.NDArray[Any]] = {}
+
+    def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        *_, layer, weight = ("", *name.split("/"))
+        if isinstance(item, h5py.Dataset):
+            # Keras 2 calls a depthwise kernel so
+            found[layer, weight.partition(":")[0].removeprefix("depthwise_")] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(keep)
+    return found
 
 
 def _misfit(error: Exception) -> str:
