@@ -70,8 +70,8 @@ class Decoder:
     ) -> None:
         self.spec, self.labels = spec, tuple(labels)
         self.temperature, self.unknown_threshold = temperature, unknown_threshold
-        few = spec.size <= _FEW and spec.gives == "logits"
-        self._best = _best_of(spec, temperature) if few else self._best_of_many
+        self.few = spec.size <= _FEW and spec.gives == "logits"
+        self._best = _best_of(spec, temperature) if self.few else self._best_of_many
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:
         """Return float32 logits of a raw output, of the same shape."""
@@ -102,6 +102,15 @@ class Decoder:
             for index, score, row in zip(indices.tolist(), best, rows, strict=True)
         ]
 
+    def ranks_of_few(self, row: Tensor, count: int) -> list[tuple[int, float]]:
+        """Return the best `count` (index, score) of a row of few logits, best first."""
+        values, factor = row.tolist(), self.spec.scale / self.temperature
+        best = max(values)
+        powers = [math.exp((value - best) * factor) for value in values]
+        total = sum(powers)
+        order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
+        return [(index, powers[index] / total) for index in order[:count]]
+
     def _best_of_many(self, row: Tensor) -> tuple[int, float]:
         scores = self.softmax(self.logits(row))
         index = int(scores.argmax())
@@ -116,10 +125,33 @@ def scores_of(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:
 
 def best_of(predictions: Sequence[Prediction], count: int) -> list[list[tuple[str, float]]]:
     """Return the best `count` (label, score) pairs of each prediction, best first."""
-    scores, labels = scores_of(predictions), predictions[0]._decoder.labels
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    rows = zip(best.tolist(), scores[np.arange(len(best))[:, None], best].tolist(), strict=True)
+    best, scores = _sorted(predictions, count)
+    rows, labels = zip(best.tolist(), scores.tolist(), strict=True), predictions[0]._decoder.labels
     return [[(labels[at], score) for at, score in zip(*row, strict=True)] for row in rows]
+
+
+def ranks_of(
+    predictions: Sequence[Prediction], count: int
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Return (indices, scores) of the best class of each prediction, of the second best, ….
+
+    The predictions are at least one, all of one classifier; `count` ranks are returned at most.
+    The scores of a single prediction can differ from its `scores` by rounding in float32.
+    """
+    if len(predictions) == 1 and predictions[0]._decoder.few:
+        found = predictions[0]._decoder.ranks_of_few(predictions[0]._row, count)
+        return [[index] for index, _ in found], [[score] for _, score in found]
+    best, scores = _sorted(predictions, count)
+    return best.T.tolist(), scores.T.tolist()
+
+
+def _sorted(
+    predictions: Sequence[Prediction], count: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
+    """Return (indices, scores) of the best classes of each prediction, (n, count) each."""
+    scores = scores_of(predictions)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return best, scores[np.arange(len(best))[:, None], best]
 
 
 def real_values(spec: OutputSpec, stored: Tensor) -> npt.NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,23 +30,23 @@ class Model:
         path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
         file = read_stamped(path)
         self.stamp, backend = file.stamp, backend or pick_backend(file.stamp, runtime)
-        self._idle: queue.SimpleQueue[Classifier] = queue.SimpleQueue()
+        self._idle = list[Classifier]()
         image = np.zeros(file.stamp.input.shape, np.uint8)
         for _ in range(workers + 1):
             classifier = Classifier(file, backend, threads=1)
             classifier.classify(image)  # the first call opens the session
-            self._idle.put(classifier)
+            self._idle.append(classifier)
         started = time.perf_counter()
         classifier.classify(image)
         self.inline_images = int(_INLINE_SECONDS / (time.perf_counter() - started))
 
     def borrow(self, work: Callable[[Classifier], R]) -> R:
         """Do a piece of work with a classifier that nobody else uses meanwhile."""
-        classifier = self._idle.get()
+        classifier = self._idle.pop()  # the one used last: the processor's cache still holds it
         try:
             return work(classifier)
         finally:
-            self._idle.put(classifier)
+            self._idle.append(classifier)
 
 
 class Served:

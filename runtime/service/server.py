@@ -42,7 +42,7 @@ def serve(paths: Sequence[Path], host: str, port: int, runtime: str | None, limi
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: None)  # uvicorn raises it again when it has ended
     threading.Thread(target=_watch, args=[served], daemon=True).start()
-    app, seconds = Service(served, limits, cores()).application(), limits.seconds + 1
+    app, seconds = Service(served, limits, cores()), limits.seconds + 1
     options = {"log_level": "warning", "access_log": False, "server_header": False}
     config = uvicorn.Config(app, **options, timeout_graceful_shutdown=seconds)
     at = f"http://{host}:{listening.getsockname()[1]}"
