@@ -48,6 +48,7 @@ class Check:
     delegate: what really ran the operators; empty without logits.
     software: whether a program in place of a GPU did.
     equality: with the reference, on this machine; None without logits.
+    correct_here: images that the reference classifies correctly; None also without labels.
     records: Accuracy and Arena payloads; empty without logits.
     """
 
@@ -60,6 +61,7 @@ class Check:
     delegate: str = ""
     software: bool = False
     equality: Equality | None = None
+    correct_here: int | None = None
     records: tuple[Record, ...] = ()
 
     def __str__(self) -> str:
@@ -79,6 +81,7 @@ def check(
     device: Device,
     *,
     only: Only | None = None,
+    images: int = IMAGES,
     stop: Callable[[], None] = nothing,
     keep: Callable[[Check], None] = nothing,
     report: Callable[[str], None],
@@ -98,9 +101,7 @@ def check(
             if artifact.format == device.backend(runtime).format
             and (only is None or only(artifact, runtime, version))
         ]
-        checking = _Checking(
-            bundle=bundle, manifest=manifest, split=split, device=device, runtime=(runtime, version)
-        )
+        checking = _Checking(bundle, manifest, split, device, (runtime, version), images)
         with _Reference(device, runtime) as reference:
             for artifact in tracked(fitting, len(fitting), f"{device.name}, {runtime}"):
                 checked = checking.check(artifact, reference)
@@ -146,7 +147,7 @@ def only_passed(manifest: Manifest, checks: Iterable[Check]) -> Manifest:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Checking:
     """The checks of a bundle in one runtime of a device."""
 
@@ -155,6 +156,7 @@ class _Checking:
     split: EvaluationSplit
     device: Device
     runtime: tuple[str, str]
+    images: int
 
     def check(self, artifact: Artifact, reference: _Reference) -> Check:
         """Check one artifact; raises DeviceError when the device was lost."""
@@ -178,7 +180,7 @@ class _Checking:
             if result.failure is not None:
                 return replace(failed, status=result.failure.status, reason=result.failure.message)
             logits = result.logits()
-            equality = equality_of(artifact, logits, reference.logits(job))
+            here = reference.logits(job)
         keras = self.split.logits[: len(logits)]
         records = (*self._records(artifact, result, logits), *costs)
         parity = check_parity(logits, keras, artifact.output, artifact.bounds)
@@ -186,7 +188,8 @@ class _Checking:
             failed,
             status="passed" if parity.passed else "failed",
             reason=parity.reason,
-            equality=equality,
+            equality=equality_of(artifact, logits, here),
+            correct_here=self.split.accuracy(here).correct,
             delegate=result.cells[0].delegate,
             software=result.cells[0].software,
             # of what failed, nothing is compared
@@ -199,7 +202,7 @@ class _Checking:
             artifact=str(self.bundle / artifact.name),
             runtime=self.runtime[0],
             images=str(self.split.images_path),
-            count=IMAGES,
+            count=self.images,
             arrays=arrays,
             allow_unsupported=self.device.capabilities.own_runtimes,  # no stamp names those
         )

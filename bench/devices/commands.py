@@ -1,8 +1,12 @@
-"""`hemline device`: name boards, and check any device."""
+"""`hemline device`: name boards, check any device, and install files."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +17,13 @@ from hemline.command_group import CommandGroup
 from hemline.console import next_step
 from hemline.contract.job import HostFacts
 from hemline.contract.schema import to_document
+from hemline.errors import UsageError
+from hemline.progress import say
+from hemline.remedies import described
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
+    from hemline.bench.devices.delivery import Delivered
     from hemline.bench.devices.inspection import Inspection, RuntimeFit
 
 _FILE = click.option(
@@ -28,7 +36,7 @@ _JSON = json_option("JSON instead of text.")
 
 @click.group(cls=CommandGroup)
 def device() -> None:
-    """Add, list and check boards."""
+    """Add and check boards, and install files on them."""
 
 
 @device.command()
@@ -105,6 +113,107 @@ def remove(name: str, file: Path | None) -> None:
     path = file or registry_path()
     remove_entry(path, name)
     click.echo(f"{name} is no longer in {path}")
+
+
+def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+
+
+_BOARDS = click.option(
+    "--device",
+    "names",
+    required=True,
+    multiple=True,
+    callback=_names,
+    metavar="NAME[,NAME…]",
+    help="Boards: a name or ssh:user@board; repeat it, or a,b.",
+)
+_PLACE = click.option(
+    "--to", "place", required=True, metavar="PATH", help="File there, from its home folder."
+)
+_AFTER = click.option(
+    "--after", default="", metavar="COMMAND", help="Shell command to run there then: a restart."
+)
+_LINES = json_option("One JSON document per board, one per line.")
+
+
+@device.command()
+@click.argument("artifact", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@_BOARDS
+@_PLACE
+@click.option(
+    "--canary",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Boards that get it first; the rest only when it is correct there.",
+)
+@_AFTER
+@_LINES
+@_FILE
+def push(
+    artifact: Path, names: tuple[str, ...], place: str, canary: int, as_json: bool, **given: Any
+) -> None:
+    """Install a file of a bundle on boards, on one of them first.
+
+    Each board first runs 500 validation images. Where the predictions are correct, the file
+    replaces the one there, which is kept. Exit code 3 where they are not.
+    """
+    from hemline.bench.devices.delivery import installed
+    from hemline.contract.manifest import read_manifest
+
+    if Path(place).suffix != artifact.suffix:
+        raise UsageError(f"{place!r} does not end in {artifact.suffix}, as {artifact} does")
+    bundle, manifest = artifact.parent, read_manifest(artifact.parent)
+    own = replace(manifest, artifacts=(manifest.artifact(artifact.name),))
+    where = {"place": place, "after": given["after"]}
+    work = partial(installed, bundle=bundle, manifest=own, **where)
+    done = _deliver(names, given["file"], work, canary)
+    changed = [each.device for each in done if each.status == "installed"]
+    if changed and any(each.error for each in done):
+        next_step("device", "rollback", "--device", ",".join(changed), "--to", place)
+    _report(done, as_json)
+
+
+@device.command()
+@_BOARDS
+@_PLACE
+@_AFTER
+@_LINES
+@_FILE
+def rollback(
+    names: tuple[str, ...], place: str, after: str, as_json: bool, file: Path | None
+) -> None:
+    """Put back the file that the last push replaced; once more undoes it."""
+    from hemline.bench.devices.delivery import rolled_back
+
+    _report(_deliver(names, file, partial(rolled_back, place=place, after=after), 0), as_json)
+
+
+def _deliver(
+    names: Sequence[str], file: Path | None, work: Callable[..., Delivered], canaries: int
+) -> tuple[Delivered, ...]:
+    from hemline.bench.devices.delivery import deliver, open_board
+
+    with ExitStack() as stack:
+        boards = [stack.enter_context(open_board(name, file)) for name in names]
+        return deliver(boards, work, canaries=canaries, say=say)
+
+
+def _report(done: Sequence[Delivered], as_json: bool) -> None:
+    """Print what was done, why boards failed, if any, and exit with the code of the first."""
+    if as_json:
+        for each in done:
+            reason = None if each.error is None else str(each.error)
+            click.echo(json.dumps({**to_document(replace(each, error=None)), "error": reason}))
+    else:
+        columns = ("device", "status", "?runtime", "?>accuracy", "?file", "?previous file")
+        click.echo(as_text(Table.of(columns, (each.row for each in done))))
+    errors = [each.error for each in done if each.error is not None]
+    for error in errors:
+        click.echo(f"error: {described(error)}", err=True)
+    if errors:
+        raise click.exceptions.Exit(errors[0].exit_code)
 
 
 def _as_text(name: str, address: str, inspection: Inspection) -> str:

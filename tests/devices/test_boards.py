@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -539,3 +540,72 @@ def test_altered_logits_are_an_array_or_one_line(at: int, value: int) -> None:
         assert str(error).isprintable()  # noqa: PT017 — either outcome is right
     else:
         assert (array.dtype, array.shape) == (np.float32, (3, 2))
+
+
+def on_a_board(home: Path, *words: str) -> dict[str, Any]:
+    """Run a command of on_board.py with a home folder; return what it printed last."""
+    done = subprocess.run(
+        [sys.executable, "-I", on_board.__file__, *words],
+        env={"HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.stderr, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == ("error" in printed)
+    return printed
+
+
+def stored(home: Path, content: bytes) -> str:
+    """Put a file into the store of a board, and return its name there."""
+    name = f"{hashlib.sha256(content).hexdigest()}.tflite"
+    (home / "cache" / "store").mkdir(parents=True, exist_ok=True)
+    (home / "cache" / "store" / name).write_bytes(content)
+    return name
+
+
+def test_a_file_is_put_in_its_place_and_exchanged_with_the_one_before(tmp_path: Path) -> None:
+    cache, place = str(tmp_path / "cache"), tmp_path / "app" / "m.tflite"
+    old, new = stored(tmp_path, b"old"), stored(tmp_path, b"new")
+    assert on_a_board(tmp_path, "install", cache, old, "app/m.tflite")["installed"] == {
+        "sha256": old[:64], "previous_sha256": "", "changed": True,
+    }  # fmt: skip
+    assert place.stat().st_mode & 0o777 == 0o644  # a service of another user reads it
+    place.chmod(0o640)
+    on_a_board(tmp_path, "install", cache, new, str(place))
+    again = on_a_board(tmp_path, "install", cache, new, "~/app/m.tflite")["installed"]
+    assert again == {"sha256": new[:64], "previous_sha256": old[:64], "changed": False}
+    assert place.stat().st_mode & 0o777 == 0o640
+    back = on_a_board(tmp_path, "roll_back", "app/m.tflite")["installed"]
+    assert back == {"sha256": old[:64], "previous_sha256": new[:64], "changed": True}
+    assert sorted(path.name for path in place.parent.iterdir()) == ["m.tflite", "m.tflite.previous"]
+    assert place.read_bytes() == b"old"
+    on_a_board(tmp_path, "roll_back", "app/m.tflite")
+    assert place.read_bytes() == b"new"
+
+
+def test_a_place_that_a_file_cannot_take_keeps_what_it_has(tmp_path: Path) -> None:
+    cache, place = str(tmp_path / "cache"), tmp_path / "m.tflite"
+    name, other = stored(tmp_path, b"old"), stored(tmp_path, b"new")
+    on_a_board(tmp_path, "install", cache, name, "m.tflite")
+    assert on_a_board(tmp_path, "roll_back", "m.tflite") == {
+        "error": "there is no previous file", "place": str(place),
+    }  # fmt: skip
+    (tmp_path / "cache" / "store" / other).write_bytes(b"damaged")
+    damaged = on_a_board(tmp_path, "install", cache, other, "m.tflite")["error"]
+    assert damaged.endswith(f"{other} is damaged")
+    assert on_a_board(tmp_path, "install", cache, name, "cache")["error"] == "Is a directory"
+    below = on_a_board(tmp_path, "install", cache, name, "m.tflite/x.tflite")["error"]
+    assert below in ("Not a directory", "File exists")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "m.tflite"]
+    assert place.read_bytes() == b"old"
+
+
+def test_the_list_of_a_packs_files_names_the_one_that_is_installed(tmp_path: Path) -> None:
+    sums, zeros = tmp_path / "SHA256SUMS", "0" * 64
+    sums.write_text(f"{zeros}  labels.txt\n{zeros}  m.tflite\n{zeros}  old/m.tflite\n")
+    name = stored(tmp_path, b"new")
+    on_a_board(tmp_path, "install", str(tmp_path / "cache"), name, "m.tflite")
+    listed = f"{zeros}  labels.txt\n{name[:64]}  m.tflite\n{zeros}  old/m.tflite\n"
+    assert sums.read_text() == listed

@@ -55,6 +55,7 @@ NOT_RUN = {
     r".* --runtime \S+==[\d.]+( |$)": "a downloaded version: tests/spine/test_environments.py",
     r"hemline serve": "runs until it is stopped: tests/runtime/test_service.py",
     r"hemline device (add|check|remove)": "needs a board: tests/devices/test_ssh.py",
+    r"hemline device (push|rollback)": "needs boards: tests/devices/test_delivery.py",
     r"hemline (bench|choose|table) .*--device (?!pi$)": "a board or a stand-in: tests/devices",
     r"hemline compare-datasets(?!.* --data)": "downloads MNIST: the lines with a folder are run",
     r"hemline gate .*--max-slowdown": "a busy machine is no evidence: tests/bench/test_gate.py",

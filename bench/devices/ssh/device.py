@@ -21,7 +21,7 @@ from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
-from hemline.bench.devices.ssh.store import Pushable, Store, pushable
+from hemline.bench.devices.ssh.store import Installed, Pushable, Store, pushable
 from hemline.bench.devices.ssh.survey import Survey
 from hemline.bench.devices.ssh.untrusted import (
     cleaned,
@@ -50,6 +50,8 @@ from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
 _PULL_SECONDS = 300.0
+_IN_PLACE = "the file is in its place"
+_COMMAND_SECONDS = 120.0  # a service that starts anew
 _LOUD_BYTES = 1 << 20  # a push of more than that is worth a line
 
 
@@ -159,6 +161,42 @@ class SshDevice(Device):
         file = self._file(path)
         self.push(file)
         return self.store.path_of(file)
+
+    def install(self, path: Path, place: str, *, after: str) -> Installed:
+        """Put a file in a place, keep what was there, then run a shell command, unless it is empty.
+
+        What was there is put back where the command fails. Raises HemlineError.
+        """
+        with self._lock:
+            self._connect()
+            installed = self.store.install(self._file(path), place)
+        restorable = installed.changed and installed.previous_sha256 != ""
+        try:
+            self._shell(after, "the previous file is back" if restorable else _IN_PLACE)
+        except DeviceError:
+            raise  # that says nothing of the file
+        except JobError:
+            if restorable:
+                self.roll_back(place, after="")
+                with contextlib.suppress(JobError):
+                    self._shell(after)
+            raise
+        return installed
+
+    def roll_back(self, place: str, *, after: str) -> Installed:
+        """Exchange what is in a place with what was there before, then run a shell command."""
+        with self._lock:
+            self._connect()
+            installed = self.store.roll_back(place)
+        self._shell(after)
+        return installed
+
+    def _shell(self, command: str, then: str = _IN_PLACE) -> None:
+        words = ("sh", "-c", f"exec >&2; cd; {command}")
+        code, _, said = self.connection.call(words, most_bytes=0, timeout_seconds=_COMMAND_SECONDS)
+        if code:
+            reason = f"{command!r} failed (exit code {code}): {plain(said)}"
+            raise JobError(f"{self.name}: {reason}; {then}")
 
     def pull(self, path: str, most_bytes: int) -> bytes:
         """Return a file of the board and remove it there; raises JobError for one too large."""

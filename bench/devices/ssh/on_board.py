@@ -3,6 +3,8 @@
     survey FOLDER                      print what the board is, and what the folder holds
     receive FOLDER                     store the files of a tar archive on standard input
     unpack FOLDER KEY MODULE WHEEL…    make an environment out of wheels in the store
+    install FOLDER FILE PLACE          put a file of the store in a place, and keep what was there
+    roll_back PLACE                    put back what was there before
     facts RUNTIME                      print the runtime file's host facts
     jobs ENVIRONMENT RUNTIME ARRAYS    run jobs from standard input, print their results
 
@@ -15,18 +17,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import platform
+import re
 import runpy
 import select
 import shutil
+import stat
 import struct
 import sys
 import tarfile
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,16 +74,15 @@ def receive(folder: str) -> None:
     store = _root(folder) / "store"
     _make(store)
     _remove_stale(store, hidden_only=True)
-    try:
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
-            for member in archive:
-                if _store(store, member.name, archive.extractfile(member)):
-                    print(json.dumps({"stored": member.name}), flush=True)
-    except tarfile.ReadError:
-        return  # cut off: what came before is stored
-    except OSError as error:
-        print(json.dumps({"error": error.strerror or str(error)}))
-        sys.exit(1)
+    with (
+        _printing_errors(),
+        contextlib.suppress(tarfile.ReadError),  # cut off: what came before is stored
+        tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive,
+    ):
+        for member in archive:
+            digest = member.name.partition(".")[0]
+            if _write(store / member.name, archive.extractfile(member), digest):
+                print(json.dumps({"stored": member.name}), flush=True)
 
 
 def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
@@ -91,22 +96,54 @@ def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
     _remove_stale(environments, hidden_only=True)
     building = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=environments))
     try:
-        for wheel in wheels:
-            with zipfile.ZipFile(root / "store" / wheel) as archive:
-                archive.extractall(building)  # noqa: S202 — its hash was checked
-        for data in [*building.glob("*.data/purelib"), *building.glob("*.data/platlib")]:
-            shutil.copytree(data, building, dirs_exist_ok=True)
-        _import_once(building, module)
-        os.sync()  # a power cut must not leave a whole name with empty files
-        building.chmod(0o755)
-        with contextlib.suppress(OSError):  # another connection was faster
-            building.rename(environments / key)
-    except (OSError, zipfile.BadZipFile) as error:
-        print(json.dumps({"error": getattr(error, "strerror", None) or str(error)}))
-        sys.exit(1)
+        with _printing_errors():
+            for wheel in wheels:
+                with zipfile.ZipFile(root / "store" / wheel) as archive:
+                    archive.extractall(building)  # noqa: S202 — its hash was checked
+            for data in [*building.glob("*.data/purelib"), *building.glob("*.data/platlib")]:
+                shutil.copytree(data, building, dirs_exist_ok=True)
+            _import_once(building, module)
+            os.sync()  # a power cut must not leave a whole name with empty files
+            building.chmod(0o755)
+            with contextlib.suppress(OSError):  # another connection was faster
+                building.rename(environments / key)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     print(json.dumps({"environment": key}))
+
+
+def install(folder: str, name: str, place: str) -> None:
+    """Put a file of the store in a place, whole or not at all; print what is there now.
+
+    What was there is kept beside it as PLACE.previous, unless it is the same file.
+    """
+    _put(_root(folder) / "store" / name, name.partition(".")[0], _path(place))
+
+
+def roll_back(place: str) -> None:
+    """Exchange what is in a place with what was there before; print what is there now."""
+    path = _path(place)
+    previous = path.with_name(f"{path.name}.previous")
+    with _printing_errors(path):
+        digest = _digest(previous)
+        if digest is None or digest == _digest(path):
+            raise OSError("there is no previous file")
+    _put(previous, digest, path)
+
+
+def _put(source: Path, digest: str, path: Path) -> None:
+    previous, following = (path.with_name(f"{path.name}.{end}") for end in ("previous", "next"))
+    with _printing_errors(path):
+        before = _digest(path)
+        if digest != before:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(source, following, digest, _mode(path))
+            if before is not None:
+                _copy(path, previous, before, _mode(path))
+            following.replace(path)
+            _correct_sums(path, digest)
+        facts = {"sha256": digest, "previous_sha256": _digest(previous) or ""}
+        print(json.dumps({"installed": {**facts, "changed": digest != before}}))
 
 
 def facts(runtime: str) -> None:
@@ -133,23 +170,64 @@ def jobs(environment: str, runtime: str, arrays: str) -> None:
         shutil.rmtree(arrays, ignore_errors=True)
 
 
-def _store(store: Path, name: str, source: Any) -> bool:
+def _write(path: Path, source: Any, digest: str, mode: int = 0o600) -> bool:
     """Write a file, and name it once its hash is right; return whether it is."""
-    descriptor, partial = tempfile.mkstemp(prefix=f".{name}-", dir=store)
+    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        digest = hashlib.sha256()
+        found = hashlib.sha256()
         with os.fdopen(descriptor, "wb") as target:
             while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
+                found.update(chunk)
                 target.write(chunk)
             target.flush()
             os.fsync(target.fileno())
-        if digest.hexdigest() != name.partition(".")[0]:
+        if found.hexdigest() != digest:
             return False
-        Path(partial).replace(store / name)
+        Path(partial).chmod(mode)
+        Path(partial).replace(path)
         return True
     finally:  # a full disk is not to stay full
         Path(partial).unlink(missing_ok=True)
+
+
+def _copy(source: Path, path: Path, digest: str, mode: int) -> None:
+    with source.open("rb") as stream:
+        if not _write(path, stream, digest, mode):
+            raise OSError(f"{source} is damaged")
+
+
+def _correct_sums(path: Path, digest: str) -> None:
+    """Let the list of a pack's files name the one that is in it now."""
+    sums = path.with_name("SHA256SUMS")
+    if sums.is_file():
+        line = rf"(?m)^[0-9a-f]{{64}}(?=  {re.escape(path.name)}$)"
+        text = re.sub(line, digest, sums.read_text()).encode()
+        _write(sums, io.BytesIO(text), hashlib.sha256(text).hexdigest(), _mode(sums))
+
+
+def _path(place: str) -> Path:
+    """Return the path of a place; in the home folder unless it begins with /."""
+    return (Path.home() / Path(place).expanduser()).resolve()
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+
+
+def _digest(path: Path) -> str | None:
+    """Return the SHA-256 of a file; None where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+@contextlib.contextmanager
+def _printing_errors(place: Path | None = None) -> Iterator[None]:
+    """Print an error of the system, and the place that it is about, and exit."""
+    try:
+        yield
+    except (OSError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        print(json.dumps({"error": reason, "place": str(place or "")}))
+        sys.exit(1)
 
 
 def _import_once(packages: Path, module: str) -> None:
@@ -233,7 +311,9 @@ def _end_with_the_connection() -> None:
         sys.exit(1)
 
 
-_COMMANDS: dict[str, Any] = {each.__name__: each for each in (survey, receive, unpack, facts, jobs)}
+_COMMANDS: dict[str, Any] = {
+    each.__name__: each for each in (survey, receive, unpack, install, roll_back, facts, jobs)
+}
 
 if __name__ == "__main__":
     _COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -14,7 +14,8 @@ from hemline import files
 from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.connection import Connection
 from hemline.bench.devices.ssh.survey import Survey, read_survey
-from hemline.bench.devices.ssh.untrusted import plain
+from hemline.bench.devices.ssh.untrusted import cleaned, plain
+from hemline.contract.schema import from_document
 from hemline.errors import DeviceError, FileFormatError, HemlineError, JobError, remedy
 
 _OLDEST = (3, 10)
@@ -44,6 +45,20 @@ class Pushable:
     path: Path
     name: str
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What is in a place for a file on a board.
+
+    sha256: of the file that is there.
+    previous_sha256: of the one that was there before, and is kept; empty without one.
+    changed: whether the file is new there.
+    """
+
+    sha256: str
+    previous_sha256: str
+    changed: bool
 
 
 def pushable(path: Path, sha256: str | None = None) -> Pushable:
@@ -142,6 +157,23 @@ class Store:
             raise HemlineError(f"{self._name} could not create an environment: check its disk")
         return f"{self.known.folder}/environments/{key}"
 
+    def install(self, file: Pushable, place: str) -> Installed:
+        """Put a file in a place on the board, and keep what was there; pushed unless it is there.
+
+        Raises HemlineError with the reason when it cannot be written there.
+        """
+        self.push([file])
+        return self._installed(("install", self._folder, file.name, place))
+
+    def roll_back(self, place: str) -> Installed:
+        """Exchange what is in a place with what was there before; raises HemlineError likewise."""
+        return self._installed(("roll_back", place))
+
+    def _installed(self, words: Sequence[str]) -> Installed:
+        where = f"the response of {self._name}"
+        found = [each.get("installed") for each in self._documents(self._call(words))]
+        return cleaned(from_document(Installed, found[-1] if found else None, where=where))
+
     def facts(self, runtime: Pushable) -> bytes:
         """Return the host facts that the runtime file gives there, as JSON."""
         self.push([runtime])
@@ -171,16 +203,18 @@ class Store:
             timeout_seconds=timeout_seconds,
         )
         if code:
-            errors = [each["error"] for each in self._documents(answer) if "error" in each]
-            raise self._failed(str(errors[0])) if errors else self._not_started(code, stderr)
+            errors = [each for each in self._documents(answer) if "error" in each]
+            raise self._failed(errors[0]) if errors else self._not_started(code, stderr)
         return answer
 
-    def _failed(self, reason: str) -> HemlineError:
+    def _failed(self, said: dict[str, Any]) -> HemlineError:
         folder = self._survey.folder if self._survey else self._folder or "the cache folder"
-        message = f"{self._name}: {plain(reason, 300).lower()} in {folder}"
-        if "space" in reason.lower() or "quota" in reason.lower():
-            return HemlineError(f"{message}: free some space there")
-        return HemlineError(message, remedy=remedy("other folder on device"))
+        reason, place = plain(str(said["error"]), 300).lower(), plain(str(said.get("place", "")))
+        where = f"{place}: {reason}" if place else f"{reason} in {folder}"
+        if "space" in reason or "quota" in reason:
+            return HemlineError(f"{self._name}: {where}: free some space there")
+        advice = None if place else remedy("other folder on device")
+        return HemlineError(f"{self._name}: {where}", remedy=advice)
 
     def _not_started(self, code: int, stderr: str) -> HemlineError:
         if stderr.startswith(_TOO_OLD):
