@@ -187,7 +187,8 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
     classes = {Path(image).parent.name for image in images}.intersection(labels if table else ())
     if table is not None:
         true = ("true",) if classes else ()
-        table.writerow(("image", *true, "label", "best", "score", *labels))
+        measured = () if classifier.stamp.distance is None else ("distance",)
+        table.writerow(("image", *true, "label", "best", "score", "known", *measured, *labels))
     if classes and not options.quiet:
         print(f"note: {_TRUE}", file=sys.stderr)
     for image in images:
@@ -204,14 +205,20 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
             print(f"error: {_reason(error, image)}", file=sys.stderr)
             continue
         if table is not None:
-            scores = (f"{score:.6f}" for score in (prediction.score, *prediction.scores))
             folder = Path(image).parent.name
             true = (folder if folder in classes else "",) if classes else ()
-            best = labels[prediction.index]
-            table.writerow((_text(image), *true, prediction.label, best, *scores))
+            table.writerow((_text(image), *true, *_columns(prediction, labels)))
         else:
             print(line_of(str(image), prediction, options.top, as_json=options.json))
     return code
+
+
+def _columns(prediction: Prediction, labels: Sequence[str]) -> Iterator[str]:
+    """Yield what a row of CSV says of a prediction."""
+    yield from (prediction.label, labels[prediction.index], f"{prediction.score:.6f}")
+    yield str(prediction.known).lower()
+    away = () if prediction.distance is None else (prediction.distance,)
+    yield from (f"{each:.6f}" for each in (*away, *prediction.scores))
 
 
 def _reason(error: HemlineError | MemoryError, name: str) -> str:
@@ -297,8 +304,7 @@ def _shown(options: argparse.Namespace) -> Show | None:
     def show(name: str, image: Pixels, seen: Pixels, prediction: Prediction) -> None:
         best = prediction.top(options.top)
         texts = [f"{label} {100 * score:.1f} %" for label, score in best]
-        known = prediction.label == best[0][0]  # the score is above the threshold
-        headline = texts.pop(0) if known else prediction.label
+        headline = texts.pop(0) if prediction.known else prediction.label
         album.add(name, image, seen, f"{headline}\n{', '.join(texts)}")
 
     return show
@@ -330,6 +336,8 @@ def documents_of(predictions: Sequence[Prediction], top: int) -> list[dict[str, 
             "label": prediction.label,
             "index": prediction.index,
             "score": _number(prediction.score),
+            "known": prediction.known,
+            **({} if prediction.distance is None else {"distance": _number(prediction.distance)}),
             "top": [{"label": label, "score": _number(score)} for label, score in best],
         }
         for prediction, best in zip(predictions, best_of(predictions, top), strict=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hemline.contract.stamp import Stamp, StampedFile
     from hemline.pictures.preprocessing import Preprocess
     from hemline.runtime.backends import Backend, Session, Tensor
+    from hemline.runtime.unknown import Distances
 
 MOST_THREADS = 256  # a runtime starts as many as it is asked for, whatever the machine has
 _CHUNK = 256  # images that a worker takes at a time: four full batches
@@ -66,12 +67,15 @@ class Classifier:
         self._model, self._threads, self._settings = file.model, threads, settings
         self._preprocess = _preprocess(file.stamp, preprocess)
         self._encoder = PixelEncoder(file.stamp.input)
+        distances = _distances(file.stamp)
         self._decoder = Decoder(
             file.stamp.output,
             file.stamp.labels,
             temperature=file.stamp.temperature,
             unknown_threshold=file.stamp.unknown_threshold,
+            distances=distances,
         )
+        self._wanted = LOGITS_ONLY if distances is None else (*LOGITS_ONLY, distances.spec.name)
         self._lock = threading.Lock()
         self._sessions = self._sessions_of(threads)
         self._pool: _Pool | None = None
@@ -157,7 +161,8 @@ class Classifier:
         if not isinstance(image, np.ndarray):
             image = self._pixels(image)
         with self._lock:
-            return self._decoder.decode(self._run_one(self._encoder.encode_one(image))[0][0])
+            outputs = self._run_one(self._encoder.encode_one(image), self._wanted)
+            return self._decoder.decode(outputs[0][0], outputs[-1][0])
 
     def classify_batch(
         self, images: Pixels | Sequence[Pixels | str | os.PathLike[str]]
@@ -173,7 +178,8 @@ class Classifier:
             images = np.concatenate([self._encoder.as_batch(self._pixels(x)) for x in images])
         # decoded where they were computed: one thread decodes while another computes
         parts = self._each(
-            images, lambda sessions, part: self._decoder.decode_batch(sessions.run(part)[0])
+            images,
+            lambda sessions, part: self._decoder.decode_batch(*sessions.run(part, self._wanted)),
         )
         return [prediction for part in parts for prediction in part]
 
@@ -266,6 +272,14 @@ class Classifier:
 
             return read_image(Path(image), self.stamp.input, self._preprocess)
         raise DataError(not_an_image(image, "a uint8 array or a path"))
+
+
+def _distances(stamp: Stamp) -> Distances | None:
+    if stamp.distance is None or stamp.embedding is None:
+        return None
+    from hemline.runtime.unknown import Distances  # here, because few files have one
+
+    return Distances(stamp.distance, stamp.embedding)
 
 
 def _preprocess(stamp: Stamp, way: str) -> Preprocess:

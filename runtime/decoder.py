@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hemline.contract.specs import OutputSpec
+    from hemline.runtime.unknown import Distances
 
 UNKNOWN = "unknown"
 _LEAST_PROBABILITY = np.float32(1e-9)  # what stands for 0 under a logarithm
@@ -23,16 +24,23 @@ _FEW = 64  # up to so many classes plain numbers are faster than numpy's calls
 class Prediction:
     """What a model predicts for one image.
 
-    label: class name; "unknown" when the score does not exceed the file's threshold.
+    label: class name; "unknown" when the score does not exceed the file's threshold, or the
+        distance of a file that has one does.
     index: of the best class.
     score: probability of the best class, 0 … 1.
+    known: False for the label "unknown", unless that is the name of the best class.
+    distance: of the embedding to the nearest class; None where the score decides.
     """
 
-    __slots__ = ("_decoder", "_row", "index", "label", "score")
+    __slots__ = ("_decoder", "_row", "distance", "index", "known", "label", "score")
 
-    def __init__(self, label: str, index: int, score: float, row: Tensor, decoder: Decoder) -> None:
-        self.label, self.index, self.score = label, index, score
+    def __init__(
+        self, index: int, score: float, row: Tensor, decoder: Decoder, distance: float | None = None
+    ) -> None:
+        self.index, self.score, self.distance = index, score, distance
         self._row, self._decoder = row, decoder
+        self.known = decoder.knows(score, distance)
+        self.label = decoder.labels[index] if self.known else UNKNOWN
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
@@ -58,7 +66,10 @@ class Prediction:
 
 
 class Decoder:
-    """Turn one model's output into predictions: logits ÷ temperature, softmax, threshold."""
+    """Turn one model's output into predictions: logits ÷ temperature, softmax, threshold.
+
+    With `distances`, that of the embedding decides what is "unknown", not the score.
+    """
 
     def __init__(
         self,
@@ -67,9 +78,11 @@ class Decoder:
         *,
         temperature: float = 1.0,
         unknown_threshold: float = 0.0,
+        distances: Distances | None = None,
     ) -> None:
         self.spec, self.labels = spec, tuple(labels)
         self.temperature, self.unknown_threshold = temperature, unknown_threshold
+        self.distances = distances
         self.few = spec.size <= _FEW and spec.gives == "logits"
         self._best = _best_of(spec, temperature) if self.few else self._best_of_many
 
@@ -83,24 +96,32 @@ class Decoder:
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
-    def decode(self, row: Tensor) -> Prediction:
-        """Return the prediction of one row of the raw output, (classes,)."""
-        index, score = self._best(row)
-        label = self.labels[index] if score > self.unknown_threshold else UNKNOWN
-        return Prediction(label, index, score, row, self)
+    def knows(self, score: float, distance: float | None) -> bool:
+        """Return whether the best class is the label of an image."""
+        if self.distances is None or distance is None:
+            return score > self.unknown_threshold
+        return distance <= self.distances.largest
 
-    def decode_batch(self, rows: Tensor) -> list[Prediction]:
-        """Return the prediction of each row of the raw output, (n, classes)."""
+    def decode(self, row: Tensor, embedding: Tensor | None = None) -> Prediction:
+        """Return the prediction of a row of the raw output, (classes,), and embedding, (size,)."""
+        index, score = self._best(row)
+        if self.distances is None or embedding is None:
+            return Prediction(index, score, row, self)
+        real = real_values(self.distances.spec, embedding[None])
+        return Prediction(index, score, row, self, float(self.distances(real)[0]))
+
+    def decode_batch(self, rows: Tensor, embeddings: Tensor | None = None) -> list[Prediction]:
+        """Return the prediction of each row of the raw output, (n, classes), and embedding."""
         if len(rows) == 0:
             return []
         scores = self.softmax(self.logits(rows))
         indices = scores.argmax(axis=1)
         best = scores[np.arange(len(rows)), indices].tolist()
-        threshold, labels = self.unknown_threshold, self.labels
-        return [
-            Prediction(labels[index] if score > threshold else UNKNOWN, index, score, row, self)
-            for index, score, row in zip(indices.tolist(), best, rows, strict=True)
-        ]
+        away: Sequence[float | None] = [None] * len(rows)
+        if self.distances is not None and embeddings is not None:
+            away = self.distances(real_values(self.distances.spec, embeddings)).tolist()
+        found = zip(indices.tolist(), best, rows, away, strict=True)
+        return [Prediction(index, score, row, self, each) for index, score, row, each in found]
 
     def ranks_of_few(self, row: Tensor, count: int) -> list[tuple[int, float]]:
         """Return the best `count` (index, score) of a row of few logits, best first."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hemline.contract.class_distance import ClassDistance
 from hemline.contract.schema import to_document
 from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp, read_stamped
@@ -90,7 +91,7 @@ def _runtimes() -> dict[str, str]:
 
 def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
     """Return what an artifact says of itself, by title."""
-    spec = stamp.input
+    spec, unknown = stamp.input, unknown_rule(stamp.unknown_threshold, stamp.distance)
     rows = {
         "name": f"{stamp.name} ({path.stat().st_size / 1000:.1f} kB), model {stamp.model}",
         "input": f"{spec.dtype} {' × '.join(map(str, spec.shape))}, scale {spec.scale:g}, "
@@ -100,7 +101,7 @@ def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
         "supported runtimes": ", ".join(
             f"{each.runtime} >= {each.minimum}" for each in stamp.supported_runtimes
         ),
-        **image_rows(stamp.preprocessing, stamp.unknown_threshold, stamp.temperature),
+        **image_rows(stamp.preprocessing, unknown, stamp.temperature),
         "checkpoint": stamp.parent_sha256,
         "model hash": f"{stamp.payload_sha256} (checked)",
     }
@@ -110,13 +111,19 @@ def artifact_rows(stamp: Stamp, path: Path) -> dict[str, str]:
     return rows | {spec.name: f"{spec.dtype} of {spec.size} values" for spec in others}
 
 
-def image_rows(preprocessing: str, threshold: float, temperature: float) -> dict[str, str]:
+def image_rows(preprocessing: str, unknown: str, temperature: float) -> dict[str, str]:
     """Return how images of other sizes are converted, and which get the label unknown."""
-    unknown = f"a score of at most {threshold:.3f}" if threshold > 0 else "never"
     return {
         "other image sizes": "an error" if preprocessing == "none" else f"as {preprocessing}",
         "unknown": f"{unknown} (scores are softmax(logits / {temperature:g}))",
     }
+
+
+def unknown_rule(threshold: float, distance: ClassDistance | None = None) -> str:
+    """Return which images get the label unknown."""
+    if distance is not None:
+        return f"a distance of more than {distance.threshold:.3f} to the nearest class"
+    return f"a score of at most {threshold:.3f}" if threshold > 0 else "never"
 
 
 def _pixels(spec: InputSpec) -> str:

@@ -16,7 +16,7 @@ from hemline.model_files.contents import Contents
 from hemline.model_files.onnx import contents_of, read_onnx
 from hemline.model_files.tflite import read_tflite
 from hemline.runtime.bundle_choice import pick_artifact
-from hemline.runtime.information import artifact_rows, image_rows
+from hemline.runtime.information import artifact_rows, image_rows, unknown_rule
 from hemline.silence import silenced
 from hemline.small_sets import accuracy_text
 from hemline.tables import macs_text
@@ -155,7 +155,7 @@ def _card_rows(card: Card) -> dict[str, str]:
         f"{macs_text(model.macs)}",
         "input": f"{height} × {width} × {channels}",
         "labels": ", ".join(model.labels),
-        **image_rows(model.preprocessing, model.unknown_threshold, model.temperature),
+        **image_rows(model.preprocessing, unknown_rule(model.unknown_threshold), model.temperature),
         "model hash": f"{model.sha256} (checked)",
         "made": f"{model.created} on {model.host}",
     }

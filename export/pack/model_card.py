@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hemline.export.pack.packed import Contents, Packed
 from hemline.export.verdict_table import verdict_tables
-from hemline.runtime.information import artifact_rows
+from hemline.runtime.information import artifact_rows, unknown_rule
 from hemline.small_sets import accuracy_text, few_images
 from hemline.tables import as_markdown, kilobytes
 
@@ -33,8 +33,8 @@ def model_card(packed: Packed) -> str:
 
 
 def _limits(packed: Packed) -> Iterator[str]:
-    limit = packed.stamp.unknown_threshold
-    unknown = f", or `unknown` if its score is at most {limit:.3f}" if limit > 0 else ""
+    rule = unknown_rule(packed.stamp.unknown_threshold, packed.stamp.distance)
+    unknown = "" if rule == "never" else f", or `unknown` with {rule}"
     yield (
         f"It distinguishes these {len(packed.stamp.labels)} classes only. An image of anything "
         f"else gets one of them{unknown}."

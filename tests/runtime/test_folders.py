@@ -62,14 +62,14 @@ def test_csv_has_the_score_of_every_class(
     assert told.err.startswith(f"error: {photos}/b/broken.png")
     header, *rows = csv.reader(told.out.splitlines())
     labels = read_stamped(file).stamp.labels
-    assert header == ["image", "label", "best", "score", *labels]
+    assert header == ["image", "label", "best", "score", "known", *labels]
     assert [row[0] for row in rows] == [f"{photos}/{x}" for x in ("a.png", "b/1.npy", "b/2.PNG")]
     with Classifier.load(file) as classifier:
         for row in rows:
             scores = classifier.classify(row[0]).scores
             # six digits behind the point
-            assert np.abs(np.asarray(row[4:], float) - scores).max() <= 0.5e-6 + 1e-9
-            assert float(row[3]) == max(map(float, row[4:]))
+            assert np.abs(np.asarray(row[5:], float) - scores).max() <= 0.5e-6 + 1e-9
+            assert float(row[3]) == max(map(float, row[5:]))
             assert row[2] == labels[int(np.argmax(scores))]
 
 
@@ -83,11 +83,11 @@ def test_csv_of_class_folders_has_the_true_class_and_of_an_unknown_image_the_bes
     assert main(["classify", str(file), str(photos), "--csv"]) == 0
     told = capsys.readouterr()
     header, *rows = csv.reader(told.out.splitlines())
-    assert header[:6] == ["image", "true", "label", "best", "score", "T-shirt/top"]
+    assert header[:7] == ["image", "true", "label", "best", "score", "known", "T-shirt/top"]
     assert [row[1] for row in rows] == ["Bag", "Bag", ""], "a.png is in no class folder"
-    assert {row[2] for row in rows} == {"unknown"}
+    assert {(row[2], row[5]) for row in rows} == {("unknown", "false")}
     for row in rows:
-        assert row[3] == header[5:][int(np.argmax(np.asarray(row[5:], float)))]
+        assert row[3] == header[6:][int(np.argmax(np.asarray(row[6:], float)))]
     assert told.err.startswith("note: the column true is the name of each image's folder; images")
     assert main(["classify", str(file), str(photos), "-q"]) == 0
     assert capsys.readouterr().err == ""

@@ -339,7 +339,7 @@ def test_raw_frames_get_the_right_labels_in_order(started, model: Path, images: 
         [a["index"] == label for a, label in zip(answers, images.test_labels[:50], strict=True)]
     )
     assert right > 0.9
-    assert list(answers[0]) == ["frame", "label", "index", "score", "top"]
+    assert list(answers[0]) == ["frame", "label", "index", "score", "known", "top"]
     assert len(answers[0]["top"]) == 3
 
 

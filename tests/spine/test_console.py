@@ -121,7 +121,7 @@ def test_inspect_and_classify_tell_json(measured: Path, tmp_path: Path) -> None:
     assert (stamp["kind"], stamp["name"]) == ("stamp", "int8.onnx")
     np.save(tmp_path / "black.npy", np.zeros((28, 28), np.uint8))
     (row,) = documents("classify", measured / "int8.onnx", tmp_path / "black.npy")
-    assert set(row) == {"image", "label", "index", "score", "top"}
+    assert set(row) == {"image", "label", "index", "score", "known", "top"}
 
 
 def test_a_bare_command_line_lists_every_command_in_a_section() -> None:
