@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2, in JSON and with binary tensors: pixels in, label and scores out.
+"""The Open Inference Protocol v2, in JSON and with binary tensors: pixels in, predictions out.
 
 Specification: https://github.com/kserve/open-inference-protocol and, for binary tensors,
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from fastapi import Response
@@ -18,6 +19,9 @@ from starlette.exceptions import HTTPException
 from hemline.contract.stamp import Stamp
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.decoder import Prediction, scores_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 HEADER_SIZE = "Inference-Header-Content-Length"
 
@@ -28,14 +32,20 @@ def described_model(name: str, stamp: Stamp) -> dict[str, Any]:
     label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
     scores = {"name": "scores", "datatype": "FP32", "shape": [-1, stamp.output.size]}
     model = {"name": name, "platform": stamp.format, "versions": []}
-    return {**model, "inputs": [pixels], "outputs": [label, scores]}
+    outputs: list[dict[str, Any]] = [label, scores]
+    if stamp.embedding is not None:
+        size = stamp.embedding.size
+        outputs.append({"name": "embedding", "datatype": "FP32", "shape": [-1, size]})
+    return {**model, "inputs": [pixels], "outputs": outputs}
 
 
-def read_request(body: bytes, head: str | None, shape: tuple[int, ...]) -> tuple[Any, Pixels]:
-    """Return the JSON of a request and its images, each of `shape`; raises HTTPException.
+def read_request(body: bytes, head: str | None, stamp: Stamp) -> tuple[Any, Pixels]:
+    """Return the JSON of a request and its images (n, height, width, channels).
 
-    `head` is the size of the JSON in front of a binary tensor, None without one.
+    `head` is the size of the JSON in front of a binary tensor, None without one. Gray images need
+    no channel axis. Raises HTTPException.
     """
+    shape = stamp.input.shape
     try:
         size = len(body) if head is None else int(head)
         request = json.loads(body[:size])
@@ -46,29 +56,38 @@ def read_request(body: bytes, head: str | None, shape: tuple[int, ...]) -> tuple
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         text = "this is not a request of the Open Inference Protocol v2 with one input"
         raise HTTPException(400, text) from error
-    if kind != ("pixels", "UINT8") or outputs - {"label", "scores"}:
-        raise HTTPException(422, "the input is pixels (UINT8), the outputs are label and scores")
+    known = [output["name"] for output in described_model("", stamp)["outputs"]]
+    if kind != ("pixels", "UINT8") or outputs.difference(known):
+        text = f"the input is pixels (UINT8), the outputs are {', '.join(known)}"
+        raise HTTPException(422, text)
     if not np.array_equal(given, values):
         raise HTTPException(422, "pixels are whole numbers from 0 to 255")
     count, rest = divmod(len(values), prod(shape))
-    if not count or rest or sizes != [count, *shape]:
+    fit = [[count, *shape], [count, *shape[:2]]][: 1 + (shape[2] == 1)]
+    if not count or rest or sizes not in fit:
         text = f"the shape must be [n, {', '.join(map(str, shape))}], with as many values"
         raise HTTPException(422, text)
-    return request, values.reshape(sizes)
+    return request, values.reshape(-1, *shape)
 
 
-def response(name: str, request: Any, predictions: list[Prediction]) -> Response:
-    """Return the response to a request that was read."""
+def response(
+    name: str,
+    request: Any,
+    predictions: list[Prediction],
+    embed: Callable[[], npt.NDArray[np.float32]],
+) -> Response:
+    """Return the response to a request that was read; `embed` is called if it names embeddings."""
     parts, outputs = list[bytes](), []
-    scores, labels = scores_of(predictions), [each.label for each in predictions]
+    labels = [each.label for each in predictions]
     for output, binary in _wanted(request):
         tensor: dict[str, Any] = {"name": output}
         if output == "label":
             tensor |= {"datatype": "BYTES", "shape": [len(labels)], "data": labels}
             content = b"".join(struct.pack("<I", len(x)) + x for x in map(str.encode, labels))
         else:
-            tensor |= {"datatype": "FP32", "shape": scores.shape, "data": scores.ravel().tolist()}
-            content = scores.astype("<f4").tobytes()
+            real = embed() if output == "embedding" else scores_of(predictions)
+            tensor |= {"datatype": "FP32", "shape": real.shape, "data": real.ravel().tolist()}
+            content = real.astype("<f4").tobytes()
         if binary:
             del tensor["data"]
             tensor["parameters"] = {"binary_data_size": len(content)}

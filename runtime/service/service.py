@@ -192,10 +192,12 @@ class Service:
         name, head = request.path_params["name"], request.headers.get(open_inference.HEADER_SIZE)
 
         def work(classifier: Classifier, deadline: float) -> Response:
-            asked, images = open_inference.read_request(body, head, model.stamp.input.shape)
-            return open_inference.response(name, asked, _in_parts(classifier, images, deadline))
+            asked, images = open_inference.read_request(body, head, model.stamp)
+            found = _in_parts(classifier, images, deadline)
+            return open_inference.response(name, asked, found, lambda: classifier.embed(images))
 
-        return await self._work(model, work)
+        few = len(body) <= model.inline_images * prod(model.stamp.input.shape)
+        return await self._work(model, work, here=few)
 
     async def _work(self, model: Model, work: Work, *, here: bool = False) -> Response:
         """Do a piece of work, given a classifier and its deadline, in a worker's thread or here."""

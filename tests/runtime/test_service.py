@@ -261,9 +261,34 @@ def test_the_open_inference_protocol_gives_the_same_in_json_and_in_binary(
     assert content[-4 * scores.size :] == scores.astype("<f4").tobytes()
 
 
+@pytest.mark.medium  # a server of its own
+def test_the_open_inference_protocol_gives_embeddings_that_are_asked_for(
+    embedding_bundle: Path, pixels: np.ndarray
+) -> None:
+    path = embedding_bundle / "int8.tflite"
+    server, url = Server(path), "/v2/models/int8.tflite"
+    sent = np.ascontiguousarray(pixels[:3, ..., 0])  # gray images need no channel axis
+    try:
+        described = server.ask("GET", url)[1]["outputs"][-1]
+        names = {"outputs": [{"name": "embedding"}, {"name": "label"}]}
+        body = json.dumps(names | {"inputs": [tensor(sent)]}).encode()
+        status, found = server.ask("POST", f"{url}/infer", body, JSON)
+    finally:
+        assert server.end() == 0
+    with Classifier.load(path) as classifier:
+        expected = classifier.embed(sent)
+    assert described == {"name": "embedding", "datatype": "FP32", "shape": [-1, expected.shape[1]]}
+    embedding, label = found["outputs"]
+    assert (status, embedding["shape"]) == (200, list(expected.shape))
+    assert np.array_equal(np.float32(embedding["data"]), expected.ravel())
+    assert len(label["data"]) == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
+        ({"shape": [1, 28, 28]}, 200),
+        ({"shape": [28, 28, 1]}, 422),
         ({"data": [0.5] * 784}, 422),
         ({"data": [256] * 784}, 422),
         ({"data": [-1] * 784}, 422),
