@@ -42,5 +42,26 @@ TARGETS: dict[str, Target] = {
             options=("machine", "wheels"),
             next_step="scp -r @PATH@ USER@BOARD:",
         ),
+        Target(
+            name="kotlin",
+            summary="an Android app in Kotlin with LiteRT",
+            fill="hemline.export.pack.languages.filling:fill",
+            fits="hemline.export.pack.languages.filling:supported",
+            formats=("tflite",),
+        ),
+        Target(
+            name="swift",
+            summary="an iOS app in Swift with TensorFlow Lite",
+            fill="hemline.export.pack.languages.filling:fill",
+            fits="hemline.export.pack.languages.filling:supported",
+            formats=("tflite",),
+        ),
+        Target(
+            name="cpp",
+            summary="a C++ program with ONNX Runtime",
+            fill="hemline.export.pack.languages.filling:fill",
+            fits="hemline.export.pack.languages.filling:supported",
+            formats=("onnx",),
+        ),
     )
 }

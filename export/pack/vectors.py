@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from hemline.contract import evaluation_set, schema
+from hemline.contract.class_distance import ClassDistance
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.data.datasets import DATASETS
@@ -30,7 +31,7 @@ NAME = "vectors.json"
 _MOST, _LEAST = 16, 3  # images
 _VALUES = 300_000  # in all images: some 3 MB of JSON
 _STEPS = 4  # of the output: what rounding moves two classes apart or together, with a margin
-_NEAR_SCORE = 0.02
+_NEAR = 0.02  # of the threshold: a score, or a share of a distance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +45,7 @@ class GoldenVector:
     index: of the best class.
     score: its probability, 0 … 1.
     label: its name, or unknown.
-    is_unknown: whether the label is "unknown" since the score does not exceed the threshold.
+    is_unknown: whether the label is "unknown" although no class of that name was found.
     decided: whether the label holds however a runtime rounds: it must then be the same everywhere.
     """
 
@@ -65,7 +66,7 @@ class GoldenVectors:
 
     artifact, sha256: name and hash of the file.
     runtime: that computed the outputs, with its version.
-    labels, input, output, temperature, unknown_threshold: as in the file's stamp.
+    labels, input, output, temperature, unknown_threshold, distance: as in the file's stamp.
     tolerance: largest difference of a logit, or probability, that another runtime may cause.
     """
 
@@ -80,6 +81,7 @@ class GoldenVectors:
     output: OutputSpec
     temperature: float
     unknown_threshold: float
+    distance: ClassDistance | None
     tolerance: float
     vectors: tuple[GoldenVector, ...]
 
@@ -115,6 +117,7 @@ def golden_vectors(packed: Packed) -> GoldenVectors:
         output=stamp.output,
         temperature=stamp.temperature,
         unknown_threshold=stamp.unknown_threshold,
+        distance=stamp.distance,
         tolerance=stamp.tolerance,
         vectors=vectors,
     )
@@ -137,11 +140,13 @@ def _vector(classifier: Classifier, image: Pixels) -> GoldenVector:
 
 
 def _is_decided(prediction: Prediction, stamp: Stamp) -> bool:
-    """Tell whether no other class, and not the threshold, is near the best class."""
+    """Tell whether neither another class nor the threshold is near."""
     spec, stored = stamp.output, np.sort(prediction.stored.astype(np.float64))
     gap = float(stored[-1] - stored[-2]) * spec.scale
     near = 2 * stamp.tolerance if spec.dtype == "float32" else _STEPS * spec.scale
-    return gap > near and abs(prediction.score - stamp.unknown_threshold) > _NEAR_SCORE
+    if stamp.distance is None or prediction.distance is None:
+        return gap > near and abs(prediction.score - stamp.unknown_threshold) > _NEAR
+    return gap > near and abs(prediction.distance / stamp.distance.threshold - 1) > _NEAR
 
 
 def _images(packed: Packed, stamp: Stamp) -> list[Pixels]:

@@ -18,6 +18,10 @@ PARTS = {
     "python3.13": "the same",
     "browser": "a browser without a window",
     "cross": "a compiler for other processors",
+    "cpp": "g++, for packs in C++",
+    "onnxruntime-dev": "ONNX Runtime's headers, for the same",
+    "kotlin": "Kotlin's compiler, for packs",
+    "swift": "Swift's compiler, for packs",
     "ray": "Ray",
     "peers": "the quantizers of other tools",
 }

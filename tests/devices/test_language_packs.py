@@ -1,0 +1,207 @@
+"""Packs for other languages: their self-tests, built by the real compilers."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from language_packs import odd, packed_for, write_odd
+from required import missing
+
+from hemline.export.pack.packing import write_pack
+
+pytestmark = pytest.mark.devices
+HEADERS = "/usr/include/onnxruntime"  # of Debian's libonnxruntime-dev
+# What stands for LiteRT, which has no build for a JVM: it returns the outputs of vectors.json.
+LITERT = """package org.tensorflow.lite
+import java.io.File
+import java.nio.ByteBuffer
+class Interpreter(file: File, options: Options) {
+    class Options { fun setNumThreads(count: Int): Options = this }
+    private val text = File("vectors.json").readText()
+    private fun all(name: String) = Regex("\\"$name\\": \\\\[([^\\\\]]+)]").findAll(text)
+        .map { it.groupValues[1].split(",").map { each -> each.trim().toInt().toByte() } }.toList()
+    init { require(file.isFile) }
+    fun runForMultipleInputsOutputs(inputs: Array<Any>, outputs: Map<Int, Any>) {
+        val input = inputs[0] as ByteBuffer
+        val tensor = List(input.remaining()) { input.get(it) }
+        val output = outputs.getValue(0) as ByteBuffer
+        for (each in all("output")[all("tensor").indexOf(tensor)]) output.put(each)
+    }
+    fun close() {}
+}
+"""
+RUN_KOTLIN = """package hemline
+import java.io.File
+fun main() = Classifier(File("int8.tflite")).use {
+    check(selfTest(File("vectors.json").readText(), ::println, it::classify))
+}
+"""
+# What stands for TensorFlow Lite: the interface that its header declares, which returns zeros.
+TFLITE_C = """#include <stddef.h>
+#include <string.h>
+typedef enum { kTfLiteOk = 0, kTfLiteError = 1 } TfLiteStatus;
+typedef struct TfLiteModel TfLiteModel;
+typedef struct TfLiteInterpreter TfLiteInterpreter;
+typedef struct TfLiteInterpreterOptions TfLiteInterpreterOptions;
+typedef struct TfLiteTensor TfLiteTensor;
+static inline TfLiteModel *TfLiteModelCreateFromFile(const char *path) {
+  return path[0] ? (TfLiteModel *)1 : NULL;
+}
+static inline void TfLiteModelDelete(TfLiteModel *model) {}
+static inline TfLiteInterpreter *TfLiteInterpreterCreate(
+    const TfLiteModel *model, const TfLiteInterpreterOptions *options) {
+  return (TfLiteInterpreter *)1;
+}
+static inline void TfLiteInterpreterDelete(TfLiteInterpreter *it) {}
+static inline TfLiteStatus TfLiteInterpreterAllocateTensors(TfLiteInterpreter *it) {
+  return kTfLiteOk;
+}
+static inline TfLiteTensor *TfLiteInterpreterGetInputTensor(
+    const TfLiteInterpreter *it, int index) { return (TfLiteTensor *)784; }
+static inline const TfLiteTensor *TfLiteInterpreterGetOutputTensor(
+    const TfLiteInterpreter *it, int index) { return (const TfLiteTensor *)10; }
+static inline TfLiteStatus TfLiteInterpreterInvoke(TfLiteInterpreter *it) { return kTfLiteOk; }
+static inline TfLiteStatus TfLiteTensorCopyFromBuffer(
+    TfLiteTensor *tensor, const void *data, size_t size) {
+  return size == (size_t)tensor ? kTfLiteOk : kTfLiteError;
+}
+static inline TfLiteStatus TfLiteTensorCopyToBuffer(
+    const TfLiteTensor *tensor, void *data, size_t size) {
+  memset(data, 0, size);
+  return size == (size_t)tensor ? kTfLiteOk : kTfLiteError;
+}
+"""
+RUN_SWIFT = """import Foundation
+let classifier = try Classifier(path: "int8.tflite")
+let found = try classifier.classify([UInt8](repeating: 0, count: 784))
+print(found.index, found.logits.count)
+"""
+
+
+def program(part: str, name: str, package: str) -> str:
+    found = shutil.which(name)
+    return found or missing(part, f"{name} is not here (apt-get install {package})")
+
+
+def run(folder: Path, *command: str) -> str:
+    """Run a command in the folder of a pack; fail with what it printed."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def built_cpp(folder: Path, *options: str) -> str:
+    compiler = program("cpp", "g++", "g++")
+    strict = ("-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+    run(folder, compiler, *strict, "selftest.cpp", "-o", "selftest", *options)
+    return run(folder, "./selftest")
+
+
+def built_kotlin(folder: Path, *others: str) -> str:
+    compiler = program("kotlin", "kotlinc", "kotlin")
+    sources = ["Model.kt", "SelfTest.kt", *others]
+    run(folder, compiler, *sources, "-include-runtime", "-d", "selftest.jar")
+    main = "RunKt" if others else "SelfTestKt"
+    return run(folder, "java", "-cp", "selftest.jar", f"hemline.{main}")
+
+
+def built_swift(folder: Path) -> str:
+    compiler = program("swift", "swiftc", "swiftlang")
+    run(folder, compiler, "Model.swift", "SelfTest.swift", "main.swift", "-o", "selftest")
+    return run(folder, "./selftest")
+
+
+BUILT = [
+    pytest.param("cpp", built_cpp, marks=pytest.mark.smoke),
+    ("kotlin", built_kotlin),
+    ("swift", built_swift),
+]
+
+
+@pytest.mark.parametrize(("target", "built"), BUILT)
+def test_tensors_and_labels_equal_the_vectors(
+    bundle: Path, tmp_path: Path, target: str, built: Callable[[Path], str]
+) -> None:
+    write_pack(packed_for(bundle, target), tmp_path / "pack")
+    printed = built(tmp_path / "pack")
+    assert "tensors: 13 of 13 equal" in printed
+    assert "labels of given outputs: 13 of 13 equal" in printed
+    assert printed.endswith("passed\n")
+
+
+@pytest.mark.parametrize(("target", "built"), BUILT)
+def test_any_input_output_and_class_names_are_possible(
+    bundle: Path, tmp_path: Path, target: str, built: Callable[[Path], str]
+) -> None:
+    write_odd(odd(packed_for(bundle, target)), tmp_path / "pack")
+    printed = built(tmp_path / "pack")
+    assert "tensors: 20 of 20 equal" in printed
+    assert "labels of given outputs: 20 of 20 equal" in printed
+
+
+def test_a_step_that_differs_fails(bundle: Path, tmp_path: Path) -> None:
+    write_pack(packed_for(bundle, "cpp"), tmp_path / "pack")
+    header = tmp_path / "pack" / "model.hpp"
+    header.write_text(header.read_text().replace("mean[] = {0.0}", "mean[] = {1.0}"))
+    program("cpp", "g++", "g++")
+    run(tmp_path / "pack", "g++", "-std=c++17", "selftest.cpp", "-o", "selftest")
+    done = subprocess.run(["./selftest"], cwd=tmp_path / "pack", capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "tensors: 0 of 13 equal" in done.stdout
+    assert done.stdout.endswith("FAILED\n")
+
+
+@pytest.mark.parametrize("artifact", ["int8.onnx", "fp32.onnx"])
+def test_cpp_gets_the_logits_of_python_from_onnx_runtime(
+    bundle: Path, tmp_path: Path, artifact: str
+) -> None:
+    folder = tmp_path / "pack"
+    write_pack(packed_for(bundle, "cpp", artifact), folder)
+    include = ("-isystem", HEADERS)
+    (tmp_path / "probe.cpp").write_text("#include <onnxruntime_cxx_api.h>\n")
+    probe = [program("cpp", "g++", "g++"), "-fsyntax-only", *include, str(tmp_path / "probe.cpp")]
+    if subprocess.run(probe, capture_output=True).returncode:
+        missing("onnxruntime-dev", "there are no headers (Debian 13: libonnxruntime-dev)")
+    # the library of the Python package is the same as that of others
+    spec = importlib.util.find_spec("onnxruntime")
+    assert spec is not None
+    assert spec.origin is not None
+    library = next((Path(spec.origin).parent / "capi").glob("libonnxruntime.so.*"))
+    (folder / "libonnxruntime.so.1").symlink_to(library)
+    printed = built_cpp(
+        folder, "-DRUN_MODEL", *include, str(folder / "libonnxruntime.so.1"), f"-Wl,-rpath,{folder}"
+    )
+    assert "labels of the model: 13 of 13 equal, logits within 0 (" in printed
+    assert printed.endswith("passed\n")
+
+
+def test_kotlin_gives_an_interpreter_its_tensor_and_reads_its_output(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pack"
+    write_pack(packed_for(bundle, "kotlin"), folder)
+    (folder / "LiteRt.kt").write_text(LITERT)
+    (folder / "Run.kt").write_text(RUN_KOTLIN)
+    printed = built_kotlin(folder, "Classifier.kt", "LiteRt.kt", "Run.kt")
+    assert "labels of the model: 13 of 13 equal, logits within 0.0 (" in printed
+
+
+def test_swift_gives_an_interpreter_its_tensor_and_reads_its_output(
+    bundle: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pack"
+    write_pack(packed_for(bundle, "swift"), folder)
+    module = folder / "TensorFlowLiteC"
+    module.mkdir()
+    (module / "c_api.h").write_text(TFLITE_C)
+    (module / "module.modulemap").write_text('module TensorFlowLiteC { header "c_api.h" }')
+    (folder / "main.swift").write_text(RUN_SWIFT)
+    compiler = program("swift", "swiftc", "swiftlang")
+    sources = ("Model.swift", "Classifier.swift", "main.swift")
+    run(folder, compiler, "-I", "TensorFlowLiteC", *sources, "-o", "run")
+    assert run(folder, "./run").split() == ["0", "10"]
