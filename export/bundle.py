@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemline import files
-from hemline.contract import schema, stamp, test_vector
+from hemline.contract import monitoring, schema, stamp, test_vector
 from hemline.contract.checkpoint import read_card
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, plan_path, read_manifest
 from hemline.contract.specs import EMBEDDING, LOGITS
@@ -30,7 +30,7 @@ from hemline.errors import (
     UsageError,
     remedy,
 )
-from hemline.export import making
+from hemline.export import making, reference
 from hemline.export.making import CONVERTER_PACKAGES, WORK, ArtifactMaker, ExportInputs
 from hemline.export.quantization.calibration import calibration_images
 from hemline.export.quantization.calibrators.table import find_calibrator
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAKING = ("graph", "sources", "quantization", "writers")  # folders here whose code makes a file
+_MODULES = (making, reference, stamp, monitoring, test_vector, generated)  # and modules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,7 +277,7 @@ def recipe_of(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> s
     """Return the fingerprint of all that an artifact is made from, its plan included."""
     here = Path(__file__).resolve().parent
     made_by = {path for name in _MAKING for path in (here / name).rglob("*.py")}
-    made_by |= {Path(str(module.__file__)) for module in (making, stamp, test_vector, generated)}
+    made_by |= {Path(str(module.__file__)) for module in _MODULES}
     model = inputs.card.model
     return files.fingerprint(
         {

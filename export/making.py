@@ -16,6 +16,7 @@ from hemline.compression import compressed_size
 from hemline.contract import evaluation_set, schema
 from hemline.contract.card import Card, Split
 from hemline.contract.manifest import Artifact, plan_path
+from hemline.contract.monitoring import Reference
 from hemline.contract.record import Conditions
 from hemline.contract.specs import EMBEDDING
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
@@ -27,8 +28,10 @@ from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.calibrators.table import find_calibrator
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.plan import QuantizationPlan
+from hemline.export.reference import reference_of
 from hemline.export.scheme import Scheme
 from hemline.export.sources.source import ModelSource
+from hemline.export.user_images import GENERATED
 from hemline.export.writers.converted import ConvertedModel
 from hemline.export.writers.fixed_batch import with_batch_of_one
 from hemline.host import host_facts
@@ -162,6 +165,7 @@ class ArtifactMaker:
         stamp = self._stamp(scheme, converted, float(np.abs(logits).max()), calibrated_on)
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
+        stamp = replace(stamp, reference=self._reference(converted, stamp))
         plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
         path = self._write(scheme, converted, stamp)
         return Artifact(
@@ -264,6 +268,13 @@ class ArtifactMaker:
             with silenced(), opened(StampedFile(stamp, converted.content)) as classifier:
                 expected = classifier.logits(images)
         return tuple(TestVector.of(images[at], expected[at]) for at in range(_VECTORS))
+
+    def _reference(self, converted: ConvertedModel, stamp: Stamp) -> Reference | None:
+        if self._inputs.images.dataset.name == GENERATED:
+            return None
+        with silenced():
+            file = StampedFile(stamp, converted.content)
+            return reference_of(file, self._inputs.validation[0])
 
     def _stamp(
         self,

@@ -67,6 +67,9 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "selftest": Command("runtime", "Run the test images inside an artifact."),
         "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
+        "drift": Command(
+            "bench.drift", "Show whether predictions in use differ from those on validation images."
+        ),
         "device": Command("bench.devices", "Add and check boards, and install files on them."),
         "runtimes": Command("environments", "Add, list and remove other versions of the runtimes."),
         "doctor": Command("doctor", "Show versions, processor and caches for a bug report."),

@@ -39,6 +39,7 @@ _TRUE = (
     "too high an accuracy: evaluate the held-out images"
 )
 Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
+Note = Callable[[Prediction, "Pixels"], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +95,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--count", type=positive, metavar="N", help="end after so many frames of a stream"
     )
+    parser.add_argument(
+        "--monitor", type=Path, metavar="FOLDER", help="count predictions, for `hemline drift`"
+    )
+    parser.add_argument(
+        "--keep-unsure",
+        type=positive,
+        metavar="N",
+        help="also store the N images with the lowest scores in that folder",
+    )
 
 
 def named_or_only(options: argparse.Namespace) -> Path:
@@ -140,12 +150,12 @@ def run(options: argparse.Namespace) -> int:
         )
     if classifier.untuned and not options.quiet:
         print(f"warning: {classifier.untuned}", file=sys.stderr)
-    with classifier:
+    with classifier, _monitored(options, classifier) as note:
         show = _shown(options)
         if options.images and options.images != [STREAM]:
-            return _classify_files(classifier, options, show)
+            return _classify_files(classifier, options, show, note)
         with _frames(classifier, options) as frames:
-            return _classify_frames(classifier, frames, options, show)
+            return _classify_frames(classifier, frames, options, show, note)
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
@@ -168,6 +178,8 @@ def _require_one_source(options: argparse.Namespace) -> None:
         raise UsageError("--count limits a stream: for files, name only as many as you want")
     if options.csv and (options.json or options.images in ([], [STREAM])):
         raise UsageError("--csv is for image files and folders, without --json")
+    if options.keep_unsure is not None and options.monitor is None:
+        raise UsageError("--keep-unsure stores images in the folder of --monitor: name one")
 
 
 def _holds_images(path: Path) -> bool:
@@ -178,7 +190,9 @@ def _holds_images(path: Path) -> bool:
     return str(path) == STREAM or path.suffix.lower() in ENDINGS
 
 
-def _classify_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
+def _classify_files(
+    classifier: Classifier, options: argparse.Namespace, show: Show | None, note: Note
+) -> int:
     from hemline.runtime.input.image_folder import image_files
 
     code = 0
@@ -195,15 +209,16 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
         try:
             if Path(image).is_dir():
                 raise DataError(f"{image} has no images in it or below")
-            prediction = (
-                classifier.classify(image)
-                if show is None
-                else _classify_and_show(classifier, Path(image), show)
-            )
+            if show is None:
+                seen = classifier.prepare(image)
+                prediction = classifier.classify(seen)
+            else:
+                seen, prediction = _classify_and_show(classifier, Path(image), show)
         except (HemlineError, MemoryError) as error:
             code = code or getattr(error, "exit_code", 1)
             print(f"error: {_reason(error, image)}", file=sys.stderr)
             continue
+        note(prediction, seen)
         if table is not None:
             folder = Path(image).parent.name
             true = (folder if folder in classes else "",) if classes else ()
@@ -225,7 +240,7 @@ def _reason(error: HemlineError | MemoryError, name: str) -> str:
     return described(error) if isinstance(error, HemlineError) else f"{name} {NO_MEMORY}"
 
 
-def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
+def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> tuple[Pixels, Prediction]:
     from hemline.pictures.images import read_picture
 
     picture = read_picture(path, _side(classifier))
@@ -235,11 +250,15 @@ def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Predic
         raise DataError(f"{path}: {error}") from error
     prediction = classifier.classify(seen)
     show(path.stem, picture, seen, prediction)
-    return prediction
+    return seen, prediction
 
 
 def _classify_frames(
-    classifier: Classifier, frames: Iterator[Frame], options: argparse.Namespace, show: Show | None
+    classifier: Classifier,
+    frames: Iterator[Frame],
+    options: argparse.Namespace,
+    show: Show | None,
+    note: Note,
 ) -> int:
     """Print a line of JSON for each frame; return 1 when one could not be read."""
     code = 0
@@ -253,6 +272,7 @@ def _classify_frames(
             seen = classifier.prepare(frame.pixels)
             prediction = classifier.classify(seen)
             document |= _fields(prediction, options.top)
+            note(prediction, seen)
             if show is not None:
                 name = "frame" if frame.image is None else Path(frame.image).stem
                 show(name, frame.pixels, seen, prediction)
@@ -286,6 +306,27 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
             return
         with streams.until_stopped() as wait:
             yield camera_frames(options.camera, wait)
+
+
+@contextlib.contextmanager
+def _monitored(options: argparse.Namespace, classifier: Classifier) -> Iterator[Note]:
+    """Yield what counts a prediction in the folder of --monitor, where one is named."""
+    if options.monitor is None:
+        yield lambda _prediction, _seen: None
+        return
+    from hemline.runtime.monitoring.monitor import Monitor
+
+    keep_unsure = options.keep_unsure or 0
+    with Monitor(options.monitor, classifier.stamp, keep_unsure=keep_unsure) as monitor:
+        if keep_unsure and not options.quiet:
+            note = f"note: up to {keep_unsure} images are stored in {monitor.folder}"
+            print(note, file=sys.stderr)
+
+        def note_prediction(prediction: Prediction, seen: Pixels) -> None:
+            monitor.add([prediction], [seen])
+            monitor.save_when_due()
+
+        yield note_prediction
 
 
 def _side(classifier: Classifier) -> int:

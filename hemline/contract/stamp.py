@@ -21,6 +21,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from hemline.contract.class_distance import ClassDistance
 from hemline.contract.frozen import dataclass
+from hemline.contract.monitoring import Reference
 from hemline.contract.schema import added, from_document, to_document
 from hemline.contract.specs import (
     Format,
@@ -69,6 +70,7 @@ class Stamp(NamedOutputs):
     takes_batches: whether several images may go in at once; False for a foreign model made for one.
     distance: to the classes in the space of the embedding, which then decides what is "unknown";
         None where the score decides.
+    reference: what it predicts on validation images, for monitoring; None without such images.
     """
 
     KIND: ClassVar[str] = "stamp"
@@ -93,6 +95,7 @@ class Stamp(NamedOutputs):
     preprocessing: Preprocessing = added("stretch")
     takes_batches: bool = added(True)
     distance: ClassDistance | None = added(None)
+    reference: Reference | None = added(None)
 
     def __post_init__(self) -> None:
         self.require_outputs()
@@ -107,6 +110,8 @@ class Stamp(NamedOutputs):
                 )
         if self.distance is not None:
             self.distance.require_fit(self.embedding, len(self.labels))
+        if self.reference is not None and len(self.reference.labels) != len(self.labels) + 1:
+            raise ValueError(f"the reference must count {len(self.labels)} classes, and unknown")
         digest = self.payload_sha256
         if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
             raise ValueError("payload_sha256 must be 64 hexadecimal digits")
