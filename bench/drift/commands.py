@@ -27,8 +27,8 @@ from hemline.tables import as_text
 def drift(folder: Path, images: int, last: int | None, output: Path | None, as_json: bool) -> None:
     """Show whether predictions in use differ from those on validation images.
 
-    FOLDER is the one of --monitor of `hemline classify` or `hemline serve`. The exit code is 3 if a
-    period differs, and 4 if there are too few images to judge.
+    FOLDER is that of `hemline classify --monitor`. The exit code is 3 if a period differs, and 4 if
+    there are too few images to judge.
     """
     require_matplotlib()
     require_package("scipy", "thresholds need scipy: pip install scipy")
