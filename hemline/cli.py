@@ -68,7 +68,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
         "drift": Command(
-            "bench.drift", "Show whether predictions in use differ from those on validation images."
+            "bench.drift", "Compare predictions in use with those on validation images."
         ),
         "device": Command("bench.devices", "Add and check boards, and install files on them."),
         "runtimes": Command("environments", "Add, list and remove other versions of the runtimes."),

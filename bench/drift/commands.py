@@ -25,7 +25,7 @@ from hemline.tables import as_text
 @output_option("Folder of the pictures (default: FOLDER).", FOLDER)
 @json_option()
 def drift(folder: Path, images: int, last: int | None, output: Path | None, as_json: bool) -> None:
-    """Show whether predictions in use differ from those on validation images.
+    """Compare predictions in use with those on validation images.
 
     FOLDER is that of `hemline classify --monitor`. The exit code is 3 if a period differs, and 4 if
     there are too few images to judge.
