@@ -19,12 +19,13 @@ def reference_of(file: StampedFile, images: npt.NDArray[np.uint8]) -> Reference:
     spaced = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int)
     with opened(file) as classifier:
         predictions = classifier.classify_batch(images[spaced])
-    labels = file.stamp.labels
-    known = [labels[each.index] == each.label for each in predictions]
-    classes = [each.index if k else len(labels) for each, k in zip(predictions, known, strict=True)]
+    unknown = len(file.stamp.labels)
+    labels = [each.index if each.known else unknown for each in predictions]
+    away = [each.distance for each in predictions if each.distance is not None]
     return Reference(
-        labels=tuple(np.bincount(classes, minlength=len(labels) + 1).tolist()),
+        labels=tuple(np.bincount(labels, minlength=unknown + 1).tolist()),
         scores=histogram_of([each.score for each in predictions]),
+        distances=histogram_of(away) if away else None,
     )
 
 

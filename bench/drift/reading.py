@@ -67,14 +67,15 @@ def _period(windows: list[Window]) -> Period:
 
 def _windows(folder: Path, artifact: MonitoredArtifact) -> Iterator[Window]:
     reference = artifact.reference
-    bins = [len(reference.labels), len(reference.scores.counts)]
+    away = () if reference.distances is None else reference.distances.counts
+    bins = [len(each) for each in (reference.labels, reference.scores.counts, away)]
     for path in sorted((folder / WINDOWS).glob("[0-9]*.json")):
         try:
             window = schema.load(Window, path)
         except HemlineError as error:
             log.warning("left out: %s", error)
             continue
-        if [len(window.labels), len(window.scores)] != bins:
+        if [len(each) for each in (window.labels, window.scores, window.distances)] != bins:
             log.warning("left out: %s does not fit the artifact", path)
         elif window.images:
             yield window

@@ -90,5 +90,6 @@ class Window:
             both = zip(getattr(self, name), getattr(other, name), strict=True)
             return tuple(a + b for a, b in both)
 
-        counted = {name: total(name) for name in ("labels", "scores", "distances")}
-        return dataclasses.replace(self, **counted)
+        return dataclasses.replace(
+            self, labels=total("labels"), scores=total("scores"), distances=total("distances")
+        )

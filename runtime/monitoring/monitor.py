@@ -61,7 +61,7 @@ class Monitor(Closing):
                 remedy=remedy("export reference"),
             )
         self.folder = folder / f"{Path(stamp.name).name}-{stamp.payload_sha256[:8]}"
-        self._reference, self._labels, self._clock = stamp.reference, stamp.labels, clock
+        self._reference, self._clock = stamp.reference, clock
         self._lock, self._due = threading.Lock(), time.monotonic() + _SAVE_SECONDS
         self._counts: dict[str, _Counts] = {}  # by the start of the window
         self._unsaved: dict[str, Window] = {}
@@ -81,7 +81,7 @@ class Monitor(Closing):
         start = time.strftime("%Y-%m-%dT%H", time.gmtime(hour))
         with self._lock:
             if start not in self._counts:
-                self._counts[start] = _Counts(self._reference, self._labels)
+                self._counts[start] = _Counts(self._reference)
             for prediction, image in zip(predictions, images, strict=True):
                 self._counts[start].add(prediction)
                 if self._unsure is not None:
@@ -129,38 +129,46 @@ class Monitor(Closing):
 class _Counts:
     """Counts of predictions, in the bins of a reference."""
 
-    def __init__(self, reference: Reference, names: Sequence[str]) -> None:
-        self._names = names
-        self._edges = reference.scores.edges
+    def __init__(self, reference: Reference) -> None:
+        away = reference.distances
+        self._edges = reference.scores.edges, () if away is None else away.edges
         self._labels = [0] * len(reference.labels)
         self._scores = [0] * len(reference.scores.counts)
+        self._distances = [0] * (0 if away is None else len(away.counts))
 
     def add(self, prediction: Prediction) -> None:
         """Count a prediction."""
-        known = prediction.label == self._names[prediction.index]
-        self._labels[prediction.index if known else -1] += 1
-        self._scores[bisect_right(self._edges, _score(prediction))] += 1
+        self._labels[prediction.index if prediction.known else -1] += 1
+        self._scores[bisect_right(self._edges[0], _score(prediction))] += 1
+        if self._distances and prediction.distance is not None:
+            self._distances[bisect_right(self._edges[1], prediction.distance)] += 1
 
     def added_to(self, window: Window | None, start: str) -> Window:
         """Return a window with these counts and those of one before."""
-        counted = Window(start=start, labels=tuple(self._labels), scores=tuple(self._scores))
+        counted = Window(
+            start=start,
+            labels=tuple(self._labels),
+            scores=tuple(self._scores),
+            distances=tuple(self._distances),
+        )
         return counted if window is None else window.plus(counted)
 
 
 class _Unsure:
-    """The least certain images, as PNG files whose names begin with their scores."""
+    """The least certain images, as PNG files whose names begin with how certain they are."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self._folder, self._most = folder, most
         self._images: list[tuple[float, bytes]] = []  # a heap: the most certain one is the first
-        self._below = math.inf  # score of an image to keep
+        self._below = math.inf  # what an image to keep must be
 
     def offer(self, prediction: Prediction, image: Pixels) -> None:
         """Keep an image until the next save if it is among the least certain ones."""
-        score = _score(prediction)
-        if score >= self._below:
+        away = prediction.distance
+        certain = _score(prediction) if away is None else 1 / (1 + away)
+        if certain >= self._below:
             return
-        one = (-score, png_bytes(image))
+        one = (-certain, png_bytes(image))
         if one not in self._images:
             heapq.heappush(self._images, one)
         if len(self._images) > self._most:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from hemline.contract import schema
+from hemline.contract.class_distance import ClassDistance, Int8Rows
 from hemline.contract.monitoring import Histogram, MonitoredArtifact, Reference, Window
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import Stamp, read_stamped
@@ -30,6 +31,7 @@ from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.monitoring import monitor as monitor_module
 from hemline.runtime.monitoring.monitor import Monitor
 from hemline.runtime.monitoring.png import png_bytes
+from hemline.runtime.unknown import Distances
 
 REFERENCE = Reference(labels=(6, 3, 1), scores=Histogram(edges=(0.6, 0.9), counts=(2, 3, 5)))
 STAMP = Stamp(
@@ -73,6 +75,28 @@ def test_predictions_are_counted_by_label_and_score_in_windows_of_an_hour(tmp_pa
     assert not list(tmp_path.glob("*/unsure"))
     about = schema.load(MonitoredArtifact, tmp_path / "int8.tflite-00000000" / "artifact.json")
     assert (about.labels, about.reference) == (STAMP.labels, REFERENCE)
+
+
+def test_distances_are_counted_of_a_file_that_has_them(tmp_path: Path) -> None:
+    counts = Histogram(edges=(1.0, 3.0), counts=(5, 3, 2))
+    stamp = replace(STAMP, reference=replace(REFERENCE, distances=counts))
+    measured = ClassDistance(  # both classes are at 0
+        threshold=2.0,
+        mean=Int8Rows.of(np.zeros((1, 1))),
+        directions=Int8Rows.of(np.ones((1, 1))),
+        variances=(1.0,),
+        centers=Int8Rows.of(np.zeros((1, 2))),
+        rest=0.0,
+    )
+    spec = OutputSpec(name="embedding", role="embedding", size=1, dtype="float32", position=1)
+    decoder = Decoder(STAMP.output, STAMP.labels, distances=Distances(measured, spec))
+    rows, away = np.array([[5, 0]] * 3, np.float32), np.array([[0.5], [-1.5], [4]], np.float32)
+    with Monitor(tmp_path, stamp, keep_unsure=1) as monitor:
+        monitor.add(decoder.decode_batch(rows, away), [GRAY, GRAY, GRAY + 1])
+    (window,) = windows(tmp_path)
+    assert (window.labels, window.distances) == ((2, 0, 1), (1, 1, 1))
+    (kept,) = tmp_path.glob("*/unsure/*.png")
+    assert kept.name.startswith("0.200000-")
 
 
 def _add_and_save(folder: Path, times: int) -> None:
