@@ -73,7 +73,7 @@ def write_page(path: Path, page: Page) -> None:
         title=escaped(page.title),
         style=style,
         script=script,
-        hashes=" ".join(map(_hash, (script, *libraries))),
+        hashes=" ".join(map(script_hash, (script, *libraries))),
         content="\n".join(filter(None, (*parts, *map(_packed, libraries)))),
         footer=paragraph(page.footer, "soft"),
     )
@@ -236,6 +236,7 @@ def _packed(library: str) -> str:
     return f'<script type="application/gzip" id="library">{packed}</script>'
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
+    """Return what lets a policy accept this script, or style, inside a page."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -13,6 +13,7 @@ from typing import Any
 
 from hemline.export.pack.packed import Component, Packed
 from hemline.files import fingerprint, sha256_of
+from hemline.npm_packages import locked
 from hemline.statistics import wilson
 from hemline.version import VERSION
 
@@ -97,6 +98,14 @@ def installed_component(package: str, version: str) -> Component:
         if found.version == version:
             return _component(found, "")
     return Component(name=package, version=version, purl=f"pkg:pypi/{package}@{version}")
+
+
+def npm_component(name: str, licence: str, wheel: str) -> Component:
+    """Return a locked npm package; `wheel` is a Python package with the licence's text."""
+    version, purl_name = locked()[name][0], name.replace("@", "%40")
+    texts = next(map(_texts, distributions(name=wheel)), {})
+    purl = f"pkg:npm/{purl_name}@{version}"
+    return Component(name=name, version=version, licence=licence, purl=purl, texts=texts)
 
 
 def _component(package: Distribution, sha256: str) -> Component:

@@ -39,6 +39,7 @@ from hemline.export.pack.table import TARGETS
     multiple=True,
     help="Of pi: add wheels for a board without a network and this Python (3.13); repeat for more.",
 )
+@flag("--single-file", "Of web: one page with everything in it, to double click.")
 @flag("--force", "Replace a pack that is there.")
 def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: Any) -> None:
     """Pack a verified file with all that its target needs.
@@ -64,5 +65,5 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     for each in packed.manifest.recommended_on:
         if each.artifact != packed.artifact.name:
             say(f"chosen for {each.device}: {each.artifact} (pack it with --device {each.device})")
-    if row.next_step:
+    if row.next_step and path.is_dir():
         say(f"next: {row.next_step.replace('@PATH@', str(path))}")

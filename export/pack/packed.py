@@ -21,12 +21,14 @@ class PackOptions:
     device: whose recommended file to pack; None for this machine's.
     machine: architecture of the board, a name in the MACHINES table of environments.
     wheels: Python versions (3.11) of a board without a network.
+    single_file: one page with everything in it, not a folder for a host.
     """
 
     artifact: str | None = None
     device: str | None = None
     machine: str = "aarch64"
     wheels: tuple[str, ...] = ()
+    single_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)

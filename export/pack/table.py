@@ -43,6 +43,14 @@ TARGETS: dict[str, Target] = {
             next_step="scp -r @PATH@ USER@BOARD:",
         ),
         Target(
+            name="web",
+            summary="a web page",
+            fill="hemline.export.pack.web.filling:fill",
+            fits="hemline.export.pack.web.filling:page_runtime",
+            options=("single_file",),
+            next_step="python3 -m http.server --directory @PATH@, then open http://localhost:8000",
+        ),
+        Target(
             name="kotlin",
             summary="an Android app in Kotlin with LiteRT",
             fill="hemline.export.pack.languages.filling:fill",

@@ -33,14 +33,14 @@ def _unpack(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def opened_browser() -> Iterator[Any]:
-    """Yield Playwright's browser; it is closed when the block ends."""
+def opened_browser(*options: str) -> Iterator[Any]:
+    """Yield Playwright's browser; `options` are further ones. It is closed when the block ends."""
     from playwright.sync_api import sync_playwright
 
     path, variables = find_browser()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path, env={**os.environ, **variables}, args=["--no-sandbox"]
+            executable_path=path, env={**os.environ, **variables}, args=["--no-sandbox", *options]
         )
         try:
             yield browser

@@ -17,6 +17,7 @@ PARTS = {
     "python3.12": "the same",
     "python3.13": "the same",
     "browser": "a browser without a window",
+    "firefox": "Firefox",
     "cross": "a compiler for other processors",
     "cpp": "g++, for packs in C++",
     "onnxruntime-dev": "ONNX Runtime's headers, for the same",

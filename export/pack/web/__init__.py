@@ -1,0 +1,1 @@
+"""The target web: a page that classifies pictures in the browser."""

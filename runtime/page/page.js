@@ -1,0 +1,281 @@
+// Pictures and camera frames go to the worker; its predictions are shown.
+const $ = (id) => document.getElementById(id);
+const json = (id) => JSON.parse($(id)?.textContent ?? '{}');
+const page = json('page'); // {artifact, packages, examples, version}, of writing.py
+const LARGEST_PIXELS = 50e6; // of a picture, as in hemline/pictures/images.py
+const ON_SHELF = 40; // pictures that can be shown again
+const CAMERA = {
+  NotAllowedError: 'The camera is blocked: allow it for this page in the browser’s settings.',
+  NotFoundError: 'There is no camera: connect one, or choose a picture.',
+  NotReadableError: 'Another program uses the camera: close it and try again.',
+};
+const [video, picture, state] = [$('video'), $('picture'), document.documentElement.dataset];
+let [worker, stamp, stream, facing, asked] = [null, null, null, 'environment', 0];
+
+function ask(name, request, moved = []) {
+  const id = ++asked;
+  return new Promise((resolve, reject) => {
+    const listen = ({ data: { id: answered, answer, problem } }) => {
+      if (answered !== id) return;
+      worker.removeEventListener('message', listen);
+      if (problem) reject(Error(problem));
+      else resolve(answer);
+    };
+    worker.addEventListener('message', listen);
+    worker.onerror = () => reject(Error('the page’s program does not start: update this browser'));
+    worker.postMessage({ id, name, request }, moved);
+  });
+}
+
+function element(tag, ...children) {
+  const made = document.createElement(tag);
+  made.append(...children);
+  return made;
+}
+
+function report(problem) {
+  $('problem').textContent = problem;
+  $('problem').hidden = !problem;
+}
+
+const milliseconds = (value) => `${value < 10 ? value.toPrecision(2) : value.toFixed(0)} ms`;
+const percent = (score) => `${(100 * score).toFixed(1)} %`;
+
+// Return the image of what a model takes.
+function imageOf(pixels) {
+  const { width, height, channels } = stamp.input;
+  const image = new ImageData(width, height);
+  image.data.fill(255);
+  for (let at = 0; at < width * height; at++) {
+    for (let channel = 0; channel < 3; channel++) {
+      image.data[4 * at + channel] = pixels[at * channels + (channels === 3 ? channel : 0)];
+    }
+  }
+  return image;
+}
+
+function draw(canvas, source, most) {
+  const share = Math.min(1, most / Math.max(source.width, source.height));
+  [canvas.width, canvas.height] = [source.width, source.height].map((size) => (
+    Math.max(1, Math.round(size * share))));
+  canvas.classList.toggle('small', Math.max(source.width, source.height) < 200);
+  canvas.getContext('2d').drawImage(source, 0, 0, canvas.width, canvas.height);
+}
+
+// Return the bitmap of an image file: upright, in the colours that are stored.
+async function decoded(file) {
+  const [address, image] = [URL.createObjectURL(file), new Image()];
+  const unreadable = `${file.name} cannot be read: use PNG, JPEG, WebP, GIF, AVIF or BMP`;
+  try { // a small file can be an enormous picture: its header comes first
+    await new Promise((resolve, reject) => {
+      Object.assign(image, { onload: resolve, onerror: () => reject(Error(unreadable)) });
+      image.src = address;
+    });
+    const { naturalWidth: width, naturalHeight: height } = image;
+    if (width * height > LARGEST_PIXELS) {
+      throw Error(`${file.name} has ${width} × ${height} pixels: scale it down first`);
+    }
+    return await createImageBitmap(file, { colorSpaceConversion: 'none' })
+      .catch(() => { throw Error(unreadable); });
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+function predict(source, width, height, isJpeg = false) {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.drawImage(source, 0, 0, width, height);
+  const { data: pixels } = context.getImageData(0, 0, width, height);
+  return ask('classify', { pixels, width, height, isJpeg }, [pixels.buffer]);
+}
+
+function show({ label, index, isUnknown, scores, seen, prepareMs, classifyMs }, source) {
+  const text = isUnknown ? 'Unknown' : label;
+  if ($('label').textContent !== text) $('label').textContent = text; // else it is read out again
+  $('result').classList.remove('none');
+  $('result').classList.toggle('unknown', isUnknown);
+  $('note').textContent = isUnknown
+    ? `Not enough like any class. The closest is ${stamp.labels[index]}.` : source;
+  const best = [...scores.keys()].sort((a, b) => scores[b] - scores[a]).slice(0, 3);
+  while ($('top').children.length < best.length) {
+    $('top').append(element('li', element('span'), element('span'), element('i')));
+  }
+  best.forEach((at, row) => {
+    const [name, share, bar] = $('top').children[row].children;
+    [name.textContent, share.textContent] = [stamp.labels[at], percent(scores[at])];
+    bar.style.setProperty('--score', scores[at]);
+  });
+  [$('seen').width, $('seen').height] = [stamp.input.width, stamp.input.height];
+  $('seen').getContext('2d').putImageData(imageOf(seen), 0, 0);
+  $('prepared').textContent = milliseconds(prepareMs);
+  $('classified').textContent = milliseconds(classifyMs);
+  performance.mark('shown');
+  state.shown = Number(state.shown ?? 0) + 1;
+}
+
+// Classify a picture {name, file} or {name, image} and show it.
+async function classify(item) {
+  stopCamera();
+  report('');
+  try {
+    const bitmap = await (item.file ? decoded(item.file) : createImageBitmap(item.image));
+    const isJpeg = item.file?.type === 'image/jpeg';
+    const answer = await predict(bitmap, bitmap.width, bitmap.height, isJpeg);
+    show(answer, item.image ? `Example of ${item.name}` : item.name);
+    draw(picture, bitmap, 1200);
+    picture.setAttribute('aria-label', `The picture: ${item.name}`);
+    [picture.hidden, $('empty').hidden] = [false, true];
+    mark(item.button ??= shelve(item, bitmap));
+    bitmap.close();
+  } catch (error) {
+    report(error.message);
+  }
+}
+
+function mark(button) {
+  document.querySelector('[aria-current]')?.removeAttribute('aria-current');
+  button?.setAttribute('aria-current', 'true');
+}
+
+async function classifyAll(files) {
+  for (const file of files) await classify({ name: file.name, file });
+}
+
+// Put a small copy of a picture on the shelf, the newest first; examples keep their order.
+function shelve(item, source) {
+  const [canvas, name] = [element('canvas'), element('span', item.name)];
+  draw(canvas, source, 176);
+  const button = element('button', canvas, name);
+  button.type = 'button';
+  button.addEventListener('click', () => classify(item));
+  const place = element('li', button);
+  if (item.image) $('pictures').append(place);
+  else $('pictures').prepend(place);
+  while ($('pictures').children.length > ON_SHELF) $('pictures').lastChild.remove();
+  $('shelf').hidden = false;
+  return button;
+}
+
+async function startCamera() {
+  report('');
+  try {
+    if (!navigator.mediaDevices) throw Error('it needs https, or localhost');
+    const wanted = { facingMode: facing, width: { ideal: 640 } };
+    const opened = await navigator.mediaDevices.getUserMedia({ video: wanted });
+    stream = opened;
+    opened.getVideoTracks()[0].addEventListener('ended', () => {
+      stopCamera();
+      report('The camera is gone: connect it, then start it again.');
+    });
+    video.srcObject = opened;
+    await video.play();
+    [video.hidden, $('live').hidden, $('empty').hidden, picture.hidden] = [false, false, true, true];
+    $('camera').textContent = 'Stop camera';
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    $('turn').hidden = devices.filter(({ kind }) => kind === 'videoinput').length < 2;
+    mark(null);
+    await watch(opened);
+  } catch (error) {
+    stopCamera();
+    report(CAMERA[error.name] ?? `The camera cannot be used: ${error.message}`);
+  }
+}
+
+async function watch(opened) {
+  const nextFrame = (next) => video.requestVideoFrameCallback(next);
+  while (stream === opened) {
+    const answer = await predict(video, video.videoWidth, video.videoHeight);
+    if (stream === opened) show(answer, 'Camera');
+    await new Promise(nextFrame);
+  }
+}
+
+function stopCamera() {
+  if (!stream) return;
+  for (const track of stream.getTracks()) track.stop();
+  [stream, video.srcObject] = [null, null];
+  [video.hidden, $('live').hidden, $('turn').hidden] = [true, true, true];
+  [picture.hidden, $('empty').hidden] = [!picture.width, Boolean(picture.width)];
+  $('camera').textContent = 'Use camera';
+}
+
+function listen() {
+  $('file').addEventListener('change', async ({ target }) => {
+    await classifyAll([...target.files]);
+    target.value = ''; // the same file may be chosen again
+  });
+  $('camera').addEventListener('click', () => (stream ? stopCamera() : startCamera()));
+  $('turn').addEventListener('click', () => {
+    facing = facing === 'user' ? 'environment' : 'user';
+    stopCamera();
+    startCamera();
+  });
+  document.addEventListener('paste', ({ clipboardData }) => classifyAll([...clipboardData.files]));
+  const over = (event) => {
+    event.preventDefault();
+    $('stage').classList.toggle('over', event.type === 'dragover');
+  };
+  for (const kind of ['dragover', 'dragleave', 'drop']) document.addEventListener(kind, over);
+  document.addEventListener('drop', ({ dataTransfer }) => classifyAll([...dataTransfer.files]));
+}
+
+function describe({ bytes, test }) {
+  const { input, labels, model, name, unknown_threshold: threshold } = stamp;
+  const kind = { 1: 'gray', 3: 'colour' }[input.channels] ?? `${input.channels} channels`;
+  $('size').textContent = `${input.width} × ${input.height}, ${kind}`;
+  const facts = {
+    Model: `${model}, ${name}, ${(bytes / 1000).toFixed(0)} kB`,
+    Classes: labels.join(', '),
+    Unknown: stamp.distance ? `at a distance of more than ${stamp.distance.threshold.toFixed(1)}`
+      : threshold > 0 ? `at most ${percent(threshold)} certain` : 'never',
+    'Self-test': `${test.images} images, at most ${test.worst.toPrecision(2)} off the model `
+      + `that was exported (${test.tolerance.toPrecision(2)} is allowed)`,
+  };
+  for (const [name, text] of Object.entries(facts)) {
+    $('about').append(element('div', element('dt', name), element('dd', text)));
+  }
+}
+
+function bytesOf(text) {
+  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+}
+
+async function start() {
+  const inside = json('contents'); // of a page in a single file
+  const contents = Object.fromEntries(Object.entries(inside).map(([name, text]) => (
+    [name, bytesOf(text)])));
+  const { 'worker.js': program, ...rest } = contents;
+  const address = program
+    ? URL.createObjectURL(new Blob([program], { type: 'text/javascript' })) : 'worker.js';
+  worker = new Worker(address);
+  const opened = await ask('open', { ...page, contents: rest });
+  ({ stamp } = opened);
+  describe(opened);
+  if (!opened.test.passed) throw Error('the self-test failed: do not use it in this browser');
+  const examples = page.examples.map(({ name }, at) => ({ name, image: imageOf(opened.images[at]) }));
+  for (const each of examples) {
+    each.button = shelve(each, await createImageBitmap(each.image));
+  }
+  listen();
+  [$('file').disabled, $('camera').disabled, state.state] = [false, false, 'ready'];
+  performance.mark('ready');
+  $('state').textContent = 'Ready: self-test passed';
+  if (examples.length) await classify(examples[0]);
+}
+
+async function keepOffline() {
+  if (!page.offline || !navigator.serviceWorker) return;
+  await navigator.serviceWorker.register('service_worker.js');
+  await navigator.serviceWorker.ready;
+  $('offline').textContent = 'It also works without a network.';
+}
+
+state.state = 'loading';
+start().catch((error) => {
+  state.state = 'failed';
+  $('state').textContent = 'Not usable';
+  const [title, reason] = [element('strong', 'This page cannot be used here'), error.message];
+  $('empty').replaceChildren($('empty').firstElementChild, title, element('span', reason));
+});
+keepOffline().catch(() => { $('offline').textContent = 'It needs a network each time.'; });

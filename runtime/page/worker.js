@@ -1,0 +1,81 @@
+// Open the artifact and classify pictures beside the page, so that it stays quick.
+import { decode } from './decoder.js';
+import { loadArtifact } from './engine.js';
+import { kept, prepare } from './pixels.js';
+
+const LEAST_MS = 5; // of a measurement: clocks of browsers tick in up to 1 ms
+const OUTLIERS = 0.05; // share of images that may be farther off, as in contract/parity.py
+let model = null;
+
+// `contents` are the bytes of files by name, where the page is a single file; else it is empty.
+async function open({ artifact, packages, examples, contents }) {
+  const bytesOf = async (name) => {
+    if (name in contents) return contents[name];
+    const response = await fetch(name).catch(() => null);
+    if (!response?.ok) throw Error(`${name} is missing: copy the whole page again`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+  const addresses = {};
+  const find = async (name) => {
+    const type = name.endsWith('.js') ? 'text/javascript' : 'application/wasm';
+    addresses[name] = type === 'text/javascript' && !(name in contents)
+      ? new URL(name, self.location).href
+      : URL.createObjectURL(new Blob([await inflated(await bytesOf(name))], { type }));
+  };
+  const [bytes] = await Promise.all([bytesOf(artifact), ...packages.map(find)]);
+  const locate = (name) => addresses[name.replace(/mjs$/, 'js').replace(/wasm$/, 'wasm.gz')];
+  model = await loadArtifact(bytes, { locate, relaxed: false });
+  const images = await Promise.all(examples.map(({ pixels }) => unpacked(pixels)));
+  return { stamp: model.stamp, bytes: bytes.length, test: await selfTest(), images };
+}
+
+// Return the bytes that were compressed by gzip, or by a server that has not told.
+async function inflated(bytes, form = 'gzip') {
+  if (form === 'gzip' && (bytes[0] !== 31 || bytes[1] !== 139)) return bytes;
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream(form));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+const unpacked = (text) => (
+  inflated(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)), 'deflate'));
+
+// Run the test images inside the artifact: the same logits as when it was exported?
+async function selfTest() {
+  const { tolerance, test_vectors: vectors, outputs } = model.stamp;
+  const { gives } = outputs.find(({ name }) => name === 'logits');
+  let [worst, far] = [0, 0];
+  for (const { pixels, logits } of vectors) {
+    const found = await model.run(await unpacked(pixels));
+    const value = (each) => (gives === 'probabilities' ? Math.exp(each) : each);
+    const off = logits.map((each, at) => Math.abs(value(each) - value(found[at])));
+    const most = off.reduce((least, each) => Math.max(least, each)); // NaN where one is
+    worst = Math.max(worst, most);
+    far += !(most <= tolerance);
+  }
+  const passed = far <= Math.ceil(OUTLIERS * vectors.length) - 1 || far === 0;
+  return { passed, worst, tolerance, images: vectors.length };
+}
+
+async function classify({ pixels, width, height, isJpeg }) {
+  const started = performance.now();
+  const { stamp, run } = model;
+  const side = Math.max(stamp.input.height, stamp.input.width);
+  const picture = kept(pixels, width, height, { side, isJpeg });
+  const seen = prepare(picture.pixels, picture.width, picture.height, stamp);
+  const prepareMs = performance.now() - started;
+  const logits = await run(seen);
+  const embedding = stamp.distance ? await run(seen, 'embedding') : null;
+  const begun = performance.now();
+  let calls = 0;
+  for (; calls === 0 || performance.now() - begun < LEAST_MS; calls++) await run(seen);
+  const classifyMs = (performance.now() - begun) / calls;
+  return { ...decode(stamp, logits, embedding), seen, prepareMs, classifyMs };
+}
+
+self.onmessage = async ({ data: { id, name, request } }) => {
+  try {
+    self.postMessage({ id, answer: await { open, classify }[name](request) });
+  } catch (error) {
+    self.postMessage({ id, problem: String(error?.message ?? error) });
+  }
+};
