@@ -39,6 +39,8 @@ class BatchSessions:
             while len(tensor) - at >= batch:
                 parts.append(self.session(batch).run(tensor[at : at + batch], names))
                 at += batch
+        if len(parts) == 1:
+            return list(parts[0])
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     def close(self) -> None:

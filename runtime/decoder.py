@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,8 @@ class Decoder:
         self.distances = distances
         self.few = spec.size <= _FEW and spec.gives == "logits"
         self._best = _best_of(spec, temperature) if self.few else self._best_of_many
+        # rows of the last batch, and their scores: who asks for these has just had it decoded
+        self.recent: tuple[list[Tensor], npt.NDArray[np.float32]] = ([], np.empty(0, np.float32))
 
     def logits(self, output: Tensor) -> npt.NDArray[np.float32]:
         """Return float32 logits of a raw output, of the same shape."""
@@ -120,7 +123,9 @@ class Decoder:
         away: Sequence[float | None] = [None] * len(rows)
         if self.distances is not None and embeddings is not None:
             away = self.distances(real_values(self.distances.spec, embeddings)).tolist()
-        found = zip(indices.tolist(), best, rows, away, strict=True)
+        each_row = [*rows]
+        self.recent = each_row, scores
+        found = zip(indices.tolist(), best, each_row, away, strict=True)
         return [Prediction(index, score, row, self, each) for index, score, row, each in found]
 
     def ranks_of_few(self, row: Tensor, count: int) -> list[tuple[int, float]]:
@@ -140,8 +145,11 @@ class Decoder:
 
 def scores_of(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:
     """Return the float32 scores (n, classes) of at least one prediction, all of one classifier."""
-    decoder = predictions[0]._decoder
-    return decoder.softmax(decoder.logits(np.stack([each._row for each in predictions])))
+    decoder, rows = predictions[0]._decoder, [each._row for each in predictions]
+    recent, scores = decoder.recent
+    if len(rows) == len(recent) and all(map(operator.is_, rows, recent)):
+        return scores
+    return decoder.softmax(decoder.logits(np.stack(rows)))
 
 
 def best_of(predictions: Sequence[Prediction], count: int) -> list[list[tuple[str, float]]]:

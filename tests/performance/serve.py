@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,7 @@ Address = tuple[int, int]  # the port of a server and its process id
 _ROUNDS = 21
 _SECONDS = 0.2  # of a burst
 _REQUESTS = 1_000_000  # over which the memory is steady
+_CONNECTIONS = 4  # at the highest rate
 _SINGLE, _OF_8, _OF_64, _GROWTH = 1.3, 0.6, 0.85, 1.02
 _EMPTY = """
 import socket, uvicorn
@@ -55,7 +57,15 @@ class Client:
 
     def ask(self) -> None:
         """Send the request once and read the whole response."""
+        self.send()
+        self.receive()
+
+    def send(self) -> None:
+        """Send the request once."""
         self._socket.sendall(self._request)
+
+    def receive(self) -> None:
+        """Read a whole response."""
         received = self._socket.recv(1 << 20)
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._socket.recv(1 << 20)
@@ -65,6 +75,26 @@ class Client:
         missing = end + 4 + int(found[1]) - len(received)
         while missing > 0:
             missing -= len(self._socket.recv(1 << 20))
+
+
+class Clients:
+    """Connections whose requests wait for the server: it is never idle, as at its highest rate."""
+
+    def __init__(self, port: int, images: np.ndarray) -> None:
+        self._all = deque(Client(port, images) for _ in range(_CONNECTIONS))
+        for each in self._all:
+            each.send()
+
+    def ask(self) -> None:
+        """Read the oldest response and send another request."""
+        self._all[0].receive()
+        self._all[0].send()
+        self._all.rotate(-1)
+
+    def end(self) -> None:
+        """Read what is left."""
+        for each in self._all:
+            each.receive()
 
 
 @contextlib.contextmanager
@@ -82,7 +112,7 @@ def running(*command: str) -> Iterator[Address]:
         child.wait()
 
 
-def server_us(process: int, client: Client) -> float:
+def server_us(process: int, client: Client | Clients) -> float:
     """Return the processor time of a server for a request, all its threads, in a short burst."""
 
     def used() -> int:
@@ -131,13 +161,14 @@ def single(served: Address, empty: Address, images: np.ndarray, classifier: Clas
 
 def batches(served: Address, images: np.ndarray, classifier: Classifier, limit: float) -> Result:
     """Measure the rate of raw batches against classify_batch."""
-    ours, count = Client(served[0], images), len(images)
+    ours, count = Clients(served[0], images), len(images)
 
     def bare() -> float:
         return own_us(lambda: classifier.classify_batch(images))
 
     bare(), server_us(served[1], ours)  # warm
     a, b = interleaved(lambda: server_us(served[1], ours), bare, _ROUNDS)
+    ours.end()
     ratio = median_ratio(b, a)
     each, alone = statistics.median(a) / count, statistics.median(b) / count
     return Result(

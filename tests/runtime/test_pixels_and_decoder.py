@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.errors import DataError
-from hemline.runtime.decoder import UNKNOWN, Decoder
+from hemline.runtime.decoder import UNKNOWN, Decoder, best_of
 from hemline.runtime.pixels import PixelEncoder, pixel_tables
 
 PIXELS = np.arange(256, dtype=np.float64)
@@ -169,3 +169,11 @@ def test_huge_logits_do_not_overflow() -> None:
     prediction = decoder().decode(np.array([1e30, -1e30, 0], np.float32))
     assert prediction.score == 1.0
     np.testing.assert_array_equal(prediction.scores, [1, 0, 0])
+
+
+def test_the_best_classes_of_predictions_do_not_depend_on_their_order() -> None:
+    rows = np.float32([[3, 2, 1], [1, 3, 2], [2, 1, 3]])
+    found = decoder().decode_batch(rows)
+    for order in ([0, 1, 2], [1, 0, 2], [0, 2], [2, 2, 2]):
+        tops = [[label for label, _ in each] for each in best_of([found[at] for at in order], 2)]
+        assert tops == [[["a", "b"], ["b", "c"], ["c", "a"]][at] for at in order]

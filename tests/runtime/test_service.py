@@ -27,10 +27,13 @@ from PIL import Image
 from hemline.cli import cli
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
+from hemline.contract.specs import OutputSpec
 from hemline.errors import BackendError, UsageError
 from hemline.runtime import Classifier
 from hemline.runtime.classification import documents_of
 from hemline.runtime.command_line import main
+from hemline.runtime.decoder import Decoder, Prediction
+from hemline.runtime.service.answers import text_of
 
 RAW = {"Content-Type": "application/octet-stream"}
 JSON = {"Content-Type": "application/json"}
@@ -146,6 +149,27 @@ def test_raw_pixels_are_classified_as_the_classifier_does(
     assert all(len(row["top"]) == 2 for row in rows)
     # rounded to six digits, of float32 by two ways to sum
     assert [x["score"] for x in rows] == pytest.approx([x["score"] for x in expected], abs=2e-6)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("odd", [None, np.nan, np.inf])
+@pytest.mark.parametrize("distance", [None, 0.25])
+@pytest.mark.parametrize("top", [1, 9])
+def test_the_json_that_is_written_at_once_is_that_of_the_documents(
+    count: int, odd: float | None, distance: float | None, top: int
+) -> None:
+    labels = ('50% "off"', "naïve", "unknown")
+    decoder = Decoder(OutputSpec(size=3, dtype="float32"), labels, unknown_threshold=0.5)
+    rows = np.float32([[9, 0, 1], [1, 1, 1], [0, 0, 9], [0, 9, 0], [5, 5, 5]])[:count]
+    if odd is not None:
+        rows[-1, 1] = odd
+    with np.errstate(invalid="ignore"):  # inf − inf
+        found = [
+            Prediction(x.index, x.score, x.stored, decoder, distance)
+            for x in decoder.decode_batch(rows)
+        ]
+        text, expected = text_of(found, labels, top), documents_of(found, top)
+    assert json.loads(f"[{text}]") == expected
 
 
 def test_a_file_of_a_form_that_cannot_be_read_stops_no_other(
