@@ -1,13 +1,13 @@
-"""Import, export and verify from Python, as the commands do."""
+"""Import, export, verify and pack from Python, as the commands do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemline.errors import GateError, UsageError, remedy
+from hemline.errors import GateError, UnknownNameError, UsageError, remedy
 from hemline.progress import say
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hemline.export.bundle import ExportRequest
     from hemline.export.importing.importing import Samples
     from hemline.export.importing.target import ExportTarget
+    from hemline.export.pack.packed import Packed, PackOptions
     from hemline.export.pixel_scale import PixelScale
     from hemline.export.quantization.options import PostTrainingOptions
     from hemline.export.scheme import Scheme
@@ -118,6 +119,23 @@ class VerifyResult:
     def passed(self) -> bool:
         """Return whether every file passed in every runtime that it supports."""
         return self.failure is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackResult:
+    """A pack, and what is in it.
+
+    path: its folder, or archive.
+    packed: the artifact, its target, and why it is this one.
+    """
+
+    path: Path
+    packed: Packed
+
+    @property
+    def artifact(self) -> str:
+        """Return the name of the artifact in the pack."""
+        return self.packed.artifact.name
 
 
 def import_model(
@@ -297,6 +315,44 @@ def verify(path: Path | str, *, runtimes: Sequence[str] = ()) -> VerifyResult:
             failure, manifest = error, read_manifest(path)
     verdicts = tuple((a.name, verdict) for a in manifest.artifacts for verdict in a.verdicts)
     return VerifyResult(verdicts=verdicts, failure=failure)
+
+
+def pack(
+    bundle: Path | str,
+    target: str,
+    *,
+    output: Path | str | None = None,
+    options: PackOptions | None = None,
+    force: bool = False,
+) -> PackResult:
+    """Pack a verified file of a bundle with all that its target needs.
+
+    bundle: its folder.
+    target: what it is for, such as "pi".
+    output: folder, or archive that ends in .tar.gz (default: packs/ and the bundle and target).
+    options: which file, and what only some targets have.
+    force: replace a pack that is there.
+
+    Raises UnknownNameError for an unknown target, UsageError for options of another target and a
+    path that is taken, GateError when no file of the bundle was verified or fits the target.
+    """
+    from hemline.export.pack.packed import PackOptions
+    from hemline.export.pack.packing import choose, write_pack
+    from hemline.export.pack.table import TARGETS
+
+    if target not in TARGETS:
+        raise UnknownNameError("target", target, TARGETS)
+    row, options = TARGETS[target], options or PackOptions()
+    for field in fields(PackOptions):
+        is_default = getattr(options, field.name) == field.default
+        if not is_default and field.name not in ("artifact", "device", *row.options):
+            raise UsageError(f"{field.name} is not for {target}: leave it out")
+    if options.artifact is not None and options.device is not None:
+        raise UsageError("name an artifact or a device, not both")
+    packed = choose(Path(bundle), row, options)
+    path = Path(output or Path("packs") / packed.name)
+    write_pack(packed, path, force=force)
+    return PackResult(path=path, packed=packed)
 
 
 def _verified_file(path: Path, runtimes: Sequence[str]) -> VerifyResult:

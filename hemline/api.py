@@ -1,12 +1,13 @@
 """The whole way from images to a measured file, from Python: what the commands call.
 
-    from hemline.api import train, import_model, export, verify, bench, choose, images
+    from hemline.api import train, import_model, export, verify, bench, choose, pack, images
 
     trained = train("hem-50k", data=images("photos", size=32), changes={"epochs": 20})
     exported = export(trained.checkpoint, data="photos")
     bench(exported.bundle, quick=True)
     chosen = choose(exported.bundle, max_drop_points=1, max_kb=300)
     print(trained.test_accuracy, chosen.file)
+    pack(exported.bundle, "pi", output="classifier.tar.gz")
 
 Nothing is printed: progress goes to the logger `hemline`, or with `report_to(print)` to a function.
 Every error is a `hemline.errors.HemlineError`. Importing this is cheap: a function loads what it
@@ -24,20 +25,29 @@ if TYPE_CHECKING:
     from hemline.bench.api import BenchResult, ChooseResult, bench, choose
     from hemline.contract.budget import Budget
     from hemline.data.fetch import FetchOptions
-    from hemline.export.api import ExportResult, ImportResult, VerifyResult, export, import_model
+    from hemline.export.api import (
+        ExportResult,
+        ImportResult,
+        PackResult,
+        VerifyResult,
+        export,
+        import_model,
+        pack,
+    )
     from hemline.export.api import verify as verify
+    from hemline.export.pack.packed import PackOptions
     from hemline.export.pixel_scale import PixelScale
     from hemline.progress import report_to
     from hemline.train.api import TrainResult, train
 
 __all__ = [
-    "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PixelScale",
-    "TrainResult", "VerifyResult", "bench", "choose", "export", "images", "import_model",
-    "report_to", "train", "verify",
+    "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PackOptions",
+    "PackResult", "PixelScale", "TrainResult", "VerifyResult", "bench", "choose", "export",
+    "images", "import_model", "pack", "report_to", "train", "verify",
 ]  # fmt: skip
 _PLACES = (
     "hemline.train.api", "hemline.export.api", "hemline.bench.api", "hemline.progress",
-    "hemline.contract.budget", "hemline.export.pixel_scale",
+    "hemline.contract.budget", "hemline.export.pixel_scale", "hemline.export.pack.packed",
 )  # fmt: skip
 
 

@@ -48,16 +48,13 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     short README and a self-test that runs on the target. Exit code 3 when no file of the bundle was
     verified or fits the target.
     """
-    from hemline.export.pack.packing import choose, write_pack
+    from hemline.export.api import pack as packed_for
 
     row, chosen = TARGETS[target], {name: value for name, value in given.items() if value}
     for name in sorted(chosen.keys() - {"artifact", "device", *row.options}):
         raise UsageError(f"--{name.replace('_', '-')} is not for {target}: leave it out")
-    if {"artifact", "device"} <= chosen.keys():
-        raise UsageError("name --artifact or --device, not both")
-    packed = choose(bundle, row, PackOptions(**chosen))
-    path = output or Path("packs") / packed.name
-    write_pack(packed, path, force=force)
+    result = packed_for(bundle, target, output=output, options=PackOptions(**chosen), force=force)
+    path, packed = result.path, result.packed
     click.echo(
         f"{path}: {packed.artifact.name} for {packed.place}; its README.md says how to run it"
     )

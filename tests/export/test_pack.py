@@ -25,6 +25,7 @@ from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, Recommendation, read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, GateError, UsageError
+from hemline.export.api import pack
 from hemline.export.pack.bill_of_materials import installed_component, wheel_component
 from hemline.export.pack.packed import Packed, PackOptions
 from hemline.export.pack.packing import ARCHIVE, choose, write_pack
@@ -371,6 +372,34 @@ def test_the_command_packs_the_only_bundle(
     assert result.exit_code == 0
     smallest = min(read_manifest(bundle).artifacts, key=lambda each: each.size_bytes).name
     assert result.stdout.startswith(f"packs/my-shirts-pi: {smallest} for a Raspberry Pi")
+
+
+def test_python_packs_as_the_command_does(
+    packed: Pack, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = PackOptions(artifact="int8.tflite")
+    result = pack(bundle, "pi", output=tmp_path / "pack", options=options)
+    assert (result.path, result.artifact) == (tmp_path / "pack", "int8.tflite")
+    assert result.packed.why == "named by the user"
+    assert bytes_in(result.path) == bytes_in(packed.path)
+    monkeypatch.chdir(tmp_path)
+    assert pack(str(bundle), "cpp").path == Path("packs") / f"{bundle.name}-cpp"
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("pie", PackOptions(), "unknown target 'pie': did you mean 'pi'"),
+        ("cpp", PackOptions(wheels=("3.13",)), "wheels is not for cpp: leave it out"),
+        ("pi", PackOptions(artifact="a", device="b"), "an artifact or a device, not both"),
+    ],
+)
+def test_python_refuses_what_does_not_fit_together(
+    bundle: Path, tmp_path: Path, target: str, options: PackOptions, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        pack(bundle, target, output=tmp_path / "pack", options=options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_options_of_another_target_are_refused(

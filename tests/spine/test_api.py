@@ -24,9 +24,9 @@ from hemline.progress import REPORT, Progress, duration, report_to
 
 def test_the_api_has_these_names() -> None:
     assert api.__all__ == [
-        "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PixelScale",
-        "TrainResult", "VerifyResult", "bench", "choose", "export", "images", "import_model",
-        "report_to", "train", "verify",
+        "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PackOptions",
+        "PackResult", "PixelScale", "TrainResult", "VerifyResult", "bench", "choose", "export",
+        "images", "import_model", "pack", "report_to", "train", "verify",
     ]  # fmt: skip
     assert all(inspect.getdoc(getattr(api, name)) for name in api.__all__)
 
@@ -34,7 +34,7 @@ def test_the_api_has_these_names() -> None:
 def test_importing_the_api_loads_nothing_that_its_work_needs() -> None:
     code = """
 import json, sys
-from hemline.api import train, import_model, export, verify, bench, choose
+from hemline.api import train, import_model, export, verify, bench, choose, pack
 import hemline.train
 assert not callable(hemline.train)
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
@@ -44,7 +44,9 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     assert not heavy & set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("name", ["train", "import_model", "export", "verify", "bench", "choose"])
+@pytest.mark.parametrize(
+    "name", ["train", "import_model", "export", "verify", "bench", "choose", "pack"]
+)
 def test_every_parameter_is_typed_and_documented(name: str) -> None:
     function = getattr(api, name)
     text = inspect.getdoc(function) or ""
