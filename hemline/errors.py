@@ -32,6 +32,7 @@ from collections.abc import Iterable
 from typing import ClassVar, NamedTuple
 
 _LONGEST_NAME = 80  # of what a user gave, in a message
+_MOST_NAMES = 30  # in a message
 
 
 class Remedy(NamedTuple):
@@ -82,10 +83,12 @@ class UnknownNameError(UsageError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
         near += (each for each in names if each.endswith(f":{name}"))
+        listed = names[:_MOST_NAMES]
+        listed += [f"and {len(names) - len(listed)} more"] * (len(listed) < len(names))
         hint = (
             f"did you mean {' or '.join(map(repr, near))}?"
             if near
-            else f"choose one of: {', '.join(names)}"
+            else f"choose one of: {', '.join(listed)}"
         )
         shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
         super().__init__(f"unknown {kind} {shown!r}: {hint}", remedy=remedy)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hemline.train.nets.design import Design
 from hemline.train.nets.models import MODELS, build_model, count_macs, layer_macs
 from hemline.train.tensorflow import quiet_keras
 
@@ -63,3 +64,21 @@ def test_nested_models_and_shared_layers_are_counted_at_each_call() -> None:
         "block": 8 * 10 * 3 * 3 + 6 * 8 * (3 * 3 * 3 + 3 * 2),
         "logits": 6 * 8 * 2 * 5,
     }
+
+
+def test_a_hem_model_follows_each_field_of_its_design() -> None:
+    def outline(**fields: Any) -> tuple[int, list[str]]:
+        model = build_model(MODELS["hem-50k"], (28, 28, 1), 10, design=Design(**fields))
+        return model.count_params(), [type(layer).__name__ for layer in model.layers]
+
+    usual, kinds = outline()
+    assert usual == 47_370
+    assert kinds.count("Conv2D") == 6
+    assert (kinds.count("MaxPooling2D"), kinds.count("Add")) == (2, 1)
+    deeper, deep_kinds = outline(depth=1)
+    assert deeper == usual + 9 * 24 * 24 + 4 * 24 + 9 * 40 * 40 + 4 * 40
+    assert (deep_kinds.count("Conv2D"), deep_kinds.count("Add")) == (8, 2)
+    assert outline(kernel=5)[0] > 2 * usual
+    assert outline(pooling="average")[1].count("AveragePooling2D") == 2
+    assert {"MaxPooling2D", "AveragePooling2D"}.isdisjoint(outline(pooling="stride")[1])
+    assert "Add" not in outline(residual=False)[1]

@@ -116,7 +116,9 @@ def test_the_usual_space_fits_optimizer_model_and_images() -> None:
         assert "width" not in fields_of(space)
 
 
-@pytest.mark.parametrize("name", [name for name, row in MODELS.items() if not row.widens])
+@pytest.mark.parametrize(
+    "name", [name for name, row in MODELS.items() if "width" not in row.designs]
+)
 def test_a_model_that_cannot_be_widened_says_so(name: str) -> None:
     with pytest.raises(UsageError, match="another width"):
         build_model(MODELS[name], (28, 28, 1), 10, policy="float32", design=Design(width=0.9))

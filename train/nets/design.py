@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,11 @@ class Design:
     width: multiplies channels and units.
     dropout: share of units dropped, in place of the model's own shares; None for those.
     batch_normalization: after convolutions; None for what the model does.
+    depth: convolutions that each stage has more than the model's own.
+    kernel: side of the convolutions, pixels; 0 for the model's own.
+    pooling: max, average, or stride for convolutions that skip pixels; model for the model's own.
+    residual: whether pairs of convolutions are added to what they read; None for what the model
+        does.
     resize: side that a transfer model brings images to, pixels; 0 for its own.
     weights: file of weights for a transfer model's layers below its top; None for random ones.
     """
@@ -26,19 +32,18 @@ class Design:
     width: float = 1.0
     dropout: float | None = None
     batch_normalization: bool | None = None
+    depth: int = 0
+    kernel: int = 0
+    pooling: str = "model"
+    residual: bool | None = None
     resize: int = 0
     weights: Path | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, *, weights: Path | None = None) -> Design:
         """Return what a recipe says about it."""
-        return cls(
-            width=recipe.width,
-            dropout=recipe.dropout,
-            batch_normalization=recipe.batch_normalization,
-            resize=recipe.resize,
-            weights=weights,
-        )
+        changes = {name: getattr(recipe, name) for name in DESIGNS}
+        return cls(**changes, weights=weights)
 
     def units(self, count: int) -> int:
         """Return how many channels or units there are in place of `count`."""
@@ -52,8 +57,12 @@ class Design:
         """Return whether to normalize where the model itself does so or not."""
         return own if self.batch_normalization is None else self.batch_normalization
 
-    def require_default(self, model: str, *names: str) -> None:
-        """Raise UsageError when a field is changed that this model cannot follow."""
-        for name in names:
-            if getattr(self, name) != getattr(Design(), name):
+    def require_only(self, model: str, names: Collection[str]) -> None:
+        """Raise UsageError when a field is changed that is not among those that a model follows."""
+        for name in DESIGNS:
+            if name not in names and getattr(self, name) != getattr(_DEFAULT, name):
                 raise UsageError(f"{model} does not support another {name}: omit it")
+
+
+_DEFAULT = Design()
+DESIGNS = tuple(each.name for each in fields(Design) if each.name != "weights")

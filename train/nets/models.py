@@ -31,7 +31,7 @@ class ModelRow:
         model with float pixels 0 … 255 in and logits out.
     recipe: name of its default recipe, from random weights.
     transfer_recipe: likewise from pretrained weights, for models that have some; else None.
-    widens: whether a recipe's width changes it.
+    designs: fields of Design that it follows, beside weights.
     """
 
     name: str
@@ -39,7 +39,7 @@ class ModelRow:
     build: str
     recipe: str
     transfer_recipe: str | None = None
-    widens: bool = True
+    designs: tuple[str, ...] = ("width", "dropout")
 
 
 DEFAULT = "hem-50k"
@@ -51,6 +51,7 @@ MODELS: dict[str, ModelRow] = {
             summary="six 3×3 convolutions with batch normalization, under 50,000 parameters",
             build="hemline.train.nets.hem:build_hem_50k",
             recipe="fast",
+            designs=("width", "dropout", "depth", "kernel", "pooling", "residual"),
         ),
         ModelRow(
             name="mlp",
@@ -63,12 +64,14 @@ MODELS: dict[str, ModelRow] = {
             summary="three convolutions with max pooling and dropout, a hidden layer",
             build="hemline.train.nets.presets:build_cnn",
             recipe="plateau",
+            designs=("width", "dropout", "batch_normalization"),
         ),
         ModelRow(
             name="deep-cnn",
             summary="five convolutions with batch normalization and dropout, two hidden layers",
             build="hemline.train.nets.presets:build_deep_cnn",
             recipe="plateau",
+            designs=("width", "dropout", "batch_normalization"),
         ),
         ModelRow(
             name="mobilenetv2",
@@ -76,6 +79,7 @@ MODELS: dict[str, ModelRow] = {
             build="hemline.train.nets.transfer:build_mobilenetv2",
             recipe="scratch",
             transfer_recipe="transfer",
+            designs=("width", "dropout", "resize"),
         ),
         ModelRow(
             name="vgg16",
@@ -83,7 +87,7 @@ MODELS: dict[str, ModelRow] = {
             build="hemline.train.nets.transfer:build_vgg16",
             recipe="scratch",
             transfer_recipe="transfer",
-            widens=False,
+            designs=("dropout", "resize"),
         ),
         ModelRow(
             name="resnet50",
@@ -91,7 +95,7 @@ MODELS: dict[str, ModelRow] = {
             build="hemline.train.nets.transfer:build_resnet50",
             recipe="scratch",
             transfer_recipe="transfer",
-            widens=False,
+            designs=("dropout", "resize"),
         ),
     )
 }
@@ -118,6 +122,7 @@ def build_model(
     """
     from hemline.train.tensorflow import quiet_keras
 
+    design.require_only(row.name, row.designs)
     backend = quiet_keras()
     build = pkgutil.resolve_name(row.build)
     before = backend.config.dtype_policy()

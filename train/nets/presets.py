@@ -12,7 +12,6 @@ _SCALE = 1 / 255  # no offset, so that it can be folded into the first kernel
 
 def build_mlp(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build one hidden layer of 32 units; 25,450 parameters for 28 × 28 gray and 10 classes."""
-    design.require_default("mlp", "batch_normalization", "resize")
     pixels = keras.Input(shape, name="image")
     x = layers.Flatten()(layers.Rescaling(_SCALE)(pixels))
     x = layers.Dense(design.units(32), activation="relu")(x)
@@ -23,7 +22,6 @@ def build_mlp(shape: tuple[int, int, int], classes: int, design: Design) -> kera
 
 def build_cnn(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build three convolutions, two of them pooled, and a hidden layer; no batch normalization."""
-    design.require_default("cnn", "resize")
     normalized = design.normalizes(False)
     pixels = keras.Input(shape, name="image")
     x = layers.Rescaling(_SCALE)(pixels)
@@ -43,7 +41,6 @@ def build_deep_cnn(shape: tuple[int, int, int], classes: int, design: Design) ->
 
     Without padding, as in the project that published it.
     """
-    design.require_default("deep-cnn", "resize")
     normalized, units = design.normalizes(True), design.units
     pixels = keras.Input(shape, name="image")
     x = layers.Rescaling(_SCALE)(pixels)

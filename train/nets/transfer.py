@@ -56,13 +56,11 @@ def build_mobilenetv2(shape: tuple[int, int, int], classes: int, design: Design)
 
 def build_vgg16(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build VGG16 (Simonyan and Zisserman, 2015) at 48 × 48."""
-    design.require_default("vgg16", "width")
     return _build("vgg16", _caffe(keras.applications.VGG16), shape, classes, design, side=48)
 
 
 def build_resnet50(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
     """Build ResNet50 (He et al., 2016) at 64 × 64."""
-    design.require_default("resnet50", "width")
     return _build("resnet50", _caffe(keras.applications.ResNet50), shape, classes, design, side=64)
 
 
@@ -98,7 +96,6 @@ def _build(
     *,
     side: int,
 ) -> keras.Model:
-    design.require_default(name, "batch_normalization")
     side = design.resize or side
     if side < _SMALLEST:
         raise UsageError(f"{name} needs images of at least {_SMALLEST} pixels: raise resize")

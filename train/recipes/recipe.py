@@ -12,6 +12,8 @@ from hemline.errors import UnknownNameError, UsageError
 from hemline.train.recipes.optimizers import OPTIMIZERS
 from hemline.train.recipes.schedules import SCHEDULES
 
+POOLING = ("model", "max", "average", "stride")
+
 _CHOICES: dict[str, Iterable[str]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -19,6 +21,7 @@ _CHOICES: dict[str, Iterable[str]] = {
     "monitor": ("loss", "accuracy"),
     "class_weights": ("none", "balanced"),
     "strategy": ("none", "mirrored"),
+    "pooling": POOLING,
 }
 
 
@@ -68,6 +71,14 @@ class Recipe:
         None, "batch normalization after convolutions: on or off", bool
     )
     width: float = _field(1.0, "factor for the model's channels and units")
+    depth: int = _field(0, "convolutions added to each stage of a hem model")
+    kernel: int = _field(0, "side of a hem model's convolutions, pixels; 0: the model's")
+    pooling: str = _field(
+        "model", f"how a hem model shrinks images: {', '.join(POOLING)} (convolutions skip pixels)"
+    )
+    residual: bool | None = _field(
+        None, "residual connections around pairs of a hem model's convolutions: on or off", bool
+    )
     resize: int = _field(0, "input side of a transfer model, pixels; 0: its default")
     label_smoothing: float = _field(
         0.05, "share of each target spread over all classes, 0 to 1", section="Loss"
@@ -179,7 +190,7 @@ _BOUNDS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
         "not be negative",
         lambda value: value >= 0,
         "shift cutout limit weight_decay early_stopping l2 rotation mixup resize frozen_epochs "
-        "fine_tuned_layers distillation",
+        "fine_tuned_layers distillation depth kernel",
     ),
     (
         "be from 0 to under 1",

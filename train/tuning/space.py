@@ -58,6 +58,8 @@ SPACE: dict[str, SpaceRow] = {
     "zoom": SpaceRow(low=0, high=0.2),
     "erasing": SpaceRow(low=0, high=0.5),
     "mixup": SpaceRow(low=0, high=0.4),
+    "depth": SpaceRow(low=0, high=3),
+    "kernel": SpaceRow(low=3, high=5, step=2),
 }
 
 
@@ -68,7 +70,7 @@ def usual_space(model: ModelRow, recipe: Recipe, *, side: int, pretrained: bool)
     """
     decay = "weight_decay" if OPTIMIZERS[recipe.optimizer].decays else "l2"
     names = ["learning_rate", decay, "label_smoothing", "shift", "rotation", "cutout"]
-    names += ["width"] if model.widens and not pretrained else []
+    names += ["width"] if "width" in model.designs and not pretrained else []
     return tuple(_usual(name, recipe, side) for name in names)
 
 
