@@ -122,6 +122,7 @@ REMEDIES: dict[str, str] = {
     "leave out images": "remove these images from the training part of --data",
     "equalize": "export again with --equalization",
     "float layers": "keep these layers in float: `hemline export --scheme int8-mixed`",
+    "scheme": "export it with --scheme {scheme}",
     "more bits": "export again with --scheme int8",
     "gate reference": "bench that file with both, name another cell with --reference, or name two "
     "bundles, which are then measured",

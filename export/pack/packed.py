@@ -10,6 +10,7 @@ from pathlib import Path
 from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdict
 from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import Stamp
+from hemline.errors import GateError
 from hemline.export.pack.table import Target
 
 
@@ -22,6 +23,7 @@ class PackOptions:
     machine: architecture of the board, a name in the MACHINES table of environments.
     wheels: Python versions (3.11) of a board without a network.
     single_file: one page with everything in it, not a folder for a host.
+    flash_kb, sram_kb: most that a microcontroller has for the model, 1000 bytes.
     """
 
     artifact: str | None = None
@@ -29,6 +31,8 @@ class PackOptions:
     machine: str = "aarch64"
     wheels: tuple[str, ...] = ()
     single_file: bool = False
+    flash_kb: int | None = None
+    sram_kb: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,14 @@ class Packed:
     def passed(self) -> tuple[Verdict, ...]:
         """Return the verdicts of the runtimes in which the artifact passed."""
         return tuple(each for each in self.artifact.verdicts if each.status == "passed")
+
+    def require_no_distance(self) -> None:
+        """Raise GateError for a file whose distance to the classes its target cannot measure."""
+        if self.stamp.distance is not None:
+            raise GateError(
+                f"{self.artifact.name} decides by a distance what is unknown, which packs for "
+                f"{self.target.name} cannot measure"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,9 @@ def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
     first = choice.artifact if choice else None
     named = options.artifact or (first if device is not None else None)
     wanted = (manifest.artifact(named),) if named else manifest.artifacts
-    for artifact in sorted(wanted, key=lambda a: (a.name != first, a.size_bytes)):
+    for artifact in sorted(
+        wanted, key=lambda a: (not target.accepts(a.input.dtype), a.name != first, a.size_bytes)
+    ):
         stamp = read_stamped(bundle / artifact.name).stamp
         packed = Packed(target, bundle, manifest, artifact, stamp, options)
         refusal = _refusal(packed)
@@ -58,6 +60,11 @@ def _refusal(packed: Packed) -> GateError | None:
     if packed.artifact.format not in target.formats:
         formats = " or ".join(f".{each}" for each in target.formats)
         return GateError(f"{name} is not a {formats} file, which {target.name} needs")
+    if not target.accepts(dtype := packed.artifact.input.dtype):
+        advice = remedy("scheme", scheme=target.dtype)
+        return GateError(
+            f"{name} accepts {dtype}, {target.name} needs {target.dtype}", remedy=advice
+        )
     if not packed.passed:
         advice = remedy("verify", bundle=packed.bundle)
         return GateError(f"{packed.path} passed in no runtime yet", remedy=advice)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hemline.contract.specs import Format
+from hemline.contract.specs import Format, InputDtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,7 @@ class Target:
     fits: "module:attribute" of fits(packed: Packed) -> object: it raises GateError, naming the
         operator or the bytes, for an artifact that cannot be used there.
     formats: of the artifacts that it can use.
+    dtype: that such an artifact accepts; None for any.
     options: fields of PackOptions that it reads, beside the artifact.
     next_step: with the pack, as a command in which @PATH@ is where it is; empty: see its README.
     """
@@ -27,8 +28,13 @@ class Target:
     fill: str
     fits: str
     formats: tuple[Format, ...] = ("tflite", "onnx")
+    dtype: InputDtype | None = None
     options: tuple[str, ...] = ()
     next_step: str = ""
+
+    def accepts(self, dtype: InputDtype) -> bool:
+        """Tell whether artifacts of an input dtype can be used."""
+        return self.dtype in (None, dtype)
 
 
 TARGETS: dict[str, Target] = {
@@ -70,6 +76,16 @@ TARGETS: dict[str, Target] = {
             fill="hemline.export.pack.languages.filling:fill",
             fits="hemline.export.pack.languages.filling:supported",
             formats=("onnx",),
+        ),
+        Target(
+            name="c",
+            summary="a microcontroller, in C",
+            fill="hemline.export.pack.c.filling:fill",
+            fits="hemline.export.pack.c.compiling:compile_model",
+            formats=("tflite",),
+            dtype="int8",
+            options=("flash_kb", "sram_kb"),
+            next_step="make -C @PATH@ test",
         ),
     )
 }

@@ -20,11 +20,16 @@ from hemline.bench.devices.checking import Check, check
 from hemline.bench.devices.micro.device import TflmDevice
 from hemline.bench.devices.micro.micro_session import _reason
 from hemline.cli import cli
+from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import Manifest, read_manifest
 from hemline.contract.record import Accuracy, Arena, read_records
+from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, UsageError
+from hemline.runtime.backends import Tensor
+from hemline.runtime.pixels import PixelEncoder
 
 ROOT = Path(__file__).resolve().parents[2]
+FILE = "int8.tflite"
 _SECONDS = 120.0
 
 
@@ -111,6 +116,53 @@ class TestOnAMicrocontroller:
         shown = CliRunner().invoke(cli, ["table", str(copy)])
         assert shown.exception is None
         assert "tflite-micro" not in shown.output
+
+
+@pytest.mark.devices
+def test_a_pack_in_c_gives_its_bytes_and_states_its_arena(
+    bundle: Path, packages: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bakenn")
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    run = CliRunner().invoke
+    assert run(cli, ["bench", str(copy), "--device", f"tflm:{packages}"]).exit_code == 0
+    pack = tmp_path / "pack"
+    packed = run(cli, ["pack", str(copy), "--for", "c", "--output", str(pack)])
+    if shutil.which("make") is None or shutil.which("cc") is None:
+        missing("cross", "make or a C compiler")
+    assert packed.exception is None, packed.output
+    arenas = [r.payload for r in read_records(copy / "records.jsonl") if r.cell.artifact == FILE]
+    arena = next(each.bytes for each in arenas if isinstance(each, Arena))
+    assert f"the tensor arena of {arena:,} bytes as tflite-micro took it" in (
+        (pack / "README.md").read_text()
+    )
+    assert f"kModelArenaBytes = {arena};" in (pack / "tflite-micro" / "model_data.h").read_text()
+    split = load_split(copy, "test", read_manifest(copy).evaluation_sha256)
+    subprocess.run(["make", "--silent", "build/stream"], cwd=pack, check=True)
+    pixels = split.images.tobytes()
+    done = subprocess.run(
+        [pack / "build" / "stream"], input=pixels, capture_output=True, check=True
+    )
+    stored = PixelEncoder(read_stamped(copy / FILE).stamp.input).encode(split.images)
+    assert done.stdout == in_tflite_micro(packages, copy / FILE, stored)
+
+
+def in_tflite_micro(packages: Path, artifact: Path, images: Tensor) -> bytes:
+    """Return the bytes of all outputs, from a process that has tflite-micro."""
+    code = f"""
+import sys
+sys.path.append({str(packages)!r})
+from tflite_micro.python.tflite_micro import runtime
+model = runtime.Interpreter.from_bytes(open({str(artifact)!r}, "rb").read(), arena_size=1 << 20)
+import numpy as np
+for image in np.frombuffer(sys.stdin.buffer.read(), np.int8).reshape(-1, *{images[:1].shape!r}):
+    model.set_input(image, 0)
+    model.invoke()
+    sys.stdout.buffer.write(model.get_output(0).tobytes())
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=images.tobytes(), capture_output=True, check=True)
+    return done.stdout
 
 
 def test_without_tflite_micro_its_package_is_named() -> None:

@@ -92,11 +92,7 @@ def supported(packed: Packed) -> Verdict:
     Raises GateError for what a sample does not have: a distance to the classes, and class names
     with control characters.
     """
-    if packed.stamp.distance is not None:
-        raise GateError(
-            f"{packed.artifact.name} decides by a distance what is unknown, which packs for "
-            f"{packed.target.name} cannot measure"
-        )
+    packed.require_no_distance()
     for label in packed.stamp.labels:
         if not _CONTROL.isdisjoint(map(ord, label)):
             raise GateError(f"the class name {label!r} has a control character")
