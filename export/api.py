@@ -200,6 +200,8 @@ def export(
     embedding: bool = False,
     store_images: bool = False,
     one_image: bool = False,
+    unknown: str | None = None,
+    strangers: Sequence[str] = (),
     train_anew: bool = False,
     quick: bool = False,
     budget: Budget | None = None,
@@ -222,6 +224,10 @@ def export(
     embedding: also return the input of the last layer.
     store_images: store two of your validation images in each file for its self-test.
     one_image: accept one image at a time only, as some compilers require.
+    unknown: what makes an image unknown: its "score", its "distance" to the classes, or "auto" for
+        the better one (default: the score, if the model was trained here).
+    strangers: images of nothing that the model knows, to choose with: folders, .npz files or named
+        sets (default: digits, textures, noise).
     train_anew: train a named model even if it has a checkpoint.
     quick: use few images and epochs, in folders of their own.
     budget: try remedies for the 8-bit file, the cheapest first, until one fits.
@@ -280,6 +286,10 @@ def export(
         store_images=store_images,
         one_image=one_image,
     )
+    if unknown is not None:
+        from hemline.export.unknown.choice import deciding_by
+
+        request = deciding_by(unknown, request, images, tuple(strangers), say)
     search = None
     with files.locked(bundle):
         if budget is None:

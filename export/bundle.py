@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from hemline import files
 from hemline.contract import monitoring, schema, stamp, test_vector
 from hemline.contract.checkpoint import read_card
+from hemline.contract.class_distance import Method
 from hemline.contract.manifest import MANIFEST_NAME, Artifact, Manifest, plan_path, read_manifest
 from hemline.contract.specs import EMBEDDING, LOGITS
 from hemline.contract.steps import LeftOut
@@ -51,7 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MAKING = ("graph", "sources", "quantization", "writers")  # folders here whose code makes a file
+# folders here whose code makes a file
+_MAKING = ("graph", "sources", "quantization", "unknown", "writers")
 _MODULES = (making, reference, stamp, monitoring, test_vector, generated)  # and modules
 
 
@@ -67,6 +69,7 @@ class ExportRequest:
     store_images: whether files of a custom data set hold two of its validation images for their
         self-test; those of a published one always do.
     one_image: whether the files accept one image at a time only.
+    unknown: as in ExportInputs; a distance needs the embedding.
     """
 
     checkpoint: Path
@@ -76,6 +79,7 @@ class ExportRequest:
     embedding: bool = False
     store_images: bool = False
     one_image: bool = False
+    unknown: Method | None = None
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -192,6 +196,7 @@ def export_inputs(request: ExportRequest, images: Images) -> ExportInputs:
         options=request.options,
         store_images=request.store_images or not images.dataset.is_custom,
         one_image=request.one_image,
+        unknown=request.unknown,
     )
 
 
@@ -286,6 +291,7 @@ def recipe_of(scheme: Scheme, request: ExportRequest, inputs: ExportInputs) -> s
             **inputs.planned_from(scheme),
             "embedding": request.embedding,
             "one_image": inputs.one_image,
+            "unknown": inputs.unknown,
             "store_images": inputs.store_images,
             "versions": versions(CONVERTER_PACKAGES),
             "sources": [files.sha256_of(path) for path in sorted(made_by)],

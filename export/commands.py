@@ -68,6 +68,12 @@ if TYPE_CHECKING:
     help="Images per call: any number, or 1 as some compilers require.",
 )
 @arguments.flag("--with-embedding", "Add the input of the last layer as an output.")
+@click.option(
+    "--unknown",
+    type=click.Choice(["score", "distance", "auto"]),
+    help="What makes an image unknown: its score, its distance to the classes, or the better.",
+)
+@console.strangers_option
 @arguments.flag("--store-images", "Store two of your validation images in each file.")
 @arguments.flag("--train", "Train again, even if there is a checkpoint.", "train_anew")
 @arguments.flag("--quick", "Train 2 epochs on 6,000 images, in folders of their own.")
@@ -85,6 +91,8 @@ def export(
     qat_epochs: int | None,
     batch: str,
     with_embedding: bool,
+    unknown: str | None,
+    strangers: tuple[str, ...],
     store_images: bool,
     train_anew: bool,
     quick: bool,
@@ -105,6 +113,8 @@ def export(
     """
     if compares:
         console.require_matplotlib()
+    if strangers and unknown != "auto":
+        raise UsageError("--strangers are for --unknown auto: evaluate reports on others")
     named = target or model or checkpoint or train_anew or quick
     found = _target(target, model, checkpoint, None if named else _usual(data))
     if found.kind != "preset" and train_anew:
@@ -125,6 +135,8 @@ def export(
         post_training=post_training,
         qat_epochs=qat_epochs,
         embedding=with_embedding,
+        unknown=unknown,
+        strangers=strangers,
         store_images=store_images,
         one_image=batch == "1",
         train_anew=train_anew,

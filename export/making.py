@@ -15,6 +15,7 @@ from hemline import files
 from hemline.compression import compressed_size
 from hemline.contract import evaluation_set, schema
 from hemline.contract.card import Card, Split
+from hemline.contract.class_distance import Method
 from hemline.contract.manifest import Artifact, plan_path
 from hemline.contract.monitoring import Reference
 from hemline.contract.record import Conditions
@@ -39,6 +40,7 @@ from hemline.pictures.generated import self_test_images
 from hemline.provenance import commit, utc_now, versions
 from hemline.runtime.backends import attribute
 from hemline.silence import silenced
+from hemline.train.confidence import fit_unknown_threshold
 
 if TYPE_CHECKING:
     from hemline.export.quantization.planning import Planning
@@ -68,6 +70,8 @@ class ExportInputs:
     options: of quantization.
     store_images: whether the test vectors of the files are images of the data; else generated ones.
     one_image: whether the files accept one image at a time only.
+    unknown: by what they decide that an image is of no class: score or distance, fitted where it
+        was not; None for the score that the model was trained with.
     """
 
     card: Card
@@ -77,6 +81,7 @@ class ExportInputs:
     options: QuantizationOptions
     store_images: bool
     one_image: bool = False
+    unknown: Method | None = None
 
     @property
     def validation(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
@@ -165,6 +170,7 @@ class ArtifactMaker:
         stamp = self._stamp(scheme, converted, float(np.abs(logits).max()), calibrated_on)
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
+        stamp = self._deciding(converted, stamp, logits)
         stamp = replace(stamp, reference=self._reference(converted, stamp))
         plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
         path = self._write(scheme, converted, stamp)
@@ -275,6 +281,30 @@ class ArtifactMaker:
         with silenced():
             file = StampedFile(stamp, converted.content)
             return reference_of(file, self._inputs.validation[0])
+
+    def _deciding(
+        self, converted: ConvertedModel, stamp: Stamp, logits: npt.NDArray[np.float32]
+    ) -> Stamp:
+        """Return the stamp with what decides what is unknown (validation's logits are given)."""
+        inputs = self._inputs
+        if inputs.unknown is None:
+            return stamp
+        if stamp.unknown_threshold == 0:  # of an imported model
+            limit = fit_unknown_threshold(logits, inputs.validation[1], stamp.temperature)
+            stamp = replace(stamp, unknown_threshold=limit)
+        if inputs.unknown == "score":
+            return stamp
+        from hemline.export.unknown.fitting import fitted  # loads scikit-learn
+
+        with silenced(), opened(StampedFile(stamp, converted.content)) as classifier:
+            distance = fitted(classifier, self._training, inputs.validation)
+        return replace(stamp, distance=distance)
+
+    @functools.cached_property
+    def _training(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        from hemline.export.unknown.fitting import training_images
+
+        return training_images(self._inputs.images, self._inputs.split)
 
     def _stamp(
         self,

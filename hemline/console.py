@@ -160,6 +160,14 @@ runtimes_option = click.option(
 )
 
 
+strangers_option = click.option(
+    "--strangers",
+    multiple=True,
+    metavar="NAME|PATH",
+    help="Images of no class: digits, textures, noise, a data set, folder or .npz; repeatable.",
+)
+
+
 def require_custom(options: FetchOptions) -> None:
     """Raise UsageError for options of custom data sets without such data."""
     if options.reading != ReadOptions() and options.custom is None:

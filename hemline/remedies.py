@@ -45,6 +45,7 @@ REMEDIES: dict[str, str] = {
     "weights elsewhere": "download {url} on another machine and name the file (--weights {file}), "
     "or train from random weights (--weights random)",
     "verify elsewhere": "run `hemline verify {bundle}` where it is installed, or name an artifact",
+    "name strangers": "or name a folder or an .npz of images",
     "name the data": "name its folder or .npz file with --data",
     "name other data": "name other data with --data",
     "other classes": "name other data with --data, or of an imported model other labels with "

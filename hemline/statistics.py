@@ -91,6 +91,30 @@ def paired_margin(changed: int, lost: int, images: int, z: float = Z95) -> float
     return z * math.sqrt(max(0.0, changed + 1 - lost**2 / total)) / total
 
 
+def auroc(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> float:
+    """Return the share of pairs in which the stranger has the higher value; half of equal ones.
+
+    That is the area under the receiver operating characteristic (Hanley and McNeil, The Meaning and
+    Use of the Area under a ROC Curve, 1982).
+    """
+    ordered = np.sort(known)
+    below = np.searchsorted(ordered, strangers, "left") + np.searchsorted(
+        ordered, strangers, "right"
+    )
+    return float(below.mean() / (2 * len(known)))
+
+
+def accepted_strangers(
+    known: npt.NDArray[Any], strangers: npt.NDArray[Any], share: float = 0.95
+) -> float:
+    """Return the share of strangers at most as high as the lowest limit that accepts the known.
+
+    It accepts at least `share` of them: the false positive rate at that true positive rate.
+    """
+    limit = np.quantile(known, share, method="higher")
+    return float((strangers <= limit).mean())
+
+
 def mcnemar(lost: int, won: int) -> float:
     """Return the two-sided p-value that as many images were lost as won by chance.
 

@@ -45,3 +45,11 @@ def fit_unknown_threshold(logits: Logits, labels: Labels, temperature: float) ->
         return 0.0
     quantile = float(np.quantile(scores.max(axis=1)[right], _REFUSED_SHARE))
     return round(min(quantile, _SURE), 4)
+
+
+def fit_distance_threshold(distances: npt.NDArray[np.float32]) -> float:
+    """Return the distance above which predictions are "unknown": 1 % of the correct ones are.
+
+    distances: of the correct predictions, (n,), at least one.
+    """
+    return round(float(np.quantile(distances, 1 - _REFUSED_SHARE)), 4)

@@ -7,7 +7,7 @@ the others share one (Tipping and Bishop, Probabilistic Principal Component Anal
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from hemline.contract.specs import OutputSpec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+Method = Literal["score", "distance"]  # by which a file decides what is "unknown"
+METHODS: tuple[Method, ...] = ("score", "distance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,6 +66,14 @@ def varied_images(shape: tuple[int, int, int], count: int, *, seed: int = 17) ->
     return images
 
 
+def noise_images(shape: tuple[int, int, int], count: int) -> Pixels:
+    """Return uint8 (count, height, width, channels): noise, each image as bright and strong."""
+    random = np.random.default_rng(18)
+    middle, spread = random.uniform(0, 255, (count, 1)), random.uniform(5, 128, (count, 1))
+    values = random.normal(middle, spread, (count, int(np.prod(shape))))
+    return np.clip(values, 0, 255).astype(np.uint8).reshape(count, *shape)
+
+
 def self_test_images(shape: tuple[int, int, int]) -> Pixels:
     """Return uint8 (2, height, width, channels): enough to see a wrong build on a device."""
     return generated_images(shape)[list(_SELF_TEST)]
