@@ -35,6 +35,7 @@ from hemline.export.schemes import NAMES, find_schemes
 from hemline.export.trained_data import trained_images
 from hemline.export.verdict_table import NamedVerdict, reasons, verdict_tables
 from hemline.progress import say
+from hemline.signing.commands import require_signed
 from hemline.small_sets import few_images
 from hemline.tables import as_text
 from hemline.train.custom_data import named_after
@@ -211,19 +212,32 @@ def plan(path: Path, as_json: bool) -> None:
 )
 @console.runtimes_option
 @click.option("--device", metavar="NAME", help="Verify there: browser, tflm, emulated:pi4, a name.")
+@click.option("--key", type=arguments.FILE, help="Public key: check the signature, and only that.")
 def verify(
-    target: Path, as_json: bool, runtimes: tuple[str, ...], device: str | None, **foreign: Any
+    target: Path,
+    as_json: bool,
+    runtimes: tuple[str, ...],
+    device: str | None,
+    key: Path | None,
+    **foreign: Any,
 ) -> None:
     """Verify a bundle or a file in every installed runtime.
 
     Exit code 3 when a file fails in a runtime that it supports. With --runtime, a bundle is also
     verified in versions that were added (`hemline runtimes add`). A file made elsewhere is
     admitted: run in separate processes, then stamped. With --device, the first 100 validation
-    images run on another device, in its runtimes.
+    images run on another device, in its runtimes. With --key, nothing runs: exit code 3 unless the
+    file or folder is what the owner of the key has signed.
     """
     from hemline.export.admission.commands import ForeignOptions, verify_file
 
     options = ForeignOptions(**foreign)
+    if key is not None:
+        if runtimes or options.given or device or as_json:
+            raise UsageError("--key checks a signature only, and goes with no other option")
+        require_signed(target, key)
+        click.echo(f"{target}: signed with the private key of {key}, and unchanged since")
+        return
     if device is not None:
         if runtimes or options.given:
             raise UsageError("--device needs a verified bundle or file, and no other options")

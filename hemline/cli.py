@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "selftest": Command("runtime", "Run the test images inside an artifact."),
         "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
+        "sign": Command("signing", "Sign a file, a bundle or a pack."),
         "drift": Command(
             "bench.drift", "Compare predictions in use with those on validation images."
         ),

@@ -20,6 +20,7 @@ from hemline.contract.schema import to_document
 from hemline.errors import UsageError
 from hemline.progress import say
 from hemline.remedies import described
+from hemline.signing.commands import require_signed
 from hemline.tables import Table, as_text
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ _LINES = json_option("One JSON document per board, one per line.")
     help="Boards that get it first; the rest only when it is correct there.",
 )
 @_AFTER
+@click.option("--key", type=FILE, help="Public key: install only what its owner signed.")
 @_LINES
 @_FILE
 def push(
@@ -164,6 +166,8 @@ def push(
 
     if Path(place).suffix != artifact.suffix:
         raise UsageError(f"{place!r} does not end in {artifact.suffix}, as {artifact} does")
+    if given["key"] is not None:
+        require_signed(artifact, given["key"])
     bundle, manifest = artifact.parent, read_manifest(artifact.parent)
     own = replace(manifest, artifacts=(manifest.artifact(artifact.name),))
     where = {"place": place, "after": given["after"]}

@@ -1,0 +1,1 @@
+"""Detached signatures of files, bundles and packs."""

@@ -1,0 +1,117 @@
+"""Detached signatures: who made a file or a folder, and that nothing in it changed since.
+
+Written and checked by the package model-signing with elliptic-curve keys, in the format of OpenSSF
+Model Signing v1.0: a Sigstore bundle over the SHA-256 of every file. Nothing goes over the network.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hemline import files
+from hemline.errors import FileFormatError, GateError, UsageError, first_line, remedy
+from hemline.folders import TemporaryFolder
+
+if TYPE_CHECKING:
+    from model_signing.hashing import Config as Hashing
+
+_SIGNATURE = "model.sig"  # in a folder; that of a file is beside it
+
+
+def signature_path(target: Path) -> Path:
+    """Return where the signature of a file or a folder is."""
+    return target / _SIGNATURE if target.is_dir() else target.with_name(f"{target.name}.sig")
+
+
+def write_keys(path: Path) -> Path:
+    """Write a new private key (P-256), for its owner alone, and its public key; return that path.
+
+    Raises UsageError where one of the two files is there already.
+    """
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    public = path.with_name(f"{path.name}.pub")
+    for taken in filter(Path.exists, (path, public)):
+        raise UsageError(f"{taken} is there already: name another file")
+    key, pem = ec.generate_private_key(ec.SECP256R1()), form.Encoding.PEM
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(key.private_bytes(pem, form.PrivateFormat.PKCS8, form.NoEncryption()))
+    content = key.public_key().public_bytes(pem, form.PublicFormat.SubjectPublicKeyInfo)
+    files.write_bytes(public, content)
+    return public
+
+
+def sign(target: Path, key: Path, *, password: bytes | None = None, force: bool = False) -> Path:
+    """Sign a file, or all files of a folder, with a private key in PEM; return the signature.
+
+    Raises UsageError where there is a signature, unless `force` replaces it.
+    """
+    from model_signing.signing import Config
+
+    path = signature_path(target)
+    if path.exists() and not force:
+        raise UsageError(f"{path} is there already", remedy=remedy("replace signature"))
+    try:
+        config = Config().use_elliptic_key_signer(private_key=key, password=password)
+    except Exception as error:  # whatever the parser makes of the file
+        raise _not_a_key(key, "private", error) from error
+    with TemporaryFolder() as folder:
+        made = Path(folder) / _SIGNATURE
+        config.set_hashing_config(_hashing(target)).sign(target, made)
+        files.write_bytes(path, made.read_bytes())
+    return path
+
+
+def require_signature(target: Path, key: Path) -> None:
+    """Raise GateError unless a file or a folder is what the owner of a public key has signed."""
+    from model_signing.verifying import Config
+
+    path = signature_path(target)
+    if not path.is_file():
+        raise GateError(f"{target} is not signed: there is no {path}")
+    try:
+        config = Config().use_elliptic_key_verifier(public_key=key)
+    except Exception as error:  # as above
+        raise _not_a_key(key, "public", error) from error
+    config.set_hashing_config(_hashing(target))
+    try:
+        config.verify(target, path)
+    except Exception as error:  # a crafted signature may break any parser
+        raise GateError(_refusal(target, key, str(error))) from error
+
+
+def _hashing(target: Path) -> Hashing:
+    from model_signing.hashing import Config
+
+    for link in filter(Path.is_symlink, target.rglob("*")):
+        raise FileFormatError(f"{link} is a symbolic link: a signature is of files only")
+    unsigned = (_SIGNATURE, ".lock")  # the second one is of a command that works in a bundle
+    return Config().set_ignored_paths(paths=unsigned, ignore_git_paths=False)
+
+
+def _refusal(target: Path, key: Path, reason: str) -> str:
+    if "Key mismatch" in reason or not reason:
+        return f"{target} was not signed with the private key of {key}"
+    what, _, changes = reason.partition("Signature mismatch: ")
+    if what or not changes:
+        return f"{signature_path(target)} is damaged, or not a signature"
+    shown = "; ".join(map(_change, ast.literal_eval(changes)))
+    return f"{target} was changed after it was signed" + f" ({shown[:300]})" * target.is_dir()
+
+
+def _change(text: str) -> str:
+    """Return a line of model-signing about files, shorter."""
+    kind = text.partition(" ")[0]
+    if kind == "Hash":
+        return f"changed: {text.split(chr(39))[1]}"
+    return f"{'added' if kind == 'Extra' else 'removed'}: {text.partition(chr(39) + ': ')[2]}"
+
+
+def _not_a_key(path: Path, kind: str, error: Exception) -> FileFormatError:
+    reason = files.reason_of(error) if isinstance(error, OSError) else first_line(error)
+    shown = "" if isinstance(error, AttributeError) else f" ({reason.partition('.')[0]})"
+    return FileFormatError(f"{path} is not a {kind} key of an elliptic curve in PEM{shown}")
