@@ -18,9 +18,10 @@ from hemline.files import read_bytes
 @click.option("--new-key", type=FILE, help="Write a new private key here, and its public key.")
 @flag("--force", "Replace a signature.")
 def sign(target: Path | None, key: Path | None, new_key: Path | None, force: bool) -> None:
-    """Sign a file, a bundle or a pack, to be checked with `hemline verify --key`.
+    """Sign a file, a bundle or a pack.
 
     The signature of a file is written to FILE.sig, that of a folder to model.sig inside it.
+    `hemline verify --key` checks it.
     """
     from hemline.signing.signature import sign as sign_target
     from hemline.signing.signature import write_keys

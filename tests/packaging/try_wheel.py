@@ -41,7 +41,7 @@ def main(wheel: Path, constraints: Path, bundle: Path) -> None:
         run("python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install",
             "--constraint", str(constraints), f"{wheel}[litert,image]")  # fmt: skip
         run("python", "-c", IMPORTS)
-        require("Commands:" in run("hemline", "--help"), "hemline --help lists no commands")
+        require("Export:" in run("hemline", "--help"), "hemline --help lists no commands")
         classify(bundle)
         told = run("hemline", "data", "show", ends_with=1)
         require(told.startswith("error: pictures need matplotlib"), f"a missing package: {told}")
