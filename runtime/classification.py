@@ -39,7 +39,6 @@ _TRUE = (
     "too high an accuracy: evaluate the held-out images"
 )
 Show = Callable[[str, "Pixels", "Pixels", Prediction], None]
-Note = Callable[[Prediction, "Pixels"], None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,10 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--monitor", type=Path, metavar="FOLDER", help="count predictions, for `hemline drift`"
     )
     parser.add_argument(
-        "--keep-unsure",
-        type=positive,
-        metavar="N",
-        help="also store the N images with the lowest scores in that folder",
+        "--keep-unsure", type=positive, metavar="N", help="also store the N least certain images"
     )
 
 
@@ -150,12 +146,11 @@ def run(options: argparse.Namespace) -> int:
         )
     if classifier.untuned and not options.quiet:
         print(f"warning: {classifier.untuned}", file=sys.stderr)
-    with classifier, _monitored(options, classifier) as note:
-        show = _shown(options)
+    with classifier, _monitored(options, classifier, _shown(options)) as show:
         if options.images and options.images != [STREAM]:
-            return _classify_files(classifier, options, show, note)
+            return _classify_files(classifier, options, show)
         with _frames(classifier, options) as frames:
-            return _classify_frames(classifier, frames, options, show, note)
+            return _classify_frames(classifier, frames, options, show)
 
 
 def _require_one_source(options: argparse.Namespace) -> None:
@@ -190,9 +185,7 @@ def _holds_images(path: Path) -> bool:
     return str(path) == STREAM or path.suffix.lower() in ENDINGS
 
 
-def _classify_files(
-    classifier: Classifier, options: argparse.Namespace, show: Show | None, note: Note
-) -> int:
+def _classify_files(classifier: Classifier, options: argparse.Namespace, show: Show | None) -> int:
     from hemline.runtime.input.image_folder import image_files
 
     code = 0
@@ -209,16 +202,15 @@ def _classify_files(
         try:
             if Path(image).is_dir():
                 raise DataError(f"{image} has no images in it or below")
-            if show is None:
-                seen = classifier.prepare(image)
-                prediction = classifier.classify(seen)
-            else:
-                seen, prediction = _classify_and_show(classifier, Path(image), show)
+            prediction = (
+                classifier.classify(image)
+                if show is None
+                else _classify_and_show(classifier, Path(image), show)
+            )
         except (HemlineError, MemoryError) as error:
             code = code or getattr(error, "exit_code", 1)
             print(f"error: {_reason(error, image)}", file=sys.stderr)
             continue
-        note(prediction, seen)
         if table is not None:
             folder = Path(image).parent.name
             true = (folder if folder in classes else "",) if classes else ()
@@ -240,7 +232,7 @@ def _reason(error: HemlineError | MemoryError, name: str) -> str:
     return described(error) if isinstance(error, HemlineError) else f"{name} {NO_MEMORY}"
 
 
-def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> tuple[Pixels, Prediction]:
+def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
     from hemline.pictures.images import read_picture
 
     picture = read_picture(path, _side(classifier))
@@ -250,15 +242,11 @@ def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> tuple[
         raise DataError(f"{path}: {error}") from error
     prediction = classifier.classify(seen)
     show(path.stem, picture, seen, prediction)
-    return seen, prediction
+    return prediction
 
 
 def _classify_frames(
-    classifier: Classifier,
-    frames: Iterator[Frame],
-    options: argparse.Namespace,
-    show: Show | None,
-    note: Note,
+    classifier: Classifier, frames: Iterator[Frame], options: argparse.Namespace, show: Show | None
 ) -> int:
     """Print a line of JSON for each frame; return 1 when one could not be read."""
     code = 0
@@ -272,7 +260,6 @@ def _classify_frames(
             seen = classifier.prepare(frame.pixels)
             prediction = classifier.classify(seen)
             document |= _fields(prediction, options.top)
-            note(prediction, seen)
             if show is not None:
                 name = "frame" if frame.image is None else Path(frame.image).stem
                 show(name, frame.pixels, seen, prediction)
@@ -309,24 +296,26 @@ def _frames(classifier: Classifier, options: argparse.Namespace) -> Iterator[Ite
 
 
 @contextlib.contextmanager
-def _monitored(options: argparse.Namespace, classifier: Classifier) -> Iterator[Note]:
-    """Yield what counts a prediction in the folder of --monitor, where one is named."""
+def _monitored(
+    options: argparse.Namespace, classifier: Classifier, show: Show | None
+) -> Iterator[Show | None]:
+    """Yield what also counts a prediction, where a folder for that is named."""
     if options.monitor is None:
-        yield lambda _prediction, _seen: None
+        yield show
         return
-    from hemline.runtime.monitoring.monitor import Monitor
+    from hemline.runtime.monitoring import Monitor
 
-    keep_unsure = options.keep_unsure or 0
-    with Monitor(options.monitor, classifier.stamp, keep_unsure=keep_unsure) as monitor:
-        if keep_unsure and not options.quiet:
-            note = f"note: up to {keep_unsure} images are stored in {monitor.folder}"
-            print(note, file=sys.stderr)
+    with Monitor(options.monitor, classifier.stamp, options.keep_unsure or 0) as monitor:
+        if options.keep_unsure and not options.quiet:
+            print(f"note: images are stored in {monitor.folder}", file=sys.stderr)
 
-        def note_prediction(prediction: Prediction, seen: Pixels) -> None:
+        def count_and_show(name: str, image: Pixels, seen: Pixels, prediction: Prediction) -> None:
             monitor.add([prediction], [seen])
             monitor.save_when_due()
+            if show is not None:
+                show(name, image, seen, prediction)
 
-        yield note_prediction
+        yield count_and_show
 
 
 def _side(classifier: Classifier) -> int:

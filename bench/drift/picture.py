@@ -1,4 +1,4 @@
-"""Draw drift: how far each period is from the reference, and one period in detail."""
+"""Show drift: a table, and a picture of all periods and one of them in detail."""
 
 from __future__ import annotations
 
@@ -9,62 +9,75 @@ from typing import Any
 import numpy as np
 
 from hemline import figures
-from hemline.bench.drift.judging import MEASURES, Drift, JudgedPeriod
-from hemline.contract.monitoring import Histogram, MonitoredArtifact, Reference
+from hemline.bench.drift.judging import MEASURES, Period
+from hemline.contract.stamp import Stamp
+from hemline.tables import Table, as_text, count
 
-_WIDTH_INCHES = 9.0
-_SERIES_INCHES = 2.2
+_WIDTH_INCHES, _SERIES_INCHES = 9.0, 2.2
 _CLASS_INCHES, _LEAST_INCHES = 0.19, 2.6  # height of a class, and of the panels of a period
-_MOST_CLASSES = 40
-_TICKS = 8
+_MOST_CLASSES, _TICKS = 40, 8
 _LEAST_SHOWN = 0.05  # of a threshold
 
 
-def draw_drift(drift: Drift, path: Path) -> None:
-    """Write a picture of the periods, at least one, and of the one with the most drift in detail.
+def drift_text(periods: Sequence[Period]) -> str:
+    """Return a table with a row for each period."""
+    names = [name for name in MEASURES if any(name in _values(each) for each in periods)]
+    rows = []
+    for each in periods:
+        values, images = _values(each), each.counts.images
+        alarms = ", ".join(m.name for m in each.measures if m.alarm)
+        verdict = alarms or "no drift" if each.measures else "too few images"
+        unknown = f"{100 * each.counts.labels[-1] / images:.1f} %"
+        cells = (values.get(name, "") for name in names)
+        rows.append((f"{each.start.replace('T', ' ')}:00", count(images), unknown, *cells, verdict))
+    columns = ("period (UTC)", ">images", ">unknown", *(f">{name}" for name in names), "verdict")
+    return f"{periods[0].artifact}: value / threshold\n{as_text(Table.of(columns, rows))}"
 
-    Without an alarm that is the last one. Raises HemlineError.
-    """
-    artifact, periods = drift.artifact, drift.periods
-    shown = max(periods, key=lambda each: each.worst) if drift.alarms else periods[-1]
+
+def _values(period: Period) -> dict[str, str]:
+    return {m.name: f"{m.value:.3f} / {m.threshold:.3f}" for m in period.measures}
+
+
+def draw_drift(stamp: Stamp, periods: Sequence[Period], path: Path) -> None:
+    """Draw measures of periods, and the counts of the one with the most drift, else of the last."""
+    alarms = sum(each.alarm for each in periods)
+    shown = max(periods, key=_worst) if alarms else periods[-1]
+    images = 0 if stamp.reference is None else stamp.reference.counts.images
     heading = figures.Heading(
-        title=f"{artifact.name}: drift in {drift.alarms} of {len(periods)} periods",
-        subtitle=f"compared with {artifact.reference.images:,} validation images; one period of "
-        "10,000 without drift raises an alarm",
+        title=f"{stamp.name}: drift in {alarms} of {len(periods)} periods",
+        subtitle=f"compared with {images:,} validation images; without drift, one period in "
+        "10,000 raises an alarm",
     )
-    classes = min(len(artifact.labels) + 1, _MOST_CLASSES)
+    classes = min(len(stamp.labels) + 1, _MOST_CLASSES)
     detail = max(_LEAST_INCHES, 0.8 + _CLASS_INCHES * classes)
     rows = [_SERIES_INCHES, detail] if len(periods) > 1 else [detail]
     with figures.drawn(path, heading, width=_WIDTH_INCHES, height=sum(rows) + 0.3) as figure:
         parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
         if len(periods) > 1:
-            _series(parts[0].subplots(), periods)
-        _detail(parts[-1], artifact, shown)
+            _draw_series(parts[0].subplots(), periods)
+        _draw_period(parts[-1], stamp, shown)
 
 
-def _series(axes: Any, periods: Sequence[JudgedPeriod]) -> None:
-    """Draw each measure as a multiple of its threshold."""
+def _worst(period: Period) -> float:
+    return max((m.value / m.threshold for m in period.measures), default=0.0)
+
+
+def _draw_series(axes: Any, periods: Sequence[Period]) -> None:
     for name, colour in zip(MEASURES, figures.PALETTE, strict=False):
-        points = [
-            (at, max(m.value / m.threshold, _LEAST_SHOWN))
-            for at, each in enumerate(periods)
-            for m in each.measures
-            if m.name == name
-        ]
-        if points:
-            line = {"color": colour, "linewidth": 1, "markersize": 3.5}
-            axes.plot(*zip(*points, strict=True), "o-", label=name, **line)
+        named = [(at, m) for at, p in enumerate(periods) for m in p.measures if m.name == name]
+        if named:
+            values = [max(m.value / m.threshold, _LEAST_SHOWN) for _, m in named]
+            places = [at for at, _ in named]
+            axes.plot(places, values, "o-", label=name, color=colour, linewidth=1, markersize=3.5)
     axes.axhline(1, color=figures.RED, linestyle="--", linewidth=1)
     for at, each in enumerate(periods):
         if each.alarm:
             axes.axvspan(at - 0.5, at + 0.5, color=figures.RED, alpha=0.08, linewidth=0)
     axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, _LEAST_SHOWN), max(high, 3))
+    axes.set_ylim(_LEAST_SHOWN, max(axes.get_ylim()[1], 3))
     axes.set_xlim(-0.5, len(periods) - 0.5)
     step = -(-len(periods) // _TICKS)
-    starts = [each.period.window.start for each in periods][::step]
-    texts = [f"{start[5:10]}\n{start[11:]}:00" for start in starts]
+    texts = [f"{each.start[5:10]}\n{each.start[11:]}:00" for each in periods][::step]
     axes.set_xticks(range(0, len(periods), step), texts, fontsize=7)
     axes.set_ylabel("value ÷ threshold", fontsize=8)
     axes.set_title("each measure; an alarm is above the dashed line", loc="left", fontsize=9)
@@ -72,35 +85,35 @@ def _series(axes: Any, periods: Sequence[JudgedPeriod]) -> None:
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
-def _detail(figure: Any, artifact: MonitoredArtifact, shown: JudgedPeriod) -> None:
-    reference, window = artifact.reference, shown.period.window
-    pairs = [("score of the best class", reference.scores, window.scores)]
-    if reference.distances is not None:
-        pairs.append(("distance to the nearest class", reference.distances, window.distances))
+def _draw_period(figure: Any, stamp: Stamp, period: Period) -> None:
+    counts, reference = period.counts, stamp.reference
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
-    _labels(left.subplots(), artifact.labels, reference, window.labels)
-    grid = right.subplots(len(pairs), 1, squeeze=False)[:, 0]
-    for axes, (name, expected, counts) in zip(grid, pairs, strict=True):
-        _histogram(axes, name, expected, counts)
-    found = ", ".join(m.name for m in shown.measures if m.alarm)
-    verdict = f"alarm by {found}" if found else "no alarm"
-    figure.suptitle(
-        f"{shown.period.text} UTC, {window.images:,} images: {verdict}",
-        x=0.01,
-        ha="left",
-        fontsize=9,
-    )
+    if reference is not None:
+        expected = reference.counts
+        _draw_labels(left.subplots(), stamp.labels, counts.labels, expected.labels)
+        grid = right.subplots(2 if expected.distances else 1, 1, squeeze=False)[:, 0]
+        _draw_bins(grid[0], reference.score_edges, counts.scores, expected.scores)
+        grid[0].set_xlabel("score of the best class", fontsize=8)
+        if expected.distances:
+            _draw_bins(grid[1], reference.distance_edges, counts.distances, expected.distances)
+            grid[1].set_xlabel("distance to the nearest class", fontsize=8)
+    alarms = ", ".join(m.name for m in period.measures if m.alarm)
+    title = f"{period.start.replace('T', ' ')}:00 UTC, {counts.images:,} images"
+    title = f"{title}: alarm by {alarms}" if alarms else f"{title}: no alarm"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9)
 
 
-def _labels(axes: Any, labels: Sequence[str], reference: Reference, counts: Sequence[int]) -> None:
-    """Draw the share of each class that is predicted; of many classes, those that changed most."""
-    shares, expected = (100 * np.divide(each, sum(each)) for each in (counts, reference.labels))
+def _draw_labels(
+    axes: Any, labels: Sequence[str], counts: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Draw the share of each predicted class; of many classes, of those that changed most."""
+    shares, before = (100 * np.divide(each, sum(each)) for each in (counts, expected))
     names = np.array([*figures.short_labels(labels), "(unknown)"])
-    kept = np.sort(np.argsort(-np.abs(shares - expected), kind="stable")[:_MOST_CLASSES])
-    axes.barh(range(len(kept)), shares[kept], color=figures.SKY, height=0.7, label="this period")
-    mark = {"color": "black", "markersize": 8, "markeredgewidth": 1.6}
-    axes.plot(expected[kept], range(len(kept)), "|", label="validation", **mark)
-    axes.set_yticks(range(len(kept)), names[kept])
+    kept = np.sort(np.argsort(-np.abs(shares - before), kind="stable")[:_MOST_CLASSES])
+    rows = range(len(kept))
+    axes.barh(rows, shares[kept], color=figures.SKY, height=0.7)
+    axes.plot(before[kept], rows, "|", color="black", markersize=8, markeredgewidth=1.6)
+    axes.set_yticks(rows, names[kept])
     axes.set_ylim(len(kept) - 0.4, -0.6)
     axes.set_xlabel("predictions, %", fontsize=8)
     axes.tick_params(axis="both", length=0, labelsize=7.5)
@@ -108,18 +121,17 @@ def _labels(axes: Any, labels: Sequence[str], reference: Reference, counts: Sequ
     axes.grid(axis="x")
 
 
-def _histogram(axes: Any, name: str, reference: Histogram, counts: Sequence[int]) -> None:
-    """Draw the share of images in each bin; the bins have one width, their edges are written."""
-    bins, edges = range(len(counts)), reference.edges
-    shares, expected = (100 * np.divide(each, sum(each)) for each in (counts, reference.counts))
-    axes.bar(bins, shares, color=figures.SKY, width=0.86, label="this period")
-    line = {"color": "black", "linewidth": 1.4, "label": "validation"}
-    axes.step(np.arange(len(counts) + 1) - 0.5, [*expected, expected[-1]], where="post", **line)
-    step = max(1, len(edges) // 6)
-    at = range(0, len(edges), step)
+def _draw_bins(
+    axes: Any, edges: Sequence[float], counts: Sequence[int], expected: Sequence[int]
+) -> None:
+    """Draw the share of images in each bin; all bins have one width."""
+    shares, before = (100 * np.divide(each, sum(each)) for each in (counts, expected))
+    axes.bar(range(len(shares)), shares, color=figures.SKY, width=0.86, label="this period")
+    steps = np.arange(len(before) + 1) - 0.5
+    axes.stairs(before, steps, baseline=None, color="black", linewidth=1.4, label="validation")
+    at = range(0, len(edges), max(1, len(edges) // 6))
     axes.set_xticks([each + 0.5 for each in at], [f"{edges[each]:.3g}" for each in at], fontsize=7)
-    axes.set_xlabel(name, fontsize=8)
     axes.set_ylabel("images, %", fontsize=8)
-    axes.set_xlim(-0.6, len(counts) - 0.4)
+    axes.set_xlim(-0.6, len(shares) - 0.4)
     axes.tick_params(axis="y", labelsize=7.5)
     axes.legend(fontsize=7, frameon=False)

@@ -1,79 +1,22 @@
-"""What an artifact predicts, as counts: on validation images (its reference), and in use."""
+"""What an artifact predicts, as counts: in use, and on validation images (its reference)."""
 
-import dataclasses
-import math
 from typing import ClassVar
 
 from hemline.contract.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """Counts of values in bins.
+class Counts:
+    """Predictions of some images.
 
-    edges: between the bins, ascending; a value on an edge belongs to the bin above it.
-    counts: values in each bin, one more than there are edges.
+    labels: of each class, in the order of the labels, then of "unknown".
+    scores: probabilities of the best class, in the bins of a reference.
+    distances: to the nearest class, likewise; empty for a file that measures none.
     """
 
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.counts) != len(self.edges) + 1 or min(self.counts) < 0:
-            raise ValueError("a histogram must have one count more than edges, none below 0")
-        ascending = all(low < high for low, high in zip(self.edges, self.edges[1:], strict=False))
-        if not ascending or not all(map(math.isfinite, self.edges)):
-            raise ValueError("the edges of a histogram must be finite and ascending")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """What an artifact predicts for images like those that it was made for.
-
-    labels: predictions of each class in the order of the labels, then those of "unknown".
-    scores: of the probabilities of the best classes.
-    distances: in embedding space, of a file that measures them; None of another.
-    """
-
-    labels: tuple[int, ...]
-    scores: Histogram
-    distances: Histogram | None = None
-
-    def __post_init__(self) -> None:
-        for each in (self.scores, self.distances):
-            if each is not None and sum(each.counts) != self.images:
-                raise ValueError("the histograms of a reference must count the same images")
-
-    @property
-    def images(self) -> int:
-        """Return how many images were counted."""
-        return sum(self.labels)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MonitoredArtifact:
-    """The artifact that a folder of windows belongs to: what its stamp says."""
-
-    KIND: ClassVar[str] = "monitored artifact"
+    KIND: ClassVar[str] = "prediction counts"
     SCHEMA: ClassVar[int] = 1
 
-    name: str
-    sha256: str
-    labels: tuple[str, ...]
-    reference: Reference
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What was predicted in a period of time, in the bins of the reference.
-
-    start: UTC, as in 2026-11-29T17.
-    """
-
-    KIND: ClassVar[str] = "monitored window"
-    SCHEMA: ClassVar[int] = 1
-
-    start: str
     labels: tuple[int, ...]
     scores: tuple[int, ...]
     distances: tuple[int, ...] = ()
@@ -83,13 +26,31 @@ class Window:
         """Return how many images were counted."""
         return sum(self.labels)
 
-    def plus(self, other: "Window") -> "Window":
-        """Return the sum of two windows, with the start of this one; raises ValueError."""
+    def plus(self, other: "Counts") -> "Counts":
+        """Return the sum; raises ValueError for counts in other bins."""
+        pairs = zip(_parts(self), _parts(other), strict=True)
+        sums = [tuple(map(sum, zip(*pair, strict=True))) for pair in pairs]
+        return Counts(labels=sums[0], scores=sums[1], distances=sums[2])
 
-        def total(name: str) -> tuple[int, ...]:
-            both = zip(getattr(self, name), getattr(other, name), strict=True)
-            return tuple(a + b for a, b in both)
 
-        return dataclasses.replace(
-            self, labels=total("labels"), scores=total("scores"), distances=total("distances")
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What a file predicts for images like those that it was made for.
+
+    score_edges: between the bins of scores, ascending; a score on an edge is in the bin above it.
+    distance_edges: between those of distances.
+    """
+
+    counts: Counts
+    score_edges: tuple[float, ...]
+    distance_edges: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _, scores, distances = _parts(self.counts)
+        for edges, counts in ((self.score_edges, scores), (self.distance_edges, distances or (0,))):
+            if len(counts) != len(edges) + 1 or list(edges) != sorted(set(edges)):
+                raise ValueError("a reference must have ascending edges, and a count for each bin")
+
+
+def _parts(counts: Counts) -> tuple[tuple[int, ...], ...]:
+    return counts.labels, counts.scores, counts.distances

@@ -110,7 +110,7 @@ class Stamp(NamedOutputs):
                 )
         if self.distance is not None:
             self.distance.require_fit(self.embedding, len(self.labels))
-        if self.reference is not None and len(self.reference.labels) != len(self.labels) + 1:
+        if self.reference is not None and len(self.reference.counts.labels) != len(self.labels) + 1:
             raise ValueError(f"the reference must count {len(self.labels)} classes, and unknown")
         digest = self.payload_sha256
         if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):

@@ -12,47 +12,44 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.bench.drift.judging import JudgedPeriod, _likely, _neighbours, judged
-from hemline.bench.drift.reading import Period
+from hemline.bench.drift.judging import Measure, grouped, measured
 from hemline.cli import cli
 from hemline.contract import schema
-from hemline.contract.monitoring import Histogram, MonitoredArtifact, Reference, Window
+from hemline.contract.monitoring import Counts, Reference
+from hemline.contract.specs import InputSpec, OutputSpec
+from hemline.contract.stamp import Stamp
 from hemline.data.datasets import Images
 from hemline.errors import EvidenceError, GateError, UsageError
 from hemline.remedies import described
 from hemline.runtime import Classifier
-from hemline.runtime.monitoring.monitor import Monitor
+from hemline.runtime.monitoring import Monitor
 
 BINS = 20
 EDGES = tuple(np.linspace(0.5, 0.99, BINS - 1).tolist())
 
 
-def reference(images: int = 2000, classes: int = 10) -> Reference:
-    labels = [images // classes] * classes
-    return Reference(
-        labels=(labels[0] + images - sum(labels), *labels[1:], 0),
-        scores=Histogram(edges=EDGES, counts=(images // BINS,) * BINS),
-        distances=Histogram(edges=EDGES, counts=(images // BINS,) * BINS),
-    )
+def reference(counts: Counts) -> Reference:
+    edges = EDGES if counts.distances else ()
+    return Reference(counts=counts, score_edges=EDGES, distance_edges=edges)
 
 
-def drawn(random: np.random.Generator, images: int, labels: object, scores: object) -> Period:
+def even(classes: int = 10) -> Reference:
+    bins = (2000 // BINS,) * BINS
+    labels = (2000 // classes,) * classes
+    labels = (labels[0] + 2000 - sum(labels), *labels[1:], 0)
+    return reference(Counts(labels=labels, scores=bins, distances=bins))
+
+
+def drawn(random: np.random.Generator, images: int, labels: object, scores: object) -> Counts:
     def counts(shares: object) -> tuple[int, ...]:
         shares = np.asarray(shares, float)
         return tuple(random.multinomial(images, shares / shares.sum()).tolist())
 
-    window = Window(
-        start="2026-01-01T00",
-        labels=counts(labels),
-        scores=counts(scores),
-        distances=counts(scores),
-    )
-    return Period(window=window, end=window.start)
+    return Counts(labels=counts(labels), scores=counts(scores), distances=counts(scores))
 
 
-def value_of(period: JudgedPeriod, name: str) -> tuple[float, float]:
-    found = next(each for each in period.measures if each.name == name)
-    return found.value, found.threshold
+def alarms(measures: tuple[Measure, ...]) -> list[str]:
+    return [each.name for each in measures if each.alarm]
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30])
@@ -61,57 +58,49 @@ def test_windows_without_drift_raise_no_alarm(images: int, classes: int) -> None
     """The reference is itself a sample; 20 windows raise an alarm in 2 of 1,000 such tests."""
     random = np.random.default_rng(classes)
     shares = random.dirichlet(np.full(classes + 1, 3.0))
-    sample = drawn(random, 2000, shares, np.ones(BINS)).window
-    expected = Reference(
-        labels=sample.labels,
-        scores=Histogram(edges=EDGES, counts=sample.scores),
-        distances=Histogram(edges=EDGES, counts=sample.distances),
-    )
-    periods = [judged(drawn(random, images, shares, np.ones(BINS)), expected) for _ in range(20)]
-    assert all(each.measures for each in periods)
-    assert not any(each.alarm for each in periods)
+    expected = reference(drawn(random, 2000, shares, np.ones(BINS)))
+    windows = [drawn(random, images, shares, np.ones(BINS)) for _ in range(20)]
+    found = [measured(each, expected) for each in windows]
+    assert all(found)
+    assert not any(map(alarms, found))
 
 
 @pytest.mark.medium
 @pytest.mark.parametrize("images", [50, 500])
 def test_false_alarms_are_as_rare_as_the_threshold_says(images: int) -> None:
     """Of 4,000 windows 0.4 are expected to raise one, and 5 or more in one test of 15,000."""
-    random, count = np.random.default_rng(images), 4000
-    alarms = 0
-    for _ in range(count):
-        sample = drawn(random, 2000, np.ones(10), np.ones(BINS)).window
-        expected = Reference(
-            labels=(*sample.labels, 0), scores=Histogram(edges=EDGES, counts=sample.scores)
-        )
-        period = drawn(random, images, [*np.ones(10), 0], np.ones(BINS))
-        alarms += judged(period, expected).alarm
-    assert alarms < 5
+    random, shares = np.random.default_rng(images), ([*np.ones(10), 0], np.ones(BINS))
+    found = 0
+    for _ in range(4000):
+        expected = reference(drawn(random, 2000, *shares))
+        found += bool(alarms(measured(drawn(random, images, *shares), expected)))
+    assert found < 5
 
 
 @pytest.mark.parametrize("images", [150, 500, 5000])
 def test_drift_of_labels_and_of_scores_raises_an_alarm(images: int) -> None:
-    random, even = np.random.default_rng(0), [*np.ones(10), 0]
-    expected = reference()
-    labels = judged(
-        drawn(random, images, [*range(1, 6), 0, 0, 0, 0, 0, 0], np.ones(BINS)), expected
-    )
-    assert [m.name for m in labels.measures if m.alarm] == ["label PSI"]
-    scores = judged(drawn(random, images, even, np.arange(BINS, 0, -1) ** 2), expected)
-    assert {m.name for m in scores.measures if m.alarm} >= {"score KS", "distance KS"}
-    strangers = judged(drawn(random, images, [*np.ones(10), 10], np.ones(BINS)), expected)
-    assert [m.name for m in strangers.measures if m.alarm] == ["label PSI"]
+    random, classes = np.random.default_rng(0), [*np.ones(10), 0]
+    labels = drawn(random, images, [*range(1, 6), 0, 0, 0, 0, 0, 0], np.ones(BINS))
+    assert alarms(measured(labels, even())) == ["label PSI"]
+    scores = drawn(random, images, classes, np.arange(BINS, 0, -1) ** 2)
+    assert set(alarms(measured(scores, even()))) >= {"score KS", "distance KS"}
+    strangers = drawn(random, images, [*np.ones(10), 10], np.ones(BINS))
+    assert alarms(measured(strangers, even())) == ["label PSI"]
 
 
 def test_the_measures_are_those_of_their_formulas() -> None:
-    expected = Reference(labels=(500, 500, 0), scores=Histogram(edges=(0.5,), counts=(400, 600)))
-    window = Window(start="2026-01-01T00", labels=(300, 700, 0), scores=(500, 500))
-    found = judged(Period(window=window, end=window.start), expected)
+    expected = Counts(labels=(500, 500, 0), scores=(400, 600))
+    counts = Counts(labels=(300, 700, 0), scores=(500, 500))
+    found = {m.name: m for m in measured(counts, Reference(counts=expected, score_edges=(0.5,)))}
+    assert list(found) == ["label PSI", "score PSI", "score KS"]
     p, q = 300.5 / 1001, 500.5 / 1001
     psi = (p - q) * np.log(p / q) + (q - p) * np.log((1 - p) / (1 - q))
+    assert found["label PSI"].value == pytest.approx(psi)
     # chi-squared with one degree of freedom exceeds 17.2176 with probability 1e-4 / 3
-    assert value_of(found, "label PSI") == pytest.approx((psi, 17.2176 * 2 / 1000), rel=1e-4)
+    assert found["label PSI"].threshold == pytest.approx(17.2176 * 2 / 1000, rel=1e-4)
+    assert found["score KS"].value == pytest.approx(0.1)
     threshold = np.sqrt(-np.log(1e-4 / 3 / 2) / 2) * np.sqrt(2 / 1000)
-    assert value_of(found, "score KS") == pytest.approx((0.1, threshold))
+    assert found["score KS"].threshold == pytest.approx(threshold)
 
 
 @given(
@@ -120,28 +109,32 @@ def test_the_measures_are_those_of_their_formulas() -> None:
 )
 def test_groups_have_enough_images_and_none_is_lost(counts: list[int], expected: list[int]) -> None:
     expected = [1, *expected[1 : len(counts)]]
-    for group in (_likely, _neighbours):
-        found = group(counts, expected)
-        assert [sum(each) for each in found] == [sum(counts), sum(expected)]
-        if len(found[0]) > 1:
-            share = min(sum(counts), sum(expected)) / (sum(counts) + sum(expected))
-            assert all(share * (a + b) >= 20 for a, b in zip(*found, strict=True))
+    sums, found = np.array([sum(counts), sum(expected)]), grouped(np.array((counts, expected)).T)
+    if len(found):
+        assert found.sum(axis=0).tolist() == sums.tolist()
+        assert (found.sum(axis=1) * sums.min() / sums.sum() >= 20).all()
 
 
 def write(folder: Path, *shares: object, classes: int = 10, images: int = 600) -> Path:
     """Write what a monitor would: an artifact, and a window for each of these shares of classes."""
-    about = MonitoredArtifact(
+    counts = replace(even(classes).counts, distances=())
+    about = Stamp(
         name="int8.tflite",
-        sha256="0123456789" * 6 + "0123",
+        scheme="int8",
+        format="tflite",
+        model="m",
         labels=tuple(f"class {at}" for at in range(classes)),
-        reference=replace(reference(classes=classes), distances=None),
+        input=InputSpec(height=2, width=2, channels=1, dtype="int8"),
+        outputs=(OutputSpec(size=classes, dtype="float32"),),
+        supported_runtimes=(),
+        parent_sha256="p",
+        reference=reference(counts),
     )
     schema.save(folder / "a" / "artifact.json", about)
     random = np.random.default_rng(0)
     for hour, each in enumerate(shares):
-        window = drawn(random, images, each, np.ones(BINS)).window
-        window = replace(window, start=f"2026-01-01T{hour:02}", distances=())
-        schema.save(folder / "a" / "windows" / f"{window.start}.json", window)
+        window = replace(drawn(random, images, each, np.ones(BINS)), distances=())
+        schema.save(folder / "a" / "windows" / f"2026-01-01T{hour:02}.json", window)
     return folder
 
 
@@ -154,26 +147,28 @@ def test_the_command_shows_a_calm_folder(tmp_path: Path, classes: int) -> None:
     result = CliRunner().invoke(cli, ["drift", str(folder)])
     assert result.exit_code == 0, result.output
     assert result.stdout.count("no drift") == 3
-    assert "int8.tflite (01234567): value / threshold" in result.stdout
+    assert "int8.tflite: value / threshold" in result.stdout
     assert (folder / "drift-a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_an_alarm_ends_with_exit_code_3_unless_later_periods_are_asked_for(tmp_path: Path) -> None:
     folder = write(tmp_path, EVEN, SKEWED, EVEN)
-    result = CliRunner().invoke(cli, ["drift", str(folder), "--json", "-o", str(tmp_path / "p")])
+    result = CliRunner().invoke(cli, ["drift", str(folder), "--json"])
     assert isinstance(result.exception, GateError)
-    assert str(result.exception).endswith("validation images: int8.tflite in 1 of 3 periods")
+    assert str(result.exception).endswith("those on validation images in 1 of 3 periods")
     documents = [json.loads(line) for line in result.stdout.splitlines()]
     assert [each["alarm"] for each in documents] == [False, True, False]
-    assert [m["name"] for m in documents[1]["measures"] if m["alarm"]] == ["label PSI"]
-    assert (documents[1]["images"], documents[1]["start"]) == (600, "2026-01-01T01")
-    assert documents[1]["unknown"] > 0
-    assert (tmp_path / "p" / "drift-a.png").exists()
+    above = [m["name"] for m in documents[1]["measures"] if m["value"] > m["threshold"]]
+    assert above == ["label PSI"]
+    assert (documents[1]["artifact"], documents[1]["start"]) == ("int8.tflite", "2026-01-01T01")
+    assert sum(documents[1]["counts"]["labels"]) == 600
+    assert not list(folder.glob("*.png"))
     calm = CliRunner().invoke(cli, ["drift", str(folder), "--last", "1", "--json"])
     assert (calm.exit_code, len(calm.stdout.splitlines())) == (0, 1)
     merged = CliRunner().invoke(cli, ["drift", str(folder), "--images", "1800", "--json"])
     document = json.loads(merged.stdout)
-    assert (document["images"], document["end"]) == (1800, "2026-01-01T02")
+    assert sum(document["counts"]["labels"]) == 1800
+    assert (document["start"], document["end"]) == ("2026-01-01T00", "2026-01-01T02")
 
 
 def test_too_few_images_are_no_evidence(tmp_path: Path) -> None:
@@ -187,7 +182,7 @@ def test_a_damaged_window_is_left_out_with_a_warning(
 ) -> None:
     folder = write(tmp_path, EVEN, EVEN, EVEN)
     (folder / "a" / "windows" / "2026-01-01T00.json").write_text("{")
-    other = Window(start="2026-01-01T01", labels=(99,), scores=(99,))
+    other = Counts(labels=(99,), scores=(99,))
     schema.save(folder / "a" / "windows" / "2026-01-01T01.json", other)
     result = CliRunner().invoke(cli, ["drift", str(folder), "--json"])
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 1)

@@ -20,20 +20,19 @@ from PIL import Image
 
 from hemline.contract import schema
 from hemline.contract.class_distance import ClassDistance, Int8Rows
-from hemline.contract.monitoring import Histogram, MonitoredArtifact, Reference, Window
+from hemline.contract.monitoring import Counts, Reference
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, SchemaError, UsageError
 from hemline.remedies import described
+from hemline.runtime import monitoring
 from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder, Prediction
-from hemline.runtime.monitoring import monitor as monitor_module
-from hemline.runtime.monitoring.monitor import Monitor
-from hemline.runtime.monitoring.png import png_bytes
+from hemline.runtime.monitoring import Monitor, _png
 from hemline.runtime.unknown import Distances
 
-REFERENCE = Reference(labels=(6, 3, 1), scores=Histogram(edges=(0.6, 0.9), counts=(2, 3, 5)))
+REFERENCE = Reference(counts=Counts(labels=(6, 3, 1), scores=(2, 3, 5)), score_edges=(0.6, 0.9))
 STAMP = Stamp(
     name="int8.tflite",
     scheme="int8",
@@ -59,8 +58,12 @@ def predicted(*logits: float) -> Prediction:
 SURE, UNSURE, UNKNOWN = predicted(5, 0), predicted(0, 0.8), predicted(0.1, 0)
 
 
-def windows(folder: Path) -> list[Window]:
-    return [schema.load(Window, path) for path in sorted(folder.glob("*/windows/[0-9]*.json"))]
+def windows(folder: Path) -> list[Counts]:
+    return [schema.load(Counts, path) for path in sorted(folder.glob("*/windows/[0-9]*.json"))]
+
+
+def hours(folder: Path) -> list[str]:
+    return [path.stem for path in sorted(folder.glob("*/windows/[0-9]*.json"))]
 
 
 def test_predictions_are_counted_by_label_and_score_in_windows_of_an_hour(tmp_path: Path) -> None:
@@ -70,16 +73,17 @@ def test_predictions_are_counted_by_label_and_score_in_windows_of_an_hour(tmp_pa
         monitor.add([UNKNOWN], [GRAY])
         monitor.add([predicted(np.nan, np.nan)], [GRAY])
     first, second = windows(tmp_path)
-    assert first == Window(start="1970-01-01T00", labels=(1, 1, 1), scores=(1, 1, 1))
-    assert (second.start, second.scores) == ("1970-01-01T01", (1, 0, 0))
+    assert first == Counts(labels=(1, 1, 1), scores=(1, 1, 1))
+    assert second.scores == (1, 0, 0)
+    assert hours(tmp_path) == ["1970-01-01T00", "1970-01-01T01"]
     assert not list(tmp_path.glob("*/unsure"))
-    about = schema.load(MonitoredArtifact, tmp_path / "int8.tflite-00000000" / "artifact.json")
-    assert (about.labels, about.reference) == (STAMP.labels, REFERENCE)
+    assert schema.load(Stamp, tmp_path / "int8.tflite-00000000" / "artifact.json") == STAMP
 
 
 def test_distances_are_counted_of_a_file_that_has_them(tmp_path: Path) -> None:
-    counts = Histogram(edges=(1.0, 3.0), counts=(5, 3, 2))
-    stamp = replace(STAMP, reference=replace(REFERENCE, distances=counts))
+    counts = replace(REFERENCE.counts, distances=(5, 3, 2))
+    reference = replace(REFERENCE, counts=counts, distance_edges=(1.0, 3.0))
+    stamp = replace(STAMP, reference=reference)
     measured = ClassDistance(  # both classes are at 0
         threshold=2.0,
         mean=Int8Rows.of(np.zeros((1, 1))),
@@ -138,7 +142,7 @@ def test_a_killed_process_leaves_whole_files(tmp_path: Path) -> None:
 def test_what_cannot_be_saved_is_logged_once_a_minute_and_saved_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_module, "_SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(monitoring, "_SAVE_SECONDS", 0.0)
     monitor = Monitor(tmp_path, STAMP, clock=lambda: 0.0)
     folder = monitor.folder / "windows"
     folder.write_text("in the way")
@@ -154,7 +158,7 @@ def test_what_cannot_be_saved_is_logged_once_a_minute_and_saved_later(
     assert windows(tmp_path)[0].labels == (2, 0, 0)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"kind": "monitored window", "schema": 1}'])
+@pytest.mark.parametrize("content", ["", "{", '{"kind": "prediction counts", "schema": 1}'])
 def test_a_damaged_window_begins_again_with_a_warning(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,12 +171,12 @@ def test_a_damaged_window_begins_again_with_a_warning(
 
 
 def test_only_the_latest_windows_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_module, "MOST_WINDOWS", 3)
-    hours = itertools.count()
-    with Monitor(tmp_path, STAMP, clock=lambda: 3600.0 * next(hours)) as monitor:
+    monkeypatch.setattr(monitoring, "MOST_WINDOWS", 3)
+    ticks = itertools.count()
+    with Monitor(tmp_path, STAMP, clock=lambda: 3600.0 * next(ticks)) as monitor:
         for _ in range(5):
             monitor.add([SURE], [GRAY])
-    assert [each.start[-2:] for each in windows(tmp_path)] == ["02", "03", "04"]
+    assert [each[-2:] for each in hours(tmp_path)] == ["02", "03", "04"]
 
 
 def test_the_least_certain_images_are_kept_over_several_runs(tmp_path: Path) -> None:
@@ -199,7 +203,7 @@ def test_the_same_image_again_and_again_is_kept_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_pillow_reads_the_png_of_pixels(channels: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
-    read = np.asarray(Image.open(io.BytesIO(png_bytes(pixels))))
+    read = np.asarray(Image.open(io.BytesIO(_png(pixels))))
     assert np.array_equal(read.reshape(pixels.shape), pixels)
 
 
@@ -220,20 +224,21 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("reference", "message"),
+    ("labels", "scores", "edges", "message"),
     [
-        ({"labels": [5, 5], "scores": {"edges": [0.5], "counts": [5, 5]}}, "must count 2 classes"),
-        ({"labels": [5, 5, 0], "scores": {"edges": [0.5], "counts": [5, 4]}}, "the same images"),
-        ({"labels": [5, 5, 0], "scores": {"edges": [], "counts": [5, 5]}}, "one count more than"),
-        ({"labels": [9, 0, 0], "scores": {"edges": [1, 1], "counts": [9, 0, 0]}}, "ascending"),
+        ([5, 5], [5, 5], [0.5], "must count 2 classes"),
+        ([5, 5, 0], [5, 5], [], "a count for each bin"),
+        ([9, 0, 0], [9, 0, 0], [0.5, 0.5], "ascending edges"),
     ],
 )
 def test_a_stamp_with_a_reference_that_contradicts_itself_is_refused(
-    reference: dict[str, object], message: str
+    labels: list[int], scores: list[int], edges: list[float], message: str
 ) -> None:
-    document = schema.to_document(STAMP) | {"reference": {**reference, "distances": None}}
+    document = json.loads(json.dumps(schema.to_document(STAMP)))
+    document["reference"]["counts"] |= {"labels": labels, "scores": scores}
+    document["reference"]["score_edges"] = edges
     with pytest.raises(SchemaError, match=message):
-        schema.from_document(Stamp, json.loads(json.dumps(document)), where="the stamp")
+        schema.from_document(Stamp, document, where="the stamp")
 
 
 def test_classify_counts_files_and_frames_of_an_exported_file(
@@ -242,7 +247,7 @@ def test_classify_counts_files_and_frames_of_an_exported_file(
     path = shutil.copy(bundle / "int8.tflite", tmp_path)
     reference = read_stamped(Path(path)).stamp.reference
     assert reference is not None
-    assert reference.images == len(np.load(bundle / "evaluation" / "validation-labels.npy"))
+    assert reference.counts.images == len(np.load(bundle / "evaluation" / "validation-labels.npy"))
     for at in range(3):
         np.save(tmp_path / f"{at}.npy", images.test_images[at])
     files = [str(tmp_path / f"{at}.npy") for at in range(3)]
