@@ -32,13 +32,13 @@ def drift(folder: Path, images: int, last: int | None, as_json: bool) -> None:
 
     every = list[Period]()
     for each in monitored_folders(folder):
-        stamp, periods = judged(each, images, last)
-        every += periods
+        found = judged(each, images, last)
+        every += found.periods
         if as_json:
-            for period in periods:
+            for period in found.periods:
                 click.echo(json.dumps(to_document(period), ensure_ascii=False))
-        elif periods:
-            click.echo(drift_text(periods))
-            draw_drift(stamp, periods, picture := folder / f"drift-{each.name}.png")
+        elif found.periods:
+            click.echo(drift_text(found.periods))
+            draw_drift(found, picture := folder / f"drift-{each.name}.png")
             say(f"picture: {picture}")
     require_no_drift(every)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,15 @@ import numpy.typing as npt
 from hemline.contract import schema
 from hemline.contract.monitoring import Counts, Reference
 from hemline.contract.stamp import Stamp
-from hemline.errors import EvidenceError, GateError, HemlineError, UsageError, remedy
+from hemline.data.custom.reading import counted
+from hemline.errors import (
+    EvidenceError,
+    FileFormatError,
+    GateError,
+    HemlineError,
+    UsageError,
+    remedy,
+)
 from hemline.runtime.monitoring import ARTIFACT, FILES, WINDOWS
 
 log = logging.getLogger(__name__)
@@ -59,6 +68,14 @@ class Period:
     alarm: bool
 
 
+class Judged(NamedTuple):
+    """The labels of an artifact, its reference, and its periods."""
+
+    labels: tuple[str, ...]
+    reference: Reference
+    periods: list[Period]
+
+
 def monitored_folders(folder: Path) -> list[Path]:
     """Return the folders of artifacts in a monitor's folder; raises UsageError for another one."""
     found = sorted(path.parent for path in folder.glob(f"*/{ARTIFACT}"))
@@ -67,23 +84,27 @@ def monitored_folders(folder: Path) -> list[Path]:
     return found
 
 
-def judged(folder: Path, least: int, last: int | None = None) -> tuple[Stamp, list[Period]]:
-    """Return an artifact's stamp and its `last` periods, of `least` images but for the last one."""
+def judged(folder: Path, least: int, last: int | None = None) -> Judged:
+    """Judge the `last` periods of an artifact, of `least` images but for the last one."""
     stamp = schema.load(Stamp, folder / ARTIFACT)
+    if stamp.reference is None:
+        raise FileFormatError(f"{folder / ARTIFACT} has no reference: delete that folder")
     periods, waiting = list[Period](), dict[str, Counts]()
-    for hour, counts in _hours(folder, stamp):
-        waiting[hour] = counts
+    for path in sorted((folder / WINDOWS).glob(FILES)):
+        if counts := _counts(path, stamp.reference):
+            waiting[path.stem] = counts
         if sum(each.images for each in waiting.values()) >= least:
-            periods.append(_period(stamp, waiting))
+            periods.append(_period(stamp.name, stamp.reference, waiting))
             waiting = {}
-    periods += [_period(stamp, waiting)] if waiting else []
-    return stamp, periods[-(last or 0) :]
+    if waiting:
+        periods.append(_period(stamp.name, stamp.reference, waiting))
+    return Judged(stamp.labels, stamp.reference, periods[-(last or 0) :])
 
 
 def require_no_drift(periods: Sequence[Period]) -> None:
     """Raise GateError for an alarm, EvidenceError where nothing has enough images to be judged."""
     if alarms := sum(each.alarm for each in periods):
-        where = f"in {alarms} of {len(periods)} periods"
+        where = f"in {alarms} of {counted(len(periods), 'period')}"
         raise GateError(f"predictions differ from those on validation images {where}")
     if not any(each.measures for each in periods):
         raise EvidenceError(f"drift is judged from {_LEAST_IMAGES} images on: there are fewer")
@@ -149,26 +170,19 @@ def grouped(pairs: Pairs) -> Pairs:
     return np.array(groups)
 
 
-def _period(stamp: Stamp, hours: dict[str, Counts]) -> Period:
+def _period(name: str, reference: Reference, hours: dict[str, Counts]) -> Period:
     counts = functools.reduce(Counts.plus, hours.values())
-    measures = measured(counts, stamp.reference) if stamp.reference else ()
-    alarm = any(each.alarm for each in measures)
-    span = {"start": min(hours), "end": max(hours)}
-    return Period(artifact=stamp.name, **span, counts=counts, measures=measures, alarm=alarm)
+    measures = measured(counts, reference)
+    alarm, span = any(each.alarm for each in measures), {"start": min(hours), "end": max(hours)}
+    return Period(artifact=name, **span, counts=counts, measures=measures, alarm=alarm)
 
 
-def _hours(folder: Path, stamp: Stamp) -> Iterator[tuple[str, Counts]]:
-    for path in sorted((folder / WINDOWS).glob(FILES)):
-        if counts := _counts(path, stamp):
-            yield path.stem, counts
-
-
-def _counts(path: Path, stamp: Stamp) -> Counts | None:
+def _counts(path: Path, reference: Reference) -> Counts | None:
     """Return the counts of an hour; None, with a warning, if they are damaged."""
     try:
         counts = schema.load(Counts, path)
-        counts.plus(counts if stamp.reference is None else stamp.reference.counts)
-    except (HemlineError, ValueError) as error:  # of other bins
+        counts.plus(reference.counts)  # raises ValueError for other bins
+    except (HemlineError, ValueError) as error:
         log.warning("left out: %s: %s", path, error)
         return None
     return counts

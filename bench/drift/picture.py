@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from hemline import figures
-from hemline.bench.drift.judging import MEASURES, Period
-from hemline.contract.stamp import Stamp
+from hemline.bench.drift.judging import MEASURES, Judged, Period
+from hemline.contract.monitoring import Reference
+from hemline.data.custom.reading import counted
 from hemline.tables import Table, as_text, count
 
 _WIDTH_INCHES, _SERIES_INCHES = 9.0, 2.2
@@ -29,7 +30,7 @@ def drift_text(periods: Sequence[Period]) -> str:
         verdict = alarms or "no drift" if each.measures else "too few images"
         unknown = f"{100 * each.counts.labels[-1] / images:.1f} %"
         cells = (values.get(name, "") for name in names)
-        rows.append((f"{each.start.replace('T', ' ')}:00", count(images), unknown, *cells, verdict))
+        rows.append((_hour(each), count(images), unknown, *cells, verdict))
     columns = ("period (UTC)", ">images", ">unknown", *(f">{name}" for name in names), "verdict")
     return f"{periods[0].artifact}: value / threshold\n{as_text(Table.of(columns, rows))}"
 
@@ -38,24 +39,24 @@ def _values(period: Period) -> dict[str, str]:
     return {m.name: f"{m.value:.3f} / {m.threshold:.3f}" for m in period.measures}
 
 
-def draw_drift(stamp: Stamp, periods: Sequence[Period], path: Path) -> None:
+def draw_drift(found: Judged, path: Path) -> None:
     """Draw measures of periods, and the counts of the one with the most drift, else of the last."""
+    labels, reference, periods = found
     alarms = sum(each.alarm for each in periods)
     shown = max(periods, key=_worst) if alarms else periods[-1]
-    images = 0 if stamp.reference is None else stamp.reference.counts.images
     heading = figures.Heading(
-        title=f"{stamp.name}: drift in {alarms} of {len(periods)} periods",
-        subtitle=f"compared with {images:,} validation images; without drift, one period in "
-        "10,000 raises an alarm",
+        title=f"{shown.artifact}: drift in {alarms} of {counted(len(periods), 'period')}",
+        subtitle=f"compared with {reference.counts.images:,} validation images; without drift, one "
+        "period in 10,000 raises an alarm",
     )
-    classes = min(len(stamp.labels) + 1, _MOST_CLASSES)
-    detail = max(_LEAST_INCHES, 0.8 + _CLASS_INCHES * classes)
+    least = _LEAST_INCHES * (1.4 if reference.distance_edges else 1)
+    detail = max(least, 0.8 + _CLASS_INCHES * min(len(labels) + 1, _MOST_CLASSES))
     rows = [_SERIES_INCHES, detail] if len(periods) > 1 else [detail]
     with figures.drawn(path, heading, width=_WIDTH_INCHES, height=sum(rows) + 0.3) as figure:
         parts = figure.subfigures(len(rows), 1, height_ratios=rows, squeeze=False)[:, 0]
         if len(periods) > 1:
             _draw_series(parts[0].subplots(), periods)
-        _draw_period(parts[-1], stamp, shown)
+        _draw_period(parts[-1], labels, reference, shown)
 
 
 def _worst(period: Period) -> float:
@@ -85,22 +86,24 @@ def _draw_series(axes: Any, periods: Sequence[Period]) -> None:
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
-def _draw_period(figure: Any, stamp: Stamp, period: Period) -> None:
-    counts, reference = period.counts, stamp.reference
+def _draw_period(figure: Any, labels: Sequence[str], reference: Reference, period: Period) -> None:
+    counts, expected = period.counts, reference.counts
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
-    if reference is not None:
-        expected = reference.counts
-        _draw_labels(left.subplots(), stamp.labels, counts.labels, expected.labels)
-        grid = right.subplots(2 if expected.distances else 1, 1, squeeze=False)[:, 0]
-        _draw_bins(grid[0], reference.score_edges, counts.scores, expected.scores)
-        grid[0].set_xlabel("score of the best class", fontsize=8)
-        if expected.distances:
-            _draw_bins(grid[1], reference.distance_edges, counts.distances, expected.distances)
-            grid[1].set_xlabel("distance to the nearest class", fontsize=8)
+    _draw_labels(left.subplots(), labels, counts.labels, expected.labels)
+    grid = right.subplots(2 if expected.distances else 1, 1, squeeze=False)[:, 0]
+    _draw_bins(grid[0], reference.score_edges, counts.scores, expected.scores)
+    grid[0].set_xlabel("score of the best class", fontsize=8)
+    if expected.distances:
+        _draw_bins(grid[1], reference.distance_edges, counts.distances, expected.distances)
+        grid[1].set_xlabel("distance to the nearest class", fontsize=8)
     alarms = ", ".join(m.name for m in period.measures if m.alarm)
-    title = f"{period.start.replace('T', ' ')}:00 UTC, {counts.images:,} images"
-    title = f"{title}: alarm by {alarms}" if alarms else f"{title}: no alarm"
+    what = f"alarm by {alarms}" if alarms else "no alarm"
+    title = f"{_hour(period)} UTC, {counts.images:,} images: {what}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+
+
+def _hour(period: Period) -> str:
+    return f"{period.start.replace('T', ' ')}:00"
 
 
 def _draw_labels(
@@ -134,4 +137,4 @@ def _draw_bins(
     axes.set_ylabel("images, %", fontsize=8)
     axes.set_xlim(-0.6, len(shares) - 0.4)
     axes.tick_params(axis="y", labelsize=7.5)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
