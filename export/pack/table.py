@@ -71,6 +71,13 @@ TARGETS: dict[str, Target] = {
             formats=("tflite",),
         ),
         Target(
+            name="js",
+            summary="a program in JavaScript, in browsers or Node.js",
+            fill="hemline.export.pack.languages.javascript:fill",
+            fits="hemline.export.pack.web.filling:page_runtime",
+            next_step="node @PATH@/selftest.js",
+        ),
+        Target(
             name="cpp",
             summary="a C++ program with ONNX Runtime",
             fill="hemline.export.pack.languages.filling:fill",

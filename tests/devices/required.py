@@ -23,6 +23,7 @@ PARTS = {
     "onnxruntime-dev": "ONNX Runtime's headers, for the same",
     "kotlin": "Kotlin's compiler, for packs",
     "swift": "Swift's compiler, for packs",
+    "node": "Node.js, and npm's packages, for packs in JavaScript",
     "ray": "Ray",
     "peers": "the quantizers of other tools",
 }

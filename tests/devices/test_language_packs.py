@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import importlib.util
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from browser import opened_browser
 from language_packs import odd, packed_for, write_odd
 from required import missing
 
+from hemline.errors import HemlineError
 from hemline.export.pack.packing import write_pack
+from hemline.runtime import Classifier
 
 pytestmark = pytest.mark.devices
 HEADERS = "/usr/include/onnxruntime"  # of Debian's libonnxruntime-dev
@@ -76,6 +85,10 @@ static inline TfLiteStatus TfLiteTensorCopyToBuffer(
   return size == (size_t)tensor ? kTfLiteOk : kTfLiteError;
 }
 """
+CLASSIFY = """async ([pixels, width, height]) => {
+  const { classify } = await (await import('./classifier.js')).open();
+  return classify(new ImageData(Uint8ClampedArray.from(pixels), width, height));
+}"""
 RUN_SWIFT = """import Foundation
 let classifier = try Classifier(path: "int8.tflite")
 let found = try classifier.classify([UInt8](repeating: 0, count: 784))
@@ -93,6 +106,23 @@ def run(folder: Path, *command: str) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Yield the address of a server of static files."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def built_cpp(folder: Path, *options: str) -> str:
@@ -142,6 +172,67 @@ def test_any_input_output_and_class_names_are_possible(
     printed = built(tmp_path / "pack")
     assert "tensors: 20 of 20 equal" in printed
     assert "labels of given outputs: 20 of 20 equal" in printed
+
+
+@pytest.fixture
+def js_pack(bundle: Path, tmp_path: Path, warm_cache: None, request: pytest.FixtureRequest) -> Path:
+    """Return the pack of an artifact for JavaScript; WebAssembly comes from npm."""
+    del warm_cache
+    try:
+        write_pack(packed_for(bundle, "js", request.param), tmp_path / "pack")
+    except HemlineError as error:
+        missing("node", str(error))
+    return tmp_path / "pack"
+
+
+@pytest.mark.parametrize(
+    ("js_pack", "most"),
+    # float sums have another order in WebAssembly: 1e-5 is some 20 ulps of a logit of 5
+    [("int8.tflite", 0.0), ("int8.onnx", 0.0), ("fp32.tflite", 1e-5), ("fp32.onnx", 1e-5)],
+    indirect=["js_pack"],
+)
+def test_javascript_gets_the_logits_of_python_in_node(js_pack: Path, most: float) -> None:
+    printed = run(js_pack.parent, program("node", "node", "nodejs"), "pack/selftest.js")
+    assert "labels of the model: 13 of 13 equal, scores: 13 of 13 equal" in printed
+    assert printed.endswith("passed\n")
+    found = re.search(r"logits within (\S+) ", printed)
+    assert found is not None
+    assert float(found[1]) <= most
+
+
+@pytest.mark.parametrize("js_pack", ["int8.tflite", "int8.onnx"], indirect=True)
+def test_javascript_that_was_altered_fails_in_node(js_pack: Path) -> None:
+    artifact = next(path for path in js_pack.iterdir() if path.suffix in (".tflite", ".onnx"))
+    content = bytearray(artifact.read_bytes())
+    content[1000] ^= 1
+    artifact.write_bytes(content)
+    node = program("node", "node", "nodejs")
+    done = subprocess.run([node, "pack/selftest.js"], cwd=js_pack.parent, capture_output=True)
+    assert done.returncode == 1
+    assert f"{artifact.name} was modified: copy it again" in done.stderr.decode()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("js_pack", ["int8.tflite", "int8.onnx"], indirect=True)
+def test_javascript_classifies_a_picture_of_any_size_in_a_browser(js_pack: Path) -> None:
+    """The label is Python's, of a picture that both make the model's pixels of."""
+    picture = np.zeros((40, 30, 4), np.uint8)
+    picture[..., 3] = 255
+    picture[10:16, 4:26, :3] = 200
+    artifact = next(path for path in js_pack.iterdir() if path.suffix in (".tflite", ".onnx"))
+    with Classifier.load(artifact) as classifier:
+        expected = classifier.classify(classifier.prepare(picture))
+    (js_pack / "index.html").write_text("<!doctype html><title>pack</title>")
+    try:
+        with served(js_pack) as address, opened_browser() as browser:
+            page = browser.new_page()
+            page.goto(f"{address}/index.html")
+            found = page.evaluate(CLASSIFY, [picture.ravel().tolist(), 30, 40])
+    except HemlineError as error:
+        missing("browser", str(error))
+    assert found["index"] == expected.index
+    assert found["isUnknown"] == (not expected.known)
+    assert found["score"] == pytest.approx(expected.score, abs=1e-6)
 
 
 def test_a_step_that_differs_fails(bundle: Path, tmp_path: Path) -> None:

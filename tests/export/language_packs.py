@@ -23,7 +23,7 @@ LABELS = ("$weet", 'quo"te', "back\\slash", "unknown", "Größe")
 
 def packed_for(bundle: Path, target: str, artifact: str | None = None) -> Packed:
     """Return an artifact of the bundle, by default an 8-bit one, for a target."""
-    options = PackOptions(artifact=artifact or ARTIFACTS[target])
+    options = PackOptions(artifact=artifact or ARTIFACTS.get(target))
     return choose(bundle, TARGETS[target], options)
 
 
@@ -37,9 +37,18 @@ def odd(packed: Packed, **changes: Any) -> Packed:
         mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr=True,
     )  # fmt: skip
     output = OutputSpec(size=5, dtype="uint8", scale=1 / 256, zero_point=0, gives="probabilities")
-    fields = {"input": given, "outputs": (output,), "labels": LABELS, "test_vectors": (),
-              "unknown_threshold": 0.3, "temperature": 1.5, **changes}  # fmt: skip
-    return dataclasses.replace(packed, stamp=dataclasses.replace(packed.stamp, **fields))
+    fields: dict[str, Any] = {
+        "input": given,
+        "outputs": (output,),
+        "labels": LABELS,
+        "reference": None,
+        "test_vectors": (),
+        "unknown_threshold": 0.3,
+        "temperature": 1.5,
+    }
+    return dataclasses.replace(
+        packed, stamp=dataclasses.replace(packed.stamp, **(fields | changes))
+    )
 
 
 def write_odd(packed: Packed, folder: Path) -> GoldenVectors:

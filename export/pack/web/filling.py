@@ -11,7 +11,7 @@ from hemline.contract.specs import version_key
 from hemline.data.datasets import DATASETS
 from hemline.errors import GateError
 from hemline.export.pack.bill_of_materials import npm_component
-from hemline.export.pack.packed import Contents, Packed, filled
+from hemline.export.pack.packed import Component, Contents, Packed, filled
 from hemline.files import read_bytes
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.page.writing import PACKAGES, ClassifyingPage, write_page
@@ -49,8 +49,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
         examples=_examples(packed),
     )
     write_page(folder, page, single_file=packed.options.single_file)
-    _, licence, wheel = _RUNTIMES[packed.artifact.format]
-    component = npm_component(PACKAGES[packed.artifact.format][0], licence, wheel)
+    component = page_component(packed)
     use = "use_file.md" if packed.options.single_file else "use.md"
     runtime = f"{component.name} {component.version}"
     return Contents(
@@ -58,6 +57,12 @@ def fill(folder: Path, packed: Packed) -> Contents:
         use=filled((_HERE / use).read_text(encoding="utf-8"), {"RUNTIME": runtime}),
         components=(component,),
     )
+
+
+def page_component(packed: Packed) -> Component:
+    """Return the package that runs the artifact in WebAssembly."""
+    _, licence, wheel = _RUNTIMES[packed.artifact.format]
+    return npm_component(PACKAGES[packed.artifact.format][0], licence, wheel)
 
 
 def _examples(packed: Packed) -> tuple[tuple[str, Pixels], ...]:

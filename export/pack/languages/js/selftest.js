@@ -1,0 +1,23 @@
+// Compare the model in Node.js with vectors.json; exit code 1 when it differs.
+import { readFile } from 'node:fs/promises';
+import { open } from './node.js';
+
+const read = async (name) => JSON.parse(await readFile(new URL(name, import.meta.url)));
+const { input, output, tolerance, vectors } = await read('vectors.json');
+const { run, classify } = await open();
+const comparable = output.gives === 'probabilities' ? Math.exp : (logit) => logit;
+let [labels, scores, furthest] = [0, 0, 0];
+for (const each of vectors) {
+  const [{ height, width }, data] = [input, Uint8Array.from(each.pixels)];
+  const [found, logits] = [await classify({ data, width, height }), await run(data)];
+  const differences = each.logits.map((logit, at) => comparable(logit) - comparable(logits[at]));
+  furthest = Math.max(furthest, ...differences.map(Math.abs));
+  labels += !each.decided || (found.index === each.index && found.isUnknown === each.is_unknown);
+  scores += Math.abs(found.score - each.score) < 1e-5;
+}
+const of = `of ${vectors.length} equal`;
+console.log(`labels of the model: ${labels} ${of}, scores: ${scores} ${of}, ${output.gives} within ${
+  furthest.toPrecision(3)} (tolerance ${tolerance.toPrecision(3)})`);
+const passed = labels === vectors.length && furthest <= tolerance;
+console.log(passed ? 'passed' : 'FAILED');
+process.exit(passed ? 0 : 1);
