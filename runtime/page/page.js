@@ -4,27 +4,31 @@ const json = (id) => JSON.parse($(id)?.textContent ?? '{}');
 const page = json('page'); // {artifact, packages, examples, version}, of writing.py
 const LARGEST_PIXELS = 50e6; // of a picture, as in hemline/pictures/images.py
 const ON_SHELF = 40; // pictures that can be shown again
+const SHOWN = 30; // of the names of classes
 const CAMERA = {
   NotAllowedError: 'The camera is blocked: allow it for this page in the browser’s settings.',
   NotFoundError: 'There is no camera: connect one, or choose a picture.',
   NotReadableError: 'Another program uses the camera: close it and try again.',
 };
 const [video, picture, state] = [$('video'), $('picture'), document.documentElement.dataset];
-let [worker, stamp, stream, facing, asked] = [null, null, null, 'environment', 0];
+const waiting = new Map(); // for answers of the worker
+let [worker, stamp, stream, asked] = [null, null, null, 0];
 
 function ask(name, request, moved = []) {
-  const id = ++asked;
-  return new Promise((resolve, reject) => {
-    const listen = ({ data: { id: answered, answer, problem } }) => {
-      if (answered !== id) return;
-      worker.removeEventListener('message', listen);
-      if (problem) reject(Error(problem));
-      else resolve(answer);
-    };
-    worker.addEventListener('message', listen);
-    worker.onerror = () => reject(Error('the page’s program does not start: update this browser'));
-    worker.postMessage({ id, name, request }, moved);
-  });
+  worker.postMessage({ id: ++asked, name, request }, moved);
+  return new Promise((resolve, reject) => waiting.set(asked, { resolve, reject }));
+}
+
+function startWorker(address) {
+  worker = new Worker(address);
+  worker.onmessage = ({ data: { id, answer, problem } }) => {
+    const { resolve, reject } = waiting.get(id);
+    waiting.delete(id);
+    if (problem) reject(Error(problem));
+    else resolve(answer);
+  };
+  const missing = Error('worker.js is missing: copy the whole page again');
+  worker.onerror = () => waiting.forEach(({ reject }) => reject(missing));
 }
 
 function element(tag, ...children) {
@@ -161,7 +165,7 @@ async function startCamera() {
   report('');
   try {
     if (!navigator.mediaDevices) throw Error('it needs https, or localhost');
-    const wanted = { facingMode: facing, width: { ideal: 640 } };
+    const wanted = { facingMode: 'environment', width: { ideal: 640 } };
     const opened = await navigator.mediaDevices.getUserMedia({ video: wanted });
     stream = opened;
     opened.getVideoTracks()[0].addEventListener('ended', () => {
@@ -170,10 +174,9 @@ async function startCamera() {
     });
     video.srcObject = opened;
     await video.play();
-    [video.hidden, $('live').hidden, $('empty').hidden, picture.hidden] = [false, false, true, true];
+    [video.hidden, $('live').hidden] = [false, false];
+    [$('empty').hidden, picture.hidden] = [true, true];
     $('camera').textContent = 'Stop camera';
-    const devices = await navigator.mediaDevices.enumerateDevices();
-    $('turn').hidden = devices.filter(({ kind }) => kind === 'videoinput').length < 2;
     mark(null);
     await watch(opened);
   } catch (error) {
@@ -195,7 +198,7 @@ function stopCamera() {
   if (!stream) return;
   for (const track of stream.getTracks()) track.stop();
   [stream, video.srcObject] = [null, null];
-  [video.hidden, $('live').hidden, $('turn').hidden] = [true, true, true];
+  [video.hidden, $('live').hidden] = [true, true];
   [picture.hidden, $('empty').hidden] = [!picture.width, Boolean(picture.width)];
   $('camera').textContent = 'Use camera';
 }
@@ -206,11 +209,6 @@ function listen() {
     target.value = ''; // the same file may be chosen again
   });
   $('camera').addEventListener('click', () => (stream ? stopCamera() : startCamera()));
-  $('turn').addEventListener('click', () => {
-    facing = facing === 'user' ? 'environment' : 'user';
-    stopCamera();
-    startCamera();
-  });
   document.addEventListener('paste', ({ clipboardData }) => classifyAll([...clipboardData.files]));
   const over = (event) => {
     event.preventDefault();
@@ -220,13 +218,18 @@ function listen() {
   document.addEventListener('drop', ({ dataTransfer }) => classifyAll([...dataTransfer.files]));
 }
 
+function named(labels) {
+  const rest = labels.length - SHOWN;
+  return labels.slice(0, SHOWN).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
+}
+
 function describe({ bytes, test }) {
   const { input, labels, model, name, unknown_threshold: threshold } = stamp;
   const kind = { 1: 'gray', 3: 'colour' }[input.channels] ?? `${input.channels} channels`;
   $('size').textContent = `${input.width} × ${input.height}, ${kind}`;
   const facts = {
     Model: `${model}, ${name}, ${(bytes / 1000).toFixed(0)} kB`,
-    Classes: labels.join(', '),
+    Classes: named(labels),
     Unknown: stamp.distance ? `at a distance of more than ${stamp.distance.threshold.toFixed(1)}`
       : threshold > 0 ? `at most ${percent(threshold)} certain` : 'never',
     'Self-test': `${test.images} images, at most ${test.worst.toPrecision(2)} off the model `
@@ -242,26 +245,24 @@ function bytesOf(text) {
 }
 
 async function start() {
-  const inside = json('contents'); // of a page in a single file
-  const contents = Object.fromEntries(Object.entries(inside).map(([name, text]) => (
-    [name, bytesOf(text)])));
-  const { 'worker.js': program, ...rest } = contents;
-  const address = program
-    ? URL.createObjectURL(new Blob([program], { type: 'text/javascript' })) : 'worker.js';
-  worker = new Worker(address);
-  const opened = await ask('open', { ...page, contents: rest });
+  const contents = json('contents'); // of a page in a single file
+  for (const name of Object.keys(contents)) contents[name] = bytesOf(contents[name]);
+  const program = contents['worker.js'];
+  const script = program && new Blob([program], { type: 'text/javascript' });
+  startWorker(script ? URL.createObjectURL(script) : 'worker.js');
+  const opened = await ask('open', { ...page, contents });
   ({ stamp } = opened);
   describe(opened);
   if (!opened.test.passed) throw Error('the self-test failed: do not use it in this browser');
-  const examples = page.examples.map(({ name }, at) => ({ name, image: imageOf(opened.images[at]) }));
-  for (const each of examples) {
-    each.button = shelve(each, await createImageBitmap(each.image));
-  }
+  const image = (at) => imageOf(opened.images[at]);
+  const examples = page.examples.map(({ name }, at) => ({ name, image: image(at) }));
+  for (const each of examples) each.button = shelve(each, await createImageBitmap(each.image));
   listen();
   [$('file').disabled, $('camera').disabled, state.state] = [false, false, 'ready'];
   performance.mark('ready');
   $('state').textContent = 'Ready: self-test passed';
   if (examples.length) await classify(examples[0]);
+  else $('note').textContent += ` The classes are ${named(stamp.labels)}.`;
 }
 
 async function keepOffline() {

@@ -9,29 +9,29 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
 from string import Template
 
 from hemline.contract.stamp import Stamp
-from hemline.files import read_bytes, write_bytes, write_json
+from hemline.files import read_bytes, write_bytes
 from hemline.npm_packages import fetched
 from hemline.pages import escaped, json_script, script_hash
 from hemline.pictures.pixels import Pixels
 
-INDEX, SERVICE_WORKER = "index.html", "service_worker.js"
 _HERE = Path(__file__).parent
-_MODULES = ("pixels.js", "engine.js", "decoder.js")  # what the worker imports, in this order
+_MODULES = ("pixels.js", "engine.js", "decoder.js")  # what the worker imports
 _IMPORT = re.compile(r"^import \{.*\} from '\./.*';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function (\w+))", re.MULTILINE)
-# of each package only what every browser with WebAssembly SIMD runs
+# package and files of a format: of two builds the one that every browser with SIMD runs
 PACKAGES = {
-    "tflite": ("@litertjs/core", "litert_wasm_compat_internal"),
-    "onnx": ("onnxruntime-web", "ort"),
+    "tflite": ("@litertjs/core", "litert_wasm_compat_internal*"),
+    "onnx": ("onnxruntime-web", "ort*"),
 }
 _POLICY = {
     "default-src": "'none'",
@@ -44,6 +44,10 @@ _POLICY = {
     "base-uri": "'none'",
     "form-action": "'none'",
 }
+_HEAD = """<link rel="stylesheet" href="page.css">
+<link rel="icon" href="icon.svg">
+<link rel="manifest" href="page.webmanifest">"""
+_SCRIPT = '<script type="module" src="page.js"></script>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,7 @@ class ClassifyingPage:
     """What a page is made of.
 
     title: what its visitors read at the top.
-    artifact: bytes of the file.
-    stamp: that of the file.
+    artifact, stamp: bytes of the file, and what it says of itself.
     examples: (name, uint8 pixels of the model's size), shown to be tried.
     offline: whether browsers keep the page, to open it without a network.
     """
@@ -69,70 +72,71 @@ def write_page(folder: Path, page: ClassifyingPage, *, single_file: bool = False
 
     Raises DataError when the package of a runtime cannot be fetched.
     """
-    fixed = {name: (_HERE / name).read_bytes() for name in ("page.css", "page.js", "icon.svg")}
     packages = _package_files(page.stamp.format)
     contents = {page.stamp.name: page.artifact, "worker.js": _worker().encode(), **packages}
-    facts = {
-        "artifact": page.stamp.name,
-        "packages": list(packages),
-        "examples": [{"name": name, "pixels": _packed(image)} for name, image in page.examples],
-        "offline": page.offline and not single_file,
-    }
-    if single_file:
-        write_bytes(folder / INDEX, _single(page, fixed, contents, facts))
-        return
-    install = {
-        "name": page.title,
-        "short_name": page.title,
-        "start_url": ".",
-        "display": "standalone",
-    }
-    icons = [{"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}]
-    write_json(folder / "page.webmanifest", {**install, "icons": icons})
-    head = (
-        '<link rel="stylesheet" href="page.css">\n<link rel="icon" href="icon.svg">\n'
-        '<link rel="manifest" href="page.webmanifest">'
+    facts = json_script(
+        "page",
+        {
+            "artifact": page.stamp.name,
+            "packages": list(packages),
+            "examples": [
+                {"name": name, "pixels": _text(zlib.compress(image.tobytes(), 9))}
+                for name, image in page.examples
+            ],
+            "offline": page.offline and not single_file,
+        },
     )
-    script = '<script type="module" src="page.js"></script>'
-    index = _index(page, _POLICY, head, json_script("page", facts), script)
-    for name, content in {INDEX: index, **fixed, **contents}.items():
-        write_bytes(folder / name, content)
+    if single_file:
+        write_bytes(folder / "index.html", _single(page, contents, facts))
+        return
+    contents |= {name: (_HERE / name).read_bytes() for name in ("page.css", "page.js", "icon.svg")}
+    contents["index.html"] = _index(page, _POLICY, _HEAD, facts, _SCRIPT)
+    contents["page.webmanifest"] = _installation(page)
     if page.offline:
-        _write_service_worker(folder)
+        contents["service_worker.js"] = _service_worker(contents)
+    for name, content in contents.items():
+        write_bytes(folder / name, content)
 
 
-def _single(
-    page: ClassifyingPage,
-    fixed: Mapping[str, bytes],
-    contents: Mapping[str, bytes],
-    facts: Mapping[str, object],
-) -> bytes:
-    style, script = (fixed[name].decode() for name in ("page.css", "page.js"))
-    icon = base64.b64encode(fixed["icon.svg"]).decode()
-    head = f'<style>{style}</style>\n<link rel="icon" href="data:image/svg+xml;base64,{icon}">'
-    inside = {name: base64.b64encode(content).decode() for name, content in contents.items()}
-    data = json_script("page", facts) + json_script("contents", inside)
+def _single(page: ClassifyingPage, contents: Mapping[str, bytes], facts: str) -> bytes:
+    style, script = ((_HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    icon = f"data:image/svg+xml;base64,{_text((_HERE / 'icon.svg').read_bytes())}"
+    inside = json_script("contents", {name: _text(each) for name, each in contents.items()})
     own = {
         "script-src": f"{script_hash(script)} blob: 'wasm-unsafe-eval'",
         "worker-src": "blob:",
         "style-src": script_hash(style),
         "connect-src": "blob:",
     }
-    return _index(page, _POLICY | own, head, data, f'<script type="module">{script}</script>')
+    head = f'<style>{style}</style>\n<link rel="icon" href="{icon}">'
+    script = f'<script type="module">{script}</script>'
+    return _index(page, _POLICY | own, head, facts + inside, script)
 
 
 def _index(
     page: ClassifyingPage, policy: Mapping[str, str], head: str, data: str, script: str
 ) -> bytes:
-    text = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        policy="; ".join(map(" ".join, policy.items())),
-        title=escaped(page.title),
-        count=len(page.stamp.labels),
-        head=head,
-        data=data,
-        script=script,
-    )
-    return text.encode()
+    template = Template((_HERE / "page.html").read_text(encoding="utf-8"))
+    rules = "; ".join(map(" ".join, policy.items()))
+    title, count = escaped(page.title), len(page.stamp.labels)
+    return template.substitute(
+        policy=rules, title=title, count=count, head=head, data=data, script=script
+    ).encode()
+
+
+def _installation(page: ClassifyingPage) -> bytes:
+    """Return what a telephone needs to put the page among its apps."""
+    icon = {"src": "icon.svg", "sizes": "any", "type": "image/svg+xml"}
+    name = {"name": page.title, "short_name": page.title}
+    return json.dumps({**name, "start_url": ".", "display": "standalone", "icons": [icon]}).encode()
+
+
+def _service_worker(contents: Mapping[str, bytes]) -> bytes:
+    """Return the script that keeps the files; other contents are another version."""
+    digest = hashlib.sha256(b"".join(contents[name] for name in sorted(contents))).hexdigest()
+    script = (_HERE / "service_worker.js").read_text(encoding="utf-8")
+    names = json.dumps(["./", *sorted(contents)])
+    return script.replace("@VERSION@", digest[:16]).replace("@FILES@", names).encode()
 
 
 def _worker() -> str:
@@ -156,9 +160,9 @@ def _enclosed(module: str) -> str:
 
 def _package_files(kind: str) -> dict[str, bytes]:
     """Return the code and the compressed WebAssembly of the runtime for a format."""
-    package, start = PACKAGES[kind]
+    package, pattern = PACKAGES[kind]
     found = {}
-    for path in sorted(fetched(package).glob(f"{start}*")):
+    for path in sorted(fetched(package).glob(pattern)):
         if path.suffix == ".wasm":
             found[f"{path.name}.gz"] = gzip.compress(read_bytes(path), 9, mtime=0)
         else:  # some hosts do not know that .mjs is JavaScript
@@ -166,18 +170,5 @@ def _package_files(kind: str) -> dict[str, bytes]:
     return found
 
 
-def _packed(image: Pixels) -> str:
-    return base64.b64encode(zlib.compress(image.tobytes(), 9)).decode()
-
-
-def _write_service_worker(folder: Path) -> None:
-    """Write the script that keeps the files of a folder; another content is another version."""
-    names = sorted(path.name for path in folder.iterdir())
-    digest = hashlib.sha256(b"".join(read_bytes(folder / name) for name in names)).hexdigest()
-    template = (_HERE / SERVICE_WORKER).read_text(encoding="utf-8")
-    script = template.replace("@VERSION@", digest[:16]).replace("@FILES@", _listed(["./", *names]))
-    write_bytes(folder / SERVICE_WORKER, script.encode())
-
-
-def _listed(names: Iterable[str]) -> str:
-    return f"[{', '.join(map(repr, names))}]"
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()

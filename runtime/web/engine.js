@@ -7,9 +7,10 @@ const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, 
 /**
  * Open the bytes of an artifact; throws an Error with one line that says why it cannot be used.
  *
- * The stamp in the file is used, or the given one; `locate` returns the address of a package's file.
- * Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of one image (height, width, channels) into the
- * Float32Array of its logits, or of another output by name; async for .onnx.
+ * The stamp in the file is used, or the given one; `locate` returns where a file of a package is.
+ * Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of
+ * one image (height, width, channels) into the Float32Array of its logits, or of another output by
+ * name; async for .onnx.
  */
 export async function loadArtifact(bytes, {
   base = import.meta.url, locate = (name) => new URL(name, base).href, stamp: given = null,

@@ -31,8 +31,8 @@ export function prepare(pixels, width, height, { input: spec, preprocessing }) {
   }
   if (preprocessing === 'product-photo') return productPhoto(opaque(picture, 255), spec);
   if (preprocessing !== 'stretch') throw Error(`${preprocessing} is not known here: update it`);
-  const { values, ...shape } = stretched(opaque(picture, 0), spec);
-  return inChannels({ values: rounded(values), ...shape }, spec.channels);
+  const wide = scaled(opaque(picture, 0), lanczos(height, spec.height), lanczos(width, spec.width));
+  return inChannels({ ...wide, values: rounded(wide.values) }, spec.channels);
 }
 
 /**
@@ -41,18 +41,15 @@ export function prepare(pixels, width, height, { input: spec, preprocessing }) {
  * at a half, a quarter or an eighth; here pixels are averaged instead, which looks the same.
  */
 export function kept(pixels, width, height, { side = 0, isJpeg = false } = {}) {
-  const part = Math.min(width, height) / Math.max(DRAFT_SIDE, side);
-  const draft = isJpeg ? [8, 4, 2].find((factor) => factor <= Math.floor(part)) ?? 1 : 1;
-  const [columns, rows] = [width, height].map((size) => Math.ceil(size / draft));
-  let factor = 1;
-  if (columns * rows > KEPT_PIXELS) {
-    factor = Math.max(2, halfToEven(Math.sqrt(columns * rows / KEPT_PIXELS)));
-    factor = Math.min(factor, Math.floor(Math.min(columns, rows) / Math.max(1, side)));
-  }
   const channels = pixels.length / (width * height);
   if (channels === 4 && !isOpaque(pixels)) return { pixels, width, height };
-  const image = { values: pixels, width, height, channels };
-  const { values, ...size } = reduced(reduced(image, draft), factor);
+  const part = Math.min(width, height) / Math.max(DRAFT_SIDE, side);
+  const draft = isJpeg ? [8, 4, 2].find((factor) => factor <= part) : 1;
+  const image = reduced({ values: pixels, width, height, channels }, draft ?? 1);
+  const excess = image.width * image.height / KEPT_PIXELS;
+  const most = Math.floor(Math.min(image.width, image.height) / Math.max(1, side));
+  const factor = excess > 1 ? Math.min(most, Math.max(2, halfToEven(Math.sqrt(excess)))) : 1;
+  const { values, ...size } = reduced(image, factor);
   return { pixels: values, width: size.width, height: size.height };
 }
 
@@ -90,15 +87,14 @@ function isOpaque(pixels) {
 function opaque(picture, background) {
   const { values, channels } = picture;
   if (channels !== 4) return picture;
-  let [weight, light, visible] = [0, 0, true];
+  let [weight, light] = [0, 0];
   for (let at = 0; at < values.length; at += 4) {
     weight += values[at + 3];
     light += luma(values, at) * values[at + 3];
   }
-  if (weight && weight < 255 * values.length / 4) {
-    visible = Math.abs(light / weight - background) >= HIDDEN;
-  }
-  const ground = visible ? background : 255 - background;
+  const isPartly = weight > 0 && weight < 255 * values.length / 4;
+  const isHidden = isPartly && Math.abs(light / weight - background) < HIDDEN;
+  const ground = isHidden ? 255 - background : background;
   const laid = new Uint8Array(values.length / 4 * 3);
   for (let from = 0, to = 0; from < values.length; from += 4, to += 3) {
     const opacity = values[from + 3];
@@ -112,29 +108,21 @@ function opaque(picture, background) {
 
 function inChannels({ values, channels }, wanted) {
   if (channels === wanted) return Uint8Array.from(values);
-  if (channels === 1) {
-    return Uint8Array.from({ length: values.length * wanted }, (_, at) => (
-      values[Math.floor(at / wanted)]));
-  }
+  const repeated = (_, at) => values[Math.floor(at / wanted)];
+  if (channels === 1) return Uint8Array.from({ length: values.length * wanted }, repeated);
   if (wanted === 1) return rounded(gray({ values, channels }).values);
   throw Error(`the model needs ${wanted} channels: the image has ${channels}`);
 }
 
-function stretched(picture, { height, width }) {
-  return scaled(picture, lanczos(picture.height, height), lanczos(picture.width, width));
-}
-
 function productPhoto(picture, spec) {
   const [found, inside] = trimmed(picture);
-  let [background, drawn] = [found, sharpened(fitted(inside, spec))];
-  if (spec.channels === 1 && drawn.channels === 3) {
-    [background, drawn] = [[luma(found, 0)], gray(drawn)];
-  }
+  const inColour = sharpened(fitted(inside, spec));
+  const isGray = spec.channels === 1 && inColour.channels === 3;
+  const [background, drawn] = isGray ? [[luma(found, 0)], gray(inColour)] : [found, inColour];
   const { channels } = drawn;
   const canvas = Float32Array.from(
     { length: spec.height * spec.width * channels }, (_, at) => background[at % channels]);
-  const top = Math.floor((spec.height - drawn.height) / 2);
-  const left = Math.floor((spec.width - drawn.width) / 2);
+  const [top, left] = [spec.height - drawn.height, spec.width - drawn.width].map((gap) => gap >> 1);
   const line = drawn.width * channels;
   for (let row = 0; row < drawn.height; row++) {
     const to = ((top + row) * spec.width + left) * channels;

@@ -417,7 +417,7 @@ def test_what_is_not_a_usable_picture_is_reported(
     [
         ("int8.tflite", "alter", "int8.tflite was modified: copy it again"),
         ("int8.tflite", "remove", "int8.tflite is missing: copy the whole page again"),
-        ("worker.js", "remove", "the page’s program does not start: update this browser"),
+        ("worker.js", "remove", "worker.js is missing: copy the whole page again"),
     ],
 )
 def test_a_damaged_page_says_what_is_wrong(
