@@ -170,13 +170,12 @@ def push(
         require_signed(artifact, given["key"])
     bundle, manifest = artifact.parent, read_manifest(artifact.parent)
     own = replace(manifest, artifacts=(manifest.artifact(artifact.name),))
-    where = {"place": place, "after": given["after"]}
-    work = partial(installed, bundle=bundle, manifest=own, **where)
-    done = _deliver(names, given["file"], work, canary)
-    changed = [each.device for each in done if each.status == "installed"]
+    work = partial(installed, bundle=bundle, manifest=own, place=place, after=given["after"])
+    done = _deliver(names, given["file"], work, canary, as_json=as_json)
+    changed = [e.device for e in done if e.installed and e.installed.replaced]
     if changed and any(each.error for each in done):
         next_step("device", "rollback", "--device", ",".join(changed), "--to", place)
-    _report(done, as_json)
+    _fail(done)
 
 
 @device.command()
@@ -191,21 +190,23 @@ def rollback(
     """Put back the file that the last push replaced; once more undoes it."""
     from hemline.bench.devices.delivery import rolled_back
 
-    _report(_deliver(names, file, partial(rolled_back, place=place, after=after), 0), as_json)
+    work = partial(rolled_back, place=place, after=after)
+    _fail(_deliver(names, file, work, 0, as_json=as_json))
 
 
 def _deliver(
-    names: Sequence[str], file: Path | None, work: Callable[..., Delivered], canaries: int
+    names: Sequence[str],
+    file: Path | None,
+    work: Callable[..., Delivered],
+    canaries: int,
+    *,
+    as_json: bool,
 ) -> tuple[Delivered, ...]:
     from hemline.bench.devices.delivery import deliver, open_board
 
     with ExitStack() as stack:
         boards = [stack.enter_context(open_board(name, file)) for name in names]
-        return deliver(boards, work, canaries=canaries, say=say)
-
-
-def _report(done: Sequence[Delivered], as_json: bool) -> None:
-    """Print what was done, why boards failed, if any, and exit with the code of the first."""
+        done = deliver(boards, work, canaries=canaries, say=say)
     if as_json:
         for each in done:
             reason = None if each.error is None else str(each.error)
@@ -213,11 +214,16 @@ def _report(done: Sequence[Delivered], as_json: bool) -> None:
     else:
         columns = ("device", "status", "?runtime", "?>accuracy", "?file", "?previous file")
         click.echo(as_text(Table.of(columns, (each.row for each in done))))
+    return done
+
+
+def _fail(done: Sequence[Delivered]) -> None:
+    """Print why boards failed, if any, and exit with 3 where a file was not correct, else 1."""
     errors = [each.error for each in done if each.error is not None]
     for error in errors:
         click.echo(f"error: {described(error)}", err=True)
     if errors:
-        raise click.exceptions.Exit(errors[0].exit_code)
+        raise click.exceptions.Exit(max(error.exit_code for error in errors))
 
 
 def _as_text(name: str, address: str, inspection: Inspection) -> str:

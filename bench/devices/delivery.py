@@ -91,7 +91,11 @@ def deliver(
             return (*done, *skipped)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         turns = [pool.submit(copy_context().run, attempt, each) for each in boards[canaries:]]
-        return (*done, *(turn.result() for turn in turns))
+        try:
+            return (*done, *(turn.result() for turn in turns))
+        except BaseException:  # interrupted: those that have not begun keep what they have
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def rolled_back(board: SshDevice, *, place: str, after: str) -> Delivered:

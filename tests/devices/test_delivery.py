@@ -27,6 +27,7 @@ from hemline.contract.manifest import MANIFEST_NAME, read_manifest
 from hemline.contract.record import Accuracy, pack_predictions
 from hemline.errors import GateError, HemlineError
 from hemline.files import sha256_of
+from hemline.signing.signature import write_keys
 from hemline.user_folders import cache_folder
 
 NAMES = ("pi1", "pi2", "pi3")
@@ -215,5 +216,8 @@ def test_a_place_is_for_files_of_a_bundle_on_a_board(bundle: Path, tmp_path: Pat
     said = run("push", file, "--device", "emulated:pi4", "--to", PLACE, code=2)[1]
     assert "no file can be installed on emulated:pi4: name boards over ssh" in said
     assert "unknown device 'pi1'" in run("rollback", "--device", "pi1", "--to", PLACE, code=2)[1]
+    write_keys(tmp_path / "key")
+    to = ("--device", "ssh:pi@board", "--to", PLACE, "--key", tmp_path / "key.pub")
+    assert "int8.tflite is not signed" in run("push", file, *to, code=3)[1]
     lone = shutil.copy(file, tmp_path / "lone.tflite")
     assert "is not a bundle" in run("push", lone, "--device", "pi1", "--to", PLACE, code=1)[1]

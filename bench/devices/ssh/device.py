@@ -170,13 +170,12 @@ class SshDevice(Device):
         with self._lock:
             self._connect()
             installed = self.store.install(self._file(path), place)
-        restorable = installed.changed and installed.previous_sha256 != ""
         try:
-            self._shell(after, "the previous file is back" if restorable else _IN_PLACE)
+            self._shell(after, "the previous file is back" if installed.replaced else _IN_PLACE)
         except DeviceError:
             raise  # that says nothing of the file
         except JobError:
-            if restorable:
+            if installed.replaced:
                 self.roll_back(place, after="")
                 with contextlib.suppress(JobError):
                     self._shell(after)

@@ -60,6 +60,11 @@ class Installed:
     previous_sha256: str
     changed: bool
 
+    @property
+    def replaced(self) -> bool:
+        """Return whether the file is new there, in place of another one."""
+        return self.changed and self.previous_sha256 != ""
+
 
 def pushable(path: Path, sha256: str | None = None) -> Pushable:
     """Return a file with its name on a board; it is hashed unless its hash is known."""
