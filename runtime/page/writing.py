@@ -24,6 +24,7 @@ from hemline.npm_packages import fetched
 from hemline.pages import escaped, json_script, script_hash
 from hemline.pictures.pixels import Pixels
 
+INDEX = "index.html"
 _HERE = Path(__file__).parent
 _MODULES = ("pixels.js", "engine.js", "decoder.js")  # what the worker imports
 _IMPORT = re.compile(r"^import \{.*\} from '\./.*';\n", re.MULTILINE)
@@ -87,10 +88,10 @@ def write_page(folder: Path, page: ClassifyingPage, *, single_file: bool = False
         },
     )
     if single_file:
-        write_bytes(folder / "index.html", _single(page, contents, facts))
+        write_bytes(folder / INDEX, _single(page, contents, facts))
         return
     contents |= {name: (_HERE / name).read_bytes() for name in ("page.css", "page.js", "icon.svg")}
-    contents["index.html"] = _index(page, _POLICY, _HEAD, facts, _SCRIPT)
+    contents[INDEX] = _index(page, _POLICY, _HEAD, facts, _SCRIPT)
     contents["page.webmanifest"] = _installation(page)
     if page.offline:
         contents["service_worker.js"] = _service_worker(contents)
