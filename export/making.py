@@ -17,7 +17,6 @@ from hemline.contract import evaluation_set, schema
 from hemline.contract.card import Card, Split
 from hemline.contract.class_distance import Method
 from hemline.contract.manifest import Artifact, plan_path
-from hemline.contract.monitoring import Reference
 from hemline.contract.record import Conditions
 from hemline.contract.specs import EMBEDDING
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
@@ -171,7 +170,9 @@ class ArtifactMaker:
         _require_specs(stamp, self._inputs.card)
         stamp = replace(stamp, test_vectors=self._test_vectors(converted, stamp, logits))
         stamp = self._deciding(converted, stamp, logits)
-        stamp = replace(stamp, reference=self._reference(converted, stamp))
+        if self._inputs.images.dataset.name != GENERATED:
+            file = StampedFile(stamp, converted.content)
+            stamp = replace(stamp, reference=reference_of(file, self._inputs.validation[0]))
         plan_sha256 = None if quantized is None else self._save_plan(scheme, quantized.plan)
         path = self._write(scheme, converted, stamp)
         return Artifact(
@@ -274,13 +275,6 @@ class ArtifactMaker:
             with silenced(), opened(StampedFile(stamp, converted.content)) as classifier:
                 expected = classifier.logits(images)
         return tuple(TestVector.of(images[at], expected[at]) for at in range(_VECTORS))
-
-    def _reference(self, converted: ConvertedModel, stamp: Stamp) -> Reference | None:
-        if self._inputs.images.dataset.name == GENERATED:
-            return None
-        with silenced():
-            file = StampedFile(stamp, converted.content)
-            return reference_of(file, self._inputs.validation[0])
 
     def _deciding(
         self, converted: ConvertedModel, stamp: Stamp, logits: npt.NDArray[np.float32]

@@ -43,7 +43,8 @@ def draw_drift(found: Judged, path: Path) -> None:
     """Draw measures of periods, and the counts of the one with the most drift, else of the last."""
     labels, reference, periods = found
     alarms = sum(each.alarm for each in periods)
-    shown = max(periods, key=_worst) if alarms else periods[-1]
+    ratios = [max((m.value / m.threshold for m in p.measures), default=0) for p in periods]
+    shown = periods[int(np.argmax(ratios))] if alarms else periods[-1]
     heading = figures.Heading(
         title=f"{shown.artifact}: drift in {alarms} of {counted(len(periods), 'period')}",
         subtitle=f"compared with {reference.counts.images:,} validation images; without drift, one "
@@ -59,28 +60,22 @@ def draw_drift(found: Judged, path: Path) -> None:
         _draw_period(parts[-1], labels, reference, shown)
 
 
-def _worst(period: Period) -> float:
-    return max((m.value / m.threshold for m in period.measures), default=0.0)
-
-
 def _draw_series(axes: Any, periods: Sequence[Period]) -> None:
     for name, colour in zip(MEASURES, figures.PALETTE, strict=False):
         named = [(at, m) for at, p in enumerate(periods) for m in p.measures if m.name == name]
+        ratios = [max(m.value / m.threshold, _LEAST_SHOWN) for _, m in named]
         if named:
-            values = [max(m.value / m.threshold, _LEAST_SHOWN) for _, m in named]
-            places = [at for at, _ in named]
-            axes.plot(places, values, "o-", label=name, color=colour, linewidth=1, markersize=3.5)
+            style = {"color": colour, "linewidth": 1, "markersize": 3.5}
+            axes.plot([at for at, _ in named], ratios, "o-", label=name, **style)
     axes.axhline(1, color=figures.RED, linestyle="--", linewidth=1)
     for at, each in enumerate(periods):
         if each.alarm:
             axes.axvspan(at - 0.5, at + 0.5, color=figures.RED, alpha=0.08, linewidth=0)
-    axes.set_yscale("log")
+    axes.set(yscale="log", xlim=(-0.5, len(periods) - 0.5), ylabel="value ÷ threshold")
     axes.set_ylim(_LEAST_SHOWN, max(axes.get_ylim()[1], 3))
-    axes.set_xlim(-0.5, len(periods) - 0.5)
-    step = -(-len(periods) // _TICKS)
-    texts = [f"{each.start[5:10]}\n{each.start[11:]}:00" for each in periods][::step]
-    axes.set_xticks(range(0, len(periods), step), texts, fontsize=7)
-    axes.set_ylabel("value ÷ threshold", fontsize=8)
+    ticks = range(0, len(periods), -(-len(periods) // _TICKS))
+    hours = [_hour(periods[each])[5:].replace(" ", "\n") for each in ticks]
+    axes.set_xticks(ticks, hours, fontsize=7)
     axes.set_title("each measure; an alarm is above the dashed line", loc="left", fontsize=9)
     axes.grid(axis="y")
     axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
@@ -88,29 +83,24 @@ def _draw_series(axes: Any, periods: Sequence[Period]) -> None:
 
 def _draw_period(figure: Any, labels: Sequence[str], reference: Reference, period: Period) -> None:
     counts, expected = period.counts, reference.counts
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
-    _draw_labels(left.subplots(), labels, counts.labels, expected.labels)
-    grid = right.subplots(2 if expected.distances else 1, 1, squeeze=False)[:, 0]
-    _draw_bins(grid[0], reference.score_edges, counts.scores, expected.scores)
-    grid[0].set_xlabel("score of the best class", fontsize=8)
-    if expected.distances:
-        _draw_bins(grid[1], reference.distance_edges, counts.distances, expected.distances)
-        grid[1].set_xlabel("distance to the nearest class", fontsize=8)
     alarms = ", ".join(m.name for m in period.measures if m.alarm)
     what = f"alarm by {alarms}" if alarms else "no alarm"
     title = f"{_hour(period)} UTC, {counts.images:,} images: {what}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
+    _draw_labels(left.subplots(), labels, _shares(counts.labels), _shares(expected.labels))
+    bins = [("score of the best class", reference.score_edges, counts.scores, expected.scores)]
+    if expected.distances:
+        away = (reference.distance_edges, counts.distances, expected.distances)
+        bins.append(("distance to the nearest class", *away))
+    grid = right.subplots(len(bins), 1, squeeze=False)[:, 0]
+    for axes, (name, edges, found, before) in zip(grid, bins, strict=True):
+        _draw_bins(axes, edges, _shares(found), _shares(before))
+        axes.set_xlabel(name, fontsize=8)
 
 
-def _hour(period: Period) -> str:
-    return f"{period.start.replace('T', ' ')}:00"
-
-
-def _draw_labels(
-    axes: Any, labels: Sequence[str], counts: Sequence[int], expected: Sequence[int]
-) -> None:
+def _draw_labels(axes: Any, labels: Sequence[str], shares: Any, before: Any) -> None:
     """Draw the share of each predicted class; of many classes, of those that changed most."""
-    shares, before = (100 * np.divide(each, sum(each)) for each in (counts, expected))
     names = np.array([*figures.short_labels(labels), "(unknown)"])
     kept = np.sort(np.argsort(-np.abs(shares - before), kind="stable")[:_MOST_CLASSES])
     rows = range(len(kept))
@@ -119,22 +109,26 @@ def _draw_labels(
     axes.set_yticks(rows, names[kept])
     axes.set_ylim(len(kept) - 0.4, -0.6)
     axes.set_xlabel("predictions, %", fontsize=8)
-    axes.tick_params(axis="both", length=0, labelsize=7.5)
+    axes.tick_params(length=0, labelsize=7.5)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
 
 
-def _draw_bins(
-    axes: Any, edges: Sequence[float], counts: Sequence[int], expected: Sequence[int]
-) -> None:
+def _draw_bins(axes: Any, edges: Sequence[float], shares: Any, before: Any) -> None:
     """Draw the share of images in each bin; all bins have one width."""
-    shares, before = (100 * np.divide(each, sum(each)) for each in (counts, expected))
     axes.bar(range(len(shares)), shares, color=figures.SKY, width=0.86, label="this period")
-    steps = np.arange(len(before) + 1) - 0.5
-    axes.stairs(before, steps, baseline=None, color="black", linewidth=1.4, label="validation")
+    line = {"baseline": None, "color": "black", "linewidth": 1.4, "label": "validation"}
+    axes.stairs(before, np.arange(len(before) + 1) - 0.5, **line)
     at = range(0, len(edges), max(1, len(edges) // 6))
-    axes.set_xticks([each + 0.5 for each in at], [f"{edges[each]:.3g}" for each in at], fontsize=7)
+    axes.set_xticks([each + 0.5 for each in at], [f"{edges[each]:.3g}" for each in at])
+    axes.tick_params(labelsize=7.5)
     axes.set_ylabel("images, %", fontsize=8)
-    axes.set_xlim(-0.6, len(shares) - 0.4)
-    axes.tick_params(axis="y", labelsize=7.5)
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
+
+
+def _shares(counts: Sequence[int]) -> Any:
+    return 100 * np.divide(counts, sum(counts))
+
+
+def _hour(period: Period) -> str:
+    return f"{period.start.replace('T', ' ')}:00"
