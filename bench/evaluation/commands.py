@@ -36,6 +36,7 @@ MISTAKES_NAME = "mistakes.csv"
 @click.option(
     "--runtime", help="Of artifacts: litert, tflite-runtime or onnxruntime, as litert==1.4.0."
 )
+@console.strangers_option
 @arguments.flag("--ensemble", "Also average the probabilities of all.")
 @arguments.json_option("One JSON document instead of tables.")
 @arguments.output_option("Folder for pictures and report.html.")
@@ -48,6 +49,7 @@ def evaluate(
     paths: tuple[Path, ...],
     split: str | None,
     runtime: str | None,
+    strangers: tuple[str, ...],
     ensemble: bool,
     as_json: bool,
     output: Path | None,
@@ -57,7 +59,8 @@ def evaluate(
 ) -> None:
     """Report accuracy, confusion and calibration of models.
 
-    Several checkpoints and artifacts are compared on the same images.
+    Several checkpoints and artifacts are compared on the same images. With --strangers it reports
+    how well images of no class are told from them.
     """
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
@@ -68,7 +71,12 @@ def evaluate(
     from hemline.bench.evaluation.text import as_report
 
     request = EvaluationRequest(
-        paths=paths, split=split, runtime=runtime, data=data, ensemble=ensemble
+        paths=paths,
+        split=split,
+        runtime=runtime,
+        data=data,
+        ensemble=ensemble,
+        strangers=strangers,
     )
     if output is None:
         evaluation, _, _ = _evaluated(request, layer)
@@ -92,6 +100,7 @@ def _evaluated(
 ) -> tuple[Evaluation, Sequence[EvaluationRun], Sequence[ExplainedModel | None]]:
     from hemline.bench.evaluation.running import evaluate as evaluate_all
     from hemline.bench.evaluation.running import prepare, run_all
+    from hemline.bench.evaluation.strangers import separations_of
 
     pairs = prepare(request)
     checkpoints = sum(target.card is not None for target, _ in pairs)
@@ -104,9 +113,13 @@ def _evaluated(
     explained = _explained(pairs, layer)
     for target, split in pairs:
         say(f"{target.name}: {len(split.labels):,} {split.name} images from {split.source}")
-    summaries = [() if each is None else each.layers for each in explained]
+    summaries, logits = [() if each is None else each.layers for each in explained], run_all(pairs)
+    separations = [
+        separations_of(*pair, values, request.strangers)
+        for pair, values in zip(pairs, logits, strict=True)
+    ]
     evaluation, runs = evaluate_all(
-        pairs, run_all(pairs), summaries=summaries, ensemble=request.ensemble
+        pairs, logits, summaries=summaries, ensemble=request.ensemble, separations=separations
     )
     return evaluation, runs, [*explained, *(None for _ in runs[len(explained) :])]
 

@@ -91,6 +91,10 @@ def _sections(result: RunResult, drawn: Sequence[Drawn]) -> Iterator[Section]:
     )
     calibration = pages.table(text.calibration_table(result), "Calibration")
     yield Section(title="Calibration", body=(calibration, pictures.pop("reliability", "")))
+    if result.separations:
+        strangers = pages.table(text.separation_table(result), "Strangers")
+        note = pages.paragraph(f"{text.separation_note(result)}.", "soft")
+        yield Section(title="Strangers", body=(strangers, note))
     yield Section(title="Pictures", body=(*pictures.values(), pages.left_out(drawn)))
     if result.origin.layers:
         layers = pages.table(text.summary_table(result.origin.layers), "Layers", foot=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from hemline.contract.class_distance import Method
 from hemline.contract.model_summary import Layer
 
 Kind = Literal["checkpoint", "artifact", "ensemble"]
@@ -146,6 +147,30 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Separation:
+    """How well a method tells a set of strangers, images of no class, from the images.
+
+    strangers: name of the set.
+    images: of it: its second half; methods are chosen on the first.
+    method: score or distance.
+    decides: whether it is the one by which the file decides.
+    auroc: share of pairs of a stranger and an image in which the stranger is stranger.
+    false_positive_rate: share of the strangers that are accepted where 95 % of the images are.
+    unknown_strangers: share of the strangers that are unknown by the file's threshold.
+    unknown_images: share of the images that are.
+    """
+
+    strangers: str
+    images: int
+    method: Method
+    decides: bool
+    auroc: float
+    false_positive_rate: float
+    unknown_strangers: float
+    unknown_images: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
     """The accuracy of one checkpoint, artifact or ensemble on the images.
 
@@ -163,6 +188,7 @@ class RunResult:
     keras_agreement: predictions equal to the Keras model's; None where these are not known.
     difference: to the first one that was named; None for that one.
     wrong: every wrong prediction, the highest score first.
+    separations: from each set of strangers by each method; empty where none were named.
     """
 
     origin: Origin
@@ -180,6 +206,7 @@ class RunResult:
     keras_agreement: int | None
     difference: Difference | None
     wrong: tuple[WrongPrediction, ...] = ()
+    separations: tuple[Separation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

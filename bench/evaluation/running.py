@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from hemline.bench.evaluation.images import DataSource, SplitImages, split_of
 from hemline.bench.evaluation.measures import Predictions, averaged, predictions_of, result_of
-from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
+from hemline.bench.evaluation.result import Evaluation, Origin, RunResult, Separation
 from hemline.bench.evaluation.target import EvaluationTarget, find_target
 from hemline.contract.job import Job, JobCell
 from hemline.contract.model_summary import Layer
+from hemline.contract.specs import LOGITS
 from hemline.data.fetch import FetchOptions
 from hemline.errors import DataError, JobError, UsageError, remedy
 from hemline.folders import TemporaryFolder
@@ -44,6 +45,7 @@ class EvaluationRequest:
     runtime: that runs the artifacts; None for the first that each supports.
     data: where the data sets are read.
     ensemble: whether to average them as well.
+    strangers: sets of images of no class, which a model should not know.
     """
 
     paths: tuple[Path, ...]
@@ -51,6 +53,7 @@ class EvaluationRequest:
     runtime: str | None = None
     data: FetchOptions = field(default_factory=FetchOptions)
     ensemble: bool = False
+    strangers: tuple[str, ...] = ()
 
     @property
     def chosen_split(self) -> str:
@@ -95,6 +98,15 @@ def run_all(pairs: Iterable[tuple[EvaluationTarget, SplitImages]]) -> list[Logit
         return [_logits(processes, Path(folder), *pair) for pair in pairs]
 
 
+def outputs_of(
+    target: EvaluationTarget, images: npt.NDArray[np.uint8], names: Sequence[str]
+) -> dict[str, Logits]:
+    """Return float32 outputs (n, …) of uint8 images (n, h, w, c), by name."""
+    with JobPool() as processes, TemporaryFolder() as folder:
+        write_npy(path := Path(folder) / "images.npy", images)
+        return _outputs(processes, Path(folder), target, images, path, names)
+
+
 def keras_cell(pixels: npt.NDArray[np.uint8]) -> JobCell:
     """Return the setting in which Keras runs so many images fastest."""
     batch = min(_KERAS_BATCH, len(pixels), max(1, _KERAS_VALUES // pixels[0].size))
@@ -107,10 +119,12 @@ def evaluate(
     *,
     summaries: Sequence[tuple[Layer, ...]],
     ensemble: bool,
+    separations: Sequence[tuple[Separation, ...]] = (),
 ) -> tuple[Evaluation, tuple[EvaluationRun, ...]]:
     """Return the figures, and what the pictures of each result are made from.
 
-    `summaries` are the layers of each target's model, empty where they are not known.
+    `summaries` are the layers of each target's model, empty where they are not known;
+    `separations` from strangers are of each target too, if any were named.
     """
     runs: list[EvaluationRun] = []
     for (target, split), values, layers in zip(pairs, logits, summaries, strict=True):
@@ -124,6 +138,8 @@ def evaluate(
             first=runs[0].predictions if runs else None,
             images=split.image_names,
         )
+        if separations:
+            result = replace(result, separations=separations[len(runs)])
         runs.append(EvaluationRun(result=result, predictions=predictions, split=split))
     if ensemble:
         runs.append(_ensemble(runs, pairs[0][0].spec.labels))
@@ -154,42 +170,56 @@ def _targets(request: EvaluationRequest) -> list[EvaluationTarget]:
 def _logits(
     processes: JobPool, folder: Path, target: EvaluationTarget, split: SplitImages
 ) -> Logits:
-    count, cores = len(split.labels), host_facts().cores
     images = split.path or _saved(split, folder)
+    found = _outputs(processes, folder, target, split.pixels, images, (LOGITS,))[LOGITS]
+    broken = int((~np.isfinite(found)).any(axis=1).sum())
+    if broken:
+        raise JobError(
+            f"{target.name} returns non-finite logits for {broken:,} of {len(found):,} images: "
+            "train or export it again"
+        )
+    return found
+
+
+def _outputs(
+    processes: JobPool,
+    folder: Path,
+    target: EvaluationTarget,
+    pixels: npt.NDArray[np.uint8],
+    path: Path,
+    names: Sequence[str],
+) -> dict[str, Logits]:
+    """Return outputs of images, which are saved at `path`, by name."""
+    count, cores = len(pixels), host_facts().cores
     if target.card is None:
         workers = max(1, min(cores, count // _PART))
         cell, runner = JobCell(), None  # one thread, one image, as verification: the same figures
     else:  # in this process, which has Keras for the model's layers: loading it again takes 4 s
-        workers, cell, runner = 1, keras_cell(split.pixels), JobRunner()
+        workers, cell, runner = 1, keras_cell(pixels), JobRunner()
     bounds = [*range(0, count, cell.batch * max(1, _AT_ONCE // cell.batch)), count]
     jobs = [
         Job(
             id=f"from-{first}",
             artifact=str(target.path),
             runtime=target.runtime.runtime,
-            images=str(images),
+            images=str(path),
             first=first,
             count=last - first,
             cells=(cell,),
             arrays=str(folder),
+            outputs=tuple(names),
         )
         for first, last in itertools.pairwise(bounds)
     ]
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(lambda job: _run(processes, target, job, runner), jobs)
-        found = np.concatenate(list(tracked(results, len(jobs), f"evaluating {target.name}")))
-    broken = int((~np.isfinite(found)).any(axis=1).sum())
-    if broken:
-        raise JobError(
-            f"{target.name} returns non-finite logits for {broken:,} of {count:,} images: train "
-            "or export it again"
-        )
-    return found
+        found = list(tracked(results, len(jobs), f"evaluating {target.name}"))
+    return {name: np.concatenate([each[name] for each in found]) for name in names}
 
 
 def _run(
     processes: JobPool, target: EvaluationTarget, job: Job, runner: JobRunner | None
-) -> Logits:
+) -> dict[str, Logits]:
     if runner is None:
         with processes.process(target.runtime) as process:
             result = process.run(job)
@@ -198,7 +228,7 @@ def _run(
     if result.failure is not None:
         message = f"{target.name} in {target.runtime.name}: {result.failure.message}"
         raise ERRORS.get(result.failure.kind, JobError)(message)
-    return result.logits()
+    return {name: result.output(name) for name in job.outputs}
 
 
 def _saved(split: SplitImages, folder: Path) -> Path:

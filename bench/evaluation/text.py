@@ -166,6 +166,36 @@ def calibration_table(result: RunResult) -> Table:
     )
 
 
+def separation_table(result: RunResult) -> Table:
+    """Return how well strangers are told from the images, by each method."""
+    return Table.of(
+        ("strangers", ">images", "by", ">AUROC", ">FPR at 95 % TPR", ">unknown"),
+        (
+            (
+                each.strangers,
+                f"{each.images:,}",
+                each.method,
+                f"{each.auroc:.4f}",
+                percent(each.false_positive_rate),
+                percent(each.unknown_strangers),
+            )
+            for each in result.separations
+        ),
+    )
+
+
+def separation_note(result: RunResult) -> str:
+    """Return what the columns mean, and what the file makes of its own images."""
+    known = {each.method: each for each in result.separations}
+    shares = " and ".join(f"{percent(x.unknown_images)} by {name}" for name, x in known.items())
+    decides = next(each.method for each in known.values() if each.decides)
+    return (
+        f"{name_of(result)} decides by {decides}; of the {result.images:,} images {shares} are "
+        "unknown; FPR at 95 % TPR: share of the strangers that are accepted where 95 % of the "
+        "images are; unknown: share of the strangers beyond the file's threshold"
+    )
+
+
 def summary_table(layers: tuple[Layer, ...], *, computing_only: bool = False) -> Table:
     """Return the model summary; the sums are over all layers, whichever are listed."""
 
@@ -194,6 +224,8 @@ def _sections(evaluation: Evaluation, result: RunResult) -> list[str]:
         parts += [f"wrong predictions with the highest scores ({shown} of {len(result.wrong):,})"]
         parts += [as_text(wrong_table(result, shown)), ""]
     parts += ["calibration", as_text(calibration_table(result))]
+    if result.separations:
+        parts += ["", "strangers", as_text(separation_table(result)), separation_note(result)]
     return parts
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from hemline.contract.class_distance import METHODS, Method
 from hemline.contract.specs import EMBEDDING, LOGITS, OutputSpec
@@ -15,7 +16,6 @@ from hemline.data.datasets import Images
 from hemline.data.strangers import GENERATED, load_strangers
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.export.unknown.fitting import Pixels, fit_distance, training_images
-from hemline.runtime.decoder import Decoder
 from hemline.runtime.unknown import Distances
 from hemline.silence import silenced
 from hemline.statistics import auroc
@@ -92,11 +92,10 @@ def choose(inputs: ExportInputs, source: ModelSource, strangers: Sequence[str]) 
         name=EMBEDDING, role="embedding", size=len(distance.mean.array()[0]), dtype="float32"
     )
     measure = Distances(distance, embedding)
-    logits = OutputSpec(size=len(model.labels), dtype="float32")
-    decoder = Decoder(logits, model.labels, temperature=model.temperature)
 
-    def strangeness(images: Pixels) -> dict[Method, npt.NDArray[np.float32]]:
-        scores = decoder.softmax(source.run(images, LOGITS)).max(axis=1)
+    def strangeness(images: Pixels) -> dict[Method, npt.NDArray[Any]]:
+        logits = source.run(images, LOGITS).astype(np.float64)
+        scores = softmax(logits / model.temperature, axis=1).max(axis=1)
         return {"score": -scores, "distance": measure(source.run(images, EMBEDDING))}
 
     known = strangeness(inputs.validation[0])

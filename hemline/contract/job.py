@@ -301,5 +301,9 @@ class JobResult:
 
     def logits(self) -> npt.NDArray[np.float32]:
         """Read the logits of the first cell, float32 (images, classes)."""
-        values: npt.NDArray[np.float32] = np.load(self.cells[0].outputs[LOGITS], allow_pickle=False)
+        return self.output(LOGITS)
+
+    def output(self, name: str) -> npt.NDArray[np.float32]:
+        """Read an output of the first cell, float32 (images, …)."""
+        values: npt.NDArray[np.float32] = np.load(self.cells[0].outputs[name], allow_pickle=False)
         return values

@@ -17,12 +17,14 @@ from hemline.bench.evaluation.charts import _too_often
 from hemline.bench.evaluation.images import SplitImages
 from hemline.bench.evaluation.measures import averaged, predictions_of, result_of
 from hemline.bench.evaluation.pictures import PICTURES
-from hemline.bench.evaluation.result import Evaluation, Origin, RunResult
+from hemline.bench.evaluation.result import Evaluation, Origin, RunResult, Separation
 from hemline.bench.evaluation.running import EvaluationRun
 from hemline.bench.evaluation.text import (
     as_report,
     confusion_table,
     scores_table,
+    separation_note,
+    separation_table,
     verdict,
     wrong_table,
 )
@@ -359,3 +361,26 @@ def test_the_numbered_epochs_are_real_ones(epochs: int) -> None:
     assert ticks == sorted(set(ticks))
     assert epochs / 2 <= ticks[-1] <= epochs
     assert len(ticks) <= 11
+
+
+def test_strangers_are_told_by_each_method_and_the_one_that_decides_is_named() -> None:
+    score = Separation(
+        strangers="digits",
+        images=900,
+        method="score",
+        decides=False,
+        auroc=0.9,
+        false_positive_rate=0.25,
+        unknown_strangers=0.6,
+        unknown_images=0.02,
+    )
+    distance = replace(score, method="distance", decides=True, auroc=0.98, unknown_images=0.01)
+    found = replace(result(), separations=(score, distance))
+    assert separation_table(found).rows[1] == (
+        *("digits", "900", "distance", "0.9800", "25.00 %", "60.00 %"),
+    )
+    assert separation_note(found).startswith(
+        "a decides by distance; of the 500 images 2.00 % by score and 1.00 % by distance are "
+    )
+    assert "strangers" not in as_report(evaluation(result()))
+    assert "FPR at 95 % TPR" in as_report(evaluation(found))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from scipy.special import softmax
 
+from hemline.bench.evaluation.result import Evaluation
+from hemline.cli import cli
 from hemline.contract.checkpoint import read_card
+from hemline.contract.schema import from_document
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images
+from hemline.data.strangers import load_strangers
 from hemline.errors import HemlineError, UsageError
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
@@ -20,6 +27,7 @@ from hemline.export.unknown.choice import Choice, deciding_by
 from hemline.export.unknown.fitting import LARGEST_RANK, fit_distance, training_images
 from hemline.runtime import Classifier
 from hemline.runtime.unknown import Distances
+from hemline.statistics import auroc
 
 RANDOM = np.random.default_rng(7)
 
@@ -114,26 +122,58 @@ def test_images_without_labels_are_refused(checkpoint: Path, images: Images) -> 
         deciding_by("distance", request(checkpoint, Path("x")), bare, (), print)
 
 
-@pytest.mark.medium
-def test_files_of_auto_know_their_images_and_not_noise(
-    checkpoint: Path, images: Images, tmp_path: Path
-) -> None:
-    said: list[str] = []
-    asked = request(checkpoint, tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def knowing(
+    checkpoint: Path, images: Images, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """Return a bundle of files that decide by distance, and what auto says of the methods."""
+    folder, said = tmp_path_factory.mktemp("knowing") / "bundle", list[str]()
+    asked = request(checkpoint, folder)
     decided = deciding_by("auto", asked, images, ("textures", "noise"), said.append)
     assert said[0].startswith(f"unknown by {decided.unknown}: mean AUROC ")
-    by_distance = deciding_by("distance", asked, images, (), said.append)
-    export_bundle(by_distance, images)
+    export_bundle(deciding_by("distance", asked, images, (), said.append), images)
+    return folder, said
+
+
+@pytest.mark.medium
+def test_files_know_their_images_and_not_noise(
+    knowing: tuple[Path, list[str]], images: Images
+) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (200, 28, 28, 1), np.uint8)
     thresholds = []
     for name in ("int8.tflite", "fp32.onnx"):
-        with Classifier.load(tmp_path / "bundle" / name) as classifier:
+        with Classifier.load(knowing[0] / name) as classifier:
             known = [each.known for each in classifier.classify_batch(images.test_images)]
             strangers = [each.known for each in classifier.classify_batch(noise)]
-        distance = read_stamped(tmp_path / "bundle" / name).stamp.distance
+        distance = read_stamped(knowing[0] / name).stamp.distance
         assert distance is not None
         thresholds.append(distance.threshold)
         # 1 % of the correct validation images are beyond the threshold
         assert np.mean(known) > 0.9
         assert np.mean(strangers) < 0.2
     assert thresholds[0] != thresholds[1], "each is fitted through its own file"
+
+
+@pytest.mark.medium
+def test_an_evaluation_says_what_the_file_does(knowing: tuple[Path, list[str]]) -> None:
+    file = knowing[0] / "int8.tflite"
+    words = ["-q", "evaluate", str(file), "--strangers", "noise", "--json"]
+    document = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
+    result = from_document(Evaluation, document, where="the output").results[0]
+    by = {each.method: each for each in result.separations}
+    assert (by["score"].decides, by["distance"].decides) == (False, True)
+    with Classifier.load(file) as classifier:
+        spec = classifier.stamp.input
+        strangers = classifier.classify_batch(load_strangers("noise", spec, "stretch").second)
+        tested = np.load(knowing[0] / "evaluation" / "test-images.npy")
+        known = classifier.classify_batch(tested)
+        logits = [np.array([each.logits for each in found], float) for found in (known, strangers)]
+    assert by["distance"].images == len(strangers)
+    assert by["distance"].unknown_strangers == np.mean([not each.known for each in strangers])
+    assert by["distance"].unknown_images == np.mean([not each.known for each in known])
+    expected = auroc(*(np.array([x.distance for x in found]) for found in (known, strangers)))
+    # float32 distances of single images and of batches differ in their last digits
+    assert by["distance"].auroc == pytest.approx(expected, abs=1e-4)
+    # in double precision: many scores of this model are 1 in float32
+    scores = [softmax(x / classifier.stamp.temperature, axis=1).max(axis=1) for x in logits]
+    assert by["score"].auroc == pytest.approx(auroc(-scores[0], -scores[1]), abs=1e-4)
