@@ -18,15 +18,16 @@ class TFLiteForm:
         """Read a model; raises BackendError without LiteRT's schema."""
         try:
             from ai_edge_litert import schema_py_generated as schema
+
+            from hemline.model_files import flatbuffer
         except ImportError as error:
             raise BackendError(
                 "reshaping this model's input or output needs pip install ai-edge-litert "
                 "flatbuffers"
             ) from error
-        self._schema = schema
-        self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+        self._schema, self._tables = schema, flatbuffer
+        self._model = flatbuffer.unpacked(content)
         self._graph = self._model.subgraphs[0]
-        self._types = {"float32": schema.TensorType.FLOAT32, "int32": schema.TensorType.INT32}
         self._ends = int(self._graph.inputs[0]), int(self._graph.outputs[form.output])
         self._input, self._output = self._ends
         self._accept_one_image(form)
@@ -79,25 +80,19 @@ class TFLiteForm:
 
     def content(self) -> bytes:
         """Return the model."""
-        import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
-
         self._graph.inputs = np.array([self._input], np.int32)
         self._graph.outputs = np.array([self._output], np.int32)
         self._sign()
-        builder = flatbuffers.Builder()
-        builder.Finish(self._model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return self._tables.packed(self._model)
 
     def _is_sigmoid(self) -> bool:
         """Tell whether the output comes from a sigmoid, perhaps reshaped or dequantized."""
-        kinds, value = self._schema.BuiltinOperator, self._output
-        passing = (kinds.DEQUANTIZE, kinds.QUANTIZE, kinds.RESHAPE)
+        value = self._output
         for operator in reversed(self._graph.operators):
             if value in operator.outputs:
-                code = self._model.operatorCodes[operator.opcodeIndex]
-                kind = max(code.builtinCode, code.deprecatedBuiltinCode)
-                if kind not in passing:
-                    return bool(kind == kinds.LOGISTIC)
+                kind = self._tables.kind_of(self._model, operator)
+                if kind not in ("DEQUANTIZE", "QUANTIZE", "RESHAPE"):
+                    return kind == "LOGISTIC"
                 value = int(operator.inputs[0])
         return False
 
@@ -111,40 +106,20 @@ class TFLiteForm:
 
     def _like(self, value: int, shape: Sequence[int], dtype: str | None = None) -> int:
         """Add a tensor of the same type and quantization, or of another type."""
-        old, new = self._graph.tensors[value], self._schema.TensorT()
-        new.name = f"hemline_{len(self._graph.tensors)}".encode()
-        new.shape = np.array(shape, np.int32)
+        old = self._graph.tensors[value]
+        grid = None if dtype else old.quantization
+        made = self._tables.add_tensor(self._model, shape, dtype or "float32", grid=grid)
+        new = self._graph.tensors[made]
+        new.type = new.type if dtype else old.type
         new.shapeSignature = np.array([-1, *shape[1:]], np.int32)
-        new.type = old.type if dtype is None else self._types[dtype]
-        new.quantization = old.quantization if dtype is None else None
-        new.buffer, new.hasRank = 0, True
-        self._graph.tensors.append(new)
-        return len(self._graph.tensors) - 1
+        return made
 
     def _constant(self, values: Sequence[Any], dtype: str = "int32") -> int:
         array = np.array(values, dtype)
-        buffer, tensor = self._schema.BufferT(), self._schema.TensorT()
-        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
-        tensor.name = f"hemline_{len(self._graph.tensors)}".encode()
-        tensor.shape, tensor.type = np.array(array.shape, np.int32), self._types[dtype]
-        tensor.buffer = len(self._model.buffers) - 1
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        return self._tables.add_tensor(self._model, array.shape, dtype, values=array)
 
     def _operator(self, kind: str, takes: list[int], gives: int, options: Any) -> Any:
-        schema = self._schema
-        code, operator = schema.OperatorCodeT(), schema.OperatorT()
-        code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-        code.version = 1
-        self._model.operatorCodes.append(code)
-        operator.opcodeIndex = len(self._model.operatorCodes) - 1
-        operator.inputs, operator.outputs = np.array(takes, np.int32), np.array([gives], np.int32)
-        if options is not None:
-            operator.builtinOptions = options
-            name = type(options).__name__.removesuffix("T")
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-        return operator
+        return self._tables.operator_of(self._model, kind, takes, gives, options)
 
     def _sign(self) -> None:
         """Let signatures name the new ends, and these alone."""

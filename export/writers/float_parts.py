@@ -17,11 +17,10 @@ from ai_edge_litert import schema_py_generated as schema
 from hemline.errors import HemlineError
 from hemline.export.graph.editing import Node
 from hemline.export.quantization.annotation import AnnotatedGraph
-from hemline.model_files.flatbuffer import packed, unpacked
+from hemline.model_files.flatbuffer import kind_of, operator_of, packed, unpacked
 
 Kernels = Mapping[str, npt.NDArray[np.float32]]
 
-_OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items()}
 _FLOAT, _INT8 = schema.TensorType.FLOAT32, schema.TensorType.INT8
 # XNNPACK has no int8 kernels for them: in float they take 1/4 to 1/16 of the time of LiteRT's own,
 # and give what ONNX Runtime gives.
@@ -93,27 +92,23 @@ class _Rewriter:
         for operator in self._graph.operators:
             for at in operator.outputs:
                 tensor = self._graph.tensors[at]
-                if self._kind(operator) in _MOVING:
+                if kind_of(self._model, operator) in _MOVING:
                     loose = operator.inputs[0] in self._loose
                 else:
                     loose = self._annotated.stays_float(self._value(tensor))
                 if loose and tensor.type == _INT8:
                     self._loose.add(at)
 
-    def _kind(self, operator: Any) -> str:
-        code = self._model.operatorCodes[operator.opcodeIndex]
-        return str(_OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)])
-
     def _is_float(self, operator: Any) -> bool:
         """Return whether an operator is a layer in float, or next to a value that is."""
         layer = self._layer(operator)
         in_float = layer is not None and layer.inputs[1] not in self._annotated.kernels
-        in_float |= self._kind(operator) in _FASTER_IN_FLOAT
+        in_float |= kind_of(self._model, operator) in _FASTER_IN_FLOAT
         return in_float or not self._loose.isdisjoint((*operator.inputs, *operator.outputs))
 
     def _layer(self, operator: Any) -> Node | None:
         """Return the layer that an operator with weights is."""
-        if len(operator.inputs) < 2 or self._kind(operator) in _MOVING:
+        if len(operator.inputs) < 2 or kind_of(self._model, operator) in _MOVING:
             return None
         weights = self._graph.tensors[operator.inputs[1]]
         if self._stored(weights) is None or weights.quantization is None:
@@ -130,7 +125,7 @@ class _Rewriter:
 
     def _in_float(self, operator: Any) -> Iterator[Any]:
         """Yield an operator in float, between those that turn its inputs and outputs."""
-        if self._kind(operator) in _VERSIONS:
+        if kind_of(self._model, operator) in _VERSIONS:
             yield from self._turning(operator)
             return
         layer = self._layer(operator)
@@ -165,22 +160,7 @@ class _Rewriter:
 
     def _turn(self, kind: str, source: int, made: int) -> Any:
         """Return an operator that quantizes or dequantizes."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(kind)
-        operator.inputs, operator.outputs = [source], [made]
-        return operator
-
-    def _code(self, kind: str) -> int:
-        """Return the place of an operator code, added where the model has none."""
-        codes, number = self._model.operatorCodes, getattr(schema.BuiltinOperator, kind)
-        for at, code in enumerate(codes):
-            if (code.builtinCode, code.version) == (number, _VERSIONS[kind]):
-                return at
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = number
-        code.version = _VERSIONS[kind]
-        codes.append(code)
-        return len(codes) - 1
+        return operator_of(self._model, kind, [source], made, version=_VERSIONS[kind])
 
     def _stored(self, tensor: Any) -> npt.NDArray[np.uint8] | None:
         """Return the bytes of a constant, None for what is computed."""
@@ -209,7 +189,7 @@ class _Rewriter:
         """Yield constants of the graph that one of an operator may be, in TFLite's order."""
         if layer is not None:
             kernel = self._kernels[layer.inputs[1]]
-            depthwise = self._kind(operator) == "DEPTHWISE_CONV_2D"
+            depthwise = kind_of(self._model, operator) == "DEPTHWISE_CONV_2D"
             yield kernel if depthwise else np.moveaxis(kernel, -1, 0)
         node = self._annotated.graph.maker(self._value(self._graph.tensors[operator.outputs[0]]))
         for name in node.inputs if node is not None else ():

@@ -9,15 +9,12 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from hemline.errors import HemlineError
-from hemline.model_files.flatbuffer import packed, unpacked
+from hemline.model_files.flatbuffer import kind_of, packed, unpacked
 
 _LARGEST = 7  # weight of 4 bits; −8 is left out, so that the grid is symmetric
 _WEIGHTS_AT = 1  # of their inputs
 # Their kernels unpack weights of 4 bits.
-_UNPACKING = {
-    getattr(schema.BuiltinOperator, kind)
-    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-}
+_UNPACKING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def with_packed_weights(content: bytes) -> bytes:
@@ -27,15 +24,11 @@ def with_packed_weights(content: bytes) -> bytes:
     weights = {
         int(each.inputs[_WEIGHTS_AT])
         for each in graph.operators
-        if _kind(model.operatorCodes[each.opcodeIndex]) in _UNPACKING
+        if kind_of(model, each) in _UNPACKING
     }
     if sum(_pack(model, graph.tensors[at]) for at in sorted(weights)) == 0:
         raise HemlineError("no layer has weights of 4 bits")
     return packed(model)
-
-
-def _kind(code: Any) -> int:
-    return max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
 
 
 def _pack(model: Any, tensor: Any) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]  # it has no stubs
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
+_KINDS = {number: kind for kind, number in vars(schema.BuiltinOperator).items()}
 
 
 def unpacked(content: bytes) -> Any:
@@ -24,3 +28,66 @@ def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def kind_of(model: Any, operator: Any) -> str:
+    """Return what an operator is: CONV_2D; the number of one that the schema does not know."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    number = max(int(code.builtinCode), int(code.deprecatedBuiltinCode))
+    return str(_KINDS.get(number, number))
+
+
+def code_of(model: Any, kind: str, version: int) -> int:
+    """Return the place of an operator code, added where the model has none."""
+    number = getattr(schema.BuiltinOperator, kind)
+    for at, each in enumerate(model.operatorCodes):
+        if (each.builtinCode, each.version) == (number, version):
+            return at
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = number
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def operator_of(
+    model: Any,
+    kind: str,
+    inputs: Sequence[int],
+    output: int,
+    options: Any = None,
+    *,
+    version: int = 1,
+) -> Any:
+    """Return an operator with its options, to be put among those of the graph."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = code_of(model, kind, version)
+    operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+    if options is not None:
+        operator.builtinOptions = options
+        name = type(options).__name__.removesuffix("T")
+        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
+    return operator
+
+
+def add_tensor(
+    model: Any,
+    shape: Sequence[int],
+    dtype: str,
+    *,
+    values: npt.NDArray[Any] | None = None,
+    grid: Any = None,
+    name: str = "",
+) -> int:
+    """Add a tensor, a constant where it has values; return its number."""
+    tensors, tensor = model.subgraphs[0].tensors, schema.TensorT()
+    tensor.name = (name or f"hemline_{len(tensors)}").encode()
+    tensor.shape, tensor.type = np.array(shape, np.int32), getattr(schema.TensorType, dtype.upper())
+    tensor.quantization, tensor.hasRank, tensor.buffer = grid, True, 0  # without data
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+        tensor.buffer = len(model.buffers)
+        model.buffers.append(buffer)
+    tensors.append(tensor)
+    return len(tensors) - 1

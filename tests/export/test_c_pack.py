@@ -20,21 +20,29 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.contract.evaluation_set import load_split
+from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, GateError
 from hemline.export.pack.c.compiling import compile_model
 from hemline.export.pack.c.generation import generate
 from hemline.export.pack.c.graph import compilable, logits_of_one_image
-from hemline.export.pack.c.templates import c_string, method_of
+from hemline.export.pack.c.templates import (
+    c_string,
+    classifier_facts,
+    method_of,
+    write_files,
+)
 from hemline.export.pack.packed import Packed, PackOptions
 from hemline.export.pack.packing import choose, write_pack
 from hemline.export.pack.table import TARGETS
 from hemline.model_files.flatbuffer import packed as flatbuffer
 from hemline.model_files.flatbuffer import unpacked
 from hemline.model_files.tflite import read_tflite
+from hemline.programs import ProgramError
 from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS
+from hemline.runtime.pixels import PixelEncoder
 
 pytest.importorskip("bakenn")
 C = TARGETS["c"]
@@ -149,6 +157,35 @@ def test_of_a_file_with_an_embedding_the_logits_are_compiled(embedding_bundle: P
     images = noise(logits)
     position = file.stamp.output.position
     assert np.array_equal(outputs_of(logits, images)[0], outputs_of(file.model, images)[position])
+
+
+@needs_tools
+@pytest.mark.medium
+@pytest.mark.parametrize("bgr", [False, True])
+@pytest.mark.parametrize("mean", [100.0, (1.0, 50.0, 130.0)])
+def test_the_tensor_in_c_is_that_of_python(
+    packed: Packed, tmp_path: Path, bgr: bool, mean: float | tuple[float, ...]
+) -> None:
+    """The model is one that gives its input; there is a class for each value."""
+    spec = InputSpec(
+        height=2, width=3, channels=3, dtype="int8", scale=0.7, zero_point=4, mean=mean, bgr=bgr
+    )
+    labels, output = tuple("abcdefghijklmnopqr"), dataclasses.replace(packed.stamp.output, size=18)
+    stamp = dataclasses.replace(
+        packed.stamp, input=spec, labels=labels, outputs=(output,), test_vectors=(), reference=None
+    )
+    facts = classifier_facts(dataclasses.replace(packed, stamp=stamp), (0.1, 0))
+    write_files(tmp_path, ("model/classifier.h", "model/classifier.c"), facts)
+    (tmp_path / "model" / "bknn_model.h").write_text(
+        "#define BKNN_MODEL_ARENA_SIZE 0\n#define BKNN_MODEL_ARENA_ALIGNMENT 16\n"
+        "static void bknn_model_infer(uint8_t *arena, const int8_t *input, int8_t *output) {\n"
+        "    for (int at = 0; at < 18; ++at) output[at] = arena ? 0 : input[at];\n}\n"
+    )
+    images = np.random.default_rng(1).integers(0, 256, (20, 2, 3, 3), np.uint8)
+    infer, found = library_of(tmp_path / "model", tmp_path).hemline_infer, np.zeros(18, np.int8)
+    for image in images:
+        infer(image.tobytes(), ctypes.c_void_p(found.ctypes.data))
+        assert found.tolist() == PixelEncoder(spec).encode_one(image).ravel().tolist()
 
 
 @needs_tools
@@ -277,6 +314,15 @@ def test_a_file_with_other_operators_names_them(packed: Packed, tmp_path: Path) 
     (tmp_path / "int8.tflite").write_bytes(stamp_tflite(flatbuffer(model), packed.stamp))
     with pytest.raises(GateError, match="int8.tflite has REDUCE_MAX: bakenn cannot compile it"):
         compile_model(dataclasses.replace(packed, bundle=tmp_path))
+
+
+def test_without_a_compiler_it_is_named(
+    packed: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramError, match=r"make is not installed, .+: apt-get install gcc make"):
+        write_pack(packed, tmp_path / "pack")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("option", "kind"), [("--flash-kb", "flash"), ("--sram-kb", "SRAM")])

@@ -43,7 +43,8 @@ def compile_model(packed: Packed) -> CModel:
     name, position = packed.artifact.name, packed.stamp.output.position
     reference = graph.logits_of_one_image(read_stamped(packed.path).model, position)
     content = graph.compilable(reference)
-    if refused := {each.kind for each in read_tflite(content).operators} - graph.VERSIONS.keys():
+    contents = read_tflite(content)
+    if refused := {each.kind for each in contents.operators} - graph.VERSIONS.keys():
         raise GateError(f"{name} has {', '.join(sorted(refused))}: bakenn cannot compile it to C")
     with TemporaryFolder() as folder:
         try:
@@ -51,13 +52,14 @@ def compile_model(packed: Packed) -> CModel:
         except generation.BakeNNError as error:
             raise GateError(f"bakenn cannot compile {name} to C ({error})") from error
         sources = {each.name: each.read_bytes() for each in sorted(Path(folder).glob("*.[ch]"))}
+    logits = next(each for each in contents.tensors if each.name == contents.outputs[0])
     flash_bytes = memory.emitted_constant_payload_bytes
     sram_bytes = memory.arena_bytes + memory.caller_io_bytes
     require_room(packed, flash_bytes, sram_bytes)
     return CModel(
         sources=sources,
         reference=reference,
-        grid=graph.grid_of_output(reference),
+        grid=(logits.scales[0], logits.zero_points[0]),
         flash_bytes=flash_bytes,
         sram_bytes=sram_bytes,
     )

@@ -36,6 +36,12 @@ def fill(folder: Path, packed: Packed) -> Contents:
 
     Raises GateError when it fails or is too large, ProgramError when no compiler is installed.
     """
+    for tool in ("make", "cc"):
+        if shutil.which(tool) is None:
+            raise ProgramError(
+                f"{tool} is not installed, and C is run before it is packed: "
+                "apt-get install gcc make"
+            )
     model = compile_model(packed)
     names = [name for name in files_in(FILES) if name not in (*_VECTORS, _USE)]
     write_files(folder, names, classifier_facts(packed, model.grid) | micro_facts(packed))
