@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -71,6 +72,7 @@ def document(content: Any, status: int = 200, headers: dict[str, str] | None = N
 async def failed(_: Request, error: Exception) -> Response:
     """Answer with one sentence on an error."""
     if not isinstance(error, HTTPException):
+        logging.getLogger(__name__).error("a request failed", exc_info=error)
         return document({"error": "the server failed: its log says why"}, 500)
     plain = error.detail == HTTPStatus(error.status_code).phrase  # that of the framework
     text = "there is no such address or method: see /openapi.json" if plain else error.detail

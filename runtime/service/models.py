@@ -11,10 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from hemline.contract.stamp import read_stamped
+from hemline.contract.stamp import Stamp, read_stamped
 from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
+from hemline.runtime.monitoring import Monitor
+from hemline.runtime.service.page import Page
 
 _INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
 R = TypeVar("R")
@@ -27,9 +29,12 @@ class Model:
     """
 
     def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
+        title = path.resolve().name
         path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
         file = read_stamped(path)
         self.stamp, backend = file.stamp, backend or pick_backend(file.stamp, runtime)
+        self.page = Page(path, title, file.stamp.payload_sha256)
+        self.monitor: Monitor | None = None
         self._idle = list[Classifier]()
         image = np.zeros(file.stamp.input.shape, np.uint8)
         for _ in range(workers + 1):
@@ -52,12 +57,20 @@ class Model:
 class Served:
     """An artifact under its name, and the version of it that is loaded.
 
+    monitors: of all versions, by hash, since requests in progress use an old one.
     intact: whether the files that are there now are the ones that are served.
     """
 
-    def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
-        self.name, self._path = path.resolve().name, path
-        self._load: Callable[[], Model] = lambda: Model(path, runtime, workers)
+    def __init__(
+        self,
+        path: Path,
+        runtime: str | None,
+        workers: int,
+        monitor: Callable[[Stamp], Monitor] | None = None,
+    ) -> None:
+        self.name, self._path, self._open = path.resolve().name, path, monitor
+        self._make: Callable[[], Model] = lambda: Model(path, runtime, workers)
+        self.monitors = dict[str, Monitor]()
         self._state = self._files()
         self.model, self.intact = self._load(), True
 
@@ -74,6 +87,15 @@ class Served:
         except Exception as error:  # noqa: BLE001 — whatever is wrong, the service goes on
             self.intact = False
             logging.getLogger(__name__).warning("%s: the old version stays: %s", self.name, error)
+
+    def _load(self) -> Model:
+        model = self._make()
+        if self._open is not None:
+            digest = model.stamp.payload_sha256
+            if digest not in self.monitors:
+                self.monitors[digest] = self._open(model.stamp)
+            model.monitor = self.monitors[digest]
+        return model
 
     def _files(self) -> list[tuple[str, int, int]]:
         files = sorted(self._path.glob("*.*")) if self._path.is_dir() else [self._path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import time
 from collections import defaultdict
@@ -10,11 +11,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from typing import Any, NamedTuple, cast
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect
 
 from hemline.errors import HemlineError, UnknownNameError
 from hemline.pictures.pixels import NO_MEMORY, Pixels
@@ -27,13 +30,13 @@ from hemline.runtime.service.answers import document, failed, predicted
 from hemline.runtime.service.models import Model, Served
 from hemline.version import VERSION
 
-_CHUNK = 256  # raw images between two looks at the clock
 _MOST_FILES = 256  # in a form
-_MOST_PIXELS = 25_000_000  # of an image file, before it is unpacked
 _RAW, _FORM = "application/octet-stream", "multipart/form-data"
 _UNNAMED = ("", "application/x-www-form-urlencoded")  # what clients say of a file by default
-_MODELS, _INFER = "/v2/models/", "/infer"
+_CLASSIFY = re.compile("/classify|/v2/models/([^/]+)/infer")
 _BODY = {kind: {"schema": {"type": "string"}} for kind in ("image/*", _RAW, _FORM)}
+_CHUNK = 256  # raw images between two looks at the clock
+_MOST_PIXELS = 25_000_000  # of an image file, before it is unpacked
 Work = Callable[[Classifier, float], Response]
 
 
@@ -58,26 +61,19 @@ class Service:
         self._others = self._framework()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request to classify without the framework, which takes twice as long as it."""
-        path: str = scope.get("path", "")
-        if path == "/classify":
-            names = {}
-        elif path.startswith(_MODELS) and path.endswith(_INFER):
-            names = {"name": path[len(_MODELS) : -len(_INFER)]}
-        else:
-            path = ""
-        if not path or scope.get("method") != "POST":
+        """Answer a request; one to classify without the framework, which takes twice as long."""
+        post = scope["type"] == "http" and scope["method"] == "POST"
+        found = _CLASSIFY.fullmatch(scope["path"]) if post else None
+        if found is None:
             await self._others(scope, receive, send)
             return
-        request = Request({**scope, "path_params": names}, receive)
+        names = {"name": found[1]} if found[1] else {}
+        request = Request({**scope, "path_params": names, "app": self._others}, receive)
         try:
             response = await self.predict(request)
-        except Exception as error:
-            await (await failed(request, error))(scope, receive, send)
-            if not isinstance(error, HTTPException):
-                raise  # into the log
-        else:
-            await response(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 — one is answered, and logged
+            response = await failed(request, error)
+        await response(scope, receive, send)
 
     def _framework(self) -> Any:
         # without the pages of documentation: they load scripts from other hosts
@@ -90,6 +86,8 @@ class Service:
         for path in ("/v2/models/{name}", "/v2/models/{name}/ready"):
             app.add_api_route(path, self.model)
         app.add_api_route("/metrics", self.metrics)
+        app.add_api_route("/", self.front, include_in_schema=False)
+        app.add_api_route("/page/{name}/{file:path}", self.page, include_in_schema=False)
         app.add_exception_handler(HTTPException, failed)
         app.add_exception_handler(Exception, failed)
         return app
@@ -113,6 +111,17 @@ class Service:
         counts = {**self._counts, "hemline_requests_in_progress": self._busy}
         text = "".join(f"{name} {count}\n" for name, count in sorted(counts.items()))
         return Response(text, media_type="text/plain")
+
+    async def front(self) -> Response:
+        """Lead to the page of the first artifact."""
+        return RedirectResponse(f"page/{quote(next(iter(self._served)))}/")
+
+    async def page(self, request: Request) -> Response:
+        """Return a file of the page that classifies in the browser."""
+        page, name = self._find(request).model.page, request.path_params["file"]
+        known = request.headers.get("if-none-match")
+        work = functools.partial(page.response, name, known)
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
     async def predict(self, request: Request) -> Response:
         """Classify an image file, raw pixels, the files of a form, or a tensor (v2)."""
@@ -151,15 +160,10 @@ class Service:
             raise HTTPException(413, f"a request can have at most {most} MB")
         task = cast("asyncio.Task[None]", asyncio.current_task())
         late = asyncio.get_running_loop().call_later(seconds, task.cancel)
-        parts, more = list[bytes](), True
         try:
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise HTTPException(400, "the upload was cut off")
-                parts.append(message.get("body", b""))
-                more = message.get("more_body", False)
-            return b"".join(parts)
+            return bytes(await request.body())
+        except ClientDisconnect as error:
+            raise HTTPException(400, "the upload was cut off") from error
         except asyncio.CancelledError as error:
             text = f"the upload took longer than {seconds} seconds"
             raise HTTPException(408, text, {"Connection": "close"}) from error
@@ -177,23 +181,27 @@ class Service:
             few = len(images) <= model.inline_images
 
             def work(classifier: Classifier, deadline: float) -> Response:
-                found = _in_parts(classifier, images, deadline)
+                found = _classified(model, images, classifier, deadline)
                 return predicted(found, classifier.labels, int(top))
 
             return await self._work(model, work, here=few)
         if kind == _FORM:
-            files = await _files_of(request, body)
+            async with request.form(max_files=_MOST_FILES) as form:
+                sent = [each for _, each in form.multi_items() if not isinstance(each, str)]
+                files = [(each.filename[:255] or "-", await each.read()) for each in sent]
+            if not files:
+                raise HTTPException(422, "the form has no files: send each image as a file")
         elif kind not in _UNNAMED and not kind.startswith("image/"):
             text = f"send an image file (image/png, …), raw pixels ({_RAW}) or files ({_FORM})"
             raise HTTPException(415, f"{text}, not {kind[:80]}")
-        return await self._work(model, lambda *by: _from_files(files, int(top), *by))
+        return await self._work(model, lambda *by: _from_files(model, files, int(top), *by))
 
     async def _infer(self, request: Request, model: Model, body: bytes) -> Response:
         name, head = request.path_params["name"], request.headers.get(open_inference.HEADER_SIZE)
 
         def work(classifier: Classifier, deadline: float) -> Response:
             asked, images = open_inference.read_request(body, head, model.stamp)
-            found = _in_parts(classifier, images, deadline)
+            found = _classified(model, images, classifier, deadline)
             return open_inference.response(name, asked, found, lambda: classifier.embed(images))
 
         few = len(body) <= model.inline_images * prod(model.stamp.input.shape)
@@ -209,23 +217,6 @@ class Service:
         )
 
 
-async def _files_of(request: Request, body: bytes) -> list[tuple[str, bytes]]:
-    """Return (name, content) of each file of a form."""
-
-    async def whole() -> dict[str, Any]:
-        return {"type": "http.request", "body": body}
-
-    try:
-        async with Request(request.scope, whole).form(max_files=_MOST_FILES) as form:
-            sent = [each for _, each in form.multi_items() if not isinstance(each, str)]
-            files = [(each.filename[:255] or "-", await each.read()) for each in sent]
-    except MultiPartException as error:
-        raise HTTPException(400, error.message) from error
-    if not files:
-        raise HTTPException(422, "the form has no files: send each image as a file")
-    return files
-
-
 def _query(request: Request, name: str, default: str) -> str:
     return request.query_params.get(name, default) if request.scope["query_string"] else default
 
@@ -239,29 +230,38 @@ def _raw_images(body: bytes, shape: tuple[int, ...]) -> Pixels:
     raise HTTPException(422, f"{text}: send image files as image/png or another image type")
 
 
-def _in_parts(classifier: Classifier, images: Pixels, deadline: float) -> list[Prediction]:
+def _classified(
+    model: Model, images: Pixels, classifier: Classifier, deadline: float
+) -> list[Prediction]:
     """Classify images (n, …) until the deadline."""
-    if len(images) == 1:
-        return [classifier.classify(images[0])]
     found: list[Prediction] = []
-    for at in range(0, len(images), _CHUNK):
-        _require_time(deadline)
-        found += classifier.classify_batch(images[at : at + _CHUNK])
+    if len(images) == 1:
+        found.append(classifier.classify(images[0]))
+    else:
+        for at in range(0, len(images), _CHUNK):
+            _require_time(deadline)
+            found += classifier.classify_batch(images[at : at + _CHUNK])
+    if model.monitor is not None:
+        model.monitor.add(found, images)
     return found
 
 
 def _from_files(
-    files: list[tuple[str, bytes]], top: int, classifier: Classifier, deadline: float
+    model: Model,
+    files: list[tuple[str, bytes]],
+    top: int,
+    classifier: Classifier,
+    deadline: float,
 ) -> Response:
-    """Classify image files; one that cannot be read stops no other."""
+    """Classify image files (name, content); one that cannot be read stops no other."""
     side, found = max(classifier.stamp.input.shape[:2]), []
     for name, content in files:
         _require_time(deadline)
         fields: dict[str, Any] = {"image": name} if name else {}
         try:
             picture = decoded(content, "the image", side, _MOST_PIXELS)
-            prediction = classifier.classify(classifier.prepare(picture))
-            fields |= documents_of([prediction], top)[0]
+            seen = classifier.prepare(picture)
+            fields |= documents_of(_classified(model, seen[None], classifier, deadline), top)[0]
         except (HemlineError, MemoryError) as error:
             lacks_memory = isinstance(error, MemoryError)
             fields["error"] = f"the image {NO_MEMORY}" if lacks_memory else str(error)

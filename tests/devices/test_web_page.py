@@ -8,8 +8,10 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -292,6 +294,28 @@ def test_an_onnx_file_runs_in_a_page_too(open_page: Any, site: str, pictures: li
     pages = [open_page(f"{site}/{name}/") for name in ("onnx", "pack")]
     found = [classified(page, pictures[0]) for page in pages]
     assert found[0][0] == found[1][0]
+
+
+def test_a_service_has_the_page_of_its_file_in_front(
+    open_page: Any, bundle: Path, pictures: list[Path]
+) -> None:
+    hemline, path = Path(sys.executable).with_name("hemline"), bundle / "int8.tflite"
+    command = [hemline, "serve", path, "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            found = re.search(r"http://\S+", server.stderr.readline())
+            assert found is not None
+            page = open_page(f"{found[0]}/")
+            assert page.inner_text("h1") == "int8.tflite"
+            _, seen = classified(page, pictures[0])
+            kind = {"Content-Type": "application/octet-stream"}
+            asked = page.request.post(f"{found[0]}/classify", data=seen.tobytes(), headers=kind)
+            assert page.inner_text("#label").lower() == asked.json()["label"].lower()
+            page.reload()  # what the browser has is not sent again
+            page.wait_for_selector("html[data-state=ready]")
+        finally:
+            server.terminate()
 
 
 def test_a_page_works_offline_after_the_first_visit(open_page: Any, folder: Path) -> None:

@@ -23,17 +23,22 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.exceptions import HTTPException
 
 from hemline.cli import cli
+from hemline.contract import schema
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import read_manifest
+from hemline.contract.monitoring import Counts
 from hemline.contract.specs import OutputSpec
+from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, UsageError
 from hemline.runtime import Classifier
 from hemline.runtime.classification import documents_of
 from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.service.answers import text_of
+from hemline.runtime.service.page import Page
 
 RAW = {"Content-Type": "application/octet-stream"}
 JSON = {"Content-Type": "application/json"}
@@ -357,6 +362,48 @@ def test_a_port_in_use_and_two_of_one_name_are_refused(bundle: Path, tmp_path: P
     twice = [str(bundle / "int8.onnx"), str(tmp_path / "int8.onnx")]
     with pytest.raises(UsageError, match="two artifacts have the same name"):
         cli.main(["serve", *twice], standalone_mode=False)
+
+
+@pytest.mark.medium  # a server of its own
+def test_predictions_are_counted_by_whichever_way_they_come(
+    bundle: Path, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    server = Server(bundle / "int8.tflite", "--monitor", tmp_path, "--keep-unsure", "2")
+    body = json.dumps({"inputs": [tensor(pixels[:5])]}).encode()
+    for path, sent, headers in (
+        ("/classify", pixels[0].tobytes(), RAW),
+        ("/classify", pixels[:8].tobytes(), RAW),
+        ("/classify", png(pixels[0]), {}),
+        ("/classify", *form(("a.png", png(pixels[1])), ("b.png", png(pixels[2])))),
+        ("/v2/models/int8.tflite/infer", body, JSON),
+    ):
+        assert server.ask("POST", path, sent, headers)[0] == 200
+    assert server.end() == 0
+    (folder,) = tmp_path.iterdir()
+    counts = [schema.load(Counts, each) for each in (folder / "windows").iterdir()]
+    assert sum(sum(each.labels) for each in counts) == 1 + 8 + 1 + 2 + 5
+    assert len([*(folder / "unsure").glob("*.png")]) == 2
+
+
+def test_images_to_keep_need_a_folder(bundle: Path) -> None:
+    with pytest.raises(UsageError, match="--keep-unsure stores images in the folder of --monitor"):
+        cli.main(["serve", str(bundle), "--keep-unsure", "2"], standalone_mode=False)
+
+
+def test_a_page_whose_runtime_cannot_be_fetched_is_refused_in_one_sentence(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = bundle / "int8.tflite"
+    page = Page(path, "a title", read_stamped(path).stamp.payload_sha256)
+    with pytest.raises(HTTPException) as caught:
+        page.response("", None)
+    assert (caught.value.status_code, caught.value.detail) == (
+        503,
+        "the page cannot be made: the log says why",
+    )
+    assert "the npm package @litertjs/core" in caplog.text
 
 
 @pytest.mark.slow
