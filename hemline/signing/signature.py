@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hemline import files
 from hemline.errors import FileFormatError, GateError, UsageError, first_line, remedy
@@ -55,10 +57,8 @@ def sign(target: Path, key: Path, *, password: bytes | None = None, force: bool 
     path = signature_path(target)
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", remedy=remedy("replace signature"))
-    try:
-        config = Config().use_elliptic_key_signer(private_key=key, password=password)
-    except Exception as error:  # whatever the parser makes of the file
-        raise _not_a_key(key, "private", error) from error
+    use = Config().use_elliptic_key_signer
+    config = _with_key(partial(use, private_key=key, password=password), key, "private")
     with TemporaryFolder() as folder:
         made = Path(folder) / _SIGNATURE
         config.set_hashing_config(_hashing(target)).sign(target, made)
@@ -73,24 +73,37 @@ def require_signature(target: Path, key: Path) -> None:
     path = signature_path(target)
     if not path.is_file():
         raise GateError(f"{target} is not signed: there is no {path}")
-    try:
-        config = Config().use_elliptic_key_verifier(public_key=key)
-    except Exception as error:  # as above
-        raise _not_a_key(key, "public", error) from error
+    use = Config().use_elliptic_key_verifier
+    config = _with_key(partial(use, public_key=key), key, "public")
     config.set_hashing_config(_hashing(target))
     try:
         config.verify(target, path)
+    except OSError:
+        raise  # a file that cannot be read
     except Exception as error:  # a crafted signature may break any parser
         raise GateError(_refusal(target, key, str(error))) from error
 
 
+def _with_key(use: Callable[[], Any], path: Path, kind: str) -> Any:
+    try:
+        return use()
+    except Exception as error:  # whatever the parser makes of the file
+        reason = files.reason_of(error) if isinstance(error, OSError) else first_line(error)
+        shown = "" if isinstance(error, AttributeError) else f" ({reason.partition('.')[0]})"
+        message = f"{path} is not a {kind} key of an elliptic curve in PEM{shown}"
+        raise FileFormatError(message) from error
+
+
 def _hashing(target: Path) -> Hashing:
+    """Return how files are hashed; raises FileFormatError for what a signature cannot cover."""
     from model_signing.hashing import Config
 
-    for link in filter(Path.is_symlink, target.rglob("*")):
-        raise FileFormatError(f"{link} is a symbolic link: a signature is of files only")
-    unsigned = (_SIGNATURE, ".lock")  # the second one is of a command that works in a bundle
-    return Config().set_ignored_paths(paths=unsigned, ignore_git_paths=False)
+    for path in (target, *target.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise FileFormatError(f"{path} is a link or a device: only files can be signed")
+    if (lock := target / ".lock").is_dir() or (lock.exists() and lock.stat().st_size):
+        raise FileFormatError(f"{lock} is not a lock of hemline: remove it")
+    return Config().set_ignored_paths(paths=(_SIGNATURE, lock.name), ignore_git_paths=False)
 
 
 def _refusal(target: Path, key: Path, reason: str) -> str:
@@ -109,9 +122,3 @@ def _change(text: str) -> str:
     if kind == "Hash":
         return f"changed: {text.split(chr(39))[1]}"
     return f"{'added' if kind == 'Extra' else 'removed'}: {text.partition(chr(39) + ': ')[2]}"
-
-
-def _not_a_key(path: Path, kind: str, error: Exception) -> FileFormatError:
-    reason = files.reason_of(error) if isinstance(error, OSError) else first_line(error)
-    shown = "" if isinstance(error, AttributeError) else f" ({reason.partition('.')[0]})"
-    return FileFormatError(f"{path} is not a {kind} key of an elliptic curve in PEM{shown}")

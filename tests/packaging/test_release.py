@@ -85,6 +85,7 @@ def test_every_file_that_is_not_python_is_package_data() -> None:
         for package, patterns in settings["package-data"].items()
         for pattern in patterns
         for path in (ROOT / package.removeprefix("hemline.").replace(".", "/")).glob(pattern)
+        if path.is_file()
     }
     assert data == packed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -80,13 +81,29 @@ def test_a_changed_folder_is_refused_with_what_was_changed(
     assert str(caught.value) == f"{pack} was changed after it was signed ({told})"
 
 
-def test_a_link_is_not_signed_and_not_accepted(pack: Path, keys: Path) -> None:
+def test_what_is_not_a_file_is_not_signed_and_not_accepted(pack: Path, keys: Path) -> None:
     (pack / "int8.tflite").rename(pack.parent / "int8.tflite")
     (pack / "int8.tflite").symlink_to(pack.parent / "int8.tflite")
-    with pytest.raises(FileFormatError, match="int8.tflite is a symbolic link"):
+    for target in (pack, pack / "int8.tflite"):
+        with pytest.raises(FileFormatError, match="int8.tflite is a link or a device"):
+            sign(target, keys / "a", force=True)
+    with pytest.raises(FileFormatError, match="int8.tflite is a link or a device"):
         require_signature(pack, keys / "a.pub")
-    with pytest.raises(FileFormatError, match="int8.tflite is a symbolic link"):
-        sign(pack, keys / "a", force=True)
+    (pack / "int8.tflite").unlink()
+    os.mkfifo(pack / "int8.tflite")
+    with pytest.raises(FileFormatError, match="int8.tflite is a link or a device"):
+        require_signature(pack, keys / "a.pub")
+
+
+def test_nothing_hides_in_what_a_signature_leaves_out(pack: Path, keys: Path) -> None:
+    (pack / ".lock").mkdir()
+    (pack / ".lock" / "run.sh").touch()
+    with pytest.raises(FileFormatError, match="lock is not a lock of hemline: remove it"):
+        require_signature(pack, keys / "a.pub")
+    shutil.rmtree(pack / ".lock")
+    (pack / "licences" / "model.sig").touch()
+    with pytest.raises(GateError, match=r"\(added: licences/model.sig\)"):
+        require_signature(pack, keys / "a.pub")
 
 
 def test_a_file_has_its_signature_beside_it(tmp_path: Path, keys: Path) -> None:
