@@ -34,6 +34,7 @@ class Capabilities:
     verified_here: whether verification has checked its runtimes already.
     own_runtimes: whether its runtimes are not in BACKENDS: no artifact names them as supported, and
         what they compute is compared with a reference of their own.
+    fetches: whether it fetches runtime and artifact anew each time.
     host: whether it has a host whose facts decide if two measurements can be compared.
     raw_models: whether it times models without stamps, as a profile needs.
     """
@@ -43,6 +44,7 @@ class Capabilities:
     arena: bool = False
     verified_here: bool = False
     own_runtimes: bool = False
+    fetches: bool = False
     host: bool = True
     raw_models: bool = False
 

@@ -14,8 +14,8 @@ class DeviceKind:
 
     name: before the colon of a device's address.
     summary: one line for help and tables.
-    open: "module:class" of the Device, made of what is after the colon ("" without one) and those
-        of the options below that were given.
+    open: "module:attribute" that makes the Device of what is after the colon ("" without one) and
+        those of the options below that were given.
     capabilities: the most that a device of this kind can tell.
     falls_back: whether `open` takes fallback, which lets this machine's processor run what the
         device cannot.
@@ -67,9 +67,9 @@ DEVICES: dict[str, DeviceKind] = {
         ),
         DeviceKind(
             name="browser",
-            summary="Chromium on this machine, without a window; or browser: and its path",
-            open="hemline.bench.devices.browser.device:BrowserDevice",
-            capabilities=Capabilities(latencies=True, own_runtimes=True),
+            summary="Chromium on this machine; browser:serve for any browser, a phone's too",
+            open="hemline.bench.devices.browser.served:open_browser",
+            capabilities=Capabilities(latencies=True, own_runtimes=True, fetches=True),
         ),
     )
 }

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from hemline.bench.comparison import ComparedModel, Comparison, Row
 from hemline.bench.costs import MEASURES
+from hemline.bench.devices.table import DEVICES
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import names_of
 from hemline.bench.report.details import cold_start_ns
@@ -32,6 +33,8 @@ _LEGEND = {
     "compressed": "size of the file in a .zip or .apk",
     "95 %": "interval of the accuracy",
     "agreement": "share of images with the label of the source model",
+    "load": "until the runtime and the file are ready, without the network",
+    "transferred": "runtime and file, not compressed",
 }
 _TO = " – "  # between the ends of a range
 _NONE: Mapping[str, int] = MappingProxyType({})
@@ -74,15 +77,17 @@ def bundle_table(comparison: Comparison, compressed: Mapping[str, int] = _NONE) 
         name = comparison.label(model)
         if (source := model.source) is not None and source.test.share is not None:
             empty = dict.fromkeys(known, "") | {"accuracy": _accuracy(source.test)}
-            rest = ("" for _ in versions)
+            rest = ("" for _ in (*versions, "load", "transferred"))
             lines.append((name, source.name, "", "", "", *empty.values(), *rest))
         for rows in _by_artifact(comparison, model):
             cell, settings = rows[0].cell, rows[0].settings
             spans = (_span(dict(_figure(comparison, r, each) for r in rows)) for each in known)
             latencies = (_latency_in(rows, *version) for version in versions)
             sizes = _sizes(cell, compressed)
-            lines.append((name, cell.artifact, settings, *sizes, *spans, *latencies))
-    columns = (f">{each}" for each in (*known, *(" ".join(version) for version in versions)))
+            line = (name, cell.artifact, settings, *sizes, *spans, *latencies)
+            lines.append((*line, *_fetched(rows[0])))
+    columns = [f">{each}" for each in (*known, *(" ".join(version) for version in versions))]
+    columns += ["?>load", "?>transferred"]
     first = ("?model", "artifact", "?settings", ">size", "?>compressed")
     return Table.of((*first, *columns), lines)
 
@@ -100,6 +105,18 @@ def _by_artifact(comparison: Comparison, model: ComparedModel) -> list[list[Row]
 def _sizes(cell: Cell, compressed: Mapping[str, int]) -> tuple[str, str]:
     deflated = compressed.get(cell.artifact_sha256)
     return kilobytes(cell.size_bytes), "" if deflated is None else kilobytes(deflated)
+
+
+def _fetched(row: Row) -> tuple[str, str]:
+    """Return what it takes to start on a device that fetches runtime and file anew each time."""
+    kind, memory = DEVICES.get(row.cell.device.partition(":")[0]), row.get(Memory)
+    if kind is None or not kind.capabilities.fetches or memory is None:
+        return "", ""
+    load_ms = (memory.import_ns + memory.load_ns) / 1e6
+    megabytes = ((memory.package_bytes or 0) + row.cell.size_bytes) / 1e6
+    return Figure(f"{load_ms:,.0f} ms", load_ms, "ms"), Figure(
+        f"{megabytes:.1f} MB", megabytes, "MB"
+    )
 
 
 def comparison_table(comparison: Comparison, chosen: Row | None) -> Table:

@@ -1,4 +1,4 @@
-// Run jobs as bench/devices/browser/device.py writes them, one after the other.
+// Run the jobs of one runner, as bench/devices/browser/device.py writes them.
 import { loadArtifact } from './engine.js';
 
 const LEAST_MS = 5; // of a sample: clocks of browsers tick in up to 0.1 ms
@@ -25,6 +25,13 @@ async function timed(run, images, { warmup, invocations }) {
   return samples;
 }
 
+// Return the bytes of the runtime that this worker has fetched, from a cache or not.
+function transferred() {
+  const files = performance.getEntriesByType('resource');
+  const own = files.filter(({ name }) => /\.(mjs|wasm)$/.test(name));
+  return own.reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0);
+}
+
 async function result(job) {
   const [fresh, pixels] = [opened === null, await fetched('images')];
   opened ??= await loadArtifact(await fetched('artifact'), job);
@@ -40,11 +47,11 @@ async function result(job) {
   for (const name of job.outputs) for (const each of images) rows.push(await run(each, name));
   const facts = { delegate: `${delegate}, ${crossOriginIsolated ? '' : 'not '}isolated`, importMs };
   Object.assign(facts, { loadMs, firstMs, samplesMs, memoryBytes: memoryBytes() });
-  return [JSON.stringify(facts), '\n', ...rows];
+  return [Object.assign(facts, { transferredBytes: transferred() }), ...rows];
 }
 
-for (;;) {
-  const job = await (await fetch('job')).json();
-  const failed = (error) => [JSON.stringify({ failure: String(error?.message ?? error) })];
-  await fetch('result', { method: 'POST', body: new Blob(await result(job).catch(failed)) });
-}
+onmessage = async ({ data: job }) => {
+  const failed = (error) => [{ failure: String(error?.message ?? error) }];
+  const [facts, ...rows] = await result(job).catch(failed);
+  postMessage({ facts, body: new Blob([JSON.stringify(facts), '\n', ...rows]) });
+};

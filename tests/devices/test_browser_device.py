@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
+import re
 import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from click.testing import CliRunner
 from required import missing
 
 from hemline.bench.devices.browser.device import BrowserDevice
+from hemline.bench.devices.browser.served import open_browser
 from hemline.bench.devices.checking import Check, check
 from hemline.cli import cli
 from hemline.contract.job import Job, JobCell
@@ -33,6 +38,7 @@ from hemline.errors import (
     UsageError,
 )
 from hemline.npm_packages import FILES, fetched
+from hemline.progress import report_to
 from hemline.runtime.process import JobProcess
 
 pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("warm_cache")]
@@ -147,6 +153,8 @@ def test_bench_and_verify_keep_what_they_keep_of_other_devices(
     memory = next(r.payload for r in fresh if isinstance(r.payload, Memory))
     assert memory.package_bytes > 9_000_000  # what a page transfers of the runtime
     assert memory.load_ns > 0
+    (header, *_) = result.stdout.partition("artifact ")[2].splitlines()
+    assert header.split()[-2:] == ["load", "transferred"]
     result = CliRunner().invoke(cli, ["bench", str(copy), "--device", name, "--quick", "--resume"])
     assert "nothing is missing" in result.output
     limits = ["--max-slowdown", "9", "--rounds", "4", "--select", "int8.tflite"]
@@ -202,11 +210,137 @@ def test_a_cell_that_hangs_is_ended_and_the_next_one_runs(
         assert runner.run(job(bundle, tmp_path)).failure is None
 
 
+@contextlib.contextmanager
+def firefox(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Yield what opens an address in Firefox."""
+    program = shutil.which("firefox-esr") or shutil.which("firefox")
+    if program is None:
+        missing("firefox", "it is not installed (Debian: apt-get install firefox-esr)")
+    started: list[subprocess.Popen[bytes]] = []
+    command = [program, "--headless", "--no-remote", "--profile", str(folder)]
+
+    def open_page(address: str) -> None:
+        quiet = subprocess.DEVNULL
+        started.append(subprocess.Popen([*command, address], stdout=quiet, stderr=quiet))
+
+    try:
+        yield open_page
+    finally:
+        for each in started:
+            each.terminate()
+            each.wait()
+
+
+@contextlib.contextmanager
+def chromium_pages(program: str, count: int = 1) -> Iterator[Callable[[str], None]]:
+    """Yield what opens an address in Chromium, in so many tabs, one after the other."""
+    from playwright.sync_api import sync_playwright
+
+    wanted: queue.Queue[str] = queue.Queue()
+
+    def browse() -> None:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            while address := wanted.get():
+                page = browser.new_page()
+                page.goto(address)
+                for _ in range(count - 1):
+                    page.wait_for_timeout(3000)
+                    page.reload()
+            browser.close()
+
+    thread = threading.Thread(target=browse)
+    thread.start()
+    try:
+        yield wanted.put
+    finally:
+        wanted.put("")
+        thread.join()
+
+
+@contextlib.contextmanager
+def served(open_page: Callable[[str], None]) -> Iterator[tuple[BrowserDevice, list[str]]]:
+    """Yield the device of whoever opens the page, and what the user reads."""
+    lines: list[str] = []
+
+    def read(line: str) -> None:
+        lines.append(line)
+        if found := re.search(r"http://localhost:[0-9]+/[a-z0-9]+/", line):
+            open_page(found[0])
+
+    with report_to(read), open_browser("serve") as device:
+        yield device, lines
+
+
+def test_firefox_that_opens_the_page_gives_pythons_bits(
+    bundle: Path, manifest: Manifest, address: str, tmp_path: Path
+) -> None:
+    del address
+    with firefox(tmp_path) as open_page, served(open_page) as (device, lines):
+        found = checks(bundle, manifest, device)
+        host = device.host()
+    assert {each.status for each in found.values()} == {"passed"}, list(map(str, found.values()))
+    for name in ("int8.tflite", "int8.onnx"):
+        equality = found[name].equality
+        assert equality is not None
+        assert equality.unequal == 0, str(found[name])
+    assert "isolated" in found["int8.tflite"].delegate
+    assert host is not None
+    assert (host.machine, host.system.split()[0]) == ("browser", "Firefox")
+    assert [line.partition(" ")[0] for line in lines[:2]] == ["open", "browser:serve:"]
+
+
+def test_several_files_are_timed_in_one_page(bundle: Path, address: str, tmp_path: Path) -> None:
+    cell = JobCell(invocations=3)
+    asked = job(bundle, tmp_path, cell, timed=True)
+    other = replace(asked, artifact=str(bundle / "fp32.tflite"))
+    with (
+        chromium_pages(address) as open_page,
+        served(open_page) as (device, _),
+        device.open("litert-js", "2.5.3") as first,
+        device.open("litert-js", "2.5.3") as second,
+    ):
+        results = [first.run(asked), second.run(other), first.run(asked)]
+    assert [len(each.cells[0].latencies_ns) for each in results] == [3, 3, 3]
+    assert [each.cells[0].load_ns > 0 for each in results] == [True, True, False]
+    assert {each.host.system.split()[0] for each in results} == {"HeadlessChrome"}
+
+
+def test_a_page_that_is_loaded_anew_repeats_its_job(
+    bundle: Path, address: str, tmp_path: Path
+) -> None:
+    long = JobCell(invocations=1000)  # 5 s: the page is loaded anew after 3 s
+    with (
+        chromium_pages(address, count=2) as open_page,
+        served(open_page) as (device, _),
+        device.open("litert-js", "2.5.3") as runner,
+    ):
+        result = runner.run(job(bundle, tmp_path, long, timed=True), timeout_seconds=300.0)
+    assert len(result.cells[0].latencies_ns) == 1000
+
+
+def test_a_page_that_was_closed_is_a_lost_device(
+    bundle: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("_SILENT_SECONDS", 2.0), ("_LOST_SECONDS", 4.0)):
+        monkeypatch.setattr(f"hemline.bench.devices.browser.served.{name}", seconds)
+    lost = pytest.raises(DeviceError, match="litert-js: the page was closed, or its device slept")
+    with (
+        chromium_pages(address) as open_page,
+        served(open_page) as (device, lines),
+        device.open("litert-js", "2.5.3") as runner,
+        lost,
+    ):
+        # a page asks every 10 s: more seldom than this test can wait
+        runner.run(job(bundle, tmp_path, FOREVER, timed=True))
+    assert lines[-1] == "the browser is silent: bring its page to the front, or open it again"
+
+
 def test_the_page_is_for_those_who_know_its_secret(device: BrowserDevice) -> None:
     with device.open("litert-js", "2.5.3") as runner:
-        server = runner._page._server
+        server = runner._page.server
         root = f"http://127.0.0.1:{server.server_port}"
-        for path in ("/", "/worker.js", f"{server.secret}../pyproject.toml"):
+        for path in ("/", "/worker.js", f"{server.path}../pyproject.toml"):
             with pytest.raises(urllib.error.HTTPError) as found:
                 urllib.request.urlopen(root + path, timeout=5)  # noqa: S310 — http
             found.value.close()

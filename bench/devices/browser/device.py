@@ -1,4 +1,4 @@
-"""Chromium without a window as a device: WebAssembly, one thread and one image at a time.
+"""A browser as a device: WebAssembly, one thread and one image at a time.
 
 A latency is the mean of the calls in at least 5 ms, because browsers have coarse clocks.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from hemline.bench.devices.browser.chromium import ChromiumPage
 from hemline.bench.devices.browser.page import Page
 from hemline.bench.devices.device import Device
 from hemline.bench.devices.table import DEVICES
@@ -23,7 +24,6 @@ from hemline.contract.settings import DEFAULT
 from hemline.contract.stamp import Stamp, read_stamped
 from hemline.contract.timing import TimingJob
 from hemline.errors import DeviceError, JobError, UsageError
-from hemline.files import parse_json
 from hemline.host import host_facts
 from hemline.npm_packages import fetched, locked
 from hemline.programs import ProgramError, chromium, output_of
@@ -67,7 +67,8 @@ class BrowserDevice(Device):
 
     def open(self, runtime: str, version: str) -> BrowserRunner:
         """Start a browser; raises DataError when the package of the runtime is missing."""
-        return BrowserRunner(self, fetched(self.backend(runtime).packages), version)
+        package = fetched(self.backend(runtime).packages)
+        return BrowserRunner(self, ChromiumPage(self.program, package, self.options), version)
 
     def host(self) -> HostFacts:
         """Return the facts of this machine with the browser, whose version decides as much."""
@@ -76,11 +77,10 @@ class BrowserDevice(Device):
 
 
 class BrowserRunner(Closing):
-    """A browser of its own, which keeps the file that it has opened."""
+    """A worker in a page, which keeps the file that it has opened."""
 
-    def __init__(self, device: BrowserDevice, package: Path, version: str) -> None:
-        self._device, self._package, self._version = device, package, version
-        self._page = Page(device.program, package, device.options)
+    def __init__(self, device: BrowserDevice, page: Page, version: str) -> None:
+        self._device, self._page, self._version = device, page, version
 
     def run(self, job: Job, *, timeout_seconds: float = 3600.0) -> JobResult:
         """Run the first cell of a job; raises HemlineError when the browser ends or is too slow."""
@@ -88,10 +88,8 @@ class BrowserRunner(Closing):
         facts: dict[str, Any] = {"failure": f"{job.runtime} runs one thread and one image"}
         values = b""
         if (cell.threads, cell.batch, cell.settings) == (1, 1, DEFAULT):
-            line, values = self._answer(job, stamp, timeout_seconds)
-            facts = parse_json(line, where="the result of the browser")
+            facts, values = self._answer(job, stamp, timeout_seconds)
         failure = facts.get("failure")
-        transferred = [each for each in self._package.iterdir() if "compat" not in each.name]
         return JobResult(
             id=job.id,
             failure=Failure(kind="backend", message=failure) if failure else None,
@@ -104,7 +102,7 @@ class BrowserRunner(Closing):
             peak_memory_bytes=facts.get("memoryBytes", 0),
             steady_memory_bytes=None,
             host=self._device.host(),
-            package_bytes=sum(each.stat().st_size for each in transferred),
+            package_bytes=facts.get("transferredBytes"),
         )
 
     def time(self, job: TimingJob, *, timeout_seconds: float = 3600.0) -> JobResult:
@@ -115,9 +113,10 @@ class BrowserRunner(Closing):
         """End the browser."""
         self._page.close()
 
-    def _answer(self, job: Job, stamp: Stamp, seconds: float) -> tuple[bytes, bytes]:
+    def _answer(self, job: Job, stamp: Stamp, seconds: float) -> tuple[dict[str, Any], bytes]:
         images = np.ascontiguousarray(job_images(job))
         asked = {
+            "title": f"{stamp.name} in {job.runtime}",
             "stamp": to_document(stamp),
             "count": len(images),
             "warmup": job.cells[0].warmup,
@@ -128,7 +127,7 @@ class BrowserRunner(Closing):
         try:
             return self._page.run(asked, content, seconds)
         except JobError as error:
-            raise JobError(f"{stamp.name} in {job.runtime}: {error}") from error
+            raise type(error)(f"{stamp.name} in {job.runtime}: {error}") from error
 
 
 def _cell(job: Job, stamp: Stamp, facts: dict[str, Any], values: bytes) -> CellResult:

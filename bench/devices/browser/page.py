@@ -1,130 +1,182 @@
-"""A page in a Chromium of its own: it gets jobs over HTTP on the loopback, and ends with its owner.
+"""The page that makes a browser a device: it asks for jobs over HTTP and posts what came of them.
 
-It asks for the next job and waits, fetches what that names, and posts a line of JSON with float32
-values behind it. Addresses begin with a secret: other users of the machine cannot ask.
+A result is a line of JSON with float32 values behind it. Addresses begin with a secret: nobody else
+can ask.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import queue
 import secrets
-import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files as resources
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
-from hemline.child_process import StderrTail, how_it_ended
 from hemline.closing import Closing
 from hemline.errors import JobError
-from hemline.folders import TemporaryFolder
+from hemline.files import parse_json
 
-_STOP_SECONDS = 5.0
-_PAGE = b'<!doctype html><title>Hemline</title><script type="module" src="worker.js"></script>'
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+_POLL_SECONDS = 10.0
+_LARGEST_BYTES = 1 << 30  # of a result: 60,000 images with 1,000 classes have a quarter of it
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # that nobody mistakes for another one
+_TYPES = {".html": "text/html", ".css": "text/css", ".wasm": "application/wasm"}
+_TYPES |= dict.fromkeys((".js", ".mjs"), "text/javascript")
 # with these, the page has a finer clock
 _ORIGIN = {"Opener": "same-origin", "Embedder": "require-corp"}
 _HEADERS = {f"Cross-Origin-{whose}-Policy": policy for whose, policy in _ORIGIN.items()}
-# the browser has its pipe at 3 and 4, and ends with it; containers have little shared memory
-_START = ("sh", "-c", 'exec "$@" 3<&0 4>/dev/null', "sh")
-_OPTIONS = ("--headless", "--remote-debugging-pipe", "--no-first-run", "--disable-extensions")
-_MORE = ("--disable-background-networking", "--disable-dev-shm-usage")
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves the page; that which was opened last runs one job at a time.
+
+    It is told the whole state, so that a page that slept or was loaded anew misses nothing.
+
+    path: of the page, which nobody can guess.
+    browser: what the page says of its browser, JSON; empty until one is opened.
+    seen: when the page asked last, by the monotonic clock.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, packages: Sequence[Path], host: str = "127.0.0.1") -> None:
+        """Serve the files of npm packages too, on a free port."""
+        super().__init__((host, 0), _Handler)
+        self.path = f"/{''.join(secrets.choice(_LETTERS) for _ in range(10))}/"
+        web = Path(str(resources("hemline.runtime"))) / "web"
+        style = Path(str(resources("hemline"))) / "page.css"
+        paths = [style, *(path for folder in (web, *packages) for path in folder.iterdir())]
+        self.static = {path.name: path.read_bytes() for path in paths if path.suffix in _TYPES}
+        self.static[""] = Path(__file__).with_name("page.html").read_bytes()
+        self.contents: dict[str, bytes] = {}
+        self.browser, self.seen = "", 0.0
+        self._state: dict[str, Any] = {"id": 0, "ended": []}  # and the job that is under way
+        self._page, self._result, self._changed = "", b"", threading.Condition()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def run(self, job: dict[str, Any], seconds: float, check: Callable[[], None]) -> bytes:
+        """Return what the page posts; raises JobError without it, or whatever `check` raises."""
+        with self._changed:
+            self._result = b""
+            self._tell(job)
+        self.wait(lambda: bool(self._result), seconds, check)
+        return self._result
+
+    def wait(self, until: Callable[[], bool], seconds: float, check: Callable[[], None]) -> None:
+        """Wait for the browser and call `check` meanwhile; raises JobError after so long."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            with self._changed:
+                if self._changed.wait_for(until, 0.1):
+                    return
+            check()
+        raise JobError(f"the browser returned no result in {seconds:g} s")
+
+    def end(self, runner: int) -> None:
+        """Let the page end the worker of a runner, whatever it does."""
+        with self._changed:
+            self._state["ended"].append(runner)
+            self._tell({})
+
+    def close(self) -> None:
+        """Tell the page that this is the end, and serve no longer."""
+        with self._changed:
+            self._page = ""
+            self._changed.notify_all()
+        self.shutdown()
+        self.server_close()
+
+    def state(self, page: str, known: str, browser: str = "") -> bytes | None:
+        """Return the state once it is not what a page knows; None when it is no longer the page."""
+        with self._changed:
+            if browser:
+                self._page, self.browser = page, unquote(browser)
+                self._changed.notify_all()
+            self.seen = time.monotonic()
+            news = lambda: page != self._page or known != str(self._state["id"])  # noqa: E731
+            self._changed.wait_for(news, _POLL_SECONDS)
+            return json.dumps(self._state).encode() if page == self._page else None
+
+    def keep(self, asked: list[str], result: bytes) -> None:
+        """Keep the result of a page and a job; of others than the present ones, do nothing."""
+        with self._changed:
+            if asked == [self._page, str(self._state["id"])] and "runner" in self._state:
+                self._result = result
+                self._state = {name: self._state[name] for name in ("id", "ended")}
+                self._changed.notify_all()
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: a browser may leave at any time."""
+
+    def _tell(self, job: dict[str, Any]) -> None:
+        self._state = {**job, "id": self._state["id"] + 1, "ended": self._state["ended"]}
+        self._changed.notify_all()
 
 
 class Page(Closing):
-    """Runs one job at a time."""
+    """A worker of a page, whose `close` may be called twice."""
 
-    def __init__(self, program: Path, package: Path, options: Sequence[str]) -> None:
-        """Start Chromium with further options; `package` has the files of a runtime."""
-        web = Path(str(resources("hemline.runtime"))) / "web"
-        self._server = _Server((web, package))
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        self._profile = TemporaryFolder()
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []  # which does not work for root
-        address = f"http://127.0.0.1:{self._server.server_port}{self._server.secret}"
-        profile = f"--user-data-dir={self._profile.name}"
-        self.child = subprocess.Popen(
-            [*_START, str(program), *_OPTIONS, *_MORE, *root, *options, profile, address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        self._stderr = StderrTail(self.child.stderr)
+    def __init__(self, server: PageServer, runner: int) -> None:
+        self.server, self._runner = server, runner
 
-    def run(self, job: object, contents: dict[str, bytes], seconds: float) -> tuple[bytes, bytes]:
-        """Return the line and the values that the page posts; raises JobError without any."""
-        self._server.contents.update(contents, job=json.dumps(job).encode())
-        self._server.jobs.put(None)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):
-                line, _, values = self._server.results.get(timeout=0.1).partition(b"\n")
-                return line, values
-            if (code := self.child.poll()) is not None:
-                raise JobError(f"the browser ended {how_it_ended(code, self._stderr.text())}")
-        self.child.kill()
-        raise JobError(f"the browser returned no result in {seconds:g} s")
+    def run(
+        self, job: dict[str, Any], contents: dict[str, bytes], seconds: float
+    ) -> tuple[dict[str, Any], bytes]:
+        """Return facts and values; raises HemlineError without any in time, and ends the worker."""
+        self.server.contents = contents
+        try:
+            result = self.server.run({**job, "runner": self._runner}, seconds, self.check)
+        except JobError:
+            self.close()  # what hangs would slow down the others
+            raise
+        line, _, values = result.partition(b"\n")
+        return parse_json(line, where="the result of the browser"), values
 
-    def close(self) -> None:
-        """End the browser, by force if need be."""
-        if self.child.stdin is not None:
-            self.child.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(_STOP_SECONDS)
-        self.child.kill()
-        self.child.wait()
-        self._server.jobs.put(None)  # a request may still wait for one
-        self._server.shutdown()
-        self._server.server_close()
-        self._profile.cleanup()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.secret = f"/{secrets.token_urlsafe(12)}/"
-        files = (path for folder in folders for path in folder.iterdir())
-        self.contents = {"": _PAGE} | {path.name: path.read_bytes() for path in files}
-        self.jobs: queue.Queue[None] = queue.Queue()
-        self.results: queue.Queue[bytes] = queue.Queue()
-
-    def handle_error(self, *_: object) -> None:
-        """Say nothing: a browser may end at any time."""
+    def check(self) -> None:
+        """Raise JobError when no result will come any more."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    timeout = 60.0
+    server: PageServer
 
     def do_GET(self) -> None:
-        name = self.path.removeprefix(self.server.secret)
-        if name == "job":
-            self.server.jobs.get()
-        if name not in self.server.contents:
-            return self.send_error(404)
-        return self._reply(self.server.contents[name], _TYPES.get(Path(name).suffix, "text/html"))
+        name, query = self._asked()
+        if name == "state":
+            state = self.server.state(*query)
+            return self._reply(410 if state is None else 200, state or b"")
+        content = self.server.contents.get(name, self.server.static.get(name))
+        keep = "max-age=86400" if name in self.server.static else "no-store"
+        return self._reply(404 if content is None else 200, content or b"", name, keep)
 
     def do_POST(self) -> None:
-        if self.path != f"{self.server.secret}result":
-            self.close_connection = True
-            return self.send_error(404)
-        self.server.results.put(self.rfile.read(int(self.headers["Content-Length"])))
-        return self._reply(b"", "text/plain")
+        name, query = self._asked()
+        size = min(int(self.headers["Content-Length"]), _LARGEST_BYTES)
+        content = self.rfile.read(size)
+        self.close_connection = name != "result" or len(content) < size
+        if not self.close_connection:
+            self.server.keep(query, content)
+        self._reply(404 if self.close_connection else 200, b"")
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
 
-    def _reply(self, body: bytes, kind: str) -> None:
-        self.send_response(200)
-        facts = {"Content-Type": kind, "Content-Length": str(len(body))}
-        for name, value in {**_HEADERS, **facts}.items():
-            self.send_header(name, value)
+    def _asked(self) -> tuple[str, list[str]]:
+        """Return what is asked for behind the secret, "?" for anything else, and the query."""
+        path, _, query = self.path.partition("?")
+        own = self.server.path
+        return path.removeprefix(own) if path.startswith(own) else "?", query.split("&")
+
+    def _reply(self, status: int, body: bytes, name: str = "", keep: str = "no-store") -> None:
+        kind = _TYPES.get(Path(name or "page.html").suffix, "application/octet-stream")
+        self.send_response(status)
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": keep}
+        for header, value in {**_HEADERS, **headers}.items():
+            self.send_header(header, value)
         self.end_headers()
         self.wfile.write(body)
