@@ -14,7 +14,6 @@ from hemline.export.pack.c.comparison import compare, run
 from hemline.export.pack.c.compiling import CModel, compile_model, require_room
 from hemline.export.pack.c.templates import (
     FILES,
-    arena_bytes,
     c_rows,
     classifier_facts,
     micro_facts,
@@ -44,23 +43,17 @@ def fill(folder: Path, packed: Packed) -> Contents:
             )
     model = compile_model(packed)
     names = [name for name in files_in(FILES) if name not in (*_VECTORS, _USE)]
-    write_files(folder, names, classifier_facts(packed, model.grid) | micro_facts(packed))
+    facts = classifier_facts(packed, model.grid) | micro_facts(packed)
+    write_files(folder, names, facts)
     for source, content in model.sources.items():
         (folder / "model" / source).write_bytes(content)
     shutil.copyfile(packed.path, folder / packed.artifact.name)
     with TemporaryFolder() as name:
         programs = Path(name)
         stream = _built(folder, "stream", programs)
-        compared = compare(packed, model, stream)
+        facts |= compare(packed, model, stream)
         _write_vectors(folder, packed, stream)
-        sizes = _sizes(folder, packed, model, programs)
-    arena = arena_bytes(packed)
-    facts = {
-        **compared,
-        "ARENA": f"of {arena:,} bytes as tflite-micro took it" if arena else "was not measured",
-        "SHAPE": " × ".join(map(str, packed.stamp.input.shape)),
-        "SIZES": sizes,
-    }
+        facts["SIZES"] = _sizes(folder, packed, model, programs)
     bakenn = installed_component("bakenn", version("bakenn"))
     texts = {file: text for file, text in bakenn.texts.items() if "/" not in file}  # of the C
     runtimes = {verdict.runtime: verdict for verdict in packed.passed}
@@ -92,7 +85,7 @@ def _write_vectors(folder: Path, packed: Packed, stream: Path) -> None:
 def _sizes(folder: Path, packed: Packed, model: CModel, programs: Path) -> str:
     """Return what it takes on a Cortex-M4; raises GateError when that is too much."""
     flash, sram = model.flash_bytes, model.sram_bytes
-    how = "without its code: arm-none-eabi-gcc was not installed where it was packed"
+    how = "without its code, for want of a working arm-none-eabi-gcc"
     try:
         program = _built(folder, "classifier.elf", programs)
         table = output_of(["arm-none-eabi-size", str(program)], seconds=_SECONDS)

@@ -32,6 +32,7 @@ def classifier_facts(packed: Packed, grid: tuple[float, int]) -> dict[str, str]:
     powers = np.exp(np.arange(256) * -grid[0] / stamp.temperature)
     return {
         "PACK": packed.name,
+        "PREPROCESSING": stamp.preprocessing,
         "HEIGHT": str(spec.height),
         "WIDTH": str(spec.width),
         "CHANNELS": str(spec.channels),
@@ -51,12 +52,13 @@ def micro_facts(packed: Packed) -> dict[str, str]:
     content = read_stamped(packed.path).model
     methods = [method_of(o.kind) for o in read_tflite(content).operators]
     calls = [f"    TF_LITE_ENSURE_STATUS(resolver.{each}());" for each in dict.fromkeys(methods)]
-    arena = arena_bytes(packed)
+    arena = _arena_bytes(packed)
     return {
         "ARTIFACT": packed.artifact.name,
         "COUNT": str(len(calls)),
         "CALLS": "\n".join(calls),
         "ARENA": f"constexpr int kModelArenaBytes = {arena};" if arena else "// Not measured.",
+        "ARENA_IS": f"of {arena:,} bytes as tflite-micro took it" if arena else "was not measured",
         "BYTES": str(len(content)),
         "DATA": c_values(content),
     }
@@ -68,7 +70,7 @@ def method_of(operator: str) -> str:
     return f"Add{_METHODS.get(operator, words).replace('2d', '2D').replace('3d', '3D')}"
 
 
-def arena_bytes(packed: Packed) -> int | None:
+def _arena_bytes(packed: Packed) -> int | None:
     """Return the tensor arena that tflite-micro took for the file; None where it was not run."""
     path, sha256 = packed.bundle / RECORDS_NAME, packed.artifact.sha256
     records = (
