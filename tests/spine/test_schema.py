@@ -70,7 +70,7 @@ def build(cls: Any) -> Any:
     fields = {
         name: sample(kind)
         for name, kind in typing.get_type_hints(cls).items()
-        if typing.get_origin(kind) is not ClassVar
+        if typing.get_origin(kind) is not ClassVar and name not in special
     }
     return cls(**(fields | special))
 
