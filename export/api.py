@@ -132,11 +132,6 @@ class PackResult:
     path: Path
     packed: Packed
 
-    @property
-    def artifact(self) -> str:
-        """Return the name of the artifact in the pack."""
-        return self.packed.artifact.name
-
 
 def import_model(
     path: Path | str,

@@ -22,7 +22,6 @@ from hemline.export.pack.packed import Packed
 from hemline.pictures.generated import self_test_images, varied_images
 from hemline.pictures.pixels import Pixels
 from hemline.runtime import Classifier, Prediction
-from hemline.runtime.decoder import UNKNOWN
 from hemline.runtime.discovery import working
 from hemline.runtime.pixels import PixelEncoder
 from hemline.silence import silenced
@@ -124,8 +123,7 @@ def golden_vectors(packed: Packed) -> GoldenVectors:
 
 
 def _vector(classifier: Classifier, image: Pixels) -> GoldenVector:
-    prediction, labels = classifier.classify(image), classifier.stamp.labels
-    by_score = prediction.score > classifier.stamp.unknown_threshold  # samples measure no distance
+    prediction = classifier.classify(image)
     return GoldenVector(
         pixels=tuple(image.ravel().tolist()),
         tensor=tuple(PixelEncoder(classifier.stamp.input).encode_one(image).ravel().tolist()),
@@ -133,8 +131,8 @@ def _vector(classifier: Classifier, image: Pixels) -> GoldenVector:
         logits=tuple(prediction.logits.tolist()),
         index=prediction.index,
         score=prediction.score,
-        label=labels[prediction.index] if by_score else UNKNOWN,
-        is_unknown=not by_score,
+        label=prediction.label,
+        is_unknown=not prediction.known,
         decided=_is_decided(prediction, classifier.stamp),
     )
 

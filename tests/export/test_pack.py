@@ -379,7 +379,7 @@ def test_python_packs_as_the_command_does(
 ) -> None:
     options = PackOptions(artifact="int8.tflite")
     result = pack(bundle, "pi", output=tmp_path / "pack", options=options)
-    assert (result.path, result.artifact) == (tmp_path / "pack", "int8.tflite")
+    assert (result.path, result.packed.artifact.name) == (tmp_path / "pack", "int8.tflite")
     assert result.packed.why == "named by the user"
     assert bytes_in(result.path) == bytes_in(packed.path)
     monkeypatch.chdir(tmp_path)

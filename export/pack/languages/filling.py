@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hemline.contract.manifest import Verdict
+from hemline.contract.schema import to_document
 from hemline.errors import GateError
 from hemline.export.pack.packed import Component, Contents, Packed, filled
 from hemline.export.pack.vectors import write_vectors
@@ -20,70 +21,51 @@ _CONTROL = {*range(32), 127}
 _DTYPES = ("float32", "int8", "uint8", "int16")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Language:
+class Language(NamedTuple):
     """What differs between languages, beside the templates in the folder of that name.
 
-    values: for each of the dtypes, in their order: how a program names it, puts one or gets one.
+    values: how a program names the type of _DTYPES, puts one or gets one, by fact.
     stored: the integer that `real` is stored as, half to even and clipped.
+    library: package URL of what runs the artifact there; the pack does not contain it.
+    licence: of the library.
     escapes: what JSON leaves as it is in a text, and this language does not.
-    library: that runs the artifact there; the pack does not contain it.
     """
 
     values: Mapping[str, tuple[str, str, str, str]]
     stored: str
-    escapes: Mapping[str, str]
-    library: Component
+    library: str
+    licence: str
+    escapes: tuple[str, str] = ("", "")
 
 
-LANGUAGES: dict[str, Language] = {
+_KOTLIN_PUT_BYTE = "put(value.toInt().toByte())"
+LANGUAGES = {
     "cpp": Language(
-        values={"TYPE": ("float", "std::int8_t", "std::uint8_t", "std::int16_t")},
-        stored="std::clamp(std::nearbyint(real / @SCALE@) + @ZERO@, @LOW@, @HIGH@)",
-        escapes={},
-        library=Component(
-            name="onnxruntime",
-            version="1.21.0",  # of the headers; later libraries run what was compiled with them
-            licence="MIT",
-            purl="pkg:github/microsoft/onnxruntime@v1.21.0",
-        ),
+        {"TYPE": ("float", "std::int8_t", "std::uint8_t", "std::int16_t")},
+        "std::clamp(std::nearbyint(real / @SCALE@) + @ZERO@, @LOW@, @HIGH@)",
+        # of the headers: later libraries run what was compiled with them
+        "pkg:github/microsoft/onnxruntime@1.21.0",
+        "MIT",
     ),
     "kotlin": Language(
-        values={
-            "PUT": (
-                "putFloat(value.toFloat())",
-                "put(value.toInt().toByte())",
-                "put(value.toInt().toByte())",
-                "putShort(value.toInt().toShort())",
-            ),
-            "GET": (
-                "getFloat()",
-                "get().toFloat()",
-                "(get().toInt() and 255).toFloat()",
-                "getShort().toFloat()",
-            ),
+        {
+            "PUT": ("putFloat(value.toFloat())", _KOTLIN_PUT_BYTE, _KOTLIN_PUT_BYTE,
+                    "putShort(value.toInt().toShort())"),
+            "GET": ("getFloat()", "get().toFloat()", "(get().toInt() and 255).toFloat()",
+                    "getShort().toFloat()"),
         },
-        stored="(Math.rint(real / @SCALE@) + @ZERO@).coerceIn(@LOW@, @HIGH@)",
-        escapes={"$": "\\$"},
-        library=Component(
-            name="litert",
-            version="1.4.2",
-            licence="Apache-2.0",
-            purl="pkg:maven/com.google.ai.edge.litert/litert@1.4.2",
-        ),
+        "(Math.rint(real / @SCALE@) + @ZERO@).coerceIn(@LOW@, @HIGH@)",
+        "pkg:maven/com.google.ai.edge.litert/litert@1.4.2",
+        "Apache-2.0",
+        ("$", "\\$"),
     ),
     "swift": Language(
-        values={"TYPE": ("Float", "Int8", "UInt8", "Int16")},
-        stored="min(max((real / @SCALE@).rounded(.toNearestOrEven) + @ZERO@, @LOW@), @HIGH@)",
-        escapes={},
-        library=Component(
-            name="TensorFlowLiteSwift",
-            version="2.17.0",
-            licence="Apache-2.0",
-            purl="pkg:cocoapods/TensorFlowLiteSwift@2.17.0",
-        ),
+        {"TYPE": ("Float", "Int8", "UInt8", "Int16")},
+        "min(max((real / @SCALE@).rounded(.toNearestOrEven) + @ZERO@, @LOW@), @HIGH@)",
+        "pkg:cocoapods/TensorFlowLiteSwift@2.17.0",
+        "Apache-2.0",
     ),
-}
+}  # fmt: skip
 
 
 def supported(packed: Packed) -> Verdict:
@@ -101,52 +83,51 @@ def supported(packed: Packed) -> Verdict:
 
 def fill(folder: Path, packed: Packed) -> Contents:
     """Write sample, self-test, vectors and artifact into a folder."""
-    facts, language = _facts(packed), packed.target.name
-    texts = {path.name: filled(path.read_text(), facts) for path in (_HERE / language).iterdir()}
+    language = LANGUAGES[packed.target.name]
+    use = write_sample(folder, packed, _facts(packed, language))
+    name, version = language.library.rpartition("/")[2].split("@")
+    library = Component(name=name, version=version, licence=language.licence, purl=language.library)
+    return Contents(runtime=supported(packed), use=use, components=(library,))
+
+
+def write_sample(folder: Path, packed: Packed, facts: Mapping[str, str]) -> str:
+    """Write the templates of a target, vectors and artifact into a folder; return how to use it."""
+    paths = (_HERE / packed.target.name).iterdir()
+    texts = {path.name: filled(path.read_text(), facts) for path in paths}
     use = texts.pop("use.md")
     for name, text in texts.items():
         (folder / name).write_text(text)
     write_vectors(folder, packed)
     shutil.copyfile(packed.path, folder / packed.artifact.name)
-    library = LANGUAGES[language].library
-    return Contents(runtime=supported(packed), use=use, components=(library,))
+    return use
 
 
-def _facts(packed: Packed) -> dict[str, str]:
-    stamp, language = packed.stamp, LANGUAGES[packed.target.name]
-    spec, output = stamp.input, stamp.output
+def _facts(packed: Packed, language: Language) -> dict[str, str]:
+    """Return every number of the stamp by the name of its field, and what is made of them."""
+    stamp, spec, output = packed.stamp, packed.stamp.input, packed.stamp.output
     levels = spec.levels * (spec.channels // len(spec.levels))
-    is_probability = output.gives == "probabilities"
-    values = {
-        f"{side}_{name}": texts[_DTYPES.index(dtype)]
-        for side, dtype in (("INPUT", spec.dtype), ("OUTPUT", output.dtype))
-        for name, texts in language.values.items()
-    }
-    return values | {
+    facts: dict[str, Any] = {}
+    for part, prefix in ((stamp, ""), (spec, "INPUT_"), (output, "OUTPUT_")):
+        facts |= {f"{prefix}{name.upper()}": each for name, each in to_document(part).items()}
+    facts |= {
         "ARTIFACT": packed.artifact.name,
         "STEM": Path(packed.artifact.name).stem,
-        "HEIGHT": str(spec.height),
-        "WIDTH": str(spec.width),
-        "CHANNELS": str(spec.channels),
-        "CLASSES": str(output.size),
         "ORDER": "gray" if spec.channels == 1 else "red, green, blue",
-        "PREPROCESSING": stamp.preprocessing,
-        "LABELS": ", ".join(_text(label, language.escapes) for label in stamp.labels),
-        "MEAN": ", ".join(str(float(mean)) for mean, _ in levels),
-        "STD": ", ".join(str(float(std)) for _, std in levels),
-        "BGR": str(spec.bgr).lower(),
+        "LABELS": ", ".join(
+            json.dumps(each, ensure_ascii=False).replace(*language.escapes) for each in stamp.labels
+        ),
+        "MEANS": ", ".join(str(float(mean)) for mean, _ in levels),
+        "STDS": ", ".join(str(float(std)) for _, std in levels),
         "STORED": _stored(packed, language),
-        "INPUT_BYTES": str(np.dtype(spec.dtype).itemsize),
-        "OUTPUT_BYTES": str(np.dtype(output.dtype).itemsize),
-        "OUTPUT_SCALE": str(float(output.scale)),
-        "OUTPUT_ZERO": str(output.zero_point),
-        "POSITION": str(output.position),
-        "PROBABILITIES": str(is_probability).lower(),
-        "REAL": "exp" if is_probability else "",
-        "GIVES": output.gives,
-        "TEMPERATURE": str(float(stamp.temperature)),
-        "THRESHOLD": str(float(stamp.unknown_threshold)),
-        "TOLERANCE": f"{stamp.tolerance:.6g}",
+        "PROBABILITIES": output.gives == "probabilities",
+        "REAL": "exp" if output.gives == "probabilities" else "",
+    }
+    for prefix, dtype in (("INPUT", spec.dtype), ("OUTPUT", output.dtype)):
+        facts[f"{prefix}_BYTES"] = np.dtype(dtype).itemsize
+        at = _DTYPES.index(dtype)
+        facts |= {f"{prefix}_{name}": texts[at] for name, texts in language.values.items()}
+    return {
+        name: each if isinstance(each, str) else json.dumps(each) for name, each in facts.items()
     }
 
 
@@ -157,10 +138,3 @@ def _stored(packed: Packed, language: Language) -> str:
     limits = np.iinfo(spec.dtype)
     facts = {"SCALE": spec.scale, "ZERO": spec.zero_point, "LOW": limits.min, "HIGH": limits.max}
     return filled(language.stored, {name: str(float(each)) for name, each in facts.items()})
-
-
-def _text(label: str, escapes: Mapping[str, str]) -> str:
-    text = json.dumps(label, ensure_ascii=False)
-    for character, escaped in escapes.items():
-        text = text.replace(character, escaped)
-    return text

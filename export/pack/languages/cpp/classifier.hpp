@@ -13,7 +13,7 @@ class Classifier {
   explicit Classifier(const std::filesystem::path& artifact)
       : session_(environment_, artifact.c_str(), Ort::SessionOptions{}),
         input_(session_.GetInputNameAllocated(0, allocator_)),
-        output_(session_.GetOutputNameAllocated(@POSITION@, allocator_)) {}
+        output_(session_.GetOutputNameAllocated(@OUTPUT_POSITION@, allocator_)) {}
 
   // Pixels are 0 to 255, height x width x channels, row by row.
   model::Prediction classify(const std::vector<std::uint8_t>& pixels) {

@@ -10,7 +10,7 @@
 
 namespace model {
 
-constexpr int height = @HEIGHT@, width = @WIDTH@, channels = @CHANNELS@;
+constexpr int height = @INPUT_HEIGHT@, width = @INPUT_WIDTH@, channels = @INPUT_CHANNELS@;
 using Input = @INPUT_TYPE@;
 using Output = @OUTPUT_TYPE@;
 inline const std::vector<std::string> labels = {@LABELS@};
@@ -25,11 +25,11 @@ struct Prediction {
 
 // Pixels are 0 to 255, row by row, of colour images red before green before blue.
 inline std::vector<Input> encode(const std::vector<std::uint8_t>& pixels) {
-  const double mean[] = {@MEAN@}, std[] = {@STD@};
+  const double mean[] = {@MEANS@}, std[] = {@STDS@};
   std::vector<Input> tensor(pixels.size());
   for (std::size_t at = 0; at < pixels.size(); ++at) {
     const std::size_t channel = at % channels;
-    const std::size_t from = @BGR@ ? at - channel + channels - 1 - channel : at;
+    const std::size_t from = @INPUT_BGR@ ? at - channel + channels - 1 - channel : at;
     const double real = (pixels[from] - mean[channel]) / std[channel];
     tensor[at] = static_cast<Input>(@STORED@);
   }
@@ -40,14 +40,14 @@ inline std::vector<Input> encode(const std::vector<std::uint8_t>& pixels) {
 inline Prediction decode(const std::vector<Output>& output) {
   std::vector<float> logits(output.size());
   std::transform(output.begin(), output.end(), logits.begin(), [](Output stored) {
-    const float real = (static_cast<float>(stored) - @OUTPUT_ZERO@) * @OUTPUT_SCALE@f;
+    const float real = (static_cast<float>(stored) - @OUTPUT_ZERO_POINT@) * @OUTPUT_SCALE@f;
     return @PROBABILITIES@ ? std::log(std::max(real, 1e-9f)) : real;
   });
   const auto best = std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float each : logits) sum += std::exp((each - *best) / @TEMPERATURE@);
   const auto index = static_cast<std::size_t>(best - logits.begin());
-  const bool is_unknown = 1 / sum <= @THRESHOLD@;
+  const bool is_unknown = 1 / sum <= @UNKNOWN_THRESHOLD@;
   return {is_unknown ? "unknown" : labels[index], is_unknown, index, 1 / sum, logits};
 }
 

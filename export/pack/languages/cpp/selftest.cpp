@@ -68,7 +68,7 @@ int main() {
               count, decoded, count);
   bool passed = count > 0 && encoded == count && decoded == count;
 #ifdef RUN_MODEL
-  std::printf("labels of the model: %zu of %zu equal, @GIVES@ within %.3g (tolerance %.3g)\n",
+  std::printf("labels of the model: %zu of %zu equal, @OUTPUT_GIVES@ within %.3g (tolerance %.3g)\n",
               classified, count, furthest, @TOLERANCE@);
   passed = passed && classified == count && furthest <= @TOLERANCE@;
 #else

@@ -15,7 +15,7 @@ class Classifier(artifact: File) : Closeable {
     fun classify(pixels: ByteArray): Prediction {
         output.rewind()
         val inputs = arrayOf<Any>(Model.encode(pixels))
-        interpreter.runForMultipleInputsOutputs(inputs, mapOf<Int, Any>(@POSITION@ to output))
+        interpreter.runForMultipleInputsOutputs(inputs, mapOf<Int, Any>(@OUTPUT_POSITION@ to output))
         output.rewind()
         return Model.decode(output)
     }

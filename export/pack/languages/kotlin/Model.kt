@@ -21,20 +21,20 @@ internal fun ByteBuffer.nextOutput() = @OUTPUT_GET@
 
 /** The steps round @ARTIFACT@, as Hemline takes them: pixels to tensor, output to label. */
 object Model {
-    const val HEIGHT = @HEIGHT@
-    const val WIDTH = @WIDTH@
-    const val CHANNELS = @CHANNELS@
-    const val OUTPUT_BYTES = @CLASSES@ * @OUTPUT_BYTES@
+    const val HEIGHT = @INPUT_HEIGHT@
+    const val WIDTH = @INPUT_WIDTH@
+    const val CHANNELS = @INPUT_CHANNELS@
+    const val OUTPUT_BYTES = @OUTPUT_SIZE@ * @OUTPUT_BYTES@
     val LABELS = listOf(@LABELS@)
-    private val MEAN = doubleArrayOf(@MEAN@)
-    private val STD = doubleArrayOf(@STD@)
+    private val MEAN = doubleArrayOf(@MEANS@)
+    private val STD = doubleArrayOf(@STDS@)
 
     /** Pixels are 0 to 255, row by row, of colour images red before green before blue. */
     fun encode(pixels: ByteArray): ByteBuffer {
         val tensor = ByteBuffer.allocateDirect(pixels.size * @INPUT_BYTES@).order(ByteOrder.nativeOrder())
         for (at in pixels.indices) {
             val channel = at % CHANNELS
-            val from = if (@BGR@) at - channel + CHANNELS - 1 - channel else at
+            val from = if (@INPUT_BGR@) at - channel + CHANNELS - 1 - channel else at
             val real = ((pixels[from].toInt() and 255) - MEAN[channel]) / STD[channel]
             tensor.putInput(@STORED@)
         }
@@ -45,13 +45,13 @@ object Model {
     /** The output is one value for each class, as the model stores it. */
     fun decode(output: ByteBuffer): Prediction {
         val logits = FloatArray(LABELS.size) {
-            val real = (output.nextOutput() - @OUTPUT_ZERO@) * @OUTPUT_SCALE@f
+            val real = (output.nextOutput() - @OUTPUT_ZERO_POINT@) * @OUTPUT_SCALE@f
             if (@PROBABILITIES@) ln(maxOf(real, 1e-9f)) else real
         }
         var index = 0
         for (at in logits.indices) if (logits[at] > logits[index]) index = at
         val score = 1 / logits.fold(0.0) { sum, each -> sum + exp((each - logits[index]) / @TEMPERATURE@) }
-        val isUnknown = score <= @THRESHOLD@
+        val isUnknown = score <= @UNKNOWN_THRESHOLD@
         return Prediction(if (isUnknown) "unknown" else LABELS[index], isUnknown, index, score, logits)
     }
 }

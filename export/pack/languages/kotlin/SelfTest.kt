@@ -64,7 +64,7 @@ fun selfTest(vectors: String, report: (String) -> Unit, classify: ((ByteArray) -
     val found = golden.map { classify(it.pixels) }
     val classified = golden.indices.count { !golden[it].isDecided || golden[it].hasLabelOf(found[it]) }
     val furthest = golden.indices.fold(0f) { most, at -> maxOf(most, golden[at].difference(found[at])) }
-    report("labels of the model: $classified of ${golden.size} equal, @GIVES@ within $furthest (tolerance @TOLERANCE@)")
+    report("labels of the model: $classified of ${golden.size} equal, @OUTPUT_GIVES@ within $furthest (tolerance @TOLERANCE@)")
     return listOf(encoded, decoded, classified).all { it == golden.size } && furthest <= @TOLERANCE@
 }
 

@@ -34,7 +34,7 @@ final class Classifier {
         guard copied == kTfLiteOk, TfLiteInterpreterInvoke(interpreter) == kTfLiteOk else {
             throw ClassifierError.cannotRun
         }
-        let result = TfLiteInterpreterGetOutputTensor(interpreter, @POSITION@)
+        let result = TfLiteInterpreterGetOutputTensor(interpreter, @OUTPUT_POSITION@)
         let read = output.withUnsafeMutableBytes { TfLiteTensorCopyToBuffer(result, $0.baseAddress, $0.count) }
         guard read == kTfLiteOk else { throw ClassifierError.cannotRun }
         return Model.decode(output)

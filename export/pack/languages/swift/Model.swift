@@ -13,10 +13,10 @@ struct Prediction {
 enum Model {
     typealias Input = @INPUT_TYPE@
     typealias Output = @OUTPUT_TYPE@
-    static let height = @HEIGHT@, width = @WIDTH@, channels = @CHANNELS@
+    static let height = @INPUT_HEIGHT@, width = @INPUT_WIDTH@, channels = @INPUT_CHANNELS@
     static let labels = [@LABELS@]
-    private static let mean: [Double] = [@MEAN@], std: [Double] = [@STD@]
-    private static let bgr = @BGR@, probabilities = @PROBABILITIES@
+    private static let mean: [Double] = [@MEANS@], std: [Double] = [@STDS@]
+    private static let bgr = @INPUT_BGR@, probabilities = @PROBABILITIES@
 
     /// Pixels are 0 to 255, row by row, of colour images red before green before blue.
     static func encode(_ pixels: [UInt8]) -> [Input] {
@@ -31,13 +31,13 @@ enum Model {
     /// The output is one value for each class, as the model stores it.
     static func decode(_ output: [Output]) -> Prediction {
         let logits = output.map { stored -> Float in
-            let real = (Float(stored) - @OUTPUT_ZERO@) * @OUTPUT_SCALE@
+            let real = (Float(stored) - @OUTPUT_ZERO_POINT@) * @OUTPUT_SCALE@
             return probabilities ? log(max(real, 1e-9)) : real
         }
         let best = logits.max()!
         let index = logits.firstIndex(of: best)!
         let score = 1 / logits.reduce(0.0) { $0 + exp(Double($1 - best) / @TEMPERATURE@) }
-        let isUnknown = score <= @THRESHOLD@
+        let isUnknown = score <= @UNKNOWN_THRESHOLD@
         return Prediction(
             label: isUnknown ? "unknown" : labels[index], isUnknown: isUnknown, index: index, score: score,
             logits: logits)

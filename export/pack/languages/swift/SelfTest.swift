@@ -42,6 +42,6 @@ func selfTest(_ data: Data, classify: (([UInt8]) throws -> Prediction)? = nil) t
     let pairs = try golden.map { ($0, try classify($0.pixels)) }
     let classified = pairs.filter { !$0.decided || $0.hasLabel(of: $1) }.count
     let furthest = pairs.map { $0.difference($1) }.max() ?? .infinity
-    print("labels of the model: \(classified) of \(golden.count) equal, @GIVES@ within \(furthest) (tolerance @TOLERANCE@)")
+    print("labels of the model: \(classified) of \(golden.count) equal, @OUTPUT_GIVES@ within \(furthest) (tolerance @TOLERANCE@)")
     return [encoded, decoded, classified].allSatisfy { $0 == golden.count } && furthest <= @TOLERANCE@
 }
