@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections import Counter
 from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -49,16 +50,23 @@ def read_request(body: bytes, head: str | None, stamp: Stamp) -> tuple[Any, Pixe
     try:
         size = len(body) if head is None else int(head)
         request = json.loads(body[:size])
-        (tensor,), outputs = request["inputs"], {name for name, _ in _wanted(request)}
+        (tensor,), outputs = request["inputs"], Counter(name for name, _ in _wanted(request))
         given = np.frombuffer(body[size:], "u1") if head else np.asarray(tensor["data"]).ravel()
         values, kind = given.astype(np.uint8), (tensor["name"], tensor["datatype"])
         sizes = tensor["shape"]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         text = "this is not a request of the Open Inference Protocol v2 with one input"
         raise HTTPException(400, text) from error
     known = [output["name"] for output in described_model("", stamp)["outputs"]]
-    if kind != ("pixels", "UINT8") or outputs.difference(known):
-        text = f"the input is pixels (UINT8), the outputs are {', '.join(known)}"
+    if kind != ("pixels", "UINT8") or outputs - Counter(known):
+        text = f"the input is pixels (UINT8), the outputs are {', '.join(known)}, each once"
         raise HTTPException(422, text)
     if not np.array_equal(given, values):
         raise HTTPException(422, "pixels are whole numbers from 0 to 255")

@@ -1,4 +1,4 @@
-"""The HTTP service against what it is made of, and its memory over many requests.
+"""The HTTP service against what it is made of, replacements under load, memory over many requests.
 
 A route of FastAPI that only reads the same body, and classify and classify_batch in this process:
 processor time of each, since client and server share a small machine's cores.
@@ -7,11 +7,15 @@ processor time of each, since client and server share a small machine's cores.
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import re
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +24,8 @@ from pathlib import Path
 import numpy as np
 from measurement import BUNDLE, Result, interleaved, median_ratio, report
 
+from hemline.contract.stamp import read_stamped
+from hemline.folders import TemporaryFolder
 from hemline.runtime import Classifier
 
 Address = tuple[int, int]  # the port of a server and its process id
@@ -28,6 +34,8 @@ _ROUNDS = 21
 _SECONDS = 0.2  # of a burst
 _REQUESTS = 1_000_000  # over which the memory is steady
 _CONNECTIONS = 4  # at the highest rate
+_REPLACEMENTS, _RATE = 20, 200  # requests a second
+_SERVE = (str(Path(sys.executable).with_name("hemline")), "serve")
 _SINGLE, _OF_8, _OF_64, _GROWTH = 1.3, 0.6, 0.85, 1.02
 _EMPTY = """
 import socket, uvicorn
@@ -205,20 +213,84 @@ def memory(served: Address, images: np.ndarray, requests: int) -> Result:
     )
 
 
+class Load:
+    """Requests at a steady rate over several connections, each in its time or as soon after it."""
+
+    def __init__(self, port: int, images: np.ndarray) -> None:
+        self.sent, self.lost, self.longest, self._ended = 0, 0, 0.0, threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=[Client(port, images), number])
+            for number in range(_CONNECTIONS)
+        ]
+        self._started = time.perf_counter()
+        for each in self._threads:
+            each.start()
+
+    def end(self) -> float:
+        """Return the requests a second."""
+        self._ended.set()
+        for each in self._threads:
+            each.join()
+        return self.sent / (time.perf_counter() - self._started)
+
+    def _run(self, client: Client, number: int) -> None:
+        while not self._ended.is_set():
+            due = self._started + number / _RATE
+            time.sleep(max(0.0, due - time.perf_counter()))
+            number += _CONNECTIONS
+            begun = time.perf_counter()
+            try:
+                client.ask()
+            except (OSError, RuntimeError):
+                self.lost += 1
+            self.sent += 1
+            self.longest = max(self.longest, time.perf_counter() - begun)
+
+
+def replacements(images: np.ndarray) -> Result:
+    """Replace an artifact again and again under load."""
+    files = [BUNDLE / "int8.tflite", BUNDLE / "fp32.tflite"]
+    with TemporaryFolder() as folder:
+        served = shutil.copy(files[0], Path(folder) / "model.tflite")
+        with running(*_SERVE, str(served), "--port", "0") as (port, _):
+            load = Load(port, images[:1])
+            for number in range(_REPLACEMENTS):
+                file = files[(number + 1) % 2]
+                shutil.copy(file, Path(folder) / "new").replace(served)
+                while read_stamped(file).stamp.payload_sha256 != digest(port):
+                    time.sleep(0.05)
+            rate = load.end()
+    return Result(
+        claim=f"serve: {_REPLACEMENTS} replacements at {_RATE} requests/s lose no request",
+        value=load.lost,
+        unit="",
+        met=load.lost == 0 and rate >= 0.99 * _RATE,
+        detail=f"{load.sent:,} requests, {rate:.0f} /s, the longest {1000 * load.longest:.0f} ms",
+    )
+
+
+def digest(port: int) -> str:
+    """Return the hash of the only artifact that is served."""
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        connection.request("GET", "/health")
+        (model,) = json.load(connection.getresponse())["models"].values()
+        return str(model["sha256"])
+
+
 def main() -> None:
     """Measure everything and write the results; a number of requests may be given."""
     requests = int(sys.argv[1]) if len(sys.argv) > 1 else _REQUESTS
     images = np.load(BUNDLE / "evaluation" / "test-images.npy")[:64]
-    serve = (str(Path(sys.executable).with_name("hemline")), "serve")
     with (
         Classifier.load(BUNDLE) as classifier,
-        running(*serve, str(BUNDLE), "--port", "0") as served,
+        running(*_SERVE, str(BUNDLE), "--port", "0") as served,
         running(sys.executable, "-c", _EMPTY) as empty,
     ):
         results = [
             single(served, empty, images, classifier),
             batches(served, images[:8], classifier, _OF_8),
             batches(served, images, classifier, _OF_64),
+            replacements(images),
             memory(served, images, requests),
         ]
     report("serve", results)

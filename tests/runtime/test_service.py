@@ -290,6 +290,16 @@ def test_the_open_inference_protocol_gives_the_same_in_json_and_in_binary(
     assert content[-4 * scores.size :] == scores.astype("<f4").tobytes()
 
 
+def test_an_output_that_is_named_again_and_again_is_refused(
+    server: Server, pixels: np.ndarray
+) -> None:
+    outputs = {"outputs": [{"name": "scores"}] * 2}  # 100,000 would fill the memory
+    body = json.dumps(outputs | {"inputs": [tensor(pixels[:1])]}).encode()
+    status, found = server.ask("POST", "/v2/models/int8.onnx/infer", body, JSON)
+    assert status == 422
+    assert "the outputs are label, scores, each once" in found["error"]
+
+
 @pytest.mark.medium  # a server of its own
 def test_the_open_inference_protocol_gives_embeddings_that_are_asked_for(
     embedding_bundle: Path, pixels: np.ndarray
@@ -322,6 +332,7 @@ def test_the_open_inference_protocol_gives_embeddings_that_are_asked_for(
         ({"data": [256] * 784}, 422),
         ({"data": [-1] * 784}, 422),
         ({"data": ["a"] * 784}, 400),
+        ({"data": [10**30] * 784}, 400),
         ({"data": [[1], [1, 2]]}, 400),
         ({"data": []}, 422),
         ({"shape": [2, 28, 28, 1]}, 422),
