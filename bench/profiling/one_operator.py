@@ -188,31 +188,22 @@ def _tflite(kind: str, options: dict[str, Any], *tensors: _Tensor) -> bytes:
     try:
         from ai_edge_litert import schema_py_generated as schema
 
-        from hemline.model_files.flatbuffer import packed
+        from hemline.model_files.flatbuffer import add_tensor, operator_of, packed
     except ImportError as error:
         raise BackendError("litert is not installed: pip install ai-edge-litert") from error
-    model, graph, operator, code = (
-        getattr(schema, f"{name}T")() for name in ("Model", "SubGraph", "Operator", "OperatorCode")
-    )
-    model.version, model.subgraphs, model.operatorCodes = 3, [graph], [code]
-    model.buffers, graph.tensors, graph.operators = [schema.BufferT()], [], [operator]
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.subgraphs, model.operatorCodes = 3, [graph], []
+    model.buffers, graph.tensors, last = [schema.BufferT()], [], len(tensors) - 1
     for number, each in enumerate(tensors):
-        tensor, buffer, grid = schema.TensorT(), schema.BufferT(), schema.QuantizationParametersT()
-        tensor.name, tensor.shape, tensor.buffer = f"t{number}", list(each.shape), 0
-        tensor.type = getattr(schema.TensorType, each.dtype.upper())
+        grid = schema.QuantizationParametersT()
         grid.scale, grid.zeroPoint = list(each.steps), [0] * len(each.steps)
-        grid.quantizedDimension, tensor.quantization = each.axis, grid if each.steps else None
-        if each.stored is not None:
-            buffer.data, tensor.buffer = np.frombuffer(each.stored.tobytes(), "u1"), number + 1
-        model.buffers.append(buffer)
-        graph.tensors.append(tensor)
-    last = len(tensors) - 1
-    operator.inputs, operator.outputs, graph.outputs = list(range(last)), [last], [last]
-    graph.inputs = [at for at in range(last) if tensors[at].stored is None]
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
-    code.version, name = 1, _OPTIONS[kind]
-    operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-    operator.builtinOptions = getattr(schema, f"{name}T")()
+        grid.quantizedDimension, steps = each.axis, grid if each.steps else None
+        name = f"t{number}"
+        add_tensor(model, each.shape, each.dtype, values=each.stored, grid=steps, name=name)
+    made = getattr(schema, f"{_OPTIONS[kind]}T")()
     for option, value in options.items():
-        setattr(operator.builtinOptions, option, value)
+        setattr(made, option, value)
+    graph.operators = [operator_of(model, kind, range(last), last, made)]
+    graph.inputs = [at for at in range(last) if tensors[at].stored is None]
+    graph.outputs = [last]
     return packed(model)
