@@ -59,10 +59,11 @@ function imageOf(pixels) {
 }
 
 function draw(canvas, source, most) {
-  const share = Math.min(1, most / Math.max(source.width, source.height));
-  [canvas.width, canvas.height] = [source.width, source.height].map((size) => (
-    Math.max(1, Math.round(size * share))));
-  canvas.classList.toggle('small', Math.max(source.width, source.height) < 200);
+  const [width, height] = [source.videoWidth ?? source.width, source.videoHeight ?? source.height];
+  const share = Math.min(1, most / Math.max(width, height));
+  canvas.width = Math.max(1, Math.round(width * share));
+  canvas.height = Math.max(1, Math.round(height * share));
+  canvas.classList.toggle('small', Math.max(width, height) < 200);
   canvas.getContext('2d').drawImage(source, 0, 0, canvas.width, canvas.height);
 }
 
@@ -127,14 +128,18 @@ async function classify(item) {
     const isJpeg = item.file?.type === 'image/jpeg';
     const answer = await predict(bitmap, bitmap.width, bitmap.height, isJpeg);
     show(answer, item.image ? `Example of ${item.name}` : item.name);
-    draw(picture, bitmap, 1200);
-    picture.setAttribute('aria-label', `The picture: ${item.name}`);
-    [picture.hidden, $('empty').hidden] = [false, true];
+    hold(bitmap, `The picture: ${item.name}`);
     mark(item.button ??= shelve(item, bitmap));
     bitmap.close();
   } catch (error) {
     report(error.message);
   }
+}
+
+function hold(source, name) {
+  draw(picture, source, 1200);
+  picture.setAttribute('aria-label', name);
+  [picture.hidden, $('empty').hidden] = [false, true];
 }
 
 function mark(button) {
@@ -163,6 +168,7 @@ function shelve(item, source) {
 
 async function startCamera() {
   report('');
+  $('camera').disabled = true;
   try {
     if (!navigator.mediaDevices) throw Error('it needs https, or localhost');
     const wanted = { facingMode: 'environment', width: { ideal: 640 } };
@@ -176,17 +182,19 @@ async function startCamera() {
     await video.play();
     [video.hidden, $('live').hidden] = [false, false];
     [$('empty').hidden, picture.hidden] = [true, true];
-    $('camera').textContent = 'Stop camera';
+    [$('camera').textContent, $('camera').disabled] = ['Stop camera', false];
     mark(null);
     await watch(opened);
   } catch (error) {
     stopCamera();
+    $('camera').disabled = false;
     report(CAMERA[error.name] ?? `The camera cannot be used: ${error.message}`);
   }
 }
 
 async function watch(opened) {
-  const nextFrame = (next) => video.requestVideoFrameCallback(next);
+  const nextFrame = (next) => ('requestVideoFrameCallback' in video
+    ? video.requestVideoFrameCallback(next) : requestAnimationFrame(next));
   while (stream === opened) {
     const answer = await predict(video, video.videoWidth, video.videoHeight);
     if (stream === opened) show(answer, 'Camera');
@@ -196,10 +204,10 @@ async function watch(opened) {
 
 function stopCamera() {
   if (!stream) return;
+  if (video.videoWidth) hold(video, 'The last frame of the camera');
   for (const track of stream.getTracks()) track.stop();
   [stream, video.srcObject] = [null, null];
   [video.hidden, $('live').hidden] = [true, true];
-  [picture.hidden, $('empty').hidden] = [!picture.width, Boolean(picture.width)];
   $('camera').textContent = 'Use camera';
 }
 
@@ -248,6 +256,7 @@ async function start() {
   const contents = json('contents'); // of a page in a single file
   for (const name of Object.keys(contents)) contents[name] = bytesOf(contents[name]);
   const program = contents['worker.js'];
+  if (!program && window.location.protocol === 'file:') throw Error('open it from a server');
   const script = program && new Blob([program], { type: 'text/javascript' });
   startWorker(script ? URL.createObjectURL(script) : 'worker.js');
   const opened = await ask('open', { ...page, contents });

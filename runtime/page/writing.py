@@ -48,7 +48,7 @@ _POLICY = {
 _HEAD = """<link rel="stylesheet" href="page.css">
 <link rel="icon" href="icon.svg">
 <link rel="manifest" href="page.webmanifest">"""
-_SCRIPT = '<script type="module" src="page.js"></script>'
+_SCRIPT = '<script src="page.js"></script>'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def _single(page: ClassifyingPage, contents: Mapping[str, bytes], facts: str) ->
         "connect-src": "blob:",
     }
     head = f'<style>{style}</style>\n<link rel="icon" href="{icon}">'
-    script = f'<script type="module">{script}</script>'
+    script = f"<script>{script}</script>"
     return _index(page, _POLICY | own, head, facts + inside, script)
 
 

@@ -43,13 +43,13 @@ SEEN = """() => {
 }"""
 # posts what is shown, and holds the page's load event, and with it Firefox's screenshot, until then
 REPORTER = b"""
-const report = async () => {
+const post = async () => {
   const { state, shown } = document.documentElement.dataset;
-  if (!shown && state !== 'failed') return setTimeout(report, 50);
+  if (!shown && state !== 'failed') return setTimeout(post, 50);
   const [label, top] = ['label', 'top'].map((id) => document.getElementById(id).textContent);
   return fetch('report', { method: 'POST', body: JSON.stringify({ state, label, top }) });
 };
-report();
+post();
 """
 
 
@@ -288,6 +288,16 @@ def test_a_page_in_a_single_file_opens_from_the_disk(
     assert not files & {"page.js", "worker.js", "int8.tflite"}
     page = open_page((folder / "single" / "index.html").as_uri())
     assert classified(page, pictures[0])[1].size == 28 * 28
+
+
+def test_a_folder_that_is_opened_from_the_disk_says_what_it_needs(
+    browser: Any, folder: Path
+) -> None:
+    page = browser.new_page()
+    page.goto((folder / "pack" / "index.html").as_uri())
+    page.wait_for_selector("html[data-state=failed]")
+    assert "open it from a server" in page.inner_text("#empty")
+    page.close()
 
 
 def test_an_onnx_file_runs_in_a_page_too(open_page: Any, site: str, pictures: list[Path]) -> None:
