@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 ARTIFACT, WINDOWS, UNSURE = "artifact.json", "windows", "unsure"
 FILES = "[0-9]*"  # in windows/ and unsure/, without those that are being written
 MOST_WINDOWS = 1000  # six weeks of hours; with ten classes a file has 0.2 kB
+_HOUR = 3600  # seconds
 _SAVE_SECONDS = 60.0  # what is written wears an SD card out
 _LOCK_SECONDS = 10.0
 _PNG_COLOURS = (0, 4, 2, 6)  # by channels: gray, with opacity, RGB, with opacity
@@ -60,7 +61,7 @@ class Monitor(Closing):
             raise UsageError(reason, remedy=remedy("export reference"))
         self.folder = folder / f"{Path(stamp.name).name}-{stamp.payload_sha256[:8]}"
         self._reference, self._keep_unsure, self._clock = stamp.reference, keep_unsure, clock
-        self._counted: dict[str, tuple[list[int], ...]] = {}  # by hour, as Counts has them
+        self._counted: dict[float, tuple[list[int], ...]] = {}  # by hour, as Counts has them
         self._unsaved: dict[str, Counts] = {}
         self._unsure: dict[str, bytes] = {}  # PNG by name, which begins with the certainty
         self._certain = math.inf  # images that are no less certain are not kept
@@ -70,11 +71,13 @@ class Monitor(Closing):
 
     def add(self, predictions: Sequence[Prediction], images: Iterable[Pixels]) -> None:
         """Count predictions; `images` are what the model received, uint8 (height, width, c)."""
-        hour, reference = time.strftime("%Y-%m-%dT%H", time.gmtime(self._clock())), self._reference
-        parts = (reference.counts.labels, reference.counts.scores, reference.counts.distances)
+        hour, reference = self._clock() // _HOUR, self._reference
         with self._lock:
-            counted = self._counted.setdefault(hour, tuple([0] * len(each) for each in parts))
-            labels, scores, distances = counted
+            if hour not in self._counted:
+                bins = reference.counts
+                parts = (bins.labels, bins.scores, bins.distances)
+                self._counted[hour] = tuple([0] * len(each) for each in parts)
+            labels, scores, distances = self._counted[hour]
             for prediction, image in zip(predictions, images, strict=True):
                 away, score = prediction.distance, prediction.score
                 score = 0.0 if math.isnan(score) else score
@@ -99,7 +102,8 @@ class Monitor(Closing):
         with self._lock:
             counted, self._counted = self._counted, {}
             unsure, self._unsure = self._unsure, {}
-        for hour, parts in counted.items():
+        for number, parts in counted.items():
+            hour = time.strftime("%Y-%m-%dT%H", time.gmtime(number * _HOUR))
             labels, scores, distances = map(tuple, parts)
             counts = Counts(labels=labels, scores=scores, distances=distances)
             before = self._unsaved.get(hour)

@@ -77,8 +77,9 @@ class Judged(NamedTuple):
 
 
 def monitored_folders(folder: Path) -> list[Path]:
-    """Return the folders of artifacts in a monitor's folder; raises UsageError for another one."""
-    found = sorted(path.parent for path in folder.glob(f"*/{ARTIFACT}"))
+    """Return the folders of artifacts in a monitor's folder, or it, if it is one itself."""
+    places = (*folder.glob(ARTIFACT), *folder.glob(f"*/{ARTIFACT}"))
+    found = sorted(path.parent for path in places)
     if not found:
         raise UsageError(f"{folder} is not the folder of a monitor", remedy=remedy("monitor"))
     return found

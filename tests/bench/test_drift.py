@@ -149,6 +149,8 @@ def test_the_command_shows_a_calm_folder(tmp_path: Path, classes: int) -> None:
     assert result.stdout.count("no drift") == 3
     assert "int8.tflite: value / threshold" in result.stdout
     assert (folder / "drift-a.png").read_bytes().startswith(b"\x89PNG")
+    same = CliRunner().invoke(cli, ["drift", str(folder / "a"), "--json"])
+    assert len(same.stdout.splitlines()) == 3
 
 
 def test_an_alarm_ends_with_exit_code_3_unless_later_periods_are_asked_for(tmp_path: Path) -> None:
