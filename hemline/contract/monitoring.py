@@ -37,6 +37,7 @@ class Counts:
 class Reference:
     """What a file predicts for images like those that it was made for.
 
+    counts: of its predictions on validation images.
     score_edges: between the bins of scores, ascending; a score on an edge is in the bin above it.
     distance_edges: between those of distances.
     """

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hemline.contract import card, job, manifest, record, specs, stamp, test_vector
+from hemline.contract import card, job, manifest, monitoring, record, specs, stamp, test_vector
 from hemline.contract.schema import from_document, to_document
 from hemline.errors import FileFormatError, NewerSchemaError, SchemaError
 from hemline.export import scheme
 from hemline.files import parse_json
 
-MODULES = (specs, scheme, test_vector, card, manifest, stamp, job, record)
+MODULES = (specs, scheme, test_vector, card, manifest, monitoring, stamp, job, record)
 BORDER_TYPES = [
     cls
     for module in MODULES
@@ -58,6 +58,8 @@ def build(cls: Any) -> Any:
         special["payload_sha256"] = "0" * 64
         special |= {"distance": None, "reference": None}  # which have tests of their own
         special["test_vectors"] = (test_vector.TestVector(pixels="", logits=(0.5, 0.5, 0.5)),)
+    if cls is monitoring.Reference:
+        special["score_edges"] = special["distance_edges"] = (0.5,)
     if cls is specs.OutputSpec:
         special |= {"name": "logits", "position": 0}
     if cls in (stamp.Stamp, manifest.Artifact):
