@@ -188,7 +188,12 @@ def js_pack(bundle: Path, tmp_path: Path, warm_cache: None, request: pytest.Fixt
 @pytest.mark.parametrize(
     ("js_pack", "most"),
     # float sums have another order in WebAssembly: 1e-5 is some 20 ulps of a logit of 5
-    [("int8.tflite", 0.0), ("int8.onnx", 0.0), ("fp32.tflite", 1e-5), ("fp32.onnx", 1e-5)],
+    [
+        pytest.param("int8.tflite", 0.0, marks=pytest.mark.smoke),
+        ("int8.onnx", 0.0),
+        ("fp32.tflite", 1e-5),
+        ("fp32.onnx", 1e-5),
+    ],
     indirect=["js_pack"],
 )
 def test_javascript_gets_the_logits_of_python_in_node(js_pack: Path, most: float) -> None:

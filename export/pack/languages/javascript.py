@@ -20,9 +20,9 @@ def fill(folder: Path, packed: Packed) -> Contents:
 
     Raises DataError when the package of the runtime cannot be fetched.
     """
-    package, start = PACKAGES[packed.artifact.format]
+    package, pattern = PACKAGES[packed.artifact.format]
     component = page_component(packed)
-    for path in fetched(package).glob(f"{start}*"):
+    for path in fetched(package).glob(pattern):
         shutil.copyfile(path, folder / path.name)
     for name in _MODULES:
         content = (resources("hemline.runtime") / "web" / name).read_bytes()
