@@ -25,7 +25,7 @@ from hemline.pictures.images import ENDINGS
 from hemline.pictures.pixels import NO_MEMORY
 from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
-from hemline.runtime.decoder import Prediction, best_of
+from hemline.runtime.decoder import UNKNOWN, Prediction, best_of
 from hemline.silence import silenced
 from hemline.working_folder import only_bundle
 
@@ -347,6 +347,10 @@ def line_of(image: str, prediction: Prediction, top: int, *, as_json: bool) -> s
     best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
     found = f"{prediction.label} {100 * prediction.score:.1f} %"
+    if prediction.distance is not None:
+        found += f", distance {prediction.distance:.1f}"
+    if not prediction.known and best[0][0] == UNKNOWN:  # the name of a class too
+        found += ", of no class"
     return f"{_text(image)}: {found}  (top {len(best)}: {others})"
 
 

@@ -20,6 +20,7 @@ from profile_table import profile_table
 from quantization_tables import matrix_table, peer_table
 from source_table import source_tables
 from training_table import training_table, widths_table
+from unknown_table import unknown_table
 
 from hemline.bench.comparison import compare
 from hemline.bench.devices.table import DEVICES
@@ -83,6 +84,7 @@ def render(root: Path, name: str) -> str:
         "corrections": corrections_table,
         "profile": profile_table,
         "causes": causes_table,
+        "unknown": unknown_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")

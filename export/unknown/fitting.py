@@ -26,7 +26,9 @@ Labels = npt.NDArray[np.uint8]
 Pixels = npt.NDArray[np.uint8]
 Labelled = tuple[Pixels, Labels]
 _TRAINING = 10_000  # images: with twice as many, no AUROC was found to change by 0.003
-LARGEST_RANK = 32  # directions: with more, no set of strangers was found better (docs/unknown.md)
+# Directions with a variance of their own: as many as fit into 4 kB, at least 32. Of 40 values, 32
+# directions lost up to 0.006 of AUROC, 16 up to 0.02 (results/unknown.jsonl).
+DIRECTIONS_BYTES, LEAST_DIRECTIONS = 4096, 32
 
 
 def fitted(classifier: Classifier, training: Labelled, validation: Labelled) -> ClassDistance:
@@ -100,7 +102,8 @@ def _directions(
 
     They are turned so that embeddings of a class vary along each on its own.
     """
-    rows = np.linalg.eigh(whole)[1].T[::-1][:LARGEST_RANK]
+    rank = max(LEAST_DIRECTIONS, DIRECTIONS_BYTES // len(whole))
+    rows = np.linalg.eigh(whole)[1].T[::-1][:rank]
     variances, turns = np.linalg.eigh(rows @ within @ rows.T)
     least = 1e-9 * float(np.trace(whole))  # an embedding that a class never varies in
     return turns.T @ rows, np.maximum(variances, least)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import http.server
@@ -10,6 +11,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,13 @@ from browser import opened_browser
 from required import missing
 
 from hemline.contract.job import Job
-from hemline.contract.stamp import read_stamped
+from hemline.contract.stamp import StampedFile, read_stamped, stamp_tflite
+from hemline.data.datasets import Images
 from hemline.errors import HemlineError
+from hemline.export.unknown.fitting import fitted
 from hemline.npm_packages import FILES, fetched
+from hemline.runtime import Classifier
+from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
 
 pytestmark = pytest.mark.browser
@@ -39,6 +45,21 @@ LOGITS = """async ([name, images]) => {
     rows.push(Array.from(await run(pixels.subarray(at * size, at * size + size))));
   }
   return { name: stamp.name, delegate, rows };
+}"""
+
+
+DECISIONS = """async ([artifact, pixels, images]) => {
+  const [{ loadArtifact }, { decode }] = await Promise.all(
+    ['./engine.js', './decoder.js'].map((each) => import(each)));
+  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+  const { stamp, run } = await loadArtifact(bytes(artifact));
+  const [all, rows] = [bytes(pixels), []];
+  for (let at = 0, size = all.length / images; at < images; at++) {
+    const image = all.subarray(at * size, at * size + size);
+    const found = decode(stamp, await run(image), await run(image, 'embedding'));
+    rows.push([found.label, found.isUnknown, found.distance]);
+  }
+  return rows;
 }"""
 
 
@@ -129,3 +150,24 @@ def test_logits_are_those_of_python(
 def test_what_is_no_artifact_is_refused(page: Any, name: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         page.evaluate(LOGITS, [name, IMAGES])
+
+
+def test_a_file_that_measures_distances_decides_as_in_python(
+    embedding_bundle: Path, images: Images, page: Any
+) -> None:
+    file = read_stamped(embedding_bundle / "int8.tflite")
+    with Classifier.load(embedding_bundle / "int8.tflite") as classifier:
+        pair = images.test_images, images.test_labels
+        distance = fitted(classifier, pair, pair)
+    stamp = replace(file.stamp, distance=distance)
+    noise = np.random.default_rng(3).integers(0, 256, (IMAGES, 28, 28, 1), np.uint8)
+    pixels = np.concatenate([images.test_images[:IMAGES], noise])
+    content = stamp_tflite(file.model, stamp)
+    words = [base64.b64encode(each).decode() for each in (content, pixels.tobytes())]
+    found = page.evaluate(DECISIONS, [*words, len(pixels)])
+    with Classifier(StampedFile(stamp, file.model), BACKENDS["litert"], threads=1) as classifier:
+        expected = classifier.classify_batch(pixels)
+    assert len({each.known for each in expected}) == 2
+    for (label, is_unknown, away), each in zip(found, expected, strict=True):
+        assert (label, is_unknown) == (each.label if each.known else None, not each.known)
+        assert away == pytest.approx(each.distance, rel=1e-4)

@@ -24,7 +24,7 @@ from hemline.export.quantization.options import PostTrainingOptions, Quantizatio
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import split_of
 from hemline.export.unknown.choice import Choice, deciding_by
-from hemline.export.unknown.fitting import LARGEST_RANK, fit_distance, training_images
+from hemline.export.unknown.fitting import LEAST_DIRECTIONS, fit_distance, training_images
 from hemline.runtime import Classifier
 from hemline.runtime.unknown import Distances
 from hemline.statistics import auroc
@@ -55,10 +55,10 @@ def test_a_distance_is_that_of_mahalanobis() -> None:
 
 
 def test_directions_that_are_left_out_share_a_variance() -> None:
-    embeddings, labels, *_ = gaussian(LARGEST_RANK + 30, 3000)
+    embeddings, labels, *_ = gaussian(140, 3000)
     distance = fit_distance(embeddings, labels, 3)
-    assert len(distance.variances) == LARGEST_RANK
-    measure = Distances(distance, spec(LARGEST_RANK + 30))
+    assert len(distance.variances) == LEAST_DIRECTIONS
+    measure = Distances(distance, spec(140))
     inside = distance.directions.array()
     beside = np.linalg.svd(inside)[2][-1]  # at a right angle to all of them
     near, far = embeddings[:200], embeddings[:200] + 60 * beside

@@ -20,7 +20,7 @@ from hemline.contract.schema import to_document
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped, stamp_onnx, stamp_tflite
 from hemline.runtime import Classifier
-from hemline.runtime.classification import documents_of
+from hemline.runtime.classification import documents_of, line_of
 from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder
 from hemline.runtime.unknown import Distances
@@ -106,6 +106,11 @@ def test_a_class_called_unknown_is_not_an_unknown_image() -> None:
     assert (first.label, second.label) == ("unknown", "unknown")
     assert (first.index, second.index) == (0, 0)
     assert (first.known, second.known) == (True, False)
+    lines = [line_of("a.png", each, 1, as_json=False) for each in (first, second)]
+    assert lines[0] == "a.png: unknown 99.9 %  (top 1: unknown 99.9 %)"
+    assert lines[1] == "a.png: unknown 10.0 %, of no class  (top 1: unknown 10.0 %)"
+    far = decoder().decode(sure, EMBEDDINGS[0] + 100)
+    assert ", distance " in line_of("a.png", far, 1, as_json=False)
 
 
 @pytest.mark.parametrize("distance", [DISTANCE, None])
