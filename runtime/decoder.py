@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hemline.runtime.unknown import Distances
 
 UNKNOWN = "unknown"
+# of several predictions: their best classes and these scores, their second best ones, and so on
+Ranks: TypeAlias = tuple[list[list[int]], list[list[float]]]
 _LEAST_PROBABILITY = np.float32(1e-9)  # what stands for 0 under a logarithm
 _FEW = 64  # up to so many classes plain numbers are faster than numpy's calls
 
@@ -128,14 +130,14 @@ class Decoder:
         found = zip(indices.tolist(), best, each_row, away, strict=True)
         return [Prediction(index, score, row, self, each) for index, score, row, each in found]
 
-    def ranks_of_few(self, row: Tensor, count: int) -> list[tuple[int, float]]:
-        """Return the best `count` (index, score) of a row of few logits, best first."""
+    def ranks_of_few(self, row: Tensor, count: int) -> Ranks:
+        """Return the ranks of a row of few logits: plain numbers are faster than numpy's calls."""
         values, factor = row.tolist(), self.spec.scale / self.temperature
         best = max(values)
         powers = [math.exp((value - best) * factor) for value in values]
         total = sum(powers)
-        order = sorted(range(len(values)), key=values.__getitem__, reverse=True)
-        return [(index, powers[index] / total) for index in order[:count]]
+        order = sorted(range(len(values)), key=values.__getitem__, reverse=True)[:count]
+        return [[index] for index in order], [[powers[index] / total] for index in order]
 
     def _best_of_many(self, row: Tensor) -> tuple[int, float]:
         scores = self.softmax(self.logits(row))
@@ -154,33 +156,22 @@ def scores_of(predictions: Sequence[Prediction]) -> npt.NDArray[np.float32]:
 
 def best_of(predictions: Sequence[Prediction], count: int) -> list[list[tuple[str, float]]]:
     """Return the best `count` (label, score) pairs of each prediction, best first."""
-    best, scores = _sorted(predictions, count)
-    rows, labels = zip(best.tolist(), scores.tolist(), strict=True), predictions[0]._decoder.labels
+    labels, ranks = predictions[0]._decoder.labels, ranks_of(predictions, count)
+    rows = zip(*(zip(*each, strict=True) for each in ranks), strict=True)
     return [[(labels[at], score) for at, score in zip(*row, strict=True)] for row in rows]
 
 
-def ranks_of(
-    predictions: Sequence[Prediction], count: int
-) -> tuple[list[list[int]], list[list[float]]]:
-    """Return (indices, scores) of the best class of each prediction, of the second best, ….
+def ranks_of(predictions: Sequence[Prediction], count: int, *, quick: bool = False) -> Ranks:
+    """Return the first `count` ranks of at least one prediction, all of one classifier.
 
-    The predictions are at least one, all of one classifier; `count` ranks are returned at most.
-    The scores of a single prediction can differ from its `scores` by rounding in float32.
+    Scores that are `quick` to get can differ from those of a prediction by rounding in float32.
     """
-    if len(predictions) == 1 and predictions[0]._decoder.few:
-        found = predictions[0]._decoder.ranks_of_few(predictions[0]._row, count)
-        return [[index] for index, _ in found], [[score] for _, score in found]
-    best, scores = _sorted(predictions, count)
-    return best.T.tolist(), scores.T.tolist()
-
-
-def _sorted(
-    predictions: Sequence[Prediction], count: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return (indices, scores) of the best classes of each prediction, (n, count) each."""
+    first = predictions[0]
+    if quick and len(predictions) == 1 and first._decoder.few:
+        return first._decoder.ranks_of_few(first._row, count)
     scores = scores_of(predictions)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
-    return best, scores[np.arange(len(best))[:, None], best]
+    return best.T.tolist(), scores[np.arange(len(best))[:, None], best].T.tolist()
 
 
 def real_values(spec: OutputSpec, stored: Tensor) -> npt.NDArray[np.float32]:

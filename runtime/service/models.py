@@ -16,7 +16,6 @@ from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
 from hemline.runtime.monitoring import Monitor
-from hemline.runtime.service.page import Page
 
 _INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
 R = TypeVar("R")
@@ -29,11 +28,9 @@ class Model:
     """
 
     def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
-        title = path.resolve().name
-        path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
-        file = read_stamped(path)
+        self.path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
+        file = read_stamped(self.path)
         self.stamp, backend = file.stamp, backend or pick_backend(file.stamp, runtime)
-        self.page = Page(path, title, file.stamp.payload_sha256)
         self.monitor: Monitor | None = None
         self._idle = list[Classifier]()
         image = np.zeros(file.stamp.input.shape, np.uint8)
@@ -92,9 +89,8 @@ class Served:
         model = self._make()
         if self._open is not None:
             digest = model.stamp.payload_sha256
-            if digest not in self.monitors:
-                self.monitors[digest] = self._open(model.stamp)
-            model.monitor = self.monitors[digest]
+            monitor = self.monitors.get(digest) or self._open(model.stamp)
+            model.monitor = self.monitors[digest] = monitor
         return model
 
     def _files(self) -> list[tuple[str, int, int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import time
 from collections import defaultdict
@@ -28,6 +27,7 @@ from hemline.runtime.input.streams import decoded
 from hemline.runtime.service import open_inference
 from hemline.runtime.service.answers import document, failed, predicted
 from hemline.runtime.service.models import Model, Served
+from hemline.runtime.service.page import page_files, static
 from hemline.version import VERSION
 
 _MOST_FILES = 256  # in a form
@@ -118,10 +118,13 @@ class Service:
 
     async def page(self, request: Request) -> Response:
         """Return a file of the page that classifies in the browser."""
-        page, name = self._find(request).model.page, request.path_params["file"]
-        known = request.headers.get("if-none-match")
-        work = functools.partial(page.response, name, known)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+        served, name = self._find(request), request.path_params["file"] or "index.html"
+        version = (served.model.path, served.name, served.model.stamp.payload_sha256)
+        loop = asyncio.get_running_loop()
+        files = await loop.run_in_executor(self._workers, page_files, *version)
+        if name not in files:
+            raise HTTPException(404)
+        return static(name, files[name], request.headers.get("if-none-match"))
 
     async def predict(self, request: Request) -> Response:
         """Classify an image file, raw pixels, the files of a form, or a tensor (v2)."""

@@ -38,7 +38,7 @@ from hemline.runtime.classification import documents_of
 from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.service.answers import text_of
-from hemline.runtime.service.page import Page
+from hemline.runtime.service.page import page_files
 
 RAW = {"Content-Type": "application/octet-stream"}
 JSON = {"Content-Type": "application/json"}
@@ -407,9 +407,8 @@ def test_a_page_whose_runtime_cannot_be_fetched_is_refused_in_one_sentence(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     path = bundle / "int8.tflite"
-    page = Page(path, "a title", read_stamped(path).stamp.payload_sha256)
     with pytest.raises(HTTPException) as caught:
-        page.response("", None)
+        page_files(path, "a title", read_stamped(path).stamp.payload_sha256)
     assert (caught.value.status_code, caught.value.detail) == (
         503,
         "the page cannot be made: the log says why",
