@@ -7,21 +7,21 @@ const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, 
 /**
  * Open the bytes of an artifact; throws an Error with one line that says why it cannot be used.
  *
- * The stamp in the file is used, or the given one; `locate` returns where a file of a package is.
- * Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}: `run` turns the uint8 pixels of
- * one image (height, width, channels) into the Float32Array of its logits, or of another output by
- * name; async for .onnx.
+ * The stamp in the file is used, or the given one; `locate` returns where a file of a package is;
+ * `gpu` runs a .tflite by WebGPU. Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}:
+ * `run` turns the uint8 pixels of one image (height, width, channels) into the Float32Array of its
+ * logits, or of another output by name; async for .onnx and WebGPU.
  */
 export async function loadArtifact(bytes, {
   base = import.meta.url, locate = (name) => new URL(name, base).href, stamp: given = null,
-  relaxed = runsSimd([65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2]),
+  relaxed = runsSimd([65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2]), gpu = false,
 } = {}) {
   const { stamp: own, model } = await readStamp(bytes);
   const stamp = given ?? own;
   if (!stamp.outputs) throw Error(`an older Hemline wrote ${stamp.name}: export it again`);
   if (!runsSimd([65, 0, 253, 15, 253, 98])) throw Error('no WebAssembly SIMD: update this browser');
   const open = stamp.format === 'onnx' ? openOnnx : openTflite;
-  const { invoke, ...facts } = await open(model, stamp.input, { locate, relaxed });
+  const { invoke, ...facts } = await open(model, stamp.input, { locate, relaxed, gpu });
   const encode = encoder(stamp.input);
   const run = (pixels, name = 'logits') => {
     const spec = stamp.outputs.find((each) => each.name === name);
@@ -130,7 +130,7 @@ function realValues({ dtype, gives, scale, zero_point: zero }, stored) {
 }
 
 // LiteRT's wasm below its JavaScript interface, which refuses int8 tensors and a free batch size.
-async function openTflite(model, { height, width, channels, dtype }, { locate, relaxed }) {
+async function openTflite(model, { height, width, channels, dtype }, { locate, relaxed, gpu }) {
   const glue = relaxed ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
   const asked = performance.now();
   const { default: factory } = await import(locate(`${glue}.mjs`));
@@ -138,19 +138,28 @@ async function openTflite(model, { height, width, channels, dtype }, { locate, r
   const wasm = await factory({ locateFile: locate, print, printErr: print });
   wasm.setupLogging();
   const started = performance.now();
-  const environment = wasm.LiteRtEnvironment.create(null);
+  const { device, ...used } = gpu ? await gpuDevice() : { device: null };
+  const environment = wasm.LiteRtEnvironment.create(device);
   const at = wasm._malloc(model.length);
   wasm.HEAPU8.set(model, at);
   const parsed = wasm.loadModel(environment, at, model.length);
-  const options = { accelerator: 'wasm', cpuOptions: { numThreads: 1 } };
-  options.environment = { liteRtEnvironment: environment, webGpuDevice: null };
-  const compiled = await wasm.compileModel(environment, parsed, options);
+  const options = { accelerator: gpu ? 'webgpu' : 'wasm', cpuOptions: { numThreads: 1 } };
+  options.environment = { liteRtEnvironment: environment, webGpuDevice: device };
+  const compiled = await wasm.compileModel(environment, parsed, { ...options, gpuOptions: {} });
+  const isWhole = compiled.isFullyAccelerated();
+  if (gpu && !(isWhole && dtype === 'float32')) throw Error('WebGPU runs files in float only');
   const sizes = new wasm.VectorInt32();
   for (const size of [1, height, width, channels]) sizes.push_back(size);
   const { value } = parsed.getInputTensorType(0, 0).elementType();
   const type = wasm.LiteRtRankedTensorType.create({ value }, wasm.LiteRtLayout.create(sizes));
   const bytes = height * width * channels * ARRAYS[dtype].BYTES_PER_ELEMENT;
   const { LiteRtTensorBufferType: { HOST_MEMORY }, LiteRtTensorBufferLockMode: mode } = wasm;
+  const memoryBytes = () => wasm.HEAPU8.length;
+  if (gpu) {
+    const invoke = onGpu(wasm, environment, compiled, device, type, bytes);
+    const [importMs, loadMs] = [started - asked, performance.now() - started];
+    return { invoke, ...used, importMs, loadMs, memoryBytes };
+  }
   const buffer = wasm.LiteRtTensorBuffer.createManaged(environment, HOST_MEMORY, type, bytes);
   const invoke = (tensor, spec) => {
     const to = buffer.lock(mode.WRITE);
@@ -163,10 +172,44 @@ async function openTflite(model, { height, width, channels, dtype }, { locate, r
     for (const each of outputs) each.delete();
     return new ARRAYS[spec.dtype](raw.buffer);
   };
-  const delegate = `XNNPACK${compiled.isFullyAccelerated() ? '' : ' in part'}, WebAssembly ${
+  const delegate = `XNNPACK${isWhole ? '' : ' in part'}, WebAssembly ${
     relaxed ? 'relaxed ' : ''}SIMD`;
   const [importMs, loadMs] = [started - asked, performance.now() - started];
-  return { invoke, delegate, importMs, loadMs, memoryBytes: () => wasm.HEAPU8.length };
+  return { invoke, delegate, importMs, loadMs, memoryBytes };
+}
+
+// Return a device without float16, and what it is.
+async function gpuDevice() {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
+  if (!adapter) throw Error('no WebGPU: it needs a GPU, and https or localhost');
+  const names = ['maxBufferSize', 'maxStorageBufferBindingSize', 'maxStorageBuffersPerShaderStage'];
+  const requiredLimits = Object.fromEntries(names.map((name) => [name, adapter.limits[name]]));
+  const { vendor, architecture, isFallbackAdapter: software } = adapter.info;
+  const delegate = `WebGPU on ${vendor} ${architecture}${software ? ' (software)' : ''}`;
+  return { device: await adapter.requestDevice({ requiredLimits }), delegate, software };
+}
+
+function onGpu(wasm, environment, compiled, device, type, size) {
+  const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
+  const input = device.createBuffer({ size, usage: STORAGE | COPY_SRC | COPY_DST });
+  const { WEB_GPU_BUFFER_PACKED: kind } = wasm.LiteRtTensorBufferType;
+  const imported = wasm.WebGPU.importJsBuffer(input);
+  const given = [environment, type, kind, imported, size];
+  const buffer = wasm.LiteRtTensorBuffer.createFromWebGpuBuffer(...given);
+  return async (tensor, spec) => {
+    device.queue.writeBuffer(input, 0, tensor);
+    const outputs = await compiled.run(0, [buffer]);
+    const from = wasm.WebGPU.getJsObject(outputs[spec.position].getWebGpuBuffer());
+    const to = device.createBuffer({ size: from.size, usage: COPY_DST | MAP_READ });
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(from, 0, to, 0, from.size);
+    device.queue.submit([encoder.finish()]);
+    await to.mapAsync(GPUMapMode.READ);
+    const raw = to.getMappedRange().slice(0, outputs[spec.position].packedSize());
+    to.destroy();
+    for (const each of outputs) each.delete();
+    return new ARRAYS[spec.dtype](raw);
+  };
 }
 
 async function openOnnx(model, { height, width, channels, dtype }, { locate }) {

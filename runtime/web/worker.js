@@ -35,7 +35,7 @@ function transferred() {
 async function result(job) {
   const [fresh, pixels] = [opened === null, await fetched('images')];
   opened ??= await loadArtifact(await fetched('artifact'), job);
-  const { run, delegate, importMs, memoryBytes } = opened;
+  const { run, delegate, software, importMs, memoryBytes } = opened;
   const size = pixels.length / job.count;
   const image = (_, at) => pixels.subarray(at * size, at * size + size);
   const images = Array.from({ length: job.count }, image);
@@ -45,7 +45,7 @@ async function result(job) {
   const samplesMs = job.invocations ? await timed(run, images, job) : [];
   const rows = [];
   for (const name of job.outputs) for (const each of images) rows.push(await run(each, name));
-  const facts = { delegate: `${delegate}, ${crossOriginIsolated ? '' : 'not '}isolated`, importMs };
+  const facts = { delegate: `${delegate}, ${crossOriginIsolated ? '' : 'not '}isolated`, software, importMs };
   Object.assign(facts, { loadMs, firstMs, samplesMs, memoryBytes: memoryBytes() });
   return [Object.assign(facts, { transferredBytes: transferred() }), ...rows];
 }

@@ -123,6 +123,35 @@ def test_a_page_without_simd_is_told_so(bundle: Path, manifest: Manifest, addres
     assert "no WebAssembly SIMD: update this browser" in found["int8.tflite"].reason
 
 
+def test_webgpu_runs_float_files(bundle: Path, manifest: Manifest, address: str) -> None:
+    swiftshader = ["--use-webgpu-adapter=swiftshader"]
+    with BrowserDevice(address, options=swiftshader, gpu=True) as device:
+        found = checks(bundle, manifest, device)
+    assert {name for name, each in found.items() if each.status == "passed"} == {
+        "fp32.tflite",
+        "fp16.tflite",
+        "dynamic.tflite",  # in float
+    }
+    assert found["int8.tflite"].reason == "WebGPU runs files in float only"
+    fp32 = found["fp32.tflite"]
+    assert fp32.equality is not None
+    assert fp32.equality.largest_difference < 1e-5  # some 20 ulps of a logit of 5
+    assert fp32.software
+    assert "WebGPU on google swiftshader (software)" in fp32.delegate
+
+
+def test_a_program_in_place_of_a_gpu_is_not_timed(
+    bundle: Path, address: str, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    before = read_records(copy / "records.jsonl")
+    words = ["bench", str(copy), "--device", f"browser:{address}:gpu", "--quick"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exception is None, result.output
+    fresh = [r for r in read_records(copy / "records.jsonl") if r not in before]
+    assert {type(r.payload) for r in fresh} == {Accuracy}
+
+
 def test_the_values_are_those_of_python(
     bundle: Path, device: BrowserDevice, tmp_path: Path
 ) -> None:

@@ -33,21 +33,27 @@ from hemline.runtime.process import JobProcess
 
 _LITERT = Backend("litert-js", "tflite", module="", session="", packages="@litertjs/core")
 _ONNX = Backend("onnxruntime-web", "onnx", module="", session="", packages="onnxruntime-web")
+_GPU = ("--enable-unsafe-webgpu", "--enable-features=Vulkan")  # on Linux it is not on by default
 # each with the runtime of this machine that it is compared with
 BROWSER_BACKENDS = {_LITERT.name: (_LITERT, "litert"), _ONNX.name: (_ONNX, "onnxruntime")}
 
 
 class BrowserDevice(Device):
-    """Chromium, or the program at the path `address`."""
+    """Chromium, or the program at the path `address`.
+
+    gpu: whether it runs files by WebGPU.
+    """
 
     capabilities = DEVICES["browser"].capabilities
 
-    def __init__(self, address: str, *, options: Sequence[str] = ()) -> None:
+    def __init__(self, address: str, *, options: Sequence[str] = (), gpu: bool = False) -> None:
         """`options` are further ones of Chromium; raises HemlineError without a browser."""
-        self.name = f"browser:{address}" if address else "browser"
+        self.name = ":".join(["browser", *[address] * bool(address), *["gpu"] * gpu])
+        self.gpu = gpu
         if address and not Path(address).is_file():
             raise UsageError(f"{address} is not a program: name Chromium or a browser made of it")
-        self.program, self.options = Path(address) if address else chromium(), options
+        self.program = Path(address) if address else chromium()
+        self.options = (*options, *_GPU) if gpu else options
         try:
             self._version = output_of([str(self.program), "--version"], seconds=60.0).strip()
         except ProgramError as error:
@@ -55,7 +61,8 @@ class BrowserDevice(Device):
 
     def runtimes(self) -> tuple[tuple[str, str], ...]:
         """Return the WebAssembly runtimes, in the versions of npm.lock."""
-        return tuple((b.name, locked()[b.packages][0]) for b, _ in BROWSER_BACKENDS.values())
+        rows = [_LITERT] if self.gpu else [row for row, _ in BROWSER_BACKENDS.values()]
+        return tuple((row.name, locked()[row.packages][0]) for row in rows)
 
     def backend(self, runtime: str) -> Backend:
         """Return the row of one of its runtimes."""
@@ -118,6 +125,7 @@ class BrowserRunner(Closing):
         asked = {
             "title": f"{stamp.name} in {job.runtime}",
             "stamp": to_document(stamp),
+            "gpu": self._device.gpu,
             "count": len(images),
             "warmup": job.cells[0].warmup,
             "invocations": (job.cells[0].invocations or len(images)) * ("latencies" in job.want),
@@ -147,6 +155,7 @@ def _cell(job: Job, stamp: Stamp, facts: dict[str, Any], values: bytes) -> CellR
         first_ns=_ns(facts["firstMs"]),
         latencies_ns=tuple(map(_ns, facts["samplesMs"])),
         outputs=outputs,
+        software=bool(facts.get("software")),
     )
 
 

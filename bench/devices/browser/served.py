@@ -25,16 +25,19 @@ _ALL_SAY = {"Mozilla", "AppleWebKit", "Gecko", "Mobile", "Safari"}
 
 
 def open_browser(address: str) -> BrowserDevice:
-    """Return Chromium, the program at a path, or whatever browser opens the page."""
-    return ServedDevice() if address == _SERVE else BrowserDevice(address)
+    """Return Chromium, the program at a path, or whatever browser opens the page; all take :gpu."""
+    rest, _, last = address.rpartition(":")
+    name, gpu = (rest, True) if last == "gpu" else (address, False)
+    return ServedDevice(gpu=gpu) if name == _SERVE else BrowserDevice(name, gpu=gpu)
 
 
 class ServedDevice(BrowserDevice):
     """The browser that opens the page."""
 
-    name = place = f"browser:{_SERVE}"
+    place = f"browser:{_SERVE}"
 
-    def __init__(self) -> None:
+    def __init__(self, *, gpu: bool) -> None:
+        self.name, self.gpu = f"{self.place}:gpu" if gpu else self.place, gpu
         self._server: PageServer | None = None
         self._numbers = itertools.count(1)
 
