@@ -21,8 +21,9 @@ _COUNT = click.IntRange(min=1)
 def drift(folder: Path, images: int, last: int | None, as_json: bool) -> None:
     """Compare predictions in use with those on validation images.
 
-    FOLDER is that of `hemline classify --monitor`. A period is an hour, or several until they have
-    enough images. The exit code is 3 if one differs, and 4 if there are too few images to judge.
+    FOLDER is that of --monitor, of `hemline classify` or `hemline serve`. A period is an hour, or
+    several until they have enough images. The exit code is 3 if one differs, and 4 if there are too
+    few images to judge.
     """
     require_matplotlib()
     require_package("scipy", "thresholds need scipy: pip install scipy")

@@ -195,7 +195,8 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["drift", str(tmp_path)])
     assert isinstance(result.exception, UsageError)
     assert described(result.exception).endswith(
-        "is not the folder of a monitor; name the folder of `hemline classify --monitor`"
+        "is not the folder of a monitor; name the folder of --monitor, of `hemline classify` or "
+        "`hemline serve`"
     )
 
 
