@@ -1,7 +1,7 @@
 """Golden vectors of a packed artifact: pixels, tensor, raw output, logits and label as Python's.
 
-Whoever ports the steps round a model to another language checks each step against them. Images of
-a custom data set are in them only where the user let the export store images in the file.
+They test each step of preprocessing, inference and decoding in another language. Images of a
+custom data set are among them only if the export was told to store images in the file.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-// The steps round @ARTIFACT@, as Hemline takes them: pixels to tensor, output to label. C++17.
+// Converts pixels to the tensor of @ARTIFACT@, and its output to a label, as Hemline does. C++17.
 #pragma once
 
 #include <algorithm>

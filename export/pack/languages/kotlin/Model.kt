@@ -19,7 +19,7 @@ internal fun ByteBuffer.putInput(value: Double) { @INPUT_PUT@ }
 internal fun ByteBuffer.putOutput(value: Double) { @OUTPUT_PUT@ }
 internal fun ByteBuffer.nextOutput() = @OUTPUT_GET@
 
-/** The steps round @ARTIFACT@, as Hemline takes them: pixels to tensor, output to label. */
+/** Converts pixels to the tensor of @ARTIFACT@, and its output to a label, as Hemline does. */
 object Model {
     const val HEIGHT = @INPUT_HEIGHT@
     const val WIDTH = @INPUT_WIDTH@

@@ -9,7 +9,7 @@ struct Prediction {
     let logits: [Float]
 }
 
-/// The steps round @ARTIFACT@, as Hemline takes them: pixels to tensor, output to label.
+/// Converts pixels to the tensor of @ARTIFACT@, and its output to a label, as Hemline does.
 enum Model {
     typealias Input = @INPUT_TYPE@
     typealias Output = @OUTPUT_TYPE@
