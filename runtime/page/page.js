@@ -248,9 +248,7 @@ function describe({ bytes, test }) {
   }
 }
 
-function bytesOf(text) {
-  return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-}
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 
 async function start() {
   const contents = json('contents'); // of a page in a single file
@@ -263,8 +261,8 @@ async function start() {
   ({ stamp } = opened);
   describe(opened);
   if (!opened.test.passed) throw Error('the self-test failed: do not use it in this browser');
-  const image = (at) => imageOf(opened.images[at]);
-  const examples = page.examples.map(({ name }, at) => ({ name, image: image(at) }));
+  const examples = opened.images.map((pixels, at) => (
+    { name: page.examples[at].name, image: imageOf(pixels) }));
   for (const each of examples) each.button = shelve(each, await createImageBitmap(each.image));
   listen();
   [$('file').disabled, $('camera').disabled, state.state] = [false, false, 'ready'];

@@ -1,10 +1,9 @@
 // Keep the page in the browser, so that it opens without a network; a new version replaces the old.
 const OWN = `${self.registration.scope}#`; // other pages of this host have their own
 const VERSION = `${OWN}@VERSION@`;
-const FILES = @FILES@;
 
 async function keep() {
-  const requests = FILES.map((name) => new Request(name, { cache: 'reload' }));
+  const requests = @FILES@.map((name) => new Request(name, { cache: 'reload' }));
   await (await caches.open(VERSION)).addAll(requests);
   await self.skipWaiting();
 }
@@ -15,16 +14,9 @@ async function replace() {
   await self.clients.claim();
 }
 
-async function answer(request) {
-  const cache = await caches.open(VERSION);
-  return (await cache.match(request, { ignoreSearch: true })) ?? fetch(request);
-}
-
 self.addEventListener('install', (event) => event.waitUntil(keep()));
 self.addEventListener('activate', (event) => event.waitUntil(replace()));
 self.addEventListener('fetch', (event) => {
-  const { method, url } = event.request;
-  if (method === 'GET' && url.startsWith(self.registration.scope)) {
-    event.respondWith(answer(event.request));
-  }
+  const kept = caches.match(event.request, { cacheName: VERSION, ignoreSearch: true });
+  event.respondWith(kept.then((response) => response ?? fetch(event.request)));
 });

@@ -74,7 +74,9 @@ def test_a_service_worker_keeps_all_files_of_the_page_and_no_others(
     bundle: Path, tmp_path: Path
 ) -> None:
     write_pack(packed(bundle), tmp_path / "pack")
-    found = re.search(r"FILES = (\[.*\])", (tmp_path / "pack" / "service_worker.js").read_text())
+    found = re.search(
+        r"requests = (\[.*\])\.map", (tmp_path / "pack" / "service_worker.js").read_text()
+    )
     assert found is not None
     kept = set(json.loads(found[1]))
     there = {path.name for path in (tmp_path / "pack").iterdir()}
