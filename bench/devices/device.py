@@ -110,6 +110,9 @@ class Device(Closing, abc.ABC):
         )
         return Inspection(host=self.host(), runtimes=fits, rows=tuple(self.versions().items()))
 
+    def interrupt(self) -> None:
+        """Wait no longer for somebody to do something; called from another thread."""
+
     def close(self) -> None:
         """Give up connections; runners must be closed before."""
 

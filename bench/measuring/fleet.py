@@ -120,6 +120,8 @@ def bench_fleet(
             finished = [turn.result() for turn in as_completed(turns)]
         except BaseException:
             stopped.set()  # each ends after the job that is under way
+            for device in devices:
+                device.interrupt()
             raise
     ended = {result.device: result for results in finished for result in results}
     return tuple(ended[device.name] for device in devices)

@@ -365,6 +365,16 @@ def test_a_page_that_was_closed_is_a_lost_device(
     assert lines[-1] == "the browser is silent: bring its page to the front, or open it again"
 
 
+def test_waiting_for_a_browser_can_be_interrupted(address: str) -> None:
+    del address
+    with (
+        open_browser("serve") as device,
+        report_to(lambda _: threading.Timer(0.1, device.interrupt).start()),
+        pytest.raises(DeviceError, match="no browser opened"),
+    ):
+        device.open("litert-js", "2.5.3")
+
+
 def test_the_page_is_for_those_who_know_its_secret(device: BrowserDevice) -> None:
     with device.open("litert-js", "2.5.3") as runner:
         server = runner._page.server

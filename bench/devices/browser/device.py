@@ -51,7 +51,9 @@ class BrowserDevice(Device):
         self.name = ":".join(["browser", *[address] * bool(address), *["gpu"] * gpu])
         self.gpu = gpu
         if address and not Path(address).is_file():
-            raise UsageError(f"{address} is not a program: name Chromium or a browser made of it")
+            raise UsageError(
+                f"{address} is not a program: name Chromium, a browser made of it, or serve"
+            )
         self.program = Path(address) if address else chromium()
         self.options = (*options, *_GPU) if gpu else options
         try:

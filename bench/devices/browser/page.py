@@ -56,6 +56,7 @@ class PageServer(ThreadingHTTPServer):
         self.browser, self.seen = "", 0.0
         self._state: dict[str, Any] = {"id": 0, "ended": []}  # and the job that is under way
         self._page, self._result, self._changed = "", b"", threading.Condition()
+        self._is_closed = False
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def run(self, job: dict[str, Any], seconds: float, check: Callable[[], None]) -> bytes:
@@ -69,7 +70,7 @@ class PageServer(ThreadingHTTPServer):
     def wait(self, until: Callable[[], bool], seconds: float, check: Callable[[], None]) -> None:
         """Wait for the browser and call `check` meanwhile; raises JobError after so long."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._is_closed:
             with self._changed:
                 if self._changed.wait_for(until, 0.1):
                     return
@@ -83,9 +84,9 @@ class PageServer(ThreadingHTTPServer):
             self._tell({})
 
     def close(self) -> None:
-        """Tell the page that this is the end, and serve no longer."""
+        """Tell the page that this is the end, and serve no longer; from any thread."""
         with self._changed:
-            self._page = ""
+            self._page, self._is_closed = "", True
             self._changed.notify_all()
         self.shutdown()
         self.server_close()

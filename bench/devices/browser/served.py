@@ -55,6 +55,8 @@ class ServedDevice(BrowserDevice):
         if self._server is not None:
             self._server.close()
 
+    interrupt = close
+
     def _opened(self) -> PageServer:
         if self._server is None:
             packages = [fetched(name) for name in FILES]
