@@ -33,7 +33,7 @@ Address = tuple[int, int]  # the port of a server and its process id
 _ROUNDS = 21
 _SECONDS = 0.2  # of a burst
 _REQUESTS = 1_000_000  # over which the memory is steady
-_CONNECTIONS = 4  # at the highest rate
+_CONNECTIONS = 8  # at the highest rate
 _REPLACEMENTS, _RATE = 20, 200  # requests a second
 _SERVE = (str(Path(sys.executable).with_name("hemline")), "serve")
 _SINGLE, _OF_8, _OF_64, _GROWTH = 1.3, 0.6, 0.85, 1.02
@@ -264,7 +264,7 @@ def replacements(images: np.ndarray) -> Result:
         claim=f"serve: {_REPLACEMENTS} replacements at {_RATE} requests/s lose no request",
         value=load.lost,
         unit="",
-        met=load.lost == 0 and rate >= 0.99 * _RATE,
+        met=load.lost == 0 and rate >= 0.95 * _RATE,
         detail=f"{load.sent:,} requests, {rate:.0f} /s, the longest {1000 * load.longest:.0f} ms",
     )
 

@@ -489,11 +489,20 @@ def test_an_artifact_is_replaced_under_load_without_a_lost_request(
 def test_a_thousand_open_connections_keep_nobody_from_an_answer(
     bundle: Path, pixels: np.ndarray
 ) -> None:
-    server = Server(bundle)
+    server, image = Server(bundle), pixels[0].tobytes()
+    head = f"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Type: {RAW['Content-Type']}\r\n"
+    request = f"{head}Content-Length: {len(image)}\r\n\r\n".encode() + image
     with contextlib.ExitStack() as stack:
+        waiting = []
         for number in range(1000):
             address = ("127.0.0.1", server.port)
-            idle = stack.enter_context(socket.create_connection(address, timeout=PATIENCE))
-            idle.sendall(b"POST /classify HTTP/1.1\r\n"[: number % 20])
-        assert server.ask("POST", "/classify", pixels[0].tobytes(), RAW)[0] == 200
+            waiting.append(socket.create_connection(address, timeout=PATIENCE))
+            stack.enter_context(waiting[-1])
+            waiting[-1].sendall(request[: number % 20])
+        assert server.ask("POST", "/classify", image, RAW)[0] == 200
+        for number, each in enumerate(waiting):
+            each.sendall(request[number % 20 :])
+        answers = {each.recv(4096)[9:12] for each in waiting}
+        assert b"200" in answers
+        assert answers <= {b"200", b"429"}
     assert server.end() == 0
