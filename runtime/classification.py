@@ -202,11 +202,7 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
         try:
             if Path(image).is_dir():
                 raise DataError(f"{image} has no images in it or below")
-            prediction = (
-                classifier.classify(image)
-                if show is None
-                else _classify_and_show(classifier, Path(image), show)
-            )
+            prediction = _classified(classifier, Path(image), show)
         except (HemlineError, MemoryError) as error:
             code = code or getattr(error, "exit_code", 1)
             print(f"error: {_reason(error, image)}", file=sys.stderr)
@@ -232,7 +228,9 @@ def _reason(error: HemlineError | MemoryError, name: str) -> str:
     return described(error) if isinstance(error, HemlineError) else f"{name} {NO_MEMORY}"
 
 
-def _classify_and_show(classifier: Classifier, path: Path, show: Show) -> Prediction:
+def _classified(classifier: Classifier, path: Path, show: Show | None) -> Prediction:
+    if show is None:
+        return classifier.classify(path)
     from hemline.pictures.images import read_picture
 
     picture = read_picture(path, _side(classifier))
