@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_images_of_a_custom_data_set_stay_at_home(bundle: Path) -> None:
     shown = {bytes(each.pixels) for each in vectors} - {each.tobytes() for each in stamped}
     assert len(shown) == len(vectors) - len(stamped)
     assert shown.isdisjoint(each.tobytes() for each in private)
+
+
+def test_without_an_evaluation_set_images_are_generated(bundle: Path, tmp_path: Path) -> None:
+    shutil.copy(bundle / "int8.tflite", tmp_path)
+    packed = dataclasses.replace(chosen(bundle, "int8.tflite"), bundle=tmp_path)
+    vectors = golden_vectors(packed).vectors
+    assert len(vectors) == 16
+    custom = dataclasses.replace(packed.manifest, dataset="photos")
+    assert vectors == golden_vectors(dataclasses.replace(packed, manifest=custom)).vectors
 
 
 def test_a_runtime_that_is_not_here_is_named(bundle: Path) -> None:
