@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,30 +24,6 @@ if TYPE_CHECKING:
     from hemline.export.bundle import ExportRequest
     from hemline.export.making import ExportInputs
     from hemline.export.sources.source import ModelSource
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """How well the source model separates strangers from validation images.
-
-    aurocs: mean over the sets of strangers, by method.
-    strangers: names of the sets, whose first halves these are from.
-    """
-
-    aurocs: dict[Method, float]
-    strangers: tuple[str, ...]
-
-    @property
-    def method(self) -> Method:
-        """Return the better one; the score, which needs no embedding, if they are equal."""
-        return max(METHODS, key=self.aurocs.__getitem__)
-
-    @property
-    def line(self) -> str:
-        """Return the choice in words."""
-        found = ", ".join(f"{self.aurocs[each]:.4f} by {each}" for each in METHODS)
-        sets = ", ".join(self.strangers)
-        return f"unknown by {self.method}: mean AUROC {found}, on one half of {sets}"
 
 
 def deciding_by(
@@ -78,14 +54,23 @@ def deciding_by(
     except HemlineError as error:
         say(f"unknown by score: {error}")
         return by_score
+    names = strangers or tuple(GENERATED)
     with source, silenced():
-        choice = choose(inputs, source, strangers or tuple(GENERATED))
-    say(choice.line)
-    return by_score if choice.method == "score" else by_distance
+        aurocs = mean_aurocs(inputs, source, names)
+    # the score, which needs no embedding, where they are equal
+    chosen = by_distance if aurocs["distance"] > aurocs["score"] else by_score
+    found = ", ".join(f"{value:.4f} by {method}" for method, value in aurocs.items())
+    say(f"unknown by {chosen.unknown}: mean AUROC {found}, on one half of {', '.join(names)}")
+    return chosen
 
 
-def choose(inputs: ExportInputs, source: ModelSource, strangers: Sequence[str]) -> Choice:
-    """Compare the methods by the float model: one choice for all files of a bundle."""
+def mean_aurocs(
+    inputs: ExportInputs, source: ModelSource, strangers: Sequence[str]
+) -> dict[Method, float]:
+    """Measure both methods on validation images and the first halves of sets of strangers.
+
+    By the float model: one choice is for all files of a bundle.
+    """
     model, (training, labels) = inputs.card.model, training_images(inputs.images, inputs.split)
     distance = fit_distance(source.run(training, EMBEDDING), labels, len(model.labels))
     embedding = OutputSpec(
@@ -101,8 +86,7 @@ def choose(inputs: ExportInputs, source: ModelSource, strangers: Sequence[str]) 
     known = strangeness(inputs.validation[0])
     sets = [load_strangers(name, source.input, model.preprocessing) for name in strangers]
     found = [strangeness(each.first) for each in sets]
-    aurocs = {
+    return {
         method: float(np.mean([auroc(known[method], each[method]) for each in found]))
         for method in METHODS
     }
-    return Choice(aurocs=aurocs, strangers=tuple(strangers))

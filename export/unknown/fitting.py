@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 Labelled = tuple[Pixels, Labels]
 _TRAINING = 10_000  # images: with twice as many, no AUROC was found to change by 0.003
 # Directions with a variance of their own: as many as fit into 4 kB, at least 32. Of 40 values, 32
-# directions lost up to 0.03 of AUROC, 8 up to 0.1 (results/unknown.jsonl).
+# directions lost up to 0.03 of AUROC, 8 up to 0.07 (results/unknown.jsonl).
 DIRECTIONS_BYTES, LEAST_DIRECTIONS = 4096, 32
 
 

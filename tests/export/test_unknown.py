@@ -23,7 +23,7 @@ from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
 from hemline.export.schemes import find_schemes
 from hemline.export.trained_data import split_of
-from hemline.export.unknown.choice import Choice, deciding_by
+from hemline.export.unknown.choice import deciding_by
 from hemline.export.unknown.fitting import LEAST_DIRECTIONS, fit_distance, training_images
 from hemline.runtime import Classifier
 from hemline.runtime.unknown import Distances
@@ -97,14 +97,6 @@ def test_training_images_are_of_all_classes_and_not_of_validation(
     assert not held_out & {each.tobytes() for each in pixels}
 
 
-def test_the_score_is_chosen_where_both_are_equal() -> None:
-    assert Choice(aurocs={"score": 0.9, "distance": 0.9}, strangers=()).method == "score"
-    better = Choice(aurocs={"score": 0.9, "distance": 0.95}, strangers=("digits",))
-    assert better.line == (
-        "unknown by distance: mean AUROC 0.9000 by score, 0.9500 by distance, on one half of digits"
-    )
-
-
 def request(checkpoint: Path, folder: Path) -> ExportRequest:
     return ExportRequest(
         checkpoint=checkpoint,
@@ -133,6 +125,21 @@ def knowing(
     assert said[0].startswith(f"unknown by {decided.unknown}: mean AUROC ")
     export_bundle(deciding_by("distance", asked, images, (), said.append), images)
     return folder, said
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(("score", "chosen"), [(0.9, "score"), (0.8, "distance")])
+def test_the_score_is_chosen_unless_the_distance_is_better(
+    checkpoint: Path, images: Images, monkeypatch: pytest.MonkeyPatch, score: float, chosen: str
+) -> None:
+    said, found = list[str](), {"score": score, "distance": 0.9}
+    monkeypatch.setattr("hemline.export.unknown.choice.mean_aurocs", lambda *_: found)
+    decided = deciding_by("auto", request(checkpoint, Path("x")), images, ("digits",), said.append)
+    assert (decided.unknown, decided.embedding) == (chosen, chosen == "distance")
+    assert said == [
+        f"unknown by {chosen}: mean AUROC {score:.4f} by score, 0.9000 by distance, on one half of "
+        "digits"
+    ]
 
 
 @pytest.mark.medium
