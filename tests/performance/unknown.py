@@ -1,8 +1,20 @@
-"""How well files tell strangers from images: by score and by distance, and in which form.
+r"""How well files tell strangers from images: by score and by distance, and in which form.
 
 python tests/performance/unknown.py OUTPUT TITLE BUNDLE CHECKPOINT [DATA] --strangers NAME …
 
-A bundle that was exported with --unknown distance. Appends one line of JSON for each file, set of
+results/unknown.jsonl was written by these (cifar-10.npz: x and y of 2,000 images):
+
+hemline export hem-50k --unknown distance -o artifacts/fashion-mnist
+python tests/performance/unknown.py results/unknown.jsonl Fashion-MNIST artifacts/fashion-mnist \
+    train/zoo/hem-50k --strangers digits textures noise cifar-10.npz
+hemline train --data cifar-10.npz -o checkpoints/cifar
+hemline export checkpoints/cifar --data cifar-10.npz --unknown distance -o artifacts/cifar
+python tests/performance/unknown.py results/unknown.jsonl CIFAR-10 artifacts/cifar \
+    checkpoints/cifar cifar-10.npz --strangers digits textures noise fashion-mnist
+and the last three with `train mobilenetv2 --weights FILE --image-size 96` and, for its export,
+`--scheme fp32.tflite --scheme dynamic.tflite`.
+
+The bundle was exported with --unknown distance. Appends one line of JSON for each file, set of
 strangers and method, on test images and the second half of each set; and for each form of the
 distance, on validation images and the first half, where such choices are made.
 """
