@@ -143,6 +143,7 @@ def write_bad_files(folder: Path, bundle: Path, embedding_bundle: Path) -> None:
                     outputs=(_changed(gives, size=2),),
                     labels=("a", "b"),
                     test_vectors=(),
+                    reference=None,
                 ),
             ),
             "output type": write(
