@@ -22,6 +22,7 @@ from hemline.errors import JobError
 from hemline.files import parse_json
 
 _POLL_SECONDS = 10.0
+_END_SECONDS = 2.0  # for a page that is about to ask again
 _LARGEST_BYTES = 1 << 30  # of a result: 60,000 images with 1,000 classes have a quarter of it
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # that nobody mistakes for another one
 _TYPES = {".html": "text/html", ".css": "text/css", ".wasm": "application/wasm"}
@@ -56,7 +57,7 @@ class PageServer(ThreadingHTTPServer):
         self.browser, self.seen = "", 0.0
         self._state: dict[str, Any] = {"id": 0, "ended": []}  # and the job that is under way
         self._page, self._result, self._changed = "", b"", threading.Condition()
-        self._is_closed = False
+        self._last, self._is_closed = "", False  # the page that is to be told of the end
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def run(self, job: dict[str, Any], seconds: float, check: Callable[[], None]) -> bytes:
@@ -86,8 +87,9 @@ class PageServer(ThreadingHTTPServer):
     def close(self) -> None:
         """Tell the page that this is the end, and serve no longer; from any thread."""
         with self._changed:
-            self._page, self._is_closed = "", True
+            self._last, self._page, self._is_closed = self._page, "", True
             self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._last, _END_SECONDS)
         self.shutdown()
         self.server_close()
 
@@ -101,6 +103,13 @@ class PageServer(ThreadingHTTPServer):
             news = lambda: page != self._page or known != str(self._state["id"])  # noqa: E731
             self._changed.wait_for(news, _POLL_SECONDS)
             return json.dumps(self._state).encode() if page == self._page else None
+
+    def told_of_the_end(self, page: str) -> None:
+        """Note that a page knows that it is not the device any more."""
+        with self._changed:
+            if page == self._last:
+                self._last = ""
+                self._changed.notify_all()
 
     def keep(self, asked: list[str], result: bytes) -> None:
         """Keep the result of a page and a job; of others than the present ones, do nothing."""
@@ -150,16 +159,21 @@ class _Handler(BaseHTTPRequestHandler):
         name, query = self._asked()
         if name == "state":
             state = self.server.state(*query)
-            return self._reply(410 if state is None else 200, state or b"")
+            try:
+                return self._reply(410 if state is None else 200, state or b"")
+            finally:  # also where the browser has gone
+                if state is None:
+                    self.server.told_of_the_end(query[0])
         content = self.server.contents.get(name, self.server.static.get(name))
         keep = "max-age=86400" if name in self.server.static else "no-store"
         return self._reply(404 if content is None else 200, content or b"", name, keep)
 
     def do_POST(self) -> None:
         name, query = self._asked()
-        size = min(int(self.headers["Content-Length"]), _LARGEST_BYTES)
-        content = self.rfile.read(size)
-        self.close_connection = name != "result" or len(content) < size
+        size = int(self.headers["Content-Length"])
+        is_wanted = name == "result" and 0 <= size <= _LARGEST_BYTES  # nothing else is read
+        content = self.rfile.read(size) if is_wanted else b""
+        self.close_connection = not is_wanted or len(content) < size
         if not self.close_connection:
             self.server.keep(query, content)
         self._reply(404 if self.close_connection else 200, b"")
