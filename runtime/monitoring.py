@@ -59,7 +59,7 @@ class Monitor(Closing):
         if stamp.reference is None:
             reason = f"{stamp.name} has no reference to monitor it against"
             raise UsageError(reason, remedy=remedy("export reference"))
-        self.folder = folder / f"{Path(stamp.name).name}-{stamp.payload_sha256[:8]}"
+        self.folder = folder / f"{stamp.name}-{stamp.payload_sha256[:8]}"
         self._reference, self._keep_unsure, self._clock = stamp.reference, keep_unsure, clock
         self._counted: dict[float, tuple[list[int], ...]] = {}  # by hour, as Counts has them
         self._unsaved: dict[str, Counts] = {}

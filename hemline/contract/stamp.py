@@ -112,6 +112,8 @@ class Stamp(NamedOutputs):
             self.distance.require_fit(self.embedding, len(self.labels))
         if self.reference is not None and len(self.reference.counts.labels) != len(self.labels) + 1:
             raise ValueError(f"the reference must count {len(self.labels)} classes, and unknown")
+        if Path(self.name).name != self.name or self.name == "..":  # files are written under it
+            raise ValueError("the name must be that of a file, without folders")
         digest = self.payload_sha256
         if len(digest) not in (0, 64) or digest.strip("0123456789abcdef"):
             raise ValueError("payload_sha256 must be 64 hexadecimal digits")

@@ -61,6 +61,12 @@ def test_the_model_bytes_of_a_tflite_file_are_unchanged(tmp_path: Path) -> None:
     assert read_stamped(tmp_path / "x.tflite").model == MODEL["tflite"]
 
 
+@pytest.mark.parametrize("name", ["../int8.tflite", "a/int8.tflite", "/int8.tflite", ".."])
+def test_a_name_leads_out_of_no_folder(name: str) -> None:
+    with pytest.raises(SchemaError, match="the name must be that of a file, without folders"):
+        from_document(Stamp, {**to_document(make_stamp("tflite")), "name": name}, where="it")
+
+
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_equal_input_gives_equal_files(kind: str) -> None:
     assert stamped(kind) == stamped(kind)
