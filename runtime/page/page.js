@@ -1,7 +1,7 @@
 // Pictures and camera frames go to the worker; its predictions are shown.
 const $ = (id) => document.getElementById(id);
 const json = (id) => JSON.parse($(id)?.textContent ?? '{}');
-const page = json('page'); // {artifact, packages, examples, version}, of writing.py
+const page = json('page'); // {artifact, packages, examples, offline}, of writing.py
 const LARGEST_PIXELS = 50e6; // of a picture, as in hemline/pictures/images.py
 const ON_SHELF = 40; // pictures that can be shown again
 const SHOWN = 30; // of the names of classes

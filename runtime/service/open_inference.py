@@ -10,7 +10,7 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Callable
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from fastapi import Response
 from starlette.exceptions import HTTPException
 
 from hemline.contract.stamp import Stamp
+from hemline.errors import HemlineError
+from hemline.files import parse_json
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.decoder import Prediction, scores_of
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 HEADER_SIZE = "Inference-Header-Content-Length"
+_MALFORMED = (HemlineError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 
 
 def described_model(name: str, stamp: Stamp) -> dict[str, Any]:
@@ -49,19 +52,12 @@ def read_request(body: bytes, head: str | None, stamp: Stamp) -> tuple[Any, Pixe
     shape = stamp.input.shape
     try:
         size = len(body) if head is None else int(head)
-        request = json.loads(body[:size])
+        request = parse_json(body[:size], where="the request")
         (tensor,), outputs = request["inputs"], Counter(name for name, _ in _wanted(request))
         given = np.frombuffer(body[size:], "u1") if head else np.asarray(tensor["data"]).ravel()
         values, kind = given.astype(np.uint8), (tensor["name"], tensor["datatype"])
         sizes = tensor["shape"]
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except _MALFORMED as error:
         text = "this is not a request of the Open Inference Protocol v2 with one input"
         raise HTTPException(400, text) from error
     known = [output["name"] for output in described_model("", stamp)["outputs"]]
@@ -94,7 +90,10 @@ def response(
             content = b"".join(struct.pack("<I", len(x)) + x for x in map(str.encode, labels))
         else:
             real = embed() if output == "embedding" else scores_of(predictions)
-            tensor |= {"datatype": "FP32", "shape": real.shape, "data": real.ravel().tolist()}
+            values = real.ravel().tolist()
+            if not np.isfinite(real).all():  # JSON has no NaN
+                values = [each if isfinite(each) else None for each in values]
+            tensor |= {"datatype": "FP32", "shape": real.shape, "data": values}
             content = real.astype("<f4").tobytes()
         if binary:
             del tensor["data"]
@@ -110,6 +109,6 @@ def response(
 
 def _wanted(request: Any) -> list[tuple[str, bool]]:
     """Return (name, whether in binary) of each output."""
-    every = request.get("parameters", {}).get("binary_data_output", False)
+    every = (request.get("parameters") or {}).get("binary_data_output", False)
     outputs = request.get("outputs") or [{"name": "label"}, {"name": "scores"}]
-    return [(x["name"], x.get("parameters", {}).get("binary_data", every)) for x in outputs]
+    return [(x["name"], (x.get("parameters") or {}).get("binary_data", every)) for x in outputs]

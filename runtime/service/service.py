@@ -120,8 +120,7 @@ class Service:
         """Return a file of the page that classifies in the browser."""
         served, name = self._find(request), request.path_params["file"] or "index.html"
         version = (served.model.path, served.name, served.model.stamp.payload_sha256)
-        loop = asyncio.get_running_loop()
-        files = await loop.run_in_executor(self._workers, page_files, *version)
+        files = await asyncio.to_thread(page_files, *version)  # which may wait for npm
         if name not in files:
             raise HTTPException(404)
         return static(name, files[name], request.headers.get("if-none-match"))

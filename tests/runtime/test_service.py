@@ -37,6 +37,7 @@ from hemline.runtime import Classifier
 from hemline.runtime.classification import documents_of
 from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder, Prediction
+from hemline.runtime.service import open_inference
 from hemline.runtime.service.answers import text_of
 from hemline.runtime.service.page import page_files
 
@@ -347,6 +348,32 @@ def test_a_tensor_that_does_not_fit_is_refused(
     body = json.dumps({"inputs": [tensor(pixels[:1], **changes)]}).encode()
     found, answer = server.ask("POST", "/v2/models/int8.onnx/infer", body, JSON)
     assert (found, "error" in answer) == (status, status != 200)
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "1e999"])
+def test_an_id_that_json_does_not_have_is_refused(
+    server: Server, pixels: np.ndarray, odd: str
+) -> None:
+    body = json.dumps({"id": "odd", "inputs": [tensor(pixels[:1])]}).replace('"odd"', odd)
+    status, found = server.ask("POST", "/v2/models/int8.onnx/infer", body.encode(), JSON)
+    assert (status, "not a request of" in found["error"]) == (400, True)
+
+
+def test_what_a_request_leaves_out_may_be_null(server: Server, pixels: np.ndarray) -> None:
+    outputs = [{"name": "label", "parameters": None}]
+    asked = {"id": None, "parameters": None, "outputs": outputs, "inputs": [tensor(pixels[:1])]}
+    status, found = server.ask(
+        "POST", "/v2/models/int8.onnx/infer", json.dumps(asked).encode(), JSON
+    )
+    assert (status, found["id"], len(found["outputs"])) == (200, None, 1)
+
+
+def test_scores_that_json_does_not_have_are_null() -> None:
+    decoder = Decoder(OutputSpec(size=2, dtype="float32"), ("a", "b"))
+    with np.errstate(invalid="ignore"):
+        found = decoder.decode_batch(np.float32([[0, np.nan], [1, 1]]))
+        answer = open_inference.response("a", {}, found, lambda: np.empty((2, 0), np.float32))
+    assert json.loads(answer.body)["outputs"][1]["data"] == [None, None, 0.5, 0.5]
 
 
 def test_the_service_says_what_it_serves(server: Server, bundle: Path) -> None:

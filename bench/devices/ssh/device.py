@@ -191,6 +191,8 @@ class SshDevice(Device):
         return installed
 
     def _shell(self, command: str, then: str = _IN_PLACE) -> None:
+        if not command:
+            return
         words = ("sh", "-c", f"exec >&2; cd; {command}")
         code, _, said = self.connection.call(words, most_bytes=0, timeout_seconds=_COMMAND_SECONDS)
         if code:
