@@ -206,6 +206,13 @@ CASES: dict[str, tuple[Case, int]] = {
         ),
         8,
     ),
+    # 0.7 in float32 times 10 is 7 for a runtime, and 6.9999999 for ONNX's shape inference
+    "Resize from 10 to 7": (
+        lambda net, x: net.op(
+            "Resize", x, "", net.constant(np.array([1, 1, 0.7, 0.7], np.float32)), mode="linear"
+        ),
+        8,
+    ),
     "Selu": (unary("Selu"), 8),
     "Sigmoid": (unary("Sigmoid"), 8),
     "Slice": (

@@ -36,6 +36,8 @@ def lower(graph: Graph) -> None:
             _as_function(graph, node)
     graph.opset = OPSET
     graph.changed()
+    for node in graph.with_op("Resize"):
+        _scales_for_whole_sizes(graph, node)
 
 
 def _axes_as_attribute(graph: Graph, node: Node) -> None:
@@ -81,6 +83,22 @@ def _all_axes(graph: Graph, node: Node) -> None:
         scales = np.ones(rank, np.float32)
         scales[at] = graph.constants[node.inputs[2]]
         node.inputs[2] = graph.add_constant("scales", scales)
+
+
+def _scales_for_whole_sizes(graph: Graph, node: Node) -> None:
+    """Increase scales by which the sizes of ONNX's shape inference are one less than a runtime's.
+
+    The float32 nearest to 56 ÷ 96 times 96 is 56 in float32, and 55.9999986 in float64.
+    """
+    scales = graph.constant(node.input(2))
+    if scales is None or not scales.size:
+        return
+    sides = np.array(graph.shape(node.inputs[0]), np.float32)
+    short = np.floor(sides.astype(np.float64) * scales) < np.floor(sides * scales)
+    if short.any():
+        larger = np.where(short, scales * np.float32(1 + 2**-22), scales)
+        node.inputs[2] = graph.add_constant("scales", larger)
+        graph.infer()
 
 
 def _as_function(graph: Graph, node: Node) -> None:
