@@ -26,9 +26,10 @@ def require_embedding(
 ) -> None:
     """Raise HemlineError unless a file embeds uint8 images (n, h, w, c) as expected (n, size).
 
-    share: largest difference, as a share of the largest expected value. One runtime is enough:
-    logits are computed from the embedding, so that verification of the logits in every runtime
-    checks its values; what could be wrong here is which output it is, and its scale.
+    share: root mean square of the differences, as a share of that of the expected values: rounding
+    can move single values, such as those that a ReLU6 limits, over half their range. One runtime is
+    enough: logits are computed from the embedding, so that verification of the logits in every
+    runtime checks its values; what could be wrong here is which output it is, and its scale.
     """
     with opened(file) as classifier:
         found = classifier.embed(images)
@@ -37,10 +38,13 @@ def require_embedding(
             f"{file.stamp.name} returns embeddings of {found.shape[1]} values, the source model "
             f"of {expected.shape[1]}: please report this"
         )
-    difference = float(np.abs(found - expected).max())
-    allowed = share * float(np.abs(expected).max())
+    difference, allowed = _rms(found - expected), share * _rms(expected)
     if not difference <= allowed:
         raise HemlineError(
             f"the embedding of {file.stamp.name} differs from the source model's by "
-            f"{difference:.3g} (tolerance {allowed:.3g}): please report this"
+            f"{difference:.3g} (root mean square; tolerance {allowed:.3g}): please report this"
         )
+
+
+def _rms(values: npt.NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
