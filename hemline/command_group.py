@@ -42,4 +42,9 @@ def error_text(error: click.ClickException) -> str:
         near = [each for each in error.possibilities or () if each in shown]
         error = click.NoSuchOption(error.option_name, possibilities=near, ctx=context)
     command = "hemline" if context is None else context.command_path
-    return f"{error.format_message()} (see {command} --help)"
+    text = re.sub("a valid (integer|float)( range)?", _numeral, error.format_message())
+    return f"{text} (see {command} --help)"
+
+
+def _numeral(found: re.Match[str]) -> str:
+    return "a whole number" if found[1] == "integer" else "a number"

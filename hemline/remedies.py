@@ -13,8 +13,7 @@ REMEDIES: dict[str, str] = {
     "name a board": "or name a board of yours with `hemline device add {device} ssh:user@host`",
     "add device": "add it with `hemline device add`",
     "bench": "run `hemline bench {bundle}` first",
-    "choose on device": "run `hemline bench {bundle} --device {device}`, then `hemline choose "
-    "{bundle} --device {device}`",
+    "choose on device": "choose it with `hemline choose {bundle} --device {device}`",
     "bench on device": "run `hemline bench {bundle} --device {device}` first",
     "profile": "run `hemline bench BUNDLE --profile`",
     "device with fallback": "--fallback goes with --device gpu",

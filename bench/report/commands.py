@@ -120,7 +120,6 @@ def compare(
     _print_more(every, more)
     say(f"picture: {picture}, rows: {rows}")
     _say_stored(choices)
-    next_step("classify", choices[0].file, "IMAGE")
 
 
 @click.command()
@@ -164,7 +163,6 @@ def choose(
     click.echo("\n\n".join("\n".join(choice.reasons) for choice in choices))
     _print_more(every, more)
     _say_stored(choices)
-    next_step("classify", choices[0].file, "IMAGE")
 
 
 def _say_stored(choices: Sequence[Choice]) -> None:
@@ -172,6 +170,11 @@ def _say_stored(choices: Sequence[Choice]) -> None:
         device = choice.candidate.device
         where = "this machine" if device == LOCAL else device
         say(f"stored in {choice.file.parent}: {choice.file.name} is the choice for {where}")
+    bundle, device = choices[0].file.parent, choices[0].candidate.device
+    if device.startswith("browser"):
+        next_step("pack", bundle, "--for", "web", "--device", device)
+    else:
+        next_step("classify", choices[0].file, "IMAGE")
 
 
 def _choice_document(choice: Choice) -> str:

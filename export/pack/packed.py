@@ -55,7 +55,7 @@ class Packed:
     def name(self) -> str:
         """Return the name of the pack, in letters that every shell and address takes."""
         bundle = re.sub(r"[^A-Za-z0-9._-]+", "-", self.bundle.resolve().name).strip("-.")
-        return f"{bundle or 'model'}-{self.target.name}"
+        return f"{bundle or 'model'}-{self.target.name}{'-file' * self.options.single_file}"
 
     @property
     def why(self) -> str:
@@ -72,7 +72,7 @@ class Packed:
     @property
     def choice(self) -> Recommendation | None:
         """Return the choice that this artifact is, for the device of the options."""
-        found = self.manifest.recommendation(self.options.device)
+        found = self.manifest.recommendation(self.options.device or LOCAL)
         return found if found is not None and found.artifact == self.artifact.name else None
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hemline import files
 from hemline.contract.manifest import read_manifest, require_artifacts
+from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, UsageError, remedy
 from hemline.export.pack.bill_of_materials import bill_of_materials, installed_component
@@ -34,7 +35,8 @@ def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
     """
     manifest, refusals = read_manifest(bundle), []
     require_artifacts(bundle, manifest)
-    choice, device = manifest.recommendation(options.device), options.device
+    device = options.device
+    choice = manifest.recommendation(device or LOCAL)
     if device is not None and choice is None:
         advice = remedy("choose on device", bundle=bundle, device=device)
         raise UsageError(f"{bundle} has no file that was chosen for {device}", remedy=advice)

@@ -220,14 +220,14 @@ class Manifest:
                 verdict["images"] = counts.get("test", 0)
         return document
 
-    def recommendation(self, device: str | None = None) -> Recommendation | None:
-        """Return the choice for a device; without one this machine's, else the first other one."""
+    def recommendation(self, device: str = LOCAL) -> Recommendation | None:
+        """Return the choice for a device; one for another device is never taken for it."""
         found = self.recommended_on
         if self.recommended is not None:
             because = self.recommended_because
             here = Recommendation(device=LOCAL, artifact=self.recommended, because=because)
             found = (here, *found)
-        return next((each for each in found if device in (None, each.device)), None)
+        return next((each for each in found if each.device == device), None)
 
     def recommending(self, choice: Recommendation) -> Manifest:
         """Return it with the choice for a device; those for other devices stay."""

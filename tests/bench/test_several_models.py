@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -17,6 +18,7 @@ from hemline.bench.choosing import choice_of, write_choice
 from hemline.bench.comparison import Comparison, candidates
 from hemline.bench.measuring.subject import Subject
 from hemline.bench.records import compared, names_of
+from hemline.bench.report.commands import _say_stored
 from hemline.bench.report.plot import draw
 from hemline.bench.report.verdict import explain, recommend
 from hemline.bench.same_images import require_same_images
@@ -185,6 +187,26 @@ def test_each_device_keeps_its_own_choice(
     assert {name: each and each.artifact for name, each in found.items()} == {
         "local": "fp32.tflite", "pi4": "dynamic.tflite",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("device", "following"),
+    [("browser", "pack {} --for web --device browser"), ("local", "classify {}/int8.tflite IMAGE")],
+)
+def test_the_next_command_is_about_the_device_that_was_chosen_for(
+    subjects: tuple[Subject, Subject],
+    comparison: Comparison,
+    capsys: pytest.CaptureFixture[str],
+    device: str,
+    following: str,
+) -> None:
+    int8 = Budget(max_drop_points=None, artifacts=("int8.tflite",))
+    choice = choice_of(subjects, comparison, int8)
+    choice = replace(choice, candidate=replace(choice.candidate, device=device))
+    with click.Context(click.Command("choose")):
+        _say_stored([choice])
+    found = capsys.readouterr().err
+    assert found.endswith(f"next: hemline {following.format(choice.file.parent)}\n")
 
 
 def test_the_tables_and_lines_have_the_model_where_there_are_several(

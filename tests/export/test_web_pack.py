@@ -88,7 +88,9 @@ def test_a_service_worker_keeps_all_files_of_the_page_and_no_others(
 
 
 def test_a_single_file_has_a_policy_for_its_own_script_only(bundle: Path, tmp_path: Path) -> None:
-    write_pack(packed(bundle, single_file=True), tmp_path / "pack")
+    alone = packed(bundle, single_file=True)
+    assert alone.name == f"{packed(bundle).name}-file", "neither takes the other's folder"
+    write_pack(alone, tmp_path / "pack")
     text = (tmp_path / "pack" / "index.html").read_text()
     policy = re.search(r'content="(default-src[^"]*)"', text)
     assert policy is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hemline.contract import schema
-from hemline.contract.manifest import MANIFEST_NAME, Manifest
+from hemline.contract.manifest import MANIFEST_NAME, Manifest, Recommendation
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, FileFormatError, GateError, UnsupportedRuntimeError
 from hemline.remedies import described
@@ -67,7 +67,8 @@ def test_a_recommended_one_that_was_wrong_here_is_passed_over(copy: Path, change
 def test_without_a_choice_it_is_the_smallest_proven_one(
     copy: Path, change: Change, manifest: Manifest
 ) -> None:
-    change(recommended=None)
+    board = Recommendation(device="browser", artifact="fp32.onnx", because="fast there")
+    change(recommended=None, recommended_on=(board,))
     smallest = min(
         (a for a in manifest.artifacts if a.format == "onnx"), key=lambda a: a.size_bytes
     )

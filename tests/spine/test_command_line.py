@@ -243,6 +243,7 @@ def test_an_error_of_usage_names_the_command_whose_help_says_more(
         "error: unknown command 'benhc': did you mean 'bench'? (see hemline --help)\n"
     )
     assert ended(capsys, "classify", "--jsn").endswith("(see hemline classify --help)\n")
+    assert "'80x' is not a whole number. (see" in ended(capsys, "serve", "a", "--port", "80x")
 
 
 @pytest.mark.parametrize(
