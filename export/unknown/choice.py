@@ -72,6 +72,7 @@ def mean_aurocs(
     By the float model: one choice is for all files of a bundle.
     """
     model, (training, labels) = inputs.card.model, training_images(inputs.images, inputs.split)
+    sets = [load_strangers(name, source.input, model.preprocessing) for name in strangers]
     distance = fit_distance(source.run(training, EMBEDDING), labels, len(model.labels))
     embedding = OutputSpec(
         name=EMBEDDING, role="embedding", size=len(distance.mean.array()[0]), dtype="float32"
@@ -84,7 +85,6 @@ def mean_aurocs(
         return {"score": -scores, "distance": measure(source.run(images, EMBEDDING))}
 
     known = strangeness(inputs.validation[0])
-    sets = [load_strangers(name, source.input, model.preprocessing) for name in strangers]
     found = [strangeness(each.first) for each in sets]
     return {
         method: float(np.mean([auroc(known[method], each[method]) for each in found]))

@@ -320,6 +320,13 @@ def test_what_cannot_be_evaluated_is_told_in_one_line(
     assert re.search(message, refused(checkpoint, *given, "--data", data_folder))
 
 
+def test_strangers_that_are_not_there_are_refused_before_the_work(bundle: Path) -> None:
+    words = ["evaluate", str(bundle / "int8.tflite"), "--strangers", "noise"]
+    done = CliRunner().invoke(cli, [*words, "--strangers", "digit"])
+    assert "unknown set of strangers 'digit': did you mean 'digits'" in str(done.exception)
+    assert "images from" not in done.output  # what is evaluated
+
+
 def test_an_artifact_shows_no_layers(bundle: Path, tmp_path: Path) -> None:
     error = refused(bundle / "int8.tflite", "--layer", "conv2d", "-o", tmp_path)
     assert "an artifact does not show its layers" in error
