@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARTIFACT, WINDOWS, UNSURE = "artifact.json", "windows", "unsure"
-FILES = "[0-9]*"  # in windows/ and unsure/, without those that are being written
+FILES = "[0-9]*"  # in windows/, without those that are being written
+_UNSURE_FILES = f"[01].{6 * '[0-9]'}-*.png"
 MOST_WINDOWS = 1000  # six weeks of hours; with ten classes a file has 0.2 kB
 _HOUR = 3600  # seconds
 _SAVE_SECONDS = 60.0  # what is written wears an SD card out
@@ -101,7 +102,7 @@ class Monitor(Closing):
         self._due = time.monotonic() + _SAVE_SECONDS
         with self._lock:
             counted, self._counted = self._counted, {}
-            unsure, self._unsure = self._unsure, {}
+            unsure = dict(self._unsure)
         for number, parts in counted.items():
             hour = time.strftime("%Y-%m-%dT%H", time.gmtime(number * _HOUR))
             labels, scores, distances = map(tuple, parts)
@@ -143,10 +144,12 @@ class Monitor(Closing):
     def _save_unsure(self, unsure: dict[str, bytes]) -> None:
         for name, png in unsure.items():
             files.write_bytes(self.folder / UNSURE / name, png)
-        kept = sorted((self.folder / UNSURE).glob(FILES))
+        kept = sorted((self.folder / UNSURE).glob(_UNSURE_FILES))
         _remove(kept[self._keep_unsure :])
         full = len(kept) >= self._keep_unsure
-        self._certain = float(kept[self._keep_unsure - 1].name[:8]) if full else math.inf
+        with self._lock:
+            self._unsure = {name: x for name, x in self._unsure.items() if name not in unsure}
+            self._certain = float(kept[self._keep_unsure - 1].name[:8]) if full else math.inf
 
 
 def _png(image: Pixels) -> bytes:

@@ -143,7 +143,7 @@ def test_what_cannot_be_saved_is_logged_once_a_minute_and_saved_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring, "_SAVE_SECONDS", 0.0)
-    monitor = Monitor(tmp_path, STAMP, clock=lambda: 0.0)
+    monitor = Monitor(tmp_path, STAMP, clock=lambda: 0.0, keep_unsure=2)
     folder = monitor.folder / "windows"
     folder.write_text("in the way")
     monitor.add([SURE], [GRAY])
@@ -153,9 +153,13 @@ def test_what_cannot_be_saved_is_logged_once_a_minute_and_saved_later(
     with pytest.raises(HemlineError, match="cannot write"):
         monitor.close()
     folder.unlink()
-    monitor.add([SURE], [GRAY])
+    (monitor.folder / "unsure").mkdir()
+    (monitor.folder / "unsure" / "2026-11.png").write_text("somebody's own")
+    monitor.add([UNSURE], [GRAY])
     monitor.close()
-    assert windows(tmp_path)[0].labels == (2, 0, 0)
+    assert windows(tmp_path)[0].labels == (1, 1, 0)
+    names = sorted(path.name[:4] for path in (monitor.folder / "unsure").iterdir())
+    assert names == ["0.68", "0.99", "2026"]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"kind": "prediction counts", "schema": 1}'])
