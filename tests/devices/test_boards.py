@@ -609,3 +609,6 @@ def test_the_list_of_a_packs_files_names_the_one_that_is_installed(tmp_path: Pat
     on_a_board(tmp_path, "install", str(tmp_path / "cache"), name, "m.tflite")
     listed = f"{zeros}  labels.txt\n{name[:64]}  m.tflite\n{zeros}  old/m.tflite\n"
     assert sums.read_text() == listed
+    sums.write_text(listed.replace(name[:64], zeros))  # the power was cut before it was written
+    on_a_board(tmp_path, "install", str(tmp_path / "cache"), name, "m.tflite")
+    assert sums.read_text() == listed

@@ -141,7 +141,7 @@ def _put(source: Path, digest: str, path: Path) -> None:
             if before is not None:
                 _copy(path, previous, before, _mode(path))
             following.replace(path)
-            _correct_sums(path, digest)
+        _correct_sums(path, digest)  # also where it was cut off before
         facts = {"sha256": digest, "previous_sha256": _digest(previous) or ""}
         print(json.dumps({"installed": {**facts, "changed": digest != before}}))
 
@@ -200,9 +200,11 @@ def _correct_sums(path: Path, digest: str) -> None:
     """Let the list of a pack's files name the one that is in it now."""
     sums = path.with_name("SHA256SUMS")
     if sums.is_file():
-        line = rf"(?m)^[0-9a-f]{{64}}(?=  {re.escape(path.name)}$)"
-        text = re.sub(line, digest, sums.read_text()).encode()
-        _write(sums, io.BytesIO(text), hashlib.sha256(text).hexdigest(), _mode(sums))
+        line = rb"(?m)^[0-9a-f]{64}(?=  %s$)" % re.escape(os.fsencode(path.name))
+        before = sums.read_bytes()
+        text = re.sub(line, digest.encode(), before)
+        if text != before:
+            _write(sums, io.BytesIO(text), hashlib.sha256(text).hexdigest(), _mode(sums))
 
 
 def _path(place: str) -> Path:
