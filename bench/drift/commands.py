@@ -25,7 +25,8 @@ def drift(folder: Path, images: int, last: int | None, as_json: bool) -> None:
     several until they have enough images. The exit code is 3 if one differs, and 4 if there are too
     few images to judge.
     """
-    require_matplotlib()
+    if not as_json:
+        require_matplotlib()
     require_package("scipy", "thresholds need scipy: pip install scipy")
     from hemline.bench.drift.judging import Period, judged, monitored_folders, require_no_drift
     from hemline.bench.drift.picture import draw_drift, drift_text

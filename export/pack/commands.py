@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,4 +66,4 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
         if each.artifact != packed.artifact.name:
             say(f"chosen for {each.device}: {each.artifact} (pack it with --device {each.device})")
     if row.next_step and path.is_dir():
-        say(f"next: {row.next_step.replace('@PATH@', str(path))}")
+        say(f"next: {row.next_step.replace('@PATH@', shlex.quote(str(path)))}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hemline.contract.evaluation_set import FOLDER, EvaluationSplit, load_split
 from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdict
 from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import Stamp
+from hemline.data.datasets import DATASETS
 from hemline.errors import GateError
 from hemline.export.pack.table import Target
+
+_FACT = re.compile(r"@([A-Z_]+)@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,13 @@ class Packed:
         """Return the verdicts of the runtimes in which the artifact passed."""
         return tuple(each for each in self.artifact.verdicts if each.status == "passed")
 
+    def published_images(self) -> EvaluationSplit | None:
+        """Return the validation images, None without them and for those of a custom data set."""
+        # a custom data set never has the name of a published one
+        if self.manifest.dataset not in DATASETS or not (self.bundle / FOLDER).is_dir():
+            return None
+        return load_split(self.bundle, "validation", self.manifest.evaluation_sha256)
+
     def require_no_distance(self) -> None:
         """Raise GateError for a file whose distance to the classes its target cannot measure."""
         if self.stamp.distance is not None:
@@ -128,7 +139,19 @@ class Contents:
 
 
 def filled(template: str, facts: Mapping[str, str]) -> str:
-    """Return a text with each @NAME@ replaced by the fact of this name."""
-    for name, text in facts.items():
-        template = template.replace(f"@{name}@", text)
-    return template
+    """Return a text with each @NAME@ replaced by the fact of this name, if there is one."""
+    return _FACT.sub(lambda found: facts.get(found[1], found[0]), template)
+
+
+def write_filled(
+    folder: Path, source: Path, names: Iterable[str], facts: Mapping[str, str]
+) -> None:
+    """Write templates of a source folder, filled with facts, into a folder."""
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(filled_file(source / name, facts), encoding="utf-8")
+
+
+def filled_file(template: Path, facts: Mapping[str, str]) -> str:
+    """Return the text of a file, filled with facts."""
+    return filled(template.read_text(encoding="utf-8"), facts)

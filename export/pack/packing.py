@@ -24,7 +24,8 @@ from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import attribute
 from hemline.version import VERSION
 
-ARCHIVE, SUMS, BILL = ".tar.gz", "SHA256SUMS", "sbom.cdx.json"
+ARCHIVE, SUMS, BILL, CARD = ".tar.gz", "SHA256SUMS", "sbom.cdx.json", "MODEL_CARD.md"
+_CONTROL = {*range(32), *range(127, 160), 0x2028, 0x2029}  # line breaks among them
 
 
 def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
@@ -85,7 +86,7 @@ def write_pack(packed: Packed, path: Path, *, force: bool = False) -> None:
     archived = path.name.endswith(ARCHIVE)
     if not archived and path.suffix in (".zip", ".tgz", ".tar", ".gz"):
         raise UsageError(f"{path} cannot be written: an archive ends in {ARCHIVE}")
-    if path.exists() and not (path.is_file() if archived else (path / BILL).is_file()):
+    if path.exists() and not (path.is_file() if archived else _is_pack(path)):
         raise UsageError(f"{path} is there and is not a pack", remedy=remedy("other output folder"))
     if path.exists() and not force:
         raise UsageError(f"{path} is there already", remedy=remedy("replace or move"))
@@ -102,7 +103,14 @@ def write_pack(packed: Packed, path: Path, *, force: bool = False) -> None:
         folder.rename(path)
 
 
+def _is_pack(path: Path) -> bool:
+    return all((path / name).is_file() for name in (SUMS, BILL, CARD))
+
+
 def _fill(folder: Path, packed: Packed) -> None:
+    for label in packed.stamp.labels:
+        if not _CONTROL.isdisjoint(map(ord, label)):
+            raise GateError(f"the class name {label!r} has a control character")
     contents: Contents = attribute(packed.target.fill)(folder, packed)
     # no package index has this very Hemline
     hemline = replace(installed_component("hemline", VERSION), purl="")
@@ -112,7 +120,7 @@ def _fill(folder: Path, packed: Packed) -> None:
             files.write_bytes(folder / "licences" / each.name / name, text)
     labels = "".join(f"{label}\n" for label in packed.stamp.labels)
     files.write_bytes(folder / "labels.txt", labels.encode())
-    files.write_bytes(folder / "MODEL_CARD.md", model_card(packed).encode())
+    files.write_bytes(folder / CARD, model_card(packed).encode())
     files.write_bytes(folder / "README.md", readme(packed, contents).encode())
     files.write_json(folder / BILL, bill_of_materials(packed, components))
     sums = [f"{files.sha256_of(path)}  {name}\n" for name, path in files_in(folder).items()]

@@ -14,10 +14,8 @@ import numpy as np
 
 from hemline.contract import schema
 from hemline.contract.class_distance import ClassDistance
-from hemline.contract.evaluation_set import FOLDER, load_split
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.data.datasets import DATASETS
 from hemline.errors import BackendError
 from hemline.export.pack.packed import Packed
 from hemline.pictures.generated import varied_images
@@ -157,10 +155,7 @@ def _images(packed: Packed, stamp: Stamp) -> list[Pixels]:
     every = (np.arange(np.prod(shape)) % 256).astype(np.uint8).reshape(shape)
     own = [vector.image(shape) for vector in stamp.test_vectors]
     count = max(0, max(_LEAST, min(_MOST, _VALUES // every.size)) - len(own) - 1)
-    # a custom data set never has the name of a published one
-    if packed.manifest.dataset not in DATASETS or not (packed.bundle / FOLDER).is_dir():
+    if (split := packed.published_images()) is None:
         return [every, *own, *varied_images(shape, count)]
-    hashes = packed.manifest.evaluation_sha256
-    split = load_split(packed.bundle, "validation", hashes)
     first = np.unique(split.logits[len(own) :].argmax(axis=1), return_index=True)[1]
     return [every, *own, *split.images[np.sort(first)[:count] + len(own)]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import signal
 import socket
@@ -48,21 +49,23 @@ def serve(
     # 1,000 idle connections are more files than a process may open by default
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: None)  # uvicorn raises it again when it has ended
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=[served, ended], daemon=True)
     watch.start()
     app, seconds = Service(served, limits, cores()), limits.seconds + 1
     options = {"log_level": "warning", "access_log": False, "server_header": False}
-    config = uvicorn.Config(app, **options, timeout_graceful_shutdown=seconds)
-    at = f"http://{host}:{listening.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(app, **options, timeout_graceful_shutdown=seconds))
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, server.handle_exit)  # uvicorn raises it again when it has ended
+    shown = f"[{host}]" if ":" in host else host
+    at = f"http://{shown}:{listening.getsockname()[1]}"
     say(f"serving {', '.join(each.name for each in served)} at {at}")
-    uvicorn.Server(config).run([listening])
+    server.run([listening])
     ended.set()
     watch.join()
-    for monitor in [x for each in served for x in each.monitors.values()]:
-        monitor.close()
+    with contextlib.ExitStack() as stack:  # one that cannot save keeps no other from it
+        for monitor in [x for each in served for x in each.monitors.values()]:
+            stack.callback(monitor.close)
 
 
 def _watch(served: Sequence[Served], ended: threading.Event) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import log_softmax
 
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.parity import check_parity
@@ -38,10 +39,8 @@ def compare(packed: Packed, model: CModel, program: Path) -> dict[str, str]:
         reference = pool.submit(_reference, packed, model.reference, images)
         found = run(program, images, len(packed.stamp.labels))
         wanted = reference.result()
-    logits = (found - np.float32(model.grid[1])) * np.float32(model.grid[0])
     spec = packed.stamp.output
-    if spec.gives == "probabilities":  # its softmax was cut off
-        logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    logits = real_logits(found, model.grid, normalized=spec.gives == "probabilities")
     parity = check_parity(logits, split.logits[: len(images)], spec, packed.artifact.bounds)
     if not parity.passed:
         raise GateError(f"{packed.artifact.name} fails in C: {parity.reason}")
@@ -52,6 +51,14 @@ def compare(packed: Packed, model: CModel, program: Path) -> dict[str, str]:
         "EQUAL": f"{100 * (steps == 0).mean():.2f} %",
         "STEP": str(steps.max()),
     }
+
+
+def real_logits(
+    stored: _Bytes, grid: tuple[float, int], *, normalized: bool
+) -> npt.NDArray[np.float32]:
+    """Return the logits, float32, of bytes; as of a softmax, which was cut off, if `normalized`."""
+    logits = (stored - np.float32(grid[1])) * np.float32(grid[0])
+    return log_softmax(logits, axis=1) if normalized else logits  # type: ignore[no-any-return]
 
 
 def run(program: Path, images: _Images, classes: int) -> _Bytes:

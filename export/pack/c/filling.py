@@ -12,20 +12,15 @@ import numpy as np
 from hemline.export.pack.bill_of_materials import installed_component
 from hemline.export.pack.c.comparison import compare, run
 from hemline.export.pack.c.compiling import CModel, compile_model, require_room
-from hemline.export.pack.c.templates import (
-    FILES,
-    c_rows,
-    classifier_facts,
-    micro_facts,
-    write_files,
-)
-from hemline.export.pack.packed import Contents, Packed, filled
+from hemline.export.pack.c.templates import c_rows, classifier_facts, micro_facts
+from hemline.export.pack.packed import Contents, Packed, filled_file, write_filled
 from hemline.export.pack.packing import files_in
 from hemline.export.pack.vectors import write_vectors
 from hemline.folders import TemporaryFolder
 from hemline.programs import ProgramError, output_of
 
-_USE, _VECTORS = "use.md", ("test/vectors.h", "test/vectors.c")
+_FILES = Path(__file__).parent / "files"
+_VECTORS = ("test/vectors.h", "test/vectors.c")
 _VECTOR_BYTES = 64_000  # of pixels: they have to fit a microcontroller too
 _SECONDS = 300.0
 
@@ -42,9 +37,9 @@ def fill(folder: Path, packed: Packed) -> Contents:
                 "apt-get install gcc make"
             )
     model = compile_model(packed)
-    names = [name for name in files_in(FILES) if name not in (*_VECTORS, _USE)]
+    names = [name for name in files_in(_FILES) if name not in (*_VECTORS, "use.md")]
     facts = classifier_facts(packed, model.grid) | micro_facts(packed)
-    write_files(folder, names, facts)
+    write_filled(folder, _FILES, names, facts)
     for source, content in model.sources.items():
         (folder / "model" / source).write_bytes(content)
     shutil.copyfile(packed.path, folder / packed.artifact.name)
@@ -59,7 +54,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
     runtimes = {verdict.runtime: verdict for verdict in packed.passed}
     return Contents(
         runtime=runtimes.get("litert", packed.passed[0]),
-        use=filled((FILES / _USE).read_text(), facts),
+        use=filled_file(_FILES / "use.md", facts),
         components=(replace(bakenn, texts=texts),),
     )
 
@@ -79,7 +74,7 @@ def _write_vectors(folder: Path, packed: Packed, stream: Path) -> None:
     images = np.array([each.pixels for each in golden[:most]], np.uint8)
     logits = run(stream, images, len(packed.stamp.labels))
     facts = {"COUNT": str(len(images)), "PIXELS": c_rows(images), "LOGITS": c_rows(logits)}
-    write_files(folder, _VECTORS, facts)
+    write_filled(folder, _FILES, _VECTORS, facts)
 
 
 def _sizes(folder: Path, packed: Packed, model: CModel, programs: Path) -> str:

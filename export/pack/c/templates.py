@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 
 from hemline.contract.record import RECORDS_NAME, Arena, read_records
 from hemline.contract.stamp import read_stamped
-from hemline.export.pack.packed import Packed, filled
+from hemline.export.pack.packed import Packed
 from hemline.model_files.tflite import read_tflite
 from hemline.runtime.pixels import pixel_tables
 
-FILES = Path(__file__).parent / "files"
 # methods of MicroMutableOpResolver that are not the operator's name in another spelling
 _METHODS = {"BATCH_MATMUL": "BatchMatMul", "PADV2": "PadV2"}
-
-
-def write_files(folder: Path, names: Iterable[str], facts: Mapping[str, str]) -> None:
-    """Write files, filled with facts, into a folder."""
-    for name in names:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(filled((FILES / name).read_text(), facts))
 
 
 def classifier_facts(packed: Packed, grid: tuple[float, int]) -> dict[str, str]:

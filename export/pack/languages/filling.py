@@ -12,12 +12,18 @@ import numpy as np
 
 from hemline.contract.manifest import Verdict
 from hemline.contract.schema import to_document
-from hemline.errors import GateError
-from hemline.export.pack.packed import Component, Contents, Packed, filled
+from hemline.export.pack.packed import (
+    Component,
+    Contents,
+    Packed,
+    filled,
+    filled_file,
+    write_filled,
+)
+from hemline.export.pack.packing import files_in
 from hemline.export.pack.vectors import write_vectors
 
 _HERE = Path(__file__).parent
-_CONTROL = {*range(32), 127}
 _DTYPES = ("float32", "int8", "uint8", "int16")
 
 
@@ -71,13 +77,9 @@ LANGUAGES = {
 def supported(packed: Packed) -> Verdict:
     """Return the verdict of the first runtime in which the artifact passed.
 
-    Raises GateError for what a sample does not have: a distance to the classes, and class names
-    with control characters.
+    Raises GateError for a distance to the classes, which a sample does not have.
     """
     packed.require_no_distance()
-    for label in packed.stamp.labels:
-        if not _CONTROL.isdisjoint(map(ord, label)):
-            raise GateError(f"the class name {label!r} has a control character")
     return packed.passed[0]
 
 
@@ -92,14 +94,11 @@ def fill(folder: Path, packed: Packed) -> Contents:
 
 def write_sample(folder: Path, packed: Packed, facts: Mapping[str, str]) -> str:
     """Write the templates of a target, vectors and artifact into a folder; return how to use it."""
-    paths = (_HERE / packed.target.name).iterdir()
-    texts = {path.name: filled(path.read_text(), facts) for path in paths}
-    use = texts.pop("use.md")
-    for name, text in texts.items():
-        (folder / name).write_text(text)
+    source = _HERE / packed.target.name
+    write_filled(folder, source, [name for name in files_in(source) if name != "use.md"], facts)
     write_vectors(folder, packed)
     shutil.copyfile(packed.path, folder / packed.artifact.name)
-    return use
+    return filled_file(source / "use.md", facts)
 
 
 def _facts(packed: Packed, language: Language) -> dict[str, str]:

@@ -10,9 +10,7 @@ from hemline.export.pack.languages.filling import write_sample
 from hemline.export.pack.packed import Contents, Packed
 from hemline.export.pack.web.filling import page_component, page_runtime
 from hemline.npm_packages import fetched
-from hemline.runtime.page.writing import PACKAGES
-
-_MODULES = ("pixels.js", "engine.js", "decoder.js")
+from hemline.runtime.page.writing import MODULES, PACKAGES
 
 
 def fill(folder: Path, packed: Packed) -> Contents:
@@ -24,7 +22,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
     component = page_component(packed)
     for path in fetched(package).glob(pattern):
         shutil.copyfile(path, folder / path.name)
-    for name in _MODULES:
+    for name in MODULES:
         content = (resources("hemline.runtime") / "web" / name).read_bytes()
         (folder / name).write_bytes(content)
     runtime = f"{component.name} {component.version}"

@@ -13,7 +13,7 @@ from hemline.environments.pip import NoWheelError, run_pip
 from hemline.environments.wheels import MACHINES, PACKAGES, WheelRequest, wheel_set
 from hemline.errors import GateError, UsageError
 from hemline.export.pack.bill_of_materials import installed_component, wheel_component
-from hemline.export.pack.packed import Component, Contents, Packed, filled
+from hemline.export.pack.packed import Component, Contents, Packed, filled_file, write_filled
 from hemline.folders import made
 from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.user_folders import cache_folder
@@ -56,12 +56,11 @@ def fill(folder: Path, packed: Packed) -> Contents:
         "FRAMES": "- --raw 640x480:yuv420" if gray else "-",
         "PACKAGES": "python3-venv" if has_numpy else "python3-venv python3-numpy python3-pil",
     }
-    for name in ("selftest.py", "setup.sh", "camera.sh", "hemline.service"):
-        (folder / name).write_text(filled((_HERE / name).read_text(), facts))
+    write_filled(folder, _HERE, ("selftest.py", "setup.sh", "camera.sh", "hemline.service"), facts)
     needed = replace(installed_component(package.project, best.version), texts={})
     return Contents(
         runtime=best,
-        use=filled((_HERE / "use.md").read_text(), facts),
+        use=filled_file(_HERE / "use.md", facts),
         components=_wheels(folder / "wheels", packed, best) or (needed,),
     )
 

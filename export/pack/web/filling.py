@@ -8,10 +8,9 @@ import numpy as np
 
 from hemline.contract.manifest import Verdict
 from hemline.contract.specs import version_key
-from hemline.data.datasets import DATASETS
 from hemline.errors import GateError
 from hemline.export.pack.bill_of_materials import npm_component
-from hemline.export.pack.packed import Component, Contents, Packed, filled
+from hemline.export.pack.packed import Component, Contents, Packed, filled_file
 from hemline.files import read_bytes
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.page.writing import PACKAGES, ClassifyingPage, write_page
@@ -54,7 +53,7 @@ def fill(folder: Path, packed: Packed) -> Contents:
     runtime = f"{component.name} {component.version}"
     return Contents(
         runtime=page_runtime(packed),
-        use=filled((_HERE / use).read_text(encoding="utf-8"), {"RUNTIME": runtime}),
+        use=filled_file(_HERE / use, {"RUNTIME": runtime}),
         components=(component,),
     )
 
@@ -67,13 +66,10 @@ def page_component(packed: Packed) -> Component:
 
 def _examples(packed: Packed) -> tuple[tuple[str, Pixels], ...]:
     """Return (class, pixels) of a validation image of each class; only published images."""
-    folder = packed.bundle / "evaluation"
-    if packed.manifest.dataset not in DATASETS or not folder.is_dir():
+    if (split := packed.published_images()) is None:
         return ()
-    images = np.load(folder / "validation-images.npy", mmap_mode="r")
-    labels = np.load(folder / "validation-labels.npy")
     return tuple(
-        (name, np.array(images[found[0]]))
+        (name, np.array(split.images[found[0]]))
         for at, name in enumerate(packed.stamp.labels[:_EXAMPLES])
-        if (found := np.flatnonzero(labels == at)).size
+        if (found := np.flatnonzero(split.labels == at)).size
     )
