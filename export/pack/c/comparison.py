@@ -58,7 +58,7 @@ def real_logits(
 ) -> npt.NDArray[np.float32]:
     """Return the logits, float32, of bytes; as of a softmax, which was cut off, if `normalized`."""
     logits = (stored - np.float32(grid[1])) * np.float32(grid[0])
-    return log_softmax(logits, axis=1) if normalized else logits  # type: ignore[no-any-return]
+    return np.asarray(log_softmax(logits, axis=1) if normalized else logits, np.float32)
 
 
 def run(program: Path, images: _Images, classes: int) -> _Bytes:
