@@ -35,6 +35,7 @@ from hemline.contract.record import (
     read_records,
 )
 from hemline.errors import GateError, UnknownNameError, UsageError
+from hemline.progress import report_to
 from hemline.remedies import described
 
 
@@ -196,17 +197,16 @@ def test_each_device_keeps_its_own_choice(
 def test_the_next_command_is_about_the_device_that_was_chosen_for(
     subjects: tuple[Subject, Subject],
     comparison: Comparison,
-    capsys: pytest.CaptureFixture[str],
     device: str,
     following: str,
 ) -> None:
     int8 = Budget(max_drop_points=None, artifacts=("int8.tflite",))
     choice = choice_of(subjects, comparison, int8)
     choice = replace(choice, candidate=replace(choice.candidate, device=device))
-    with click.Context(click.Command("choose")):
+    said = list[str]()
+    with click.Context(click.Command("choose")), report_to(said.append):
         _say_stored([choice])
-    found = capsys.readouterr().err
-    assert found.endswith(f"next: hemline {following.format(choice.file.parent)}\n")
+    assert said[-1] == f"next: hemline {following.format(choice.file.parent)}"
 
 
 def test_the_tables_and_lines_have_the_model_where_there_are_several(
