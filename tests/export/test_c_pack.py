@@ -23,16 +23,13 @@ from hemline.contract.evaluation_set import load_split
 from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, GateError
+from hemline.export.pack.c.comparison import real_logits
 from hemline.export.pack.c.compiling import compile_model
+from hemline.export.pack.c.filling import _FILES
 from hemline.export.pack.c.generation import generate
 from hemline.export.pack.c.graph import compilable, logits_of_one_image
-from hemline.export.pack.c.templates import (
-    c_string,
-    classifier_facts,
-    method_of,
-    write_files,
-)
-from hemline.export.pack.packed import Packed, PackOptions
+from hemline.export.pack.c.templates import c_string, classifier_facts, method_of
+from hemline.export.pack.packed import Packed, PackOptions, write_filled
 from hemline.export.pack.packing import choose, write_pack
 from hemline.export.pack.table import TARGETS
 from hemline.model_files.flatbuffer import packed as flatbuffer
@@ -151,6 +148,17 @@ def test_a_softmax_at_the_end_is_cut_off(packed: Packed) -> None:
     assert np.array_equal(outputs_of(cut, noise(cut))[0], outputs_of(plain, noise(cut))[0])
 
 
+def test_logits_of_a_cut_softmax_are_logarithms_of_its_probabilities() -> None:
+    """Also of 255 steps of 1: e^255 is more than a float32 holds."""
+    stored = np.array([[-128, 127, -128], [0, 0, -128]], np.int8)
+    found = real_logits(stored, (1.0, -128), normalized=True)
+    assert found.tolist() == [
+        [-255, 0, -255],
+        pytest.approx([np.log(0.5), np.log(0.5), -128.69315]),
+    ]
+    assert real_logits(stored, (0.5, -1), normalized=False)[0].tolist() == [-63.5, 64, -63.5]
+
+
 def test_of_a_file_with_an_embedding_the_logits_are_compiled(embedding_bundle: Path) -> None:
     file = read_stamped(embedding_bundle / "int8.tflite")
     logits = logits_of_one_image(file.model, file.stamp.output.position)
@@ -175,7 +183,7 @@ def test_the_tensor_in_c_is_that_of_python(
         packed.stamp, input=spec, labels=labels, outputs=(output,), test_vectors=(), reference=None
     )
     facts = classifier_facts(dataclasses.replace(packed, stamp=stamp), (0.1, 0))
-    write_files(tmp_path, ("model/classifier.h", "model/classifier.c"), facts)
+    write_filled(tmp_path, _FILES, ("model/classifier.h", "model/classifier.c"), facts)
     (tmp_path / "model" / "bknn_model.h").write_text(
         "#define BKNN_MODEL_ARENA_SIZE 0\n#define BKNN_MODEL_ARENA_ALIGNMENT 16\n"
         "static void bknn_model_infer(uint8_t *arena, const int8_t *input, int8_t *output) {\n"

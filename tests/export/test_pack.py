@@ -27,7 +27,7 @@ from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, GateError, UsageError
 from hemline.export.api import pack
 from hemline.export.pack.bill_of_materials import installed_component, wheel_component
-from hemline.export.pack.packed import Packed, PackOptions
+from hemline.export.pack.packed import Packed, PackOptions, filled
 from hemline.export.pack.packing import ARCHIVE, choose, write_pack
 from hemline.export.pack.packing import BILL as SBOM
 from hemline.export.pack.table import TARGETS
@@ -349,6 +349,47 @@ def test_nothing_is_overwritten_silently_and_only_packs_are_replaced(
     make(bundle, made, force=True)
     assert "stale" not in names_in(made)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["pack", "photos"]
+
+
+def test_a_bill_of_materials_alone_makes_no_folder_a_pack(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "product").mkdir()
+    (tmp_path / "product" / SBOM).write_text("{}")
+    with pytest.raises(UsageError, match="is there and is not a pack"):
+        make(bundle, tmp_path / "product", force=True)
+
+
+def test_a_class_name_of_two_lines_is_refused(packed: Pack, tmp_path: Path) -> None:
+    labels = ("a\nb", *packed.packed.stamp.labels[1:])
+    stamp = dataclasses.replace(packed.packed.stamp, labels=labels)
+    with pytest.raises(GateError, match=r"the class name 'a\\nb' has a control character"):
+        write_pack(dataclasses.replace(packed.packed, stamp=stamp), tmp_path / "pack")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_names_of_the_template_are_filled_in() -> None:
+    facts = {"LABELS": '"@STEM@"', "STEM": "int8"}
+    assert filled("@LABELS@ of @STEM@, @OTHER@", facts) == '"@STEM@" of int8, @OTHER@'
+
+
+@pytest.mark.medium
+def test_a_pack_does_not_depend_on_the_locale(bundle: Path, tmp_path: Path) -> None:
+    choose_and_write = (
+        "import sys; from hemline.export.api import pack;"
+        "pack(sys.argv[1], 'kotlin', output=sys.argv[2])"
+    )
+    made = []
+    for name, locale in (("ascii", "C"), ("utf-8", "C.UTF-8")):
+        plain = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        command = [sys.executable, "-c", choose_and_write, bundle, tmp_path / name]
+        subprocess.run(command, env=os.environ | plain, check=True)
+        made.append(bytes_in(tmp_path / name))
+    assert made[0] == made[1]
+
+
+def test_the_next_command_quotes_a_path(bundle: Path, tmp_path: Path) -> None:
+    words = ["pack", str(bundle), "--for", "pi", "-o", str(tmp_path / "my pack")]
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert f"next: scp -r '{tmp_path}/my pack' USER@BOARD:" in result.stderr
 
 
 def test_an_archive_of_another_kind_is_refused(bundle: Path, tmp_path: Path) -> None:
