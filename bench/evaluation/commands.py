@@ -101,6 +101,7 @@ def _evaluated(
     from hemline.bench.evaluation.running import evaluate as evaluate_all
     from hemline.bench.evaluation.running import prepare, run_all
     from hemline.bench.evaluation.strangers import separations_of
+    from hemline.data.strangers import load_strangers
 
     pairs = prepare(request)
     checkpoints = sum(target.card is not None for target, _ in pairs)
@@ -110,13 +111,18 @@ def _evaluated(
         raise UsageError("--layer is for checkpoints: an artifact does not show its layers")
     if checkpoints:
         say("loading TensorFlow")
+    inputs = {target.spec.preprocessing: target.spec.input for target, _ in pairs}  # of one shape
+    sets = {  # before the work, because one may be missing
+        way: [load_strangers(name, spec, way) for name in request.strangers]
+        for way, spec in inputs.items()
+    }
     explained = _explained(pairs, layer)
     for target, split in pairs:
         say(f"{target.name}: {len(split.labels):,} {split.name} images from {split.source}")
     summaries, logits = [() if each is None else each.layers for each in explained], run_all(pairs)
     separations = [
-        separations_of(*pair, values, request.strangers)
-        for pair, values in zip(pairs, logits, strict=True)
+        separations_of(target, split, values, sets[target.spec.preprocessing])
+        for (target, split), values in zip(pairs, logits, strict=True)
     ]
     evaluation, runs = evaluate_all(
         pairs, logits, summaries=summaries, ensemble=request.ensemble, separations=separations

@@ -15,7 +15,7 @@ from hemline.bench.evaluation.target import EvaluationTarget
 from hemline.contract.class_distance import METHODS, Method
 from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp
-from hemline.data.strangers import load_strangers
+from hemline.data.strangers import Strangers
 from hemline.runtime.unknown import Distances
 from hemline.statistics import accepted_strangers, auroc
 
@@ -23,13 +23,11 @@ Values = dict[Method, npt.NDArray[np.float64]]  # by method: the higher, the str
 
 
 def separations_of(
-    target: EvaluationTarget, split: SplitImages, logits: Logits, strangers: Sequence[str]
+    target: EvaluationTarget, split: SplitImages, logits: Logits, sets: Sequence[Strangers]
 ) -> tuple[Separation, ...]:
     """Measure a target on the second halves of sets of strangers; `logits` are of the split."""
-    if not strangers:
+    if not sets:
         return ()
-    spec = target.spec
-    sets = [load_strangers(name, spec.input, spec.preprocessing) for name in strangers]
     measure = _Strangeness(target)
     known = measure(split.pixels, logits)
     decides: Method = "distance" if "distance" in known else "score"

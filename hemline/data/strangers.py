@@ -50,16 +50,22 @@ def load_strangers(name: str, spec: InputSpec, preprocess: Preprocess) -> Strang
         pictures = load_images(name, FetchOptions()).test_images[:_MOST]
         found = _as_seen(pictures, spec, preprocess)
     elif (path := Path(name)).is_dir():
-        files = photographs(sorted(path.rglob("*")))[:_MOST]
-        found = [read_image(file, spec, preprocess) for file in files]
+        files = photographs(sorted(path.rglob("*")))
+        found = [read_image(file, spec, preprocess) for file in files[_spaced(len(files))]]
     elif path.exists():
         with Archive(path) as archive:
-            found = _as_seen(archive.read("x")[:_MOST], spec, preprocess)
+            pictures = np.atleast_1d(archive.read("x"))
+        found = _as_seen(pictures[_spaced(len(pictures))], spec, preprocess)
     else:
         raise UnknownNameError(
             "set of strangers", name, (*GENERATED, *DATASETS), remedy=remedy("name strangers")
         )
     return _halved(name, found)
+
+
+def _spaced(count: int) -> slice:
+    """Return which of so many to take, evenly: they may be sorted by what they show."""
+    return slice(None, None, -(-count // _MOST) or 1)
 
 
 def _halved(name: str, images: list[Pixels]) -> Strangers:

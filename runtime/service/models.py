@@ -18,6 +18,7 @@ from hemline.runtime.discovery import pick_backend
 from hemline.runtime.monitoring import Monitor
 
 _INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
+_SERVED = (".tflite", ".onnx", ".json")  # in a bundle, not its records
 R = TypeVar("R")
 
 
@@ -94,6 +95,8 @@ class Served:
         return model
 
     def _files(self) -> list[tuple[str, int, int]]:
-        files = sorted(self._path.glob("*.*")) if self._path.is_dir() else [self._path]
+        files = [self._path]
+        if self._path.is_dir():
+            files = sorted(each for each in self._path.iterdir() if each.suffix in _SERVED)
         seen = [(each.name, each.stat()) for each in files if each.exists()]
         return [(name, each.st_mtime_ns, each.st_ino) for name, each in seen]

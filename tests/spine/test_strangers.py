@@ -50,6 +50,15 @@ def test_a_folder_of_pictures_is_converted_as_the_model_wants(tmp_path: Path) ->
     assert load(tmp_path).second.shape[1:] == SPEC.shape
 
 
+def test_of_many_strangers_those_that_are_taken_are_spread_evenly(tmp_path: Path) -> None:
+    images = np.zeros((4001, 12, 10, 3), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.divmod(np.arange(4001), 256)
+    np.savez(tmp_path / "sorted.npz", x=images)
+    found = load(tmp_path / "sorted.npz")
+    taken = np.concatenate([found.first, found.second])[:, 0, 0, :2].astype(int) @ [256, 1]
+    assert sorted(taken) == list(range(0, 4001, 3))
+
+
 def test_too_few_strangers_and_unknown_names_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "few.npz", x=varied_images((12, 10, 3), 30))
     with pytest.raises(DataError, match="has 30 different images: strangers are measured on at"):
