@@ -21,11 +21,12 @@ _ROOT = "hemline.runtime.command_line"
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # equal files for equal sources
 # Python 2 and 3.6 must be able to read both: they end in a line, not in a SyntaxError.
-_REQUIREMENTS = """import sys
+_PYTHON = """import sys
 
 if sys.version_info < (3, 10):
     raise ImportError("this is Python " + sys.version.split()[0] + ": use Python 3.10 or newer")
-try:
+"""
+_NUMPY = """try:
     import numpy
 except ImportError as problem:
     reason = str(problem).strip().split("\\n")[0]
@@ -36,7 +37,7 @@ if tuple(map(int, numpy.__version__.split(".")[:2])) < (1, 24):
 _MAIN = f"""import sys
 
 try:
-    import hemline
+    import hemline.runtime
 except ImportError as problem:
     sys.exit("error: " + str(problem))
 from {_ROOT} import main
@@ -74,7 +75,9 @@ def _members() -> dict[str, bytes]:
         member = f"{name}/__init__.py" if path.name == "__init__.py" else f"{name}.py"
         described = module in {name for name, _ in COMMANDS.values()}  # by its docstring, in help
         members[member] = _without_prose(path.read_bytes(), keep_first=described)
-    members["hemline/__init__.py"] = _REQUIREMENTS.encode() + members["hemline/__init__.py"]
+    # not the spine: what a board is can be read without numpy
+    for package, required in (("hemline", _PYTHON), ("hemline/runtime", _NUMPY)):
+        members[f"{package}/__init__.py"] = required.encode() + members[f"{package}/__init__.py"]
     return members
 
 

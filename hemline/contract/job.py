@@ -6,14 +6,15 @@ One JSON document a line in each direction; large arrays travel as .npy files.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hemline.contract.schema import added
 from hemline.contract.settings import DEFAULT, Settings
 from hemline.contract.specs import LOGITS, Accelerator, Status
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Want = Literal["outputs", "latencies", "package", "power"]
 FailureKind = Literal["unsupported", "backend", "file", "data", "job", "crash"]
@@ -305,5 +306,7 @@ class JobResult:
 
     def output(self, name: str) -> npt.NDArray[np.float32]:
         """Read an output of the first cell, float32 (images, …)."""
+        import numpy as np  # here, because a board without numpy has host facts too
+
         values: npt.NDArray[np.float32] = np.load(self.cells[0].outputs[name], allow_pickle=False)
         return values

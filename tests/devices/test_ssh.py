@@ -41,7 +41,7 @@ from hemline.bench.profiling import onnx_operators
 from hemline.bench.profiling.one_operator import Convolution, one_convolution
 from hemline.bench.profiling.timing import ModelTimer, TimedModel
 from hemline.cli import cli
-from hemline.contract.job import Job, JobCell
+from hemline.contract.job import HostFacts, Job, JobCell
 from hemline.environments.probe_artifact import probe_artifact
 from hemline.errors import DeviceError, FetchError, HemlineError, JobError
 from hemline.runtime.backends import BACKENDS, version_of
@@ -185,6 +185,7 @@ def test_a_board_without_numpy_runs_a_job_and_is_pushed_nothing_the_second_time(
     for _ in range(2):
         with contextlib.closing(SshDevice(board.address)) as device:
             assert device.survey().numpy is None
+            assert device.inspect().host not in (None, HostFacts())
             assert (runtime, version) in device.runtimes()
             with device.open(runtime, version) as runner:
                 result = runner.run(job)

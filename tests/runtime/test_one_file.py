@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hemline.bench.devices.ssh import on_board
 from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import read_stamped
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError
 from hemline.runtime.one_file import (
-    _REQUIREMENTS,
+    _NUMPY,
+    _PYTHON,
     NAME,
     _without_prose,
     reached_modules,
@@ -106,12 +108,19 @@ def test_it_says_at_an_import_what_is_missing(runtime_file: Path) -> None:
     assert last.startswith("ImportError: numpy is missing or broken here")
 
 
+def test_a_board_without_numpy_reports_its_host_facts(runtime_file: Path) -> None:
+    command = [sys.executable, "-I", "-S", on_board.__file__, "facts", str(runtime_file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cores"]
+
+
 def test_it_asks_for_what_the_package_asks_for() -> None:
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert 'requires-python = ">=3.10"' in project
     assert '"numpy>=1.24",' in project
-    assert "(3, 10)" in _REQUIREMENTS
-    assert "(1, 24)" in _REQUIREMENTS
+    assert "(3, 10)" in _PYTHON
+    assert "(1, 24)" in _NUMPY
 
 
 @pytest.mark.parametrize("version", ["2.7", "3.6", "3.8", "3.9"])
