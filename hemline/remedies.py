@@ -26,7 +26,7 @@ REMEDIES: dict[str, str] = {
     "smaller model helps",
     "faster model": "accept a longer time, or use a smaller model",
     "replace or move": "replace it with --force, or name another folder with --output",
-    "replace signature": "replace it with --force",
+    "replace": "replace it with --force",
     "another study": "use another --output",
     "replace checkpoint": "use --force or another --output",
     "no flips": "use --no-flip",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hemline.arguments import FILE, json_option
+from hemline.arguments import FILE, flag, json_option
 from hemline.command_group import CommandGroup
 from hemline.console import next_step
 from hemline.contract.job import HostFacts
@@ -117,7 +117,10 @@ def remove(name: str, file: Path | None) -> None:
 
 
 def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+    names = tuple(name.strip() for text in given for name in text.split(","))
+    if twice := next((each for each in names if names.count(each) > 1), None):
+        raise click.BadParameter(f"{twice} is named twice")
+    return names
 
 
 _BOARDS = click.option(
@@ -139,7 +142,9 @@ _LINES = json_option("One JSON document per board, one per line.")
 
 
 @device.command()
-@click.argument("artifact", metavar="FILE", type=click.Path(exists=True, path_type=Path))
+@click.argument(
+    "artifact", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @_BOARDS
 @_PLACE
 @click.option(
@@ -147,10 +152,12 @@ _LINES = json_option("One JSON document per board, one per line.")
     type=click.IntRange(0),
     default=1,
     show_default=True,
-    help="Boards that get it first; the rest only when it is correct there.",
+    help="Boards that get it first, one by one; the rest only when it is correct there. 0: all at "
+    "once.",
 )
 @_AFTER
 @click.option("--key", type=FILE, help="Public key: install only what its owner signed.")
+@flag("--force", "Replace a file of other labels or another image size, too.")
 @_LINES
 @_FILE
 def push(
@@ -162,7 +169,7 @@ def push(
     replaces the one there, which is kept. Exit code 3 where they are not.
     """
     from hemline.bench.devices.delivery import installed
-    from hemline.contract.manifest import read_manifest
+    from hemline.contract.manifest import read_manifest, require_artifacts
 
     if Path(place).suffix != artifact.suffix:
         raise UsageError(f"{place!r} does not end in {artifact.suffix}, as {artifact} does")
@@ -170,7 +177,9 @@ def push(
         require_signed(artifact, given["key"])
     bundle, manifest = artifact.parent, read_manifest(artifact.parent)
     own = replace(manifest, artifacts=(manifest.artifact(artifact.name),))
-    work = partial(installed, bundle=bundle, manifest=own, place=place, after=given["after"])
+    require_artifacts(bundle, own)
+    use = {"place": place, "after": given["after"], "force": given["force"]}
+    work = partial(installed, bundle=bundle, manifest=own, **use)
     done = _deliver(names, given["file"], work, canary, as_json=as_json)
     changed = [e.device for e in done if e.installed and e.installed.replaced]
     if changed and any(each.error for each in done):

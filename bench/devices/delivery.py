@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from hemline.bench.devices.addresses import address_of, open_device
 from hemline.bench.devices.checking import Check, check, nothing
 from hemline.bench.devices.ssh.device import SshDevice
-from hemline.bench.devices.ssh.store import Installed
+from hemline.bench.devices.ssh.store import Installed, Present
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Accuracy
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.errors import GateError, HemlineError, UnsupportedRuntimeError, UsageError
+from hemline.errors import (
+    DeviceError,
+    GateError,
+    HemlineError,
+    JobError,
+    UnsupportedRuntimeError,
+    UsageError,
+    remedy,
+)
 from hemline.statistics import mcnemar
 from hemline.tables import percent
 
@@ -30,7 +39,9 @@ class Delivered:
     """What became of a delivery on one board.
 
     device: its name.
-    status: unchanged where the file was there already, skipped after a failure.
+    status: installed, or unchanged where the file was there already; rolled back; these with
+        "command failed" where the file stays and the command after it failed; failed where nothing
+        changed; skipped after a failure.
     runtime: that ran the images, and its version; empty where none were run.
     images: validation images that were run.
     correct: of them, number that was classified correctly; None where they have no labels.
@@ -39,7 +50,7 @@ class Delivered:
     """
 
     device: str
-    status: Literal["installed", "unchanged", "rolled back", "failed", "skipped"]
+    status: str
     runtime: str = ""
     images: int = 0
     correct: int | None = None
@@ -100,24 +111,30 @@ def deliver(
 
 def rolled_back(board: SshDevice, *, place: str, after: str) -> Delivered:
     """Exchange the file in a place with the one that was there before."""
-    now = board.roll_back(place, after=after)
-    return Delivered(device=board.name, status="rolled back", installed=now)
+    now = board.roll_back(place)
+    return _followed(
+        board, Delivered(device=board.name, status="rolled back", installed=now), after
+    )
 
 
 def installed(
-    board: SshDevice, *, bundle: Path, manifest: Manifest, place: str, after: str
+    board: SshDevice, *, bundle: Path, manifest: Manifest, place: str, after: str, force: bool
 ) -> Delivered:
     """Run validation images on a board, then install the file that they are correct with.
 
     manifest: of the bundle, with this one artifact.
     place: path there, in the home folder unless it begins with /.
     after: shell command that is run there when the file is in its place.
+    force: whether it may replace a file of other classes.
 
     Raises GateError where the predictions are not those of the source model, or fewer of them are
     correct than on this machine.
     """
     path = bundle / manifest.artifacts[0].name
-    pair = _runtime(board, read_stamped(path).stamp)
+    stamp = read_stamped(path).stamp
+    pair = _runtime(board, stamp)
+    if not force:
+        _require_alike(board.present(*pair, place), stamp, f"{place} on {board.name}")
     (checked,) = check(
         bundle,
         manifest,
@@ -127,8 +144,8 @@ def installed(
         report=nothing,
     )
     accuracy = require_correct(checked)
-    now = board.install(path, place, after=after)
-    return Delivered(
+    now = board.install(path, place)
+    done = Delivered(
         device=board.name,
         status="installed" if now.changed else "unchanged",
         runtime=" ".join(pair),
@@ -136,6 +153,34 @@ def installed(
         correct=accuracy.correct,
         installed=now,
     )
+    return _followed(board, done, after, undo=place if now.replaced else None)
+
+
+def _followed(board: SshDevice, done: Delivered, after: str, undo: str | None = None) -> Delivered:
+    """Run a command on a board; where it fails, put back what was in the place `undo`, if any."""
+    try:
+        if after:
+            board.shell(after)
+    except JobError as error:
+        if undo is None or isinstance(error, DeviceError):  # lost: that says nothing of the file
+            return replace(done, status=f"{done.status}, command failed", error=error)
+        board.roll_back(undo)
+        with contextlib.suppress(JobError):
+            board.shell(after)
+        raise JobError(f"{error}; the previous file is back") from error
+    return done
+
+
+def _require_alike(present: Present | None, stamp: Stamp, where: str) -> None:
+    """Raise GateError where a file is there that classifies something else."""
+    size = (stamp.input.height, stamp.input.width, stamp.input.channels)
+    if present is None or (present.labels, present.size) == (stamp.labels, size):
+        return
+    reason = f"{where} has other labels than {stamp.name}"
+    if present.labels == stamp.labels:
+        there, here = ("×".join(map(str, each)) for each in (present.size, size))
+        reason = f"{where} takes images of {there}, {stamp.name} of {here}"
+    raise GateError(reason, remedy=remedy("replace"))
 
 
 def _runtime(board: SshDevice, stamp: Stamp) -> tuple[str, str]:

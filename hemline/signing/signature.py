@@ -56,7 +56,7 @@ def sign(target: Path, key: Path, *, password: bytes | None = None, force: bool 
 
     path = signature_path(target)
     if path.exists() and not force:
-        raise UsageError(f"{path} is there already", remedy=remedy("replace signature"))
+        raise UsageError(f"{path} is there already", remedy=remedy("replace"))
     use = Config().use_elliptic_key_signer
     config = _with_key(partial(use, private_key=key, password=password), key, "private")
     with TemporaryFolder() as folder:

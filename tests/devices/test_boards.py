@@ -47,12 +47,14 @@ from hemline.errors import (
     BackendError,
     DeviceError,
     FileFormatError,
+    GateError,
     HemlineError,
     JobError,
     UnknownNameError,
     UsageError,
 )
 from hemline.progress import report_to
+from hemline.signing.signature import require_signature, sign, write_keys
 
 TWO = OutputSpec(size=2, dtype="float32")
 BOARD = Survey(
@@ -577,19 +579,41 @@ def test_a_file_is_put_in_its_place_and_exchanged_with_the_one_before(tmp_path: 
     again = on_a_board(tmp_path, "install", cache, new, "~/app/m.tflite")["installed"]
     assert again == {"sha256": new[:64], "previous_sha256": old[:64], "changed": False}
     assert place.stat().st_mode & 0o777 == 0o640
-    back = on_a_board(tmp_path, "roll_back", "app/m.tflite")["installed"]
+    back = on_a_board(tmp_path, "roll_back", cache, "app/m.tflite")["installed"]
     assert back == {"sha256": old[:64], "previous_sha256": new[:64], "changed": True}
-    assert sorted(path.name for path in place.parent.iterdir()) == ["m.tflite", "m.tflite.previous"]
+    assert [path.name for path in place.parent.iterdir()] == ["m.tflite"]
     assert place.read_bytes() == b"old"
-    on_a_board(tmp_path, "roll_back", "app/m.tflite")
+    on_a_board(tmp_path, "roll_back", cache, "app/m.tflite")
     assert place.read_bytes() == b"new"
+    (kept,) = (tmp_path / "cache" / "previous").glob("*/*")
+    kept.write_bytes(b"olf")
+    damaged = on_a_board(tmp_path, "roll_back", cache, "app/m.tflite")["error"]
+    assert damaged == "the previous file is damaged; the present one stays"
+    assert place.read_bytes() == b"new"
+
+
+def test_a_file_that_was_signed_is_the_same_again_after_a_rollback(tmp_path: Path) -> None:
+    cache, pack = str(tmp_path / "cache"), tmp_path / "pack"
+    pack.mkdir()
+    (pack / "m.tflite").write_bytes(b"old")
+    (pack / "SHA256SUMS").write_text(f"{hashlib.sha256(b'old').hexdigest()}  m.tflite\n")
+    write_keys(tmp_path / "key")
+    sign(pack, tmp_path / "key")
+    on_a_board(tmp_path, "install", cache, stored(tmp_path, b"new"), "pack/m.tflite")
+    with pytest.raises(GateError, match=r"\(changed: SHA256SUMS; changed: m.tflite\)"):
+        require_signature(pack, tmp_path / "key.pub")
+    on_a_board(tmp_path, "roll_back", cache, "pack/m.tflite")
+    require_signature(pack, tmp_path / "key.pub")
+    other = on_a_board(tmp_path, "install", cache, stored(tmp_path, b"x"), "pack/other.tflite")
+    assert other["error"] == "the pack there has no file of this name"
+    require_signature(pack, tmp_path / "key.pub")
 
 
 def test_a_place_that_a_file_cannot_take_keeps_what_it_has(tmp_path: Path) -> None:
     cache, place = str(tmp_path / "cache"), tmp_path / "m.tflite"
     name, other = stored(tmp_path, b"old"), stored(tmp_path, b"new")
     on_a_board(tmp_path, "install", cache, name, "m.tflite")
-    assert on_a_board(tmp_path, "roll_back", "m.tflite") == {
+    assert on_a_board(tmp_path, "roll_back", cache, "m.tflite") == {
         "error": "there is no previous file", "place": str(place),
     }  # fmt: skip
     (tmp_path / "cache" / "store" / other).write_bytes(b"damaged")

@@ -25,6 +25,7 @@ from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, read_manifest
 from hemline.contract.record import Accuracy, pack_predictions
+from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import GateError, HemlineError
 from hemline.files import sha256_of
 from hemline.signing.signature import write_keys
@@ -108,17 +109,18 @@ def test_a_file_goes_to_three_boards_and_back_in_one_command(
     assert all(line["images"] and line["correct"] is not None for line in lines)
     assert all(files_there(board) == {"model.tflite": sha256_of(first)} for board in boards)
     lines, _ = run("push", second, *to, "--after", "echo restarted >> log")
-    both = {"model.tflite": sha256_of(second), "model.tflite.previous": sha256_of(first)}
-    assert all(files_there(board) == both for board in boards)
+    there = {"model.tflite": sha256_of(second)}
+    assert all(files_there(board) == there for board in boards)
+    assert {line["installed"]["previous_sha256"] for line in lines} == {sha256_of(first)}
     assert all((board.home / "log").read_text() == "restarted\n" for board in boards)
     assert statuses(run("push", second, *to)[0]) == ["unchanged"] * 3
-    assert all(files_there(board) == both for board in boards)
+    assert all(files_there(board) == there for board in boards)
     lines, _ = run("rollback", *to, "--after", "echo again >> log")
     assert statuses(lines) == ["rolled back"] * 3
     assert all(files_there(b)["model.tflite"] == sha256_of(first) for b in boards)
     assert all((board.home / "log").read_text() == "restarted\nagain\n" for board in boards)
     run("rollback", *to)
-    assert all(files_there(board) == both for board in boards)
+    assert all(files_there(board) == there for board in boards)
 
 
 @pytest.mark.devices
@@ -150,6 +152,28 @@ def test_a_board_where_the_restart_fails_gets_its_file_back(
     assert files_there(boards[0])["model.tflite"] == sha256_of(old)
     assert (boards[0].home / "log").read_text() == "restart\n" * 3  # old, new, old again
     assert (boards[1].home / "log").read_text() == "restart\n"
+
+
+@pytest.mark.devices
+def test_a_file_of_other_labels_is_only_replaced_on_purpose(
+    boards: tuple[Board, ...], bundle: Path
+) -> None:
+    file, to = bundle / "int8.tflite", ("--device", "pi1", "--to", PLACE)
+    (place := boards[0].home / PLACE).parent.mkdir()
+    stamped = read_stamped(file)
+    labels = tuple(f"other {label}" for label in stamped.stamp.labels)
+    other = dataclasses.replace(stamped.stamp, labels=labels)
+    place.write_bytes(stamp_tflite(stamped.model, other))
+    before = sha256_of(place)
+    lines, said = run("push", file, *to, code=3)
+    assert statuses(lines) == ["failed"]
+    assert f"{PLACE} on pi1 has other labels than int8.tflite; replace it with --force" in said
+    assert sha256_of(place) == before
+    assert statuses(run("push", file, *to, "--force")[0]) == ["installed"]
+    lines, said = run("rollback", *to, "--after", "false", code=1)
+    assert statuses(lines) == ["rolled back, command failed"]
+    assert lines[0]["installed"]["sha256"] == before == sha256_of(place)
+    assert "'false' failed (exit code 1)" in said
 
 
 @pytest.mark.devices
@@ -219,5 +243,10 @@ def test_a_place_is_for_files_of_a_bundle_on_a_board(bundle: Path, tmp_path: Pat
     write_keys(tmp_path / "key")
     to = ("--device", "ssh:pi@board", "--to", PLACE, "--key", tmp_path / "key.pub")
     assert "int8.tflite is not signed" in run("push", file, *to, code=3)[1]
+    copy = shutil.copytree(bundle, tmp_path / "copy") / "int8.tflite"
+    shutil.copy(bundle / "fp32.tflite", copy)
+    away = ("--device", "ssh:pi@board.invalid", "--to", PLACE)
+    assert "is not the file that manifest.json describes" in run("push", copy, *away, code=1)[1]
+    assert "pi1 is named twice" in run("push", file, *to[2:], "--device", "pi1,pi1", code=2)[1]
     lone = shutil.copy(file, tmp_path / "lone.tflite")
     assert "is not a bundle" in run("push", lone, "--device", "pi1", "--to", PLACE, code=1)[1]

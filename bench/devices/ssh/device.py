@@ -21,7 +21,7 @@ from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
-from hemline.bench.devices.ssh.store import Installed, Pushable, Store, pushable
+from hemline.bench.devices.ssh.store import Installed, Present, Pushable, Store, pushable
 from hemline.bench.devices.ssh.survey import Survey
 from hemline.bench.devices.ssh.untrusted import (
     cleaned,
@@ -50,7 +50,6 @@ from hemline.runtime.one_file import NAME, write_runtime_file
 from hemline.runtime.process import JobProcess
 
 _PULL_SECONDS = 300.0
-_IN_PLACE = "the file is in its place"
 _COMMAND_SECONDS = 120.0  # a service that starts anew
 _LOUD_BYTES = 1 << 20  # a push of more than that is worth a line
 
@@ -138,10 +137,9 @@ class SshDevice(Device):
         """Start a job runner on the board; return it and its folder for arrays there."""
         with self._lock:
             self._connect()
-            wheels = self._wheels(runtime, version)
-            runtime_file, launcher = self._runtime_file(), self._file(Path(on_board.__file__))
-            environment = self._environment(wheels, find_backend(runtime).module)
-            self.push(runtime_file, launcher)
+            environment, runtime_file = self._prepared(runtime, version)
+            launcher = self._file(Path(on_board.__file__))
+            self.push(launcher)
             arrays = f"{self.store.known.folder}/{on_board.WORK}/{secrets.token_hex(8)}"
             there = self.store.path_of
             words = (self.python, "-I", there(launcher), "jobs", environment, there(runtime_file))
@@ -162,42 +160,30 @@ class SshDevice(Device):
         self.push(file)
         return self.store.path_of(file)
 
-    def install(self, path: Path, place: str, *, after: str) -> Installed:
-        """Put a file in a place, keep what was there, then run a shell command, unless it is empty.
-
-        What was there is put back where the command fails. Raises HemlineError.
-        """
+    def present(self, runtime: str, version: str, place: str) -> Present | None:
+        """Return what the file in a place classifies; None where there is no artifact."""
         with self._lock:
             self._connect()
-            installed = self.store.install(self._file(path), place)
-        try:
-            self._shell(after, "the previous file is back" if installed.replaced else _IN_PLACE)
-        except DeviceError:
-            raise  # that says nothing of the file
-        except JobError:
-            if installed.replaced:
-                self.roll_back(place, after="")
-                with contextlib.suppress(JobError):
-                    self._shell(after)
-            raise
-        return installed
+            return self.store.present(*self._prepared(runtime, version), place)
 
-    def roll_back(self, place: str, *, after: str) -> Installed:
-        """Exchange what is in a place with what was there before, then run a shell command."""
+    def install(self, path: Path, place: str) -> Installed:
+        """Put a file in a place, and keep what was there; raises HemlineError."""
         with self._lock:
             self._connect()
-            installed = self.store.roll_back(place)
-        self._shell(after)
-        return installed
+            return self.store.install(self._file(path), place)
 
-    def _shell(self, command: str, then: str = _IN_PLACE) -> None:
-        if not command:
-            return
+    def roll_back(self, place: str) -> Installed:
+        """Exchange what is in a place with what was there before; raises HemlineError."""
+        with self._lock:
+            self._connect()
+            return self.store.roll_back(place)
+
+    def shell(self, command: str) -> None:
+        """Run a shell command in the home folder; raises JobError when it fails."""
         words = ("sh", "-c", f"exec >&2; cd; {command}")
         code, _, said = self.connection.call(words, most_bytes=0, timeout_seconds=_COMMAND_SECONDS)
         if code:
-            reason = f"{command!r} failed (exit code {code}): {plain(said)}"
-            raise JobError(f"{self.name}: {reason}; {then}")
+            raise JobError(f"{self.name}: {command!r} failed (exit code {code}): {plain(said)}")
 
     def pull(self, path: str, most_bytes: int) -> bytes:
         """Return a file of the board and remove it there; raises JobError for one too large."""
@@ -260,6 +246,13 @@ class SshDevice(Device):
                 found = board_wheels(runtime, version, self.store.known)
                 self._wheels_of[pair] = tuple(pushable(path, w.sha256) for path, w in found)
             return self._wheels_of[pair]
+
+    def _prepared(self, runtime: str, version: str) -> tuple[str, Pushable]:
+        """Return the environment of a runtime there, and our runtime file; pushed if need be."""
+        wheels, runtime_file = self._wheels(runtime, version), self._runtime_file()
+        environment = self._environment(wheels, find_backend(runtime).module)
+        self.push(runtime_file)
+        return environment, runtime_file
 
     def _environment(self, wheels: tuple[Pushable, ...], module: str) -> str:
         if self.store.environment_key(wheels) not in self.store.known.environments:

@@ -3,13 +3,15 @@
     survey FOLDER                      print what the board is, and what the folder holds
     receive FOLDER                     store the files of a tar archive on standard input
     unpack FOLDER KEY MODULE WHEEL…    make an environment out of wheels in the store
+    stamp ENVIRONMENT RUNTIME PLACE    print what the file in a place classifies
     install FOLDER FILE PLACE          put a file of the store in a place, and keep what was there
-    roll_back PLACE                    put back what was there before
+    roll_back FOLDER PLACE             put back what was there before
     facts RUNTIME                      print the runtime file's host facts
     jobs ENVIRONMENT RUNTIME ARRAYS    run jobs from standard input, print their results
 
-The folder holds store/ (files by their SHA-256), environments/ (unpacked wheels) and work/ (arrays
-of running jobs). Answers are JSON, one document a line.
+The folder holds store/ (files by their SHA-256), environments/ (unpacked wheels), previous/ (what
+was in a place before, by its SHA-256) and work/ (arrays of running jobs). Answers are JSON, one
+document a line.
 """
 
 from __future__ import annotations
@@ -112,38 +114,68 @@ def unpack(folder: str, key: str, module: str, *wheels: str) -> None:
     print(json.dumps({"environment": key}))
 
 
+def stamp(environment: str, runtime: str, place: str) -> None:
+    """Print labels and size of images of the artifact in a place; nothing where there is none."""
+    sys.path[:0] = [environment, runtime] if environment else [runtime]
+    from hemline.contract.stamp import read_stamped
+    from hemline.errors import HemlineError
+
+    with contextlib.suppress(HemlineError):
+        found = read_stamped(_path(place)).stamp
+        size = (found.input.height, found.input.width, found.input.channels)
+        print(json.dumps({"labels": found.labels, "size": size}))
+
+
 def install(folder: str, name: str, place: str) -> None:
     """Put a file of the store in a place, whole or not at all; print what is there now.
 
-    What was there is kept beside it as PLACE.previous, unless it is the same file.
+    What was there is kept in the folder, unless it is the same file: a pack gets no other file.
     """
-    _put(_root(folder) / "store" / name, name.partition(".")[0], _path(place))
+    _put(folder, _root(folder) / "store" / name, name.partition(".")[0], _path(place))
 
 
-def roll_back(place: str) -> None:
+def roll_back(folder: str, place: str) -> None:
     """Exchange what is in a place with what was there before; print what is there now."""
     path = _path(place)
-    previous = path.with_name(f"{path.name}.previous")
     with _printing_errors(path):
-        digest = _digest(previous)
-        if digest is None or digest == _digest(path):
+        previous = _previous(folder, path)
+        if previous is None:
             raise OSError("there is no previous file")
-    _put(previous, digest, path)
+        if _digest(previous) != previous.name:
+            raise OSError("the previous file is damaged; the present one stays")
+    _put(folder, previous, previous.name, path)
 
 
-def _put(source: Path, digest: str, path: Path) -> None:
-    previous, following = (path.with_name(f"{path.name}.{end}") for end in ("previous", "next"))
+def _put(folder: str, source: Path, digest: str, path: Path) -> None:
     with _printing_errors(path):
-        before = _digest(path)
+        before, kept = _digest(path), _kept(folder, path)
         if digest != before:
+            _require_listed(path)
+            following = path.with_name(f"{path.name}.next")
             path.parent.mkdir(parents=True, exist_ok=True)
             _copy(source, following, digest, _mode(path))
             if before is not None:
-                _copy(path, previous, before, _mode(path))
+                kept.mkdir(parents=True, exist_ok=True)
+                _copy(path, kept / before, before, _mode(path))
             following.replace(path)
+            for old in {*_entries(kept)} - {kept / str(before)}:
+                old.unlink()
         _correct_sums(path, digest)  # also where it was cut off before
-        facts = {"sha256": digest, "previous_sha256": _digest(previous) or ""}
+        previous = _previous(folder, path)
+        facts = {"sha256": digest, "previous_sha256": previous.name if previous else ""}
         print(json.dumps({"installed": {**facts, "changed": digest != before}}))
+
+
+def _kept(folder: str, path: Path) -> Path:
+    """Return the folder of what was in a place before."""
+    return _root(folder) / "previous" / hashlib.sha256(os.fsencode(path)).hexdigest()
+
+
+def _previous(folder: str, path: Path) -> Path | None:
+    """Return the newest file that was in a place before, and is another one than that there."""
+    present = _digest(path)
+    found = [e for e in _entries(_kept(folder, path)) if e.name != present and e.name[0] != "."]
+    return max(found, key=lambda each: each.stat().st_mtime, default=None)
 
 
 def facts(runtime: str) -> None:
@@ -205,6 +237,13 @@ def _correct_sums(path: Path, digest: str) -> None:
         text = re.sub(line, digest.encode(), before)
         if text != before:
             _write(sums, io.BytesIO(text), hashlib.sha256(text).hexdigest(), _mode(sums))
+
+
+def _require_listed(path: Path) -> None:
+    """Raise OSError for a file that a pack does not have: its scripts would not use it."""
+    sums = path.with_name("SHA256SUMS")
+    if sums.is_file() and b"  %s\n" % os.fsencode(path.name) not in sums.read_bytes():
+        raise OSError("the pack there has no file of this name")
 
 
 def _path(place: str) -> Path:
@@ -314,7 +353,8 @@ def _end_with_the_connection() -> None:
 
 
 _COMMANDS: dict[str, Any] = {
-    each.__name__: each for each in (survey, receive, unpack, install, roll_back, facts, jobs)
+    each.__name__: each
+    for each in (survey, receive, unpack, stamp, install, roll_back, facts, jobs)
 }
 
 if __name__ == "__main__":
