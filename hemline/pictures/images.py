@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -175,7 +176,10 @@ def _opened(stream: BinaryIO, name: str, most_pixels: int = 0) -> Iterator[Image
         stream.seek(0)
         what = foreign_format(stream.read(32)) or f"is not a readable image: {_reason(error)}"
         raise DataError(f"{name} {what}") from error
-    except (Image.DecompressionBombError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        count = int(re.findall(r"\d+", str(error))[0])
+        raise DataError(f"{name} has {count:,} pixels: scale it down first") from error
+    except SyntaxError as error:
         raise DataError(f"{name} is not a readable image: {_reason(error)}") from error
     except Exception as error:  # parsers let anything out when a file was crafted
         raise _unreadable(name, error) from error

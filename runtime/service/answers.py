@@ -69,11 +69,13 @@ def document(content: Any, status: int = 200, headers: dict[str, str] | None = N
     return written(_JSON.encode(content), status, headers)
 
 
-async def failed(_: Request, error: Exception) -> Response:
+async def failed(request: Request, error: Exception) -> Response:
     """Answer with one sentence on an error."""
     if not isinstance(error, HTTPException):
         logging.getLogger(__name__).error("a request failed", exc_info=error)
         return document({"error": "the server failed: its log says why"}, 500)
     plain = error.detail == HTTPStatus(error.status_code).phrase  # that of the framework
-    text = "there is no such address or method: see /openapi.json" if plain else error.detail
+    text = "there is no such address: see /openapi.json" if plain else error.detail
+    if plain and error.status_code == 405:
+        text = f"{request.url.path} takes {(error.headers or {}).get('Allow', 'another method')}"
     return document({"error": text}, error.status_code, error.headers)

@@ -6,16 +6,22 @@ import gc
 import logging
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from hemline.contract.manifest import read_manifest
 from hemline.contract.stamp import Stamp, read_stamped
+from hemline.errors import UnstampedError
+from hemline.files import read_bytes
+from hemline.runtime.backends import version_of
 from hemline.runtime.bundle_choice import pick_artifact
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
 from hemline.runtime.monitoring import Monitor
+from hemline.runtime.service.page import page_files
 
 _INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
 _SERVED = (".tflite", ".onnx", ".json")  # in a bundle, not its records
@@ -25,13 +31,23 @@ R = TypeVar("R")
 class Model:
     """One version of an artifact: a classifier for each worker and one for the event loop.
 
+    name: that it is served by.
+    content: of its file, for the page, which stays when the file has gone.
+    runtime: its name and version.
+    why: in brackets behind its name: which file of a bundle it is, in which runtime.
     inline_images: how many raw images the event loop classifies itself; more go to a worker.
     """
 
     def __init__(self, path: Path, runtime: str | None, workers: int) -> None:
+        self.name = path.resolve().name
         self.path, backend = pick_artifact(path, runtime) if path.is_dir() else (path, None)
-        file = read_stamped(self.path)
+        file, self.content = read_stamped(self.path), read_bytes(self.path)
         self.stamp, backend = file.stamp, backend or pick_backend(file.stamp, runtime)
+        self.runtime = self.why = f"{backend.name} {version_of(backend)}"
+        if path.is_dir():
+            chosen = read_manifest(path).recommended == self.path.name
+            because = "recommended" if chosen else "the smallest that passed"
+            self.why = f"{self.path.name}, {self.runtime}: {because}"
         self.monitor: Monitor | None = None
         self._idle = list[Classifier]()
         image = np.zeros(file.stamp.input.shape, np.uint8)
@@ -42,6 +58,11 @@ class Model:
         started = time.perf_counter()
         classifier.classify(image)
         self.inline_images = int(_INLINE_SECONDS / (time.perf_counter() - started))
+
+    @cached_property
+    def page(self) -> dict[str, bytes]:
+        """Return the files of its page, about 3 MB; raises HTTPException."""
+        return page_files(self.content, self.stamp, self.name)
 
     def borrow(self, work: Callable[[Classifier], R]) -> R:
         """Do a piece of work with a classifier that nobody else uses meanwhile."""
@@ -84,6 +105,8 @@ class Served:
                 gc.collect()  # frees the old version, which refers to itself
         except Exception as error:  # noqa: BLE001 — whatever is wrong, the service goes on
             self.intact = False
+            if isinstance(error, UnstampedError):
+                error = UnstampedError("the file is damaged, or Hemline did not export it")
             logging.getLogger(__name__).warning("%s: the old version stays: %s", self.name, error)
 
     def _load(self) -> Model:

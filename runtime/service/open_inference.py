@@ -51,18 +51,27 @@ def read_request(body: bytes, head: str | None, stamp: Stamp) -> tuple[Any, Pixe
     """
     shape = stamp.input.shape
     try:
-        size = len(body) if head is None else int(head)
+        wrong = f"{HEADER_SIZE} is not the size of its JSON"
+        size = len(body) if head is None else range(len(body) + 1)[int(head)]
+        wrong = "it is not valid JSON"
         request = parse_json(body[:size], where="the request")
-        (tensor,), outputs = request["inputs"], Counter(name for name, _ in _wanted(request))
+        wrong = "inputs is not a list of one tensor with name, datatype and shape"
+        (tensor,) = request["inputs"]
+        kind, sizes = (tensor["name"], tensor["datatype"]), tensor["shape"]
+        wrong = "its outputs or parameters are not those of the protocol"
+        outputs = Counter(name for name, _ in _wanted(request))
+        wrong = "the tensor has no data of numbers, in JSON or behind it"
         given = np.frombuffer(body[size:], "u1") if head else np.asarray(tensor["data"]).ravel()
-        values, kind = given.astype(np.uint8), (tensor["name"], tensor["datatype"])
-        sizes = tensor["shape"]
+        values = given.astype(np.uint8)
     except _MALFORMED as error:
-        text = "this is not a request of the Open Inference Protocol v2 with one input"
+        text = f"this is not a request of the Open Inference Protocol v2: {wrong}"
         raise HTTPException(400, text) from error
+    if kind != ("pixels", "UINT8"):
+        text = " ".join(map(str, kind))[:80]
+        raise HTTPException(422, f"the input is pixels of datatype UINT8, not {text}")
     known = [output["name"] for output in described_model("", stamp)["outputs"]]
-    if kind != ("pixels", "UINT8") or outputs - Counter(known):
-        text = f"the input is pixels (UINT8), the outputs are {', '.join(known)}, each once"
+    if more := outputs - Counter(known):
+        text = f"the outputs are {', '.join(known)}, each once: not {str(next(iter(more)))[:80]}"
         raise HTTPException(422, text)
     if not np.array_equal(given, values):
         raise HTTPException(422, "pixels are whole numbers from 0 to 255")

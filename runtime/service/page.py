@@ -5,26 +5,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import mimetypes
-from functools import lru_cache
 from pathlib import Path
 
 from fastapi import Response
 from starlette.exceptions import HTTPException
 
-from hemline.contract.stamp import read_stamped
+from hemline.contract.stamp import Stamp
 from hemline.errors import HemlineError
 from hemline.files import read_bytes
 from hemline.folders import TemporaryFolder
 from hemline.runtime.page.writing import ClassifyingPage, write_page
 
 
-@lru_cache(maxsize=8)  # a page has 3 MB
-def page_files(artifact: Path, title: str, sha256: str) -> dict[str, bytes]:
-    """Return the files of the page of an artifact with this hash; raises HTTPException."""
+def page_files(content: bytes, stamp: Stamp, title: str) -> dict[str, bytes]:
+    """Return the files of the page of an artifact; raises HTTPException."""
     try:
-        stamp, content = read_stamped(artifact).stamp, read_bytes(artifact)
-        if stamp.payload_sha256 != sha256:
-            raise HTTPException(503, "the file was replaced: try again", {"Retry-After": "1"})
         page = ClassifyingPage(title=title, artifact=content, stamp=stamp, offline=False)
         with TemporaryFolder() as folder:
             write_page(Path(folder), page)

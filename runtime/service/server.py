@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import resource
 import signal
 import socket
@@ -46,6 +47,7 @@ def serve(
         raise BackendError(reason, remedy=remedy("other port")) from error
     with silenced():
         served = [Served(path, runtime, cores(), counting) for path in paths]
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer says what is wrong
     # 1,000 idle connections are more files than a process may open by default
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -59,7 +61,7 @@ def serve(
         signal.signal(each, server.handle_exit)  # uvicorn raises it again when it has ended
     shown = f"[{host}]" if ":" in host else host
     at = f"http://{shown}:{listening.getsockname()[1]}"
-    say(f"serving {', '.join(each.name for each in served)} at {at}")
+    say(f"serving {', '.join(f'{each.name} ({each.model.why})' for each in served)} at {at}")
     server.run([listening])
     ended.set()
     watch.join()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
@@ -18,6 +18,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from hemline.data.custom.reading import counted
 from hemline.errors import HemlineError, UnknownNameError
 from hemline.pictures.pixels import NO_MEMORY, Pixels
 from hemline.runtime.classification import documents_of
@@ -27,7 +28,7 @@ from hemline.runtime.input.streams import decoded
 from hemline.runtime.service import open_inference
 from hemline.runtime.service.answers import document, failed, predicted
 from hemline.runtime.service.models import Model, Served
-from hemline.runtime.service.page import page_files, static
+from hemline.runtime.service.page import static
 from hemline.version import VERSION
 
 _MOST_FILES = 256  # in a form
@@ -65,7 +66,16 @@ class Service:
         post = scope["type"] == "http" and scope["method"] == "POST"
         found = _CLASSIFY.fullmatch(scope["path"]) if post else None
         if found is None:
-            await self._others(scope, receive, send)
+            started, status = time.perf_counter(), 500
+
+            async def noted(message: Any) -> None:
+                nonlocal status
+                status = message.get("status", status)
+                await send(message)
+
+            await self._others(scope, receive, noted)
+            if scope["type"] == "http":
+                self._count(getattr(scope.get("route"), "path", "other"), status, started)
             return
         names = {"name": found[1]} if found[1] else {}
         request = Request({**scope, "path_params": names, "app": self._others}, receive)
@@ -95,7 +105,12 @@ class Service:
     async def health(self) -> Response:
         """Return what is served; `intact` is false where a replacement was refused."""
         models = {
-            name: {"sha256": each.model.stamp.payload_sha256, "intact": each.intact}
+            name: {
+                "sha256": each.model.stamp.payload_sha256,
+                "intact": each.intact,
+                "artifact": each.model.path.name,
+                "runtime": each.model.runtime,
+            }
             for name, each in self._served.items()
         }
         server = {"name": "hemline", "version": VERSION, "extensions": ["binary_tensor_data"]}
@@ -119,8 +134,8 @@ class Service:
     async def page(self, request: Request) -> Response:
         """Return a file of the page that classifies in the browser."""
         served, name = self._find(request), request.path_params["file"] or "index.html"
-        version = (served.model.path, served.name, served.model.stamp.payload_sha256)
-        files = await asyncio.to_thread(page_files, *version)  # which may wait for npm
+        model = served.model
+        files = await asyncio.to_thread(lambda: model.page)  # which may wait for npm
         if name not in files:
             raise HTTPException(404)
         return static(name, files[name], request.headers.get("if-none-match"))
@@ -131,7 +146,8 @@ class Service:
         self._busy += 1
         try:
             if self._busy > self._limits.requests:
-                text = f"{self._limits.requests} requests are in progress: try again later"
+                most = counted(self._limits.requests, "request")
+                text = f"the limit is {most} in progress: try again later"
                 raise HTTPException(429, text, {"Retry-After": "1"})
             served, body = self._find(request), await self._body(request)
             answer = self._infer if "name" in request.path_params else self._classify
@@ -144,18 +160,24 @@ class Service:
         finally:
             self._busy -= 1
             route = "/v2/models/{name}/infer" if request.path_params else "/classify"
-            labels = f'{{route="{route}",status="{status}"}}'
-            self._counts[f"hemline_requests_total{labels}"] += 1
-            self._counts[f"hemline_request_seconds_sum{labels}"] += time.perf_counter() - started
+            self._count(route, status, started)
+
+    def _count(self, route: str, status: int, started: float) -> None:
+        labels = f'{{route="{route}",status="{status}"}}'
+        self._counts[f"hemline_requests_total{labels}"] += 1
+        self._counts[f"hemline_request_seconds_sum{labels}"] += time.perf_counter() - started
 
     def _find(self, request: Request) -> Served:
-        name = request.path_params.get("name") or _query(request, "model", "")
-        if name and name not in self._served:
+        given = _query(request).get("model", next(iter(self._served)))
+        name = request.path_params.get("name", given)
+        if name not in self._served:
             raise HTTPException(404, str(UnknownNameError("model", name, self._served)))
-        return self._served[name or next(iter(self._served))]
+        return self._served[name]
 
     async def _body(self, request: Request) -> bytes:
         size, (most, _, seconds) = request.headers.get("content-length"), self._limits
+        if "content-encoding" in request.headers:
+            raise HTTPException(415, "Content-Encoding is not supported: send it uncompressed")
         if size is None:
             raise HTTPException(411, "the header Content-Length is missing")
         if int(size) > most * 1_000_000:
@@ -173,7 +195,7 @@ class Service:
             late.cancel()
 
     async def _classify(self, request: Request, model: Model, body: bytes) -> Response:
-        top = _query(request, "top", "3")
+        top = _query(request).get("top", "3")
         if re.fullmatch("[1-9][0-9]{0,4}", top) is None:
             raise HTTPException(422, "top must be a whole number from 1 to 99999")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -188,11 +210,7 @@ class Service:
 
             return await self._work(model, work, here=few)
         if kind == _FORM:
-            async with request.form(max_files=_MOST_FILES) as form:
-                sent = [each for _, each in form.multi_items() if not isinstance(each, str)]
-                files = [(each.filename[:255] or "-", await each.read()) for each in sent]
-            if not files:
-                raise HTTPException(422, "the form has no files: send each image as a file")
+            files = await _form_files(request)
         elif kind not in _UNNAMED and not kind.startswith("image/"):
             text = f"send an image file (image/png, …), raw pixels ({_RAW}) or files ({_FORM})"
             raise HTTPException(415, f"{text}, not {kind[:80]}")
@@ -219,8 +237,37 @@ class Service:
         )
 
 
-def _query(request: Request, name: str, default: str) -> str:
-    return request.query_params.get(name, default) if request.scope["query_string"] else default
+def _query(request: Request) -> dict[str, str]:
+    """Return the parameters of a request; raises HTTPException for one that would be ignored."""
+    if not request.scope["query_string"]:
+        return {}
+    given, known = request.query_params, () if request.path_params else ("model", "top")
+    for name, count in Counter(name for name, _ in given.multi_items()).items():
+        if name not in known or count > 1:
+            what = "has no parameter" if name not in known else "takes one parameter"
+            raise HTTPException(422, f"{request.url.path} {what} {name[:80]!r}: see /openapi.json")
+    return dict(given)
+
+
+async def _form_files(request: Request) -> list[tuple[str, bytes]]:
+    """Return the files (name, content) of a form; raises HTTPException."""
+    try:
+        async with request.form(max_files=_MOST_FILES) as form:
+            sent = form.multi_items()
+            if texts := [name for name, each in sent if isinstance(each, str)]:
+                text = f"the form's field {texts[0][:80]!r} is text: a form has image files only"
+                raise HTTPException(422, f"{text}, parameters are in the address (?model=NAME)")
+            uploads = [each for _, each in sent if not isinstance(each, str)]
+            files = [((each.filename or "-")[:255], await each.read()) for each in uploads]
+    except HTTPException as error:
+        if error.status_code != 400:
+            raise
+        many = f"a form can have at most {_MOST_FILES} files"
+        text = many if "files" in error.detail else "this is not a whole form with its boundary"
+        raise HTTPException(400, text) from error
+    if not files:
+        raise HTTPException(422, "the form has no files: send each image as a file")
+    return files
 
 
 def _raw_images(body: bytes, shape: tuple[int, ...]) -> Pixels:

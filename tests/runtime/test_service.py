@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import io
 import json
@@ -16,7 +17,9 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from starlette.exceptions import HTTPException
 from hemline.cli import cli
 from hemline.contract import schema
 from hemline.contract.evaluation_set import load_split
-from hemline.contract.manifest import read_manifest
+from hemline.contract.manifest import MANIFEST_NAME, read_manifest
 from hemline.contract.monitoring import Counts
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
@@ -39,6 +42,7 @@ from hemline.runtime.command_line import main
 from hemline.runtime.decoder import Decoder, Prediction
 from hemline.runtime.service import open_inference
 from hemline.runtime.service.answers import text_of
+from hemline.runtime.service.models import Served
 from hemline.runtime.service.page import page_files
 
 RAW = {"Content-Type": "application/octet-stream"}
@@ -111,13 +115,13 @@ def png(image: np.ndarray, **options: Any) -> bytes:
 
 
 def form(*files: tuple[str, bytes]) -> tuple[bytes, dict[str, str]]:
-    parts = [
-        f'--x\r\nContent-Disposition: form-data; name="a"; filename="{name}"\r\n\r\n'.encode()
-        + content
-        + b"\r\n"
-        for name, content in files
-    ]
-    return b"".join(parts) + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+    """Return a form's body and headers; a file without a name is a text."""
+    body = b""
+    for name, content in files:
+        called = f'; filename="{name}"' if name else ""
+        head = f'--x\r\nContent-Disposition: form-data; name="a"{called}\r\n\r\n'
+        body += head.encode() + content + b"\r\n"
+    return body + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 def test_an_image_file_is_answered_with_the_json_of_classify(
@@ -194,9 +198,20 @@ def test_a_file_of_a_form_that_cannot_be_read_stops_no_other(
     assert third["error"] == "the image is not a readable image: cannot identify image file"
 
 
+INFER = "/v2/models/int8.onnx/infer"
+_SIZE = struct.pack(">4sIIBBBBB", b"IHDR", 100_000, 100_000, 8, 0, 0, 0, 0)
+HUGE = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + _SIZE + struct.pack(">I", zlib.crc32(_SIZE))
+HUGE += bytes(4) + b"IDAT" + bytes(4)
+
+
+def named(name: str, datatype: str) -> bytes:
+    tensor = {"name": name, "datatype": datatype, "shape": [1], "data": [1]}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
 REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
-    "no such address": ("GET", "/etc/passwd", {}, b"", 404, "there is no such address or method"),
-    "no such method": ("GET", "/classify", {}, b"", 405, "there is no such address or method"),
+    "no such address": ("GET", "/etc/passwd", {}, b"", 404, "there is no such address"),
+    "no such method": ("GET", "/classify", {}, b"", 405, "/classify takes POST"),
     "no such model": ("POST", "/classify?model=int8.tflit", {}, b"", 404, "unknown model"),
     "text": ("POST", "/classify", {"Content-Type": "text/plain"}, b"a", 415, "send an image file"),
     "nothing": ("POST", "/classify", {}, b"", 422, "the image is not a readable image"),
@@ -205,7 +220,44 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
     "no file": ("POST", "/classify", *reversed(form()), 422, "the form has no files"),
     "no boundary": (
         *("POST", "/classify", {"Content-Type": "multipart/form-data"}, b"a", 400),
-        "Missing boundary",
+        "this is not a whole form with its boundary",
+    ),
+    "a misspelt parameter": (
+        "POST",
+        "/classify?Model=a",
+        RAW,
+        bytes(784),
+        422,
+        "has no parameter 'Model'",
+    ),
+    "a parameter for others": (
+        "POST",
+        f"{INFER}?top=1",
+        JSON,
+        b"{}",
+        422,
+        "has no parameter 'top'",
+    ),
+    "two models": (
+        "POST",
+        "/classify?model=a&model=b",
+        RAW,
+        bytes(784),
+        422,
+        "one parameter 'model'",
+    ),
+    "an empty model": ("POST", "/classify?model=", RAW, bytes(784), 404, "unknown model ''"),
+    "a model in the form": (
+        *("POST", "/classify", *reversed(form(("", b"int8.onnx"), ("a.png", b"a"))), 422),
+        "the form's field 'a' is text",
+    ),
+    "too many files": (
+        *("POST", "/classify", *reversed(form(*[("a.png", b"a")] * 257)), 400),
+        "a form can have at most 256 files",
+    ),
+    "compressed": (
+        *("POST", "/classify", {"Content-Encoding": "gzip"}, b"a", 415),
+        "Content-Encoding is not supported",
     ),
     "a wrong top": ("POST", "/classify?top=0", RAW, bytes(784), 422, "top must be a whole number"),
     "a large body": ("POST", "/classify", RAW, bytes(1_000_001), 413, "at most 1 MB"),
@@ -213,8 +265,39 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
         *("POST", "/classify", {}, png(np.zeros((5001, 5000), bool)), 422),
         "the image has 5000 × 5001 pixels: scale it down first",
     ),
-    "no JSON": ("POST", "/v2/models/int8.onnx/infer", JSON, b"[" * 9000, 400, "not a request of"),
-    "no inputs": ("POST", "/v2/models/int8.onnx/infer", JSON, b"{}", 400, "not a request of"),
+    "an enormous image bomb": (
+        *("POST", "/classify", {}, HUGE, 422),
+        "the image has 10,000,000,000 pixels: scale it down first",
+    ),
+    "a wrong head": (
+        *("POST", INFER, {"Inference-Header-Content-Length": "9"}, b"{}", 400),
+        "Inference-Header-Content-Length is not the size",
+    ),
+    "an input of another name": ("POST", INFER, JSON, named("x", "UINT8"), 422, "not x UINT8"),
+    "an input of another type": (
+        "POST",
+        INFER,
+        JSON,
+        named("pixels", "FP32"),
+        422,
+        "not pixels FP32",
+    ),
+    "no JSON": (
+        "POST",
+        "/v2/models/int8.onnx/infer",
+        JSON,
+        b"[" * 9000,
+        400,
+        "v2: it is not valid JSON",
+    ),
+    "no inputs": (
+        "POST",
+        "/v2/models/int8.onnx/infer",
+        JSON,
+        b"{}",
+        400,
+        "v2: inputs is not a list",
+    ),
     "no model": ("POST", "/v2/models/a/infer", JSON, b"{}", 404, "unknown model 'a'"),
 }
 
@@ -249,7 +332,7 @@ def test_uploads_that_are_slow_or_cut_leave_room_for_others(
     while busy < 4:
         busy = int(re.findall(rb"in_progress (\d+)", server.ask("GET", "/metrics")[1])[0])
     status, found = server.ask("POST", "/classify", pixels[0].tobytes(), RAW)
-    assert (status, found["error"]) == (429, "4 requests are in progress: try again later")
+    assert (status, found["error"]) == (429, "the limit is 4 requests in progress: try again later")
     uploads.pop().close()  # cut off
     for upload in uploads:
         assert b"408" in upload.recv(12)
@@ -298,7 +381,7 @@ def test_an_output_that_is_named_again_and_again_is_refused(
     body = json.dumps(outputs | {"inputs": [tensor(pixels[:1])]}).encode()
     status, found = server.ask("POST", "/v2/models/int8.onnx/infer", body, JSON)
     assert status == 422
-    assert "the outputs are label, scores, each once" in found["error"]
+    assert "the outputs are label, scores, each once: not scores" in found["error"]
 
 
 @pytest.mark.medium  # a server of its own
@@ -382,12 +465,15 @@ def test_the_service_says_what_it_serves(server: Server, bundle: Path) -> None:
     for path in ("/health", "/v2", "/v2/health/live", "/v2/health/ready"):
         status, found = server.ask("GET", path)
         assert status == 200
-        assert found["models"]["int8.onnx"] == {"sha256": digest, "intact": True}
+        served = {"artifact": "int8.onnx", "runtime": f"onnxruntime {version('onnxruntime')}"}
+        assert found["models"]["int8.onnx"] == {"sha256": digest, "intact": True, **served}
+    assert server.ask("GET", "/favicon.ico")[0] == 404
     _, model = server.ask("GET", "/v2/models/int8.onnx")
     assert model["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}]
     assert "/classify" in server.ask("GET", "/openapi.json")[1]["paths"]
     counted = server.ask("GET", "/metrics")[1].decode()
-    assert 'hemline_requests_total{route="/classify",status="200"}' in counted
+    for each in ('"/classify",status="200"', '"/health",status="200"', '"other",status="404"'):
+        assert f"hemline_requests_total{{route={each}}}" in counted
     assert all(re.fullmatch(r"[a-z_]+(\{.*\})? [\d.e-]+", x) for x in counted.splitlines())
 
 
@@ -435,12 +521,33 @@ def test_a_page_whose_runtime_cannot_be_fetched_is_refused_in_one_sentence(
     monkeypatch.setenv("PATH", str(tmp_path))
     path = bundle / "int8.tflite"
     with pytest.raises(HTTPException) as caught:
-        page_files(path, "a title", read_stamped(path).stamp.payload_sha256)
+        page_files(path.read_bytes(), read_stamped(path).stamp, "a title")
     assert (caught.value.status_code, caught.value.detail) == (
         503,
         "the page cannot be made: the log says why",
     )
     assert "the npm package @litertjs/core" in caplog.text
+
+
+def test_a_served_bundle_says_which_file_it_is_and_keeps_it(
+    bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    manifest = dataclasses.replace(read_manifest(copy), recommended="fp16.tflite")
+    schema.save(copy / MANIFEST_NAME, manifest)
+    served = Served(copy, "litert", 1)
+    litert = f"litert {version('ai-edge-litert')}"
+    assert served.model.why == f"fp16.tflite, {litert}: recommended"
+    content = (copy / "fp16.tflite").read_bytes()
+    schema.save(copy / MANIFEST_NAME, dataclasses.replace(manifest, recommended=None))
+    served.refresh()
+    assert served.model.why.endswith(f"{litert}: the smallest that passed")
+    served = Served(copy / "fp16.tflite", None, 1)
+    assert served.model.why == litert
+    (copy / "fp16.tflite").write_bytes(content[:20_000])
+    served.refresh()
+    assert "the old version stays: the file is damaged, or Hemline did not export" in caplog.text
+    assert (served.intact, served.model.content == content) == (False, True)
 
 
 @pytest.mark.slow
