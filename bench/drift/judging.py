@@ -108,7 +108,10 @@ def require_no_drift(periods: Sequence[Period]) -> None:
         where = f"in {alarms} of {counted(len(periods), 'period')}"
         raise GateError(f"predictions differ from those on validation images {where}")
     if not any(each.measures for each in periods):
-        raise EvidenceError(f"drift is judged from {_LEAST_IMAGES} images on: there are fewer")
+        most = max((each.counts.images for each in periods), default=0)
+        few = f"there are {most} (a running service saves once a minute)"
+        there = few if most < _LEAST_IMAGES else "the reference has fewer"
+        raise EvidenceError(f"drift is judged from {_LEAST_IMAGES} images on: {there}")
 
 
 def measured(counts: Counts, reference: Reference) -> tuple[Measure, ...]:

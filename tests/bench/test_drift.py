@@ -176,6 +176,7 @@ def test_an_alarm_ends_with_exit_code_3_unless_later_periods_are_asked_for(tmp_p
 def test_too_few_images_are_no_evidence(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["drift", str(write(tmp_path, EVEN, images=20))])
     assert isinstance(result.exception, EvidenceError)
+    assert "there are 20 (a running service saves once a minute)" in str(result.exception)
     assert "too few images" in result.stdout
 
 
