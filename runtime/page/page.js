@@ -3,7 +3,7 @@ const $ = (id) => document.getElementById(id);
 const json = (id) => JSON.parse($(id)?.textContent ?? '{}');
 const page = json('page'); // {artifact, packages, examples, offline}, of writing.py
 const LARGEST_PIXELS = 50e6; // of a picture, as in hemline/pictures/images.py
-const ON_SHELF = 40; // pictures that can be shown again
+const ON_SHELF = 40; // own pictures that can be shown again, beside the examples
 const SHOWN = 30; // of the names of classes
 const CAMERA = {
   NotAllowedError: 'The camera is blocked: allow it for this page in the browser’s settings.',
@@ -12,7 +12,7 @@ const CAMERA = {
 };
 const [video, picture, state] = [$('video'), $('picture'), document.documentElement.dataset];
 const waiting = new Map(); // for answers of the worker
-let [worker, stamp, stream, asked] = [null, null, null, 0];
+let [worker, stamp, stream, asked, shelved] = [null, null, null, 0, 0];
 
 function ask(name, request, moved = []) {
   worker.postMessage({ id: ++asked, name, request }, moved);
@@ -42,7 +42,8 @@ function report(problem) {
   $('problem').hidden = !problem;
 }
 
-const milliseconds = (value) => `${value < 10 ? value.toPrecision(2) : value.toFixed(0)} ms`;
+const milliseconds = (value) => ( // some browsers' clocks tick in 1 ms
+  value === 0 ? '< 1 ms' : `${value < 10 ? value.toPrecision(2) : value.toFixed(0)} ms`);
 const percent = (score) => `${(100 * score).toFixed(1)} %`;
 
 // Return the image of what a model takes.
@@ -121,19 +122,37 @@ function show({ label, index, isUnknown, scores, seen, prepareMs, classifyMs }, 
 
 // Classify a picture {name, file} or {name, image} and show it.
 async function classify(item) {
+  const bitmap = await (item.file ? decoded(item.file) : createImageBitmap(item.image));
+  const isJpeg = item.file?.type === 'image/jpeg';
+  const answer = await predict(bitmap, bitmap.width, bitmap.height, isJpeg);
+  show(answer, item.image ? `Example of ${item.name}` : item.name);
+  hold(bitmap, `The picture: ${item.name}`);
+  item.button ??= shelve(item, bitmap);
+  const text = $('label').textContent;
+  item.button.children[1].textContent = text === item.name ? '' : text;
+  mark(item.button);
+  bitmap.close();
+}
+
+// Classify pictures one after the other; what is wrong with some is reported at the end.
+async function classifyAll(items) {
+  const problems = [];
   stopCamera();
   report('');
-  try {
-    const bitmap = await (item.file ? decoded(item.file) : createImageBitmap(item.image));
-    const isJpeg = item.file?.type === 'image/jpeg';
-    const answer = await predict(bitmap, bitmap.width, bitmap.height, isJpeg);
-    show(answer, item.image ? `Example of ${item.name}` : item.name);
-    hold(bitmap, `The picture: ${item.name}`);
-    mark(item.button ??= shelve(item, bitmap));
-    bitmap.close();
-  } catch (error) {
-    report(error.message);
-  }
+  for (const item of items) await classify(item).catch(({ message }) => problems.push(message));
+  const [first, ...more] = problems;
+  report(more.length ? `${first}. ${more.length} more of ${items.length} cannot be used` : first);
+  if (items.length && problems.length === items.length) showNothing();
+}
+
+function showNothing() {
+  mark(null);
+  $('result').classList.add('none');
+  [picture.hidden, $('empty').hidden] = [true, false];
+  [$('label').textContent, $('note').textContent] = ['No prediction', 'Choose another picture.'];
+  $('top').replaceChildren();
+  $('seen').width = 0;
+  $('prepared').textContent = $('classified').textContent = '–';
 }
 
 function hold(source, name) {
@@ -147,21 +166,20 @@ function mark(button) {
   button?.setAttribute('aria-current', 'true');
 }
 
-async function classifyAll(files) {
-  for (const file of files) await classify({ name: file.name, file });
-}
-
 // Put a small copy of a picture on the shelf, the newest first; examples keep their order.
 function shelve(item, source) {
-  const [canvas, name] = [element('canvas'), element('span', item.name)];
+  const canvas = element('canvas');
   draw(canvas, source, 176);
-  const button = element('button', canvas, name);
+  const button = element('button', canvas, element('strong'), element('span', item.name));
   button.type = 'button';
-  button.addEventListener('click', () => classify(item));
+  button.addEventListener('click', () => classifyAll([item]));
   const place = element('li', button);
   if (item.image) $('pictures').append(place);
   else $('pictures').prepend(place);
-  while ($('pictures').children.length > ON_SHELF) $('pictures').lastChild.remove();
+  if (item.file && ++shelved > ON_SHELF) {
+    $('pictures').children[ON_SHELF].remove();
+    $('kept').textContent = `The last ${ON_SHELF} of ${shelved} are kept.`;
+  }
   $('shelf').hidden = false;
   return button;
 }
@@ -212,18 +230,20 @@ function stopCamera() {
 }
 
 function listen() {
+  const classifyFiles = ({ files }) => classifyAll([...files].map((file) => (
+    { name: file.name, file })));
   $('file').addEventListener('change', async ({ target }) => {
-    await classifyAll([...target.files]);
+    await classifyFiles(target);
     target.value = ''; // the same file may be chosen again
   });
   $('camera').addEventListener('click', () => (stream ? stopCamera() : startCamera()));
-  document.addEventListener('paste', ({ clipboardData }) => classifyAll([...clipboardData.files]));
+  document.addEventListener('paste', ({ clipboardData }) => classifyFiles(clipboardData));
   const over = (event) => {
     event.preventDefault();
     $('stage').classList.toggle('over', event.type === 'dragover');
   };
   for (const kind of ['dragover', 'dragleave', 'drop']) document.addEventListener(kind, over);
-  document.addEventListener('drop', ({ dataTransfer }) => classifyAll([...dataTransfer.files]));
+  document.addEventListener('drop', ({ dataTransfer }) => classifyFiles(dataTransfer));
 }
 
 function named(labels) {
@@ -254,7 +274,10 @@ async function start() {
   const contents = json('contents'); // of a page in a single file
   for (const name of Object.keys(contents)) contents[name] = bytesOf(contents[name]);
   const program = contents['worker.js'];
-  if (!program && window.location.protocol === 'file:') throw Error('open it from a server');
+  if (!program && window.location.protocol === 'file:') {
+    throw Error('open it from a server (run python3 -m http.server in this folder), '
+      + 'or pack it with --single-file');
+  }
   const script = program && new Blob([program], { type: 'text/javascript' });
   startWorker(script ? URL.createObjectURL(script) : 'worker.js');
   const opened = await ask('open', { ...page, contents });
@@ -268,18 +291,25 @@ async function start() {
   [$('file').disabled, $('camera').disabled, state.state] = [false, false, 'ready'];
   performance.mark('ready');
   $('state').textContent = 'Ready: self-test passed';
-  if (examples.length) await classify(examples[0]);
+  if (examples.length) await classifyAll([examples[0]]);
   else $('note').textContent += ` The classes are ${named(stamp.labels)}.`;
 }
 
 async function keepOffline() {
-  if (!page.offline || !navigator.serviceWorker) return;
-  await navigator.serviceWorker.register('service_worker.js');
-  await navigator.serviceWorker.ready;
+  const { serviceWorker } = navigator;
+  if (!page.offline || !serviceWorker) return;
+  let { controller } = serviceWorker; // which gave this page
+  serviceWorker.addEventListener('controllerchange', () => {
+    if (controller) $('update').hidden = false;
+    ({ controller } = serviceWorker);
+  });
+  $('reload').addEventListener('click', () => window.location.reload());
+  await serviceWorker.register('service_worker.js');
+  await serviceWorker.ready;
   $('offline').textContent = 'It also works without a network.';
 }
 
-state.state = 'loading';
+[state.state, $('state').textContent] = ['loading', 'Loading'];
 start().catch((error) => {
   state.state = 'failed';
   $('state').textContent = 'Not usable';

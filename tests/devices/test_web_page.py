@@ -296,8 +296,43 @@ def test_a_folder_that_is_opened_from_the_disk_says_what_it_needs(
     page = browser.new_page()
     page.goto((folder / "pack" / "index.html").as_uri())
     page.wait_for_selector("html[data-state=failed]")
-    assert "open it from a server" in page.inner_text("#empty")
+    reason = page.inner_text("#empty")
+    assert "open it from a server (run python3 -m http.server in this folder)" in reason
+    assert reason.endswith("or pack it with --single-file")
     page.close()
+
+
+def test_a_page_without_javascript_says_only_what_it_needs(browser: Any, site: str) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}/pack/")
+    assert page.is_visible("noscript p")
+    assert page.is_hidden("main")
+    assert page.is_hidden("#state")
+    context.close()
+
+
+def test_many_pictures_have_their_classes_and_the_last_40_are_kept(
+    open_page: Any, site: str, pictures: list[Path], tmp_path: Path
+) -> None:
+    page = open_page(f"{site}/pack/")
+    page.wait_for_selector("html[data-shown]")
+    examples = page.locator("#pictures li").count()
+    small = next(path for path in pictures if path.name == "size-of-the-model.png")
+    files = [shutil.copyfile(small, tmp_path / f"{at}.png") for at in range(43)]
+    for name in ("broken.png", "cut.png"):
+        files.insert(20, tmp_path / name)
+        files[20].write_text("not a picture")
+    page.set_input_files("#file", [str(path) for path in files])
+    page.wait_for_selector("#problem:not([hidden])")
+    assert page.inner_text("#problem") == (
+        "cut.png cannot be read: use PNG, JPEG, WebP, GIF, AVIF or BMP."
+        " 1 more of 45 cannot be used"
+    )
+    assert page.inner_text("#kept") == "The last 40 of 43 are kept."
+    own = page.locator("#pictures li").all_inner_texts()[:-examples]
+    label = page.inner_text("#label")
+    assert own == [f"{label}\n{at}.png" for at in range(42, 2, -1)]
 
 
 def test_an_onnx_file_runs_in_a_page_too(open_page: Any, site: str, pictures: list[Path]) -> None:
@@ -351,13 +386,10 @@ def test_a_new_version_of_a_page_replaces_the_old(
     shutil.rmtree(copy)
     shutil.copytree(folder / STRETCHED, copy)
     page.reload()  # from what was kept, while the new one is fetched
-    page.wait_for_selector("html[data-shown]")
-    for _ in range(50):
-        page.reload()
-        page.wait_for_selector("html[data-state=ready]")
-        if page.inner_text("h1") == "A & B":
-            break
-        page.wait_for_timeout(100)
+    page.click("#update button")
+    page.wait_for_selector("h1:has-text('A & B')")
+    page.wait_for_selector("html[data-state=ready]")
+    assert page.is_hidden("#update")
     assert page.inner_text("h1") == "A & B"
     server.shutdown()
     server.server_close()
@@ -381,7 +413,8 @@ def test_a_pasted_and_a_dropped_picture_are_classified(
             [kind, content],
         )
         page.wait_for_selector(f'html[data-shown="{shown + 1}"]')
-    assert page.locator("#pictures li").first.inner_text() == "a.png"
+    text = page.locator("#pictures li").first.inner_text()
+    assert text == f"{page.inner_text('#label')}\na.png"
 
 
 def test_frames_of_the_camera_are_classified_until_it_is_stopped(
@@ -444,6 +477,9 @@ def test_what_is_not_a_usable_picture_is_reported(
     page.set_input_files("#file", [str(path)])
     page.wait_for_selector("#problem:not([hidden])")
     assert page.inner_text("#problem") == expected
+    assert page.inner_text("#label") == "No prediction"  # not that of the picture before
+    assert page.is_hidden("#picture")
+    assert page.locator("#top li").count() == 0
 
 
 @pytest.mark.parametrize(
