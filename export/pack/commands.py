@@ -65,5 +65,6 @@ def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: A
     for each in packed.manifest.recommended_on:
         if each.artifact != packed.artifact.name:
             say(f"chosen for {each.device}: {each.artifact} (pack it with --device {each.device})")
-    if row.next_step and path.is_dir():
-        say(f"next: {row.next_step.replace('@PATH@', shlex.quote(str(path)))}")
+    step = "open @PATH@/index.html" if packed.options.single_file else row.next_step
+    if step and path.is_dir():
+        say(f"next: {step.replace('@PATH@', shlex.quote(str(path)))}")

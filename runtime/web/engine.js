@@ -112,7 +112,9 @@ function encoder({ dtype, height, width, channels, bgr, mean, std, scale, zero_p
   ));
   const tensor = new ARRAYS[dtype](height * width * channels);
   return (pixels) => {
-    if (pixels.length !== tensor.length) throw Error(`an image has ${tensor.length} values here`);
+    if (pixels?.length !== tensor.length || pixels.BYTES_PER_ELEMENT !== 1) {
+      throw Error(`an image has ${tensor.length} bytes here`);
+    }
     tables.forEach((table, at) => {
       const source = bgr ? channels - 1 - 2 * at : 0;
       for (let to = at; to < tensor.length; to += channels) tensor[to] = table[pixels[to + source]];

@@ -20,6 +20,9 @@ const LARGEST_SIDE = 32768;
  * getImageData returns. `stamp` is that of the artifact. Throws an Error with one line.
  */
 export function prepare(pixels, width, height, { input: spec, preprocessing }) {
+  if (pixels?.BYTES_PER_ELEMENT !== 1) {
+    throw Error('the pixels of a picture are bytes: a Uint8Array, or what getImageData returns');
+  }
   const channels = pixels.length / (width * height);
   if (![1, 3, 4].includes(channels) || Math.max(width, height) > LARGEST_SIDE) {
     throw Error(`${pixels.length} bytes are not a picture of ${width} × ${height} pixels`);

@@ -49,3 +49,18 @@ def test_what_nobody_asked_for_is_refused_unread(server: PageServer, path: str, 
     connection.endheaders()
     assert connection.getresponse().status == 404
     connection.close()
+
+
+def test_an_address_that_was_typed_wrongly_leads_on(server: PageServer) -> None:
+    for path, status, location, body in (
+        (server.path.rstrip("/"), 308, server.path, b""),
+        (server.path[:-2], 404, None, b"Open the address that the command printed."),
+        ("/", 404, None, b"Open the address that the command printed."),
+    ):
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert (response.status, response.getheader("Location")) == (status, location)
+        assert response.getheader("Content-Type") == "text/html"
+        assert response.read().endswith(body)
+        connection.close()

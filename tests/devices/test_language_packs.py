@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from browser import opened_browser
 from language_packs import odd, packed_for, write_odd
+from PIL import Image
 from required import missing
 
 from hemline.errors import HemlineError
@@ -89,6 +90,14 @@ CLASSIFY = """async ([pixels, width, height]) => {
   const { classify } = await (await import('./classifier.js')).open();
   return classify(new ImageData(Uint8ClampedArray.from(pixels), width, height));
 }"""
+WRONG = """import { open } from './node.js';
+const { classify, run } = await open();
+const real = new Float32Array(784);
+for (const each of ['shirt.png', null, { data: real, width: 28, height: 28 }]) {
+  await classify(each).catch(({ message }) => console.log(message));
+}
+for (const each of [null, real]) try { run(each); } catch ({ message }) { console.log(message); }
+"""
 RUN_SWIFT = """import Foundation
 let classifier = try Classifier(path: "int8.tflite")
 let found = try classifier.classify([UInt8](repeating: 0, count: 784))
@@ -218,7 +227,32 @@ def test_javascript_that_was_altered_fails_in_node(js_pack: Path) -> None:
     node = program("node", "node", "nodejs")
     done = subprocess.run([node, "pack/selftest.js"], cwd=js_pack.parent, capture_output=True)
     assert done.returncode == 1
-    assert f"{artifact.name} was modified: copy it again" in done.stderr.decode()
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith(f"FAILED: {artifact.name} was modified: copy it again (sha256sum -c")
+
+
+@pytest.mark.parametrize("js_pack", ["int8.tflite"], indirect=True)
+def test_javascript_of_which_a_file_is_missing_fails_with_one_line(js_pack: Path) -> None:
+    node = program("node", "node", "nodejs")
+    run(js_pack, node, "--check", "example.js")
+    for name in ("decoder.js", "vectors.json", "int8.tflite"):
+        (js_pack / name).rename(js_pack / "away")
+        done = subprocess.run([node, "selftest.js"], cwd=js_pack, capture_output=True, text=True)
+        (js_pack / "away").rename(js_pack / name)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("FAILED: ")
+        assert name in line
+
+
+@pytest.mark.parametrize("js_pack", ["int8.tflite"], indirect=True)
+def test_javascript_says_in_one_line_what_is_not_a_picture(js_pack: Path) -> None:
+    (js_pack / "wrong.js").write_text(WRONG)
+    printed = run(js_pack, program("node", "node", "nodejs"), "wrong.js").splitlines()
+    assert printed[:3] == 3 * [
+        "the pixels of a picture are bytes: a Uint8Array, or what getImageData returns"
+    ]
+    assert printed[3:] == 2 * ["an image has 784 bytes here"]
 
 
 @pytest.mark.browser
@@ -231,14 +265,22 @@ def test_javascript_classifies_a_picture_of_any_size_in_a_browser(js_pack: Path)
     artifact = next(path for path in js_pack.iterdir() if path.suffix in (".tflite", ".onnx"))
     with Classifier.load(artifact) as classifier:
         expected = classifier.classify(classifier.prepare(picture))
+    path = js_pack / "picture.png"
+    Image.fromarray(picture).save(path)
     (js_pack / "index.html").write_text("<!doctype html><title>pack</title>")
     try:
         with served(js_pack) as address, opened_browser() as browser:
             page = browser.new_page()
             page.goto(f"{address}/index.html")
             found = page.evaluate(CLASSIFY, [picture.ravel().tolist(), 30, 40])
+            page.goto(f"{address}/example.html")
+            page.set_input_files("input:not(:disabled)", [str(path)])
+            page.wait_for_selector("output:has-text('%')")
+            shown = page.inner_text("output")
     except HemlineError as error:
         missing("browser", str(error))
+    label = expected.label if expected.known else "unknown"
+    assert shown == f"{label} ({100 * expected.score:.1f} %)"
     assert found["index"] == expected.index
     assert found["isUnknown"] == (not expected.known)
     assert found["score"] == pytest.approx(expected.score, abs=1e-6)

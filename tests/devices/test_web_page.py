@@ -326,8 +326,7 @@ def test_many_pictures_have_their_classes_and_the_last_40_are_kept(
     page.set_input_files("#file", [str(path) for path in files])
     page.wait_for_selector("#problem:not([hidden])")
     assert page.inner_text("#problem") == (
-        "cut.png cannot be read: use PNG, JPEG, WebP, GIF, AVIF or BMP."
-        " 1 more of 45 cannot be used"
+        "cut.png cannot be read: use PNG, JPEG, WebP, GIF, AVIF or BMP. 1 more of 45 cannot be used"
     )
     assert page.inner_text("#kept") == "The last 40 of 43 are kept."
     own = page.locator("#pictures li").all_inner_texts()[:-examples]

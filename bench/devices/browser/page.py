@@ -27,6 +27,7 @@ _LARGEST_BYTES = 1 << 30  # of a result: 60,000 images with 1,000 classes have a
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"  # that nobody mistakes for another one
 _TYPES = {".html": "text/html", ".css": "text/css", ".wasm": "application/wasm"}
 _TYPES |= dict.fromkeys((".js", ".mjs"), "text/javascript")
+_NOT_FOUND = b"<!doctype html><title>Not found</title><p>Open the address that the command printed."
 # with these, the page has a finer clock
 _ORIGIN = {"Opener": "same-origin", "Embedder": "require-corp"}
 _HEADERS = {f"Cross-Origin-{whose}-Policy": policy for whose, policy in _ORIGIN.items()}
@@ -164,9 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
             finally:  # also where the browser has gone
                 if state is None:
                     self.server.told_of_the_end(query[0])
+        if f"{self.path}/" == self.server.path:  # as somebody may type it
+            return self._reply(308, b"", location=self.server.path)
         content = self.server.contents.get(name, self.server.static.get(name))
         keep = "max-age=86400" if name in self.server.static else "no-store"
-        return self._reply(404 if content is None else 200, content or b"", name, keep)
+        if content is None:
+            return self._reply(404, _NOT_FOUND)
+        return self._reply(200, content, name, cache_control=keep)
 
     def do_POST(self) -> None:
         name, query = self._asked()
@@ -187,11 +192,11 @@ class _Handler(BaseHTTPRequestHandler):
         own = self.server.path
         return path.removeprefix(own) if path.startswith(own) else "?", query.split("&")
 
-    def _reply(self, status: int, body: bytes, name: str = "", keep: str = "no-store") -> None:
+    def _reply(self, status: int, body: bytes, name: str = "", **more: str) -> None:
         kind = _TYPES.get(Path(name or "page.html").suffix, "application/octet-stream")
         self.send_response(status)
-        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": keep}
-        for header, value in {**_HEADERS, **headers}.items():
-            self.send_header(header, value)
+        headers = {"content_type": kind, "content_length": str(len(body))}
+        for header, value in {**_HEADERS, **headers, "cache_control": "no-store", **more}.items():
+            self.send_header(header.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(body)

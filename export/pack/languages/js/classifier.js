@@ -20,7 +20,8 @@ async function fetched(address) {
 export async function open({ base = import.meta.url, read = fetched } = {}) {
   const bytes = new Uint8Array(await read(new URL('@ARTIFACT@', base)));
   const { stamp, run } = await loadArtifact(bytes, { base, relaxed: false });
-  const classify = async ({ data, width, height }) => {
+  const classify = async (picture) => {
+    const { data, width, height } = picture ?? {};
     const pixels = prepare(data, width, height, stamp);
     const embedding = stamp.distance ? await run(pixels, 'embedding') : null;
     return decode(stamp, await run(pixels), embedding);

@@ -1,7 +1,11 @@
 // Compare the model in Node.js with vectors.json; exit code 1 when it differs.
 import { readFile } from 'node:fs/promises';
-import { open } from './node.js';
 
+process.on('uncaughtException', ({ message }) => { // of a file that is missing or damaged
+  console.error(`FAILED: ${message.split('\n')[0]} (sha256sum -c SHA256SUMS checks all files)`);
+  process.exit(1);
+});
+const { open } = await import('./node.js');
 const read = async (name) => JSON.parse(await readFile(new URL(name, import.meta.url)));
 const { input, output, tolerance, vectors } = await read('vectors.json');
 const { run, classify } = await open();
