@@ -22,6 +22,7 @@ from hemline.export.pack.table import TARGETS
     "--for",
     "target",
     type=click.Choice(list(TARGETS)),
+    metavar="TARGET",
     required=True,
     help="; ".join(f"{each.name}: {each.summary}" for each in TARGETS.values()) + ".",
 )

@@ -16,6 +16,7 @@ from hemline.errors import GateError
 from hemline.export.pack.table import Target
 
 _FACT = re.compile(r"@([A-Z_]+)@")
+MOST_LOSS = 0.5  # points of validation accuracy, as by default where a file is chosen (Budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,12 @@ class Packed:
         if self.options.artifact is not None:
             return "named by the user"
         if (choice := self.choice) is None:
-            return f"the smallest that passed and fits {self.target.summary}"
+            kind = "in 8-bit integers " * in_8_bits(self.artifact)
+            loss = f" and loses at most {MOST_LOSS:g} points of validation accuracy"
+            is_known = _accuracy_points(self.artifact) > 0
+            keeps = loss * (is_known and keeps_accuracy(self.manifest, self.artifact))
+            comma = "," if keeps else " and"
+            return f"the smallest {kind}that passed{comma} fits {self.target.summary}{keeps}"
         if choice.device != LOCAL:
             return f"chosen by measurements on {choice.device}"
         where = "on the computer that made this pack"
@@ -104,6 +110,23 @@ class Packed:
                 f"{self.artifact.name} decides by a distance what is unknown, which packs for "
                 f"{self.target.name} cannot measure"
             )
+
+
+def in_8_bits(artifact: Artifact) -> bool:
+    """Tell whether a file computes in 8-bit integers, from the pixels on."""
+    return artifact.input.dtype in ("int8", "uint8")
+
+
+def keeps_accuracy(manifest: Manifest, artifact: Artifact) -> bool:
+    """Tell whether a file is within MOST_LOSS of the most accurate one, where it passed."""
+    best = max(map(_accuracy_points, manifest.artifacts))
+    return best - _accuracy_points(artifact) <= MOST_LOSS
+
+
+def _accuracy_points(artifact: Artifact) -> float:
+    """Return the least validation accuracy where a file passed, in points; 0 without labels."""
+    scores = [each.score("validation") for each in artifact.verdicts if each.status == "passed"]
+    return min((100 * score.accuracy for score in scores if score), default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,13 @@ from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, UsageError, remedy
 from hemline.export.pack.bill_of_materials import bill_of_materials, installed_component
 from hemline.export.pack.model_card import model_card, readme
-from hemline.export.pack.packed import Contents, Packed, PackOptions
+from hemline.export.pack.packed import (
+    Contents,
+    Packed,
+    PackOptions,
+    in_8_bits,
+    keeps_accuracy,
+)
 from hemline.export.pack.table import Target
 from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import attribute
@@ -29,7 +35,10 @@ _CONTROL = {*range(32), *range(127, 160), 0x2028, 0x2029}  # line breaks among t
 
 
 def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
-    """Return the artifact of the options, or the recommended or smallest one that fits the target.
+    """Return the artifact of the options, or the recommended or else a small one that fits.
+
+    That is the smallest in 8-bit integers, which are fast everywhere: a smaller file that computes
+    in float from 8-bit weights can take several times as long. What loses accuracy comes last.
 
     Raises GateError with the reason when it, or none, was verified and fits, UsageError for a
     device that the bundle has no choice for.
@@ -45,7 +54,14 @@ def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
     named = options.artifact or (first if device is not None else None)
     wanted = (manifest.artifact(named),) if named else manifest.artifacts
     for artifact in sorted(
-        wanted, key=lambda a: (not target.accepts(a.input.dtype), a.name != first, a.size_bytes)
+        wanted,
+        key=lambda a: (
+            not target.accepts(a.input.dtype),
+            a.name != first,
+            not keeps_accuracy(manifest, a),
+            not in_8_bits(a),
+            a.size_bytes,
+        ),
     ):
         stamp = read_stamped(bundle / artifact.name).stamp
         packed = Packed(target, bundle, manifest, artifact, stamp, options)

@@ -22,7 +22,8 @@ from click.testing import CliRunner
 
 from hemline.cli import cli
 from hemline.contract import schema
-from hemline.contract.manifest import MANIFEST_NAME, Recommendation, read_manifest
+from hemline.contract.manifest import MANIFEST_NAME, Artifact, Recommendation, read_manifest
+from hemline.contract.score import Score
 from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, GateError, UsageError
 from hemline.export.api import pack
@@ -267,6 +268,34 @@ def test_systemd_understands_the_unit(packed: Pack, tmp_path: Path) -> None:
     assert ours == []
 
 
+def test_without_a_choice_the_8_bit_file_is_packed_unless_it_loses_accuracy(
+    bundle: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = dataclasses.replace(read_manifest(copy), recommended=None, recommended_on=())
+
+    def scored(artifact: Artifact, correct: int) -> Artifact:
+        scores = (Score(split="validation", images=1000, correct=correct),)
+        verdicts = tuple(dataclasses.replace(v, scores=scores) for v in artifact.verdicts)
+        small = 1000 if artifact.scheme == "dynamic" else artifact.size_bytes
+        return dataclasses.replace(artifact, verdicts=verdicts, size_bytes=small)
+
+    def chosen(**correct: int) -> tuple[str, str]:
+        artifacts = [scored(a, correct.get(a.scheme, 900)) for a in manifest.artifacts]
+        write(copy, dataclasses.replace(manifest, artifacts=tuple(artifacts)))
+        packed = choose(copy, TARGETS["web"], PackOptions())
+        return packed.artifact.name, packed.why
+
+    loss = "fits a web page and loses at most 0.5 points of validation accuracy"
+    assert "dynamic.tflite" in {a.name for a in manifest.artifacts}
+    assert chosen(int8=895) == (
+        "int8.tflite",
+        f"the smallest in 8-bit integers that passed, {loss}",
+    )
+    assert chosen(int8=894) == ("dynamic.tflite", f"the smallest that passed, {loss}")
+    assert chosen(int8=894, dynamic=894)[0] == "fp16.tflite"
+
+
 def test_the_recommended_artifact_is_packed_or_the_smallest_that_was_verified(
     bundle: Path, tmp_path: Path
 ) -> None:
@@ -302,7 +331,7 @@ def test_a_pack_has_the_choice_for_its_device_and_says_why(bundle: Path, tmp_pat
     assert f"- choice: {there.because}" in (tmp_path / "board" / "MODEL_CARD.md").read_text()
     write(copy, dataclasses.replace(read_manifest(copy), recommended=None))
     unchosen = choose(copy, PI, PackOptions())
-    assert unchosen.why.startswith("the smallest that passed"), "a choice for a board is not one"
+    assert unchosen.why.startswith("the smallest in 8-bit integers"), "a choice for a board is not one"
     with pytest.raises(UsageError, match="no file that was chosen for pi5"):
         choose(copy, PI, PackOptions(device="pi5"))
 
@@ -414,8 +443,7 @@ def test_the_command_packs_the_only_bundle(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(cli, ["pack", "--for", "pi"], catch_exceptions=False)
     assert result.exit_code == 0
-    smallest = min(read_manifest(bundle).artifacts, key=lambda each: each.size_bytes).name
-    assert result.stdout.startswith(f"packs/my-shirts-pi: {smallest} for a Raspberry Pi")
+    assert result.stdout.startswith("packs/my-shirts-pi: int8.tflite for a Raspberry Pi")
 
 
 def test_python_packs_as_the_command_does(
