@@ -122,7 +122,7 @@ def import_model(
 def source_sha256(path: Path) -> str:
     """Return the SHA-256 of a file; of a folder, of the names and contents of its files."""
     if path.is_file():
-        beside = path.parent.glob("*.data") if path.suffix == ".onnx" else ()  # its weights
+        beside = path.parent.glob("[!.]*.data") if path.suffix == ".onnx" else ()  # its weights
         hashes = {each.name: files.sha256_of(each) for each in (path, *sorted(beside))}
         return hashes[path.name] if len(hashes) == 1 else files.fingerprint(hashes)
     below = sorted(each for each in path.rglob("*") if each.is_file())

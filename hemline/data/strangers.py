@@ -50,7 +50,7 @@ def load_strangers(name: str, spec: InputSpec, preprocess: Preprocess) -> Strang
         pictures = load_images(name, FetchOptions()).test_images[:_MOST]
         found = _as_seen(pictures, spec, preprocess)
     elif (path := Path(name)).is_dir():
-        files = photographs(sorted(path.rglob("*")))
+        files = photographs(sorted(path.rglob("[!.]*")))
         found = [read_image(file, spec, preprocess) for file in files[_spaced(len(files))]]
     elif path.exists():
         with Archive(path) as archive:

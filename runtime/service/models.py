@@ -120,6 +120,7 @@ class Served:
     def _files(self) -> list[tuple[str, int, int]]:
         files = [self._path]
         if self._path.is_dir():
-            files = sorted(each for each in self._path.iterdir() if each.suffix in _SERVED)
+            shown = self._path.glob("[!.]*")  # without those that are being written
+            files = sorted(each for each in shown if each.suffix in _SERVED)
         seen = [(each.name, each.stat()) for each in files if each.exists()]
         return [(name, each.st_mtime_ns, each.st_ino) for name, each in seen]

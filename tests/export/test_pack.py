@@ -331,7 +331,9 @@ def test_a_pack_has_the_choice_for_its_device_and_says_why(bundle: Path, tmp_pat
     assert f"- choice: {there.because}" in (tmp_path / "board" / "MODEL_CARD.md").read_text()
     write(copy, dataclasses.replace(read_manifest(copy), recommended=None))
     unchosen = choose(copy, PI, PackOptions())
-    assert unchosen.why.startswith("the smallest in 8-bit integers"), "a choice for a board is not one"
+    assert unchosen.why.startswith("the smallest in 8-bit integers"), (
+        "a choice for a board is not one"
+    )
     with pytest.raises(UsageError, match="no file that was chosen for pi5"):
         choose(copy, PI, PackOptions(device="pi5"))
 

@@ -36,6 +36,7 @@ from hemline.contract.monitoring import Counts
 from hemline.contract.specs import OutputSpec
 from hemline.contract.stamp import read_stamped
 from hemline.errors import BackendError, UsageError
+from hemline.files import replacing
 from hemline.runtime import Classifier
 from hemline.runtime.classification import documents_of
 from hemline.runtime.command_line import main
@@ -569,6 +570,14 @@ def test_what_was_accepted_before_sigterm_is_answered(bundle: Path, pixels: np.n
     assert server.process.stderr is not None
     assert server.process.stderr.read() == ""
     server.process.stderr.close()
+
+
+def test_a_file_that_is_being_written_is_no_new_version(bundle: Path, tmp_path: Path) -> None:
+    served = Served(shutil.copytree(bundle, tmp_path / "bundle"), None, workers=1)
+    model = served.model
+    with replacing(tmp_path / "bundle" / "int8.tflite"):  # beside it, hidden, until it is whole
+        served.refresh()
+    assert (served.model, served.intact) == (model, True)
 
 
 @pytest.mark.slow

@@ -47,6 +47,7 @@ def test_a_folder_of_pictures_is_converted_as_the_model_wants(tmp_path: Path) ->
     (tmp_path / "below").mkdir()
     for at, image in enumerate(varied_images((20, 30, 1), 100)):
         np.save(tmp_path / "below" / f"{at}.npy", image)
+    (tmp_path / "below" / "._1.png").write_bytes(b"what macOS keeps beside a file")
     assert load(tmp_path).second.shape[1:] == SPEC.shape
 
 

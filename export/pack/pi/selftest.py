@@ -19,6 +19,6 @@ for line in (folder / "SHA256SUMS").read_text().splitlines():
 if damaged:
     sys.exit(f"error: damaged or missing: {', '.join(damaged)}; copy the pack again")
 print("all files are intact", flush=True)
-artifact = next(each for each in folder.iterdir() if each.suffix in (".tflite", ".onnx"))
+artifact = next(each for each in folder.glob("[!.]*") if each.suffix in (".tflite", ".onnx"))
 sys.argv[1:] = ["selftest", str(artifact)]
 runpy.run_path(str(folder / "hemline-runtime.pyz"), run_name="__main__")
