@@ -97,11 +97,8 @@ def auroc(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> float:
     That is the area under the receiver operating characteristic (Hanley and McNeil, The Meaning and
     Use of the Area under a ROC Curve, 1982).
     """
-    ordered = np.sort(known)
-    below = np.searchsorted(ordered, strangers, "left") + np.searchsorted(
-        ordered, strangers, "right"
-    )
-    return float(below.mean() / (2 * len(known)))
+    below, not_above = (np.searchsorted(np.sort(known), strangers, x) for x in ("left", "right"))
+    return float((below + not_above).mean() / (2 * len(known)))
 
 
 def accepted_strangers(

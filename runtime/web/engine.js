@@ -21,7 +21,9 @@ export async function loadArtifact(bytes, {
   if (!stamp.outputs) throw Error(`an older Hemline wrote ${stamp.name}: export it again`);
   if (!runsSimd([65, 0, 253, 15, 253, 98])) throw Error('no WebAssembly SIMD: update this browser');
   const open = stamp.format === 'onnx' ? openOnnx : openTflite;
-  const { invoke, ...facts } = await open(model, stamp.input, { locate, relaxed, gpu });
+  const asked = performance.now();
+  const { invoke, started, ...facts } = await open(model, stamp.input, { locate, relaxed, gpu });
+  const [importMs, loadMs] = [started - asked, performance.now() - started];
   const encode = encoder(stamp.input);
   const run = (pixels, name = 'logits') => {
     const spec = stamp.outputs.find((each) => each.name === name);
@@ -29,7 +31,7 @@ export async function loadArtifact(bytes, {
     const stored = invoke(encode(pixels), spec);
     return stored.then?.((each) => realValues(spec, each)) ?? realValues(spec, stored);
   };
-  return { stamp, run, ...facts };
+  return { stamp, run, importMs, loadMs, ...facts };
 }
 
 // Return {stamp, model}; where a stamp is and what its hash covers: contract/stamp.py.
@@ -134,7 +136,6 @@ function realValues({ dtype, gives, scale, zero_point: zero }, stored) {
 // LiteRT's wasm below its JavaScript interface, which refuses int8 tensors and a free batch size.
 async function openTflite(model, { height, width, channels, dtype }, { locate, relaxed, gpu }) {
   const glue = relaxed ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
-  const asked = performance.now();
   const { default: factory } = await import(locate(`${glue}.mjs`));
   const print = () => {};
   const wasm = await factory({ locateFile: locate, print, printErr: print });
@@ -159,8 +160,7 @@ async function openTflite(model, { height, width, channels, dtype }, { locate, r
   const memoryBytes = () => wasm.HEAPU8.length;
   if (gpu) {
     const invoke = onGpu(wasm, environment, compiled, device, type, bytes);
-    const [importMs, loadMs] = [started - asked, performance.now() - started];
-    return { invoke, ...used, importMs, loadMs, memoryBytes };
+    return { invoke, ...used, started, memoryBytes };
   }
   const buffer = wasm.LiteRtTensorBuffer.createManaged(environment, HOST_MEMORY, type, bytes);
   const invoke = (tensor, spec) => {
@@ -176,8 +176,7 @@ async function openTflite(model, { height, width, channels, dtype }, { locate, r
   };
   const delegate = `XNNPACK${isWhole ? '' : ' in part'}, WebAssembly ${
     relaxed ? 'relaxed ' : ''}SIMD`;
-  const [importMs, loadMs] = [started - asked, performance.now() - started];
-  return { invoke, delegate, importMs, loadMs, memoryBytes };
+  return { invoke, delegate, started, memoryBytes };
 }
 
 // Return a device without float16, and what it is.
@@ -215,7 +214,6 @@ function onGpu(wasm, environment, compiled, device, type, size) {
 }
 
 async function openOnnx(model, { height, width, channels, dtype }, { locate }) {
-  const asked = performance.now();
   const ort = await import(locate('ort.wasm.min.mjs'));
   const [mjs, wasm] = ['mjs', 'wasm'].map((ending) => locate(`ort-wasm-simd-threaded.${ending}`));
   Object.assign(ort.env.wasm, { numThreads: 1, wasmPaths: { mjs, wasm } });
@@ -234,7 +232,6 @@ async function openOnnx(model, { height, width, channels, dtype }, { locate }) {
     const given = new ort.Tensor(dtype, tensor, [1, height, width, channels]);
     return (await session.run({ [session.inputNames[0]]: given }, [name]))[name].data;
   };
-  const [importMs, loadMs] = [started - asked, performance.now() - started];
   const memoryBytes = () => memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
-  return { invoke, delegate: 'WebAssembly SIMD', importMs, loadMs, memoryBytes };
+  return { invoke, delegate: 'WebAssembly SIMD', started, memoryBytes };
 }

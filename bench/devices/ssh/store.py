@@ -138,8 +138,8 @@ class Store:
         size = sum(file.size_bytes for file in lacking)
         if size > self.known.free_bytes:
             raise HemlineError(
-                f"{self._name} has {self.known.free_bytes / 1000000.0:.1f} MB free in "
-                f"{self.known.folder}, {size / 1000000.0:.1f} MB are needed: free some space there"
+                f"{self._name} has {self.known.free_bytes / 1e6:.1f} MB free in "
+                f"{self.known.folder}, {size / 1e6:.1f} MB are needed: free some space there"
             )
         try:
             answer = self._call(("receive", self._folder), write=partial(_write_tar, lacking))
