@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 
 CHANGE = "accuracy change (points)"  # below 0: worse
+_MARKUP = re.compile(r"[\\`*_<\[\]|&~$]")
 
 
 class Figure(str):
@@ -71,8 +73,13 @@ def as_text(table: Table) -> str:
 def as_markdown(table: Table) -> str:
     """Return a Markdown table."""
     rule = tuple("---:" if numeric else "---" for numeric in table.numeric)
-    lines = (table.columns, rule, *table.rows)
-    return "\n".join(f"| {' | '.join(cell or '–' for cell in line)} |" for line in lines)
+    lines = ([each.replace("|", r"\|") or "–" for each in row] for row in table.rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (table.columns, rule, *lines))
+
+
+def as_plain_markdown(text: str) -> str:
+    """Return Markdown that shows a text as it is, whatever is in it."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def as_csv(table: Table) -> str:

@@ -8,13 +8,14 @@ from hemline.export.pack.packed import Contents, Packed
 from hemline.export.verdict_table import verdict_tables
 from hemline.runtime.information import artifact_rows, unknown_rule
 from hemline.small_sets import accuracy_text, few_images
-from hemline.tables import as_markdown, kilobytes
+from hemline.tables import as_markdown, as_plain_markdown, kilobytes
 
 
 def model_card(packed: Packed) -> str:
     """Return what the model is, how well it does and what it cannot do, Markdown."""
     manifest, artifact = packed.manifest, packed.artifact
     rows = artifact_rows(packed.stamp, packed.path)
+    rows["labels"] = as_plain_markdown(rows["labels"])
     rows["exported"] = f"{manifest.created}, scheme {artifact.scheme}"
     rows["why this file"] = packed.why
     if packed.choice is not None:

@@ -28,6 +28,7 @@ from hemline.contract.stamp import read_stamped
 from hemline.errors import FileFormatError, GateError, UsageError
 from hemline.export.api import pack
 from hemline.export.pack.bill_of_materials import installed_component, wheel_component
+from hemline.export.pack.model_card import model_card
 from hemline.export.pack.packed import Packed, PackOptions, filled
 from hemline.export.pack.packing import ARCHIVE, choose, write_pack
 from hemline.export.pack.packing import BILL as SBOM
@@ -395,6 +396,13 @@ def test_a_class_name_of_two_lines_is_refused(packed: Pack, tmp_path: Path) -> N
     with pytest.raises(GateError, match=r"the class name 'a\\nb' has a control character"):
         write_pack(dataclasses.replace(packed.packed, stamp=stamp), tmp_path / "pack")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_class_names_are_no_markup_in_a_model_card(packed: Pack) -> None:
+    labels = ("a|b", "<img src=x>", r"\*c*", *packed.packed.stamp.labels[3:])
+    stamp = dataclasses.replace(packed.packed.stamp, labels=labels)
+    text = model_card(dataclasses.replace(packed.packed, stamp=stamp))
+    assert r"- labels: a\|b, \<img src=x>, \\\*c\*, " in text
 
 
 def test_only_names_of_the_template_are_filled_in() -> None:

@@ -16,6 +16,7 @@ from hemline.tables import (
     Table,
     as_csv,
     as_json,
+    as_markdown,
     as_text,
     change,
     count,
@@ -69,3 +70,8 @@ def test_every_table_of_a_command_is_written_in_each_form_that_is_named(tmp_path
     ]
     assert (tmp_path / "table-more.md").read_text() == "| b |\n| --- |\n| 1 |\n"
     assert CliRunner().invoke(show, [], catch_exceptions=False).exit_code == 0
+
+
+def test_a_bar_in_a_cell_does_not_end_it() -> None:
+    table = Table(columns=("class", "n"), numeric=(False, True), rows=(("a|b", "3"), ("", "4")))
+    assert as_markdown(table).splitlines()[2:] == [r"| a\|b | 3 |", "| – | 4 |"]
