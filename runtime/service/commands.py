@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--max-mb", "megabytes", type=_COUNT, default=10, help="Size of a request (10).")
 @click.option("--max-requests", "requests", type=_COUNT, default=64, help="At a time (64).")
 @click.option("--timeout", "seconds", type=_COUNT, default=30, help="Seconds for a request (30).")
+@click.option("--allow-origin", "origins", multiple=True, help="URL whose pages may ask (repeat).")
 @click.option("--monitor", type=FOLDER, help="Count predictions here, for `hemline drift`.")
 @click.option("--keep-unsure", type=_COUNT, help="Also store so many images, the least certain.")
 def serve(
@@ -30,6 +32,7 @@ def serve(
     host: str,
     port: int,
     runtime: str | None,
+    origins: tuple[str, ...],
     monitor: Path | None,
     keep_unsure: int | None,
     **limits: Any,
@@ -46,7 +49,10 @@ def serve(
     from hemline.runtime.service import server
     from hemline.runtime.service.service import Limits
 
+    for origin in origins:
+        if re.fullmatch(r"\*|https?://[^/\s]+", origin) is None:
+            raise UsageError(f"--allow-origin takes https://example.com or *, not {origin!r}")
     if keep_unsure is not None and monitor is None:
         raise UsageError("--keep-unsure stores images in the folder of --monitor: name one")
     counting = None if monitor is None else partial(Monitor, monitor, keep_unsure=keep_unsure or 0)
-    server.serve(artifacts, host, port, runtime, Limits(**limits), counting)
+    server.serve(artifacts, host, port, runtime, Limits(**limits), counting, origins)

@@ -10,8 +10,10 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 
 from hemline.contract.stamp import Stamp
 from hemline.errors import BackendError, UsageError, remedy
@@ -20,6 +22,7 @@ from hemline.host import cores
 from hemline.progress import say
 from hemline.runtime.monitoring import Monitor
 from hemline.runtime.service.models import Served
+from hemline.runtime.service.open_inference import HEADER_SIZE
 from hemline.runtime.service.service import Limits, Service
 from hemline.silence import silenced
 
@@ -31,11 +34,12 @@ def serve(
     runtime: str | None,
     limits: Limits,
     counting: Callable[[Stamp], Monitor] | None,
+    origins: Sequence[str] = (),
 ) -> None:
     """Serve artifacts until SIGTERM or SIGINT; what was accepted before is answered.
 
-    `counting` opens what counts the predictions of an artifact. Raises UsageError for artifacts of
-    one name, BackendError for an address that cannot be used.
+    `counting` opens what counts the predictions of an artifact; pages of the `origins` may ask.
+    Raises UsageError for artifacts of one name, BackendError for an address that cannot be used.
     """
     if len({path.resolve().name for path in paths}) < len(paths):
         raise UsageError("two artifacts have the same name: copy one under another name")
@@ -54,7 +58,11 @@ def serve(
     ended = threading.Event()
     watch = threading.Thread(target=_watch, args=[served, ended], daemon=True)
     watch.start()
-    app, seconds = Service(served, limits, cores()), limits.seconds + 1
+    app: Any = Service(served, limits, cores())
+    if origins:
+        rules = {"allow_methods": ["GET", "POST"], "expose_headers": ["Retry-After", HEADER_SIZE]}
+        app = CORSMiddleware(app, allow_origins=origins, allow_headers=["*"], **rules)
+    seconds = limits.seconds + 1
     options = {"log_level": "warning", "access_log": False, "server_header": False}
     server = uvicorn.Server(uvicorn.Config(app, **options, timeout_graceful_shutdown=seconds))
     for each in (signal.SIGINT, signal.SIGTERM):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter, defaultdict
@@ -27,6 +28,7 @@ from hemline.runtime.decoder import Prediction
 from hemline.runtime.input.streams import decoded
 from hemline.runtime.service import open_inference
 from hemline.runtime.service.answers import document, failed, predicted
+from hemline.runtime.service.description import described_service
 from hemline.runtime.service.models import Model, Served
 from hemline.runtime.service.page import static
 from hemline.version import VERSION
@@ -35,7 +37,6 @@ _MOST_FILES = 256  # in a form
 _RAW, _FORM = "application/octet-stream", "multipart/form-data"
 _UNNAMED = ("", "application/x-www-form-urlencoded")  # what clients say of a file by default
 _CLASSIFY = re.compile("/classify|/v2/models/([^/]+)/infer")
-_BODY = {kind: {"schema": {"type": "string"}} for kind in ("image/*", _RAW, _FORM)}
 _CHUNK = 256  # raw images between two looks at the clock
 _MOST_PIXELS = 25_000_000  # of an image file, before it is unpacked
 Work = Callable[[Classifier, float], Response]
@@ -87,17 +88,17 @@ class Service:
 
     def _framework(self) -> Any:
         # without the pages of documentation: they load scripts from other hosts
-        app = FastAPI(title="Hemline", version=VERSION, docs_url=None, redoc_url=None)
-        body = {"requestBody": {"required": True, "content": _BODY}}
-        app.add_api_route("/classify", self.predict, methods=["POST"], openapi_extra=body)
+        app = FastAPI(title="Hemline", version=VERSION, openapi_url=None)
+        app.add_api_route("/openapi.json", self.description)
+        app.add_api_route("/classify", self.predict, methods=["POST"])
         app.add_api_route("/v2/models/{name}/infer", self.predict, methods=["POST"])
         for path in ("/health", "/v2", "/v2/health/live", "/v2/health/ready"):
             app.add_api_route(path, self.health)
         for path in ("/v2/models/{name}", "/v2/models/{name}/ready"):
             app.add_api_route(path, self.model)
         app.add_api_route("/metrics", self.metrics)
-        app.add_api_route("/", self.front, include_in_schema=False)
-        app.add_api_route("/page/{name}/{file:path}", self.page, include_in_schema=False)
+        app.add_api_route("/", self.front)
+        app.add_api_route("/page/{name}/{file:path}", self.page)
         app.add_exception_handler(HTTPException, failed)
         app.add_exception_handler(Exception, failed)
         return app
@@ -115,6 +116,13 @@ class Service:
         }
         server = {"name": "hemline", "version": VERSION, "extensions": ["binary_tensor_data"]}
         return document({**server, "models": models})
+
+    async def description(self) -> Response:
+        """Return a description of all addresses."""
+        health = json.loads((await self.health()).body)
+        first = next(iter(self._served.values()))
+        model = open_inference.described_model(first.name, first.model.stamp)
+        return document(described_service(health, model))
 
     async def model(self, request: Request) -> Response:
         """Return what a model requires and returns."""

@@ -471,11 +471,37 @@ def test_the_service_says_what_it_serves(server: Server, bundle: Path) -> None:
     assert server.ask("GET", "/favicon.ico")[0] == 404
     _, model = server.ask("GET", "/v2/models/int8.onnx")
     assert model["inputs"] == [{"name": "pixels", "datatype": "UINT8", "shape": [-1, 28, 28, 1]}]
-    assert "/classify" in server.ask("GET", "/openapi.json")[1]["paths"]
     counted = server.ask("GET", "/metrics")[1].decode()
     for each in ('"/classify",status="200"', '"/health",status="200"', '"other",status="404"'):
         assert f"hemline_requests_total{{route={each}}}" in counted
     assert all(re.fullmatch(r"[a-z_]+(\{.*\})? [\d.e-]+", x) for x in counted.splitlines())
+
+
+def test_the_description_has_all_addresses_with_what_they_take_and_answer(
+    server: Server, pixels: np.ndarray
+) -> None:
+    found = server.ask("GET", "/openapi.json")[1]
+    assert found["openapi"] == "3.1.0"
+    for path, operations in found["paths"].items():
+        declared = {each["name"] for each in operations.get("parameters", ())}
+        assert set(re.findall(r"\{(\w+)\}", path)) == declared
+        address = path.replace("{name}", "int8.onnx")
+        assert server.ask("PATCH", address)[0] == 405, "it is one that is served"
+        for method in operations.keys() - {"parameters"}:
+            answers = operations[method]["responses"]
+            assert {"200", "422", "4XX", "5XX"} == set(answers)
+            assert all(each["description"] and each["content"] for each in answers.values())
+            (kind,) = answers["200"]["content"]
+            if method == "get" and kind == "application/json":
+                schema = answers["200"]["content"][kind]["schema"]
+                assert set(schema["required"]) == set(server.ask("GET", address)[1])
+    classify = found["paths"]["/classify"]["post"]
+    assert [each["name"] for each in classify["parameters"]] == ["model", "top"]
+    assert set(classify["requestBody"]["content"]) > {"image/*", "multipart/form-data"}
+    one, many = classify["responses"]["200"]["content"]["application/json"]["schema"]["oneOf"]
+    for schema, count in ((one, 1), (many, 2)):
+        answer = server.ask("POST", "/classify", pixels[:count].tobytes(), RAW)[1]
+        assert set(schema["required"]) == set(answer)
 
 
 def test_a_port_in_use_and_two_of_one_name_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -508,6 +534,31 @@ def test_predictions_are_counted_by_whichever_way_they_come(
     counts = [schema.load(Counts, each) for each in (folder / "windows").iterdir()]
     assert sum(sum(each.labels) for each in counts) == 1 + 8 + 1 + 2 + 5
     assert len([*(folder / "unsure").glob("*.png")]) == 2
+
+
+@pytest.mark.medium  # a server of its own
+def test_pages_of_an_origin_that_is_named_may_ask(bundle: Path, pixels: np.ndarray) -> None:
+    server, origin = Server(bundle, "--allow-origin", "https://a.example"), "https://a.example"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-a"}
+    with contextlib.closing(server.connect()) as connection:
+        for method, sender, status, allowed in (
+            ("OPTIONS", origin, 200, origin),
+            ("OPTIONS", f"{origin}.evil", 400, None),
+            ("POST", origin, 200, origin),
+            ("POST", f"{origin}.evil", 200, None),
+        ):
+            headers = {"Origin": sender, **RAW} | (asked if method == "OPTIONS" else {})
+            connection.request(method, "/classify", pixels[0].tobytes(), headers)
+            response = connection.getresponse()
+            response.read()
+            found = (response.status, response.headers["Access-Control-Allow-Origin"])
+            assert found == (status, allowed)
+    assert server.end() == 0
+
+
+def test_an_origin_has_no_path(bundle: Path) -> None:
+    with pytest.raises(UsageError, match=r"--allow-origin takes https://example.com or \*, not"):
+        cli.main(["serve", str(bundle), "--allow-origin", "https://a/"], standalone_mode=False)
 
 
 def test_images_to_keep_need_a_folder(bundle: Path) -> None:
