@@ -31,11 +31,11 @@ def described_service(health: Json, model: Json) -> Json:
     name = {"schema": {"type": "string", "enum": [*health["models"]]}}
     path = {"name": "name", "in": "path", "required": True, **name}
     numbers = {"type": "integer", "minimum": 1, "maximum": 99999, "default": 3}
-    asked = [{"name": "model", "in": "query", **name}]
+    asked: list[Json] = [{"name": "model", "in": "query", **name}]
     asked += [{"name": "top", "in": "query", "schema": numbers}]
     many = schema_of({"predictions": [PREDICTION]})
     failed = {"oneOf": [_ERROR, {"type": "object", "required": ["predictions"]}]}
-    images = dict.fromkeys(("image/*", "application/octet-stream"), _FILE)
+    images: Json = dict.fromkeys(("image/*", "application/octet-stream"), _FILE)
     images["multipart/form-data"] = {"properties": {"image": {"type": "array", "items": _FILE}}}
     tensors = {"application/json": schema_of({"inputs": [_TENSOR]}),
                "application/octet-stream": _FILE}  # fmt: skip
