@@ -13,7 +13,7 @@ from typing import cast
 from hemline.bench.devices.addresses import address_of, open_device
 from hemline.bench.devices.checking import Check, check, nothing
 from hemline.bench.devices.ssh.device import SshDevice
-from hemline.bench.devices.ssh.store import Installed, Present
+from hemline.bench.devices.ssh.store import Installed
 from hemline.contract.manifest import Manifest
 from hemline.contract.record import Accuracy
 from hemline.contract.stamp import Stamp, read_stamped
@@ -133,8 +133,10 @@ def installed(
     path = bundle / manifest.artifacts[0].name
     stamp = read_stamped(path).stamp
     pair = _runtime(board, stamp)
-    if not force:
-        _require_alike(board.present(*pair, place), stamp, f"{place} on {board.name}")
+    size = [stamp.input.height, stamp.input.width, stamp.input.channels]
+    if not force and board.present(*pair, place) not in (None, [[*stamp.labels], size]):
+        reason = f"{place} on {board.name} has other labels or another image size than {path}"
+        raise GateError(reason, remedy=remedy("replace"))
     (checked,) = check(
         bundle,
         manifest,
@@ -169,18 +171,6 @@ def _followed(board: SshDevice, done: Delivered, after: str, undo: str | None = 
             board.shell(after)
         raise JobError(f"{error}; the previous file is back") from error
     return done
-
-
-def _require_alike(present: Present | None, stamp: Stamp, where: str) -> None:
-    """Raise GateError where a file is there that classifies something else."""
-    size = (stamp.input.height, stamp.input.width, stamp.input.channels)
-    if present is None or (present.labels, present.size) == (stamp.labels, size):
-        return
-    reason = f"{where} has other labels than {stamp.name}"
-    if present.labels == stamp.labels:
-        there, here = ("×".join(map(str, each)) for each in (present.size, size))
-        reason = f"{where} takes images of {there}, {stamp.name} of {here}"
-    raise GateError(reason, remedy=remedy("replace"))
 
 
 def _runtime(board: SshDevice, stamp: Stamp) -> tuple[str, str]:

@@ -20,19 +20,23 @@ _MOST_CLASSES, _TICKS = 40, 8
 _LEAST_SHOWN = 0.05  # of a threshold
 
 
-def drift_text(periods: Sequence[Period]) -> str:
-    """Return a table with a row for each period."""
-    names = [name for name in MEASURES if any(name in _values(each) for each in periods)]
+def drift_text(periods: Sequence[Period], least: int) -> str:
+    """Return a table with a row for each period; only the last may have fewer images."""
+    found = {measure.name for each in periods for measure in each.measures}
+    names = [n for n in MEASURES if n in found or n.replace("PSI", "KS") in found]
     rows = []
     for each in periods:
         values, images = _values(each), each.counts.images
+        of = f" of {count(least)}" if images < least else ""
         alarms = ", ".join(m.name for m in each.measures if m.alarm)
         verdict = alarms or "no drift" if each.measures else "too few images"
         unknown = f"{100 * each.counts.labels[-1] / images:.1f} %"
-        cells = (values.get(name, "") for name in names)
-        rows.append((_hour(each), count(images), unknown, *cells, verdict))
+        cells = (values.get(name, "–") for name in names)
+        rows.append((_hour(each), count(images) + of, unknown, *cells, verdict))
     columns = ("period (UTC)", ">images", ">unknown", *(f">{name}" for name in names), "verdict")
-    return f"{periods[0].artifact}: value / threshold\n{as_text(Table.of(columns, rows))}"
+    table = as_text(Table.of(columns, rows))
+    note = "\n–: too few images, in use or in validation, for this measure" * ("–" in table)
+    return f"{periods[0].artifact}: value / threshold\n{table}{note}"
 
 
 def _values(period: Period) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +54,9 @@ def alarms(measures: tuple[Measure, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30])
-@pytest.mark.parametrize("images", [30, 60, 200, 500, 5000, 1_000_000])
+@pytest.mark.parametrize(
+    "images", [pytest.param(30, marks=pytest.mark.medium), 60, 200, 500, 5000, 1_000_000]
+)
 def test_windows_without_drift_raise_no_alarm(images: int, classes: int) -> None:
     """The reference is itself a sample; 20 windows raise an alarm in 2 of 1,000 such tests."""
     random = np.random.default_rng(classes)
@@ -147,6 +150,9 @@ def test_the_command_shows_a_calm_folder(tmp_path: Path, classes: int) -> None:
     result = CliRunner().invoke(cli, ["drift", str(folder)])
     assert result.exit_code == 0, result.output
     assert result.stdout.count("no drift") == 3
+    assert "600 of" not in result.stdout
+    fewer = CliRunner().invoke(cli, ["drift", str(folder), "--images", "2000"])
+    assert "1,800 of 2,000" in fewer.stdout
     assert "int8.tflite: value / threshold" in result.stdout
     assert (folder / "drift-a.png").read_bytes().startswith(b"\x89PNG")
     same = CliRunner().invoke(cli, ["drift", str(folder / "a"), "--json"])
@@ -170,7 +176,21 @@ def test_an_alarm_ends_with_exit_code_3_unless_later_periods_are_asked_for(tmp_p
     merged = CliRunner().invoke(cli, ["drift", str(folder), "--images", "1800", "--json"])
     document = json.loads(merged.stdout)
     assert sum(document["counts"]["labels"]) == 1800
+    assert list(document["labels"].values()) == document["counts"]["labels"][:-1]
+    assert document["unknown"] == document["counts"]["labels"][-1]
+    assert document["labels"]["class 9"] == document["counts"]["labels"][9]
+    assert document["reference"]["score_edges"] == list(EDGES)
+    assert document["judged"]
     assert (document["start"], document["end"]) == ("2026-01-01T00", "2026-01-01T02")
+
+
+def test_a_measure_that_is_not_judged_keeps_its_column(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["drift", str(write(tmp_path, EVEN, images=35))])
+    assert result.exit_code == 0, result.output
+    heading, _, row, note = result.stdout.splitlines()[1:5]
+    assert "score PSI" in heading
+    assert "–" in row
+    assert note == "–: too few images, in use or in validation, for this measure"
 
 
 def test_too_few_images_are_no_evidence(tmp_path: Path) -> None:
@@ -180,16 +200,39 @@ def test_too_few_images_are_no_evidence(tmp_path: Path) -> None:
     assert "too few images" in result.stdout
 
 
-def test_a_damaged_window_is_left_out_with_a_warning(
+def test_counts_that_are_lost_are_not_passed_as_no_drift(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write(tmp_path, EVEN, EVEN, EVEN)
     (folder / "a" / "windows" / "2026-01-01T00.json").write_text("{")
     other = Counts(labels=(99,), scores=(99,))
     schema.save(folder / "a" / "windows" / "2026-01-01T01.json", other)
+    for name, text in (("b", "{}"), ("c", None)):
+        shutil.copytree(folder / "a", folder / name)
+        (folder / name / "artifact.json").unlink()
+        if text:
+            (folder / name / "artifact.json").write_text(text)
     result = CliRunner().invoke(cli, ["drift", str(folder), "--json"])
-    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 1)
-    assert caplog.text.count("left out: ") == 2
+    assert isinstance(result.exception, EvidenceError)
+    assert str(result.exception) == "no drift in the other counts, but 4 files lost"
+    assert len(result.stdout.splitlines()) == 1
+    assert caplog.text.count(" is missing or damaged: its counts are lost") == 4
+    for name in ("b", "c"):
+        assert f"{folder / name / 'artifact.json'} is missing or damaged" in caplog.text
+
+
+def test_few_validation_images_show_large_drift_of_labels_and_no_other() -> None:
+    """Of three classes, with 30 validation images: asymptotic thresholds need 20 of each class."""
+    expected = Counts(labels=(10, 10, 10, 0), scores=(15, 15))
+    reference = Reference(counts=expected, score_edges=(0.5,))
+    boots = Counts(labels=(240, 0, 0, 0), scores=(120, 120))
+    measures = measured(boots, reference)
+    assert [each.name for each in measures] == ["label PSI", "score KS"]
+    assert alarms(measures) == ["label PSI"]
+    random, shares = np.random.default_rng(0), np.array((1, 1, 1, 0)) / 3
+    for _ in range(20):
+        labels = tuple(random.multinomial(240, shares).tolist())
+        assert not alarms(measured(replace(boots, labels=labels), reference))
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:

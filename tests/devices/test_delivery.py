@@ -167,7 +167,7 @@ def test_a_file_of_other_labels_is_only_replaced_on_purpose(
     before = sha256_of(place)
     lines, said = run("push", file, *to, code=3)
     assert statuses(lines) == ["failed"]
-    assert f"{PLACE} on pi1 has other labels than int8.tflite; replace it with --force" in said
+    assert f"{PLACE} on pi1 has other labels or another image size than {file}; replace" in said
     assert sha256_of(place) == before
     assert statuses(run("push", file, *to, "--force")[0]) == ["installed"]
     lines, said = run("rollback", *to, "--after", "false", code=1)

@@ -21,7 +21,7 @@ from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import parse_address
 from hemline.bench.devices.ssh.board_wheels import board_wheels
 from hemline.bench.devices.ssh.connection import Connection
-from hemline.bench.devices.ssh.store import Installed, Present, Pushable, Store, pushable
+from hemline.bench.devices.ssh.store import Installed, Pushable, Store, pushable
 from hemline.bench.devices.ssh.survey import Survey
 from hemline.bench.devices.ssh.untrusted import (
     cleaned,
@@ -160,8 +160,8 @@ class SshDevice(Device):
         self.push(file)
         return self.store.path_of(file)
 
-    def present(self, runtime: str, version: str, place: str) -> Present | None:
-        """Return what the file in a place classifies; None where there is no artifact."""
+    def present(self, runtime: str, version: str, place: str) -> object:
+        """Return labels and image size of the artifact in a place; None where there is none."""
         with self._lock:
             self._connect()
             return self.store.present(*self._prepared(runtime, version), place)

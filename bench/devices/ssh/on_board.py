@@ -123,7 +123,7 @@ def stamp(environment: str, runtime: str, place: str) -> None:
     with contextlib.suppress(HemlineError):
         found = read_stamped(_path(place)).stamp
         size = (found.input.height, found.input.width, found.input.channels)
-        print(json.dumps({"labels": found.labels, "size": size}))
+        print(json.dumps({"present": (found.labels, size)}))
 
 
 def install(folder: str, name: str, place: str) -> None:

@@ -66,17 +66,6 @@ class Installed:
         return self.changed and self.previous_sha256 != ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Present:
-    """Labels of the artifact in a place on a board, and height, width and channels of its images.
-
-    Compared only, since nothing that a board returns is trusted.
-    """
-
-    labels: tuple[str, ...]
-    size: tuple[int, int, int]
-
-
 def pushable(path: Path, sha256: str | None = None) -> Pushable:
     """Return a file with its name on a board; it is hashed unless its hash is known."""
     if path.suffix not in _SUFFIXES:
@@ -185,11 +174,10 @@ class Store:
         """Exchange what is in a place with what was there before; raises HemlineError likewise."""
         return self._installed(("roll_back", self._folder, place))
 
-    def present(self, environment: str, runtime: Pushable, place: str) -> Present | None:
-        """Return what the file in a place on the board classifies; None where it has no stamp."""
+    def present(self, environment: str, runtime: Pushable, place: str) -> object:
+        """Return labels and image size of the artifact in a place on the board; None without."""
         answer = self._call(("stamp", environment, self.path_of(runtime), place))
-        where = f"the response of {self._name}"
-        found = [from_document(Present, each, where=where) for each in self._documents(answer)]
+        found = [each.get("present") for each in self._documents(answer)]
         return found[-1] if found else None
 
     def _installed(self, words: Sequence[str]) -> Installed:
