@@ -65,11 +65,14 @@ def fit_distance(embeddings: Floats, labels: Labels, classes: int) -> ClassDista
 
     Raises HemlineError for a class without images, or embeddings that do not vary.
     """
+    from sklearn.covariance import LedoitWolf
+
     exact = embeddings.astype(np.float64)
     if missing := sorted({*range(classes)} - {*labels.tolist()}):
         raise HemlineError(f"a distance needs training images of each class: class {missing[0]}")
     means = np.stack([exact[labels == each].mean(axis=0) for each in range(classes)])
-    covariance, mean = _shrunk(exact - means[labels]), exact.mean(axis=0)
+    shrunk = LedoitWolf(assume_centered=True).fit(exact - means[labels])  # Ledoit and Wolf 2004
+    covariance, mean = shrunk.covariance_, exact.mean(axis=0)
     whole = covariance + np.cov(means.T, bias=True)
     if not np.trace(whole) > 0:
         raise HemlineError("a distance needs an embedding that varies: this one is constant")
@@ -85,14 +88,6 @@ def fit_distance(embeddings: Floats, labels: Labels, classes: int) -> ClassDista
         centers=Int8Rows.of(rows.array() @ (means - middle.array()).T),
         rest=float(f"{rest:.6g}") if count < size else 0.0,
     )
-
-
-def _shrunk(centered: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the covariance (size, size) of centered rows (Ledoit and Wolf 2004, shrunk)."""
-    from sklearn.covariance import LedoitWolf
-
-    fit = LedoitWolf(assume_centered=True).fit(centered)
-    return np.asarray(fit.covariance_, np.float64)
 
 
 def _directions(

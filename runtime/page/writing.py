@@ -26,6 +26,7 @@ from hemline.pictures.pixels import Pixels
 
 INDEX = "index.html"
 _HERE = Path(__file__).parent
+WEB = Path(str(resources("hemline.runtime"))) / "web"
 MODULES = ("pixels.js", "engine.js", "decoder.js")  # what the worker imports
 _IMPORT = re.compile(r"^import \{.*\} from '\./.*';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function (\w+))", re.MULTILINE)
@@ -145,8 +146,7 @@ def _worker() -> str:
 
     Chromium starts no module from a page on the disk.
     """
-    web = Path(str(resources("hemline.runtime"))) / "web"
-    modules = [_enclosed((web / name).read_text(encoding="utf-8")) for name in MODULES]
+    modules = [_enclosed((WEB / name).read_text(encoding="utf-8")) for name in MODULES]
     own = (_HERE / "worker.js").read_text(encoding="utf-8")
     return "".join((*modules, _IMPORT.sub("", own)))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from importlib.resources import files as resources
 from pathlib import Path
 
 from hemline.export.pack.languages.filling import write_sample
 from hemline.export.pack.packed import Contents, Packed
 from hemline.export.pack.web.filling import page_component, page_runtime
 from hemline.npm_packages import fetched
-from hemline.runtime.page.writing import MODULES, PACKAGES
+from hemline.runtime.page.writing import MODULES, PACKAGES, WEB
 
 
 def fill(folder: Path, packed: Packed) -> Contents:
@@ -20,11 +19,8 @@ def fill(folder: Path, packed: Packed) -> Contents:
     """
     package, pattern = PACKAGES[packed.artifact.format]
     component = page_component(packed)
-    for path in fetched(package).glob(pattern):
+    for path in (*fetched(package).glob(pattern), *(WEB / name for name in MODULES)):
         shutil.copyfile(path, folder / path.name)
-    for name in MODULES:
-        content = (resources("hemline.runtime") / "web" / name).read_bytes()
-        (folder / name).write_bytes(content)
     runtime = f"{component.name} {component.version}"
     facts = {"ARTIFACT": packed.artifact.name, "RUNTIME": runtime}
     use = write_sample(folder, packed, facts)
