@@ -10,7 +10,8 @@ const LEAST_PROBABILITY = Math.fround(1e-9); // stands for 0 under a logarithm, 
  * The stamp in the file is used, or the given one; `locate` returns where a file of a package is;
  * `gpu` runs a .tflite by WebGPU. Returns {stamp, run, delegate, importMs, loadMs, memoryBytes}:
  * `run` turns the uint8 pixels of one image (height, width, channels) into the Float32Array of its
- * logits, or of another output by name; async for .onnx and WebGPU.
+ * logits, or of another output by name, or into an array of these for an array of names, which
+ * takes one inference; async for .onnx and WebGPU.
  */
 export async function loadArtifact(bytes, {
   base = import.meta.url, locate = (name) => new URL(name, base).href, stamp: given = null,
@@ -25,11 +26,19 @@ export async function loadArtifact(bytes, {
   const { invoke, started, ...facts } = await open(model, stamp.input, { locate, relaxed, gpu });
   const [importMs, loadMs] = [started - asked, performance.now() - started];
   const encode = encoder(stamp.input);
-  const run = (pixels, name = 'logits') => {
+  const specOf = (name) => {
     const spec = stamp.outputs.find((each) => each.name === name);
     if (spec === undefined) throw Error(`${stamp.name} has no output ${name}`);
-    const stored = invoke(encode(pixels), spec);
-    return stored.then?.((each) => realValues(spec, each)) ?? realValues(spec, stored);
+    return spec;
+  };
+  const run = (pixels, asked = 'logits') => {
+    const specs = [asked].flat().map(specOf);
+    const real = (all) => {
+      const found = all.map((stored, at) => realValues(specs[at], stored));
+      return Array.isArray(asked) ? found : found[0];
+    };
+    const stored = invoke(encode(pixels), specs);
+    return stored.then?.(real) ?? real(stored);
   };
   return { stamp, run, importMs, loadMs, ...facts };
 }
@@ -163,16 +172,19 @@ async function openTflite(model, { height, width, channels, dtype }, { locate, r
     return { invoke, ...used, started, memoryBytes };
   }
   const buffer = wasm.LiteRtTensorBuffer.createManaged(environment, HOST_MEMORY, type, bytes);
-  const invoke = (tensor, spec) => {
+  const invoke = (tensor, specs) => {
     const to = buffer.lock(mode.WRITE);
     wasm.HEAPU8.set(new Uint8Array(tensor.buffer), to);
     buffer.unlock();
     const outputs = compiled.run(0, [buffer]);
-    const from = outputs[spec.position].lock(mode.READ);
-    const raw = wasm.HEAPU8.slice(from, from + outputs[spec.position].packedSize());
-    outputs[spec.position].unlock();
+    const found = specs.map(({ position, dtype: kind }) => {
+      const from = outputs[position].lock(mode.READ);
+      const raw = wasm.HEAPU8.slice(from, from + outputs[position].packedSize());
+      outputs[position].unlock();
+      return new ARRAYS[kind](raw.buffer);
+    });
     for (const each of outputs) each.delete();
-    return new ARRAYS[spec.dtype](raw.buffer);
+    return found;
   };
   const delegate = `XNNPACK${isWhole ? '' : ' in part'}, WebAssembly ${
     relaxed ? 'relaxed ' : ''}SIMD`;
@@ -197,19 +209,23 @@ function onGpu(wasm, environment, compiled, device, type, size) {
   const imported = wasm.WebGPU.importJsBuffer(input);
   const given = [environment, type, kind, imported, size];
   const buffer = wasm.LiteRtTensorBuffer.createFromWebGpuBuffer(...given);
-  return async (tensor, spec) => {
-    device.queue.writeBuffer(input, 0, tensor);
-    const outputs = await compiled.run(0, [buffer]);
-    const from = wasm.WebGPU.getJsObject(outputs[spec.position].getWebGpuBuffer());
+  const read = async (output, kind) => {
+    const from = wasm.WebGPU.getJsObject(output.getWebGpuBuffer());
     const to = device.createBuffer({ size: from.size, usage: COPY_DST | MAP_READ });
     const encoder = device.createCommandEncoder();
     encoder.copyBufferToBuffer(from, 0, to, 0, from.size);
     device.queue.submit([encoder.finish()]);
     await to.mapAsync(GPUMapMode.READ);
-    const raw = to.getMappedRange().slice(0, outputs[spec.position].packedSize());
+    const raw = to.getMappedRange().slice(0, output.packedSize());
     to.destroy();
+    return new ARRAYS[kind](raw);
+  };
+  return async (tensor, specs) => {
+    device.queue.writeBuffer(input, 0, tensor);
+    const outputs = await compiled.run(0, [buffer]);
+    const found = await Promise.all(specs.map((each) => read(outputs[each.position], each.dtype)));
     for (const each of outputs) each.delete();
-    return new ARRAYS[spec.dtype](raw);
+    return found;
   };
 }
 
@@ -227,10 +243,11 @@ async function openOnnx(model, { height, width, channels, dtype }, { locate }) {
   WebAssembly.Memory = Memory;
   const started = performance.now();
   const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3 });
-  const invoke = async (tensor, spec) => {
-    const name = session.outputNames[spec.position];
+  const invoke = async (tensor, specs) => {
+    const names = specs.map(({ position }) => session.outputNames[position]);
     const given = new ort.Tensor(dtype, tensor, [1, height, width, channels]);
-    return (await session.run({ [session.inputNames[0]]: given }, [name]))[name].data;
+    const outputs = await session.run({ [session.inputNames[0]]: given }, names);
+    return names.map((name) => outputs[name].data);
   };
   const memoryBytes = () => memories.reduce((sum, { buffer }) => sum + buffer.byteLength, 0);
   return { invoke, delegate: 'WebAssembly SIMD', started, memoryBytes };

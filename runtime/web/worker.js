@@ -43,8 +43,9 @@ async function result(job) {
   await run(images[0]);
   const [loadMs, firstMs] = fresh ? [opened.loadMs, performance.now() - started] : [0, 0];
   const samplesMs = job.invocations ? await timed(run, images, job) : [];
-  const rows = [];
-  for (const name of job.outputs) for (const each of images) rows.push(await run(each, name));
+  const found = [];
+  for (const each of job.outputs.length ? images : []) found.push(await run(each, job.outputs));
+  const rows = job.outputs.flatMap((_, at) => found.map((each) => each[at]));
   const facts = { delegate: `${delegate}, ${crossOriginIsolated ? '' : 'not '}isolated`, software, importMs };
   Object.assign(facts, { loadMs, firstMs, samplesMs, memoryBytes: memoryBytes() });
   return [Object.assign(facts, { transferredBytes: transferred() }), ...rows];

@@ -22,13 +22,12 @@ from browser import opened_browser
 from required import missing
 
 from hemline.contract.job import Job
-from hemline.contract.stamp import StampedFile, read_stamped, stamp_tflite
+from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError
+from hemline.export.embedding_check import opened
 from hemline.export.unknown.fitting import fitted
 from hemline.npm_packages import FILES, fetched
-from hemline.runtime import Classifier
-from hemline.runtime.backends import BACKENDS
 from hemline.runtime.process import JobProcess
 
 pytestmark = pytest.mark.browser
@@ -56,8 +55,11 @@ DECISIONS = """async ([artifact, pixels, images]) => {
   const [all, rows] = [bytes(pixels), []];
   for (let at = 0, size = all.length / images; at < images; at++) {
     const image = all.subarray(at * size, at * size + size);
-    const found = decode(stamp, await run(image), await run(image, 'embedding'));
-    rows.push([found.label, found.isUnknown, found.distance]);
+    const outputs = await run(image, ['logits', 'embedding']); // by one inference
+    const alone = [await run(image), await run(image, 'embedding')];
+    const isSame = JSON.stringify(alone) === JSON.stringify(outputs);
+    const found = decode(stamp, ...outputs);
+    rows.push([found.label, found.isUnknown, found.distance, isSame]);
   }
   return rows;
 }"""
@@ -152,22 +154,32 @@ def test_what_is_no_artifact_is_refused(page: Any, name: str, message: str) -> N
         page.evaluate(LOGITS, [name, IMAGES])
 
 
+def stamped_anew(file: StampedFile, stamp: Stamp) -> bytes:
+    if stamp.format == "tflite":
+        return stamp_tflite(file.model, stamp)
+    graph = onnx.load_from_string(file.model)
+    del graph.metadata_props[:]
+    return stamp_onnx(graph.SerializeToString(), stamp)
+
+
+@pytest.mark.parametrize("name", ["int8.tflite", "fp32.onnx"])
 def test_a_file_that_measures_distances_decides_as_in_python(
-    embedding_bundle: Path, images: Images, page: Any
+    embedding_bundle: Path, images: Images, page: Any, name: str
 ) -> None:
-    file = read_stamped(embedding_bundle / "int8.tflite")
-    with Classifier.load(embedding_bundle / "int8.tflite") as classifier:
+    file = read_stamped(embedding_bundle / name)
+    with opened(file) as classifier:
         pair = images.test_images, images.test_labels
         distance = fitted(classifier, pair, pair)
     stamp = replace(file.stamp, distance=distance)
     noise = np.random.default_rng(3).integers(0, 256, (IMAGES, 28, 28, 1), np.uint8)
     pixels = np.concatenate([images.test_images[:IMAGES], noise])
-    content = stamp_tflite(file.model, stamp)
+    content = stamped_anew(file, stamp)
     words = [base64.b64encode(each).decode() for each in (content, pixels.tobytes())]
     found = page.evaluate(DECISIONS, [*words, len(pixels)])
-    with Classifier(StampedFile(stamp, file.model), BACKENDS["litert"], threads=1) as classifier:
+    with opened(StampedFile(stamp, file.model)) as classifier:
         expected = classifier.classify_batch(pixels)
     assert len({each.known for each in expected}) == 2
-    for (label, is_unknown, away), each in zip(found, expected, strict=True):
+    for (label, is_unknown, away, is_same), each in zip(found, expected, strict=True):
+        assert is_same, "outputs together are those of an inference each"
         assert (label, is_unknown) == (each.label if each.known else None, not each.known)
         assert away == pytest.approx(each.distance, rel=1e-4)

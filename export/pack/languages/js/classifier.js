@@ -23,8 +23,8 @@ export async function open({ base = import.meta.url, read = fetched } = {}) {
   const classify = async (picture) => {
     const { data, width, height } = picture ?? {};
     const pixels = prepare(data, width, height, stamp);
-    const embedding = stamp.distance ? await run(pixels, 'embedding') : null;
-    return decode(stamp, await run(pixels), embedding);
+    const names = stamp.distance ? ['logits', 'embedding'] : ['logits'];
+    return decode(stamp, ...await run(pixels, names));
   };
   return { stamp, run, classify };
 }
