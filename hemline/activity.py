@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,14 @@ class _Reading:
 class ActivityWatch:
     """Watch the machine from the moment at which this is made."""
 
-    def __init__(self, root: Path = ROOT) -> None:
-        self._root = root
-        self._before = _read(root)
+    def __init__(self, root: Path = ROOT, own_seconds: Callable[[], float] | None = None) -> None:
+        """`own_seconds` returns the processor time that is not others'; default: this process's."""
+        self._root, self._own_seconds = root, own_seconds or _own_seconds
+        self._before = _read(root, self._own_seconds())
 
     def activity(self) -> HostActivity:
         """Return what happened since."""
-        before, after = self._before, _read(self._root)
+        before, after = self._before, _read(self._root, self._own_seconds())
         elapsed = busy = stolen = None
         if before.ticks is not None and after.ticks is not None:
             elapsed, used, stolen = (
@@ -67,13 +69,13 @@ def process_age_ns(root: Path = ROOT) -> int | None:
     return max(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME) - started)
 
 
-def _read(root: Path) -> _Reading:
+def _read(root: Path, own_seconds: float) -> _Reading:
     fields = _own_fields(root)
     core = fields[36] if len(fields) > 36 else "0"  # field 39: the one that it last ran on
     cpu = root / "sys/devices/system/cpu"
     return _Reading(
         ticks=_ticks(text_of(root / "proc/stat")),
-        own_seconds=_own_seconds(),
+        own_seconds=own_seconds,
         frequency_khz=number_of(cpu / f"cpu{core}/cpufreq/scaling_cur_freq"),
         throttle_events=_throttle_events(root),
     )

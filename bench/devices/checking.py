@@ -103,7 +103,7 @@ def check(
         ]
         checking = _Checking(bundle, manifest, split, device, (runtime, version), images)
         with _Reference(device, runtime) as reference:
-            for artifact in tracked(fitting, len(fitting), f"{device.name}, {runtime}"):
+            for artifact in tracked(fitting, len(fitting), f"{device.name}, {runtime}, files"):
                 checked = checking.check(artifact, reference)
                 keep(checked)
                 report(str(checked))

@@ -55,11 +55,13 @@ class Device(Closing, abc.ABC):
     name: in records, and as it was asked for (local, emulated:pi4, ssh:pi@board).
     place: whose processor it keeps busy; devices at one place take turns.
     processor: model that is emulated; empty for a real one.
+    ends_its_children: whether the time of all that a job starts is known once it has ended.
     """
 
     name: str
     place: str = HERE
     processor: str = ""
+    ends_its_children: bool = True
     capabilities: Capabilities = Capabilities()
 
     @abc.abstractmethod

@@ -120,7 +120,7 @@ def interleaved_checks(
         left = [title for title in series if title not in checks or checks[title].answer == UNKNOWN]
         if left and until > done:
             progress(f"gate: {len(left)} cells × {until - done} rounds")
-        for _ in tracked(range(done, until), until - done, "measuring"):
+        for _ in tracked(range(done, until), until - done, "measuring rounds"):
             for title in left:
                 series[title].measure()
         for title in left:

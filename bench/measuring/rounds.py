@@ -99,10 +99,12 @@ def measure_cells(
 
 def _run(turns: Turns, plan: MeasurementPlan) -> _Run:
     """Run the rounds of a plan, in a thorough one as many again at most for disturbed ones."""
-    rounds = [turns.round()]
-    twins = _add_twin(turns, rounds[0]) if plan.thorough and plan.rounds >= 3 else None
-    left = range(1, plan.rounds)
-    rounds += [turns.round() for _ in tracked(left, len(left), "measuring")]
+    rounds: list[Round] = []
+    twins = None
+    for number in tracked(range(plan.rounds), plan.rounds, "measuring rounds"):
+        rounds.append(turns.round())
+        if number == 0 and plan.thorough and plan.rounds >= 3:
+            twins = _add_twin(turns, rounds[0])
     facts = judged([each.facts for each in rounds])
     while plan.thorough and len(rounds) < 2 * plan.rounds:
         if sum(each.disturbed is None for each in facts) >= plan.rounds:

@@ -78,7 +78,7 @@ class Turns:
                 results[index] = result
         self._rounds += 1
         activities = [each.activity for each in results.values() if each.activity is not None]
-        if self._plan.thorough and self._device.place == HERE:
+        if self._plan.thorough and self._device.place == HERE and self._device.ends_its_children:
             # Over the whole round ticks are exact. What the children used is ours: all have ended.
             activities = [replace(each, elapsed_ticks=None) for each in activities]
             activities.append(replace(watch.activity(), frequency_khz=None))

@@ -116,15 +116,13 @@ function show({ label, index, isUnknown, scores, seen, prepareMs, classifyMs }, 
   $('seen').getContext('2d').putImageData(imageOf(seen), 0, 0);
   $('prepared').textContent = milliseconds(prepareMs);
   $('classified').textContent = milliseconds(classifyMs);
-  performance.mark('shown');
   state.shown = Number(state.shown ?? 0) + 1;
 }
 
-// Classify a picture {name, file} or {name, image} and show it.
+// Classify a file, or an example {name, image}, and show it.
 async function classify(item) {
-  const bitmap = await (item.file ? decoded(item.file) : createImageBitmap(item.image));
-  const isJpeg = item.file?.type === 'image/jpeg';
-  const answer = await predict(bitmap, bitmap.width, bitmap.height, isJpeg);
+  const bitmap = await (item.image ? createImageBitmap(item.image) : decoded(item));
+  const answer = await predict(bitmap, bitmap.width, bitmap.height, item.type === 'image/jpeg');
   show(answer, item.image ? `Example of ${item.name}` : item.name);
   hold(bitmap, `The picture: ${item.name}`);
   item.button ??= shelve(item, bitmap);
@@ -176,7 +174,7 @@ function shelve(item, source) {
   const place = element('li', button);
   if (item.image) $('pictures').append(place);
   else $('pictures').prepend(place);
-  if (item.file && ++shelved > ON_SHELF) {
+  if (!item.image && ++shelved > ON_SHELF) {
     $('pictures').children[ON_SHELF].remove();
     $('kept').textContent = `The last ${ON_SHELF} of ${shelved} are kept.`;
   }
@@ -230,20 +228,18 @@ function stopCamera() {
 }
 
 function listen() {
-  const classifyFiles = ({ files }) => classifyAll([...files].map((file) => (
-    { name: file.name, file })));
   $('file').addEventListener('change', async ({ target }) => {
-    await classifyFiles(target);
+    await classifyAll([...target.files]);
     target.value = ''; // the same file may be chosen again
   });
   $('camera').addEventListener('click', () => (stream ? stopCamera() : startCamera()));
-  document.addEventListener('paste', ({ clipboardData }) => classifyFiles(clipboardData));
+  document.addEventListener('paste', ({ clipboardData }) => classifyAll([...clipboardData.files]));
   const over = (event) => {
     event.preventDefault();
     $('stage').classList.toggle('over', event.type === 'dragover');
   };
   for (const kind of ['dragover', 'dragleave', 'drop']) document.addEventListener(kind, over);
-  document.addEventListener('drop', ({ dataTransfer }) => classifyFiles(dataTransfer));
+  document.addEventListener('drop', ({ dataTransfer }) => classifyAll([...dataTransfer.files]));
 }
 
 function named(labels) {
@@ -289,7 +285,6 @@ async function start() {
   for (const each of examples) each.button = shelve(each, await createImageBitmap(each.image));
   listen();
   [$('file').disabled, $('camera').disabled, state.state] = [false, false, 'ready'];
-  performance.mark('ready');
   $('state').textContent = 'Ready: self-test passed';
   if (examples.length) await classifyAll([examples[0]]);
   else $('note').textContent += ` The classes are ${named(stamp.labels)}.`;

@@ -20,6 +20,7 @@ from recorded_systems import (
 from scripted_device import QUIET, Script, loaded
 
 from hemline.activity import ActivityWatch, process_age_ns
+from hemline.bench.devices.browser.chromium import tree_seconds
 from hemline.bench.measuring.noise import facts_of, judged, quietest
 from hemline.bench.measuring.plan import MeasurementPlan, PlannedCell, planned_cells
 from hemline.bench.measuring.rounds import measure_cells
@@ -59,6 +60,15 @@ def test_own_work_is_no_load(tmp_path: Path) -> None:
         pass
     write_system(root, {"proc/stat": "cpu  90005 100 30000 700010 800 0 900 0 0 0"})
     assert watch.activity().busy_ticks in (-1, 0)
+
+
+def test_the_time_of_a_browser_is_that_of_all_its_processes(tmp_path: Path) -> None:
+    """Chromium's helpers end by themselves, so that no one counts their time for its parent."""
+    own = os.getpid()
+    for process, parent in ((own, 1), (3, own), (4, 3), (5, 1)):
+        line = f"{process} (a) b) S {parent} {'0 ' * 9}1 2 3 4 {'0 ' * 20}"
+        write_system(tmp_path, {f"proc/{process}/stat": line})
+    assert tree_seconds(tmp_path) == 3 * 10 / os.sysconf("SC_CLK_TCK")
 
 
 def test_ticks_that_short_jobs_count_for_nobody_cancel() -> None:

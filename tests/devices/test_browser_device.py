@@ -176,6 +176,10 @@ def test_bench_and_verify_keep_what_they_keep_of_other_devices(
     assert "litert-js 2.5.3" in result.stdout
     fresh = [r for r in read_records(copy / "records.jsonl") if r not in before]
     assert {type(r.payload) for r in fresh} == {Accuracy, Latency, Memory}
+    shares = [
+        f.busy_share for r in fresh if isinstance(r.payload, Latency) for f in r.payload.facts
+    ]
+    assert None not in shares  # what other processes used is known
     assert {r.cell.device for r in fresh} == {name}
     times = [r.payload for r in fresh if isinstance(r.payload, Latency)]
     assert all(ns > 0 for payload in times for turn in payload.rounds_ns for ns in turn)
@@ -331,6 +335,7 @@ def test_several_files_are_timed_in_one_page(bundle: Path, address: str, tmp_pat
     ):
         results = [first.run(asked), second.run(other), first.run(asked)]
     assert [len(each.cells[0].latencies_ns) for each in results] == [3, 3, 3]
+    assert {each.activity for each in results} == {None}  # of a machine that may be another
     assert [each.cells[0].load_ns > 0 for each in results] == [True, True, False]
     assert {each.host.system.split()[0] for each in results} == {"HeadlessChrome"}
 

@@ -8,16 +8,33 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from hemline.activity import ROOT
 from hemline.bench.devices.browser.page import Page, PageServer
 from hemline.child_process import StderrTail, how_it_ended
 from hemline.errors import JobError
 from hemline.folders import TemporaryFolder
+from hemline.host import text_of
 
 _STOP_SECONDS = 5.0
 # the browser has its pipe at 3 and 4, and ends with it; containers have little shared memory
 _START = ("sh", "-c", 'exec "$@" 3<&0 4>/dev/null', "sh")
 _OPTIONS = ("--headless", "--remote-debugging-pipe", "--no-first-run", "--disable-extensions")
 _MORE = ("--disable-background-networking", "--disable-dev-shm-usage")
+
+
+def tree_seconds(root: Path = ROOT) -> float:
+    """Return the processor time of this process and of all below it, from proc_stat(5)."""
+    used: dict[int, int] = {}
+    below: dict[int, list[int]] = {}
+    for path in (root / "proc").glob("[0-9]*/stat"):
+        fields = (text_of(path) or "").rpartition(")")[2].split()
+        if fields:  # it is still there
+            used[int(path.parent.name)] = sum(map(int, fields[11:15]))
+            below.setdefault(int(fields[1]), []).append(int(path.parent.name))
+    own = [os.getpid()]
+    for process in own:
+        own += below.get(process, [])
+    return sum(used.get(process, 0) for process in own) / os.sysconf("SC_CLK_TCK")
 
 
 class ChromiumPage(Page):

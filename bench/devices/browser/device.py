@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from hemline.bench.devices.browser.chromium import ChromiumPage
+from hemline.activity import ActivityWatch
+from hemline.bench.devices.browser.chromium import ChromiumPage, tree_seconds
 from hemline.bench.devices.browser.page import Page
-from hemline.bench.devices.device import Device
+from hemline.bench.devices.device import HERE, Device
 from hemline.bench.devices.table import DEVICES
 from hemline.closing import Closing
 from hemline.contract.job import CellResult, Failure, HostFacts, Job, JobResult, array_name
@@ -45,6 +46,7 @@ class BrowserDevice(Device):
     """
 
     capabilities = DEVICES["browser"].capabilities
+    ends_its_children = False  # they end by themselves
 
     def __init__(self, address: str, *, options: Sequence[str] = (), gpu: bool = False) -> None:
         """`options` are further ones of Chromium; raises HemlineError without a browser."""
@@ -95,10 +97,10 @@ class BrowserRunner(Closing):
         """Run the first cell of a job; raises HemlineError when the browser ends or is too slow."""
         cell, stamp = job.cells[0], read_stamped(Path(job.artifact)).stamp
         facts: dict[str, Any] = {"failure": f"{job.runtime} runs one thread and one image"}
-        values = b""
+        values, watch = b"", ActivityWatch(own_seconds=tree_seconds)
         if (cell.threads, cell.batch, cell.settings) == (1, 1, DEFAULT):
             facts, values = self._answer(job, stamp, timeout_seconds)
-        failure = facts.get("failure")
+        is_here, failure = self._device.place == HERE, facts.get("failure")
         return JobResult(
             id=job.id,
             failure=Failure(kind="backend", message=failure) if failure else None,
@@ -111,6 +113,7 @@ class BrowserRunner(Closing):
             peak_memory_bytes=facts.get("memoryBytes", 0),
             steady_memory_bytes=None,
             host=self._device.host(),
+            activity=watch.activity() if is_here else None,
             package_bytes=facts.get("transferredBytes"),
         )
 
