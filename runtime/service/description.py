@@ -13,7 +13,7 @@ _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _TEXT: Json = {"type": "string"}
 _FILE = {"type": "string", "format": "binary"}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-_TENSOR = {"name": "pixels", "datatype": "UINT8", "shape": [1]}
+_TENSOR = {"name": "pixels", "datatype": "UINT8", "shape": [1], "data": []}
 
 
 def schema_of(example: Any) -> Json:

@@ -64,10 +64,10 @@ class Service:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request; one to classify without the framework, which takes twice as long."""
-        post = scope["type"] == "http" and scope["method"] == "POST"
+        started, status, http = time.perf_counter(), 500, scope["type"] == "http"
+        post = http and scope["method"] == "POST"
         found = _CLASSIFY.fullmatch(scope["path"]) if post else None
         if found is None:
-            started, status = time.perf_counter(), 500
 
             async def noted(message: Any) -> None:
                 nonlocal status
@@ -75,7 +75,7 @@ class Service:
                 await send(message)
 
             await self._others(scope, receive, noted)
-            if scope["type"] == "http":
+            if http:
                 self._count(getattr(scope.get("route"), "path", "other"), status, started)
             return
         names = {"name": found[1]} if found[1] else {}
@@ -84,6 +84,8 @@ class Service:
             response = await self.predict(request)
         except Exception as error:  # noqa: BLE001 — one is answered, and logged
             response = await failed(request, error)
+        route = "/v2/models/{name}/infer" if names else "/classify"
+        self._count(route, response.status_code, started)
         await response(scope, receive, send)
 
     def _framework(self) -> Any:
@@ -126,7 +128,7 @@ class Service:
 
     async def model(self, request: Request) -> Response:
         """Return what a model requires and returns."""
-        served = self._find(request)
+        served = self._find(request.path_params["name"])
         return document(open_inference.described_model(served.name, served.model.stamp))
 
     async def metrics(self) -> Response:
@@ -141,8 +143,8 @@ class Service:
 
     async def page(self, request: Request) -> Response:
         """Return a file of the page that classifies in the browser."""
-        served, name = self._find(request), request.path_params["file"] or "index.html"
-        model = served.model
+        name, model = request.path_params["file"], self._find(request.path_params["name"]).model
+        name = name or "index.html"
         files = await asyncio.to_thread(lambda: model.page)  # which may wait for npm
         if name not in files:
             raise HTTPException(404)
@@ -150,34 +152,25 @@ class Service:
 
     async def predict(self, request: Request) -> Response:
         """Classify an image file, raw pixels, the files of a form, or a tensor (v2)."""
-        started, status = time.perf_counter(), 500
         self._busy += 1
         try:
             if self._busy > self._limits.requests:
                 most = counted(self._limits.requests, "request")
                 text = f"the limit is {most} in progress: try again later"
                 raise HTTPException(429, text, {"Retry-After": "1"})
-            served, body = self._find(request), await self._body(request)
-            answer = self._infer if "name" in request.path_params else self._classify
-            response = await answer(request, served.model, body)
-            status = response.status_code
-            return response
-        except HTTPException as error:
-            status = error.status_code
-            raise
+            given = _query(request).get("model", next(iter(self._served)))
+            model = self._find(request.path_params.get("name", given)).model
+            answer = self._infer if request.path_params else self._classify
+            return await answer(request, model, await self._body(request))
         finally:
             self._busy -= 1
-            route = "/v2/models/{name}/infer" if request.path_params else "/classify"
-            self._count(route, status, started)
 
     def _count(self, route: str, status: int, started: float) -> None:
         labels = f'{{route="{route}",status="{status}"}}'
         self._counts[f"hemline_requests_total{labels}"] += 1
         self._counts[f"hemline_request_seconds_sum{labels}"] += time.perf_counter() - started
 
-    def _find(self, request: Request) -> Served:
-        given = _query(request).get("model", next(iter(self._served)))
-        name = request.path_params.get("name", given)
+    def _find(self, name: str) -> Served:
         if name not in self._served:
             raise HTTPException(404, str(UnknownNameError("model", name, self._served)))
         return self._served[name]
@@ -249,11 +242,11 @@ def _query(request: Request) -> dict[str, str]:
     """Return the parameters of a request; raises HTTPException for one that would be ignored."""
     if not request.scope["query_string"]:
         return {}
-    given, known = request.query_params, () if request.path_params else ("model", "top")
-    for name, count in Counter(name for name, _ in given.multi_items()).items():
-        if name not in known or count > 1:
-            what = "has no parameter" if name not in known else "takes one parameter"
-            raise HTTPException(422, f"{request.url.path} {what} {name[:80]!r}: see /openapi.json")
+    given, path = request.query_params.multi_items(), request.url.path
+    known = Counter(() if request.path_params else ("model", "top"))
+    if wrong := next(iter(Counter(name for name, _ in given) - known), None):
+        takes = "model and top, each once" if known else "no parameters"
+        raise HTTPException(422, f"{path} takes {takes}, not {wrong[:80]!r}")
     return dict(given)
 
 

@@ -229,7 +229,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
         RAW,
         bytes(784),
         422,
-        "has no parameter 'Model'",
+        "takes model and top, each once, not 'Model'",
     ),
     "a parameter for others": (
         "POST",
@@ -237,7 +237,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
         JSON,
         b"{}",
         422,
-        "has no parameter 'top'",
+        "takes no parameters, not 'top'",
     ),
     "two models": (
         "POST",
@@ -245,7 +245,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
         RAW,
         bytes(784),
         422,
-        "one parameter 'model'",
+        "each once, not 'model'",
     ),
     "an empty model": ("POST", "/classify?model=", RAW, bytes(784), 404, "unknown model ''"),
     "a model in the form": (
