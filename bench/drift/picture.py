@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hemline import figures
-from hemline.bench.drift.judging import MEASURES, Judged, Period
+from hemline.bench.drift.judging import EXPECTED, MEASURES, Judged, Period
 from hemline.contract.monitoring import Reference
 from hemline.data.custom.reading import counted
 from hemline.tables import Table, as_text, count
@@ -18,39 +18,39 @@ _WIDTH_INCHES, _SERIES_INCHES = 9.0, 2.2
 _CLASS_INCHES, _LEAST_INCHES = 0.19, 2.6  # height of a class, and of the panels of a period
 _MOST_CLASSES, _TICKS = 40, 8
 _LEAST_SHOWN = 0.05  # of a threshold
+_LEAST_IN_BIN = 5  # images of a histogram
+_TOO_FEW = "too few images"
 
 
-def drift_text(periods: Sequence[Period], least: int) -> str:
-    """Return a table with a row for each period; only the last may have fewer images."""
-    found = {measure.name for each in periods for measure in each.measures}
-    names = [n for n in MEASURES if n in found or n.replace("PSI", "KS") in found]
+def drift_text(found: Judged, least: int) -> str:
+    """Return a table with a row for each period, which should have `least` images."""
+    names = MEASURES if found.reference.distance_edges else MEASURES[:-2]
     rows = []
-    for each in periods:
-        values, images = _values(each), each.counts.images
-        of = f" of {count(least)}" if images < least else ""
+    for each in found.periods:
+        values = {m.name: f"{m.value:.3f} / {m.threshold:.3f}" for m in each.measures}
+        images = each.counts.images
         alarms = ", ".join(m.name for m in each.measures if m.alarm)
-        verdict = alarms or "no drift" if each.measures else "too few images"
-        unknown = f"{100 * each.counts.labels[-1] / images:.1f} %"
+        verdict = alarms or "no drift" if each.measures else _TOO_FEW
+        unknown = f"{100 * each.counts.labels[-1] / max(images, 1):.1f} %"
         cells = (values.get(name, "–") for name in names)
-        rows.append((_hour(each), count(images) + of, unknown, *cells, verdict))
+        shown = count(images) if images >= least else f"{count(images)} of {count(least)}"
+        rows.append((_hour(each), shown, unknown, *cells, verdict))
     columns = ("period (UTC)", ">images", ">unknown", *(f">{name}" for name in names), "verdict")
-    table = as_text(Table.of(columns, rows))
-    note = "\n–: too few images, in use or in validation, for this measure" * ("–" in table)
-    return f"{periods[0].artifact}: value / threshold\n{table}{note}"
-
-
-def _values(period: Period) -> dict[str, str]:
-    return {m.name: f"{m.value:.3f} / {m.threshold:.3f}" for m in period.measures}
+    compared = f"value / threshold, against {found.reference.counts.images:,} validation images"
+    text = f"{found.periods[0].artifact}: {compared}\n{as_text(Table.of(columns, rows))}"
+    few = f"\n–: too few images for two groups with {EXPECTED} expected images each"
+    return text + few * any(map(found.not_judged, found.periods))
 
 
 def draw_drift(found: Judged, path: Path) -> None:
     """Draw measures of periods, and the counts of the one with the most drift, else of the last."""
-    labels, reference, periods = found
+    labels, reference, periods, _ = found
     alarms = sum(each.alarm for each in periods)
-    ratios = [max((m.value / m.threshold for m in p.measures), default=0) for p in periods]
+    ratios = [max((m.value / m.threshold for m in p.measures), default=-1) for p in periods]
     shown = periods[int(np.argmax(ratios))] if alarms else periods[-1]
+    drift = f"drift in {alarms} of {counted(len(periods), 'period')}"
     heading = figures.Heading(
-        title=f"{shown.artifact}: drift in {alarms} of {counted(len(periods), 'period')}",
+        title=f"{shown.artifact}: {drift if max(ratios) >= 0 else _TOO_FEW}",
         subtitle=f"compared with {reference.counts.images:,} validation images; without drift, one "
         "period in 10,000 raises an alarm",
     )
@@ -88,7 +88,7 @@ def _draw_series(axes: Any, periods: Sequence[Period]) -> None:
 def _draw_period(figure: Any, labels: Sequence[str], reference: Reference, period: Period) -> None:
     counts, expected = period.counts, reference.counts
     alarms = ", ".join(m.name for m in period.measures if m.alarm)
-    what = f"alarm by {alarms}" if alarms else "no alarm"
+    what = f"alarm by {alarms}" if alarms else "no alarm" if period.measures else _TOO_FEW
     title = f"{_hour(period)} UTC, {counts.images:,} images: {what}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=9)
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
@@ -99,7 +99,7 @@ def _draw_period(figure: Any, labels: Sequence[str], reference: Reference, perio
         bins.append(("distance to the nearest class", *away))
     grid = right.subplots(len(bins), 1, squeeze=False)[:, 0]
     for axes, (name, edges, found, before) in zip(grid, bins, strict=True):
-        _draw_bins(axes, edges, _shares(found), _shares(before))
+        _draw_bins(axes, edges, found, before)
         axes.set_xlabel(name, fontsize=8)
 
 
@@ -118,20 +118,25 @@ def _draw_labels(axes: Any, labels: Sequence[str], shares: Any, before: Any) -> 
     axes.grid(axis="x")
 
 
-def _draw_bins(axes: Any, edges: Sequence[float], shares: Any, before: Any) -> None:
-    """Draw the share of images in each bin; all bins have one width."""
+def _draw_bins(axes: Any, edges: Sequence[float], found: Any, expected: Any) -> None:
+    """Draw the share of images in each bin; all bins have one width. Of few images, merge bins."""
+    most = max(2, min(sum(found), sum(expected)) // _LEAST_IN_BIN)
+    starts = range(0, len(found), -(-len(found) // most))
+    shares, before = (_shares(np.add.reduceat(each, starts)) for each in (found, expected))
+    edges = [edges[each - 1] for each in starts[1:]]
     axes.bar(range(len(shares)), shares, color=figures.SKY, width=0.86, label="this period")
     line = {"baseline": None, "color": "black", "linewidth": 1.4, "label": "validation"}
     axes.stairs(before, np.arange(len(before) + 1) - 0.5, **line)
     at = range(0, len(edges), max(1, len(edges) // 6))
-    axes.set_xticks([each + 0.5 for each in at], [f"{edges[each]:.3g}" for each in at])
+    ticks = ([f"{edges[each]:.{digits}g}" for each in at] for digits in range(4, 18))
+    axes.set_xticks([each + 0.5 for each in at], next(x for x in ticks if len({*x}) == len(x)))
     axes.tick_params(labelsize=7.5)
     axes.set_ylabel("images, %", fontsize=8)
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97))
 
 
-def _shares(counts: Sequence[int]) -> Any:
-    return 100 * np.divide(counts, sum(counts))
+def _shares(counts: Any) -> Any:
+    return 100 * np.divide(counts, max(sum(counts), 1))
 
 
 def _hour(period: Period) -> str:
