@@ -42,9 +42,6 @@ def error_text(error: click.ClickException) -> str:
         near = [each for each in error.possibilities or () if each in shown]
         error = click.NoSuchOption(error.option_name, possibilities=near, ctx=context)
     command = "hemline" if context is None else context.command_path
-    text = re.sub("a valid (integer|float)( range)?", _numeral, error.format_message())
+    text = re.sub("valid float( range)?", "number", error.format_message())
+    text = re.sub("valid integer( range)?", "whole number", text)
     return f"{text} (see {command} --help)"
-
-
-def _numeral(found: re.Match[str]) -> str:
-    return "a whole number" if found[1] == "integer" else "a number"

@@ -255,17 +255,15 @@ async def _form_files(request: Request) -> list[tuple[str, bytes]]:
     try:
         async with request.form(max_files=_MOST_FILES) as form:
             sent = form.multi_items()
-            if texts := [name for name, each in sent if isinstance(each, str)]:
-                text = f"the form's field {texts[0][:80]!r} is text: a form has image files only"
-                raise HTTPException(422, f"{text}, parameters are in the address (?model=NAME)")
             uploads = [each for _, each in sent if not isinstance(each, str)]
             files = [((each.filename or "-")[:255], await each.read()) for each in uploads]
     except HTTPException as error:
-        if error.status_code != 400:
-            raise
         many = f"a form can have at most {_MOST_FILES} files"
         text = many if "files" in error.detail else "this is not a whole form with its boundary"
         raise HTTPException(400, text) from error
+    if texts := [name for name, each in sent if isinstance(each, str)]:
+        text = f"the form's field {texts[0][:80]!r} is text: a form has image files only"
+        raise HTTPException(422, f"{text}, parameters are in the address (?model=NAME)")
     if not files:
         raise HTTPException(422, "the form has no files: send each image as a file")
     return files
