@@ -6,17 +6,19 @@ custom data set are among them only if the export was told to store images in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hemline.contract import schema
 from hemline.contract.class_distance import ClassDistance
 from hemline.contract.specs import InputSpec, OutputSpec
 from hemline.contract.stamp import Stamp, read_stamped
-from hemline.errors import BackendError
+from hemline.errors import BackendError, GateError
 from hemline.export.pack.packed import Packed
 from hemline.pictures.generated import varied_images
 from hemline.pictures.pixels import Pixels
@@ -28,8 +30,8 @@ from hemline.silence import silenced
 NAME = "vectors.json"
 _MOST, _LEAST = 16, 3  # images
 _VALUES = 300_000  # in all images: some 3 MB of JSON
-_STEPS = 4  # of the output: what rounding moves two classes apart or together, with a margin
-_NEAR = 0.02  # of the threshold: a score, or a share of a distance
+_STEPS = 4  # of 8 bits: what rounding moves a logit, or two classes together, with a margin
+_NEAR = 0.02  # of a distance's threshold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class GoldenVectors:
     runtime: that computed the outputs, with its version.
     labels, input, output, temperature, unknown_threshold, distance: as in the file's stamp.
     tolerance: largest difference of a logit, or probability, that another runtime may cause.
+    score_tolerance: largest difference of a score that follows from it.
     """
 
     KIND: ClassVar[str] = "golden-vectors"
@@ -81,6 +84,7 @@ class GoldenVectors:
     unknown_threshold: float
     distance: ClassDistance | None
     tolerance: float
+    score_tolerance: float
     vectors: tuple[GoldenVector, ...]
 
 
@@ -94,7 +98,7 @@ def write_vectors(folder: Path, packed: Packed) -> GoldenVectors:
 def golden_vectors(packed: Packed) -> GoldenVectors:
     """Run images through an artifact, in the first installed runtime in which it passed.
 
-    Raises BackendError when none of these is installed here.
+    Raises BackendError when none of these is installed here, GateError when no label is decided.
     """
     file = read_stamped(packed.path)
     stamp = file.stamp
@@ -105,7 +109,16 @@ def golden_vectors(packed: Packed) -> GoldenVectors:
             f"{packed.path} passed in {', '.join(sorted(passed))} only, which is not installed here"
         )
     with silenced(), Classifier(file, found.backend, threads=1) as classifier:
-        vectors = tuple(_vector(classifier, image) for image in _images(packed, stamp))
+        images = _images(packed, stamp)
+        predictions = [classifier.classify(image) for image in images]
+    tolerance = _tolerance(predictions, stamp)
+    pairs = zip(images, predictions, strict=True)
+    vectors = tuple(_vector(image, each, stamp, tolerance) for image, each in pairs)
+    if not any(each.decided for each in vectors):
+        raise GateError(
+            f"{packed.path} has no vector for a test: in all {len(vectors)} images the two best "
+            f"classes are within {tolerance:.3g}, which rounding can change"
+        )
     return GoldenVectors(
         artifact=stamp.name,
         sha256=packed.artifact.sha256,
@@ -116,34 +129,57 @@ def golden_vectors(packed: Packed) -> GoldenVectors:
         temperature=stamp.temperature,
         unknown_threshold=stamp.unknown_threshold,
         distance=stamp.distance,
-        tolerance=stamp.tolerance,
+        tolerance=tolerance,
+        score_tolerance=max(
+            float(np.abs(_scores(each, stamp, tolerance) - each.score).max())
+            for each in predictions
+        ),
         vectors=vectors,
     )
 
 
-def _vector(classifier: Classifier, image: Pixels) -> GoldenVector:
-    prediction = classifier.classify(image)
+def _tolerance(predictions: Sequence[Prediction], stamp: Stamp) -> float:
+    """Return how far another runtime's outputs may lie from these.
+
+    The stamp's tolerance is from the unquantized model, of which 8 bits lie further than runtimes
+    from each other. An 8-bit file with float32 output has about 255 steps in its range.
+    """
+    stored = np.array([each.stored for each in predictions], np.float64) * stamp.output.scale
+    step = max(float(np.ptp(stored)) / 255, (stamp.output.dtype != "float32") * stamp.output.scale)
+    return min(stamp.tolerance, _STEPS * step)
+
+
+def _scores(found: Prediction, stamp: Stamp, tolerance: float) -> npt.NDArray[np.float64]:
+    """Return the least and the largest score with the best class moved against all others."""
+    if stamp.output.gives == "probabilities":
+        return found.score + np.array([-tolerance, tolerance]) / stamp.temperature
+    others = np.delete(found.logits, found.index) - found.logits[found.index]
+    moved = others + np.array([[tolerance], [-tolerance]])
+    return np.asarray(1 / (1 + np.exp(moved / stamp.temperature).sum(axis=1)), np.float64)
+
+
+def _vector(image: Pixels, found: Prediction, stamp: Stamp, tolerance: float) -> GoldenVector:
     return GoldenVector(
         pixels=tuple(image.ravel().tolist()),
-        tensor=tuple(PixelEncoder(classifier.stamp.input).encode_one(image).ravel().tolist()),
-        output=tuple(prediction.stored.tolist()),
-        logits=tuple(prediction.logits.tolist()),
-        index=prediction.index,
-        score=prediction.score,
-        label=prediction.label,
-        is_unknown=not prediction.known,
-        decided=_is_decided(prediction, classifier.stamp),
+        tensor=tuple(PixelEncoder(stamp.input).encode_one(image).ravel().tolist()),
+        output=tuple(found.stored.tolist()),
+        logits=tuple(found.logits.tolist()),
+        index=found.index,
+        score=found.score,
+        label=found.label,
+        is_unknown=not found.known,
+        decided=_is_decided(found, stamp, tolerance),
     )
 
 
-def _is_decided(prediction: Prediction, stamp: Stamp) -> bool:
+def _is_decided(found: Prediction, stamp: Stamp, tolerance: float) -> bool:
     """Tell whether neither another class nor the threshold is near."""
-    spec, stored = stamp.output, np.sort(prediction.stored.astype(np.float64))
-    gap = float(stored[-1] - stored[-2]) * spec.scale
-    near = 2 * stamp.tolerance if spec.dtype == "float32" else _STEPS * spec.scale
-    if stamp.distance is None or prediction.distance is None:
-        return gap > near and abs(prediction.score - stamp.unknown_threshold) > _NEAR
-    return gap > near and abs(prediction.distance / stamp.distance.threshold - 1) > _NEAR
+    stored = np.sort(found.stored.astype(np.float64))
+    is_best = float(stored[-1] - stored[-2]) * stamp.output.scale > tolerance
+    if stamp.distance is None or found.distance is None:
+        low, high = _scores(found, stamp, tolerance)
+        return is_best and not low <= stamp.unknown_threshold <= high
+    return is_best and abs(found.distance / stamp.distance.threshold - 1) > _NEAR
 
 
 def _images(packed: Packed, stamp: Stamp) -> list[Pixels]:

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -25,6 +26,10 @@ from hemline.export.pack.packing import write_pack
 from hemline.runtime import Classifier
 
 pytestmark = pytest.mark.devices
+LABELS_OF_THE_MODEL = (
+    r"labels of the model: (?P<equal>\d+) of (?P=equal) decided equal, "
+    r"(?P<near>\d+) too near to tell"
+)
 HEADERS = "/usr/include/onnxruntime"  # of Debian's libonnxruntime-dev
 # What stands for LiteRT, which has no build for a JVM: it returns the outputs of vectors.json.
 LITERT = """package org.tensorflow.lite
@@ -209,13 +214,33 @@ def test_javascript_gets_the_logits_of_python_in_node(js_pack: Path, most: float
     printed = run(js_pack.parent, program("node", "node", "nodejs"), "pack/selftest.js")
     assert printed.endswith("passed\n")
     found = re.fullmatch(
-        r"labels of the model: 13 of 13 equal, scores within (\S+), logits within (\S+) \(.*\)",
-        printed.splitlines()[0],
+        LABELS_OF_THE_MODEL + r"\nscores within (\S+) \(.*\), logits within (\S+) \(.*\)\npassed\n",
+        printed,
     )
     assert found is not None
+    assert int(found["equal"]) + int(found["near"]) == 13
     # Python's scores are float32, whose step near 1 is 6e-8
-    assert float(found[1]) <= most + 1e-6
-    assert float(found[2]) <= most
+    assert float(found[3]) <= most + 1e-6
+    assert float(found[4]) <= most
+
+
+@pytest.mark.parametrize("js_pack", ["int8.tflite", "int8.onnx", "fp32.onnx"], indirect=True)
+@pytest.mark.parametrize("changed", ["index", "logits", "score", "decided"])
+def test_a_self_test_fails_where_the_vectors_expect_something_else(
+    js_pack: Path, changed: str
+) -> None:
+    path = js_pack / "vectors.json"
+    document = json.loads(path.read_text())
+    for each in document["vectors"]:
+        each |= {
+            "index": {"index": (each["index"] + 1) % len(each["logits"])},
+            "logits": {"logits": [logit + 0.2 for logit in each["logits"]]},
+            "score": {"score": each["score"] - 0.15},
+            "decided": {"decided": False},
+        }[changed]
+    path.write_text(json.dumps(document))
+    with pytest.raises(AssertionError, match="FAILED"):
+        run(js_pack.parent, program("node", "node", "nodejs"), "pack/selftest.js")
 
 
 @pytest.mark.parametrize("js_pack", ["int8.tflite", "int8.onnx"], indirect=True)
@@ -320,7 +345,8 @@ def test_cpp_gets_the_logits_of_python_from_onnx_runtime(
     printed = built_cpp(
         folder, "-DRUN_MODEL", *include, str(folder / "libonnxruntime.so.1"), f"-Wl,-rpath,{folder}"
     )
-    assert "labels of the model: 13 of 13 equal, logits within 0 (" in printed
+    assert re.search(LABELS_OF_THE_MODEL, printed)
+    assert re.search(r"scores within \S+ \(tolerance \S+\), logits within 0 \(", printed)
     assert printed.endswith("passed\n")
 
 
@@ -332,7 +358,8 @@ def test_kotlin_gives_an_interpreter_its_tensor_and_reads_its_output(
     (folder / "LiteRt.kt").write_text(LITERT)
     (folder / "Run.kt").write_text(RUN_KOTLIN)
     printed = built_kotlin(folder, "Classifier.kt", "LiteRt.kt", "Run.kt")
-    assert "labels of the model: 13 of 13 equal, logits within 0.0 (" in printed
+    assert re.search(LABELS_OF_THE_MODEL, printed)
+    assert re.search(r"scores within \S+ \(tolerance \S+\), logits within 0.0 \(", printed)
 
 
 def test_swift_gives_an_interpreter_its_tensor_and_reads_its_output(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hemline.contract import schema
-from hemline.errors import BackendError
+from hemline.errors import BackendError, GateError
 from hemline.export.pack.packed import Packed, PackOptions
 from hemline.export.pack.packing import choose
 from hemline.export.pack.table import TARGETS
@@ -57,14 +57,33 @@ def test_the_first_image_has_every_pixel_value_and_most_classes_occur(bundle: Pa
     assert len({each.pixels for each in vectors}) == len(vectors)
 
 
+@pytest.mark.parametrize("artifact", ["int8.tflite", "int8.onnx", "dynamic.tflite", "fp32.onnx"])
+def test_labels_are_decided_and_tolerances_are_of_rounding(bundle: Path, artifact: str) -> None:
+    golden = golden_vectors(chosen(bundle, artifact))
+    span = np.ptp([each.logits for each in golden.vectors])
+    assert 0 < golden.tolerance <= (1e-3 if artifact == "fp32.onnx" else 4 / 200) * span
+    # the slope of a softmax is 1/4 at most
+    assert 0 < golden.score_tolerance <= golden.tolerance / 4 / golden.temperature + 1e-6
+    assert sum(each.decided for each in golden.vectors) >= len(golden.vectors) // 2
+
+
 def test_a_score_at_the_threshold_is_not_decided(bundle: Path) -> None:
     packed = chosen(bundle, "int8.tflite")
-    first = golden_vectors(packed).vectors[-1]
-    assert first.decided
+    golden = golden_vectors(packed)
+    first = next(each for each in golden.vectors if each.decided)
+    stamp = dataclasses.replace(packed.stamp, unknown_threshold=first.score - 0.001)
+    image = np.array(first.pixels, np.uint8).reshape(packed.stamp.input.shape)
     with Classifier.load(packed.path) as classifier:
-        classifier.stamp = dataclasses.replace(packed.stamp, unknown_threshold=first.score - 0.01)
-        image = np.array(first.pixels, np.uint8).reshape(packed.stamp.input.shape)
-        assert not _vector(classifier, image).decided
+        found = classifier.classify(image)
+    assert not _vector(image, found, stamp, golden.tolerance).decided
+
+
+def test_a_model_that_answers_nothing_but_ties_has_no_vectors(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hemline.export.pack.vectors._tolerance", lambda *_: 20.0)
+    with pytest.raises(GateError, match=r"in all 13 images the two best classes are within 20"):
+        golden_vectors(chosen(bundle, "int8.tflite"))
 
 
 def test_images_of_a_custom_data_set_stay_at_home(bundle: Path) -> None:

@@ -94,9 +94,10 @@ def fill(folder: Path, packed: Packed) -> Contents:
 
 def write_sample(folder: Path, packed: Packed, facts: Mapping[str, str]) -> str:
     """Write the templates of a target, vectors and artifact into a folder; return how to use it."""
-    source = _HERE / packed.target.name
+    source, golden = _HERE / packed.target.name, write_vectors(folder, packed)
+    tolerances = {"TOLERANCE": golden.tolerance, "SCORE_TOLERANCE": golden.score_tolerance}
+    facts = {**facts, **{name: f"{each:.3g}" for name, each in tolerances.items()}}
     write_filled(folder, source, [name for name in files_in(source) if name != "use.md"], facts)
-    write_vectors(folder, packed)
     shutil.copyfile(packed.path, folder / packed.artifact.name)
     return filled_file(source / "use.md", facts)
 

@@ -62,10 +62,14 @@ fun selfTest(vectors: String, report: (String) -> Unit, classify: ((ByteArray) -
         return golden.isNotEmpty() && encoded == golden.size && decoded == golden.size
     }
     val found = golden.map { classify(it.pixels) }
-    val classified = golden.indices.count { !golden[it].isDecided || golden[it].hasLabelOf(found[it]) }
+    val decided = golden.indices.filter { golden[it].isDecided }
+    val classified = decided.count { golden[it].hasLabelOf(found[it]) }
     val furthest = golden.indices.fold(0f) { most, at -> maxOf(most, golden[at].difference(found[at])) }
-    report("labels of the model: $classified of ${golden.size} equal, @OUTPUT_GIVES@ within $furthest (tolerance @TOLERANCE@)")
-    return listOf(encoded, decoded, classified).all { it == golden.size } && furthest <= @TOLERANCE@
+    val scores = golden.indices.fold(0.0) { most, at -> maxOf(most, abs(golden[at].score - found[at].score)) }
+    report("labels of the model: $classified of ${decided.size} decided equal, ${golden.size - decided.size} too near to tell")
+    report("scores within $scores (tolerance @SCORE_TOLERANCE@), @OUTPUT_GIVES@ within $furthest (tolerance @TOLERANCE@)")
+    return encoded == golden.size && decoded == golden.size && decided.isNotEmpty() && classified == decided.size &&
+        furthest <= @TOLERANCE@ && scores <= @SCORE_TOLERANCE@
 }
 
 fun main() {

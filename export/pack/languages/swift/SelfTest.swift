@@ -40,8 +40,12 @@ func selfTest(_ data: Data, classify: (([UInt8]) throws -> Prediction)? = nil) t
         return !golden.isEmpty && encoded == golden.count && decoded == golden.count
     }
     let pairs = try golden.map { ($0, try classify($0.pixels)) }
-    let classified = pairs.filter { !$0.decided || $0.hasLabel(of: $1) }.count
+    let decided = pairs.filter { $0.0.decided }
+    let classified = decided.filter { $0.hasLabel(of: $1) }.count
     let furthest = pairs.map { $0.difference($1) }.max() ?? .infinity
-    print("labels of the model: \(classified) of \(golden.count) equal, @OUTPUT_GIVES@ within \(furthest) (tolerance @TOLERANCE@)")
-    return [encoded, decoded, classified].allSatisfy { $0 == golden.count } && furthest <= @TOLERANCE@
+    let scores = pairs.map { abs($0.score - $1.score) }.max() ?? .infinity
+    print("labels of the model: \(classified) of \(decided.count) decided equal, \(golden.count - decided.count) too near to tell")
+    print("scores within \(scores) (tolerance @SCORE_TOLERANCE@), @OUTPUT_GIVES@ within \(furthest) (tolerance @TOLERANCE@)")
+    return encoded == golden.count && decoded == golden.count && decided.count > 0 && classified == decided.count
+        && furthest <= @TOLERANCE@ && scores <= @SCORE_TOLERANCE@
 }
