@@ -104,6 +104,11 @@ class LazyGroup(CommandGroup):
         if cmd_name not in COMMANDS:
             if ctx.resilient_parsing:
                 return None  # a shell completes a line with a mistake in it: nothing to say there
+            groups = {name: self.get_command(ctx, name) for name in COMMANDS}
+            for name, group in groups.items():
+                if isinstance(group, click.Group) and cmd_name in group.commands:
+                    hint = f"unknown command {cmd_name!r}: did you mean '{name} {cmd_name}'?"
+                    raise click.UsageError(hint, ctx)
             raise click.UsageError(str(UnknownNameError("command", cmd_name, COMMANDS)), ctx)
         module = importlib.import_module(COMMANDS[cmd_name].module)
         command: click.Command = getattr(

@@ -30,7 +30,11 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
     def __init__(self, parent: str | None = None) -> None:
         """Make the folder in `parent` or the temporary folder; raises OSError as tempfile does."""
         _remove_abandoned(Path(parent or tempfile.gettempdir()))
-        super().__init__(prefix=_TEMPORARY, dir=parent)
+        try:
+            super().__init__(prefix=_TEMPORARY, dir=parent)
+        except OSError as error:  # of a name that nobody gave
+            error.filename = parent or error.filename
+            raise
         self._lock = os.open(self.name, os.O_RDONLY)
         with contextlib.suppress(OSError):  # a file system without locks
             _lock(self._lock)

@@ -130,6 +130,8 @@ REMEDIES: dict[str, str] = {
     "verify formats": "run `hemline verify` on the bundle, and ship the format that agrees",
     "other port": "name another with --port or --host",
     "export reference": "export it again; a model of yours needs --data IMAGES",
+    "pack": "its README.md says how it is tested there; check its signature with `hemline verify "
+    "{pack} --key KEY`",
     "monitor": "name the folder of --monitor, of `hemline classify` or `hemline serve`",
     "verify there": "run `hemline verify {bundle}` first, with the same --runtime if any",
 }

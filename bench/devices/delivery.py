@@ -39,8 +39,7 @@ class Delivered:
     """What became of a delivery on one board.
 
     device: its name.
-    status: installed, or unchanged where the file was there already; rolled back; these with
-        "command failed" where the file stays and the command after it failed; failed where nothing
+    status: installed; unchanged where the file was there already; rolled back; failed where nothing
         changed; skipped after a failure.
     runtime: that ran the images, and its version; empty where none were run.
     images: validation images that were run.

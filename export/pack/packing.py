@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hemline import files
-from hemline.contract.manifest import read_manifest, require_artifacts
+from hemline.contract.manifest import PACK_BILL, read_manifest, require_artifacts
 from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import read_stamped
 from hemline.errors import GateError, UsageError, remedy
@@ -30,7 +30,7 @@ from hemline.folders import TemporaryFolder
 from hemline.runtime.backends import attribute
 from hemline.version import VERSION
 
-ARCHIVE, SUMS, BILL, CARD = ".tar.gz", "SHA256SUMS", "sbom.cdx.json", "MODEL_CARD.md"
+ARCHIVE, SUMS, BILL, CARD = ".tar.gz", "SHA256SUMS", PACK_BILL, "MODEL_CARD.md"
 _CONTROL = {*range(32), *range(127, 160), 0x2028, 0x2029}  # line breaks among them
 
 

@@ -26,6 +26,7 @@ from hemline.files import sha256_of
 if TYPE_CHECKING:
     from hemline.contract.parity import ParityBounds
 
+PACK_BILL = "sbom.cdx.json"  # in every pack, and in no bundle
 MANIFEST_NAME = "manifest.json"
 FILE_BUNDLE_ENDING = ".bench"  # of the folder of a single file's bundle, after its whole name
 
@@ -254,6 +255,8 @@ def read_manifest(bundle: Path) -> Manifest:
     """Read a bundle's manifest; raises FileFormatError when the folder is no bundle."""
     path = bundle / MANIFEST_NAME
     if not path.exists():
+        if (bundle / PACK_BILL).exists():
+            raise FileFormatError(f"{bundle} is a pack", remedy=remedy("pack", pack=bundle))
         raise FileFormatError(
             f"{bundle} is not a bundle: it has no {MANIFEST_NAME}", remedy=remedy("export")
         )

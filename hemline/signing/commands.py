@@ -23,10 +23,12 @@ def sign(target: Path | None, key: Path | None, new_key: Path | None, force: boo
     The signature of a file is written to FILE.sig, that of a folder to model.sig inside it.
     `hemline verify --key` checks it.
     """
+    from hemline.signing.signature import require_unsigned, write_keys
     from hemline.signing.signature import sign as sign_target
-    from hemline.signing.signature import write_keys
 
     _require_packages()
+    if target is not None:
+        require_unsigned(target, force)
     if new_key is not None and key is None:
         public = write_keys(new_key)
         click.echo(f"{new_key}: private key, keep it to yourself\n{public}: public key, to verify")
@@ -37,7 +39,8 @@ def sign(target: Path | None, key: Path | None, new_key: Path | None, force: boo
         encrypted = b"ENCRYPTED" in read_bytes(key)
         password = click.prompt(f"password of {key}", hide_input=True) if encrypted else ""
         click.echo(sign_target(target, key, password=password.encode() or None, force=force))
-        next_step("verify", target, "--key", f"{key}.pub")
+        public = key.with_name(f"{key.name}.pub")
+        next_step("verify", target, "--key", public if public.exists() else "PUBLIC_KEY")
 
 
 def require_signed(target: Path, key: Path) -> None:

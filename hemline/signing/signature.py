@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from hemline.folders import TemporaryFolder
 if TYPE_CHECKING:
     from model_signing.hashing import Config as Hashing
 
+_LONGEST = 300  # characters of changes, in a message
 _SIGNATURE = "model.sig"  # in a folder; that of a file is beside it
 
 
@@ -47,6 +49,12 @@ def write_keys(path: Path) -> Path:
     return public
 
 
+def require_unsigned(target: Path, force: bool) -> None:
+    """Raise UsageError where there is a signature, unless `force` replaces it."""
+    if not force and (path := signature_path(target)).exists():
+        raise UsageError(f"{path} is there already", remedy=remedy("replace"))
+
+
 def sign(target: Path, key: Path, *, password: bytes | None = None, force: bool = False) -> Path:
     """Sign a file, or all files of a folder, with a private key in PEM; return the signature.
 
@@ -55,8 +63,7 @@ def sign(target: Path, key: Path, *, password: bytes | None = None, force: bool 
     from model_signing.signing import Config
 
     path = signature_path(target)
-    if path.exists() and not force:
-        raise UsageError(f"{path} is there already", remedy=remedy("replace"))
+    require_unsigned(target, force)
     use = Config().use_elliptic_key_signer
     config = _with_key(partial(use, private_key=key, password=password), key, "private")
     with TemporaryFolder() as folder:
@@ -85,11 +92,14 @@ def require_signature(target: Path, key: Path) -> None:
 
 
 def _with_key(use: Callable[[], Any], path: Path, kind: str) -> Any:
+    content, other = files.read_bytes(path), "public" if kind == "private" else "private"
+    if f"{other.upper()} KEY".encode() in content:
+        raise FileFormatError(f"{path} is a {other} key: name the {kind} key")
     try:
         return use()
     except Exception as error:  # whatever the parser makes of the file
-        reason = files.reason_of(error) if isinstance(error, OSError) else first_line(error)
-        shown = "" if isinstance(error, AttributeError) else f" ({reason.partition('.')[0]})"
+        reason = first_line(error).partition(".")[0]
+        shown = "" if isinstance(error, AttributeError) else f" ({reason})"
         message = f"{path} is not a {kind} key of an elliptic curve in PEM{shown}"
         raise FileFormatError(message) from error
 
@@ -112,8 +122,9 @@ def _refusal(target: Path, key: Path, reason: str) -> str:
     what, _, changes = reason.partition("Signature mismatch: ")
     if what or not changes:
         return f"{signature_path(target)} is damaged, or not a signature"
-    shown = "; ".join(map(_change, ast.literal_eval(changes)))
-    return f"{target} was changed after it was signed" + f" ({shown[:300]})" * target.is_dir()
+    every = "; ".join(map(_change, ast.literal_eval(changes)))
+    shown = textwrap.shorten(every, _LONGEST, placeholder=" …")
+    return f"{target} was changed after it was signed" + f" ({shown})" * target.is_dir()
 
 
 def _change(text: str) -> str:

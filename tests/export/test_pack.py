@@ -375,9 +375,12 @@ def test_nothing_is_overwritten_silently_and_only_packs_are_replaced(
     assert names_in(photos) == {"mine.txt"}
     made = make(bundle, tmp_path / "pack").path
     (made / "stale").touch()
-    with pytest.raises(UsageError) as error:
+    error = CliRunner().invoke(cli, ["verify", str(made)]).exception
+    assert isinstance(error, FileFormatError)
+    assert described(error).startswith(f"{made} is a pack; its README.md says")
+    with pytest.raises(UsageError) as refused:
         make(bundle, made)
-    assert "replace it with --force" in described(error.value)
+    assert "replace it with --force" in described(refused.value)
     make(bundle, made, force=True)
     assert "stale" not in names_in(made)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["pack", "photos"]

@@ -11,6 +11,8 @@ import pytest
     ("line", "message"),
     [
         ("trian", "unknown command 'trian': did you mean 'train'"),
+        ("push x", "unknown command 'push': did you mean 'device push'"),
+        ("rollback", "unknown command 'rollback': did you mean 'device rollback'"),
         ("train hem-5ok", "unknown model 'hem-5ok': did you mean 'hem-50k'"),
         ("train --recipe fats", "unknown recipe 'fats': did you mean 'fast'"),
         pytest.param(

@@ -90,3 +90,9 @@ def test_a_link_of_that_name_is_left_alone(place: Path, tmp_path_factory) -> Non
     (place / "hemline-work-link").symlink_to(target)
     with TemporaryFolder():
         assert (target / "file").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_named_itself(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="directory") as caught:
+        TemporaryFolder(str(tmp_path / "missing"))
+    assert caught.value.filename == str(tmp_path / "missing")

@@ -151,18 +151,33 @@ def test_a_private_key_is_for_its_owner_and_is_never_replaced(tmp_path: Path) ->
         path.write_bytes(before)
 
 
-@pytest.mark.parametrize("name", ["a.pub", "nothing", "int8.tflite"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.pub", "is a public key: name the private key"),
+        ("nothing", "cannot read .*nothing"),
+        ("int8.tflite", "is not a private key of an elliptic curve in PEM"),
+    ],
+)
 def test_what_is_not_a_key_is_refused_before_anything_is_written(
-    pack: Path, keys: Path, name: str
+    pack: Path, keys: Path, name: str, told: str
 ) -> None:
     key = pack / name if name.endswith("tflite") else keys / name
     before = (pack / "model.sig").read_bytes()
-    with pytest.raises(FileFormatError, match="is not a private key of an elliptic curve in PEM"):
+    with pytest.raises(HemlineError, match=told):
         sign(pack, key, force=True)
     assert (pack / "model.sig").read_bytes() == before
-    private = keys / "a" if name == "a.pub" else key
-    with pytest.raises(FileFormatError, match="is not a public key of an elliptic curve in PEM"):
-        require_signature(pack, private)
+    if name == "a.pub":
+        key, told = keys / "a", "is a private key: name the public key"
+    with pytest.raises(HemlineError, match=told.replace("a private key of", "a public key of")):
+        require_signature(pack, key)
+
+
+def test_a_long_list_of_changes_is_cut_between_two_names(pack: Path, keys: Path) -> None:
+    for at in range(100):
+        (pack / f"name-{at}").touch()
+    with pytest.raises(GateError, match=r"\(added: name-0, name-1, .*name-\d+, …\)$"):
+        require_signature(pack, keys / "a.pub")
 
 
 def test_the_commands_sign_and_verify(tmp_path: Path, pack: Path) -> None:
@@ -175,6 +190,9 @@ def test_the_commands_sign_and_verify(tmp_path: Path, pack: Path) -> None:
     assert run("sign", pack, "--key", key).startswith("2: ")
     assert run("verify", pack / ".hidden", "--key", f"{key}.pub").startswith("3: ")
     assert run("verify", pack, "--key", f"{key}.pub", "--json").startswith("2: --key checks")
+    assert "model.sig is there already" in run("sign", pack, "--new-key", tmp_path / "z.key")
+    assert not (tmp_path / "z.key").exists()
+    (pack / "model.sig").unlink()
     assert run("sign", pack).startswith("2: name what to sign, and a private key")
 
 

@@ -173,8 +173,7 @@ def _kept(folder: str, path: Path) -> Path:
 
 def _previous(folder: str, path: Path) -> Path | None:
     """Return the newest file that was in a place before, and is another one than that there."""
-    present = _digest(path)
-    found = [e for e in _entries(_kept(folder, path)) if e.name != present and e.name[0] != "."]
+    found = set(_kept(folder, path).glob("[!.]*")) - {_kept(folder, path) / str(_digest(path))}
     return max(found, key=lambda each: each.stat().st_mtime, default=None)
 
 
@@ -353,8 +352,7 @@ def _end_with_the_connection() -> None:
 
 
 _COMMANDS: dict[str, Any] = {
-    each.__name__: each
-    for each in (survey, receive, unpack, stamp, install, roll_back, facts, jobs)
+    f.__name__: f for f in (survey, receive, unpack, stamp, install, roll_back, facts, jobs)
 }
 
 if __name__ == "__main__":
