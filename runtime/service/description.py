@@ -7,13 +7,13 @@ from typing import Any
 from hemline.version import VERSION
 
 Json = dict[str, Any]
-PREDICTION = {"label": "a", "index": 0, "score": 0.5, "known": True,
-              "top": [{"label": "a", "score": 0.5}]}  # fmt: skip
-_KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
-_TEXT: Json = {"type": "string"}
-_FILE = {"type": "string", "format": "binary"}
-_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_TOP = [{"label": "a", "score": 0.5}]
+_PREDICTION = {"label": "a", "index": 0, "score": 0.5, "known": True, "top": _TOP}
 _TENSOR = {"name": "pixels", "datatype": "UINT8", "shape": [1], "data": []}
+_KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_FILE, _RAW = {"type": "string", "format": "binary"}, "application/octet-stream"
+# some images of a form may be predicted beside one that is wrong
+_ERROR = {"type": "object", "properties": {"error": {"type": "string"}, "predictions": {}}}
 
 
 def schema_of(example: Any) -> Json:
@@ -29,40 +29,31 @@ def schema_of(example: Any) -> Json:
 def described_service(health: Json, model: Json) -> Json:
     """Return the description of a service by its health and the metadata of one of its models."""
     name = {"schema": {"type": "string", "enum": [*health["models"]]}}
-    path = {"name": "name", "in": "path", "required": True, **name}
     numbers = {"type": "integer", "minimum": 1, "maximum": 99999, "default": 3}
     asked: list[Json] = [{"name": "model", "in": "query", **name}]
-    asked += [{"name": "top", "in": "query", "schema": numbers}]
-    many = schema_of({"predictions": [PREDICTION]})
-    failed = {"oneOf": [_ERROR, {"type": "object", "required": ["predictions"]}]}
-    images: Json = dict.fromkeys(("image/*", "application/octet-stream"), _FILE)
+    asked.append({"name": "top", "in": "query", "schema": numbers})
+    images: Json = dict.fromkeys(("image/*", _RAW), _FILE)
     images["multipart/form-data"] = {"properties": {"image": {"type": "array", "items": _FILE}}}
-    tensors = {"application/json": schema_of({"inputs": [_TENSOR]}),
-               "application/octet-stream": _FILE}  # fmt: skip
+    tensors = {"application/json": schema_of({"inputs": [_TENSOR]}), _RAW: _FILE}
     inferred = schema_of({"model_name": "a", "id": "", "outputs": [_TENSOR]})
+    predicted = {"oneOf": [schema_of(_PREDICTION), schema_of({"predictions": [_PREDICTION]})]}
     gets = dict.fromkeys(("/health", "/v2", "/v2/health/live", "/v2/health/ready"), health)
     gets |= dict.fromkeys(("/v2/models/{name}", "/v2/models/{name}/ready"), model)
     paths: Json = {each: {"get": _operation(schema_of(found))} for each, found in gets.items()}
-    paths["/metrics"] = {"get": _operation(_TEXT)}
-    classify = _operation({"oneOf": [schema_of(PREDICTION), many]}, images, failed)
-    paths["/classify"] = {"post": {**classify, "parameters": asked}}
+    paths["/metrics"] = {"get": _operation(schema_of(""), kind="text/plain")}
+    paths["/classify"] = {"post": {**_operation(predicted, images), "parameters": asked}}
     paths["/v2/models/{name}/infer"] = {"post": _operation(inferred, tensors)}
-    for each in paths:
-        if "{name}" in each:
-            paths[each]["parameters"] = [path]
-    info = {"title": "Hemline", "version": VERSION}
-    return {"openapi": "3.1.0", "info": info, "paths": paths}
+    for each in filter(lambda path: "{name}" in path, paths):
+        paths[each]["parameters"] = [{"name": "name", "in": "path", "required": True, **name}]
+    return {"openapi": "3.1.0", "info": {"title": "Hemline", "version": VERSION}, "paths": paths}
 
 
-def _operation(answer: Json, body: Json | None = None, bad: Json = _ERROR) -> Json:
-    """Return an operation by the schemas of its answer, of each type of body, and of a 422."""
-    described = {"200": "the answer", "422": "the content is wrong", "4XX": "a wrong request",
-                 "5XX": "busy, or failed"}  # fmt: skip
-    responses = {}
-    for status, text in described.items():
-        schema = {"200": answer, "422": bad}.get(status, _ERROR)
-        kind = "text/plain" if schema == _TEXT else "application/json"
-        responses[status] = {"description": text, "content": {kind: {"schema": schema}}}
+def _operation(answer: Json, body: Json | None = None, kind: str = "application/json") -> Json:
+    """Return an operation by the schemas of its answer and of each type of body."""
+    errors = {"application/json": {"schema": _ERROR}}
+    texts = {"4XX": "a wrong request, or an image that cannot be read", "5XX": "busy, or failed"}
+    responses = {code: {"description": text, "content": errors} for code, text in texts.items()}
+    responses["200"] = {"description": "the answer", "content": {kind: {"schema": answer}}}
     if body is None:
         return {"responses": responses}
     content = {each: {"schema": schema} for each, schema in body.items()}
