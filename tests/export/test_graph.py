@@ -9,12 +9,17 @@ import pytest
 from graphs import difference, operators_of
 
 from hemline.export.graph.normalization import normalized
+from hemline.export.quantization.calibration import Calibration
+from hemline.export.quantization.float_graph import calibrated_plan
+from hemline.export.quantization.quantized import Quantized
 from hemline.export.sources.graph import GraphSource
 from hemline.train.tensorflow import quiet_keras
 
 keras = quiet_keras()
 
 from hemline.export.sources.keras import KerasSource  # noqa: E402 — after TensorFlow's noise was turned off
+from hemline.export.sources.keras_onnx import to_onnx  # noqa: E402
+from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.train.nets.models import MODELS, build_model  # noqa: E402
 
@@ -66,3 +71,34 @@ def test_a_constant_that_is_larger_than_what_it_multiplies_is_not_folded() -> No
     (found,) = session.run(None, {"image": images})
     expected = images.mean((1, 2, 3))[:, np.newaxis] * weights["gamma"] @ weights["dense"]
     np.testing.assert_allclose(found, expected, atol=1e-5)  # 4 products of values below 3
+
+
+@pytest.mark.parametrize(
+    ("std", "shape", "normalized_before"),
+    [(1.0, (8, 8, 1), False), (255.0, (8, 8, 1), True), (255.0, (8, 8), False)],
+)
+def test_a_gray_import_has_no_operator_before_its_first_convolution(
+    std: float, shape: tuple[int, ...], normalized_before: bool
+) -> None:
+    """tf2onnx brings the one channel of a gray image to the front by a Reshape."""
+    layers = keras.layers
+    inputs = keras.Input(shape)
+    x = layers.Rescaling(1 / 255)(inputs) if std == 1 else inputs
+    x = layers.Reshape((8, 8, 1))(x)
+    if normalized_before:
+        x = layers.BatchNormalization()(x)
+    x = layers.Conv2D(4, 3, use_bias=False)(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.BatchNormalization()(x)))
+    model = keras.Model(inputs, layers.Dense(3)(x))
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    with GraphSource(normalized(to_onnx(model), std=(std,))) as source:
+        graph, calibration = source.float_graph, Calibration(images=pixels, sha256="")
+        int8 = Quantized(float_graph=graph, plan=calibrated_plan(graph, calibration))
+        lite = tflite_writer.convert_int8(source, int8).content
+        onnx_file = onnx.load_from_string(onnx_writer.convert_int8(source, int8).content)
+        expected = np.asarray(model(pixels.reshape(-1, *shape) / np.float32(std)))
+        assert difference(source.run(pixels), expected) < 1e-5
+    kinds = [node.op_type for node in onnx_file.graph.node]
+    stored = {"QuantizeLinear", "DequantizeLinear", "Cast", "Reshape"}
+    assert set(kinds[: kinds.index("Conv")]) <= stored
+    assert operators_of(lite)[0] == "CONV_2D"

@@ -27,32 +27,50 @@ def remove_transpositions(graph: Graph) -> None:
 def transpose_image_first(graph: Graph) -> None:
     """Move the Transpose of an image in front of what rescales the pixels.
 
-    There constants a channel lie as convolutions have them, into which they are folded.
+    There constants a channel lie as convolutions have them, into which they are folded. Of an image
+    with one channel a Reshape does the same.
     """
-    name = graph.image
-    path: list[Node] = []
+    name, path = graph.image, list[Node]()
+    n, height, width, channels = graph.shape(name)
+    movable = _BINARY | ({"Reshape"} if channels == 1 else set())
     while (node := graph.only_consumer(name)) is not None:
-        if node.op == "Transpose":
+        first = node.op == "Reshape" and graph.shape(node.output) == (n, 1, height, width)
+        if node.op == "Transpose" or (first and channels == 1):
             _move_to_image(graph, node, path)
             return
         others = [each for each in node.inputs if each != name]
-        if node.op not in _BINARY or not all(each in graph.constants for each in others):
+        if node.op not in movable or not all(each in graph.constants for each in others):
             return
         path.append(node)
         name = node.output
 
 
 def _move_to_image(graph: Graph, node: Node, path: list[Node]) -> None:
-    perm = _perm(graph, node)
-    if not path or any(graph.shape(each.output) != graph.shape(graph.image) for each in path):
+    scaling = [each for each in path if each.op != "Reshape"]
+    gray = node.op == "Reshape" and _by_numbers(graph, scaling)
+    if not scaling or not (gray or _whole(graph, path)):
         return
+    perm = _perm(graph, node) if node.op == "Transpose" else [0, 3, 1, 2]
     shape = graph.shape(node.output)
-    for each in path:
+    for each in scaling:
         each.inputs = [_transposed(graph, name, perm) for name in each.inputs]
         graph.shapes[each.output] = shape
-    graph.bypass(node)
-    moved = graph.insert(0, "Transpose", [graph.image], shape=shape, perm=perm)
+    for each in (node, *(each for each in path if each not in scaling)):
+        graph.bypass(each)
+    inputs = [graph.image, *node.inputs[1:]]
+    moved = graph.insert(0, node.op, inputs, shape=shape, **node.attributes)
     graph.redirect(graph.image, moved, but=graph.maker(moved))
+
+
+def _whole(graph: Graph, path: list[Node]) -> bool:
+    """Return whether all of a path has the shape of the image."""
+    return all(graph.shape(each.output) == graph.shape(graph.image) for each in path)
+
+
+def _by_numbers(graph: Graph, scaling: list[Node]) -> bool:
+    """Return whether nodes compute with one number each, which has no place on a map."""
+    names = {name for each in scaling for name in each.inputs}
+    return all(graph.constants[name].size == 1 for name in names & graph.constants.keys())
 
 
 def _transposed(graph: Graph, name: str, perm: list[int]) -> str:
