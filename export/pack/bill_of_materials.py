@@ -11,6 +11,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from hemline.data.datasets import Dataset
 from hemline.export.pack.packed import Component, Packed
 from hemline.files import fingerprint, sha256_of
 from hemline.npm_packages import locked
@@ -73,16 +74,16 @@ def _model(packed: Packed) -> dict[str, Any]:
 
 def _software(component: Component) -> dict[str, Any]:
     known = {
+        "version": component.version,
         "hashes": component.sha256 and [{"alg": "SHA-256", "content": component.sha256}],
         "licenses": component.licence and [{"expression": component.licence}],
         "purl": component.purl,
     }
     return {
-        "type": "library",
+        "type": component.kind,
         # one version may come in several files, for several Pythons
-        "bom-ref": f"{component.name}@{component.version}/{component.sha256[:12]}".rstrip("/"),
+        "bom-ref": f"{component.name}@{component.version}/{component.sha256[:12]}".rstrip("/@"),
         "name": component.name,
-        "version": component.version,
         **{key: value for key, value in known.items() if value},
     }
 
@@ -106,6 +107,21 @@ def npm_component(name: str, licence: str, wheel: str) -> Component:
     texts = next(map(_texts, distributions(name=wheel)), {})
     purl = f"pkg:npm/{purl_name}@{version}"
     return Component(name=name, version=version, licence=licence, purl=purl, texts=texts)
+
+
+def images_component(dataset: Dataset) -> Component:
+    """Return the images of a published data set that vectors and self-tests have."""
+    text = f"{dataset.title}, {dataset.licence}\n{dataset.copyright}\n".encode()
+    if dataset.licence == "MIT":  # the licence of Hemline, whose text is the same for everybody
+        own = installed_component("hemline", VERSION).texts.get("LICENSE", text)
+        text = re.sub(rb"Copyright .*", dataset.copyright.encode(), own)
+    return Component(
+        name=dataset.name,
+        version="",
+        licence=dataset.licence,
+        texts={"LICENSE": text},
+        kind="data",
+    )
 
 
 def _component(package: Distribution, sha256: str) -> Component:

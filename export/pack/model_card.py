@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hemline.data.datasets import DATASETS
 from hemline.export.pack.packed import Contents, Packed
 from hemline.export.verdict_table import verdict_tables
 from hemline.runtime.information import artifact_rows, unknown_rule
@@ -22,6 +23,8 @@ def model_card(packed: Packed) -> str:
         rows["choice"] = packed.choice.because
     if artifact.float_layers:
         rows["in float"] = ", ".join(each.layer for each in artifact.float_layers)
+    if dataset := DATASETS.get(manifest.dataset):
+        rows["images inside"] = f"some of {dataset.title} for tests ({dataset.licence})"
     parts = (
         f"# Model card: {manifest.model}, {artifact.name}",
         "\n".join(f"- {title}: {text}" for title, text in rows.items()),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from hemline.contract.evaluation_set import FOLDER, EvaluationSplit, load_split
 from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdict
@@ -131,8 +132,9 @@ def _accuracy_points(artifact: Artifact) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """Software in a pack, or that a pack needs, for the bill of materials.
+    """Software in a pack, or that a pack needs, or images, for the bill of materials.
 
+    kind: its type in CycloneDX.
     licence: an SPDX expression; empty where it is not known.
     purl: package URL (pkg:pypi/numpy@2.4.6); empty for what no package index has.
     sha256: of its file in the pack; empty where several files make it up, or none is inside.
@@ -145,6 +147,7 @@ class Component:
     purl: str = ""
     sha256: str = ""
     texts: Mapping[str, bytes] = field(default_factory=dict)
+    kind: Literal["library", "data"] = "library"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

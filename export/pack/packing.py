@@ -15,8 +15,13 @@ from hemline import files
 from hemline.contract.manifest import PACK_BILL, read_manifest, require_artifacts
 from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import read_stamped
+from hemline.data.datasets import DATASETS
 from hemline.errors import GateError, UsageError, remedy
-from hemline.export.pack.bill_of_materials import bill_of_materials, installed_component
+from hemline.export.pack.bill_of_materials import (
+    bill_of_materials,
+    images_component,
+    installed_component,
+)
 from hemline.export.pack.model_card import model_card, readme
 from hemline.export.pack.packed import (
     Contents,
@@ -130,7 +135,8 @@ def _fill(folder: Path, packed: Packed) -> None:
     contents: Contents = attribute(packed.target.fill)(folder, packed)
     # no package index has this very Hemline
     hemline = replace(installed_component("hemline", VERSION), purl="")
-    components = (hemline, *contents.components)
+    images = [DATASETS[name] for name in (packed.manifest.dataset,) if name in DATASETS]
+    components = (hemline, *contents.components, *map(images_component, images))
     for each in components:
         for name, text in each.texts.items():
             files.write_bytes(folder / "licences" / each.name / name, text)

@@ -56,6 +56,8 @@ class Dataset:
     debian_package: that contains them; None without one.
     preprocessing: of images of another size, so that they look like these.
     may_flip: whether an image flipped left to right still belongs to its class.
+    licence: SPDX expression of the images'; empty where it is not known.
+    copyright: the notice that belongs to it.
     """
 
     name: str
@@ -67,6 +69,8 @@ class Dataset:
     debian_package: str | None = None
     preprocessing: Preprocessing = "stretch"
     may_flip: bool = True
+    licence: str = ""
+    copyright: str = ""
 
     @property
     def is_custom(self) -> bool:
@@ -141,6 +145,8 @@ DATASETS: dict[str, Dataset] = {
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
+        licence="MIT",
+        copyright="Copyright © 2017 Zalando SE, https://tech.zalando.com",
         system_folder="/usr/share/datasets/fashion-mnist",
         mirrors=(
             "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
@@ -153,6 +159,8 @@ DATASETS: dict[str, Dataset] = {
         name="mnist",
         title="MNIST",
         labels=tuple("0123456789"),
+        licence="CC-BY-SA-3.0",
+        copyright="Copyright © Yann LeCun and Corinna Cortes; derived from data of NIST",
         files=_files(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

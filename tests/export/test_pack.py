@@ -165,7 +165,7 @@ def test_the_bill_of_materials_follows_cyclonedx(packed: Pack) -> None:
         {"ref": document["metadata"]["component"]["bom-ref"], "dependsOn": references}
     ]
     for each in components:
-        assert each["type"] in ("machine-learning-model", "library", "application", "file")
+        assert each["type"] in ("machine-learning-model", "library", "application", "file", "data")
         assert each["name"]
         assert PURL.fullmatch(each.get("purl", "pkg:pypi/a@1"))
         for digest in each.get("hashes", ()):
@@ -173,7 +173,24 @@ def test_the_bill_of_materials_follows_cyclonedx(packed: Pack) -> None:
             assert re.fullmatch("[0-9a-f]{64}", digest["content"])
         for licence in each.get("licenses", ()):
             assert list(licence) == ["expression"]
-    assert {"int8.tflite", "hemline", "ai-edge-litert"} == {each["name"] for each in components}
+    names = {"int8.tflite", "hemline", "ai-edge-litert", "fashion-mnist"}
+    assert names == {each["name"] for each in components}
+
+
+def test_images_of_a_data_set_are_in_the_pack_with_their_licence(packed: Pack) -> None:
+    text = (packed.path / "licences" / "fashion-mnist" / "LICENSE").read_text()
+    assert "Copyright © 2017 Zalando SE, https://tech.zalando.com" in text
+    assert "The above copyright notice and this permission notice shall be included" in text
+    assert "Hemline" not in text
+    components = json.loads((packed.path / SBOM).read_text())["components"]
+    assert components[-1] == {
+        "type": "data",
+        "bom-ref": "fashion-mnist",
+        "name": "fashion-mnist",
+        "licenses": [{"expression": "MIT"}],
+    }
+    card = (packed.path / "MODEL_CARD.md").read_text()
+    assert "- images inside: some of Fashion-MNIST for tests (MIT)\n" in card
 
 
 def test_the_bill_of_materials_has_the_model_and_its_accuracy(packed: Pack, bundle: Path) -> None:
