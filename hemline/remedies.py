@@ -53,6 +53,7 @@ REMEDIES: dict[str, str] = {
     "name the data or take test": "name the data it was trained on with --data, or use --split "
     "test",
     "compare on test": "compare them with --split test, or evaluate them one by one",
+    "unknown by score": "export it with --unknown score",
     "export with embedding": "export it with --with-embedding",
     "raw frames": "raw pixels need --raw",
     "other output folder": "name another folder with -o",

@@ -13,10 +13,16 @@ from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdic
 from hemline.contract.specs import LOCAL
 from hemline.contract.stamp import Stamp
 from hemline.data.datasets import DATASETS
-from hemline.errors import GateError
+from hemline.errors import GateError, remedy
 from hemline.export.pack.table import Target
 
 _FACT = re.compile(r"@([A-Z_]+)@")
+_PREPARED = {
+    "stretch": "Scale pictures of another size to it (Lanczos), without keeping their proportions",
+    "product-photo": "0 is black, and the object is bright on black. Pictures of another size: "
+    "trim edges close to the colour of the corners, scale the long side to the model's, sharpen, "
+    "pad to the centre with background, negate if that is light, darken it to 0",
+}
 MOST_LOSS = 0.5  # points of validation accuracy, as by default where a file is chosen (Budget)
 
 
@@ -97,6 +103,12 @@ class Packed:
         """Return the verdicts of the runtimes in which the artifact passed."""
         return tuple(each for each in self.artifact.verdicts if each.status == "passed")
 
+    @property
+    def prepared(self) -> str:
+        """Return how pictures become its pixels, as pictures/preprocessing.py does it."""
+        is_gray = self.stamp.input.channels == 1
+        return f"{_PREPARED[self.stamp.preprocessing]}{', convert to gray' * is_gray}"
+
     def published_images(self) -> EvaluationSplit | None:
         """Return the validation images, None without them and for those of a custom data set."""
         # a custom data set never has the name of a published one
@@ -109,7 +121,8 @@ class Packed:
         if self.stamp.distance is not None:
             raise GateError(
                 f"{self.artifact.name} decides by a distance what is unknown, which packs for "
-                f"{self.target.name} cannot measure"
+                f"{self.target.name} cannot measure",
+                remedy=remedy("unknown by score"),
             )
 
 

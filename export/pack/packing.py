@@ -61,6 +61,7 @@ def choose(bundle: Path, target: Target, options: PackOptions) -> Packed:
     for artifact in sorted(
         wanted,
         key=lambda a: (
+            a.format not in target.formats,  # the first refusal is told
             not target.accepts(a.input.dtype),
             a.name != first,
             not keeps_accuracy(manifest, a),

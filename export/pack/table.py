@@ -62,6 +62,7 @@ TARGETS: dict[str, Target] = {
             fill="hemline.export.pack.languages.filling:fill",
             fits="hemline.export.pack.languages.filling:supported",
             formats=("tflite",),
+            next_step="add its .kt files to the app and run selfTest there, see @PATH@/README.md",
         ),
         Target(
             name="swift",
@@ -69,6 +70,7 @@ TARGETS: dict[str, Target] = {
             fill="hemline.export.pack.languages.filling:fill",
             fits="hemline.export.pack.languages.filling:supported",
             formats=("tflite",),
+            next_step="add its Swift files to the app and run selfTest there, see @PATH@/README.md",
         ),
         Target(
             name="js",
@@ -83,6 +85,7 @@ TARGETS: dict[str, Target] = {
             fill="hemline.export.pack.languages.filling:fill",
             fits="hemline.export.pack.languages.filling:supported",
             formats=("onnx",),
+            next_step="cd @PATH@ && g++ -std=c++17 selftest.cpp -o selftest && ./selftest",
         ),
         Target(
             name="c",

@@ -13,10 +13,11 @@ from language_packs import ARTIFACTS, odd, packed_for
 from hemline.contract.class_distance import ClassDistance, Int8Rows
 from hemline.contract.specs import OutputSpec
 from hemline.errors import GateError
-from hemline.export.pack.packed import PackOptions
+from hemline.export.pack.packed import Packed, PackOptions
 from hemline.export.pack.packing import SUMS, choose, write_pack
 from hemline.export.pack.table import TARGETS
 from hemline.export.pack.vectors import NAME
+from hemline.remedies import described
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,8 @@ def test_a_pack_has_sample_vectors_and_artifact_and_a_short_readme(
     readme = (packs[target] / "README.md").read_text()
     assert ARTIFACTS[target] in readme
     assert len([line for line in readme.splitlines() if line]) <= 16
-    assert ("not run when this pack was made" in readme) == (target in ("kotlin", "swift"))
+    assert "not run when this pack was made" in readme
+    assert "Pixels: 0 is black, and the object is bright on black. Pictures of" in readme
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,17 @@ def test_an_artifact_of_another_format_is_refused(bundle: Path) -> None:
     assert choose(bundle, TARGETS["swift"], PackOptions()).artifact.format == "tflite"
 
 
+def test_the_refusal_that_got_furthest_is_told(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(packed: Packed) -> None:
+        raise GateError(f"{packed.artifact.name} decides by a distance")
+
+    monkeypatch.setattr("hemline.export.pack.languages.filling.supported", refuse)
+    with pytest.raises(GateError, match=r"^int8\.onnx decides by a distance; no other artifact"):
+        choose(bundle, TARGETS["cpp"], PackOptions())
+
+
 def test_an_artifact_that_decides_by_a_distance_is_refused(bundle: Path, tmp_path: Path) -> None:
     packed = packed_for(bundle, "kotlin")
     embedding = OutputSpec(name="embedding", role="embedding", size=3, dtype="float32", position=1)
@@ -74,6 +87,8 @@ def test_an_artifact_that_decides_by_a_distance_is_refused(bundle: Path, tmp_pat
     )
     outputs = (*packed.stamp.outputs, embedding)
     stamp = dataclasses.replace(packed.stamp, outputs=outputs, distance=distance)
-    with pytest.raises(GateError, match="decides by a distance what is unknown, which packs for"):
+    told = "decides by a distance what is unknown, which packs for"
+    with pytest.raises(GateError, match=told) as error:
         write_pack(dataclasses.replace(packed, stamp=stamp), tmp_path / "pack")
+    assert described(error.value).endswith("export it with --unknown score")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ def classifier_facts(packed: Packed, grid: tuple[float, int]) -> dict[str, str]:
     powers = np.exp(np.arange(256) * -grid[0] / stamp.temperature)
     return {
         "PACK": packed.name,
-        "PREPROCESSING": stamp.preprocessing,
+        "PREPARED": packed.prepared,
         "HEIGHT": str(spec.height),
         "WIDTH": str(spec.width),
         "CHANNELS": str(spec.channels),

@@ -111,6 +111,7 @@ def _facts(packed: Packed, language: Language) -> dict[str, str]:
         facts |= {f"{prefix}{name.upper()}": each for name, each in to_document(part).items()}
     facts |= {
         "ARTIFACT": packed.artifact.name,
+        "PREPARED": packed.prepared,
         "STEM": Path(packed.artifact.name).stem,
         "ORDER": "gray" if spec.channels == 1 else "red, green, blue",
         "LABELS": ", ".join(

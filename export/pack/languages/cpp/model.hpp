@@ -23,7 +23,7 @@ struct Prediction {
   std::vector<float> logits;
 };
 
-// Pixels are 0 to 255, row by row, of colour images red before green before blue.
+// Pixels are 0 to 255, row by row, of colour images red before green before blue; README.md says how to prepare them.
 inline std::vector<Input> encode(const std::vector<std::uint8_t>& pixels) {
   const double mean[] = {@MEANS@}, std[] = {@STDS@};
   std::vector<Input> tensor(pixels.size());

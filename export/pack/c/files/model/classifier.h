@@ -23,7 +23,7 @@ extern "C" {
 
 extern const char *const hemline_labels[HEMLINE_CLASSES];
 
-/* pixels: 8 bits each, row by row@ORDER@. */
+/* pixels: 8 bits each, row by row@ORDER@; README.md says how to prepare them. */
 struct hemline_result hemline_classify(const uint8_t pixels[HEMLINE_PIXELS]);
 
 /* The two halves of it: pixels to 8-bit logits, and these to a result. */
