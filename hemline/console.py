@@ -163,6 +163,7 @@ runtimes_option = click.option(
 strangers_option = click.option(
     "--strangers",
     multiple=True,
+    callback=lambda _, __, names: tuple(dict.fromkeys(names)),
     metavar="NAME|PATH",
     help="Images of no class: digits, textures, noise, a data set, folder or .npz; repeatable.",
 )

@@ -344,11 +344,12 @@ def line_of(image: str, prediction: Prediction, top: int, *, as_json: bool) -> s
         return json.dumps({"image": image, **_fields(prediction, top)}, allow_nan=False)
     best = prediction.top(top)
     others = ", ".join(f"{label} {100 * score:.1f} %" for label, score in best)
-    found = f"{prediction.label} {100 * prediction.score:.1f} %"
+    label = f"{UNKNOWN} (class)" if prediction.label == UNKNOWN else prediction.label
+    found = f"{label} {100 * prediction.score:.1f} %"
     if prediction.distance is not None:
         found += f", distance {prediction.distance:.1f}"
-    if not prediction.known and best[0][0] == UNKNOWN:  # the name of a class too
-        found += ", of no class"
+    if not prediction.known:
+        found = f"{UNKNOWN}: {prediction.why_unknown}"
     return f"{_text(image)}: {found}  (top {len(best)}: {others})"
 
 

@@ -51,6 +51,14 @@ class Prediction:
         return self._decoder.logits(self._row)
 
     @property
+    def why_unknown(self) -> str:
+        """Return what makes it unknown, where it is."""
+        if self.distance is None or self._decoder.distances is None:
+            limit = self._decoder.unknown_threshold
+            return f"score {100 * self.score:.1f} % is not over {100 * limit:.1f} %"
+        return f"distance {self.distance:.2f} is over {self._decoder.distances.largest:.2f}"
+
+    @property
     def stored(self) -> Tensor:
         """Return the logits, or probabilities, as the model stores them, (classes,)."""
         return self._row

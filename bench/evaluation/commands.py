@@ -101,7 +101,7 @@ def _evaluated(
     from hemline.bench.evaluation.running import evaluate as evaluate_all
     from hemline.bench.evaluation.running import prepare, run_all
     from hemline.bench.evaluation.strangers import separations_of
-    from hemline.data.strangers import load_strangers
+    from hemline.data.strangers import load_strangers, own_classes
 
     pairs = prepare(request)
     checkpoints = sum(target.card is not None for target, _ in pairs)
@@ -111,6 +111,9 @@ def _evaluated(
         raise UsageError("--layer is for checkpoints: an artifact does not show its layers")
     if checkpoints:
         say("loading TensorFlow")
+    labels = {label: None for target, _ in pairs for label in target.spec.labels}
+    for note in own_classes(request.strangers, labels):
+        say(note)
     inputs = {target.spec.preprocessing: target.spec.input for target, _ in pairs}  # of one shape
     sets = {  # before the work, because one may be missing
         way: [load_strangers(name, spec, way) for name in request.strangers]

@@ -186,13 +186,18 @@ def separation_table(result: RunResult) -> Table:
 
 def separation_note(result: RunResult) -> str:
     """Return what the columns mean, and what the file makes of its own images."""
-    known = {each.method: each for each in result.separations}
-    shares = " and ".join(f"{percent(x.unknown_images)} by {name}" for name, x in known.items())
-    decides = next(each.method for each in known.values() if each.decides)
+    deciding = [each for each in result.separations if each.decides]
+    own = deciding[0].unknown_images
+    shares = ", ".join(
+        f"{percent(each.unknown_strangers)} of {each.strangers}" for each in deciding
+    )
     return (
-        f"{name_of(result)} decides by {decides}; of the {result.images:,} images {shares} are "
-        "unknown; FPR at 95 % TPR: share of the strangers that are accepted where 95 % of the "
-        "images are; unknown: share of the strangers beyond the file's threshold"
+        f"by {deciding[0].method}, {name_of(result)} calls unknown: {shares}, and {percent(own)} "
+        f"({round(own * result.images):,} of {result.images:,}) of the images that it knows;\n"
+        "AUROC: how well both are told apart, 1 is perfect and 0.5 a coin; FPR at 95 % TPR: share "
+        "of the strangers that are accepted where 95 % of the images are; unknown: share of the "
+        "strangers beyond the file's threshold; of the second half of each set: the first is to "
+        "choose on"
     )
 
 

@@ -13,7 +13,7 @@ from scipy.special import softmax
 from hemline.contract.class_distance import METHODS, Method
 from hemline.contract.specs import EMBEDDING, LOGITS, OutputSpec
 from hemline.data.datasets import Images
-from hemline.data.strangers import GENERATED, load_strangers
+from hemline.data.strangers import GENERATED, load_strangers, own_classes
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.export.unknown.fitting import Pixels, fit_distance, training_images
 from hemline.runtime.unknown import Distances
@@ -55,12 +55,17 @@ def deciding_by(
         say(f"unknown by score: {error}")
         return by_score
     names = strangers or tuple(GENERATED)
+    for note in own_classes(names, inputs.card.model.labels):
+        say(note)
     with source, silenced():
         aurocs = mean_aurocs(inputs, source, names)
     # the score, which needs no embedding, where they are equal
     chosen = by_distance if aurocs["distance"] > aurocs["score"] else by_score
     found = ", ".join(f"{value:.4f} by {method}" for method, value in aurocs.items())
-    say(f"unknown by {chosen.unknown}: mean AUROC {found}, on one half of {', '.join(names)}")
+    say(
+        f"unknown by {chosen.unknown}: mean AUROC {found} (1 is perfect, 0.5 a coin), on one half "
+        f"of {', '.join(names)}"
+    )
     return chosen
 
 

@@ -5,7 +5,7 @@ Each set has two halves: a method is chosen on the first, and figures come from 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,19 @@ def load_strangers(name: str, spec: InputSpec, preprocess: Preprocess) -> Strang
             "set of strangers", name, (*GENERATED, *DATASETS), remedy=remedy("name strangers")
         )
     return _halved(name, found)
+
+
+def own_classes(names: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
+    """Return a line for each set that has classes of the model, by the names of its classes."""
+    for name in names:
+        if name in DATASETS:
+            classes = {*DATASETS[name].labels}
+        else:
+            files = () if name in GENERATED else Path(name).rglob("*")
+            classes = {each.name for each in files if each.is_dir()}
+        if shared := [label for label in labels if label in classes]:
+            listed = ", ".join(shared[:5]) + (", …" if len(shared) > 5 else "")
+            yield f"note: {name} has classes of the model ({listed}): strangers are of none"
 
 
 def _spaced(count: int) -> slice:

@@ -380,7 +380,7 @@ def test_strangers_are_told_by_each_method_and_the_one_that_decides_is_named() -
         *("digits", "900", "distance", "0.9800", "25.00 %", "60.00 %"),
     )
     assert separation_note(found).startswith(
-        "a decides by distance; of the 500 images 2.00 % by score and 1.00 % by distance are "
+        "by distance, a calls unknown: 60.00 % of digits, and 1.00 % (5 of 500) of the images that "
     )
     assert "strangers" not in as_report(evaluation(result()))
     assert "FPR at 95 % TPR" in as_report(evaluation(found))

@@ -137,8 +137,8 @@ def test_the_score_is_chosen_unless_the_distance_is_better(
     decided = deciding_by("auto", request(checkpoint, Path("x")), images, ("digits",), said.append)
     assert (decided.unknown, decided.embedding) == (chosen, chosen == "distance")
     assert said == [
-        f"unknown by {chosen}: mean AUROC {score:.4f} by score, 0.9000 by distance, on one half of "
-        "digits"
+        f"unknown by {chosen}: mean AUROC {score:.4f} by score, 0.9000 by distance (1 is perfect, "
+        "0.5 a coin), on one half of digits"
     ]
 
 

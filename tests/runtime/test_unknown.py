@@ -107,10 +107,11 @@ def test_a_class_called_unknown_is_not_an_unknown_image() -> None:
     assert (first.index, second.index) == (0, 0)
     assert (first.known, second.known) == (True, False)
     lines = [line_of("a.png", each, 1, as_json=False) for each in (first, second)]
-    assert lines[0] == "a.png: unknown 99.9 %  (top 1: unknown 99.9 %)"
-    assert lines[1] == "a.png: unknown 10.0 %, of no class  (top 1: unknown 10.0 %)"
+    assert lines[0] == "a.png: unknown (class) 99.9 %  (top 1: unknown 99.9 %)"
+    assert lines[1] == ("a.png: unknown: score 10.0 % is not over 50.0 %  (top 1: unknown 10.0 %)")
     far = decoder().decode(sure, EMBEDDINGS[0] + 100)
-    assert ", distance " in line_of("a.png", far, 1, as_json=False)
+    line = line_of("a.png", far, 1, as_json=False)
+    assert line.startswith(f"a.png: unknown: distance {far.distance:.2f} is over 12.00  (top 1: ")
 
 
 @pytest.mark.parametrize("distance", [DISTANCE, None])

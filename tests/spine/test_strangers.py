@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hemline.contract.specs import InputSpec
-from hemline.data.strangers import GENERATED, Strangers, load_strangers
+from hemline.data.strangers import GENERATED, Strangers, load_strangers, own_classes
 from hemline.errors import DataError, UnknownNameError
 from hemline.pictures.generated import varied_images
 from hemline.remedies import described
@@ -49,6 +49,16 @@ def test_a_folder_of_pictures_is_converted_as_the_model_wants(tmp_path: Path) ->
         np.save(tmp_path / "below" / f"{at}.npy", image)
     (tmp_path / "below" / "._1.png").write_bytes(b"what macOS keeps beside a file")
     assert load(tmp_path).second.shape[1:] == SPEC.shape
+
+
+def test_strangers_that_are_of_the_models_classes_are_named(tmp_path: Path) -> None:
+    (tmp_path / "train" / "boot").mkdir(parents=True)
+    (tmp_path / "train" / "chair").mkdir()
+    names = (str(tmp_path), "noise", "fashion-mnist", str(tmp_path / "train" / "chair"))
+    assert [*own_classes(names, ("bag", "boot", "Coat"))] == [
+        f"note: {tmp_path} has classes of the model (boot): strangers are of none",
+        "note: fashion-mnist has classes of the model (Coat): strangers are of none",
+    ]
 
 
 def test_of_many_strangers_those_that_are_taken_are_spread_evenly(tmp_path: Path) -> None:
