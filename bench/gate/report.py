@@ -51,9 +51,9 @@ def gate_markdown(checks: Sequence[Check], names: tuple[str, str]) -> str:
     table = gate_table(checks)
     rows = (
         (
-            *(_escaped(cell) for cell in row[:5]),
+            *row[:5],
             f"{_MARKS[check.answer]} {row[5]}",
-            _escaped(row[6]),
+            row[6],
         )
         for check, row in zip(checks, table.rows, strict=True)
     )
@@ -92,7 +92,3 @@ def _figure(check: Check, value: float | None, *, unit: bool = False) -> str:
     sign = "+" if check.kind == "accuracy" else ""
     text = f"{value:{sign}.{_DIGITS[check.kind]}f}"
     return f"{text} {_UNITS[check.kind]}" if unit else text
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
