@@ -15,6 +15,7 @@ from hemline.contract import schema
 from hemline.contract.card import Card
 from hemline.contract.checkpoint import CARD_NAME, is_checkpoint, read_card
 from hemline.contract.manifest import Manifest, Verdict
+from hemline.data.class_names import unknown_among
 from hemline.data.custom.loading import name_of
 from hemline.data.fetch import FetchOptions
 from hemline.errors import GateError, UsageError, remedy
@@ -149,7 +150,8 @@ def export(
         report_search(within, exported)
     bundle, manifest = exported.bundle, exported.manifest
     say(f"{bundle}: {len(manifest.artifacts)} artifacts, all passed in their supported runtimes")
-    for line in few_images(exported.test_images) if exported.test_images else ():
+    few = few_images(exported.test_images) if exported.test_images else ()
+    for line in (*few, *unknown_among(manifest.labels)):
         say(line)
     if compares:
         _compare_calibrators(exported, data, post_training.seed)

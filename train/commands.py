@@ -12,6 +12,7 @@ import click
 from hemline.arguments import FOLDER, flag, output_option
 from hemline.console import data_option, data_words, next_step, say
 from hemline.contract.card import Card
+from hemline.data.class_names import unknown_among
 from hemline.data.fetch import FetchOptions
 from hemline.errors import InterruptedWorkError, UsageError
 from hemline.small_sets import few_images
@@ -100,6 +101,8 @@ def train(
     click.echo(trained.summary)
     if memorised := overfitting_line(trained.card.trained):
         say(f"{memorised}: {_against_overfitting(trained.card)}")
+    for line in unknown_among(trained.card.model.labels):
+        say(line)
     for line in few_images(trained.card.trained.score("test").images):
         say(f"{line}{'' if folds else '; or cross-validate: --folds 5'}")
     next_step("export", trained.checkpoint, *data_words(data))

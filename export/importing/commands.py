@@ -11,6 +11,7 @@ import click
 from hemline.arguments import PATH, flag, joined, output_option
 from hemline.console import data_words, model_data_option, next_step, repeated
 from hemline.contract.checkpoint import read_card
+from hemline.data.class_names import unknown_among
 from hemline.data.fetch import FetchOptions
 from hemline.export.api import ImportResult
 from hemline.export.api import import_model as import_as_checkpoint
@@ -53,7 +54,7 @@ def import_model(
     be exported like one that Hemline trained. Labelled images (--data) confirm the pixel range.
     """
     imported = import_file(model, output, options, data)
-    for line in imported.lines:
+    for line in (*imported.lines, *unknown_among(read_card(imported.checkpoint).model.labels)):
         click.echo(line)
     if data.folder is None:
         next_with_images(model, imported.checkpoint)

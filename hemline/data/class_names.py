@@ -8,7 +8,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from hemline.errors import FileFormatError, UsageError
@@ -42,6 +42,12 @@ def parse_labels(labels: str) -> tuple[str, ...]:
             "names with commas"
         )
     return distinct_labels(tuple(names))
+
+
+def unknown_among(labels: Iterable[str]) -> Iterator[str]:
+    """Return a line where a class has the name of images that are of no class."""
+    if "unknown" in labels:
+        yield "a class is called unknown, as images of no class are: `known` tells them apart"
 
 
 def labels_of(labels: Sequence[str] | Path | str) -> tuple[str, ...]:

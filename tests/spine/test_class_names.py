@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hemline.data.class_names import parse_labels
+from hemline.data.class_names import parse_labels, unknown_among
 from hemline.errors import UsageError
 
 
@@ -66,3 +66,9 @@ def test_a_repeated_label_is_a_warning(caplog: pytest.LogCaptureFixture) -> None
     with caplog.at_level(logging.WARNING):
         assert parse_labels("crane,dog,crane") == ("crane", "dog", "crane (2)")
     assert "the label 'crane' is repeated" in caplog.text
+
+
+def test_a_class_called_unknown_is_told() -> None:
+    (line,) = unknown_among(("ant", "unknown"))
+    assert "`known` tells them apart" in line
+    assert not [*unknown_among(("ant", "Unknown"))]

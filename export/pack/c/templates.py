@@ -38,6 +38,9 @@ def classifier_facts(packed: Packed, grid: tuple[float, int]) -> dict[str, str]:
     }
 
 
+_NO_ARENA = "// Not measured: with one that is too large, interpreter.arena_used_bytes() tells."
+
+
 def micro_facts(packed: Packed) -> dict[str, str]:
     """Return the facts of the form that TFLite Micro embeds."""
     content = read_stamped(packed.path).model
@@ -48,7 +51,7 @@ def micro_facts(packed: Packed) -> dict[str, str]:
         "ARTIFACT": packed.artifact.name,
         "COUNT": str(len(calls)),
         "CALLS": "\n".join(calls),
-        "ARENA": f"constexpr int kModelArenaBytes = {arena};" if arena else "// Not measured.",
+        "ARENA": f"constexpr int kModelArenaBytes = {arena};" if arena else _NO_ARENA,
         "ARENA_IS": f"of {arena:,} bytes as tflite-micro took it" if arena else "was not measured",
         "BYTES": str(len(content)),
         "DATA": c_values(content),
