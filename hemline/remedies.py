@@ -53,6 +53,8 @@ REMEDIES: dict[str, str] = {
     "name the data or take test": "name the data it was trained on with --data, or use --split "
     "test",
     "compare on test": "compare them with --split test, or evaluate them one by one",
+    "other microcontroller": "TensorFlow Lite Micro may run it: see `hemline bench "
+    "{bundle} --device tflm`",
     "unknown by score": "export it with --unknown score",
     "export with embedding": "export it with --with-embedding",
     "raw frames": "raw pixels need --raw",

@@ -42,8 +42,10 @@ from hemline.export.pack.table import TARGETS
     help="Of pi: add wheels for a board without a network and this Python (3.13); repeat for more.",
 )
 @flag("--single-file", "Of web: one page with everything in it, to double click.")
-@click.option("--flash-kb", type=click.IntRange(1), help="Of c: flash for the model.")
-@click.option("--sram-kb", type=click.IntRange(1), help="Of c: SRAM for the model.")
+@click.option(
+    "--flash-kb", type=click.IntRange(1), help="Of c: flash for the model, in kB of 1,000 bytes."
+)
+@click.option("--sram-kb", type=click.IntRange(1), help="Of c: SRAM for the model, likewise.")
 @flag("--force", "Replace a pack that is there.")
 def pack(target: str, bundle: Path, output: Path | None, force: bool, **given: Any) -> None:
     """Pack a verified file with all that its target needs.

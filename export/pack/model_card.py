@@ -12,11 +12,15 @@ from hemline.small_sets import accuracy_text, few_images
 from hemline.tables import as_markdown, as_plain_markdown, kilobytes
 
 
-def model_card(packed: Packed) -> str:
+def model_card(packed: Packed, measured: tuple[str, ...] = ()) -> str:
     """Return what the model is, how well it does and what it cannot do, Markdown."""
+    ours = "These are Python's runtimes. The self-test compares the program on the target with them"
     manifest, artifact = packed.manifest, packed.artifact
     rows = artifact_rows(packed.stamp, packed.path)
     rows["labels"] = as_plain_markdown(rows["labels"])
+    rows["model hash"] = f"{packed.stamp.payload_sha256} (of the file without its stamp)"
+    if manifest.macs:
+        rows["multiply-accumulates"] = f"{manifest.macs:,} an image"
     rows["exported"] = f"{manifest.created}, scheme {artifact.scheme}"
     rows["why this file"] = packed.why
     if packed.choice is not None:
@@ -30,6 +34,8 @@ def model_card(packed: Packed) -> str:
         "\n".join(f"- {title}: {text}" for title, text in rows.items()),
         f"## Accuracy on the test images of {manifest.dataset}",
         *map(as_markdown, verdict_tables([(artifact.name, each) for each in artifact.verdicts])),
+        *([] if "machine" in packed.target.options else [f"{ours}."]),
+        *(f"- {each}" for each in measured),
         "## Limits",
         "\n".join(f"- {line}" for line in _limits(packed)),
     )

@@ -170,11 +170,13 @@ class Contents:
     runtime: the verdict of the runtime that runs it there.
     use: Markdown of the README: how to set it up, test and run it; some eight lines.
     components: software in the pack, or that it needs.
+    measured: for the model card, what was found about the program on the target; sentences.
     """
 
     runtime: Verdict
     use: str
     components: tuple[Component, ...]
+    measured: tuple[str, ...] = ()
 
 
 def filled(template: str, facts: Mapping[str, str]) -> str:

@@ -143,7 +143,7 @@ def _fill(folder: Path, packed: Packed) -> None:
             files.write_bytes(folder / "licences" / each.name / name, text)
     labels = "".join(f"{label}\n" for label in packed.stamp.labels)
     files.write_bytes(folder / "labels.txt", labels.encode())
-    files.write_bytes(folder / CARD, model_card(packed).encode())
+    files.write_bytes(folder / CARD, model_card(packed, contents.measured).encode())
     files.write_bytes(folder / "README.md", readme(packed, contents).encode())
     files.write_json(folder / BILL, bill_of_materials(packed, components))
     sums = [f"{files.sha256_of(path)}  {name}\n" for name, path in files_in(folder).items()]

@@ -323,6 +323,10 @@ def test_a_step_that_differs_fails(bundle: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "tensors: 0 of 13 equal" in done.stdout
     assert done.stdout.endswith("FAILED\n")
+    (tmp_path / "pack" / "vectors.json").unlink()
+    done = subprocess.run(["./selftest"], cwd=tmp_path / "pack", capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith("vectors.json is missing here, or damaged\n")
 
 
 @pytest.mark.parametrize("artifact", ["int8.onnx", "fp32.onnx"])

@@ -24,7 +24,7 @@ from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import read_stamped, stamp_tflite
 from hemline.errors import BackendError, GateError
 from hemline.export.pack.c.comparison import real_logits
-from hemline.export.pack.c.compiling import compile_model
+from hemline.export.pack.c.compiling import compile_model, require_room
 from hemline.export.pack.c.filling import _FILES
 from hemline.export.pack.c.generation import generate
 from hemline.export.pack.c.graph import compilable, logits_of_one_image
@@ -265,6 +265,10 @@ def test_the_readme_states_what_was_measured(pack: Path) -> None:
     assert share is not None
     assert float(share[1]) > 99
     assert "the tensor arena was not measured" in text
+    card = (pack / "MODEL_CARD.md").read_text()
+    assert f"\n- {found[0]}" in card
+    assert "- A Cortex-M4 needs " in card
+    assert "These are Python's runtimes." in card
 
 
 @needs_tools
@@ -335,8 +339,19 @@ def test_a_file_with_other_operators_names_them(packed: Packed, tmp_path: Path) 
     code = next(c for c in model.operatorCodes if c.builtinCode == schema.BuiltinOperator.MEAN)
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.REDUCE_MAX
     (tmp_path / "int8.tflite").write_bytes(stamp_tflite(flatbuffer(model), packed.stamp))
-    with pytest.raises(GateError, match="int8.tflite has REDUCE_MAX: bakenn cannot compile it"):
+    with pytest.raises(GateError, match="int8.tflite has REDUCE_MAX: bakenn cannot") as error:
         compile_model(dataclasses.replace(packed, bundle=tmp_path))
+    assert described(error.value).endswith("--device tflm`")
+
+
+def test_all_memory_that_is_too_small_is_named(packed: Packed) -> None:
+    small = dataclasses.replace(packed, options=PackOptions(flash_kb=2, sram_kb=1))
+    with pytest.raises(GateError) as error:
+        require_room(small, 2_345, 1_001)
+    assert str(error.value) == (
+        "int8.tflite needs 2,345 bytes of flash, 345 more than 2 kB and 1,001 bytes of SRAM, "
+        "1 more than 1 kB (of 1,000 bytes)"
+    )
 
 
 def test_without_a_compiler_it_is_named(
@@ -353,7 +368,7 @@ def test_a_model_that_is_too_large_names_the_bytes(bundle: Path, option: str, ki
     result = CliRunner().invoke(cli, ["pack", str(bundle), "--for", "c", option, "5"])
     assert isinstance(result.exception, GateError)
     found = re.search(
-        rf"int8.tflite needs at least ([\d,]+) bytes of {kind}, ([\d,]+) more than 5 kB",
+        rf"int8.tflite needs ([\d,]+) bytes of {kind}, ([\d,]+) more than 5 kB \(of 1,000 bytes\)",
         str(result.exception),
     )
     assert found is not None

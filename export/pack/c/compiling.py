@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hemline.contract.stamp import read_stamped
-from hemline.errors import BackendError, GateError
+from hemline.errors import BackendError, GateError, remedy
 from hemline.export.pack.packed import Packed
 from hemline.folders import TemporaryFolder
 from hemline.model_files.tflite import read_tflite
@@ -45,7 +45,9 @@ def compile_model(packed: Packed) -> CModel:
     content = graph.compilable(reference)
     contents = read_tflite(content)
     if refused := {each.kind for each in contents.operators} - graph.VERSIONS.keys():
-        raise GateError(f"{name} has {', '.join(sorted(refused))}: bakenn cannot compile it to C")
+        advice = remedy("other microcontroller", bundle=packed.bundle)
+        what = f"{name} has {', '.join(sorted(refused))}: bakenn cannot compile it to C"
+        raise GateError(what, remedy=advice)
     with TemporaryFolder() as folder:
         try:
             memory = generation.generate(content, Path(folder))
@@ -68,12 +70,13 @@ def compile_model(packed: Packed) -> CModel:
 def require_room(packed: Packed, flash_bytes: int, sram_bytes: int) -> None:
     """Raise GateError when a model needs more memory than the options name."""
     options = packed.options
-    for kind, most_kb, needed in (
-        ("flash", options.flash_kb, flash_bytes),
-        ("SRAM", options.sram_kb, sram_bytes),
-    ):
-        if most_kb is not None and needed > 1000 * most_kb:
-            raise GateError(
-                f"{packed.artifact.name} needs at least {needed:,} bytes of {kind}, "
-                f"{needed - 1000 * most_kb:,} more than {most_kb} kB"
-            )
+    lacking = [
+        f"{needed:,} bytes of {kind}, {needed - 1000 * most_kb:,} more than {most_kb} kB"
+        for kind, most_kb, needed in (
+            ("flash", options.flash_kb, flash_bytes),
+            ("SRAM", options.sram_kb, sram_bytes),
+        )
+        if most_kb is not None and needed > 1000 * most_kb
+    ]
+    if lacking:
+        raise GateError(f"{packed.artifact.name} needs {' and '.join(lacking)} (of 1,000 bytes)")

@@ -73,7 +73,10 @@ fun selfTest(vectors: String, report: (String) -> Unit, classify: ((ByteArray) -
 }
 
 fun main() {
-    val passed = selfTest(File("vectors.json").readText(), ::println)
+    val passed = runCatching { selfTest(File("vectors.json").readText(), ::println) }.getOrElse {
+        println("vectors.json is missing here, or damaged (${it.message})")
+        false
+    }
     println(if (passed) "passed" else "FAILED")
     exitProcess(if (passed) 0 else 1)
 }
