@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from baseline_results import read_results
+from browser_table import browser_table
 from calibration_tables import calibration_table, corrections_table
 from causes_table import causes_table
 from instruction_table import instruction_table
@@ -72,6 +73,7 @@ def render(root: Path, name: str) -> str:
         "runtimes": _verdicts,
         "devices": _devices,
         "instructions": _instructions,
+        "browser": browser_table,
         "photographs": _photographs,
         "schemes": _schemes,
         "planted-damage": _planted_damage,
