@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hemline.contract.budget import USUAL_DROP_POINTS
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.progress import REPORT, Say, say
 
@@ -132,7 +133,7 @@ def choose(
     paths: Path | str | Sequence[Path | str],
     *,
     devices: str | Sequence[str] = "local",
-    max_drop_points: float | None = 0.5,
+    max_drop_points: float | None = USUAL_DROP_POINTS,
     max_kb: float | None = None,
     max_ms: float | None = None,
     schemes: Sequence[str] = (),

@@ -9,6 +9,7 @@ from hemline.contract.monitoring import Counts, Reference
 from hemline.contract.stamp import StampedFile
 from hemline.export.embedding_check import opened
 from hemline.silence import silenced
+from hemline.statistics import evenly_spaced
 
 _MOST_IMAGES = 2000  # more lower the thresholds for windows of 500 images by a tenth at most
 _BINS = 20  # of 25 images each in such a window
@@ -17,7 +18,7 @@ _DIGITS = 6  # runtimes, and batches of other sizes, differ in the seventh
 
 def reference_of(file: StampedFile, images: npt.NDArray[np.uint8]) -> Reference:
     """Return what a file predicts on uint8 images (n, h, w, c), evenly spaced ones of many."""
-    spaced = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int)
+    spaced = evenly_spaced(len(images), _MOST_IMAGES)
     with silenced(), opened(file) as classifier:
         found = classifier.classify_batch(images[spaced])
     unknown = len(file.stamp.labels)

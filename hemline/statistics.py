@@ -15,6 +15,11 @@ _ROUNDING = 1e-12  # of a log ratio: what floating point makes of a spread of no
 Z95 = 1.959964  # two-sided 95 % point of the normal distribution
 
 
+def evenly_spaced(count: int, most: int) -> npt.NDArray[np.intp]:
+    """Return ascending positions, evenly spaced, of at most `most` of `count` values."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
+
+
 def wilson(correct: int, total: int) -> tuple[float, float]:
     """Return the 95 % Wilson score interval of a share (Wilson 1927, eq. for p given counts)."""
     if not 0 <= correct <= total or total < 1:

@@ -17,6 +17,7 @@ from hemline.bench.api import measured
 from hemline.bench.commands import bundles_argument, devices_option, sample_options
 from hemline.console import budget_options, next_step, repeated, require_matplotlib, say
 from hemline.contract import schema
+from hemline.contract.budget import USUAL_DROP_POINTS
 from hemline.contract.specs import LOCAL
 from hemline.exporting import Export, export_options
 from hemline.tables import Table, as_text
@@ -71,7 +72,7 @@ def table(
 @json_option()
 @export_options
 @sample_options
-@budget_options(0.5)
+@budget_options(USUAL_DROP_POINTS)
 def compare(
     paths: tuple[Path, ...],
     quick: bool,
@@ -135,7 +136,7 @@ def compare(
 )
 @_CHANGES
 @export_options
-@budget_options(0.5)
+@budget_options(USUAL_DROP_POINTS)
 def choose(
     paths: tuple[Path, ...],
     as_json: bool,

@@ -22,7 +22,7 @@ from hemline.errors import Remedy, remedy
 from hemline.export.admission.specs import Gives
 from hemline.export.pixel_scale import PixelScale
 from hemline.remedies import advice
-from hemline.statistics import mcnemar
+from hemline.statistics import evenly_spaced, mcnemar
 
 Pixels = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
@@ -99,7 +99,7 @@ def suspected_mistakes(
     """
     if len(images) < LEAST_IMAGES:
         return ()
-    chosen = np.linspace(0, len(images) - 1, min(len(images), MOST_IMAGES)).astype(int)
+    chosen = evenly_spaced(len(images), MOST_IMAGES)
     images, classes = np.asarray(images[chosen]), np.asarray(classes)[chosen]
     outputs = run(images, scale)
     found = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from hemline.contract.budget import USUAL_DROP_POINTS
 from hemline.contract.evaluation_set import FOLDER, EvaluationSplit, load_split
 from hemline.contract.manifest import Artifact, Manifest, Recommendation, Verdict
 from hemline.contract.specs import LOCAL
@@ -23,7 +24,6 @@ _PREPARED = {
     "trim edges close to the colour of the corners, scale the long side to the model's, sharpen, "
     "pad to the centre with background, negate if that is light, darken it to 0",
 }
-MOST_LOSS = 0.5  # points of validation accuracy, as by default where a file is chosen (Budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Packed:
             return "named by the user"
         if (choice := self.choice) is None:
             kind = "in 8-bit integers " * in_8_bits(self.artifact)
-            loss = f" and loses at most {MOST_LOSS:g} points of validation accuracy"
+            loss = f" and loses at most {USUAL_DROP_POINTS:g} points of validation accuracy"
             is_known = _accuracy_points(self.artifact) > 0
             keeps = loss * (is_known and keeps_accuracy(self.manifest, self.artifact))
             comma = "," if keeps else " and"
@@ -132,9 +132,9 @@ def in_8_bits(artifact: Artifact) -> bool:
 
 
 def keeps_accuracy(manifest: Manifest, artifact: Artifact) -> bool:
-    """Tell whether a file is within MOST_LOSS of the most accurate one, where it passed."""
+    """Tell whether a file is within USUAL_DROP_POINTS of the most accurate one, where it passed."""
     best = max(map(_accuracy_points, manifest.artifacts))
-    return best - _accuracy_points(artifact) <= MOST_LOSS
+    return best - _accuracy_points(artifact) <= USUAL_DROP_POINTS
 
 
 def _accuracy_points(artifact: Artifact) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hemline.errors import GateError, UsageError
 
+USUAL_DROP_POINTS = 0.5  # of validation accuracy, that a file may lose where nobody says more
 SAME_SPEED = 1.05  # medians closer than this are one speed here: rounds of one cell differ as much
 
 
@@ -21,7 +22,7 @@ class Budget:
     artifacts: names of the files to choose from; empty for all.
     """
 
-    max_drop_points: float | None = 0.5
+    max_drop_points: float | None = USUAL_DROP_POINTS
     max_kb: float | None = None
     max_ms: float | None = None
     artifacts: tuple[str, ...] = ()

@@ -95,7 +95,7 @@ class PageServer(ThreadingHTTPServer):
         self.server_close()
 
     def state(self, page: str, known: str, browser: str = "") -> bytes | None:
-        """Return the state once it is not what a page knows; None when it is no longer the page."""
+        """Return the state when it differs from what a page knows; None for a former page."""
         with self._changed:
             if browser:
                 self._page, self.browser = page, unquote(browser)
