@@ -36,7 +36,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'error: no Python 3.11 to 3.13 here: apt-get install python3' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo 'error: $(PYTHON) cannot make environments: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'setting up $(VENV): some 2 minutes, about 760 MB to download, 2.7 GB on disk' >&2
+	@echo 'setting up $(VENV): some 2 minutes, about 900 MB to download, 3.2 GB on disk' >&2
 	@exec 9> $(VENV).lock; flock 9; test $@ -nt requirements.lock -a $@ -nt pyproject.toml || { \
 		{ test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV); } && \
 		$(PIP) install --timeout 30 --retries 3 --no-deps --require-hashes -r requirements.lock && \
