@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {
     "validation": 100, "precision": "float32", "batch": 20, "schedule": "one-cycle",
 }  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
-    "hem-50k": {"epochs": 6},
+    **{f"hem-{size}k": {"epochs": 6} for size in (20, 50, 100, 500)},
     "mlp": {"epochs": 4, "batch": 10},
     "cnn": {"epochs": 4},
     "deep-cnn": {"epochs": 24},

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from hemline.contract.checkpoint import read_card
+from hemline.train.checkpoint import ZOO, load_model
 from hemline.train.nets.design import Design
+from hemline.train.nets.hem import Hem, Stage
 from hemline.train.nets.models import MODELS, build_model, count_macs, layer_macs
 from hemline.train.tensorflow import quiet_keras
 
@@ -82,3 +86,38 @@ def test_a_hem_model_follows_each_field_of_its_design() -> None:
     assert outline(pooling="average")[1].count("AveragePooling2D") == 2
     assert {"MaxPooling2D", "AveragePooling2D"}.isdisjoint(outline(pooling="stride")[1])
     assert "Add" not in outline(residual=False)[1]
+
+
+def test_a_stem_and_a_stage_of_a_hem_model_shrink_as_their_table_says() -> None:
+    kinds = ("max", "average", "stride", "none")
+    stages = tuple(Stage(8, 2, kind) for kind in kinds)
+    hem = Hem(name="tried", stem=8, stem_kernel=5, stem_stride=2, stages=stages)
+    model = hem.build((48, 48, 1), 10, Design())
+    convolutions = [each for each in model.layers if type(each).__name__ == "Conv2D"]
+    assert convolutions[0].kernel_size == (5, 5)
+    assert [each.output.shape[1] for each in convolutions] == [24, 12, 12, 6, 6, 3, 3, 3, 3]
+    assert [type(each).__name__ for each in model.layers if "Pool" in type(each).__name__] == [
+        "MaxPooling2D",
+        "AveragePooling2D",
+        "GlobalAveragePooling2D",
+    ]
+    pooled = hem.build((48, 48, 1), 10, Design(pooling="max"))
+    assert pooled.get_layer(index=-1).name == "logits"
+    assert sum(type(each).__name__ == "MaxPooling2D" for each in pooled.layers) == 3
+
+
+@pytest.mark.parametrize("size", [20, 50, 100, 500])
+def test_a_hem_model_has_fewer_parameters_than_its_name_allows(size: int) -> None:
+    model = build_model(MODELS[f"hem-{size}k"], (28, 28, 1), 10)
+    assert 0.7 * size < model.count_params() / 1000 <= size
+
+
+@pytest.mark.parametrize("folder", sorted(ZOO.iterdir()), ids=lambda path: path.name)
+def test_the_weights_that_come_with_hemline_are_of_the_model_that_is_built(folder: Path) -> None:
+    card = read_card(folder)
+    built = build_model(MODELS[folder.name], card.model.shape, len(card.model.labels))
+    trained = load_model(folder, card)
+    assert [type(each) for each in built.layers] == [type(each) for each in trained.layers]
+    built.set_weights(trained.get_weights())
+    images = np.random.default_rng(3).integers(0, 256, (4, *card.model.shape)).astype(np.float32)
+    np.testing.assert_array_equal(built(images).numpy(), trained(images).numpy())

@@ -7,6 +7,7 @@ left out: they train slowly on CPUs, and some runtimes have no fast 8-bit kernel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import keras
 from keras import layers
@@ -14,68 +15,87 @@ from keras import layers
 from hemline.train.nets.design import Design
 
 _BN_MOMENTUM = 0.98  # averages over about 50 steps: the last ones have a rate near 0
+_POOLS = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
+
+
+class Stage(NamedTuple):
+    """Convolutions at one resolution.
+
+    channels: of each convolution.
+    convolutions: of all but the first, each pair is added to what it reads.
+    shrink: how it comes to half the resolution before: max or average pools, the first convolution
+        strides, or none keeps the resolution.
+    """
+
+    channels: int
+    convolutions: int
+    shrink: str = "max"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hem:
     """A member of the family.
 
-    stem: channels of the convolution at full resolution.
-    stages: channels and convolutions of each stage, which begins at half the resolution before; of
-        all but its first convolution, each pair is added to what it reads.
+    name: of the Keras model.
+    stem: channels of the convolution that reads the image.
+    stem_kernel: side of its kernel, pixels.
+    stem_stride: pixels from one of its places to the next.
+    stages: what follows, in order.
     """
 
+    name: str
     stem: int
-    stages: tuple[tuple[int, int], ...]
+    stem_kernel: int = 3
+    stem_stride: int = 1
+    stages: tuple[Stage, ...]
+
+    def build(self, shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
+        """Build the model: float pixels 0 … 255 to logits."""
+        pixels = keras.Input(shape, name="image")
+        x = layers.Rescaling(1 / 90)(pixels)  # about unit variance; no offset, so it can be folded
+        kernel = design.kernel or self.stem_kernel
+        x = _convolution(x, design.units(self.stem), kernel, strides=self.stem_stride)
+        x = layers.ReLU()(x)
+        for stage in self.stages:
+            x = _stage(x, stage, design)
+        x = layers.GlobalAveragePooling2D()(x)
+        if share := design.drop(0.0):
+            x = layers.Dropout(share)(x)
+        logits = layers.Dense(classes, dtype="float32", name="logits")(x)
+        return keras.Model(pixels, logits, name=self.name)
 
 
-HEM_50K = Hem(stem=16, stages=((24, 2), (40, 3)))
+HEM_20K = Hem(name="hem_20k", stem=16, stages=(Stage(16, 2), Stage(32, 2)))
+HEM_50K = Hem(name="hem_50k", stem=16, stages=(Stage(24, 2), Stage(40, 3)))
+HEM_100K = Hem(name="hem_100k", stem=16, stages=(Stage(32, 3), Stage(56, 3)))
+HEM_500K = Hem(name="hem_500k", stem=32, stages=(Stage(48, 3), Stage(96, 5)))
 
 
-def build_hem_50k(shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
-    """Build the default model, float pixels 0 … 255 to logits; 47,370 parameters for 10 classes."""
-    return _build("hem_50k", HEM_50K, shape, classes, design)
-
-
-def _build(
-    name: str, hem: Hem, shape: tuple[int, int, int], classes: int, design: Design
-) -> keras.Model:
-    pixels = keras.Input(shape, name="image")
-    x = layers.Rescaling(1 / 90)(pixels)  # about unit variance; no offset, so that it can be folded
-    x = layers.ReLU()(_convolution(x, design.units(hem.stem), design))
-    for channels, convolutions in hem.stages:
-        x = _stage(x, design.units(channels), convolutions + design.depth, design)
-    x = layers.GlobalAveragePooling2D()(x)
-    if share := design.drop(0.0):
-        x = layers.Dropout(share)(x)
-    logits = layers.Dense(classes, dtype="float32", name="logits")(x)
-    return keras.Model(pixels, logits, name=name)
-
-
-def _stage(
-    x: keras.KerasTensor, filters: int, convolutions: int, design: Design
-) -> keras.KerasTensor:
-    strides = 2 if design.pooling == "stride" else 1
-    if strides == 1:
-        pool = layers.AveragePooling2D if design.pooling == "average" else layers.MaxPooling2D
-        x = pool(2)(x)
-    x = layers.ReLU()(_convolution(x, filters, design, strides=strides))
+def _stage(x: keras.KerasTensor, stage: Stage, design: Design) -> keras.KerasTensor:
+    filters, kernel = design.units(stage.channels), design.kernel or 3
+    shrink = stage.shrink
+    if shrink != "none" and design.pooling != "model":
+        shrink = design.pooling
+    if shrink in _POOLS:
+        x = _POOLS[shrink](2)(x)
+    x = layers.ReLU()(_convolution(x, filters, kernel, strides=2 if shrink == "stride" else 1))
+    convolutions = stage.convolutions + design.depth
     for at in range(1, convolutions, 2):
         before, is_pair = x, at + 1 < convolutions
-        x = _convolution(x, filters, design)
+        x = _convolution(x, filters, kernel)
         if is_pair:
-            x = _convolution(layers.ReLU()(x), filters, design)
+            x = _convolution(layers.ReLU()(x), filters, kernel)
             x = x if design.residual is False else layers.Add()([before, x])
         x = layers.ReLU()(x)
     return x
 
 
 def _convolution(
-    x: keras.KerasTensor, filters: int, design: Design, *, strides: int = 1
+    x: keras.KerasTensor, filters: int, kernel: int, *, strides: int = 1
 ) -> keras.KerasTensor:
     x = layers.Conv2D(
         filters,
-        design.kernel or 3,
+        kernel,
         strides=strides,
         padding="same",
         use_bias=False,

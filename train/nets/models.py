@@ -46,12 +46,15 @@ DEFAULT = "hem-50k"
 MODELS: dict[str, ModelRow] = {
     row.name: row
     for row in (
-        ModelRow(
-            name="hem-50k",
-            summary="six 3×3 convolutions with batch normalization, under 50,000 parameters",
-            build="hemline.train.nets.hem:build_hem_50k",
-            recipe="fast",
-            designs=("width", "dropout", "depth", "kernel", "pooling", "residual"),
+        *(
+            ModelRow(
+                name=f"hem-{size}",
+                summary=f"convolutions with batch normalization, under {size[:-1]},000 parameters",
+                build=f"hemline.train.nets.hem:HEM_{size.upper()}.build",
+                recipe="fast",
+                designs=("width", "dropout", "depth", "kernel", "pooling", "residual"),
+            )
+            for size in ("20k", "50k", "100k", "500k")
         ),
         ModelRow(
             name="mlp",
