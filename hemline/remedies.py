@@ -38,6 +38,9 @@ REMEDIES: dict[str, str] = {
     "restart": "start over with --restart",
     "finish or restart": "finish that one, or start over with --restart",
     "own validation": "omit --validation",
+    "name a teacher": "omit it, or name one with --teacher",
+    "name teachers": "name all with --teacher, or train without: `hemline recipe {folder} > "
+    "mine.toml`, then `hemline train {model} --recipe mine.toml`",
     "same split": "train it with the same --validation and --limit",
     "smaller training": "use a smaller --batch, --width or --resize",
     "diverged": "start over with --restart and a lower --learning-rate; the weights of epoch "

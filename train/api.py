@@ -65,7 +65,7 @@ class TrainResult:
 
 
 def train(
-    model: str = "hem-50k",
+    model: str | None = None,
     *,
     data: FetchOptions | Path | str | None = None,
     dataset: str = "fashion-mnist",
@@ -82,7 +82,8 @@ def train(
 ) -> TrainResult:
     """Train a model and write its checkpoint; the same call continues an interrupted training.
 
-    model: name in the MODELS table, such as hem-50k or mobilenetv2.
+    model: name in the MODELS table, such as mobilenetv2 (default: that of the checkpoint whose
+        recipe is used, or hem-50k).
     data: your images: a folder with one subfolder per class or an .npz file, or how they are read
         (`hemline.api.images`); None for a published data set.
     dataset: the published data set, unless `data` is given: fashion-mnist or mnist.
@@ -90,7 +91,8 @@ def train(
     recipe: name, TOML file or checkpoint whose recipe is used (default: the model's own).
     changes: recipe fields by name, such as {"epochs": 5}.
     seed: random seed for weights, order and augmentation.
-    teachers: checkpoints to distill from; several are averaged.
+    teachers: checkpoints to distill from; several are averaged (default: those of the checkpoint
+        whose recipe is used, for the same model and images).
     weights: of transfer models: imagenet, random or a file of weights.
     tensorboard: folder that TensorBoard reads.
     folds: number of parts of the training images for a cross-validation of training and export
@@ -105,10 +107,15 @@ def train(
     from hemline.data.fetch import FetchOptions, load_images
     from hemline.errors import UsageError, remedy
     from hemline.train.custom_data import named_after
-    from hemline.train.nets.models import find_model
+    from hemline.train.nets.models import DEFAULT, find_model
+    from hemline.train.recipes.recipe import Recipe
+    from hemline.train.recipes.recipe_file import recipe_card
     from hemline.train.request import new_request
 
-    row, options = find_model(model), FetchOptions.of(data)
+    reproduced, options = recipe_card(recipe or ""), FetchOptions.of(data)
+    row = find_model(
+        model or (reproduced.model.name if reproduced and reproduced.training else DEFAULT)
+    )
     folder = Path(output or Path("checkpoints") / named_after(row, options))
     if is_checkpoint(folder) and not force:
         raise UsageError(
@@ -124,7 +131,13 @@ def train(
         restart=restart,
         teachers=tuple(map(Path, teachers)),
     )
+    taught = reproduced and reproduced.training and reproduced.training.teachers
+    useless = sorted(request.given.intersection(Recipe.sections()["Distillation"]))
+    if useless and not (teachers or taught):
+        raise UsageError(f"{useless[0]} needs a teacher", remedy=remedy("name a teacher"))
     images, table = load_images(dataset, options), None
+    if recipe and reproduced and taught and not teachers:
+        request = _taught_like(Path(recipe), reproduced, request, images, folds)
     if folds is not None:
         from hemline import files
         from hemline.export.folds import cross_validated
@@ -135,6 +148,21 @@ def train(
         table = cross_validated(request, images, folds, run_training)
         files.write_bytes(folder / "folds.csv", as_csv(table).encode())
     return replace(run_training(request, images, tensorboard=tensorboard), folds=table)
+
+
+def _taught_like(
+    source: Path, card: Card, request: TrainRequest, images: Images, folds: int | None
+) -> TrainRequest:
+    """Return a request with the teachers of the checkpoint that it reproduces."""
+    from hemline.train.checkpoint import find_teachers
+
+    same = (card.model.name, card.trained.data_sha256) == (request.model.name, images.sha256)
+    if not same or folds is not None:
+        say(f"without the teachers of {source}: they are for {card.model.name} on its images")
+        return request
+    teachers = find_teachers(source, card)
+    say(f"teachers: {', '.join(map(str, teachers))}")
+    return replace(request, teachers=teachers)
 
 
 def run_training(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hemline.contract.card import Card
-from hemline.errors import FileFormatError
+from hemline.contract.checkpoint import CARD_NAME
+from hemline.contract.schema import load
+from hemline.errors import FileFormatError, HemlineError, UsageError, remedy
 from hemline.train.tensorflow import quiet_keras
 
 if TYPE_CHECKING:
@@ -34,3 +37,25 @@ def load_model(folder: Path, card: Card) -> keras.Model:
             f"and {len(card.model.labels)}: the card was modified"
         )
     return model
+
+
+def find_teachers(path: Path, card: Card) -> tuple[Path, ...]:
+    """Return the checkpoints that one was distilled from, if beside it or among Hemline's own.
+
+    path: its folder or its card.
+
+    Raises UsageError when one of them is missing.
+    """
+    folder = path.parent if path.name == CARD_NAME else path
+    here: dict[str, Path] = {}
+    for found in (*folder.resolve().parent.glob(f"*/{CARD_NAME}"), *ZOO.glob(f"*/{CARD_NAME}")):
+        with contextlib.suppress(HemlineError):  # a damaged neighbour is none of them
+            here[load(Card, found).model.sha256] = found.parent
+    hashes = card.trained.teachers
+    if missing := [each[:12] for each in hashes if each not in here]:
+        raise UsageError(
+            f"{folder} was distilled from checkpoints that are neither beside it nor come with "
+            f"Hemline: SHA-256 {', '.join(missing)}…",
+            remedy=remedy("name teachers", folder=folder, model=card.model.name),
+        )
+    return tuple(here[each] for each in hashes)

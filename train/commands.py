@@ -14,22 +14,20 @@ from hemline.console import data_option, data_words, next_step, say
 from hemline.contract.card import Card
 from hemline.data.class_names import unknown_among
 from hemline.data.fetch import FetchOptions
-from hemline.errors import InterruptedWorkError, UsageError
+from hemline.errors import InterruptedWorkError
 from hemline.small_sets import few_images
 from hemline.tables import as_text
 from hemline.train import options
 from hemline.train.api import train as train_model
-from hemline.train.nets.models import DEFAULT, find_model
+from hemline.train.nets.models import find_model
 from hemline.train.overfitting import overfitting_line
-from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import named_recipe, recipe_toml
 
 _AFTER_EPOCH = " after the last complete epoch"
-_FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 
 
 @click.command(cls=options.RecipeCommand, epilog=options.MODELS_EPILOG)
-@click.argument("model", default=DEFAULT)
+@click.argument("model", required=False)
 @options.recipe_option
 @options.seed_option("weights, order and augmentation")
 @output_option("Folder of the checkpoint (default: checkpoints/MODEL, or MODEL-DATA with --data).")
@@ -57,7 +55,7 @@ _FOR_TEACHERS = set(Recipe.sections()["Distillation"])
 @data_option
 @options.recipe_options
 def train(
-    model: str,
+    model: str | None,
     recipe_given: str | None,
     seed: int,
     output: Path | None,
@@ -73,12 +71,11 @@ def train(
 ) -> None:
     """Train a model and write its checkpoint.
 
-    To resume an interrupted training, use the same command again. Each field of the recipe is an
-    option too: see --help-recipe.
+    Without MODEL, it is that of the checkpoint whose recipe is used, or hem-50k. To resume an
+    interrupted training, use the same command again. Each field of the recipe is an option too: see
+    --help-recipe.
     """
     changes = {key: value for key, value in given.items() if value is not None}
-    if not teachers and (useless := sorted(_FOR_TEACHERS & changes.keys())):
-        raise UsageError(f"{useless[0]} needs --teacher: omit it or name a teacher")
     after = " with the first fold" if folds else _AFTER_EPOCH
     with resumable(restart, after=after):
         trained = train_model(

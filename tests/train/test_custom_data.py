@@ -191,7 +191,8 @@ def test_export_trains_custom_images_as_train_does(
 def test_an_option_for_teachers_needs_one(folder: Path) -> None:
     result = invoke("train", "mlp", "--data", folder, "--distillation", "0.5")
     assert isinstance(result.exception, UsageError)
-    assert "distillation needs --teacher: omit" in str(result.exception)
+    expected = "distillation needs a teacher; omit it, or name one with --teacher"
+    assert described(result.exception) == expected
 
 
 def test_a_checkpoint_is_evaluated_on_custom_images_as_they_were_read_for_training(

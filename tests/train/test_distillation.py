@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.data.splits import TrainingData
 from hemline.errors import FileFormatError, UsageError
 from hemline.files import sha256_of
+from hemline.remedies import described
 from hemline.train.checkpoint import ZOO
 
 Fit = Callable[..., Any]
@@ -181,6 +183,36 @@ def test_a_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], message
     with pytest.raises(UsageError, match=message) as refused:
         read_teachers([KNOWING], **{**fitting, **changes})
     assert str(KNOWING) in str(refused.value)
+
+
+@pytest.mark.medium
+def test_a_recipe_of_a_taught_checkpoint_brings_its_model_and_its_teachers(
+    checkpoint: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*words: str, output: str) -> str:
+        small = ("--validation", "100", "--epochs", "1", "--data", str(data_folder), "-o", output)
+        result = CliRunner().invoke(cli, ["train", *words, *small])
+        if result.exception is not None:
+            raise result.exception
+        return result.stderr
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(checkpoint, "teachers/knowing")
+    train("mlp", "--teacher", "teachers/knowing", output="teachers/student")
+    first = read_card(Path("teachers/student"))
+    told = train("--recipe", "teachers/student", output="again")
+    assert f"teachers: {tmp_path}/teachers/knowing\n" in told
+    again = read_card(Path("again"))
+    assert (again.model.name, again.trained.teachers) == ("mlp", first.trained.teachers)
+    assert again.trained.scores == first.trained.scores
+    told = train("cnn", "--recipe", "teachers/student", output="other")
+    assert "without the teachers of teachers/student: they are for mlp on its images" in told
+    assert read_card(Path("other")).trained.teachers == ()
+    with pytest.raises(UsageError, match="checkpoints that are neither beside it nor") as missing:
+        train("--recipe", "again/card.json", output="none")
+    assert first.trained.teachers[0][:12] in str(missing.value)
+    assert "`hemline recipe again > mine.toml`" in described(missing.value)
+    assert not Path("none").exists()
 
 
 @pytest.mark.slow

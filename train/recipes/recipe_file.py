@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hemline.contract.card import Card, Scalar
-from hemline.contract.checkpoint import CARD_NAME, is_checkpoint
+from hemline.contract.checkpoint import CARD_NAME
 from hemline.contract.schema import load
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError
 from hemline.train.recipes.recipe import RECIPES, Recipe
@@ -35,22 +35,26 @@ def named_recipe(name: str) -> tuple[str, Recipe]:
     if name in RECIPES:
         return name, RECIPES[name]
     path = Path(name)
-    if is_checkpoint(path):
-        path = path / CARD_NAME
-    if path.name == CARD_NAME and path.is_file():
-        card = load(Card, path)
-        return card.trained.recipe, _checked(card.trained.recipe_fields, Recipe(), str(path))
+    if card := recipe_card(name):
+        where = str(path if path.name == CARD_NAME else path / CARD_NAME)
+        return card.trained.recipe, _checked(card.trained.recipe_fields, Recipe(), where)
     if path.suffix == ".toml" or path.is_file():
         return path.stem, read_recipe(path)
     raise UnknownNameError("recipe", name, RECIPES)
 
 
+def recipe_card(name: str) -> Card | None:
+    """Return the card of the checkpoint whose recipe is named; None for any other recipe."""
+    path = Path(name)
+    path = path if path.name == CARD_NAME else path / CARD_NAME
+    return load(Card, path) if name not in RECIPES and path.is_file() else None
+
+
 def flip_is_given(name: str) -> bool:
     """Return whether a recipe is a file in which the user decided on flips."""
-    path = Path(name)
-    if name in RECIPES or is_checkpoint(path) or path.name == CARD_NAME:
+    if name in RECIPES or recipe_card(name):
         return False
-    return "flip" in parse_toml(path.read_bytes(), where=str(path))
+    return "flip" in parse_toml(Path(name).read_bytes(), where=name)
 
 
 def read_recipe(path: Path) -> Recipe:
