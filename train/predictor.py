@@ -25,7 +25,7 @@ class Predictor:
         They are constants of the graph then, which folds batch normalization into the
         convolutions: the logits differ by rounding, and it takes a quarter less time.
         """
-        call = _with_constants(model) if fixed else functools.partial(model, training=False)
+        call = with_constants(model) if fixed else functools.partial(model, training=False)
         self._forward = tf.function(
             lambda batch: tf.cast(call(tf.cast(batch, tf.float32)), tf.float32),
             input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)],
@@ -47,7 +47,8 @@ class Predictor:
             return np.concatenate([*begun, *rest])
 
 
-def _with_constants(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+def with_constants(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return the forward pass with weights that do not change any more, for a graph to fold."""
     trained = [variable.numpy() for variable in model.trainable_variables]
     other = [variable.numpy() for variable in model.non_trainable_variables]
 

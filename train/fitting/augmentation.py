@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
+from hemline.data.datasets import Pixels
 from hemline.train.recipes.recipe import Recipe
 
 # Zhong et al., Random Erasing Data Augmentation (2020), table 1: share of the area, aspect ratio
@@ -46,6 +48,29 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     moved = tf.reshape(tf.gather(flat, positions, batch_dims=1), (-1, height, width, channels))
     changed = moved * tf.cast(inside, tf.uint8)[..., None]
     return _erased(changed, recipe.erasing, seed=_seed(seed, 2)) if recipe.erasing else changed
+
+
+def variant_count(recipe: Recipe) -> int | None:
+    """Return how many images `augment` makes of one; None where a change is not a whole number."""
+    if recipe.rotation or recipe.zoom or recipe.cutout or recipe.erasing or recipe.mixup:
+        return None
+    return (2 * recipe.shift + 1) ** 2 * (1 + recipe.flip)
+
+
+def variant_numbers(batch: int, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
+    """Return which variant `augment` makes of each image of a batch with that seed: int32."""
+    random, side = tf.random.stateless_uniform((batch, 5), seed), 2 * recipe.shift + 1
+    number = _steps(random[:, 0], recipe.shift) * side + _steps(random[:, 1], recipe.shift)
+    return 2 * number + tf.cast(random[:, 2] < 0.5, tf.int32) if recipe.flip else number
+
+
+def variant(images: Pixels, number: int, recipe: Recipe) -> Pixels:
+    """Return the variant of that number of uint8 images (n, h, w, c), as `augment` makes it."""
+    side, most, (_, height, width, _) = 2 * recipe.shift + 1, recipe.shift, images.shape
+    row, column, flipped = np.unravel_index(number, (side, side, 1 + recipe.flip))
+    mirrored = images[:, :, ::-1] if flipped else images
+    padded = np.pad(mirrored, ((0, 0), (most, most), (most, most), (0, 0)))
+    return padded[:, row : row + height, column : column + width]
 
 
 def mix(
@@ -118,10 +143,13 @@ def _between(random: tf.Tensor, least: float, most: float) -> tf.Tensor:
     return least + (most - least) * random
 
 
+def _steps(random: tf.Tensor, most: int) -> tf.Tensor:
+    return tf.cast(random * (2 * most + 1), tf.int32)
+
+
 def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Return the source position of each target one, clipped, and whether it lay inside."""
-    shift = tf.cast(random * (2 * most + 1), tf.int32) - most
-    positions = tf.range(size)[None] + shift
+    positions = tf.range(size)[None] + _steps(random, most) - most
     return tf.clip_by_value(positions, 0, size - 1), (positions >= 0) & (positions < size)
 
 

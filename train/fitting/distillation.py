@@ -12,6 +12,8 @@ import tensorflow as tf
 from hemline.contract.card import Card, Split
 from hemline.contract.checkpoint import MODEL_NAME, read_card
 from hemline.errors import UsageError, remedy
+from hemline.train.nets.normalization import training_copy
+from hemline.train.predictor import with_constants
 
 Teach = Callable[[tf.Tensor], tf.Tensor]
 
@@ -46,12 +48,13 @@ def read_teachers(
     return cards
 
 
-def open_teachers(folders: Sequence[Path], temperature: float) -> Teach:
+def open_teachers(folders: Sequence[Path], temperature: float, precision: str = "float32") -> Teach:
     """Return a function from float pixels (n, h, w, c) to the teachers' mean probabilities."""
-    models = [keras.models.load_model(folder / MODEL_NAME, compile=False) for folder in folders]
+    loaded = [keras.models.load_model(folder / MODEL_NAME, compile=False) for folder in folders]
+    models = [with_constants(training_copy(model, precision)) for model in loaded]
 
     def teach(images: tf.Tensor) -> tf.Tensor:
-        given = [model(images, training=False) for model in models]
+        given = [model(images) for model in models]
         soft = [tf.nn.softmax(tf.cast(logits, tf.float32) / temperature) for logits in given]
         return tf.stop_gradient(tf.add_n(soft) / len(soft))
 
@@ -59,10 +62,13 @@ def open_teachers(folders: Sequence[Path], temperature: float) -> Teach:
 
 
 class Student(keras.Model):  # type: ignore[misc] # keras has no types
-    """A model whose loss is in part the distance to its teachers' predictions."""
+    """A model whose loss is in part the distance to its teachers' predictions.
+
+    teach: predicts them; None where targets are (n, 2 · classes): labels, then predictions.
+    """
 
     def __init__(
-        self, *, inputs: Any, outputs: Any, teach: Teach, share: float, temperature: float
+        self, *, inputs: Any, outputs: Any, teach: Teach | None, share: float, temperature: float
     ) -> None:
         super().__init__(inputs=inputs, outputs=outputs)
         self._teach, self._share, self._temperature = teach, share, temperature
@@ -76,10 +82,11 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
         training: bool = True,
     ) -> tf.Tensor:
         """Return the blended loss of a batch."""
+        classes = y_pred.shape[-1]
         own = super().compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training
+            x=x, y=y[:, :classes], y_pred=y_pred, sample_weight=sample_weight, training=training
         )
-        theirs = self._teach(x)
+        theirs = y[:, classes:] if self._teach is None else self._teach(x)
         log_soft = tf.nn.log_softmax(tf.cast(y_pred, tf.float32) / self._temperature)
         # the divergence and not the cross-entropy, so that a student as good as its teachers has 0
         apart = tf.math.xlogy(theirs, theirs) - theirs * log_soft
@@ -90,6 +97,13 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
         # over several devices gradients are added up; Keras has divided `own` by their number
         mean = tf.reduce_mean(distance) / tf.distribute.get_strategy().num_replicas_in_sync
         return (1 - self._share) * own + self._share * mean
+
+    def compute_metrics(
+        self, x: tf.Tensor, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Return the metrics of a batch, by its labels."""
+        labels = y[:, : y_pred.shape[-1]]
+        return super().compute_metrics(x, labels, y_pred, sample_weight=sample_weight)
 
 
 def _few(labels: tuple[str, ...]) -> str:

@@ -29,6 +29,7 @@ from hemline.train.fitting.progress import (
     restore_weights,
     save_progress,
 )
+from hemline.train.fitting.soft_targets import SoftTargets, soft_targets
 from hemline.train.nets.normalization import training_copy
 from hemline.train.predictor import Predictor
 from hemline.train.recipes.recipe import Recipe
@@ -109,6 +110,7 @@ class _Fitting:
         self._steps = steps_per_epoch(len(data.train_images), run.recipe)
         self._history: tuple[Epoch, ...] = ()
         self._kept: Kept | None = None
+        self._soft: SoftTargets | None = None
 
     def fit(self) -> Trained:
         run = self._run
@@ -116,7 +118,10 @@ class _Fitting:
         keras.utils.set_random_seed(run.seed)
         one = run.recipe.strategy == "none"
         with (tf.distribute.get_strategy() if one else _mirrored()).scope():
-            trained = self._with_teachers(training_copy(self._model, run.precision))
+            trained = self._with_teachers(
+                training_copy(self._model, run.precision),
+                epochs_left=run.recipe.epochs - (0 if state is None else len(state.history)),
+            )
             if state is not None:
                 self._restore(trained, state)
             for phase in phases(run.recipe):
@@ -129,16 +134,31 @@ class _Fitting:
             model=self._model, history=self._history, kept_epoch=kept, seconds=self._seconds
         )
 
-    def _with_teachers(self, model: keras.Model) -> keras.Model:
+    def _with_teachers(self, model: keras.Model, *, epochs_left: int) -> keras.Model:
         recipe, run = self._run.recipe, self._run
         if not run.teachers and run.teach is None:
             return model
+        teach = run.teach
+        if teach is None:
+            teach = open_teachers(run.teachers, recipe.distillation_temperature, run.precision)
+            self._soft = self._soft_targets(teach, epochs_left)
         return Student(
             inputs=model.input,
             outputs=model.output,
-            teach=run.teach or open_teachers(run.teachers, recipe.distillation_temperature),
+            teach=teach if self._soft is None else None,
             share=recipe.distillation,
             temperature=recipe.distillation_temperature,
+        )
+
+    def _soft_targets(self, teach: Teach, epochs: int) -> SoftTargets | None:
+        run = self._run
+        return soft_targets(
+            teach,
+            self._data.train_images,
+            run.recipe,
+            teachers=run.teachers,
+            precision=run.precision,
+            epochs=epochs,
         )
 
     def _restore(self, model: keras.Model, state: Progress) -> None:
@@ -163,6 +183,7 @@ class _Fitting:
             seed=run.seed,
             epochs=range(done, phase.end),
             classes=self._model.output_shape[-1],
+            soft=self._soft,
         )
         model.fit(
             batches,

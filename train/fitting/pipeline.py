@@ -11,7 +11,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.data.datasets import Pixels
-from hemline.train.fitting.augmentation import augment, mix
+from hemline.train.fitting.augmentation import augment, mix, variant_numbers
+from hemline.train.fitting.soft_targets import SoftTargets
 from hemline.train.recipes.recipe import Recipe
 
 _PREFETCHED_BATCHES = 4  # a batch takes 2 ms to make and 35 ms to train on
@@ -30,12 +31,20 @@ def class_weights(labels: Pixels, classes: int) -> npt.NDArray[np.float32]:
 
 
 def training_batches(
-    images: Pixels, labels: Pixels, recipe: Recipe, *, seed: int, epochs: range, classes: int
+    images: Pixels,
+    labels: Pixels,
+    recipe: Recipe,
+    *,
+    seed: int,
+    epochs: range,
+    classes: int,
+    soft: SoftTargets | None = None,
 ) -> tf.data.Dataset:
     """Return batches (float32 images 0 … 255 (batch, h, w, c), one-hot labels) of epochs,
     counted from 0.
 
-    With class weights each batch has a third part, the weights of its images.
+    With class weights each batch has a third part, the weights of its images; with soft targets
+    the labels are followed by those: (batch, 2 · classes).
     """
     count, steps = len(images), steps_per_epoch(len(images), recipe)
     batch = min(recipe.batch, count)
@@ -61,9 +70,11 @@ def training_batches(
             targets = tf.one_hot(tf.gather(classes_of, chosen), classes)
             if recipe.mixup:
                 changed, targets = mix(changed, targets, recipe.mixup, seed=own)
-            if weights is None:
-                return changed, targets
-            return changed, targets, tf.linalg.matvec(targets, weights)
+            weighed = () if weights is None else (tf.linalg.matvec(targets, weights),)
+            if soft is not None:
+                theirs = soft.of(chosen, variant_numbers(batch, recipe, seed=own))
+                targets = tf.concat([targets, theirs], axis=1)
+            return changed, targets, *weighed
 
         numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
         # one thread is enough: the other core is training
