@@ -75,9 +75,9 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
 
     def compute_loss(
         self,
-        x: tf.Tensor | None = None,
-        y: tf.Tensor | None = None,
-        y_pred: tf.Tensor | None = None,
+        x: tf.Tensor,
+        y: tf.Tensor,
+        y_pred: tf.Tensor,
         sample_weight: tf.Tensor | None = None,
         training: bool = True,
     ) -> tf.Tensor:
@@ -103,7 +103,8 @@ class Student(keras.Model):  # type: ignore[misc] # keras has no types
     ) -> dict[str, tf.Tensor]:
         """Return the metrics of a batch, by its labels."""
         labels = y[:, : y_pred.shape[-1]]
-        return super().compute_metrics(x, labels, y_pred, sample_weight=sample_weight)
+        figures: dict[str, tf.Tensor] = super().compute_metrics(x, labels, y_pred, sample_weight)
+        return figures
 
 
 def _few(labels: tuple[str, ...]) -> str:
