@@ -93,6 +93,41 @@ def json_option(text: str = "JSON lines instead of a table.") -> Callable[[F], F
     return flag("--json", text, "as_json")
 
 
+def ray_option(what: str) -> Callable[[F], F]:
+    """Return --ray: None where it is not given, "" without an address; `what` runs there."""
+    text = f"Run {what} on a Ray cluster (default: RAY_ADDRESS, else this machine's cores)."
+    return click.option(
+        "--ray", "ray_address", is_flag=False, flag_value="", metavar="[ADDRESS]", help=text
+    )
+
+
+def ray_task_options(task: str) -> Callable[[F], F]:
+    """Add what one task on a cluster occupies, as `resources` of the cluster module."""
+
+    def resources(**given: Any) -> Any:
+        from hemline.cluster import Resources
+
+        return Resources(**given)
+
+    cpus = click.option(
+        "--ray-cpus",
+        "cpus",
+        default=1,
+        show_default=True,
+        type=click.IntRange(1),
+        help=f"Cores for {task} on Ray, with as many threads.",
+    )
+    gpus = click.option(
+        "--ray-gpus",
+        "gpus",
+        default=0.0,
+        show_default=True,
+        type=click.FloatRange(0),
+        help=f"GPUs for {task} on Ray, or a share of one.",
+    )
+    return joined("resources", resources, cpus, gpus)
+
+
 def output_option(text: str, kind: click.Path = FOLDER, default: object = None) -> Callable[[F], F]:
     """Return -o, --output with its help, of a folder or a file."""
     shown = default is not None

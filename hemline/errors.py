@@ -29,7 +29,7 @@ a notebook into what fits there. A message that needs no flag or command says it
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 _LONGEST_NAME = 80  # of what a user gave, in a message
 _MOST_NAMES = 30  # in a message
@@ -64,6 +64,17 @@ class HemlineError(Exception):
     def __init__(self, message: str, *, remedy: Remedy | None = None) -> None:
         super().__init__(message)
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process have the error with all its facts."""
+        return _again, (type(self), str(self), vars(self))
+
+
+def _again(kind: type[HemlineError], message: str, facts: dict[str, Any]) -> HemlineError:
+    error = kind.__new__(kind, message)
+    error.args = (message,)
+    vars(error).update(facts)
+    return error
 
 
 class UsageError(HemlineError):

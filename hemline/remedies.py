@@ -134,6 +134,8 @@ REMEDIES: dict[str, str] = {
     "gate reference": "bench that file with both, name another cell with --reference, or name two "
     "bundles, which are then measured",
     "verify formats": "run `hemline verify` on the bundle, and ship the format that agrees",
+    "ray address": "start one there with `ray start --head`, or use --ray without an address for "
+    "this machine",
     "other port": "name another with --port or --host",
     "export reference": "export it again; a model of yours needs --data IMAGES",
     "pack": "its README.md says how it is tested there; check its signature with `hemline verify "
