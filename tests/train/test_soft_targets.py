@@ -61,28 +61,22 @@ def test_each_variant_is_what_augmentation_makes(
 ) -> None:
     import tensorflow as tf
 
-    from hemline.train.fitting.augmentation import (
-        augment,
-        variant,
-        variant_count,
-        variant_numbers,
-    )
+    from hemline.train.fitting.augmentation import augment, variant_numbers, variants
 
     recipe, images = replace(RECIPE, **changes), small_data.train_images[:, :, :-2]
     seed = tf.constant([3, 4], tf.int64)
     changed = augment(tf.constant(images), recipe, seed=seed).numpy()
     numbers = variant_numbers(len(images), recipe, seed=seed).numpy()
-    assert 0 <= numbers.min() <= numbers.max() < variant_count(recipe)
     for number, before, after in zip(numbers, images, changed, strict=True):
-        np.testing.assert_array_equal(variant(before[None], number, recipe)[0], after)
+        np.testing.assert_array_equal(variants(recipe)[number].of(before[None])[0], after)
 
 
 @pytest.mark.parametrize("field", ["cutout", "erasing", "rotation", "zoom", "mixup"])
 def test_what_is_not_only_shifted_and_flipped_has_no_variants(field: str) -> None:
-    from hemline.train.fitting.augmentation import variant_count
+    from hemline.train.fitting.augmentation import variants
 
     value = 2 if field in ("cutout", "rotation") else 0.5
-    assert variant_count(replace(RECIPE, **{field: value})) is None
+    assert variants(replace(RECIPE, **{field: value})) is None
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
@@ -114,6 +108,14 @@ def test_predictions_are_kept_for_other_runs(small_data: TrainingData, teacher: 
         np.testing.assert_array_equal(one, other)
 
 
+def test_a_recipe_that_shifts_less_needs_no_others(small_data: TrainingData, teacher: Path) -> None:
+    made, second = targets(Teacher(), small_data, teacher), Teacher()
+    still = replace(RECIPE, shift=0, flip=False)
+    found = targets(second, small_data, teacher, epochs=0, recipe=still)
+    assert second.images == 0
+    np.testing.assert_array_equal(found.tables[0], made.tables[VARIANTS // 2 - 1])
+
+
 def test_other_teachers_images_and_temperatures_have_their_own(
     small_data: TrainingData, teacher: Path
 ) -> None:
@@ -140,16 +142,16 @@ def test_teachers_are_asked_in_each_step_where_that_is_less_work(
 def test_stopped_work_goes_on_and_a_damaged_file_is_made_again(
     small_data: TrainingData, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hemline.train.fitting import soft_targets
+    from hemline.train.fitting.augmentation import Variant
 
-    each, variant = len(small_data.train_images), soft_targets.variant
+    each, variant = len(small_data.train_images), Variant.of
 
-    def stopped(images: Any, number: int, recipe: Recipe) -> Any:
-        if number == 5:
+    def stopped(self: Variant, images: Any) -> Any:
+        if self == (-1, 1, True):
             raise KeyboardInterrupt
-        return variant(images, number, recipe)
+        return variant(self, images)
 
-    monkeypatch.setattr(soft_targets, "variant", stopped)
+    monkeypatch.setattr(Variant, "of", stopped)
     with pytest.raises(KeyboardInterrupt):
         targets(Teacher(), small_data, teacher)
     monkeypatch.undo()

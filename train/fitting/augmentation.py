@@ -6,7 +6,9 @@ only where a recipe asks for them.
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -50,11 +52,31 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     return _erased(changed, recipe.erasing, seed=_seed(seed, 2)) if recipe.erasing else changed
 
 
-def variant_count(recipe: Recipe) -> int | None:
-    """Return how many images `augment` makes of one; None where a change is not a whole number."""
+class Variant(NamedTuple):
+    """An image that `augment` makes of one: the pixel at (rows, columns) of it comes first."""
+
+    rows: int
+    columns: int
+    mirrored: bool
+
+    def of(self, images: Pixels) -> Pixels:
+        """Return this variant of uint8 images (n, h, w, c)."""
+        most, (_, height, width, _) = max(abs(self.rows), abs(self.columns)), images.shape
+        padded = np.pad(
+            images[:, :, ::-1] if self.mirrored else images,
+            ((0, 0), (most, most), (most, most), (0, 0)),
+        )
+        top, left = most + self.rows, most + self.columns
+        return padded[:, top : top + height, left : left + width]
+
+
+def variants(recipe: Recipe) -> tuple[Variant, ...] | None:
+    """Return all variants by their numbers; None where there are more than shifts and flips."""
     if recipe.rotation or recipe.zoom or recipe.cutout or recipe.erasing or recipe.mixup:
         return None
-    return (2 * recipe.shift + 1) ** 2 * (1 + recipe.flip)
+    shifts = range(-recipe.shift, recipe.shift + 1)
+    flips = (False, True) if recipe.flip else (False,)
+    return tuple(Variant(*each) for each in itertools.product(shifts, shifts, flips))
 
 
 def variant_numbers(batch: int, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
@@ -62,15 +84,6 @@ def variant_numbers(batch: int, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor
     random, side = tf.random.stateless_uniform((batch, 5), seed), 2 * recipe.shift + 1
     number = _steps(random[:, 0], recipe.shift) * side + _steps(random[:, 1], recipe.shift)
     return 2 * number + tf.cast(random[:, 2] < 0.5, tf.int32) if recipe.flip else number
-
-
-def variant(images: Pixels, number: int, recipe: Recipe) -> Pixels:
-    """Return the variant of that number of uint8 images (n, h, w, c), as `augment` makes it."""
-    side, most, (_, height, width, _) = 2 * recipe.shift + 1, recipe.shift, images.shape
-    row, column, flipped = np.unravel_index(number, (side, side, 1 + recipe.flip))
-    mirrored = images[:, :, ::-1] if flipped else images
-    padded = np.pad(mirrored, ((0, 0), (most, most), (most, most), (0, 0)))
-    return padded[:, row : row + height, column : column + width]
 
 
 def mix(

@@ -22,7 +22,7 @@ from hemline.contract.checkpoint import MODEL_NAME
 from hemline.data.datasets import Pixels, array_sha256
 from hemline.errors import BusyError, HemlineError
 from hemline.progress import say, tracked
-from hemline.train.fitting.augmentation import variant, variant_count
+from hemline.train.fitting.augmentation import Variant, variants
 from hemline.train.fitting.distillation import Teach
 from hemline.train.recipes.recipe import Recipe
 from hemline.user_folders import cache_folder_if_any
@@ -43,14 +43,14 @@ class SoftTargets:
 
     tables: tuple[Table, ...]
 
-    def of(self, chosen: tf.Tensor, variants: tf.Tensor) -> tf.Tensor:
-        """Return float32 (batch, classes) for int32 positions of images and their variants."""
+    def of(self, chosen: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:
+        """Return float32 (batch, classes) for int32 positions of images and variants."""
 
         def look_up(rows: npt.NDArray[np.int32], of: npt.NDArray[np.int32]) -> Table:
             pairs = zip(of.tolist(), rows.tolist(), strict=True)
             return np.stack([self.tables[number][row] for number, row in pairs])
 
-        found = tf.numpy_function(look_up, [chosen, variants], tf.float16, stateful=False)
+        found = tf.numpy_function(look_up, [chosen, numbers], tf.float16, stateful=False)
         shape = (chosen.shape[0], self.tables[0].shape[1])
         return tf.ensure_shape(tf.cast(found, tf.float32), shape)
 
@@ -73,59 +73,61 @@ def soft_targets(
         each step is less work then; where the augmentation makes variants without number; and
         where nothing can be kept.
     """
-    count, cache = variant_count(recipe), cache_folder_if_any()
-    if count is None or cache is None:
+    wanted, cache = variants(recipe), cache_folder_if_any()
+    if wanted is None or cache is None:
         return None
     key = {
         "teachers": sorted(files.sha256_of(folder / MODEL_NAME) for folder in teachers),
         "precision": precision,
         "temperature": recipe.distillation_temperature,
         "images": array_sha256(images),
-        "augmentation": [recipe.shift, recipe.flip],
     }
     folder = cache / _FOLDER / files.fingerprint(key)[:16]
-    paths = [folder / f"{number:03}" / _FILE for number in range(count)]
-    missing = {
-        number: path for number, path in enumerate(paths) if _read(path, len(images)) is None
-    }
+    paths = {each: folder / _name(each) / _FILE for each in wanted}
+    missing = {each: path for each, path in paths.items() if _read(path, len(images)) is None}
     if len(missing) > epochs:
         return None
     try:
-        _write_missing(missing, images, recipe, teach)
+        _write_missing(missing, images, teach)
     except HemlineError as error:
         log.warning("%s: the teachers predict again in each epoch", error)
-    tables = tuple(table for path in paths if (table := _read(path, len(images))) is not None)
-    if len(tables) < count:
+    tables = [_read(path, len(images)) for path in paths.values()]
+    found = tuple(table for table in tables if table is not None)
+    if len(found) < len(wanted):
         return None
     if missing:
-        size = count * tables[0].nbytes
-        say(f"the teachers' predictions ({size / 1e6:.0f} MB) are kept in {folder}")
-    return SoftTargets(tables=tables)
+        size = sum(table.nbytes for table in found) / 1e6
+        say(f"the teachers' predictions ({size:.0f} MB) are kept in {folder}")
+    return SoftTargets(tables=found)
 
 
-def _write_missing(missing: dict[int, Path], images: Pixels, recipe: Recipe, teach: Teach) -> None:
+def _name(variant: Variant) -> str:
+    return f"{variant.rows:+}{variant.columns:+}{'-mirrored' if variant.mirrored else ''}"
+
+
+def _write_missing(missing: dict[Variant, Path], images: Pixels, teach: Teach) -> None:
     """Write the variants that no other process predicts, then those that such a one left."""
     shape = (None, *images.shape[1:])
     forward = tf.function(teach, input_signature=[tf.TensorSpec(shape, tf.float32)])
 
-    def predictions(number: int) -> Table:
+    def predictions(variant: Variant) -> Table:
         parts = (images[at : at + _BATCH] for at in range(0, len(images), _BATCH))
-        pixels = (variant(part, number, recipe).astype(np.float32) for part in parts)
+        pixels = (variant.of(part).astype(np.float32) for part in parts)
         return np.concatenate([np.asarray(forward(each), np.float16) for each in pixels])
 
     for wait_seconds in (0.0, _WAIT_SECONDS):
-        left = [number for number, path in missing.items() if _read(path, len(images)) is None]
+        left = {each: path for each, path in missing.items() if _read(path, len(images)) is None}
         if not left:
             return
-        for number in tracked(left, len(left), "predictions of the teachers"):
-            path = missing[number]
+        for each in tracked(left, len(left), "predictions of the teachers"):
+            path = left[each]
             with (
                 contextlib.suppress(BusyError),
                 files.locked(path.parent, wait_seconds=wait_seconds),
             ):
                 if _read(path, len(images)) is None:
                     with files.replacing(path) as partial:
-                        np.save(partial, predictions(number))
+                        np.save(partial, predictions(each))
 
 
 def _read(path: Path, images: int) -> Table | None:
