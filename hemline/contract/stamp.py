@@ -286,12 +286,12 @@ def _onnx_stamp_span(content: bytes, path: Path) -> tuple[int, int]:
 def message_fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yield (field number, start, end) of each length-delimited field of a protobuf message."""
     while at < end:
-        tag, at = _varint(content, at)
+        tag, at = varint(content, at)
         wire = tag & 7
         if wire == 0:
-            _, at = _varint(content, at)
+            _, at = varint(content, at)
         elif wire == 2:
-            size, at = _varint(content, at)
+            size, at = varint(content, at)
             if at + size > end:
                 raise ValueError("a field is longer than its message")
             yield tag >> 3, at, at + size
@@ -302,7 +302,8 @@ def message_fields(content: bytes, at: int, end: int) -> Iterator[tuple[int, int
             raise ValueError(f"wire type {wire}")
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def varint(content: bytes, at: int) -> tuple[int, int]:
+    """Return a number of a protobuf message, and where it ends."""
     value = shift = 0
     while True:
         byte = content[at]

@@ -9,12 +9,13 @@ import gzip
 import hashlib
 import io
 import math
+import mmap
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -201,7 +202,7 @@ def decompress(content: bytes, *, where: str) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{where} is a damaged .gz file ({error}): fetch it again") from error
     if len(unpacked) > _LARGEST_FILE_BYTES:
-        raise DataError(f"{where} unpacks to over 1 GiB: it is not a file of this data set")
+        raise DataError(f"{where} unpacks to over 1 GiB: unpack it first, if it is what you want")
     return unpacked
 
 
@@ -274,9 +275,16 @@ def without_copies(images: Pixels, others: Iterable[Pixels]) -> npt.NDArray[np.i
 
 
 def read_file(path: Path) -> bytes:
-    """Return the decompressed bytes of an IDX file, packed or not; raises DataError."""
+    """Return the decompressed bytes of an IDX file, packed or not; raises DataError.
+
+    A file that is not packed is mapped, not read.
+    """
     try:
-        return decompress(path.read_bytes(), where=str(path))
+        with path.open("rb") as stream:
+            if stream.read(2) == b"\x1f\x8b" or not path.stat().st_size:
+                return decompress(path.read_bytes(), where=str(path))
+            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            return cast("bytes", memoryview(mapped))
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason_of(error)}") from error
 

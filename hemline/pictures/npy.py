@@ -29,13 +29,16 @@ def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
     files.write_bytes(path, packed.getvalue())
 
 
-def read_npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and dtype of an array without reading it. Raises what numpy's parser raises."""
+def read_npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Return shape, dtype and whether an array is stored by columns, without reading it.
+
+    Raises what numpy's parser raises.
+    """
     version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
     read: Any = (
         np.lib.format.read_array_header_1_0
         if version == (1, 0)
         else np.lib.format.read_array_header_2_0
     )
-    shape, _, dtype = read(stream)
-    return shape, dtype
+    shape, by_columns, dtype = read(stream)
+    return shape, dtype, by_columns

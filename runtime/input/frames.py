@@ -233,7 +233,7 @@ def _npy_size(buffer: _Buffer) -> int:
         raise _BrokenError("a damaged .npy header", 2)
     buffer.require(start, intact=2)
     try:
-        shape, dtype = read_npy_header(BytesIO(buffer.held[:start]))
+        shape, dtype, _ = read_npy_header(BytesIO(buffer.held[:start]))
     except npy_errors() as error:
         raise _BrokenError("a damaged .npy header", 2) from error
     count = prod(shape)

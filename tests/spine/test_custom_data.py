@@ -18,10 +18,10 @@ from PIL import Image
 from hemline.cli import cli
 from hemline.contract.specs import InputSpec
 from hemline.data.custom import reading as reading_module
-from hemline.data.custom.array_file import as_bytes
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
 from hemline.data.custom.loading import load_custom, name_of
+from hemline.data.custom.pixel_range import byte_blocks
 from hemline.data.custom.reading import CustomImages, ReadOptions
 from hemline.data.custom.test_split import with_large_test_part, with_test_part
 from hemline.data.datasets import DATASETS, Images
@@ -43,6 +43,11 @@ def picture(colour: tuple[int, int, int], seed: int, size: tuple[int, int] = (12
     """Return uint8 (height, width, 3): a colour with noise, so that all pictures differ."""
     noise = np.random.default_rng(seed).integers(-30, 30, (*size, 3))
     return np.clip(np.array(colour) + noise, 0, 255).astype(np.uint8)
+
+
+def as_bytes(values: npt.NDArray[Any], *, where: str) -> Pixels:
+    """Return an array as pixels, read image by image."""
+    return np.concatenate([*byte_blocks(lambda: np.split(values, len(values)), where=where)])
 
 
 def write_classes(folder: Path, *, each: int = 10, seed: int = 0) -> Path:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from hemline.data.custom.array_file import as_bytes
 from hemline.data.custom.loading import load_custom
+from hemline.data.custom.pixel_range import byte_blocks
 from hemline.data.custom.reading import ReadOptions
 from hemline.errors import DataError
+
+
+def as_bytes(values: npt.NDArray[Any], *, where: str) -> npt.NDArray[np.uint8]:
+    """Return an array as pixels, read image by image."""
+    return np.concatenate([*byte_blocks(lambda: np.split(values, len(values)), where=where)])
 
 
 @pytest.mark.parametrize(

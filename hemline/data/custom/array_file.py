@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from hemline.contract.specs import InputSpec
 from hemline.data.custom.decoding import common_size, content_hash, each, gray_if_all
 from hemline.data.custom.npz_archive import Archive, Array
+from hemline.data.custom.pixel_range import byte_blocks
 from hemline.data.custom.reading import (
     MOST_CLASSES,
     CustomImages,
@@ -23,13 +25,8 @@ from hemline.data.datasets import Pixels
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.preprocessing import model_pixels
 
-log = logging.getLogger(__name__)
-
 _ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
 _LABELS = "labels"  # optional class names, in the order of their numbers
-# highest values of 1, 2, 3 and 4 bits, and of scikit-learn's digits
-LEVELS = (1, 3, 7, 15, 16)
-_BLOCK = 1 << 20  # values converted at a time
 Part = tuple[str, str]  # names of the images' and of the classes' array
 
 
@@ -47,7 +44,7 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
         counts = [archive.header(x)[0][0] for x, _ in parts]
         require_room(sum(counts), size, channels, where=str(path))
         labels, classes = _classes(archive, parts, reading.labels)
-        pixels = (as_bytes(archive.read(x), where=f"{path}: {x}") for x, _ in parts)
+        pixels = itertools.chain.from_iterable(pixels_of(archive, x) for x, _ in parts)
         images, contents = resized(pixels, (sum(counts), *size, channels))
     return CustomImages(
         labels=labels,
@@ -113,54 +110,9 @@ def _part_shape(archive: Archive, part: Part) -> tuple[int, int, int]:
     return found
 
 
-def as_bytes(values: Array, *, where: str) -> Pixels:
-    """Return an array as uint8 pixels if that loses nothing.
-
-    That holds for whole numbers 0 … 255 of any dtype, and for multiples of 1/255 from 0 to 1.
-    Whole numbers of few bits (masks of 0 and 1, gray levels of 0 … 15 or 0 … 16) are scaled to
-    0 … 255, with a warning. Raises DataError for other values, whose scaling is unknown.
-    """
-    if values.dtype == np.uint8:
-        return _levels_scaled(values, where)
-    if values.dtype.kind not in "iuf":
-        raise DataError(f"{where} has dtype {values.dtype}: save pixels as uint8, 0 … 255")
-    low, high = values.min(), values.max()
-    factor = 255.0 if values.dtype.kind == "f" and high <= 1 else 1.0
-    # in pixels: a step of float16 below 1; others lose far less, and half a pixel is far more
-    slack = 255 / 2048 if values.dtype == np.float16 else 0.001
-    if low >= 0 and high <= 255:  # false for NaN
-        pixels = np.empty(values.shape, np.uint8)
-        step = max(1, _BLOCK * len(values) // values.size)
-        for at in range(0, len(values), step):
-            real = values[at : at + step].astype(np.float64) * factor
-            whole = np.rint(real)
-            if np.abs(real - whole).max() > slack:
-                break
-            pixels[at : at + step] = whole
-        else:
-            return pixels if factor == 255 else _levels_scaled(pixels, where)
-    if values.dtype.kind in "iu" and low >= 0 and high < 1 << 16:
-        raise DataError(
-            f"{where} has {values.dtype} values from {low} to {high}: devices need 0 … 255; save "
-            "pixels of 16 bits as (x >> 8).astype('uint8'), others scaled to 0 … 255"
-        )
-    scaled = "(x * 255).round().astype('uint8')" if low >= 0 and high <= 1 else "uint8"
-    raise DataError(
-        f"{where} has {values.dtype} values from {low:g} to {high:g} that are not 8-bit pixels: "
-        f"save the images as 0 … 255, for example as {scaled}"
-    )
-
-
-def _levels_scaled(pixels: Pixels, where: str) -> Pixels:
-    """Return pixels 0 … 255 of gray levels in few bits; others as they are."""
-    highest = int(pixels.max(initial=0))
-    if not 0 < highest <= LEVELS[-1]:
-        return pixels
-    top = next(each for each in LEVELS if highest <= each)
-    log.warning("%s has whole numbers from 0 to %d: scaled so that %d is 255", where, highest, top)
-    scale = np.rint(np.arange(256) * (255 / top)).clip(0, 255).astype(np.uint8)
-    scaled: Pixels = scale[pixels]
-    return scaled
+def pixels_of(archive: Archive, x: str) -> Iterator[Pixels]:
+    """Yield an array of images as uint8, block by block; raises DataError for other pixels."""
+    return byte_blocks(functools.partial(archive.blocks, x), where=f"{archive.path}: {x}")
 
 
 def resized(
@@ -201,7 +153,9 @@ def _classes(
             _whole(array, f"{archive.path}: {y}")
             for array, (_, y) in zip(arrays, parts, strict=True)
         ]
-        labels = given or _named(archive) or tuple(map(str, range(int(numbers[0].max()) + 1)))
+        labels = (
+            given or class_names_in(archive) or tuple(map(str, range(int(numbers[0].max()) + 1)))
+        )
     require_labels(labels, where=where)
     for array, (_, y) in zip(numbers, parts, strict=True):
         if array.max() >= len(labels):
@@ -217,7 +171,7 @@ def _classes(
     return labels, np.concatenate(numbers)
 
 
-def _named(archive: Archive) -> tuple[str, ...] | None:
+def class_names_in(archive: Archive) -> tuple[str, ...] | None:
     """Return the class names in the file, or None."""
     if _LABELS not in archive.names:
         return None

@@ -97,9 +97,9 @@ def list_folder(folder: Path) -> Listing:
     )
 
 
-def images_in(folder: Path) -> tuple[ImageFile, ...]:
-    """Return the images of a folder without folders, each of class 0."""
-    return tuple(_files(folder, folder, 0, [], seen=set()))
+def images_in(folder: Path, others: list[str] | None = None) -> tuple[ImageFile, ...]:
+    """Return the images of a folder and below, each of class 0; add other files to `others`."""
+    return tuple(_files(folder, folder, 0, [] if others is None else others, seen=set()))
 
 
 def _part(

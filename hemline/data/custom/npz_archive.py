@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hemline.errors import DataError
 from hemline.host import free_bytes
 from hemline.pictures.npy import npy_errors, read_npy_header
 
+_BLOCK_BYTES = 1 << 22  # read at a time
 Array = npt.NDArray[Any]
 Header = tuple[tuple[int, ...], np.dtype[Any]]  # shape and dtype
 # what zipfile and numpy raise for a damaged, an encrypted or a crafted file
@@ -49,7 +51,7 @@ class Archive(Closing):
         """Return shape and dtype of an array. Raises DataError for one of Python objects."""
         try:
             with self._zip.open(f"{name}.npy") as stream:
-                shape, dtype = read_npy_header(stream)  # type: ignore[arg-type]
+                shape, dtype, _ = read_npy_header(stream)  # type: ignore[arg-type]
         except _DAMAGED as error:
             raise self._unreadable(name, error) from error
         if dtype.hasobject:
@@ -76,6 +78,28 @@ class Archive(Closing):
         except _DAMAGED as error:
             raise self._unreadable(name, error) from error
         return array
+
+    def blocks(self, name: str) -> Iterator[Array]:
+        """Yield an array part by part along its first axis. Raises DataError where it is damaged.
+
+        One that is stored column by column is read as a whole.
+        """
+        shape, dtype = self.header(name)
+        step = max(1, _BLOCK_BYTES // max(1, math.prod(shape[1:]) * dtype.itemsize))
+        try:
+            with self._zip.open(f"{name}.npy") as stream:
+                if read_npy_header(stream)[2]:  # type: ignore[arg-type]
+                    yield self.read(name)
+                    return
+                for at in range(0, shape[0], step):
+                    part = (min(step, shape[0] - at), *shape[1:])
+                    content = stream.read(math.prod(part) * dtype.itemsize)
+                    if len(content) < math.prod(part) * dtype.itemsize:
+                        raise EOFError(f"it is cut short at {name}[{at}]")
+                    yield np.frombuffer(content, dtype).reshape(part)
+                stream.read(1)  # compares the checksum
+        except _DAMAGED as error:
+            raise self._unreadable(name, error) from error
 
     def _unreadable(self, name: str, error: Exception) -> DataError:
         return DataError(f"cannot read {name} in {self.path} ({_reason(error)}): save it again")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hemline.data.custom.array_file import as_bytes, image_shape, resized
+from hemline.data.custom.array_file import image_shape, pixels_of, resized
 from hemline.data.custom.class_folders import Listing, images_in
 from hemline.data.custom.decoding import common_size, decode, gray_if_all
 from hemline.data.custom.npz_archive import Archive
@@ -34,8 +34,7 @@ def read_unlabelled(path: Path, reading: ReadOptions) -> CustomImages:
         size = reading.size or common_size([(height, width)], where=str(path))
         channels = reading.channels or min(channels, 3)
         require_room(count, size, channels, where=str(path))
-        pixels = as_bytes(archive.read("x"), where=f"{path}: x")
-        images, contents = resized([pixels], (count, *size, channels))
+        images, contents = resized(pixels_of(archive, "x"), (count, *size, channels))
     return CustomImages(
         labels=_CLASS,
         images=gray_if_all(images) if reading.channels is None else images,
