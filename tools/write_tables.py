@@ -22,6 +22,7 @@ from quantization_tables import matrix_table, peer_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 from unknown_table import unknown_table
+from zoo_table import zoo_recall_table, zoo_table
 
 from hemline.bench.comparison import compare
 from hemline.bench.devices.table import DEVICES
@@ -87,6 +88,8 @@ def render(root: Path, name: str) -> str:
         "profile": profile_table,
         "causes": causes_table,
         "unknown": unknown_table,
+        "zoo": zoo_table,
+        "zoo-recall": zoo_recall_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
