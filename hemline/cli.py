@@ -64,6 +64,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
     },
     "On a device": {
         "classify": Command("runtime", "Classify image files, folders, a camera or a stream."),
+        "index": Command(
+            "runtime.similar", "Index images by their embeddings, to find similar ones."
+        ),
+        "similar": Command("runtime.similar", "Find indexed images that are similar to an image."),
         "selftest": Command("runtime", "Run the test images inside an artifact."),
         "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),

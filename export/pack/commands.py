@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hemline.arguments import flag, output_option, path_argument
+from hemline.arguments import FOLDER, flag, output_option, path_argument
 from hemline.console import say
 from hemline.environments.wheels import MACHINES
 from hemline.errors import UsageError
@@ -42,6 +42,12 @@ from hemline.export.pack.table import TARGETS
     help="Of pi: add wheels for a board without a network and this Python (3.13); repeat for more.",
 )
 @flag("--single-file", "Of web: one page with everything in it, to double click.")
+@click.option(
+    "--similar",
+    metavar="INDEX",
+    type=FOLDER,
+    help="Of web: show similar images of an index that this file made (see `hemline index`).",
+)
 @click.option(
     "--flash-kb", type=click.IntRange(1), help="Of c: flash for the model, in kB of 1,000 bytes."
 )

@@ -35,6 +35,7 @@ class PackOptions:
     machine: architecture of the board, a name in the MACHINES table of environments.
     wheels: Python versions (3.11) of a board without a network.
     single_file: one page with everything in it, not a folder for a host.
+    similar: index of images, of which the page shows those that are similar to a picture.
     flash_kb, sram_kb: most that a microcontroller has for the model, 1000 bytes.
     """
 
@@ -43,6 +44,7 @@ class PackOptions:
     machine: str = "aarch64"
     wheels: tuple[str, ...] = ()
     single_file: bool = False
+    similar: Path | None = None
     flash_kb: int | None = None
     sram_kb: int | None = None
 

@@ -53,7 +53,7 @@ TARGETS: dict[str, Target] = {
             summary="a web page",
             fill="hemline.export.pack.web.filling:fill",
             fits="hemline.export.pack.web.filling:page_runtime",
-            options=("single_file",),
+            options=("single_file", "similar"),
             next_step="python3 -m http.server --directory @PATH@, then open http://localhost:8000",
         ),
         Target(

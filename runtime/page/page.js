@@ -1,7 +1,7 @@
 // Pictures and camera frames go to the worker; its predictions are shown.
 const $ = (id) => document.getElementById(id);
 const json = (id) => JSON.parse($(id)?.textContent ?? '{}');
-const page = json('page'); // {artifact, packages, examples, offline}, of writing.py
+const page = json('page'); // {artifact, packages, examples, similar, offline}, of writing.py
 const LARGEST_PIXELS = 50e6; // of a picture, as in hemline/pictures/images.py
 const ON_SHELF = 40; // own pictures that can be shown again, beside the examples
 const SHOWN = 30; // of the names of classes
@@ -12,7 +12,7 @@ const CAMERA = {
 };
 const [video, picture, state] = [$('video'), $('picture'), document.documentElement.dataset];
 const waiting = new Map(); // for answers of the worker
-let [worker, stamp, stream, asked, shelved] = [null, null, null, 0, 0];
+let [worker, stamp, tiles, stream, asked, shelved] = [null, null, null, null, 0, 0];
 
 function ask(name, request, moved = []) {
   worker.postMessage({ id: ++asked, name, request }, moved);
@@ -96,7 +96,9 @@ function predict(source, width, height, isJpeg = false) {
   return ask('classify', { pixels, width, height, isJpeg }, [pixels.buffer]);
 }
 
-function show({ label, index, isUnknown, scores, seen, prepareMs, classifyMs }, source) {
+function show(
+  { label, index, isUnknown, scores, seen, prepareMs, classifyMs, similar = [] }, source,
+) {
   const text = isUnknown ? 'Unknown' : label;
   if ($('label').textContent !== text) $('label').textContent = text; // else it is read out again
   $('result').classList.remove('none');
@@ -116,7 +118,25 @@ function show({ label, index, isUnknown, scores, seen, prepareMs, classifyMs }, 
   $('seen').getContext('2d').putImageData(imageOf(seen), 0, 0);
   $('prepared').textContent = milliseconds(prepareMs);
   $('classified').textContent = milliseconds(classifyMs);
+  similar.forEach(showSimilar);
+  $('similar').hidden = !similar.length;
   state.shown = Number(state.shown ?? 0) + 1;
+}
+
+// Show an image of the index: its tile, label, name, and the cosine of the angle.
+function showSimilar({ at, similarity }, place) {
+  const { names, labels, width, height, columns } = page.similar;
+  const list = $('similar').querySelector('ul');
+  if (!list.children[place]) {
+    const canvas = element('canvas');
+    [canvas.width, canvas.height, canvas.className] = [width, height, 'small'];
+    list.append(element('li', canvas, element('strong'), element('span'), element('span')));
+  }
+  const [canvas, label, angle, name] = list.children[place].children;
+  const [x, y] = [width * (at % columns), height * Math.floor(at / columns)];
+  canvas.getContext('2d').drawImage(tiles, x, y, width, height, 0, 0, width, height);
+  [label.textContent, angle.textContent] = [labels[at], similarity.toFixed(3)];
+  name.textContent = names[at];
 }
 
 // Classify a file, or an example {name, image}, and show it.
@@ -149,6 +169,7 @@ function showNothing() {
   [picture.hidden, $('empty').hidden] = [true, false];
   [$('label').textContent, $('note').textContent] = ['No prediction', 'Choose another picture.'];
   $('top').replaceChildren();
+  $('similar').hidden = true;
   $('seen').width = 0;
   $('prepared').textContent = $('classified').textContent = '–';
 }
@@ -259,6 +280,7 @@ function describe({ bytes, test }) {
     'Self-test': `${test.images} images, at most ${test.worst.toPrecision(2)} off the model `
       + `that was exported (${test.tolerance.toPrecision(2)} is allowed)`,
   };
+  if (page.similar) facts['Similar images'] = `the nearest of ${page.similar.names.length}`;
   for (const [name, text] of Object.entries(facts)) {
     $('about').append(element('div', element('dt', name), element('dd', text)));
   }
@@ -277,7 +299,7 @@ async function start() {
   const script = program && new Blob([program], { type: 'text/javascript' });
   startWorker(script ? URL.createObjectURL(script) : 'worker.js');
   const opened = await ask('open', { ...page, contents });
-  ({ stamp } = opened);
+  ({ stamp, tiles } = opened);
   describe(opened);
   if (!opened.test.passed) throw Error('the self-test failed: do not use it in this browser');
   const examples = opened.images.map((pixels, at) => (

@@ -2,13 +2,15 @@
 import { decode } from './decoder.js';
 import { loadArtifact } from './engine.js';
 import { kept, prepare } from './pixels.js';
+import { searcher } from './similar.js';
 
 const LEAST_MS = 5; // of a measurement: clocks of browsers tick in up to 1 ms
 const MANY = 4; // test images, of which one may be farther off, by contract/parity.py
-let model = null;
+const SIMILAR = 12; // images that are shown
+let [model, similarTo] = [null, null];
 
 // `contents` are the bytes of files by name, where the page is a single file; else it is empty.
-async function open({ artifact, packages, examples, contents }) {
+async function open({ artifact, packages, examples, similar, contents }) {
   const bytesOf = async (name) => {
     if (name in contents) return contents[name];
     const response = await fetch(name).catch(() => null);
@@ -25,7 +27,13 @@ async function open({ artifact, packages, examples, contents }) {
   const locate = (name) => addresses[packages.indexOf(packed(name))];
   model = await loadArtifact(bytes, { locate, relaxed: false });
   const images = await Promise.all(examples.map(({ pixels }) => unpacked(pixels)));
-  return { stamp: model.stamp, bytes: bytes.length, test: await selfTest(), images };
+  let tiles = null;
+  if (similar) {
+    const [vectors, sheet] = await Promise.all(['similar.bin', 'similar.webp'].map(bytesOf));
+    similarTo = searcher(new Int8Array(vectors), vectors.length / similar.names.length);
+    tiles = await createImageBitmap(new Blob([sheet], { type: 'image/webp' }));
+  }
+  return { stamp: model.stamp, bytes: bytes.length, test: await selfTest(), images, tiles };
 }
 
 // Return the bytes that were compressed by gzip, or by a server that has not told.
@@ -61,12 +69,14 @@ async function classify({ pixels, width, height, isJpeg }) {
   const picture = kept(pixels, width, height, { side, isJpeg });
   const seen = prepare(picture.pixels, picture.width, picture.height, stamp);
   const prepareMs = performance.now() - started;
-  const outputs = await run(seen, stamp.distance ? ['logits', 'embedding'] : ['logits']);
+  const names = stamp.distance || similarTo ? ['logits', 'embedding'] : ['logits'];
+  const outputs = await run(seen, names);
   const begun = performance.now();
   let calls = 0;
   for (; calls === 0 || performance.now() - begun < LEAST_MS; calls++) await run(seen);
   const classifyMs = (performance.now() - begun) / calls;
-  return { ...decode(stamp, ...outputs), seen, prepareMs, classifyMs };
+  const similar = similarTo?.(outputs[1], SIMILAR);
+  return { ...decode(stamp, ...outputs), seen, prepareMs, classifyMs, similar };
 }
 
 self.onmessage = async ({ data: { id, name, request } }) => {

@@ -23,11 +23,12 @@ from hemline.files import read_bytes, write_bytes
 from hemline.npm_packages import fetched
 from hemline.pages import escaped, json_script, script_hash
 from hemline.pictures.pixels import Pixels
+from hemline.runtime.similar.page_images import SimilarImages
 
 INDEX = "index.html"
 _HERE = Path(__file__).parent
 WEB = Path(str(resources("hemline.runtime"))) / "web"
-MODULES = ("pixels.js", "engine.js", "decoder.js")  # what the worker imports
+MODULES = ("pixels.js", "engine.js", "decoder.js", "similar.js")  # what the worker imports
 _IMPORT = re.compile(r"^import \{.*\} from '\./.*';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function (\w+))", re.MULTILINE)
 # package and files of a format: of two builds the one that every browser with SIMD runs
@@ -59,6 +60,7 @@ class ClassifyingPage:
     title: what its visitors read at the top.
     artifact, stamp: bytes of the file, and what it says of itself.
     examples: (name, uint8 pixels of the model's size), shown to be tried.
+    similar: images among which it shows those that are similar to a picture.
     offline: whether browsers keep the page, to open it without a network.
     """
 
@@ -66,6 +68,7 @@ class ClassifyingPage:
     artifact: bytes
     stamp: Stamp
     examples: tuple[tuple[str, Pixels], ...] = ()
+    similar: SimilarImages | None = None
     offline: bool = True
 
 
@@ -76,6 +79,7 @@ def write_page(folder: Path, page: ClassifyingPage, *, single_file: bool = False
     """
     packages = _package_files(page.stamp.format)
     contents = {page.stamp.name: page.artifact, "worker.js": _worker().encode(), **packages}
+    contents |= page.similar.files if page.similar else {}
     facts = json_script(
         "page",
         {
@@ -85,6 +89,7 @@ def write_page(folder: Path, page: ClassifyingPage, *, single_file: bool = False
                 {"name": name, "pixels": _text(zlib.compress(image.tobytes(), 9))}
                 for name, image in page.examples
             ],
+            "similar": page.similar.facts if page.similar else None,
             "offline": page.offline and not single_file,
         },
     )

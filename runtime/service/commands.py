@@ -27,6 +27,7 @@ _COUNT = click.IntRange(min=1)
 @click.option("--allow-origin", "origins", multiple=True, help="URL whose pages may ask (repeat).")
 @click.option("--monitor", type=FOLDER, help="Count predictions here, for `hemline drift`.")
 @click.option("--keep-unsure", type=_COUNT, help="Also store so many images, the least certain.")
+@click.option("--similar", type=FOLDER, help="Index whose similar images the page shows.")
 def serve(
     artifacts: tuple[Path, ...],
     host: str,
@@ -35,6 +36,7 @@ def serve(
     origins: tuple[str, ...],
     monitor: Path | None,
     keep_unsure: int | None,
+    similar: Path | None,
     **limits: Any,
 ) -> None:
     """Serve artifacts over HTTP until SIGTERM.
@@ -55,4 +57,4 @@ def serve(
     if keep_unsure is not None and monitor is None:
         raise UsageError("--keep-unsure stores images in the folder of --monitor: name one")
     counting = None if monitor is None else partial(Monitor, monitor, keep_unsure=keep_unsure or 0)
-    server.serve(artifacts, host, port, runtime, Limits(**limits), counting, origins)
+    server.serve(artifacts, host, port, runtime, Limits(**limits), counting, origins, similar)

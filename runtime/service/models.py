@@ -22,6 +22,7 @@ from hemline.runtime.classifier import Classifier
 from hemline.runtime.discovery import pick_backend
 from hemline.runtime.monitoring import Monitor
 from hemline.runtime.service.page import page_files
+from hemline.runtime.similar.page_images import SimilarImages
 
 _INLINE_SECONDS = 0.002  # the longest that the event loop itself classifies: everyone waits for it
 _SERVED = (".tflite", ".onnx", ".json")  # in a bundle, not its records
@@ -35,6 +36,7 @@ class Model:
     content: of its file, for the page, which stays when the file has gone.
     runtime: its name and version.
     why: in brackets behind its name: which file of a bundle it is, in which runtime.
+    similar: images of an index, for the page.
     inline_images: how many raw images the event loop classifies itself; more go to a worker.
     """
 
@@ -49,6 +51,7 @@ class Model:
             because = "recommended" if chosen else "the smallest that passed"
             self.why = f"{self.path.name}, {self.runtime}: {because}"
         self.monitor: Monitor | None = None
+        self.similar: SimilarImages | None = None
         self._idle = list[Classifier]()
         image = np.zeros(file.stamp.input.shape, np.uint8)
         for _ in range(workers + 1):
@@ -62,7 +65,7 @@ class Model:
     @cached_property
     def page(self) -> dict[str, bytes]:
         """Return the files of its page, about 3 MB; raises HTTPException."""
-        return page_files(self.content, self.stamp, self.name)
+        return page_files(self.content, self.stamp, self.name, self.similar)
 
     def borrow(self, work: Callable[[Classifier], R]) -> R:
         """Do a piece of work with a classifier that nobody else uses meanwhile."""
@@ -76,6 +79,7 @@ class Model:
 class Served:
     """An artifact under its name, and the version of it that is loaded.
 
+    similar: images of an index, for the page of the artifact that made it.
     monitors: of all versions, by hash, since requests in progress use an old one.
     intact: whether the files that are there now are the ones that are served.
     """
@@ -89,6 +93,7 @@ class Served:
     ) -> None:
         self.name, self._path, self._open = path.resolve().name, path, monitor
         self._make: Callable[[], Model] = lambda: Model(path, runtime, workers)
+        self.similar: SimilarImages | None = None
         self.monitors = dict[str, Monitor]()
         self._state = self._files()
         self.model, self.intact = self._load(), True
@@ -111,6 +116,7 @@ class Served:
 
     def _load(self) -> Model:
         model = self._make()
+        model.similar = self.similar
         if self._open is not None:
             digest = model.stamp.payload_sha256
             monitor = self.monitors.get(digest) or self._open(model.stamp)

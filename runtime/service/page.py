@@ -15,12 +15,21 @@ from hemline.errors import HemlineError
 from hemline.files import read_bytes
 from hemline.folders import TemporaryFolder
 from hemline.runtime.page.writing import ClassifyingPage, write_page
+from hemline.runtime.similar.page_images import SimilarImages
 
 
-def page_files(content: bytes, stamp: Stamp, title: str) -> dict[str, bytes]:
-    """Return the files of the page of an artifact; raises HTTPException."""
+def page_files(
+    content: bytes, stamp: Stamp, title: str, similar: SimilarImages | None = None
+) -> dict[str, bytes]:
+    """Return the files of the page of an artifact, with `similar` images if it made their index.
+
+    Raises HTTPException.
+    """
     try:
-        page = ClassifyingPage(title=title, artifact=content, stamp=stamp, offline=False)
+        shown = similar if similar and similar.made_by(stamp) else None
+        page = ClassifyingPage(
+            title=title, artifact=content, stamp=stamp, similar=shown, offline=False
+        )
         with TemporaryFolder() as folder:
             write_page(Path(folder), page)
             return {each.name: read_bytes(each) for each in Path(folder).iterdir()}

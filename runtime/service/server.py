@@ -24,6 +24,7 @@ from hemline.runtime.monitoring import Monitor
 from hemline.runtime.service.models import Served
 from hemline.runtime.service.open_inference import HEADER_SIZE
 from hemline.runtime.service.service import Limits, Service
+from hemline.runtime.similar.page_images import page_images
 from hemline.silence import silenced
 
 
@@ -35,10 +36,12 @@ def serve(
     limits: Limits,
     counting: Callable[[Stamp], Monitor] | None,
     origins: Sequence[str] = (),
+    similar: Path | None = None,
 ) -> None:
     """Serve artifacts until SIGTERM or SIGINT; what was accepted before is answered.
 
     `counting` opens what counts the predictions of an artifact; pages of the `origins` may ask.
+    `similar` is an index; the page of the artifact that made it shows its images.
     Raises UsageError for artifacts of one name, BackendError for an address that cannot be used.
     """
     if len({path.resolve().name for path in paths}) < len(paths):
@@ -51,6 +54,10 @@ def serve(
         raise BackendError(reason, remedy=remedy("other port")) from error
     with silenced():
         served = [Served(path, runtime, cores(), counting) for path in paths]
+    if similar is not None:
+        images = page_images(similar, [each.model.stamp for each in served])
+        for one in served:
+            one.similar = one.model.similar = images
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # the answer says what is wrong
     # 1,000 idle connections are more files than a process may open by default
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

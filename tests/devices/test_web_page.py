@@ -33,6 +33,10 @@ from hemline.pictures.images import read_image, read_picture
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.page.writing import ClassifyingPage, write_page
+from hemline.runtime.similar.building import build
+from hemline.runtime.similar.embedding import embed
+from hemline.runtime.similar.image_index import ImageIndex
+from hemline.runtime.similar.page_images import page_images
 
 pytestmark = pytest.mark.browser
 UNKNOWN_PHOTO, STRETCHED = "unknown", "stretched"
@@ -605,3 +609,57 @@ def test_a_page_works_in_firefox(folder: Path, tmp_path: Path, bundle: Path) -> 
     assert report["label"].lower() == prediction.label.lower()
     assert report["top"].startswith(prediction.top(1)[0][0])
     assert read_picture(tmp_path / "page.png").shape[:2] == (900, 1280)
+
+
+@pytest.fixture(scope="module")
+def similar(embedding_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with an index of 60 images, and pages that show them."""
+    root = tmp_path_factory.mktemp("similar")
+    artifact = embedding_bundle / "int8.tflite"
+    images = np.load(embedding_bundle / "evaluation" / "validation-images.npy")[:60]
+    with Classifier.load(artifact) as classifier:
+        batch = embed(classifier, [f"{at}.png" for at in range(60)], images)
+    build([batch], artifact, root / "images.index", "images")
+    np.savez(root / "images.npz", x=images, embedding=batch.embeddings[0])
+    stamp = read_stamped(artifact).stamp
+    page = ClassifyingPage(
+        title="Similar",
+        artifact=artifact.read_bytes(),
+        stamp=stamp,
+        examples=(("first", images[0]),),
+        similar=page_images(root / "images.index", [stamp]),
+    )
+    for name in ("folder", "single"):
+        (root / name).mkdir()
+        try:
+            write_page(root / name, page, single_file=name == "single")
+        except HemlineError as error:
+            missing("browser", str(error))
+    return root
+
+
+@pytest.mark.parametrize("name", ["folder", "single"])
+def test_a_page_shows_the_similar_images_that_python_finds(
+    open_page: Any, similar: Path, name: str
+) -> None:
+    server = served(similar / name)
+    try:
+        opened = open_page(f"http://127.0.0.1:{server.server_port}/index.html")
+        opened.wait_for_selector("html[data-shown]")
+        shown = [each.split() for each in opened.locator("#similar li").all_inner_texts()]
+        middle = "(canvas) => canvas.getContext('2d').getImageData(14, 14, 1, 1).data[0]"
+        middles = [each.evaluate(middle) for each in opened.locator("#similar canvas").all()]
+    finally:
+        server.shutdown()
+        server.server_close()
+    with np.load(similar / "images.npz") as stored, ImageIndex(similar / "images.index") as index:
+        images, embedding = stored["x"], stored["embedding"]
+        best = {each.name: each for each in index.find(embedding, 15)}
+    assert len(shown) == 12
+    assert shown[0][-1] == "0.png", "the image itself"
+    for (*label, similarity, file), found in zip(shown, middles, strict=True):
+        neighbour = best[file]  # rounding to 8 bits may swap two that are equally far
+        assert " ".join(label) == neighbour.label
+        assert float(similarity) == pytest.approx(neighbour.similarity, abs=0.01)
+        pixel = int(images[int(Path(file).stem)].squeeze()[14, 14])
+        assert abs(found - pixel) < 50, "WebP keeps noise only roughly"

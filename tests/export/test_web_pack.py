@@ -17,12 +17,17 @@ import pytest
 from hemline import npm_packages
 from hemline.contract import schema
 from hemline.contract.manifest import MANIFEST_NAME, read_manifest
-from hemline.errors import GateError
+from hemline.contract.stamp import read_stamped
+from hemline.errors import GateError, UsageError
 from hemline.export.pack.packed import Packed, PackOptions
 from hemline.export.pack.packing import choose, write_pack
 from hemline.export.pack.table import TARGETS
 from hemline.export.pack.web.filling import page_runtime
 from hemline.runtime.page import writing
+from hemline.runtime.service.page import page_files
+from hemline.runtime.similar.building import build
+from hemline.runtime.similar.embedding import Embedded
+from hemline.runtime.similar.page_images import page_images
 
 WEB = TARGETS["web"]
 
@@ -134,3 +139,41 @@ def test_the_bill_of_materials_names_the_npm_package(bundle: Path, tmp_path: Pat
     assert found["purl"] == f"pkg:npm/%40litertjs/core@{version}"
     licence = tmp_path / "pack" / "licences" / "@litertjs" / "core" / "LICENSE"
     assert b"Apache License" in licence.read_bytes()
+
+
+@pytest.fixture
+def proven(bundle: Path, embedding_bundle: Path, tmp_path: Path) -> Path:
+    """Return a bundle with embeddings, and with the verdicts on the same files without."""
+    copy = Path(shutil.copytree(embedding_bundle, tmp_path / "proven"))
+    verdicts = {each.name: each.verdicts for each in read_manifest(bundle).artifacts}
+    manifest = read_manifest(copy)
+    artifacts = [dataclasses.replace(x, verdicts=verdicts[x.name]) for x in manifest.artifacts]
+    schema.save(copy / MANIFEST_NAME, dataclasses.replace(manifest, artifacts=tuple(artifacts)))
+    return copy
+
+
+def test_a_page_has_similar_images_where_an_index_is_named(proven: Path, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    names, pixels = [f"{at}.png" for at in range(40)], np.zeros((40, 28, 28, 1), np.uint8)
+    index = tmp_path / "images.index"
+    artifact = proven / "int8.tflite"
+    build([Embedded(names, ["Bag"] * 40, vectors, pixels)], artifact, index, "images")
+    write_pack(packed(proven, similar=index), tmp_path / "with")
+    facts = facts_of(tmp_path / "with" / "index.html")["similar"]
+    assert isinstance(facts, dict)
+    assert facts["names"] == names
+    kept = (tmp_path / "with" / "service_worker.js").read_text()
+    for name in ("similar.bin", "similar.webp"):
+        assert (tmp_path / "with" / name).read_bytes() == (index / name).read_bytes()
+        assert f'"{name}"' in kept, "also without a network"
+    write_pack(packed(proven), tmp_path / "without")
+    assert facts_of(tmp_path / "without" / "index.html")["similar"] is None
+    assert not list((tmp_path / "without").glob("similar*"))
+    other = choose(proven, WEB, PackOptions(artifact="int8.onnx", similar=index))
+    with pytest.raises(UsageError, match="made with another file"):
+        write_pack(other, tmp_path / "other")
+    content, stamp = artifact.read_bytes(), read_stamped(artifact).stamp
+    shown = page_images(index, [stamp])
+    assert "similar.bin" in page_files(content, stamp, "served", shown)
+    new = dataclasses.replace(stamp, payload_sha256="0" * 64)  # the file was replaced
+    assert "similar.bin" not in page_files(content, new, "served", shown)

@@ -14,6 +14,7 @@ from hemline.export.pack.packed import Component, Contents, Packed, filled_file
 from hemline.files import read_bytes
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.page.writing import PACKAGES, ClassifyingPage, write_page
+from hemline.runtime.similar.page_images import page_images
 
 _HERE = Path(__file__).parent
 _LARGEST_BYTES = 100_000_000  # of a file on static hosts such as GitHub Pages
@@ -41,11 +42,13 @@ def page_runtime(packed: Packed) -> Verdict:
 
 def fill(folder: Path, packed: Packed) -> Contents:
     """Write the page into a folder; raises DataError when its runtime cannot be fetched."""
+    index = packed.options.similar
     page = ClassifyingPage(
         title=packed.bundle.resolve().name,
         artifact=read_bytes(packed.path),
         stamp=packed.stamp,
         examples=_examples(packed),
+        similar=None if index is None else page_images(index, [packed.stamp]),
     )
     write_page(folder, page, single_file=packed.options.single_file)
     component = page_component(packed)
