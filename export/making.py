@@ -22,6 +22,7 @@ from hemline.contract.specs import EMBEDDING
 from hemline.contract.stamp import Stamp, StampedFile, read_stamped, stamp_onnx, stamp_tflite
 from hemline.contract.test_vector import TestVector
 from hemline.data.datasets import Images
+from hemline.data.image_rows import ImageRows, selected
 from hemline.errors import HemlineError, NotNeededError, remedy
 from hemline.export.embedding_check import opened, require_embedding
 from hemline.export.quantization.calibration import Calibration
@@ -83,10 +84,10 @@ class ExportInputs:
     unknown: Method | None = None
 
     @property
-    def validation(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def validation(self) -> tuple[ImageRows, npt.NDArray[np.uint8]]:
         """Return the images and labels that were held out for validation."""
         held_out = list(self.split.validation_indices)
-        return self.images.train_images[held_out], self.images.train_labels[held_out]
+        return selected(self.images.train_images, held_out), self.images.train_labels[held_out]
 
     def calibration_sha256(self, scheme: Scheme) -> str | None:
         """Return the hash of the images that a file is calibrated on, None for none."""
@@ -295,7 +296,7 @@ class ArtifactMaker:
         return replace(stamp, distance=distance)
 
     @functools.cached_property
-    def _training(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    def _training(self) -> tuple[ImageRows, npt.NDArray[np.uint8]]:
         from hemline.export.unknown.fitting import training_images
 
         return training_images(self._inputs.images, self._inputs.split)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline.contract.monitoring import Counts, Reference
 from hemline.contract.stamp import StampedFile
+from hemline.data.image_rows import ImageRows, blocks, selected
 from hemline.export.embedding_check import opened
 from hemline.silence import silenced
 from hemline.statistics import evenly_spaced
@@ -16,11 +16,11 @@ _BINS = 20  # of 25 images each in such a window
 _DIGITS = 6  # runtimes, and batches of other sizes, differ in the seventh
 
 
-def reference_of(file: StampedFile, images: npt.NDArray[np.uint8]) -> Reference:
+def reference_of(file: StampedFile, images: ImageRows) -> Reference:
     """Return what a file predicts on uint8 images (n, h, w, c), evenly spaced ones of many."""
-    spaced = evenly_spaced(len(images), _MOST_IMAGES)
+    spaced = selected(images, evenly_spaced(len(images), _MOST_IMAGES))
     with silenced(), opened(file) as classifier:
-        found = classifier.classify_batch(images[spaced])
+        found = [each for some in blocks(spaced) for each in classifier.classify_batch(some)]
     unknown = len(file.stamp.labels)
     labels = np.bincount([x.index if x.known else unknown for x in found], minlength=unknown + 1)
     score_edges, scores = binned([each.score for each in found])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hemline.data.image_rows import ImageRows
 from hemline.figures import GRAY, GREEN, RED, SUBTITLE_SIZE, Heading, drawn, fitted, place
 
 _SMALL = 7.0  # points, of the letters below an image
@@ -61,7 +62,7 @@ class Gallery:
     images: name of each image.
     """
 
-    pixels: Pixels
+    pixels: ImageRows
     labels: npt.NDArray[np.uint8]
     probabilities: npt.NDArray[np.float64]
     names: tuple[str, ...]

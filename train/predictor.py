@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from hemline.data.image_rows import ImageRows
+
 _BATCH = 250  # measured: larger ones are not faster on two cores
 _VALUES = 1 << 21  # of a batch at most: 250 images of 28 × 28, or 13 of 224 × 224 × 3
 _IN_FLIGHT = 2  # batches: while one waits for a core, the other works
@@ -32,7 +34,7 @@ class Predictor:
         )
         self._traced = False
 
-    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def logits(self, images: ImageRows) -> npt.NDArray[np.float32]:
         """Return float32 logits (n, classes) of uint8 images (n, height, width, channels)."""
         step = max(1, min(_BATCH, _VALUES // max(1, images[:1].size)))
 

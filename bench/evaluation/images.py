@@ -17,6 +17,7 @@ from hemline.data.custom.held_out import held_out, require_size, with_labels_of
 from hemline.data.custom.reading import shown
 from hemline.data.datasets import DATASETS, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.image_rows import ImageRows, selected
 from hemline.errors import DataError, UsageError, remedy
 
 Pixels = npt.NDArray[np.uint8]
@@ -24,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitImages:
-    """One split in memory: pixels uint8 (n, height, width, channels), labels uint8 (n,).
+    """One split: pixels uint8 (n, height, width, channels), labels uint8 (n,).
 
     name: validation or test.
     dataset: name of the data set; title is the same as it is written in texts.
@@ -40,7 +41,7 @@ class SplitImages:
     dataset: str
     title: str
     source: str
-    pixels: Pixels
+    pixels: ImageRows
     labels: Pixels
     path: Path | None = None
     keras_logits: npt.NDArray[np.float32] | None = None
@@ -143,7 +144,8 @@ def split_of(target: EvaluationTarget, name: str, data: DataSource) -> SplitImag
                 f"the validation images of {target.name} are unknown in {images.source}",
                 remedy=remedy("name the data or take test"),
             )
-        pixels, labels = images.train_images[validation], images.train_labels[validation]
+        pixels = selected(images.train_images, validation)
+        labels = images.train_labels[validation]
         names = tuple(images.train_names[at] for at in validation if images.train_names)
     return SplitImages(
         name=name,
@@ -200,11 +202,11 @@ def _validation(images: Images, split: Split) -> npt.NDArray[np.intp] | None:
     indices = np.asarray(split.validation_indices, np.intp)
     if not len(indices) or indices[-1] >= len(images.train_images):
         return None
-    same = array_sha256(images.train_images[indices]) == split.validation_sha256
+    same = array_sha256(selected(images.train_images, indices)) == split.validation_sha256
     return indices if same else None
 
 
-def _files_of(pixels: Pixels, images: Images) -> tuple[str, ...]:
+def _files_of(pixels: ImageRows, images: Images) -> tuple[str, ...]:
     """Return the file of each image of a bundle, which keeps no names: by its pixels."""
     parts = (images.train_images, images.train_names), (images.test_images, images.test_names)
     pairs = (pair for part in parts for pair in zip(*part, strict=False))  # there may be no names

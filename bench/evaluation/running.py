@@ -19,6 +19,7 @@ from hemline.contract.job import Job, JobCell
 from hemline.contract.model_summary import Layer
 from hemline.contract.specs import LOGITS
 from hemline.data.fetch import FetchOptions
+from hemline.data.image_rows import ImageRows
 from hemline.errors import DataError, JobError, UsageError, remedy
 from hemline.folders import TemporaryFolder
 from hemline.host import host_facts
@@ -99,7 +100,7 @@ def run_all(pairs: Iterable[tuple[EvaluationTarget, SplitImages]]) -> list[Logit
 
 
 def outputs_of(
-    target: EvaluationTarget, images: npt.NDArray[np.uint8], names: Sequence[str]
+    target: EvaluationTarget, images: ImageRows, names: Sequence[str]
 ) -> dict[str, Logits]:
     """Return float32 outputs (n, …) of uint8 images (n, h, w, c), by name."""
     with JobPool() as processes, TemporaryFolder() as folder:
@@ -107,7 +108,7 @@ def outputs_of(
         return _outputs(processes, Path(folder), target, images, path, names)
 
 
-def keras_cell(pixels: npt.NDArray[np.uint8]) -> JobCell:
+def keras_cell(pixels: ImageRows) -> JobCell:
     """Return the setting in which Keras runs so many images fastest."""
     batch = min(_KERAS_BATCH, len(pixels), max(1, _KERAS_VALUES // pixels[0].size))
     return JobCell(threads=host_facts().cores, batch=batch)
@@ -185,7 +186,7 @@ def _outputs(
     processes: JobPool,
     folder: Path,
     target: EvaluationTarget,
-    pixels: npt.NDArray[np.uint8],
+    pixels: ImageRows,
     path: Path,
     names: Sequence[str],
 ) -> dict[str, Logits]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from hemline.bench.evaluation.images import Pixels, SplitImages
+from hemline.bench.evaluation.images import SplitImages
 from hemline.bench.evaluation.measures import predictions_of
 from hemline.bench.evaluation.result import Separation
 from hemline.bench.evaluation.running import Logits, outputs_of
@@ -15,6 +15,7 @@ from hemline.bench.evaluation.target import EvaluationTarget
 from hemline.contract.class_distance import METHODS, Method
 from hemline.contract.specs import LOGITS
 from hemline.contract.stamp import Stamp
+from hemline.data.image_rows import ImageRows
 from hemline.data.strangers import Strangers
 from hemline.runtime.unknown import Distances
 from hemline.statistics import accepted_strangers, auroc
@@ -60,7 +61,7 @@ class _Strangeness:
             self._distances = Distances(spec.distance, spec.embedding)
             self._limits["distance"] = spec.distance.threshold
 
-    def __call__(self, images: Pixels, logits: Logits | None = None) -> Values:
+    def __call__(self, images: ImageRows, logits: Logits | None = None) -> Values:
         """Return the values of uint8 images (n, h, w, c), whose logits may be known."""
         found = {} if logits is None else {LOGITS: logits}
         names = (LOGITS,) if self._distances is None else (LOGITS, self._distances.spec.name)

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hemline import files
 from hemline.compression import compressed_size
 from hemline.contract import schema
@@ -34,6 +32,7 @@ from hemline.export.admission.user_samples import SampleFiles, Samples, read_sam
 from hemline.export.verification import verify_bundle
 from hemline.folders import TemporaryFolder
 from hemline.pictures.generated import generated_images
+from hemline.pictures.npy import write_npy
 from hemline.provenance import commit, utc_now, versions
 from hemline.runtime.job import ERRORS
 from hemline.runtime.process import JobProcess
@@ -139,7 +138,7 @@ def _write_evaluation(
     target = first_supported(installed_targets(), stamp)
     say(f"logits of {target.name} on {len(samples.images):,} {samples.name}")
     with TemporaryFolder() as arrays:
-        np.save(Path(arrays) / "images.npy", samples.images)
+        write_npy(Path(arrays) / "images.npy", samples.images)
         result = _run(path, target, Path(arrays))
         logits = result.logits()
     hashes: dict[str, str] = {}

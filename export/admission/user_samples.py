@@ -13,6 +13,7 @@ from hemline.contract.specs import InputSpec
 from hemline.contract.stamp import Stamp
 from hemline.data.custom.held_out import labelled_images
 from hemline.data.datasets import array_sha256
+from hemline.data.image_rows import ImageRows
 from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.npy import npy_errors
 
@@ -41,7 +42,7 @@ class Samples:
     """
 
     name: str
-    images: npt.NDArray[np.uint8]
+    images: ImageRows
     labels: npt.NDArray[np.uint8] | None = None
 
     @property

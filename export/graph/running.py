@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from hemline.data.image_rows import ImageRows
 from hemline.runtime.backends import BACKENDS, load_module
 
 _BATCH = 100  # images that are run at once
@@ -16,7 +17,7 @@ _BATCH = 100  # images that are run at once
 def run_batches(
     proto: onnx.ModelProto,
     names: Sequence[str],
-    images: npt.NDArray[np.uint8],
+    images: ImageRows,
     *,
     batch: int = _BATCH,
 ) -> Iterator[dict[str, npt.NDArray[np.float32]]]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from hemline.contract.card import Split
 from hemline.data.datasets import Images, array_sha256, without_copies
+from hemline.data.image_rows import selected
 from hemline.errors import DataError
 from hemline.export.quantization.plan import PixelStatistics
 
@@ -67,10 +68,10 @@ def calibration_images(
     training = training_indices(len(images.train_images), split)
     wanted = usual if count is None else count
     drawn = np.random.default_rng(seed).permutation(training)[: 2 * wanted]
-    validation = images.train_images[list(split.validation_indices)]
+    validation = selected(images.train_images, list(split.validation_indices))
     if array_sha256(validation) != split.validation_sha256:
         raise DataError("the card's validation images are others than those here: train again")
-    fresh = without_copies(images.train_images[drawn], (validation, images.test_images))
+    fresh = without_copies(selected(images.train_images, drawn), (validation, images.test_images))
     if len(fresh) < (count or 1):
         raise DataError(
             f"{wanted} calibration images asked for, {len(fresh)} are there: ask for less"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.contract.card import Card, Split
 from hemline.data.datasets import Images
+from hemline.data.image_rows import ImageRows, selected
 from hemline.export.quantization.calibration import Calibration
 from hemline.export.quantization.options import QuantizationOptions
 from hemline.export.quantization.quantized import Quantized
@@ -48,8 +49,8 @@ class Planning:
     say: Callable[[str], None]
 
     @property
-    def validation(self) -> tuple[Pixels, Labels | None]:
+    def validation(self) -> tuple[ImageRows, Labels | None]:
         """Return the images that were held out, and their labels; for all choices."""
         indices = np.asarray(self.split.validation_indices, np.intp)
         labels = self.images.train_labels[indices] if self.images.labelled else None
-        return self.images.train_images[indices], labels
+        return selected(self.images.train_images, indices), labels

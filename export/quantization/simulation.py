@@ -13,13 +13,13 @@ import numpy.typing as npt
 import onnx
 
 from hemline.contract.specs import LOGITS
+from hemline.data.image_rows import ImageRows
 from hemline.export.graph.functions import inlined
 from hemline.export.graph.running import run_batches
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.quantized import Quantized
 from hemline.export.writers.qdq import quantized_onnx, tap_name
 
-Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 _DIGITS = 9  # of points: 15 of 5,000 images are 0.3, which a budget of 0.3 allows
 
@@ -60,18 +60,18 @@ def fidelity(logits: Floats, reference: Floats, labels: npt.NDArray[np.uint8] | 
     )
 
 
-def logits(quantized: Quantized, images: Pixels) -> Floats:
+def logits(quantized: Quantized, images: ImageRows) -> Floats:
     """Return the logits float32 (n, classes) for uint8 images (n, h, w, c)."""
     return _run(quantized_onnx(quantized.annotated), (LOGITS,), images)[LOGITS]
 
 
-def values(quantized: Quantized, names: Iterable[str], images: Pixels) -> dict[str, Floats]:
+def values(quantized: Quantized, names: Iterable[str], images: ImageRows) -> dict[str, Floats]:
     """Return values of the graph by name, as rounded there; all of them are in memory together."""
     return _joined(batches(quantized, names, images))
 
 
 def batches(
-    quantized: Quantized, names: Iterable[str], images: Pixels
+    quantized: Quantized, names: Iterable[str], images: ImageRows
 ) -> Iterator[dict[str, Floats]]:
     """Yield values of the graph by name, as rounded there, for some images at a time."""
     wanted = tuple(names)
@@ -80,12 +80,12 @@ def batches(
         yield {name: found[tap_name(name)] for name in wanted}
 
 
-def float_logits(graph: FloatGraph, images: Pixels) -> Floats:
+def float_logits(graph: FloatGraph, images: ImageRows) -> Floats:
     """Return the logits float32 (n, classes) of the float graph."""
     return _run(graph.proto, (LOGITS,), images)[LOGITS]
 
 
-def _run(proto: onnx.ModelProto, names: tuple[str, ...], images: Pixels) -> dict[str, Floats]:
+def _run(proto: onnx.ModelProto, names: tuple[str, ...], images: ImageRows) -> dict[str, Floats]:
     return _joined(run_batches(inlined(proto), names, images))
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx as onnx_format
 
 from hemline.contract.specs import EMBEDDING, LOGITS, InputSpec
+from hemline.data.image_rows import ImageRows
 from hemline.errors import FileFormatError, UnknownNameError
 from hemline.export.graph.editing import Graph, with_batch_of_one
 from hemline.export.graph.passes.heads import embedding_of
@@ -56,7 +57,7 @@ class GraphSource(ModelSource):
         saved_model(self.onnx, path)
         return path
 
-    def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
+    def run(self, images: ImageRows, output: str = LOGITS) -> npt.NDArray[np.float32]:
         """Return one output, or any value, for uint8 images (n, h, w, c), by ONNX Runtime."""
         found = run_batches(self._with_outputs((output,)), (output,), images)
         return np.concatenate([each[output] for each in found])

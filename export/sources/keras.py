@@ -12,6 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from hemline.contract.specs import LOGITS, InputSpec
+from hemline.data.image_rows import ImageRows
 from hemline.errors import StorageError
 from hemline.export.sources.flattening import with_constant_flatten
 from hemline.export.sources.folding import fold_rescaling
@@ -61,7 +62,7 @@ class KerasSource(ModelSource):
         """Return the ONNX ModelProto in float32."""
         return to_onnx(self.model)
 
-    def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
+    def run(self, images: ImageRows, output: str = LOGITS) -> npt.NDArray[np.float32]:
         """Return one output for uint8 images (n, h, w, c), by the model as it was trained."""
         model = self._original
         if output != LOGITS:

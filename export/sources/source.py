@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.closing import Closing
 from hemline.contract.specs import LOGITS, InputSpec
+from hemline.data.image_rows import ImageRows
 from hemline.pictures.generated import varied_images
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ModelSource(Closing, abc.ABC):
         """Return the float32 ONNX ModelProto, whose outputs have the names of `outputs`."""
 
     @abc.abstractmethod
-    def run(self, images: npt.NDArray[np.uint8], output: str = LOGITS) -> npt.NDArray[np.float32]:
+    def run(self, images: ImageRows, output: str = LOGITS) -> npt.NDArray[np.float32]:
         """Return one output for uint8 images (n, h, w, c), by the model in its own runtime.
 
         Any output that the model can give has a name here, whatever `outputs` says.

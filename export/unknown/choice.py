@@ -13,9 +13,10 @@ from scipy.special import softmax
 from hemline.contract.class_distance import METHODS, Method
 from hemline.contract.specs import EMBEDDING, LOGITS, OutputSpec
 from hemline.data.datasets import Images
+from hemline.data.image_rows import ImageRows
 from hemline.data.strangers import GENERATED, load_strangers, own_classes
 from hemline.errors import HemlineError, UsageError, remedy
-from hemline.export.unknown.fitting import Pixels, fit_distance, training_images
+from hemline.export.unknown.fitting import fit_distance, training_images
 from hemline.runtime.unknown import Distances
 from hemline.silence import silenced
 from hemline.statistics import auroc
@@ -84,7 +85,7 @@ def mean_aurocs(
     )
     measure = Distances(distance, embedding)
 
-    def strangeness(images: Pixels) -> dict[Method, npt.NDArray[Any]]:
+    def strangeness(images: ImageRows) -> dict[Method, npt.NDArray[Any]]:
         logits = source.run(images, LOGITS).astype(np.float64)
         scores = softmax(logits / model.temperature, axis=1).max(axis=1)
         return {"score": -scores, "distance": measure(source.run(images, EMBEDDING))}

@@ -15,6 +15,7 @@ from hemline.contract.card import Split
 from hemline.contract.class_distance import ClassDistance, Int8Rows
 from hemline.contract.specs import LOGITS
 from hemline.data.datasets import Images
+from hemline.data.image_rows import ImageRows, blocks, selected
 from hemline.errors import HemlineError
 from hemline.export.quantization.calibration import training_indices
 from hemline.runtime import Classifier
@@ -23,8 +24,7 @@ from hemline.train.confidence import fit_distance_threshold
 
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
-Pixels = npt.NDArray[np.uint8]
-Labelled = tuple[Pixels, Labels]
+Labelled = tuple[ImageRows, Labels]
 _TRAINING = 10_000  # images: with twice as many, no AUROC was found to change by 0.003
 # Directions with a variance of their own: as many as fit into 4 kB, at least 32. Of 40 values, 32
 # directions lost up to 0.03 of AUROC, 8 up to 0.07 (results/unknown.jsonl).
@@ -40,11 +40,15 @@ def fitted(classifier: Classifier, training: Labelled, validation: Labelled) -> 
     spec, (images, labels) = classifier.stamp.embedding, validation
     if spec is None:
         raise AssertionError("a file that measures distances has an embedding")
-    found = classifier.outputs(images, (LOGITS, spec.name))
+    found = _outputs(classifier, images, (LOGITS, spec.name))
     known = found[spec.name][found[LOGITS].argmax(axis=1) == labels]
     if not len(known):
         raise HemlineError("a distance needs validation images that are classified correctly")
-    distance = fit_distance(classifier.embed(training[0]), training[1], len(classifier.labels))
+    distance = fit_distance(
+        _outputs(classifier, training[0], (spec.name,))[spec.name],
+        training[1],
+        len(classifier.labels),
+    )
     threshold = fit_distance_threshold(Distances(distance, spec)(known))
     return dataclasses.replace(distance, threshold=threshold)
 
@@ -57,7 +61,14 @@ def training_images(images: Images, split: Split) -> Labelled:
     ordered, rank = labels[order][by_class], np.empty(len(order), np.intp)
     rank[by_class] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
     chosen = np.sort(order[np.argsort(rank, kind="stable")[:_TRAINING]])
-    return np.asarray(images.train_images[chosen]), labels[chosen]
+    return selected(images.train_images, chosen), labels[chosen]
+
+
+def _outputs(
+    classifier: Classifier, images: ImageRows, names: tuple[str, ...]
+) -> dict[str, Floats]:
+    parts = [classifier.outputs(some, names) for some in blocks(images)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def fit_distance(embeddings: Floats, labels: Labels, classes: int) -> ClassDistance:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hemline.contract import schema
 from hemline.contract.record import Accuracy, Conditions, pack_predictions
+from hemline.data.image_rows import ImageRows
 from hemline.errors import FileFormatError, remedy
 from hemline.files import sha256_of
 from hemline.pictures.npy import write_npy
@@ -57,7 +58,7 @@ def save_split(
     bundle: Path,
     name: str,
     *,
-    images: npt.NDArray[np.uint8],
+    images: ImageRows,
     labels: npt.NDArray[np.uint8] | None,
     logits: npt.NDArray[np.float32],
 ) -> dict[str, str]:

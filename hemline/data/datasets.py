@@ -21,11 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.contract.specs import Preprocessing
+from hemline.data.image_rows import ImageRows, blocks
+from hemline.data.image_rows import Pixels as Pixels
 from hemline.errors import DataError, UnknownNameError, remedy
 from hemline.files import reason_of
 
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
-Pixels = npt.NDArray[np.uint8]
 _UNSIGNED_BYTE = 0x08
 _LARGEST_FILE_BYTES = 1 << 30  # a .gz that unpacks to more is not one of these data sets
 
@@ -81,7 +82,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """A data set in memory: images uint8 (n, height, width, channels), labels uint8 (n,).
+    """A data set: images uint8 (n, height, width, channels), labels uint8 (n,).
 
     sha256: file name to hash of the decompressed bytes; for a custom data set, train and test to
         the hash of pixels and labels.
@@ -96,9 +97,9 @@ class Images:
     """
 
     dataset: Dataset
-    train_images: Pixels
+    train_images: ImageRows
     train_labels: Pixels
-    test_images: Pixels
+    test_images: ImageRows
     test_labels: Pixels
     sha256: dict[str, str]
     verified: bool
@@ -256,18 +257,22 @@ def assemble(
     )
 
 
-def image_hashes(images: Pixels) -> Iterator[bytes]:
+def image_hashes(images: ImageRows) -> Iterator[bytes]:
     """Yield a 16-byte hash of each image of uint8 (n, …), to compare images by content."""
     for image in images:
-        yield hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+        yield hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
-def array_sha256(array: Pixels) -> str:
-    """Return the SHA-256 of an array's bytes in row-major order."""
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+def array_sha256(*arrays: ImageRows, start: bytes = b"") -> str:
+    """Return the SHA-256 of arrays' bytes in row-major order, after those of `start`."""
+    digest = hashlib.sha256(start)
+    for array in arrays:
+        for block in (array,) if isinstance(array, np.ndarray) else blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()
 
 
-def without_copies(images: Pixels, others: Iterable[Pixels]) -> npt.NDArray[np.intp]:
+def without_copies(images: ImageRows, others: Iterable[ImageRows]) -> npt.NDArray[np.intp]:
     """Return positions of `images` (uint8 (n, …)) that occur in none of `others`, by content."""
     elsewhere = {digest for other in others for digest in image_hashes(other)}
     fresh = [at for at, digest in enumerate(image_hashes(images)) if digest not in elsewhere]

@@ -9,6 +9,7 @@ import numpy as np
 
 from hemline import files
 from hemline.data.datasets import Images, Pixels
+from hemline.data.image_rows import ImageRows
 from hemline.errors import BackendError, UsageError, remedy
 
 PICTURES = {"shirt.png": 6, "boot.png": 9}  # class index in Fashion-MNIST
@@ -37,7 +38,7 @@ def write_samples(images: Images, folder: Path, *, force: bool) -> tuple[Path, .
     return tuple(chosen)
 
 
-def _first(images: Pixels, labels: Pixels, label: int, count: int) -> Pixels:
+def _first(images: ImageRows, labels: Pixels, label: int, count: int) -> Pixels:
     return np.asarray(images[np.flatnonzero(np.asarray(labels) == label)[:count]])
 
 

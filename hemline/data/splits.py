@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hemline.contract.card import Split
 from hemline.data.datasets import Images, Pixels, array_sha256, image_hashes
+from hemline.data.image_rows import ImageRows, selected
 from hemline.errors import DataError
 
 _VALIDATION_IMAGES, _LARGEST_SHARE = 5000, 5  # held out, and at most one image in five
@@ -20,9 +21,9 @@ _SPLIT_SEED = 20_170_831  # one split for every seed of training, so that runs c
 class TrainingData:
     """The training and validation parts: images uint8 (n, h, w, c), labels uint8 (n,)."""
 
-    train_images: Pixels
+    train_images: ImageRows
     train_labels: Pixels
-    validation_images: Pixels
+    validation_images: ImageRows
     validation_labels: Pixels
     split: Split
 
@@ -117,14 +118,14 @@ def fold_images(images: Images, folds: int) -> Iterator[Images]:
         if (count := len(np.unique(groups[labels == label]))) < folds:
             raise DataError(f"{folds} folds need as many images of each class: {name} has {count}")
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=_SPLIT_SEED)
-    for kept, held_out in splitter.split(pixels, labels, groups):
+    for kept, held_out in splitter.split(labels, labels, groups):
         yield replace(
             images,
-            train_images=pixels[kept],
+            train_images=(train := selected(pixels, kept)),
             train_labels=labels[kept],
-            test_images=pixels[held_out],
+            test_images=(test := selected(pixels, held_out)),
             test_labels=labels[held_out],
-            sha256={"train": array_sha256(pixels[kept]), "test": array_sha256(pixels[held_out])},
+            sha256={"train": array_sha256(train), "test": array_sha256(test)},
             test_indices=tuple(map(int, held_out)),
             validation_indices=(),
         )
@@ -138,9 +139,9 @@ def own_validation(images: Images, total: int) -> npt.NDArray[np.intp]:
 
 def _parted(images: Images, held_out: npt.NDArray[np.intp], total: int) -> TrainingData:
     training = np.setdiff1d(np.arange(total), held_out)
-    pixels = images.train_images[held_out]
+    pixels = selected(images.train_images, held_out)
     return TrainingData(
-        train_images=images.train_images[training],
+        train_images=selected(images.train_images, training),
         train_labels=images.train_labels[training],
         validation_images=pixels,
         validation_labels=images.train_labels[held_out],

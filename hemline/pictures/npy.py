@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from hemline import files
+
+_BLOCK_VALUES = 1 << 22  # written at a time
 
 
 def npy_errors() -> tuple[type[Exception], ...]:
@@ -22,11 +24,21 @@ def npy_errors() -> tuple[type[Exception], ...]:
     return (*values, *parser, BadZipFile)
 
 
-def write_npy(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array, whole or not at all; raises HemlineError with the reason."""
-    packed = io.BytesIO()  # numpy does not say why when it cannot write into a file
-    np.save(packed, np.ascontiguousarray(array))
-    files.write_bytes(path, packed.getvalue())
+def write_npy(path: Path, array: Any) -> None:
+    """Write an array, or rows of one, whole or not at all; raises StorageError with the reason."""
+    step = max(1, _BLOCK_VALUES * len(array) // max(1, math.prod(array.shape)))
+    with files.replacing(path) as partial, partial.open("wb") as stream:
+        stream.write(npy_header(array.shape, array.dtype))  # numpy does not say why it cannot write
+        for at in range(0, len(array), step):
+            stream.write(np.ascontiguousarray(array[at : at + step]).data)
+
+
+def npy_header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bytes:
+    """Return what a .npy begins with."""
+    header = io.BytesIO()
+    facts = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, facts)  # type: ignore[no-untyped-call]
+    return header.getvalue()
 
 
 def read_npy_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any], bool]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hemline.child_process import StderrTail, how_it_ended
 from hemline.contract import schema
 from hemline.contract.score import Score
@@ -116,9 +118,9 @@ def job_of(request: BaselineRequest, images: Images, data: TrainingData) -> FitJ
         seed=request.seed,
         threads=request.threads,
         parts={
-            "train": (data.train_images, data.train_labels),
-            "validation": (data.validation_images, data.validation_labels),
-            "test": (images.test_images, images.test_labels),
+            "train": (np.asarray(data.train_images), data.train_labels),
+            "validation": (np.asarray(data.validation_images), data.validation_labels),
+            "test": (np.asarray(images.test_images), images.test_labels),
         },
     )
 

@@ -19,7 +19,8 @@ import tensorflow as tf
 
 from hemline import files
 from hemline.contract.checkpoint import MODEL_NAME
-from hemline.data.datasets import Pixels, array_sha256
+from hemline.data.datasets import array_sha256
+from hemline.data.image_rows import ImageRows
 from hemline.errors import BusyError, HemlineError
 from hemline.progress import say, tracked
 from hemline.train.fitting.augmentation import Variant, variants
@@ -57,7 +58,7 @@ class SoftTargets:
 
 def soft_targets(
     teach: Teach,
-    images: Pixels,
+    images: ImageRows,
     recipe: Recipe,
     *,
     teachers: Sequence[Path],
@@ -105,7 +106,7 @@ def _name(variant: Variant) -> str:
     return f"{variant.rows:+}{variant.columns:+}{'-mirrored' if variant.mirrored else ''}"
 
 
-def _write_missing(missing: dict[Variant, Path], images: Pixels, teach: Teach) -> None:
+def _write_missing(missing: dict[Variant, Path], images: ImageRows, teach: Teach) -> None:
     """Write the variants that no other process predicts, then those that such a one left."""
     shape = (None, *images.shape[1:])
     forward = tf.function(teach, input_signature=[tf.TensorSpec(shape, tf.float32)])

@@ -80,9 +80,10 @@ _SAME_IMAGES = Repair(
 def _other_preprocessing(evidence: Evidence) -> Iterator[Finding]:
     """Find calibration images that were made in another way than those that are classified."""
     if evidence.calibration is not None:
-        distance = histogram_distance(evidence.calibration.images, evidence.judge.images)
+        judged = np.asarray(evidence.judge.images)
+        distance = histogram_distance(evidence.calibration.images, judged)
         if distance > _OTHER_PIXELS:
-            means = (evidence.calibration.images.mean(), evidence.judge.images.mean())
+            means = (evidence.calibration.images.mean(), judged.mean())
             yield Finding(
                 layer=None,
                 text=f"calibration images have other pixels than those that are classified: mean "

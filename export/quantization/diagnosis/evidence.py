@@ -119,7 +119,8 @@ class Evidence:
     @property
     def calibration_images(self) -> Pixels:
         """Return the calibration images; where they are not known, those of the diagnosis."""
-        return self.judge.images if self.calibration is None else self.calibration.images
+        known = self.calibration
+        return np.asarray(self.judge.images) if known is None else known.images
 
     def in_float(self, reports: Iterable[LayerReport]) -> Quantized:
         """Return the model with layers, and the layers that read their output, in float."""

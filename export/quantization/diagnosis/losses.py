@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from hemline.data.image_rows import ImageRows
 from hemline.errors import DataError
 from hemline.export.quantization import simulation
 from hemline.export.quantization.diagnosis.document import Loss
@@ -20,7 +21,7 @@ Floats = npt.NDArray[np.float32]
 class Judge:
     """Compares quantized models with the float model on the same images."""
 
-    def __init__(self, graph: FloatGraph, images: Pixels, labels: Labels | None) -> None:
+    def __init__(self, graph: FloatGraph, images: ImageRows, labels: Labels | None) -> None:
         """Run the float model; raises DataError where its outputs say nothing."""
         self.images, self.labels = images, labels
         self.reference = simulation.float_logits(graph, images)

@@ -17,6 +17,7 @@ from hemline.contract.manifest import Artifact, Manifest, read_manifest
 from hemline.data.custom.test_split import with_large_test_part
 from hemline.data.datasets import DATASETS, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.image_rows import selected
 from hemline.errors import HemlineError, UsageError, remedy
 from hemline.export.graph.normalization import normalized
 from hemline.export.quantization import simulation
@@ -191,7 +192,7 @@ def _calibration(
             seed=0,
             limit=None,
             validation_indices=manifest.validation_indices,
-            validation_sha256=array_sha256(images.train_images[held_out]),
+            validation_sha256=array_sha256(selected(images.train_images, held_out)),
         )
         found = calibration_images(images, split, count=plan.origin.images, seed=plan.origin.seed)
         return found if found.sha256 == artifact.calibration_sha256 else None

@@ -11,8 +11,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from hemline.data.image_rows import ImageRows
 from hemline.export.graph.editing import Graph, Node
-from hemline.export.quantization.diagnosis.losses import Judge, Labels, Pixels
+from hemline.export.quantization.diagnosis.losses import Judge, Labels
 from hemline.export.quantization.float_graph import FloatGraph
 from hemline.export.quantization.float_layers import with_float_layers
 from hemline.export.quantization.quantized import Quantized
@@ -33,7 +34,7 @@ class Search:
     def __init__(
         self,
         base: Quantized,
-        images: Pixels,
+        images: ImageRows,
         labels: Labels | None,
         *,
         budget_points: float,

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from hemline.data.image_rows import selected
 from hemline.data.splits import TrainingData
 from hemline.errors import DataError, remedy
 from hemline.export.quantization import simulation
@@ -86,7 +87,7 @@ class Course:
         if known is None or not self._learns_labels:
             known = self._reference.argmax(axis=1).astype(np.uint8)
         return TrainingData(
-            train_images=images[indices],
+            train_images=selected(images, indices),
             train_labels=labels[indices],
             validation_images=held_out,
             validation_labels=known,

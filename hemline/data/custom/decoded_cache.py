@@ -1,12 +1,13 @@
-"""Cache decoded images, so that the next training of the same files starts at once."""
+"""Cache decoded images on the disk: the next command maps them, and does not decode them again."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import logging
 import os
+import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -15,64 +16,77 @@ import numpy as np
 
 from hemline import files, folders
 from hemline.contract import schema
-from hemline.data.custom.class_folders import ImageFile, Listing
-from hemline.data.custom.decoding import each
-from hemline.data.custom.reading import CustomImages, ReadOptions
-from hemline.data.datasets import array_sha256
+from hemline.data.custom.cache_folders import FACTS, CacheFolder, by_use, waiting
+from hemline.data.custom.class_folders import Listing
+from hemline.data.custom.decoding import content_of, decode, each, in_threads
+from hemline.data.custom.pixel_file import mapped
+from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
+from hemline.data.datasets import array_sha256, image_hashes
+from hemline.data.image_rows import MappedImages, blocks
 from hemline.errors import HemlineError
-from hemline.files import reason_of
 from hemline.pictures.npy import npy_errors
 from hemline.provenance import installed_version
 
 log = logging.getLogger(__name__)
 
-_KEPT = 4  # decoded folders; the least recently used is removed first
-_VERSION = 3  # counts up when the same files decode to other pixels
-_CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
+_VERSION = 4  # counts up when the same files decode to other pixels
 _DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
-_IMAGES, _CLASSES, _FACTS = "images.npy", "classes.npy", "facts.json"
+_CLASSES = "classes.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The record beside decoded images.
+    """The record beside decoded images; the last file that is written.
 
-    labels, names, validation_from, test_from, broken, contents: as in CustomImages.
-    images_sha256, classes_sha256: of the arrays' bytes.
+    source: the folder or file that they were read from, for texts.
+    labels, names, validation_from, test_from, broken, contents, digests: as in CustomImages.
+    classes_sha256: of the array's bytes.
     """
 
     KIND: ClassVar[str] = "decoded"
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
+    source: str
     labels: tuple[str, ...]
     names: tuple[str, ...]
     validation_from: int | None
     test_from: int | None
     broken: tuple[str, ...]
     contents: tuple[str, ...]
-    images_sha256: str
+    digests: tuple[str, ...]
     classes_sha256: str
 
 
-def contents_of(listing: Listing) -> tuple[str, ...]:
-    """Return the hash of each file: names, sizes and times do not tell two contents apart.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedImages:
+    """A folder of the cache.
 
-    Archives and package managers set one time for all files.
+    source: that the images were read from; empty for a folder that is not finished.
+    shape: (n, height, width, channels); None the same.
+    size_bytes: on the disk.
+    used: when it was last used, in seconds since 1970.
     """
-    return tuple(each(_content, listing.files))
+
+    path: Path
+    source: str
+    shape: tuple[int, ...] | None
+    size_bytes: int
+    used: float
 
 
-def _content(file: ImageFile) -> str:
-    if file.fault:
-        return file.fault
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with file.path.open("rb", buffering=0) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        return reason_of(error)
-    return digest.hexdigest()
+def decoded(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages:
+    """Return the images of a folder, from the cache if they are in it.
+
+    Raises what decode does, HemlineError for a cache that cannot be written or is too small.
+    """
+    contents = tuple(each(content_of, listing.files))
+    if (found := _load_any(cache, listing, contents, reading)) is not None:
+        if found.broken:
+            count = counted(len(found.broken), "broken file")
+            log.warning("%s: %s skipped: %s", listing.folder, count, few(found.broken, 3))
+        return found
+    place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=contents)
+    return made(place, str(listing.folder), lambda: decode(listing, reading, place))
 
 
 def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) -> str:
@@ -90,7 +104,7 @@ def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) ->
     )
 
 
-def load(
+def _load_any(
     cache: Path, listing: Listing, contents: tuple[str, ...], reading: ReadOptions
 ) -> CustomImages | None:
     """Return the cached images of these files, or None if they are missing or damaged.
@@ -112,16 +126,15 @@ def _fits(found: CustomImages, reading: ReadOptions) -> bool:
 
 
 def _load(folder: Path) -> CustomImages | None:
-    if not folder.is_dir():
+    if not (folder / FACTS).is_file():
         return None
     try:
-        facts = schema.load(Facts, folder / _FACTS)
-        images = np.load(folder / _IMAGES, allow_pickle=False)
+        facts = schema.load(Facts, folder / FACTS)
+        images = mapped(folder)
         classes = np.load(folder / _CLASSES, allow_pickle=False)
     except _DAMAGE:
         return None
-    damaged = array_sha256(images) != facts.images_sha256
-    if damaged or array_sha256(classes) != facts.classes_sha256:
+    if array_sha256(classes) != facts.classes_sha256 or not _intact(images, facts.digests):
         return None
     with contextlib.suppress(OSError):
         os.utime(folder)  # it was used now
@@ -134,45 +147,69 @@ def _load(folder: Path) -> CustomImages | None:
         test_from=facts.test_from,
         broken=facts.broken,
         contents=facts.contents,
+        digests=facts.digests,
     )
 
 
-def keep(
-    cache: Path,
-    listing: Listing,
-    contents: tuple[str, ...],
-    reading: ReadOptions,
-    found: CustomImages,
-) -> None:
-    """Cache decoded images; a cache that cannot be written is only a warning."""
-    folder = cache / key_of(listing, contents, reading)
-
-    def write(place: Path) -> None:
-        np.save(place / _IMAGES, found.images)
-        np.save(place / _CLASSES, found.classes)
-        facts = Facts(
-            labels=found.labels,
-            names=found.names,
-            validation_from=found.validation_from,
-            test_from=found.test_from,
-            broken=found.broken,
-            contents=found.contents,
-            images_sha256=array_sha256(found.images),
-            classes_sha256=array_sha256(found.classes),
-        )
-        schema.save(place / _FACTS, facts)
-
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folders.remove(folder)  # it was damaged
-        folders.made(folder, write, needs_bytes=2 * found.images.nbytes)
-        for old in _by_use(folder.parent)[_KEPT:]:
-            folders.remove(old)
-    except (HemlineError, OSError) as error:
-        log.warning("decoded images are not cached: %s", error)
+def _intact(images: MappedImages, digests: tuple[str, ...]) -> bool:
+    hashes = in_threads(lambda block: [each.hex() for each in image_hashes(block)], blocks(images))
+    return tuple(itertools.chain(*hashes)) == digests
 
 
-def _by_use(place: Path) -> list[Path]:
-    """Return the cached folders, most recently used first."""
-    kept = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(kept, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+def made(place: CacheFolder, source: str, make: Callable[[], CustomImages]) -> CustomImages:
+    """Return the images of a folder of the cache, which `make` decodes into if it has none.
+
+    Another process that decodes the same is waited for; what a killed one left is gone on from.
+    Raises HemlineError for a folder that cannot be written, and what `make` raises: then the folder
+    is removed.
+    """
+    folder = place.path
+    with waiting(folder):
+        if (found := _load(folder)) is not None:  # another process decoded them meanwhile
+            return found
+        (folder / FACTS).unlink(missing_ok=True)  # they were damaged
+        try:
+            found = make()
+            _save(folder, source, found)
+        except (HemlineError, OSError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise HemlineError(f"cannot write {folder}: {files.reason_of(error)}") from error
+            raise
+    place.remove_others()
+    return found
+
+
+def _save(folder: Path, source: str, found: CustomImages) -> None:
+    np.save(folder / _CLASSES, found.classes)
+    facts = Facts(
+        source=source,
+        labels=found.labels,
+        names=found.names,
+        validation_from=found.validation_from,
+        test_from=found.test_from,
+        broken=found.broken,
+        contents=found.contents,
+        digests=found.digests,
+        classes_sha256=array_sha256(found.classes),
+    )
+    schema.save(folder / FACTS, facts)
+
+
+def listed(cache: Path) -> list[CachedImages]:
+    """Return what is in the cache, most recently used first."""
+    return [_described(folder) for folder in by_use(cache)]
+
+
+def _described(folder: Path) -> CachedImages:
+    source, shape = "", None
+    with contextlib.suppress(*_DAMAGE):
+        source = schema.load(Facts, folder / FACTS).source
+        shape = mapped(folder).shape
+    return CachedImages(
+        path=folder,
+        source=source,
+        shape=shape,
+        size_bytes=folders.size_of(folder),
+        used=folder.stat().st_mtime,
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import itertools
 import logging
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,9 @@ from typing import TypeVar
 import numpy as np
 
 from hemline.contract.specs import InputSpec
+from hemline.data.custom.cache_folders import CacheFolder
 from hemline.data.custom.class_folders import ImageFile, Listing
+from hemline.data.custom.pixel_file import PixelArray, PixelFile, Row
 from hemline.data.custom.reading import (
     LARGEST_SIDE,
     CustomImages,
@@ -27,26 +31,30 @@ from hemline.data.custom.reading import (
 )
 from hemline.data.datasets import Pixels, image_hashes
 from hemline.errors import DataError, remedy
+from hemline.files import reason_of
 from hemline.host import cores
 from hemline.pictures.images import read_picture, read_size
 from hemline.pictures.pixels import NO_MEMORY
 from hemline.pictures.preprocessing import as_picture, model_pixels
-from hemline.progress import Progress
+from hemline.progress import Progress, say
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE = 64  # files per task of a thread
+_BLOCK_BYTES = 1 << 23  # of pixels per task of a thread
+_CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
+_MANY_BYTES = 1 << 27  # of pixels: the user should know where so many are kept
 _SIZES_SHOWN = 4
 _BLACK = 16  # of 255: also the highest of 12 bits that a file of 16 bits holds in its low ones
 
 
-def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
-    """Return the pixels of every file.
+def decode(listing: Listing, reading: ReadOptions, into: CacheFolder | None = None) -> CustomImages:
+    """Return the pixels of every file: in memory, or in a file in a folder.
 
-    Raises DataError when files cannot be read and may not be skipped, when sizes differ and no size
-    is given, and when the images do not fit into memory.
+    Raises DataError when files cannot be read and may not be skipped, when one changes meanwhile,
+    when sizes differ and no size is given, and when the images do not fit into memory.
     """
     where = str(listing.folder)
     files = listing.files
@@ -58,55 +66,131 @@ def decode(listing: Listing, reading: ReadOptions) -> CustomImages:
         if not sizes:
             _without_broken(listing, [file.fault for file in files], reading)
         size = common_size(sizes, where=where)
-    channels = reading.channels or 3
-    require_room(len(files), size, channels, where=where)
-    spec = InputSpec(height=size[0], width=size[1], channels=channels, dtype="uint8")
-    images, contents = np.empty((len(files), *spec.shape), np.uint8), [""] * len(files)
-
-    def read(at: int) -> str:
-        fault, found = _tried(lambda path: _read(path, spec), files[at])
-        images[at], contents[at] = (0, "") if found is None else found
-        return fault
-
-    with Progress("reading", len(files)) as progress:
-        progress.show(done=0, line=f"reading {len(files):,} images")
-        faults = each(read, range(len(files)), progress)
-    whole = _without_broken(listing, faults, reading)
-    if not all(whole):
-        images = images[whole]
-    _require_visible(images, where)
+    shape = (*size, reading.channels or 3)
+    with _opened(into, shape, len(files), where) as pixels:
+        rows = _rows(files, pixels, () if into is None else into.contents)
+        whole = _without_broken(listing, [row.fault for row in rows], reading)
+        kept = list(itertools.compress(rows, whole))
+        _require_visible(max(row.brightest for row in kept), where)
+        gray = reading.channels is None and all(row.gray for row in kept)
+        images, digests = pixels.finish(whole, 1 if gray else shape[2])
     return CustomImages(
         labels=listing.labels,
-        images=gray_if_all(images) if reading.channels is None else images,
+        images=images,
         classes=np.array([f.label for f, keep in zip(files, whole, strict=True) if keep], np.uint8),
         names=tuple(f.name for f, keep in zip(files, whole, strict=True) if keep),
         validation_from=_moved(listing.validation_from, whole),
         test_from=_moved(listing.test_from, whole),
         broken=tuple(f.name for f, keep in zip(files, whole, strict=True) if not keep),
-        contents=tuple(itertools.compress(contents, whole)),
+        contents=tuple(row.content for row in kept),
+        digests=tuple(digests or (row.digest for row in kept)),
     )
 
 
 def content_hash(picture: Pixels) -> str:
     """Return a hash of an image (h, w, c) in its own size; gray in three channels is gray."""
-    parts = (picture[:1], picture)  # the first row says it of nearly all
-    if picture.shape[2] == 3 and all((part == part[..., :1]).all() for part in parts):
+    if picture.shape[2] == 3 and _is_gray(picture):
         picture = picture[..., :1]
     return next(image_hashes(picture[np.newaxis])).hex()
 
 
-def _read(path: Path, spec: InputSpec) -> tuple[Pixels, str]:
-    """Return the pixels that a model sees of a file, and the hash of its content."""
-    picture = as_picture(read_picture(path, max(spec.height, spec.width)))
-    return model_pixels(picture, spec, "stretch"), content_hash(picture)
+def _is_gray(picture: Pixels) -> bool:
+    parts = (picture[:1], picture)  # the first row says it of nearly all
+    return all(bool((part == part[..., :1]).all()) for part in parts)
 
 
-def _require_visible(images: Pixels, where: str) -> None:
+def _opened(
+    into: CacheFolder | None, shape: tuple[int, int, int], count: int, where: str
+) -> PixelArray | PixelFile:
+    """Return where the pixels go, and say so if they are many."""
+    needed, said = count * math.prod(shape), f"reading {count:,} images"
+    if into is None:
+        require_room(count, shape[:2], shape[2], where=where)
+        say(said)
+        return PixelArray(shape, count)
+    into.require_room(needed)
+    pixels = PixelFile(into.path, shape)
+    pixels.reserve(count)
+    once = f": once, into {into.path} ({needed / 1e9:.1f} GB)" if needed > _MANY_BYTES else ""
+    say(f"{said}{once}")
+    return pixels
+
+
+def _rows(
+    files: Sequence[ImageFile], pixels: PixelArray | PixelFile, contents: Sequence[str]
+) -> list[Row]:
+    """Read files in threads, block by block; `contents` are their hashes, if they are known."""
+    step = max(1, min(_AT_ONCE, _BLOCK_BYTES // math.prod(pixels.shape)))
+
+    def read(at: int) -> list[Row]:
+        if (rows := pixels.rows_at(at)) is None:
+            some = files[at : at + step]
+            block = np.zeros((len(some), *pixels.shape), np.uint8)
+            rows = [_read(file, place) for file, place in zip(some, block, strict=True)]
+            for file, content in zip(some, contents[at : at + step], strict=False):
+                _require_unchanged(file, content)
+            pixels.write(at, block, rows)
+        return rows
+
+    found: list[Row] = []
+    with Progress("reading", len(files)) as progress:
+        progress.show(done=0)
+        for rows in in_threads(read, range(0, len(files), step)):
+            found += rows
+            progress.show(f"{len(found):,} of {len(files):,}", done=len(found))
+    return found
+
+
+def _read(file: ImageFile, place: Pixels) -> Row:
+    """Write the pixels that a model sees of a file to their place; black if it cannot be read."""
+    height, width, channels = place.shape
+    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
+
+    def read(path: Path) -> Pixels:
+        picture = as_picture(read_picture(path, max(height, width)))
+        place[:] = model_pixels(picture, spec, "stretch")
+        return picture
+
+    fault, picture = _tried(read, file)
+    if picture is None:
+        return Row(fault=fault)
+    gray, content = _is_gray(place), content_hash(picture)
+    known = picture.shape == place.shape and (channels == 1 or not gray)  # hashing takes long
+    digest = content if known else next(image_hashes(place[np.newaxis])).hex()
+    return Row(content=content, digest=digest, gray=gray, brightest=int(place.max()))
+
+
+def content_of(file: ImageFile) -> str:
+    """Return the hash of a file, or why it cannot be read.
+
+    Names, sizes and times do not tell two contents apart: archives and package managers set one
+    time for all files.
+    """
+    if file.fault:
+        return file.fault
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with file.path.open("rb", buffering=0) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        return reason_of(error)
+    return digest.hexdigest()
+
+
+def _require_unchanged(file: ImageFile, content: str) -> None:
+    if not file.fault and content_of(file) != content:
+        raise DataError(
+            f"{file.path} changed while it was being read: wait until nothing writes to its "
+            "folder, then run the command again"
+        )
+
+
+def _require_visible(highest: int, where: str) -> None:
     """Raise DataError where every image is nearly black: pixels in few of the bits of their files.
 
     They cannot be scaled here, since a device sees the same files one by one.
     """
-    highest = int(images.max(initial=0))
     if highest <= _BLACK:
         raise DataError(
             f"{where}: the brightest pixel of all images is {highest} of 255 (8 bits): the images "
@@ -155,29 +239,25 @@ def gray_if_all(images: Pixels) -> Pixels:
     return np.ascontiguousarray(images[..., :1])
 
 
-def each(
-    work: Callable[[T], R],
-    items: Sequence[T],
-    progress: Progress | None = None,
-) -> list[R]:
-    """Call `work` for every item in threads; return the results in the order of items.
+def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call `work` for every item in threads; return the results in the order of items."""
+    chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
+    return [*itertools.chain(*in_threads(lambda chunk: [work(item) for item in chunk], chunks))]
+
+
+def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Call `work` for every item in threads; yield the results in the order of items.
 
     Decoders and numpy work without holding Python's lock.
     """
-    chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
-    results: list[R] = []
     executor = ThreadPoolExecutor(cores())
     # read_image changes the warning filters, which threads share: this block restores them
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            for part in executor.map(lambda chunk: [work(item) for item in chunk], chunks):
-                results += part
-                if progress is not None:
-                    progress.show(f"{len(results):,} of {len(items):,}", done=len(results))
+            yield from executor.map(work, items)
         finally:
             executor.shutdown(cancel_futures=True)
-    return results
 
 
 def _tried(read: Callable[[Path], R], file: ImageFile) -> tuple[str, R | None]:

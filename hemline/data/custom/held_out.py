@@ -16,6 +16,7 @@ from hemline.data.custom.array_file import resized
 from hemline.data.custom.reading import ReadOptions, few
 from hemline.data.datasets import DATASETS, Dataset, Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.image_rows import joined, selected
 from hemline.errors import DataError, remedy
 
 
@@ -81,7 +82,7 @@ def held_out(images: Images) -> Images:
         train_images=images.train_images[:0],
         train_labels=images.train_labels[:0],
         train_names=(),
-        test_images=np.concatenate([images.test_images, images.train_images])[order],
+        test_images=selected(joined(images.test_images, images.train_images), order),
         test_labels=np.concatenate([images.test_labels, images.train_labels])[order],
         test_names=tuple(names[at] for at in order),
         test_indices=(),

@@ -21,7 +21,7 @@ def read_idx(folder: Path, reading: ReadOptions) -> CustomImages:
     require_labels(labels, where=str(folder))
     named = replace(DATASETS["mnist"], labels=labels)
     found = assemble(named, read_folder(named, folder), source=str(folder), verified=False)
-    parts = (found.train_images, found.test_images)
+    parts = (np.asarray(found.train_images), np.asarray(found.test_images))
     _, height, width, channels = found.train_images.shape
     (height, width), channels = reading.size or (height, width), reading.channels or channels
     counts = [len(part) for part in parts]

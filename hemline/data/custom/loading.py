@@ -11,11 +11,11 @@ from hemline.data.custom.array_file import read_arrays
 from hemline.data.custom.class_folders import list_folder
 from hemline.data.custom.decoding import decode
 from hemline.data.custom.idx_files import read_idx
-from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
+from hemline.data.custom.reading import CustomImages, ReadOptions
 from hemline.data.custom.test_split import with_test_part, with_test_share
 from hemline.data.custom.unlabelled import read_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, holds_idx
-from hemline.errors import DataError, UsageError, remedy
+from hemline.errors import DataError, HemlineError, UsageError, remedy
 from hemline.pictures.pixels import NO_MEMORY
 
 log = logging.getLogger(__name__)
@@ -75,14 +75,12 @@ def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> Cust
             remedy=remedy("no labels"),
         )
     listing = list_folder(folder)
-    if cache is None:
-        return decode(listing, reading)
-    contents = decoded_cache.contents_of(listing)
-    found = decoded_cache.load(cache, listing, contents, reading)
-    if found is None:
-        found = decode(listing, reading)
-        decoded_cache.keep(cache, listing, contents, reading, found)
-    elif found.broken:
-        count = counted(len(found.broken), "broken file")
-        log.warning("%s: %s skipped: %s", folder, count, few(found.broken, 3))
-    return found
+    found = None
+    if cache is not None:
+        try:
+            found = decoded_cache.decoded(cache, listing, reading)
+        except DataError:
+            raise
+        except HemlineError as error:
+            log.warning("decoded images are not cached: %s", error)
+    return found or decode(listing, reading)

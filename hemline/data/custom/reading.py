@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hemline.data.datasets import Pixels
+from hemline.data.image_rows import ImageRows
 from hemline.errors import DataError, remedy
 from hemline.host import free_bytes
 
@@ -47,16 +48,18 @@ class CustomImages:
     validation_from: the same of the validation part, which comes before.
     broken: names of files that were left out because they cannot be read.
     contents: hash of each image in its own size; empty where they are not known.
+    digests: hash of the pixels of each image; empty where they are not known.
     """
 
     labels: tuple[str, ...]
-    images: Pixels
+    images: ImageRows
     classes: Pixels
     names: tuple[str, ...]
     test_from: int | None
     validation_from: int | None = None
     broken: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
 
     @property
     def ends(self) -> tuple[int, int]:

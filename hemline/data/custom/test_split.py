@@ -10,7 +10,6 @@ one image are never in both parts.
 from __future__ import annotations
 
 import bisect
-import hashlib
 import itertools
 import logging
 from collections import defaultdict
@@ -21,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few, shown
-from hemline.data.datasets import Dataset, Images, Pixels, image_hashes
+from hemline.data.datasets import Dataset, Images, Pixels, array_sha256, image_hashes
+from hemline.data.image_rows import ImageRows, joined, selected
 from hemline.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def with_test_part(
     Raises DataError for a class of fewer different images than `reading` asks for. Warns of images
     in several classes or in both parts.
     """
-    digests = [digest.hex() for digest in image_hashes(found.images)]
+    digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
     _require_enough(found, digests[: found.ends[1]], source, reading.fewest)
     _warn_of_duplicates(found, digests, source)
     images = _in_order(found, _keys(found, digests), dataset, source)
@@ -82,8 +82,9 @@ def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source
 def _parted(
     found: CustomImages, train: list[int], test: list[int], dataset: Dataset, source: str
 ) -> Images:
-    images, classes = found.images, found.classes
-    train_part, test_part = (images[train], classes[train]), (images[test], classes[test])
+    train_part, test_part = (
+        (selected(found.images, part), found.classes[part]) for part in (train, test)
+    )
     return Images(
         dataset=dataset,
         train_images=train_part[0],
@@ -111,10 +112,10 @@ def with_large_test_part(images: Images) -> Images:
         return images
     part, share = _parts(images), others / len(images.train_images)
     moved, kept = part >= share, part < share
-    pixels = np.concatenate([images.test_images, images.train_images[moved]])
+    pixels = joined(images.test_images, selected(images.train_images, moved))
     classes = np.concatenate([images.test_labels, images.train_labels[moved]])
     names = np.array(images.train_names, object)
-    train = images.train_images[kept], images.train_labels[kept]
+    train = selected(images.train_images, kept), images.train_labels[kept]
     return replace(
         images,
         train_images=train[0],
@@ -142,7 +143,7 @@ def _parts(images: Images) -> npt.NDArray[np.float64]:
 
 def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
     """Return custom images without labels in their order, each once, with a test part."""
-    digests = [digest.hex() for digest in image_hashes(found.images)]
+    digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
     different = {key: at for at, key in enumerate(_keys(found, digests))}
     if len(different) < _FEWEST_UNLABELLED:
         raise DataError(
@@ -213,9 +214,6 @@ def _kind_of(copies: list[int], found: CustomImages) -> str:
     return _LEAKING if {0, 2} <= parts else _VALIDATED if len(parts) > 1 else _REPEATED
 
 
-def _sha256(images: Pixels, classes: Pixels) -> str:
+def _sha256(images: ImageRows, classes: Pixels) -> str:
     """Return the SHA-256 of shape, pixels and classes."""
-    digest = hashlib.sha256(f"{images.shape}\n".encode())
-    digest.update(np.ascontiguousarray(images).data)
-    digest.update(np.ascontiguousarray(classes).data)
-    return digest.hexdigest()
+    return array_sha256(images, classes, start=f"{images.shape}\n".encode())

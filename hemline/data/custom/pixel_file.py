@@ -1,0 +1,182 @@
+"""Decoded images that many threads write: in memory, or in a file that outlives a killed process.
+
+In a file the pixels are one .npy. A journal says which blocks of it were written, with a hash of
+each image: after a kill or a power cut, a block that does not have its hashes is decoded again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hemline.closing import Closing
+from hemline.data.datasets import image_hashes
+from hemline.data.image_rows import ImageRows, MappedImages, Pixels, blocks
+from hemline.pictures.npy import npy_header
+
+PIXELS = "images.npy"
+_UNFINISHED, _JOURNAL = "unfinished.npy", "journal.jsonl"
+_HEADER_BYTES = 128  # numpy's, for images of any number and size
+
+
+class Row(NamedTuple):
+    """What is known of an image that was read, beside its pixels.
+
+    fault: why it cannot be read; empty where it was.
+    content: hash of the image in its own size.
+    digest: hash of its pixels in the file.
+    gray: whether its channels are equal.
+    brightest: its highest pixel.
+    """
+
+    fault: str = ""
+    content: str = ""
+    digest: str = ""
+    gray: bool = True
+    brightest: int = 0
+
+
+class PixelArray(Closing):
+    """Decoded images uint8 (count, height, width, channels) in memory."""
+
+    def __init__(self, shape: tuple[int, ...], count: int) -> None:
+        """Allocate the images, each of shape (height, width, channels)."""
+        self.shape = shape
+        self._pixels = np.empty((count, *shape), np.uint8)
+
+    def rows_at(self, at: int) -> list[Row] | None:
+        """Return the rows of a block that was written earlier: none is."""
+        del at
+        return None
+
+    def write(self, at: int, pixels: Pixels, rows: list[Row]) -> None:
+        """Write a block of images to position `at`, from any thread."""
+        self._pixels[at : at + len(rows)] = pixels
+
+    def finish(self, keep: Sequence[bool], channels: int) -> tuple[ImageRows, list[str] | None]:
+        """Return as PixelFile does."""
+        if all(keep) and channels == self._pixels.shape[3]:
+            return self._pixels, None
+        kept = np.ascontiguousarray(self._pixels[np.array(keep, bool)][..., :channels])
+        return kept, [digest.hex() for digest in image_hashes(kept)]
+
+    def close(self) -> None:
+        """Give up nothing: the images are the caller's."""
+
+
+class PixelFile(Closing):
+    """Decoded images uint8 (n, height, width, channels) in a folder, while they are written."""
+
+    def __init__(self, folder: Path, shape: tuple[int, ...]) -> None:
+        """Open what an earlier process left in the folder, or begin.
+
+        shape: (height, width, channels). Raises OSError, as all methods do for a full disk.
+        """
+        self.shape, self._folder, self._size = shape, folder, math.prod(shape)
+        self._lock = threading.Lock()
+        self._done = dict(self._written())
+        self._file = os.open(folder / _UNFINISHED, os.O_RDWR | os.O_CREAT, 0o666)
+        self._journal = (folder / _JOURNAL).open("w", encoding="utf-8")
+        for at, rows in self._done.items():
+            self._note(at, rows)
+
+    def reserve(self, count: int) -> None:
+        """Reserve the disk space of so many images, so that it does not lack in the middle."""
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(self._file, 0, self._place(count))
+
+    def rows_at(self, at: int) -> list[Row] | None:
+        """Return the rows of a block that was written from position `at`; None if it was not."""
+        rows = self._done.get(at)
+        if rows is None:
+            return None
+        content = os.pread(self._file, self._size * len(rows), self._place(at))
+        if len(content) != self._size * len(rows):
+            return None
+        pixels = np.frombuffer(content, np.uint8).reshape(-1, *self.shape)
+        same = all(x.digest == y.hex() for x, y in zip(rows, image_hashes(pixels), strict=True))
+        return rows if same else None
+
+    def write(self, at: int, pixels: Pixels, rows: list[Row]) -> None:
+        """Write a block of images to position `at`, from any thread."""
+        _write(self._file, np.ascontiguousarray(pixels).reshape(-1).data, self._place(at))
+        with self._lock:
+            self._note(at, rows)
+
+    def finish(self, keep: Sequence[bool], channels: int) -> tuple[ImageRows, list[str] | None]:
+        """Leave a .npy of the images to keep, in so many channels, and no journal.
+
+        Return the images, and the hash of each if they are others than those in the rows.
+        """
+        digests = None
+        if all(keep) and channels == self.shape[2]:
+            os.ftruncate(self._file, self._place(len(keep)))
+            _write(self._file, npy_header((len(keep), *self.shape), np.dtype(np.uint8)), 0)
+        else:
+            digests = self._packed(keep, channels)
+        (self._folder / _UNFINISHED).replace(self._folder / PIXELS)
+        (self._folder / _JOURNAL).unlink()
+        return mapped(self._folder), digests
+
+    def _packed(self, keep: Sequence[bool], channels: int) -> list[str]:
+        """Write the images to keep into another file, which takes the place of this one."""
+        pixels: Pixels = np.memmap(
+            self._folder / _UNFINISHED, np.uint8, "r", _HEADER_BYTES, (len(keep), *self.shape)
+        )
+        other, digests = self._folder / f"{_UNFINISHED}.packed", list[str]()
+        with other.open("wb", buffering=0) as stream:
+            shape = (sum(keep), *self.shape[:2], channels)
+            _write(stream.fileno(), npy_header(shape, np.dtype(np.uint8)), 0)
+            place = _HEADER_BYTES
+            for block, kept in _with_flags(pixels, keep):
+                packed = np.ascontiguousarray(block[kept][..., :channels])
+                _write(stream.fileno(), packed.reshape(-1).data, place)
+                place += packed.nbytes
+                digests += [digest.hex() for digest in image_hashes(packed)]
+        other.replace(self._folder / _UNFINISHED)
+        return digests
+
+    def close(self) -> None:
+        """Close the files; what was written stays for the next process."""
+        self._journal.close()
+        os.close(self._file)
+
+    def _place(self, at: int) -> int:
+        return _HEADER_BYTES + at * self._size
+
+    def _note(self, at: int, rows: list[Row]) -> None:
+        self._journal.write(f"{json.dumps([at, rows])}\n")
+        self._journal.flush()
+
+    def _written(self) -> Iterator[tuple[int, list[Row]]]:
+        """Yield the blocks of the journal; a kill may have cut the last line."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            for line in (self._folder / _JOURNAL).read_text(encoding="utf-8").splitlines():
+                at, rows = json.loads(line)
+                yield int(at), [Row(*row) for row in rows]
+
+
+def mapped(folder: Path) -> MappedImages:
+    """Return the images of a finished file; raises what numpy does for a damaged one."""
+    return MappedImages(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
+
+
+def _with_flags(pixels: Pixels, keep: Sequence[bool]) -> Iterator[tuple[Pixels, Any]]:
+    flags = iter(keep)
+    for block in blocks(pixels):
+        yield block, np.array(list(itertools.islice(flags, len(block))), bool)
+
+
+def _write(file: int, left: bytes | memoryview, place: int) -> None:
+    while left:
+        count = os.pwrite(file, left, place)
+        left, place = left[count:], place + count
