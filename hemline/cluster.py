@@ -59,11 +59,13 @@ class Cluster:
     where: str
 
     def places(self, task: Resources) -> int:
-        """Return how many such tasks run at once; raises UsageError where no node can run one."""
-        places = sum(_places(node["Resources"], task) for node in _nodes())
-        if not places:
+        """Return how many such tasks run at once."""
+        return sum(_places(node["Resources"], task) for node in _nodes())
+
+    def require(self, task: Resources) -> None:
+        """Raise UsageError where no machine can run such a task."""
+        if not self.places(task):
             raise UsageError(f"{self} has no machine with {task} for a task")
-        return places
 
     def __str__(self) -> str:
         return f"the Ray cluster at {self.where}" if self.where else "Ray on this machine"
@@ -122,7 +124,8 @@ def result_of(reference: Any) -> Any:
         kind = type(error.cause).__name__
         raise HemlineError(f"a Ray worker failed ({kind}: {first_line(error.cause)})") from error
     except exceptions.RayError as error:  # it was killed, or its machine is gone
-        raise JobError(f"a Ray worker was lost ({first_line(error)})") from error
+        reason = first_line(error).partition(". ")[0]  # then come places of logs
+        raise JobError(f"a Ray worker was lost ({reason})") from error
 
 
 def _ray() -> ModuleType:

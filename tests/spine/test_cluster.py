@@ -99,7 +99,7 @@ class TestOnRay:
         with pytest.raises(HemlineError, match="install the same"):
             result_of(ray.remote(cluster.require_same).remote(("0.0.1", None)))
         with pytest.raises(UsageError, match="has no machine with 4096 cores for a task"):
-            here.places(Resources(cpus=4096))
+            here.require(Resources(cpus=4096))
 
     @pytest.mark.usefixtures("here")
     def test_a_lost_worker_and_a_fault_are_told_apart(

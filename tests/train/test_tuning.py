@@ -603,8 +603,8 @@ class Silent:
         del values
         self.begun.append((number, epochs_done))
 
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
-        del epoch, epochs
+    def epoch(self, number: int, epoch: Epoch, epochs: int) -> None:
+        del number, epoch, epochs
         self.epochs += 1
         self.on_epoch(self.epochs)
 

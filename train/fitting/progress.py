@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hemline.contract import schema
 from hemline.contract.card import Epoch
 from hemline.errors import FileFormatError, HemlineError, NewerSchemaError, remedy
-from hemline.files import sha256_of, write_bytes
+from hemline.files import read_bytes, sha256_of, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,25 @@ def unfinished_run(folder: Path) -> str | None:
         return schema.load(Progress, folder / FOLDER / _STATE).run_sha256
     except (OSError, HemlineError):
         return None  # `read_progress` says what is wrong with it
+
+
+def packed_progress(folder: Path) -> dict[str, bytes]:
+    """Return the files of an unfinished run, for another machine; empty where there is none."""
+    try:
+        state = schema.load(Progress, folder / FOLDER / _STATE)
+    except (OSError, HemlineError):
+        return {}
+    names = (state.weights_file, state.kept_file, _STATE)  # in the order in which they are written
+    return {name: read_bytes(folder / FOLDER / name) for name in names}
+
+
+def unpack_progress(folder: Path, packed: dict[str, bytes]) -> None:
+    """Write the files of an unfinished run into a folder, in place of what it has of one."""
+    for name, content in packed.items():
+        write_bytes(folder / FOLDER / name, content)
+    for old in _weight_files(folder / FOLDER) if packed else ():
+        if old.name not in packed:
+            old.unlink(missing_ok=True)
 
 
 def restore_weights(folder: Path, state: Progress, model: keras.Model) -> Kept:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hemline import console
-from hemline.arguments import flag, json_option, output_option
+from hemline.arguments import flag, json_option, output_option, ray_option, ray_task_options
+from hemline.data.custom.reading import counted
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import UsageError
 from hemline.progress import say
@@ -20,6 +22,12 @@ from hemline.train.request import new_request
 from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS, find_pruning
 from hemline.train.tuning.space import space_toml
+
+if TYPE_CHECKING:
+    from hemline.cluster import Resources
+    from hemline.train.tuning.reporting import TrialPrinter
+    from hemline.train.tuning.running import TrialSettings
+    from hemline.train.tuning.study import Study
 
 _prunings = "\n".join(f"  {row.name:<12} {row.summary}" for row in PRUNINGS.values())
 
@@ -79,6 +87,8 @@ _prunings = "\n".join(f"  {row.name:<12} {row.summary}" for row in PRUNINGS.valu
     "--best", default=10, show_default=True, type=click.IntRange(1), help="Rows of the table."
 )
 @json_option("JSON lines of all trials instead.")
+@ray_option("trials side by side")
+@ray_task_options("a trial")
 @options.dataset_option
 @console.data_option
 def tune(
@@ -99,6 +109,8 @@ def tune(
     restart: bool,
     best: int,
     as_json: bool,
+    ray_address: str | None,
+    resources: Resources,
     dataset: str,
     data: FetchOptions,
 ) -> None:
@@ -129,7 +141,7 @@ def tune(
     quiet_keras()
     from hemline.data.splits import split_images
     from hemline.train.tuning.reporting import TrialPrinter, report
-    from hemline.train.tuning.running import TrialSettings, run_trials
+    from hemline.train.tuning.running import TrialSettings
     from hemline.train.tuning.study import opened_study
 
     settings = TrialSettings(
@@ -145,7 +157,7 @@ def tune(
         opened_study(folder, search, pruning, restart=restart) as study,
     ):
         with TrialPrinter(study, trials) as printer:
-            enough = run_trials(study, settings, printer)
+            enough = _run(study, settings, printer, ray_address, resources)
         if not enough:
             say("time limit reached: run the same command again to continue")
         text, path = report(study, most=best, as_lines=as_json)
@@ -154,3 +166,25 @@ def tune(
             same = console.repeated("weights", "dataset")
             custom = console.data_words(data, to_train=True)
             console.next_step("train", row.name, "--recipe", path, *same, *custom)
+
+
+def _run(
+    study: Study,
+    settings: TrialSettings,
+    printer: TrialPrinter,
+    ray_address: str | None,
+    resources: Resources,
+) -> bool:
+    """Train the trials, here one by one or on Ray; return whether there are enough."""
+    if ray_address is None:
+        from hemline.train.tuning.running import run_trials
+
+        return run_trials(study, settings, printer)
+    from hemline.cluster import connected
+    from hemline.train.tuning.side_by_side import run_trials_on
+    from hemline.train.workers import RayWorkers
+
+    with connected(ray_address, resources) as cluster:
+        workers = RayWorkers(cluster, resources)
+        say(f"{cluster}: {counted(workers.places(), 'trial')} at a time, {resources} each")
+        return run_trials_on(workers, study, settings, printer)

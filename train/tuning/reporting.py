@@ -56,19 +56,18 @@ class TrialPrinter(Progress):
 
     def __init__(self, study: Study, wanted: int) -> None:
         super().__init__("trials", wanted)
-        self._study, self._wanted, self._number = study, wanted, 0
+        self._study, self._wanted = study, wanted
 
     def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
         """Show the values of a trial that begins or continues."""
-        self._number = number
         if epochs_done:
             self.say(f"trial {number:>3}  continues after epoch {epochs_done}")
-        self._show(" ".join(f"{field} {shown(value)}" for field, value in values.items()))
+        self._show(number, " ".join(f"{field} {shown(value)}" for field, value in values.items()))
 
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
+    def epoch(self, number: int, epoch: Epoch, epochs: int) -> None:
         """Show an epoch."""
         accuracy = 100 * epoch.validation_accuracy
-        self._show(f"epoch {epoch.epoch}/{epochs}, validation {accuracy:.2f} %")
+        self._show(number, f"epoch {epoch.epoch}/{epochs}, validation {accuracy:.2f} %")
 
     def end(self, number: int) -> None:
         """Print the result of a trial."""
@@ -78,8 +77,8 @@ class TrialPrinter(Progress):
         best = "  best so far" if result == results.best else ""
         self.say(f"trial {number:>3}  {_result_text(result)}{best}  ({done} of {self._wanted})")
 
-    def _show(self, text: str) -> None:
-        self.show(f"trial {self._number}  {text}", done=self._number)
+    def _show(self, number: int, text: str) -> None:
+        self.show(f"trial {number}  {text}", done=number)
 
 
 def _result_text(result: TrialResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,12 +15,14 @@ from hemline import files
 from hemline.contract.card import Epoch
 from hemline.data.splits import TrainingData
 from hemline.errors import DivergenceError, UsageError
-from hemline.train.fitting.fitting import Run, Trained, fit, within_memory
-from hemline.train.fitting.progress import Progress, read_progress
+from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory
+from hemline.train.fitting.progress import read_progress
 from hemline.train.nets.models import seeded_model
+from hemline.train.recipes.recipe import Recipe
 from hemline.train.request import TrainRequest
 from hemline.train.tuning.dimensions import Value
 from hemline.train.tuning.results import best_recipe_toml, results_of
+from hemline.train.tuning.search import Search
 from hemline.train.tuning.study import ATTEMPTS, LOSS, PARAMETERS, SECONDS, Study
 
 BEST_NAME = "best.toml"
@@ -31,8 +34,8 @@ class Listener(Protocol):
     def begin(self, number: int, values: dict[str, Value], epochs_done: int) -> None:
         """A trial begins, or continues after so many epochs."""
 
-    def epoch(self, epoch: Epoch, epochs: int) -> None:
-        """An epoch of the trial is finished."""
+    def epoch(self, number: int, epoch: Epoch, epochs: int) -> None:
+        """An epoch of a trial is finished."""
 
     def end(self, number: int) -> None:
         """The trial is finished."""
@@ -69,8 +72,9 @@ def run_trials(study: Study, settings: TrialSettings, listener: Listener) -> boo
         with study.next_trial(settings.trials) as trial:
             if trial is None:
                 return True
+            running = Running(study, settings, trial, listener)
             try:
-                _Running(study, settings, trial, listener).run()
+                running.end(running.fit)
             except TimeUpError:
                 return False
             finally:
@@ -90,21 +94,97 @@ def write_best(study: Study) -> Path | None:
     return path
 
 
-class _Running:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialJob:
+    """What a trial trains, in this process or in another one.
+
+    number, values: of the study.
+    """
+
+    request: TrainRequest
+    search: Search
+    classes: int
+    number: int
+    values: dict[str, Value]
+
+    @property
+    def recipe(self) -> Recipe:
+        """Return what is trained by."""
+        return self.search.trial_recipe(self.values)
+
+    def run_sha256(self) -> str:
+        """Return what only the same run has; the data is the same in all of the study."""
+        fields, search = self.recipe.as_fields(), self.search
+        return files.fingerprint({"recipe": fields, "seed": search.seed, "model": search.model})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a trial that was trained to its end is worth.
+
+    epoch: whose weights would become the checkpoint; parameters: of the model.
+    """
+
+    epoch: Epoch
+    parameters: int
+
+
+def fit_trial(job: TrialJob, data: TrainingData, folder: Path, on_epoch: OnEpoch) -> Outcome:
+    """Train a trial, from its progress in a folder on; raises as `fit`, and what on_epoch does."""
+    request, recipe = job.request, job.recipe
+    run = Run(
+        recipe=recipe,
+        seed=job.search.seed,
+        precision=job.search.precision,
+        folder=folder,
+        run_sha256=job.run_sha256(),
+    )
+    with within_memory(job.search.model, recipe):
+        model = seeded_model(
+            request.model,
+            recipe,
+            data.shape,
+            job.classes,
+            seed=request.seed,
+            weights=request.weights,
+        )
+        started = time.perf_counter()
+        trained = fit(model, run, data, started=started, on_epoch=on_epoch)
+    return Outcome(epoch=_kept(trained), parameters=int(trained.model.count_params()))
+
+
+class Running:
+    """A trial that this process holds, from its begin to its result in the study."""
+
     def __init__(
         self, study: Study, settings: TrialSettings, trial: optuna.trial.Trial, listener: Listener
     ) -> None:
         self._study, self._settings, self._trial = study, settings, trial
         self._listener = listener
-        self._recipe = study.search.trial_recipe(trial.params)
-        self._run = self._describe()
+        self.folder = study.folder_of(trial)
+        self.job = TrialJob(
+            request=settings.request,
+            search=study.search,
+            classes=settings.classes,
+            number=trial.number,
+            values=trial.params,
+        )
+        self._epochs = self.job.recipe.epochs
         self._started, self._before = time.perf_counter(), 0.0
 
-    def run(self) -> None:
-        """Train the trial and record its result in the study."""
+    def fit(self) -> Outcome:
+        """Train the trial here."""
+        self.begin()
+        return fit_trial(self.job, self._settings.data, self.folder, self.on_epoch)
+
+    def end(self, train: Callable[[], Outcome]) -> None:
+        """Record in the study what `train` returns, or why it returns nothing.
+
+        What is no fault of the trial is raised, and the trial goes on another time.
+        """
         study, trial = self._study, self._trial
         try:
-            trained = self._fit()
+            outcome = train()
         except optuna.TrialPruned as error:
             self._note()
             study.finish(trial, accuracy=None, reason=str(error))
@@ -115,82 +195,58 @@ class _Running:
             study.give_up(trial, str(error))
             raise
         except (KeyboardInterrupt, TimeUpError):
-            trial.set_user_attr(ATTEMPTS, 0)  # its end was no fault of the trial
+            self.excuse()
             raise
         else:
-            self._note(trained)
-            study.finish(trial, accuracy=_kept(trained).validation_accuracy)
+            self._note(outcome)
+            study.finish(trial, accuracy=outcome.epoch.validation_accuracy)
         write_best(study)
         self._listener.end(trial.number)
 
-    def _fit(self) -> Trained:
-        state = read_progress(self._run.folder, run_sha256=self._run.run_sha256)
+    def excuse(self) -> None:
+        """Do not count this start against the trial, whose end is no fault of it."""
+        self._trial.set_user_attr(ATTEMPTS, 0)
+
+    def begin(self) -> None:
+        """Report what an ended process may have saved and not yet reported; raises TrialPruned."""
+        state = read_progress(self.folder, run_sha256=self.job.run_sha256())
         history = state.history if state else ()
         values = self._study.search.rounded(self._trial.params)
         self._listener.begin(self._trial.number, values, len(history))
-        if state is not None:
-            self._report_again(state)
-        with within_memory(self._study.search.model, self._recipe):
-            return fit(
-                self._model(),
-                self._run,
-                self._settings.data,
-                started=self._started,
-                on_epoch=self._on_epoch,
-            )
-
-    def _model(self) -> keras.Model:
-        request, shape = self._settings.request, self._settings.data.shape
-        return seeded_model(
-            request.model,
-            self._recipe,
-            shape,
-            self._settings.classes,
-            seed=request.seed,
-            weights=request.weights,
-        )
-
-    def _report_again(self, state: Progress) -> None:
-        """Report what an ended process may have saved and not yet reported."""
+        if state is None:
+            return
         self._before = state.seconds
-        known = {each.number: each for each in self._study.trials()}[self._trial.number]
-        for epoch in state.history:
-            if epoch.epoch not in known.intermediate_values:
-                self._trial.report(epoch.validation_accuracy, epoch.epoch)
-        self._prune(state.history[-1])
+        self._report(*history)
+        self._prune(history[-1])
 
-    def _on_epoch(self, epoch: Epoch, epochs: int) -> None:
-        self._trial.report(epoch.validation_accuracy, epoch.epoch)
+    def on_epoch(self, epoch: Epoch, epochs: int) -> None:
+        """Report an epoch to the study; raises TrialPruned or TimeUpError when it is the last."""
+        self._report(epoch)
         if self._trial.user_attrs.get(ATTEMPTS):
-            self._trial.set_user_attr(ATTEMPTS, 0)
-        self._listener.epoch(epoch, epochs)
+            self.excuse()
+        self._listener.epoch(self._trial.number, epoch, epochs)
         self._prune(epoch)
         if self._settings.deadline is not None and time.monotonic() > self._settings.deadline:
             raise TimeUpError
 
+    def _report(self, *epochs: Epoch) -> None:
+        known = {each.number: each for each in self._study.trials()}[self._trial.number]
+        for epoch in epochs:
+            if epoch.epoch not in known.intermediate_values:
+                self._trial.report(epoch.validation_accuracy, epoch.epoch)
+
     def _prune(self, epoch: Epoch) -> None:
         # one that is trained to its end anyway is worth its real figure
-        if epoch.epoch < self._recipe.epochs and self._trial.should_prune():
+        if epoch.epoch < self._epochs and self._trial.should_prune():
             raise optuna.TrialPruned(f"pruned after epoch {epoch.epoch}")
 
-    def _note(self, trained: Trained | None = None) -> None:
+    def _note(self, outcome: Outcome | None = None) -> None:
         """Record what a trial cost, and what ranks equal accuracies."""
         seconds = self._before + time.perf_counter() - self._started
         self._trial.set_user_attr(SECONDS, round(seconds, 1))
-        if trained is not None:
-            self._trial.set_user_attr(PARAMETERS, int(trained.model.count_params()))
-            self._trial.set_user_attr(LOSS, _kept(trained).validation_loss)
-
-    def _describe(self) -> Run:
-        search, recipe = self._study.search, self._recipe
-        identity = {"recipe": recipe.as_fields(), "seed": search.seed, "model": search.model}
-        return Run(
-            recipe=recipe,
-            seed=search.seed,
-            precision=search.precision,
-            folder=self._study.folder_of(self._trial),
-            run_sha256=files.fingerprint(identity),  # the data is the same in all of the study
-        )
+        if outcome is not None:
+            self._trial.set_user_attr(PARAMETERS, outcome.parameters)
+            self._trial.set_user_attr(LOSS, outcome.epoch.validation_loss)
 
 
 def _kept(trained: Trained) -> Epoch:

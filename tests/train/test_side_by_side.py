@@ -1,0 +1,121 @@
+"""Trainings side by side on workers: what a lost worker costs, and what is the same as here."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hemline.cluster import Resources, connected
+from hemline.contract.card import Epoch
+from hemline.data.datasets import Images
+from hemline.data.splits import split_images
+from hemline.errors import UsageError
+from hemline.train.nets.models import MODELS
+from hemline.train.recipes.recipe import RECIPES
+from hemline.train.request import TrainRequest
+from hemline.train.tuning.preparing import prepare, space_of
+from hemline.train.tuning.pruning import PRUNINGS
+from hemline.train.tuning.results import Results, results_of
+from hemline.train.tuning.study import opened_study
+from hemline.train.workers import RayWorkers, Workers
+
+pytestmark = pytest.mark.filterwarnings("default")  # of Ray's own modules
+RECIPE = RECIPES["plain"].with_changes({"batch": 50, "validation": 160, "precision": "float32"})
+
+
+def request_in(folder: Path, model: str = "mlp") -> TrainRequest:
+    return TrainRequest(
+        model=MODELS[model], recipe=RECIPE, recipe_name="plain, changed", folder=folder
+    )
+
+
+@pytest.fixture(scope="module")
+def on_ray() -> Iterator[Workers]:
+    with connected("", Resources()) as cluster:
+        yield RayWorkers(cluster, Resources())
+
+
+def descendants(of: int) -> Iterator[tuple[int, str]]:
+    """Yield the processes below one, with what they are called."""
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+            name = (each / "cmdline").read_text()
+        except OSError:
+            continue
+        if parent == of:
+            yield int(each.name), name
+            yield from descendants(int(each.name))
+
+
+class Killer:
+    """Kills the workers of trials once, after the first epoch that is reported."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[int, int]] = []
+        self.killed = 0
+
+    def begin(self, number: int, values: dict[str, Any], epochs_done: int) -> None:
+        del values
+        self.begun.append((number, epochs_done))
+
+    def epoch(self, number: int, epoch: Epoch, epochs: int) -> None:
+        del number, epoch, epochs
+        for worker, name in [] if self.killed else list(descendants(os.getpid())):
+            if name.startswith("ray::_on_ray"):
+                os.kill(worker, signal.SIGKILL)
+                self.killed += 1
+
+    def end(self, number: int) -> None:
+        pass
+
+
+def tuned(
+    workers: Workers, images: Images, folder: Path, listener: Any, over: str, trials: int
+) -> tuple[bool, Results]:
+    from hemline.train.tensorflow import quiet_keras
+
+    quiet_keras()
+    from hemline.train.tuning.running import TrialSettings
+    from hemline.train.tuning.side_by_side import run_trials_on
+
+    request = request_in(folder)
+    search = prepare(request, images, space_of(request, images, over=(over,)), {"epochs": 2})
+    data = split_images(images, validation=search.validation)
+    settings = TrialSettings(request=request, data=data, classes=10, trials=trials)
+    with opened_study(folder, search, PRUNINGS["none"]) as study:
+        try:
+            enough = run_trials_on(workers, study, settings, listener)
+        finally:
+            results = results_of(search, study.trials())
+    return enough, results
+
+
+@pytest.mark.slow
+def test_a_lost_worker_costs_the_epoch_that_it_was_in(
+    on_ray: Workers, images: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    killer = Killer()
+    enough, results = tuned(on_ray, images, tmp_path, killer, "learning_rate", trials=3)
+    assert enough
+    assert [each.state for each in results.trials] == ["complete"] * 3
+    assert [list(each.epochs) for each in results.trials] == [[1, 2]] * 3
+    assert killer.killed
+    again = [number for number, _ in killer.begun if "it is tried again" in caplog.text]
+    assert len(again) == 3 + killer.killed
+    assert max(done for _, done in killer.begun) == 1  # one goes on after its first epoch
+    assert (tmp_path / "best.toml").exists()
+    assert not list((tmp_path / "trials").iterdir())
+
+
+@pytest.mark.medium
+def test_a_search_that_the_model_cannot_follow_ends_at_once_on_workers_too(
+    on_ray: Workers, images: Images, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="mlp does not support another batch_normalization"):
+        tuned(on_ray, images, tmp_path, Killer(), "batch_normalization=true,false", trials=3)
