@@ -80,7 +80,7 @@ class ChooseResult:
 def bench(
     paths: Path | str | Sequence[Path | str],
     *,
-    devices: str = "local",
+    devices: str | Sequence[str] = "local",
     quick: bool = False,
     plan: MeasurementPlan | None = None,
     runtimes: Sequence[str] = (),
@@ -94,7 +94,8 @@ def bench(
     """Measure latency and memory of exported files, in interleaved rounds.
 
     paths: bundles and files, which are all measured together.
-    devices: names with commas between them, such as local,pi4.
+    devices: names, or a text with commas between them, such as local,pi4; @fleet.toml for all
+        boards of a file.
     quick: measure a few rounds only, and nothing where nothing changed.
     plan: threads, batch sizes, cores and rounds (default: one thread, one image).
     runtimes: installed, or versions that were added, such as litert==1.4.0.
@@ -150,6 +151,7 @@ def choose(
     Raises GateError when no file fits, UsageError when nothing was measured.
     """
     from hemline.bench.choosing import choose_each
+    from hemline.bench.devices.addresses import device_names
     from hemline.bench.records import compared
     from hemline.contract.budget import Budget
     from hemline.export.schemes import find_schemes
@@ -162,8 +164,7 @@ def choose(
     )
     with locked(paths_of(paths)):
         subjects = measured(paths_of(paths))
-        names = devices.split(",") if isinstance(devices, str) else devices
-        comparisons = tuple(compared(subjects, device) for device in names)
+        comparisons = tuple(compared(subjects, device) for device in device_names(devices))
         choices = choose_each(subjects, comparisons, budget)
     return ChooseResult(choices=choices, comparisons=comparisons)
 
@@ -176,7 +177,7 @@ def paths_of(paths: Path | str | Sequence[Path | str]) -> tuple[Path, ...]:
 @contextlib.contextmanager
 def benched(
     paths: Path | str | Sequence[Path | str],
-    devices: str,
+    devices: str | Sequence[str],
     runtimes: Sequence[str] = (),
     samples: SampleFiles | None = None,
     *,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hemline.bench.measuring.subject import Subject
     from hemline.export.admission.user_samples import SampleFiles
 
+_MOST_COLUMNS = 8  # devices in a table that still fits on a screen
 _MOST = 256  # threads or images: more only exhausts the machine
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,10 +42,9 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
     """Return --device as `devices`, a tuple of names; empty without a default."""
 
     def names(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, ...]:
-        found = tuple(name.strip() for name in text.split(",")) if text is not None else ()
-        if twice := next((name for name in found if found.count(name) > 1), None):
-            raise UsageError(f"{twice!r} is named twice among the devices")
-        return found
+        from hemline.bench.devices.addresses import device_names
+
+        return () if text is None else device_names(text)
 
     return click.option(
         "--device",
@@ -53,7 +53,8 @@ def devices_option(text: str, default: str | None = LOCAL) -> Callable[[F], F]:
         show_default=bool(default) or "all that were measured",
         metavar="NAME[,NAME…]",
         callback=names,
-        help=f"{text}: local, gpu, tflm, browser, emulated:pi4, ssh:user@board or a name; a,b.",
+        help=f"{text}: local, gpu, tflm, browser, emulated:pi4, ssh:user@board, a name; a,b; "
+        "@FILE: all boards of a file.",
     )
 
 
@@ -128,7 +129,7 @@ def bench(
     if cores is not None:
         plan = replace(plan, settings=(Settings(cores=_numbers(cores, least=0)),))
     if profiled or tune:
-        with benched(paths, ",".join(devices), runtimes, samples, fallback=fallback) as (
+        with benched(paths, devices, runtimes, samples, fallback=fallback) as (
             here,
             failed,
             found,
@@ -143,7 +144,7 @@ def bench(
         require_matplotlib()
     done = run_bench(
         paths,
-        devices=",".join(devices),
+        devices=devices,
         quick=quick,
         plan=plan,
         runtimes=runtimes,
@@ -153,6 +154,7 @@ def bench(
         samples=samples,
         report=click.echo,
     )
+    _print_fleet(done.results)
     _print_table(paths, [e.device for e in done.results if e.is_measured], export)
     _print_errors(done.results)
 
@@ -220,6 +222,15 @@ def _tune(devices: Sequence[Device], subjects: Sequence[Subject], plan: Measurem
             next_step("classify", artifact, "IMAGE", "--tuned")
 
 
+def _print_fleet(results: Sequence[DeviceResult]) -> None:
+    """Print what each of several devices did."""
+    from hemline.bench.measuring.fleet import FLEET_COLUMNS
+    from hemline.tables import Table
+
+    if len(results) > 1:
+        click.echo(as_text(Table.of(FLEET_COLUMNS, (each.row for each in results))) + "\n")
+
+
 def _print_table(paths: Sequence[Path], devices: Sequence[str], export: Export) -> None:
     """Print what was measured, as `hemline table` does, and name the next command."""
     from hemline.bench.comparison import joined
@@ -232,9 +243,12 @@ def _print_table(paths: Sequence[Path], devices: Sequence[str], export: Export) 
     subjects = measured(paths)
     comparisons = [compared(subjects, name, every_version=True) for name in devices]
     export(table_of(subjects, comparisons))
-    click.echo("\n".join((table_text(subjects, comparisons), *warning_lines(joined(comparisons)))))
+    if len(devices) <= _MOST_COLUMNS:
+        lines = (table_text(subjects, comparisons), *warning_lines(joined(comparisons)))
+        click.echo("\n".join(lines))
     say(f"records: {', '.join(str(subject.bundle / RECORDS_NAME) for subject in subjects)}")
-    there = () if devices == [LOCAL] else ("--device", ",".join(devices))
+    shown = devices if len(devices) <= _MOST_COLUMNS else devices[:1]
+    there = () if devices == [LOCAL] else ("--device", ",".join(shown))
     next_step("choose", *paths, *there)
 
 

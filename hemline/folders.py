@@ -37,7 +37,8 @@ class TemporaryFolder(tempfile.TemporaryDirectory[str]):
             raise
         self._lock = os.open(self.name, os.O_RDONLY)
         with contextlib.suppress(OSError):  # a file system without locks
-            _lock(self._lock)
+            # another thread that looks for abandoned folders may hold it for a moment
+            _lock(self._lock, wait=True)
 
     def cleanup(self) -> None:
         """Remove the folder and give up its lock."""
@@ -61,11 +62,14 @@ def _remove_abandoned(parent: Path) -> None:
                 os.close(descriptor)
 
 
-def _lock(descriptor: int) -> None:
-    """Lock a folder for this process and its forks; raises OSError when another one holds it."""
+def _lock(descriptor: int, *, wait: bool = False) -> None:
+    """Lock a folder for this process and its forks.
+
+    Raises OSError when another one holds it, unless it is to wait for that one.
+    """
     import fcntl  # here, because a system without it can still import this module
 
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
 def made(folder: Path, make: Callable[[Path], None], *, needs_bytes: int, what: str = "") -> Path:

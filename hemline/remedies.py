@@ -11,6 +11,8 @@ from hemline.errors import HemlineError, Remedy
 # name: what to do, after "error: <message>; "
 REMEDIES: dict[str, str] = {
     "name a board": "or name a board of yours with `hemline device add {device} ssh:user@host`",
+    "name a fleet": "write its boards as {file} with `hemline device add NAME ssh:user@host "
+    "--file {file}`",
     "add device": "add it with `hemline device add`",
     "bench": "run `hemline bench {bundle}` first",
     "choose on device": "choose it with `hemline choose {bundle} --device {device}`",

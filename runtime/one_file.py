@@ -9,6 +9,7 @@ import ast
 import functools
 import io
 import sys
+import threading
 import tokenize
 import zipfile
 from pathlib import Path
@@ -47,6 +48,7 @@ sys.exit(main(sys.argv[1:]))
 
 # of the spine: in an installed Hemline, the stages are in the same folder
 _SPINE_FOLDERS = ("contract", "data", "environments", "pictures")
+_BUILDING = threading.Lock()  # Python 3.11 parses sources in one thread at a time only
 _DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -63,7 +65,9 @@ def runtime_file() -> bytes:
 
 def write_runtime_file(path: Path) -> None:
     """Write the runtime to `path`, whole or not at all; raises HemlineError if it cannot."""
-    files.write_bytes(path, runtime_file())
+    with _BUILDING:
+        content = runtime_file()
+    files.write_bytes(path, content)
     path.chmod(path.stat().st_mode | 0o111)
 
 

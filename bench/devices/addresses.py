@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,37 @@ from hemline.bench.devices.registry import Entry, read_registry, registry_path
 from hemline.bench.devices.table import DEVICES, known_addresses
 from hemline.errors import UnknownNameError, UsageError, remedy
 from hemline.runtime.backends import attribute
+
+
+class FleetName(str):
+    """The name of a board in a file that the user named, which is its `registry`."""
+
+    registry: Path
+
+
+def device_names(devices: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a list such as "local,pi4"; @FILE in it stands for all boards of a file.
+
+    The file is written as devices.toml. Raises UsageError for a name that is there twice, or a file
+    without boards, FileFormatError for one that is damaged.
+    """
+    given = [s.strip() for s in devices.split(",")] if isinstance(devices, str) else devices
+    names: list[str] = []
+    for name in given:
+        names += _fleet(Path(name[1:])) if name.startswith("@") else [name]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"{str(twice)!r} is named twice among the devices")
+    return tuple(names)
+
+
+def _fleet(path: Path) -> list[FleetName]:
+    names = [FleetName(name) for name in read_registry(path)]
+    if not names:
+        what = "names no boards" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {what}", remedy=remedy("name a fleet", file=path))
+    for name in names:
+        name.registry = path
+    return names
 
 
 def open_device(address: str, *, registry: Path | None = None, **options: Any) -> Device:
@@ -40,7 +72,7 @@ def address_of(name: str, registry: Path | None = None) -> str:
 
 
 def _named(name: str, registry: Path | None) -> Entry:
-    entries = read_registry(registry or registry_path())
+    entries = read_registry(getattr(name, "registry", registry) or registry_path())
     if name not in entries:
         advice = remedy("name a board", device=name)
         raise UnknownNameError("device", name, (*known_addresses(), *entries), remedy=advice)

@@ -117,10 +117,9 @@ def remove(name: str, file: Path | None) -> None:
 
 
 def _names(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(name.strip() for text in given for name in text.split(","))
-    if twice := next((each for each in names if names.count(each) > 1), None):
-        raise click.BadParameter(f"{twice} is named twice")
-    return names
+    from hemline.bench.devices.addresses import device_names
+
+    return device_names(",".join(given)) if given else ()
 
 
 _BOARDS = click.option(
@@ -130,7 +129,7 @@ _BOARDS = click.option(
     multiple=True,
     callback=_names,
     metavar="NAME[,NAME…]",
-    help="Boards: a name or ssh:user@board; repeat it, or a,b.",
+    help="Boards: a name or ssh:user@board; repeat it, or a,b; @FILE: all boards of a file.",
 )
 _PLACE = click.option(
     "--to", "place", required=True, metavar="PATH", help="File there, from its home folder."

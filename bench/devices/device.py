@@ -14,6 +14,7 @@ from hemline.bench.devices.inspection import Inspection, Runner, probed
 from hemline.closing import Closing
 from hemline.contract.job import HostFacts
 from hemline.contract.manifest import Artifact, Manifest, Verdict
+from hemline.errors import DeviceError
 from hemline.host import host_facts
 from hemline.runtime.backends import Backend, find_backend
 from hemline.runtime.process import JobProcess
@@ -49,6 +50,10 @@ class Capabilities:
     raw_models: bool = False
 
 
+class LostError(DeviceError):
+    """A device was lost while it worked, and may come back."""
+
+
 class Device(Closing, abc.ABC):
     """One place where jobs run.
 
@@ -56,12 +61,17 @@ class Device(Closing, abc.ABC):
     place: whose processor it keeps busy; devices at one place take turns.
     processor: model that is emulated; empty for a real one.
     ends_its_children: whether the time of all that a job starts is known once it has ended.
+    patience_seconds: how long to wait for a device that was lost, before its work fails; then the
+        work is repeated.
+    losses: how often it was lost, and waited for.
     """
 
     name: str
     place: str = HERE
     processor: str = ""
     ends_its_children: bool = True
+    patience_seconds: float = 0.0
+    losses: int = 0
     capabilities: Capabilities = Capabilities()
 
     @abc.abstractmethod

@@ -47,6 +47,8 @@ class Entry:
             raise UsageError(
                 f"{self.name!r} is not a name: use letters, digits, - and _, at most 40"
             )
+        if self.name in DEVICES:
+            raise UsageError(f"{self.name} is a kind of device: choose another name")
         if not self.address.startswith(_KIND):
             raise UsageError(
                 f"{self.address!r} is not an address: write it as ssh:user@host[:port]"
@@ -72,9 +74,7 @@ def read_registry(path: Path) -> dict[str, Entry]:
 
 
 def require_free(path: Path, entry: Entry) -> None:
-    """Raise UsageError when there is a device of that name, or a kind of device."""
-    if entry.name in DEVICES:
-        raise UsageError(f"{entry.name} is a kind of device: choose another name")
+    """Raise UsageError when there is a device of that name."""
     if entry.name in read_registry(path):
         raise UsageError(
             f"{path} already has {entry.name}", remedy=remedy("remove device", device=entry.name)

@@ -65,6 +65,8 @@ class DeviceRun:
     report: prints results.
     records: of this run, and those that --resume left as they are.
     failed: (hash of the artifact, runtime, version) of what failed the check there.
+    checks: whether each one passed.
+    cells: to measure there, those that are kept included.
     """
 
     write: Callable[[Subject, Iterable[Record]], object]
@@ -72,6 +74,8 @@ class DeviceRun:
     report: Print
     records: list[Record] = field(default_factory=list)
     failed: set[tuple[str, str, str]] = field(default_factory=set)
+    checks: list[bool] = field(default_factory=list)
+    cells: set[CellKey] = field(default_factory=set)
 
     def keep(self, subject: Subject, records: Iterable[Record]) -> None:
         """Write records of this run."""
@@ -82,6 +86,7 @@ class DeviceRun:
     def keep_check(self, subject: Subject, checked: Check) -> None:
         """Keep the records and the status of a check."""
         self.keep(subject, checked.records)
+        self.checks.append(checked.status == "passed")
         if checked.status == "failed":
             hashes = {artifact.name: artifact.sha256 for artifact in subject.manifest.artifacts}
             self.failed.add((hashes[checked.artifact], checked.runtime, checked.version))
@@ -108,7 +113,8 @@ def bench_device(
     subjects = [replace(each, manifest=device.supported(each.manifest)) for each in subjects]
     plan = _plan_on(device, request.plan)
     done = _done(device, subjects, plan, request, run)
-    missing = frozenset(key for each in subjects for key in cells_of(each, plan)) - done
+    run.cells.update(key for each in subjects for key in cells_of(each, plan))
+    missing = run.cells - done
     if done and not missing and not request.sustained_seconds:
         run.progress("nothing is missing")
         return

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 
 from hemline.bench.costs import COSTS
-from hemline.bench.devices.addresses import open_device
+from hemline.bench.devices.addresses import device_names, open_device
 from hemline.bench.devices.device import HERE, HERE_BUSY, Device
 from hemline.bench.devices.table import DEVICES
+from hemline.bench.latency_summary import summarize
 from hemline.bench.measuring.device_bench import BenchRequest, DeviceRun, bench_device
 from hemline.bench.measuring.subject import Subject
-from hemline.contract.record import Record
+from hemline.contract.record import Latency, Record
 from hemline.environments.environment import RuntimeTarget
-from hemline.errors import HemlineError, UsageError
+from hemline.errors import DeviceError, GateError, HemlineError, UsageError
+from hemline.progress import duration
+from hemline.tables import microseconds
+
+PATIENCE_SECONDS = 180.0  # a Raspberry Pi starts in less than a minute
+_AT_ONCE = 64  # places; a board in use costs this machine some 50 MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,27 +35,62 @@ class DeviceResult:
     device: its name.
     error: why cells are missing or what failed there; None when all is measured and passed.
     records: of what passed there, from this run and what it resumed.
+    checks: (passed, run) in this run.
+    cells: to measure there.
+    losses: how often the device was lost, and came back or was given up.
+    seconds: that its work took.
     """
 
     device: str
     error: HemlineError | None
     records: tuple[Record, ...] = ()
+    checks: tuple[int, int] = (0, 0)
+    cells: int = 0
+    losses: int = 0
+    seconds: float = 0.0
 
     @property
     def is_measured(self) -> bool:
         """Return whether files can be compared by what was measured there."""
         return any(isinstance(record.payload, COSTS) for record in self.records)
 
+    @property
+    def row(self) -> tuple[str, ...]:
+        """Return what the device did, for FLEET_COLUMNS."""
+        words = {
+            DeviceError: "lost" if self.records or self.losses else "not reached",
+            GateError: "failed",
+            HemlineError: "incomplete",
+        }
+        measured = sum(isinstance(record.payload, COSTS) for record in self.records)
+        timed = [
+            (summarize(r.payload).median_us, f"{r.cell.artifact} · {r.cell.runtime}")
+            for r in self.records
+            if isinstance(r.payload, Latency)
+        ]
+        return (
+            self.device,
+            next((word for kind, word in words.items() if isinstance(self.error, kind)), "done"),
+            "{} of {}".format(*self.checks) if self.checks[1] else "",
+            f"{measured} of {self.cells}" if self.cells else "",
+            f"{self.losses} ×" if self.losses else "",
+            duration(self.seconds),
+            "".join(f"{what} {microseconds(us)}" for us, what in sorted(timed)[:1]),
+        )
+
+
+FLEET_COLUMNS = ("device", "status", "?>correct", "?>measured", "?>lost", ">time", "?fastest")
+
 
 def open_fleet(
-    names: str, *, fallback: bool = False, targets: Sequence[RuntimeTarget] = ()
+    names: str | Sequence[str], *, fallback: bool = False, targets: Sequence[RuntimeTarget] = ()
 ) -> tuple[list[Device], tuple[DeviceResult, ...]]:
     """Return the devices in a list such as "local,pi4", and the results of those that cannot be.
 
     `fallback` goes to those that can fall back. Raises UsageError for a name that is wrong or
     stands there twice; the error of a single device.
     """
-    wanted = [name.strip() for name in names.split(",")]
+    wanted = device_names(names)
     devices: list[Device] = []
     failed = []
     for name in wanted:
@@ -79,7 +122,8 @@ def bench_fleet(
 
     Devices at one place take turns, because they would disturb each other's measurements; places
     work at the same time. What a device predicts is in its bundle's records at once, and its
-    latencies when its rounds are over, whatever happens to the others.
+    latencies when its rounds are over, whatever happens to the others. A board that is lost is
+    waited for.
     """
     lock, stopped = threading.Lock(), threading.Event()
 
@@ -96,21 +140,33 @@ def bench_fleet(
         run = DeviceRun(
             write=write, progress=lambda line: progress(f"{prefix}{line}"), report=report
         )
-        error = None
+        error, began = None, time.monotonic()
+        device.patience_seconds = PATIENCE_SECONDS
         try:
             stop()
             with HERE_BUSY if device.place == HERE else contextlib.nullcontext():
                 bench_device(device, subjects, replace(request, stop=stop), run)
         except HemlineError as problem:
             error = problem
-        return DeviceResult(device=device.name, error=error, records=run.passed)
+        return DeviceResult(
+            device=device.name,
+            error=error,
+            records=run.passed,
+            checks=(sum(run.checks), len(run.checks)),
+            cells=len(run.cells),
+            losses=device.losses,
+            seconds=time.monotonic() - began,
+        )
 
     places: dict[str, list[Device]] = {}
     for device in devices:
         places.setdefault(device.place, []).append(device)
     if len(places) <= 1:  # in this thread, where an interrupt ends it at once
         return tuple(bench(device) for device in devices)
-    with ThreadPoolExecutor(max_workers=len(places)) as pool:
+    # each cell of a board has a process here, and pipes to it
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with ThreadPoolExecutor(max_workers=min(len(places), _AT_ONCE)) as pool:
         turns = [
             # each thread reports where this one does
             pool.submit(copy_context().run, lambda each: [bench(one) for one in each], each)

@@ -97,8 +97,7 @@ def compare(
 
     require_matplotlib()
     plan = QUICK if quick else FULL
-    names = ",".join(devices)
-    done = run_bench(paths, devices=names, plan=plan, keep_counts=True, samples=samples)
+    done = run_bench(paths, devices=devices, plan=plan, keep_counts=True, samples=samples)
     for error in done.failures:
         raise error
     chosen = choose_file(paths, devices=devices, **limits)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from patience import HANG_SECONDS
 
+from hemline.bench.devices.addresses import address_of, device_names
 from hemline.bench.devices.device import Capabilities, Device, installed_runtimes
 from hemline.bench.devices.local import LocalDevice
 from hemline.bench.measuring.device_bench import BenchRequest
@@ -33,7 +34,14 @@ from hemline.contract.record import (
     append_records,
     read_records,
 )
-from hemline.errors import DeviceError, GateError, JobError, UnknownNameError, UsageError
+from hemline.errors import (
+    DeviceError,
+    GateError,
+    HemlineError,
+    JobError,
+    UnknownNameError,
+    UsageError,
+)
 from hemline.remedies import described
 from hemline.runtime.process import JobProcess
 
@@ -360,6 +368,69 @@ def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
             open_fleet(names, fallback=False)
 
 
+def test_a_fleet_file_names_boards_for_every_command(tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text('[pi1]\naddress = "ssh:pi@one"\n[pi2]\naddress = "ssh:pi@two:2222"\n')
+    names = device_names(f"local, @{fleet},tflm")
+    assert names == ("local", "pi1", "pi2", "tflm")
+    devices, failed = open_fleet(names[:3])
+    assert [device.name for device in devices] == ["local", "pi1", "pi2"]
+    assert [device.place for device in devices[1:]] == ["one", "[two]:2222"]
+    assert failed == ()
+    assert address_of(names[1]) == "ssh:pi@one"
+    with pytest.raises(UnknownNameError):
+        address_of("pi1")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "fleet.toml does not exist"),
+        ("", "fleet.toml names no boards"),
+        ("[pi1", "fleet.toml is not valid TOML"),
+        ("[pi1]\n", "pi1 must be a table with an address"),
+        ('[gpu]\naddress = "ssh:pi@one"\n', "gpu is a kind of device: choose another name"),
+        ('[local-1]\naddress = "local"\n', "'local' is not an address"),
+        ('[pi1]\naddress = "ssh:pi@one"\n', "'pi1' is named twice among the devices"),
+    ],
+)
+def test_a_fleet_file_that_is_wrong_is_one_line(
+    text: str | None, said: str, tmp_path: Path
+) -> None:
+    fleet = tmp_path / "fleet.toml"
+    if text is not None:
+        fleet.write_text(text)
+    result = CliRunner().invoke(cli, ["bench", str(tmp_path), "--device", f"pi1,@{fleet}"])
+    assert isinstance(result.exception, HemlineError)
+    assert said in str(result.exception)
+    assert "\n" not in described(result.exception)
+
+
+def test_each_device_has_a_row_that_tells_how_it_ended() -> None:
+    errors = (
+        None,
+        GateError("failed"),
+        JobError("ended"),
+        DeviceError("is gone"),
+        DeviceError("is off"),
+        HemlineError("no artifact"),
+    )
+    results = [
+        DeviceResult(device=f"pi{at}", error=error, losses=at == 3, seconds=61)
+        for at, error in enumerate(errors)
+    ]
+    assert [each.row[1] for each in results] == [
+        "done",
+        "failed",
+        "incomplete",
+        "lost",
+        "not reached",
+        "incomplete",
+    ]
+    full = replace(results[0], checks=(3, 4), cells=5, losses=2)
+    assert full.row == ("pi0", "done", "3 of 4", "0 of 5", "2 ×", "61 s", "")
+
+
 @pytest.mark.medium
 def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
@@ -368,8 +439,10 @@ def test_the_command_says_what_failed_and_shows_the_rest(copy: Path, tmp_path: P
     assert result.exit_code == 1
     assert "error: tflm: tflite-micro cannot be used" in result.output
     rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[0][0] == "artifact"
-    assert [row[0] for row in rows[2:]].count("int8.tflite") == 1
+    assert rows[0] == ["device", "status", "measured", "time", "fastest"]
+    assert [row[:2] for row in rows[2:4]] == [["local", "done"], ["tflm", "incomplete"]]
+    assert rows[5][0] == "artifact"
+    assert [row[0] for row in rows[7:]].count("int8.tflite") == 1
 
 
 @pytest.mark.slow

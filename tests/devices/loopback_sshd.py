@@ -183,6 +183,20 @@ def trust(folder: Path, public_key: Path) -> None:
     (folder / "known_hosts").write_text(f"[127.0.0.1]:* {kind} {key}\n")
 
 
+def let_in(board: Board, first: Board, *ports: int) -> None:
+    """Let a board accept the key of the first one; all are 127.0.0.1 to this machine.
+
+    `ports` are others that lead to it.
+    """
+    if board is first:
+        return
+    shutil.copy(first.folder / "keys" / "user.pub", board.folder / "keys" / "user.pub")
+    kind, key, *_ = (board.folder / "keys" / "host.pub").read_text().split()
+    with (first.folder / "known_hosts").open("a") as known:
+        for port in (board.port, *ports):
+            known.write(f"[127.0.0.1]:{port} {kind} {key}\n")
+
+
 def write_ssh(board: Board, program: Path) -> None:
     """Write an `ssh` that has this board's key and known host, in place of the user's own."""
     real = shutil.which("ssh")

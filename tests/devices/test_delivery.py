@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from loopback_sshd import Board, NoSshdError, running_board, write_ssh
+from loopback_sshd import Board, NoSshdError, let_in, running_board, write_ssh
 from required import missing
 
 from hemline.bench.devices.checking import Check
@@ -55,16 +55,6 @@ def boards(
             (board.cache / "environments").symlink_to(tmp_path / "environments")
             add_entry(registry_path(), Entry(name=name, address=f"ssh:{board.address}"))
         yield tuple(started)
-
-
-def let_in(board: Board, first: Board) -> None:
-    """Let a board accept the key of the first one; all are 127.0.0.1 to this machine."""
-    if board is first:
-        return
-    shutil.copy(first.folder / "keys" / "user.pub", board.folder / "keys" / "user.pub")
-    kind, key, *_ = (board.folder / "keys" / "host.pub").read_text().split()
-    with (first.folder / "known_hosts").open("a") as known:
-        known.write(f"[127.0.0.1]:{board.port} {kind} {key}\n")
 
 
 def with_other_reference(bundle: Path, copy: Path) -> Path:
@@ -247,6 +237,6 @@ def test_a_place_is_for_files_of_a_bundle_on_a_board(bundle: Path, tmp_path: Pat
     shutil.copy(bundle / "fp32.tflite", copy)
     away = ("--device", "ssh:pi@board.invalid", "--to", PLACE)
     assert "is not the file that manifest.json describes" in run("push", copy, *away, code=1)[1]
-    assert "pi1 is named twice" in run("push", file, *to[2:], "--device", "pi1,pi1", code=2)[1]
+    assert "'pi1' is named twice" in run("push", file, *to[2:], "--device", "pi1,pi1", code=2)[1]
     lone = shutil.copy(file, tmp_path / "lone.tflite")
     assert "is not a bundle" in run("push", lone, "--device", "pi1", "--to", PLACE, code=1)[1]

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
+from hemline.bench.devices.device import LostError
 from hemline.bench.devices.ssh.address import SshAddress
 from hemline.bench.devices.ssh.connection_failures import failure, last_line
 from hemline.child_process import StderrTail
@@ -92,7 +93,7 @@ class Connection:
         if not ready:
             said = self._said()
             self.close()
-            raise failure(said, self.address)
+            raise failure(said, self.address, reached=self.opened > 0)
         self.opened += 1
 
     def command(self, words: Sequence[str]) -> tuple[str, ...]:
@@ -148,7 +149,7 @@ class Connection:
         if not self.alive:
             said = self._said()
             self.close()
-            raise DeviceError(f"the connection to {self.address} was lost ({last_line(said)})")
+            raise LostError(f"the connection to {self.address} was lost ({last_line(said)})")
 
     def close(self) -> None:
         """End the connection and all that runs on it."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 
+from hemline.bench.devices.device import LostError
 from hemline.bench.devices.ssh.address import SshAddress
 from hemline.bench.devices.ssh.untrusted import plain
 from hemline.errors import DeviceError
 
-# first match wins: (what ssh prints, message)
+# a connection that is cut while it is made; in the middle of it ssh says nothing
+_CUT = re.compile(r"Connection (closed|reset)|Broken pipe|^\s*$")
+# first match wins: (what ssh prints, message); the first three do not change by waiting
+_LASTING = 3
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"HOST IDENTIFICATION HAS CHANGED",
@@ -40,12 +44,16 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 )
 
 
-def failure(said: str, address: SshAddress) -> DeviceError:
-    """Return the error for what ssh printed while it connected."""
-    for pattern, text in _KNOWN:
+def failure(said: str, address: SshAddress, *, reached: bool = False) -> DeviceError:
+    """Return the error for what ssh printed while it connected.
+
+    It is a LostError where the board may answer later: it was `reached` before, or answered now.
+    """
+    for at, (pattern, text) in enumerate(_KNOWN):
         if re.search(pattern, said):
             by_hand = address.by_hand
-            return DeviceError(
+            kind = LostError if reached and at >= _LASTING else DeviceError
+            return kind(
                 text.format(
                     host=address.host,
                     known_as=address.known_as,
@@ -53,9 +61,8 @@ def failure(said: str, address: SshAddress) -> DeviceError:
                     copy_id=by_hand.replace("ssh", "ssh-copy-id", 1),
                 )
             )
-    return DeviceError(
-        f"ssh cannot connect to {address} ({last_line(said)}): try `{address.by_hand}`"
-    )
+    kind = LostError if reached or _CUT.search(said) else DeviceError
+    return kind(f"ssh cannot connect to {address} ({last_line(said)}): try `{address.by_hand}`")
 
 
 def last_line(said: str) -> str:

@@ -10,12 +10,13 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hemline import files
-from hemline.bench.devices.device import Device, installed_runtimes
+from hemline.bench.devices.device import Device, LostError, installed_runtimes
 from hemline.bench.devices.inspection import Inspection, RuntimeFit
 from hemline.bench.devices.ssh import on_board
 from hemline.bench.devices.ssh.address import parse_address
@@ -43,7 +44,7 @@ from hemline.errors import BackendError, DataError, DeviceError, JobError
 from hemline.files import parse_json
 from hemline.folders import TemporaryFolder
 from hemline.pictures.npy import write_npy
-from hemline.progress import REPORT
+from hemline.progress import REPORT, duration
 from hemline.runtime.backends import find_backend
 from hemline.runtime.job import job_images
 from hemline.runtime.one_file import NAME, write_runtime_file
@@ -52,6 +53,11 @@ from hemline.runtime.process import JobProcess
 _PULL_SECONDS = 300.0
 _COMMAND_SECONDS = 120.0  # a service that starts anew
 _LOUD_BYTES = 1 << 20  # a push of more than that is worth a line
+_MOST_LOSSES = 3  # during one piece of work: it may be what ends the board
+_UNREACHED_SECONDS = 10.0  # to wait for a board that was not reached yet
+_LONGEST_PAUSE_SECONDS = 8.0  # between two attempts to reach it
+
+T = TypeVar("T")
 
 
 class SshDevice(Device):
@@ -76,6 +82,7 @@ class SshDevice(Device):
         self._hashes: dict[tuple[Path, int, int], str] = {}
         self._wheels_of: dict[tuple[str, str], tuple[Pushable, ...]] = {}
         self._lock = threading.RLock()
+        self._given_up = threading.Event()
         self._report = REPORT.get()  # of the command's thread
 
     def survey(self) -> Survey:
@@ -86,6 +93,9 @@ class SshDevice(Device):
 
     def host(self) -> HostFacts:
         """Return model name, governor, temperature and throttling, as the board reports them."""
+        return self.lasting(self._host)
+
+    def _host(self) -> HostFacts:
         with self._lock:
             self._connect()
             answer = self.store.facts(self._runtime_file()).strip().rpartition(b"\n")[2]
@@ -109,7 +119,7 @@ class SshDevice(Device):
 
         Raises BackendError with the reasons when none does.
         """
-        every = self.fitting()
+        every = self.lasting(self.fitting)
         fit = tuple((each.runtime, each.version) for each in every if each.reason is None)
         if not fit:
             reasons = "; ".join(f"{each.runtime} ({each.reason})" for each in every) or "none"
@@ -130,8 +140,46 @@ class SshDevice(Device):
         reached.
         """
         runner = SshRunner(self, runtime, version)
-        runner.start()
+        self.lasting(runner.start)
         return runner
+
+    def lasting(self, work: Callable[[], T]) -> T:
+        """Do some work; where the board is lost meanwhile, wait for it and do the work again.
+
+        Raises DeviceError for a board that does not come back, JobError for work during which it
+        was lost again and again.
+        """
+        for losses in range(_MOST_LOSSES):
+            if losses:
+                self._say("is back")
+            try:
+                return work()
+            except LostError as error:
+                lost = error
+                if not self.patience_seconds:
+                    raise
+                self._await(error)
+        raise JobError(f"{lost}, {_MOST_LOSSES} times during the same work") from lost
+
+    def _await(self, lost: LostError) -> None:
+        """Wait until a board that was lost can be reached again; raises DeviceError."""
+        self.losses += 1
+        limit = self.patience_seconds if self.connection.opened else _UNREACHED_SECONDS
+        self._say(f"{lost}: waiting for up to {duration(limit)}")
+        deadline, pause = time.monotonic() + limit, 0.5
+        while not self._given_up.wait(pause):
+            try:
+                with self._lock:
+                    return self._connect()
+            except LostError as error:
+                if time.monotonic() > deadline:
+                    raise DeviceError(f"{error}; it was lost for {duration(limit)}") from error
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        raise DeviceError(str(lost)) from lost
+
+    def interrupt(self) -> None:
+        """Wait no longer for a board that was lost."""
+        self._given_up.set()
 
     def start(self, runtime: str, version: str) -> tuple[JobProcess, str]:
         """Start a job runner on the board; return it and its folder for arrays there."""
@@ -159,6 +207,13 @@ class SshDevice(Device):
         file = self._file(path)
         self.push(file)
         return self.store.path_of(file)
+
+    def images_there(self, job: Job) -> str:
+        """Push those images that a job runs, and return their path on the board."""
+        with TemporaryFolder() as folder:
+            path = Path(folder) / "images.npy"
+            write_npy(path, job_images(job))
+            return self.there(path)
 
     def present(self, runtime: str, version: str, place: str) -> object:
         """Return labels and image size of the artifact in a place; None where there is none."""
@@ -304,12 +359,16 @@ class SshRunner(Closing):
         Raises DeviceError when the board was lost, JobError when the job runner died there or what
         it answered does not fit the job.
         """
+        return self._device.lasting(lambda: self._run(job, timeout_seconds))
+
+    def _run(self, job: Job, timeout_seconds: float) -> JobResult:
         process = self.start()
         remote = replace(
             job,
             id="job",
             artifact=self._device.there(Path(job.artifact)),
-            images=self._device.there(Path(job.images)),
+            images=self._device.images_there(job),
+            first=0,
             arrays=self._arrays,
         )
         try:
