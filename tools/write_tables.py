@@ -19,6 +19,7 @@ from causes_table import causes_table
 from instruction_table import instruction_table
 from profile_table import profile_table
 from quantization_tables import matrix_table, peer_table
+from scale_table import constants_table, scale_table
 from source_table import source_tables
 from training_table import training_table, widths_table
 from unknown_table import unknown_table
@@ -90,6 +91,8 @@ def render(root: Path, name: str) -> str:
         "unknown": unknown_table,
         "zoo": zoo_table,
         "zoo-recall": zoo_recall_table,
+        "scale": scale_table,
+        "scale-constants": constants_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
