@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -172,10 +171,9 @@ def test_forty_boards_lose_nothing(
     unpack_once(fleet)
     for way in fleet.ways:
         way.sent = 0
-    began, used = time.monotonic(), processor_seconds()
+    used = processor_seconds()
     result = bench(small, "--device", f"@{fleet.file}")
-    print(result.output, [way.sent for way in fleet.ways])
-    print(time.monotonic() - began, processor_seconds() - used)
+    print(result.output, f"{processor_seconds() - used:.1f} s of this machine's processor")
     assert result.exit_code == 0, (result.output, result.exception)
     assert_nothing_is_lost(small, fleet.names, 2)
     rows = rows_of(result, fleet.names)
