@@ -31,9 +31,10 @@ from hemline.export.verification import verify_bundle  # noqa: E402
 from hemline.remedies import described  # noqa: E402
 from hemline.runtime import Classifier  # noqa: E402
 from hemline.runtime.command_line import main  # noqa: E402
+from hemline.train.nets.hem import HEM_50K  # noqa: E402
 
 layers = keras.layers
-SIZE = 40  # channels that hem-50k pools
+SIZE = HEM_50K.stages[-1].channels  # that hem-50k pools
 
 
 pytestmark = pytest.mark.medium
@@ -171,8 +172,8 @@ def test_an_embedding_that_is_not_the_models_is_no_export(
         check(altered(file, scale=1.0))
     with pytest.raises(HemlineError, match=r"differs from the source model's by"):
         check(altered(file, zero_point=0))
-    with pytest.raises(FileFormatError, match="embedding of 41 int8 values, the model has 40"):
-        check(altered(file, size=41))
+    with pytest.raises(FileFormatError, match=f"embedding of {SIZE + 1} .* has {SIZE}"):
+        check(altered(file, size=SIZE + 1))
 
 
 def test_another_models_embedding_is_refused(embedding_bundle: Path, images: Images) -> None:
@@ -184,7 +185,7 @@ def test_another_models_embedding_is_refused(embedding_bundle: Path, images: Ima
         embedded = source.run(some, "embedding")
     file = read_stamped(embedding_bundle / "fp32.onnx")
     with pytest.raises(
-        HemlineError, match="returns embeddings of 40 values, the source model of 8"
+        HemlineError, match=f"returns embeddings of {SIZE} values, the source model of 8"
     ):
         require_embedding(file, some, embedded, share=0.3)
 
@@ -193,7 +194,7 @@ def test_the_embedding_is_what_the_last_dense_layer_reads(model: object, images:
     pixels = images.test_images[:4].astype(np.float32)
     both = with_outputs(model, ("logits", "embedding"))(pixels)
     kernel, bias = model.get_layer("logits").get_weights()  # type: ignore[attr-defined]
-    # ten float32 sums of 40 products
+    # ten float32 sums of a product for each channel
     made = np.asarray(both["embedding"]) @ kernel + bias
     np.testing.assert_allclose(made, both["logits"], rtol=1e-4, atol=1e-4)
 

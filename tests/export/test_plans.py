@@ -37,8 +37,10 @@ from hemline.export.writers import onnx as onnx_writer  # noqa: E402
 from hemline.export.writers import tflite as tflite_writer  # noqa: E402
 from hemline.export.writers.converted import ConvertedModel  # noqa: E402
 from hemline.files import sha256_of  # noqa: E402
+from hemline.train.nets.hem import HEM_50K  # noqa: E402
 
 layers = keras.layers
+CONVOLUTIONS = 1 + sum(stage.convolutions for stage in HEM_50K.stages)
 CONVERT: dict[Format, Callable[[ModelSource, Quantized | None], ConvertedModel]] = {
     "tflite": tflite_writer.convert_int8,
     "onnx": onnx_writer.convert_int8,
@@ -79,9 +81,8 @@ def test_the_plan_of_an_8_bit_file_is_in_its_bundle(
     assert (plan.origin.calibrator, plan.origin.images, plan.origin.seed) == ("min-max", 100, SEED)
     assert plan.activations[0].low == 0
     assert plan.activations[0].high == 255
-    assert len(plan.weights) == 7, "the convolutions and the dense layer of hem-50k"
     scopes = [(grid.bits, grid.scope) for grid in plan.weights]
-    assert scopes == [(7, "channel")] * 6 + [(7, "tensor")]
+    assert scopes == [(7, "channel")] * CONVOLUTIONS + [(7, "tensor")]
 
 
 def test_both_8_bit_files_are_made_by_one_plan(bundle: Path) -> None:
@@ -178,9 +179,9 @@ def test_a_source_gives_any_layer_by_name(checkpoint: Path, images: Images) -> N
     pixels = images.test_images[:2]
     with open_source("keras", checkpoint / MODEL_NAME) as source:
         assert source.input.shape == (28, 28, 1)
-        assert source.weighted_layers == 7
+        assert source.weighted_layers == CONVOLUTIONS + 1
         assert source.run(pixels).shape == (2, 10)
-        assert source.run(pixels, "embedding").shape == (2, 40)
+        assert source.run(pixels, "embedding").shape == (2, HEM_50K.stages[-1].channels)
         np.testing.assert_array_equal(source.run(pixels, "logits"), source.run(pixels))
         with pytest.raises(UnknownNameError, match="unknown layer 'conv'"):
             source.run(pixels, "conv")

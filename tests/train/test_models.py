@@ -71,8 +71,10 @@ def test_nested_models_and_shared_layers_are_counted_at_each_call() -> None:
 
 
 def test_a_hem_model_follows_each_field_of_its_design() -> None:
+    hem = Hem(name="tried", stem=16, stages=(Stage(24, 2), Stage(40, 3)))
+
     def outline(**fields: Any) -> tuple[int, list[str]]:
-        model = build_model(MODELS["hem-50k"], (28, 28, 1), 10, design=Design(**fields))
+        model = hem.build((28, 28, 1), 10, Design(**fields))
         return model.count_params(), [type(layer).__name__ for layer in model.layers]
 
     usual, kinds = outline()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from hemline.cli import cli
+from hemline.contract import schema
+from hemline.contract.card import Card
 from hemline.contract.checkpoint import CARD_NAME
 from hemline.errors import FileFormatError, HemlineError, UnknownNameError, UsageError
 from hemline.tables import Table, as_markdown
@@ -67,20 +68,23 @@ def test_a_file_without_the_ending_and_one_called_like_a_recipe_are_read(
     "given", [ZOO / "hem-50k", ZOO / "hem-50k" / CARD_NAME], ids=lambda p: p.name
 )
 def test_a_checkpoint_is_a_recipe(given: Path) -> None:
-    assert named_recipe(str(given)) == ("fast", RECIPES["fast"])
+    trained = schema.load(Card, ZOO / "hem-50k" / CARD_NAME).trained
+    assert named_recipe(str(given)) == (trained.recipe, Recipe.of_fields(trained.recipe_fields))
+
+
+def card_with(folder: Path, fields: dict[str, Any]) -> None:
+    card = schema.load(Card, ZOO / "hem-50k" / CARD_NAME)
+    trained = replace(card.trained, recipe_fields=fields)
+    schema.save(folder / CARD_NAME, replace(card, training=trained))
 
 
 def test_a_card_from_before_a_field_was_there_is_a_recipe(tmp_path: Path) -> None:
-    card = json.loads((ZOO / "hem-50k" / CARD_NAME).read_text())
-    card["recipe_fields"] = {"epochs": 3, "learning_rate": 0.02}
-    (tmp_path / CARD_NAME).write_text(json.dumps(card))
+    card_with(tmp_path, {"epochs": 3, "learning_rate": 0.02})
     assert named_recipe(str(tmp_path))[1] == Recipe(epochs=3, learning_rate=0.02)
 
 
 def test_a_card_with_a_field_of_a_newer_hemline_is_refused(tmp_path: Path) -> None:
-    card = json.loads((ZOO / "hem-50k" / CARD_NAME).read_text())
-    card["recipe_fields"]["lookahead"] = 5
-    (tmp_path / CARD_NAME).write_text(json.dumps(card))
+    card_with(tmp_path, {**RECIPES["fast"].as_fields(), "lookahead": 5})
     with pytest.raises(FileFormatError, match=r"card\.json: unknown recipe field 'lookahead'"):
         named_recipe(str(tmp_path))
 
