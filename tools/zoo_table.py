@@ -121,7 +121,7 @@ def _published(each: Published) -> tuple[str, ...]:
     return (
         f"published: {each.name}",
         count,
-        f"{each.accuracy:.2f} %",
+        f"{each.accuracy:g} %",
         "",
         size,
         "",

@@ -5,7 +5,8 @@ Usage: zoo.py [--only accuracy latency instructions] [--rounds N] [--core N] [--
 exports them. Several checkpoints of one model are its seeds: all have accuracies, only the first
 one is timed. Latency and instructions of baselines/hem-50k are measured in the same run: ratios are
 to that. Latency needs a quiet machine for some ten minutes; the others do not. Each checkpoint is a
-line of zoo.jsonl, in which a later run replaces what it measures.
+line of zoo.jsonl, in which a later run replaces what it measures; lines of the same model by
+another recipe are dropped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from hemline.contract.record import (
 )
 from hemline.contract.settings import Settings
 from hemline.export.api import export
-from hemline.files import parse_json, read_bytes, write_bytes
+from hemline.files import fingerprint, parse_json, read_bytes, write_bytes
 from hemline.host import host_facts
 from hemline.provenance import commit, utc_now
 from hemline.train.checkpoint import ZOO
@@ -113,7 +114,7 @@ def checkpoints(folders: Sequence[Path], work: Path) -> list[Entry]:
             "checkpoint_sha256": sha,
             "parameters": card.model.parameters,
             "macs": card.model.macs,
-            "recipe": card.trained.recipe,
+            "recipe_sha256": fingerprint(card.trained.recipe_fields),
             "seed": card.trained.seed,
             "epochs": len(card.trained.history),
             "teachers": len(card.trained.teachers),
@@ -129,8 +130,8 @@ def baseline(work: Path) -> Entry:
     """Copy the baseline's files to where their records may be written."""
     folder = Path(shutil.copytree(BASELINE, work / "baseline", dirs_exist_ok=True))
     card = parse_json(read_bytes(folder / "card.json"), where="card.json")
-    kept = ("checkpoint_sha256", "parameters", "macs", "recipe", "seed", "float")
-    line = {"model": "baseline", **{name: card[name] for name in kept}}
+    kept = ("checkpoint_sha256", "parameters", "macs", "seed", "float")
+    line = {"model": "baseline", "recipe_sha256": "", **{name: card[name] for name in kept}}
     line["sizes"] = {name: (folder / name).stat().st_size for name in FILES}
     line["timed"] = True
     return Entry(line=line, paths=tuple(folder / name for name in FILES), timed=True)
@@ -214,16 +215,20 @@ def instructions(entry: Entry) -> Line:
 
 def written(path: Path, lines: list[Line]) -> list[Line]:
     """Write the lines, with what earlier runs measured of the same checkpoints; return all."""
-    known: dict[str, Line] = {}
+    known: dict[tuple[str, str], Line] = {}
     if path.exists():
         earlier = (parse_json(each, where=path.name) for each in read_bytes(path).splitlines())
-        known = {each["model"] + each["checkpoint_sha256"]: each for each in earlier}
-    models = {line["model"] for line in lines}
-    kept = [each for each in known.values() if each["model"] not in models]
+        known = {(each["model"], each["checkpoint_sha256"]): each for each in earlier}
     common = {"host": host_facts().name, "commit": commit(), "date": utc_now()}
+    recipes = {each["model"]: each["recipe_sha256"] for each in lines}
     new = [
-        {**known.get(each["model"] + each["checkpoint_sha256"], {}), **each, **common}
+        {**known.pop((each["model"], each["checkpoint_sha256"]), {}), **each, **common}
         for each in lines
+    ]
+    kept = [
+        {**each, "timed": each["timed"] and each["model"] not in recipes}
+        for each in known.values()  # other models, and other seeds by the same recipe
+        if recipes.get(each["model"], each["recipe_sha256"]) == each["recipe_sha256"]
     ]
     ordered = sorted([*kept, *new], key=lambda each: (each["parameters"], each["model"]))
     write_bytes(path, "".join(f"{json.dumps(each)}\n" for each in ordered).encode())

@@ -119,7 +119,7 @@ def latencies(panel: Panel, models: dict[str, Line]) -> None:
         panel.models(points, runtime)
     for each in PUBLISHED:
         if each.latency_us:
-            panel.published(each, (each.latency_us,), ", on its machine")
+            panel.published(each, (each.latency_us,), "\non its machine")
 
 
 def sizes(panel: Panel, models: dict[str, Line]) -> None:
