@@ -68,7 +68,7 @@ def _samples(**given: Path | None) -> SampleFiles | None:
 sample_options = joined(
     "samples",
     _samples,
-    click.option("--data", type=PATH, help="Images of a FILE: class folders, .npz or a bundle."),
+    click.option("--data", type=PATH, help="Images of a FILE: folders, .npz, shards or a bundle."),
     click.option("--images", type=PATH, help="Images of a FILE: .npy, uint8."),
     click.option("--expected", type=PATH, help="Classes of --images: .npy, integers."),
 )

@@ -59,7 +59,7 @@ def read_images(shape: tuple[int, int, int], options: FetchOptions) -> Images:
     if options.custom is None:
         return _published(shape, options)
     if is_unlabelled(options.custom):
-        return load_unlabelled(options.custom, options.reading)
+        return load_unlabelled(options.custom, options.reading, cache=options.decoded)
     return with_large_test_part(load_images("", options))
 
 

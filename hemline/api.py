@@ -61,7 +61,7 @@ def images(
 ) -> FetchOptions:
     """Return your images as `data` of the functions here: where they are and how they are read.
 
-    folder: a folder with one subfolder per class, or an .npz file with x and y.
+    folder: a folder with one subfolder per class, an .npz file with x and y, or shards.
     size: side, or (height, width), that they are resized to, pixels (default: that all have).
     channels: 1 for gray, 3 for colour (default: gray if all are).
     labels: class names of an .npz file, in the order of their numbers, or a file with them.

@@ -96,7 +96,7 @@ _DATA_OPTIONS = (
         type=PATH,
         envvar="HEMLINE_DATA",
         show_envvar=True,
-        help="Custom images: a folder per class, an .npz with x and y, or IDX files.",
+        help="Custom images: a folder per class, .npz, IDX, tar, TFRecord or Parquet files.",
     ),
     click.option(
         "--image-size",
@@ -165,7 +165,7 @@ strangers_option = click.option(
     multiple=True,
     callback=lambda _, __, names: tuple(dict.fromkeys(names)),
     metavar="NAME|PATH",
-    help="Images of no class: digits, textures, noise, a data set, folder or .npz; repeatable.",
+    help="Images of no class: digits, textures, noise, a data set, folder or file; repeatable.",
 )
 
 

@@ -97,6 +97,12 @@ class FetchOptions:
             raise DataError(f"cannot read {self.folder}: {files.reason_of(error)}") from error
         return None if empty else self.folder
 
+    @property
+    def decoded(self) -> Path | None:
+        """Return the folder of the cache for decoded images; None without a place for it."""
+        cache = self.cache or cache_folder_if_any()
+        return None if cache is None else cache / _DECODED
+
     def with_class_names(self, labels: tuple[str, ...]) -> FetchOptions:
         """Return options by which IDX files of another data set are read as custom images."""
         if self.custom is not None or self.folder is None:
@@ -128,9 +134,7 @@ def load_images(name: str, options: FetchOptions | None = None) -> Images:
     """
     options = options or FetchOptions()
     if options.custom is not None:
-        cache = options.cache or cache_folder_if_any()
-        decoded = None if cache is None else cache / _DECODED
-        return load_custom(options.custom, options.reading, cache=decoded)
+        return load_custom(options.custom, options.reading, cache=options.decoded)
     dataset = find_dataset(name)
     if options.folder is not None:
         return _from_user(dataset, options.folder)

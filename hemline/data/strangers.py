@@ -5,6 +5,7 @@ Each set has two halves: a method is chosen on the first, and figures come from 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from hemline.contract.specs import InputSpec
-from hemline.data.custom.npz_archive import Archive
 from hemline.data.datasets import DATASETS, Pixels, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.sources.items import iterate
 from hemline.errors import DataError, HemlineError, UnknownNameError, remedy
 from hemline.pictures.generated import noise_images, varied_images
-from hemline.pictures.images import photographs, read_image
 from hemline.pictures.preprocessing import Preprocess, model_pixels
 
 _GENERATED_IMAGES = 1000
@@ -39,7 +39,7 @@ class Strangers:
 
 
 def load_strangers(name: str, spec: InputSpec, preprocess: Preprocess) -> Strangers:
-    """Return a generated set, those of a data set, or the images of a folder or an .npz (x).
+    """Return a generated set, those of a data set, or the images of a folder, an .npz or shards.
 
     They become the pixels that a model of this input sees. Raises UnknownNameError for no such set,
     DataError for images that cannot be read, or too few of them.
@@ -49,13 +49,11 @@ def load_strangers(name: str, spec: InputSpec, preprocess: Preprocess) -> Strang
     elif name in DATASETS:
         pictures = load_images(name, FetchOptions()).test_images[:_MOST]
         found = _as_seen(pictures, spec, preprocess)
-    elif (path := Path(name)).is_dir():
-        files = photographs(sorted(path.rglob("[!.]*")))
-        found = [read_image(file, spec, preprocess) for file in files[_spaced(len(files))]]
-    elif path.exists():
-        with Archive(path) as archive:
-            pictures = np.atleast_1d(archive.read("x"))
-        found = _as_seen(pictures[_spaced(len(pictures))], spec, preprocess)
+    elif Path(name).exists():
+        step = -(-sum(1 for _ in iterate(name)) // _MOST) or 1  # they may be sorted
+        items = itertools.islice(iterate(name), None, None, step)
+        side = max(spec.height, spec.width)
+        found = _as_seen((item.picture(side) for item in items), spec, preprocess)
     else:
         raise UnknownNameError(
             "set of strangers", name, (*GENERATED, *DATASETS), remedy=remedy("name strangers")
@@ -76,11 +74,6 @@ def own_classes(names: Iterable[str], labels: Iterable[str]) -> Iterator[str]:
             yield f"note: {name} has classes of the model ({listed}): strangers are of none"
 
 
-def _spaced(count: int) -> slice:
-    """Return which of so many to take, evenly: they may be sorted by what they show."""
-    return slice(None, None, -(-count // _MOST) or 1)
-
-
 def _halved(name: str, images: list[Pixels]) -> Strangers:
     """Divide images by their content, without copies."""
     halves: tuple[list[Pixels], list[Pixels]] = ([], [])
@@ -94,7 +87,7 @@ def _halved(name: str, images: list[Pixels]) -> Strangers:
     return Strangers(name=name, first=np.stack(halves[0]), second=np.stack(halves[1]))
 
 
-def _as_seen(pictures: Pixels, spec: InputSpec, preprocess: Preprocess) -> list[Pixels]:
+def _as_seen(pictures: Iterable[Pixels], spec: InputSpec, preprocess: Preprocess) -> list[Pixels]:
     return [model_pixels(each, spec, preprocess) for each in pictures]
 
 

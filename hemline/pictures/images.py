@@ -122,17 +122,22 @@ def read_size(path: Path) -> tuple[int, int]:
         return height, width
     try:
         with path.open("rb") as stream:
-            start = stream.read(8)
-            stream.seek(0)
-            if start[:2] in netpbm.MAGICS:
-                header = _netpbm_header(stream, str(path))
-                return header.height, header.width
-            with _opened(stream, str(path)) as image:
-                lying = image.getexif().get(_ORIENTATION, 1) in _LYING
-                width, height = _stored_size(image)
-                return (width, height) if lying else (height, width)
+            return stream_size(stream, str(path))
     except OSError as error:
         raise _unreadable(str(path), error) from error
+
+
+def stream_size(stream: BinaryIO, name: str) -> tuple[int, int]:
+    """Return the (height, width) of a whole image as read_size does. Raises DataError."""
+    start = stream.read(8)
+    stream.seek(0)
+    if start[:2] in netpbm.MAGICS:
+        header = _netpbm_header(stream, name)
+        return header.height, header.width
+    with _opened(stream, name) as image:
+        lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+        width, height = _stored_size(image)
+        return (width, height) if lying else (height, width)
 
 
 def _stored_size(image: Image.Image) -> tuple[int, int]:

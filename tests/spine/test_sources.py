@@ -8,12 +8,21 @@ import struct
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from hemline.cli import cli
+from hemline.data.custom import array_file, npz_archive
+from hemline.data.custom.loading import load_custom, load_unlabelled
+from hemline.data.custom.reading import ReadOptions
+from hemline.data.custom.unlabelled import is_unlabelled
+from hemline.data.datasets import Images
+from hemline.data.image_rows import MappedImages
 from hemline.data.sources.items import Item, iterate, parts_of
 from hemline.data.sources.tfrecords import masked_crc32c
 from hemline.errors import DataError
@@ -184,11 +193,13 @@ def test_a_range_names_shards_and_a_missing_one_is_told(tmp_path: Path) -> None:
 
 
 def test_checksums_are_those_of_published_examples() -> None:
-    """RFC 3720, B.4: 32 zeros, 32 ones; and the check value of CRC-32C."""
+    """RFC 3720, B.4: 32 zeros, 32 ones; the check value of CRC-32C; short ones."""
     for data, crc in (
         (bytes(32), 0x8A9136AA),
         (b"\xff" * 32, 0x62A8AB43),
         (b"123456789", 0xE3069283),
+        (b"a", 0xC1D04330),
+        (b"", 0),
     ):
         masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
         assert masked_crc32c(data) == masked
@@ -274,3 +285,121 @@ def test_tensorflow_writes_records_that_are_read(tmp_path: Path) -> None:
         items = [*iterate(tmp_path / "a.tfrecord")]
         np.testing.assert_array_equal([item.picture() for item in items], PIXELS)
         assert [item.label for item in items] == [0, 300] * 3
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[tuple[str, bytes, str | int | None]]:
+    """Return 15 images of each of two classes."""
+    drawn = np.random.default_rng(7).integers(0, 256, (30, 5, 4, 3)).astype(np.uint8)
+    return [(f"{at:03d}", png(image), NAMES[at % 2]) for at, image in enumerate(drawn)]
+
+
+def write_folder(folder: Path, rows: Rows) -> None:
+    """Write a folder for each class."""
+    for name, content, label in rows:
+        (folder / str(label)).mkdir(parents=True, exist_ok=True)
+        (folder / str(label) / f"{name}.png").write_bytes(content)
+
+
+def load(path: Path, **reading: Any) -> Images:
+    """Return a custom data set, with its decoded images beside it."""
+    return load_custom(path, ReadOptions(**reading), cache=path.parent / "cache")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_shards_train_as_the_same_images_in_folders(
+    tmp_path: Path, name: str, rows: list[tuple[str, bytes, str | int | None]]
+) -> None:
+    (tmp_path / "shards").mkdir()
+    WRITERS[name](tmp_path / "shards" / name.replace("photos", "photos-0"), rows[:20])
+    WRITERS[name](tmp_path / "shards" / name.replace("photos", "photos-1"), rows[20:])
+    write_folder(tmp_path / "photos", rows)
+    for reading in ({}, {"size": (3, 3), "channels": 1}):
+        expected = load(tmp_path / "photos", **reading)
+        for _ in range(2):  # the second time from the cache
+            found = load(tmp_path / "shards", **reading)
+            assert found.sha256 == expected.sha256
+            assert found.dataset.labels == NAMES
+            assert found.test_indices == expected.test_indices
+    assert len(found.train_names) + len(found.test_names) == len(rows)
+
+
+def test_names_of_shards_say_what_part_of_the_data_they_are(
+    tmp_path: Path, rows: list[tuple[str, bytes, str | int | None]]
+) -> None:
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name, part in (("train-0", rows[:20]), ("valid-0", rows[20:24]), ("test-0", rows[24:])):
+        write_tar(folder / f"{name}.tar", [(n, c, NAMES.index(str(y))) for n, c, y in part],
+                  beside=".cls")  # fmt: skip
+    images = load(folder, labels=NAMES)
+    assert len(images.validation_indices) == 4
+    assert len(images.test_images) == 6
+    assert {name.split("/")[0] for name in images.test_names} == {"test-0.tar"}
+    assert images.dataset.labels == NAMES
+    assert load(folder).dataset.labels == ("0", "1")
+    write_tar(folder / "other.tar", rows[:2])
+    with pytest.raises(DataError, match=r"other\.tar is in no part: put train, valid or test"):
+        load(folder)
+
+
+def test_a_shard_that_cannot_be_trained_on_is_told_in_one_line(
+    tmp_path: Path, rows: list[tuple[str, bytes, str | int | None]]
+) -> None:
+    write_tfrecords(tmp_path / "mixed.tfrecord", [*rows, ("", FILES[0], 3)])
+    with pytest.raises(DataError, match="has names of classes and numbers"):
+        load(tmp_path / "mixed.tfrecord")
+    with tarfile.open(tmp_path / "bare.tar", "w") as tar:
+        for name, content, _ in rows:
+            info = tarfile.TarInfo(f"{name}.png")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(DataError, match=r"bare\.tar: bare\.tar/000\.png has no class"):
+        load(tmp_path / "bare.tar")
+    assert is_unlabelled(tmp_path / "bare.tar")
+    assert not is_unlabelled(tmp_path / "mixed.tfrecord")
+    free = load_unlabelled(tmp_path / "bare.tar", ReadOptions(), cache=tmp_path / "cache")
+    assert not free.labelled
+    assert len(free.train_images) + len(free.test_images) == len(rows)
+    broken = [*rows, ("031", b"nothing", "rose")]
+    write_parquet(tmp_path / "broken.parquet", broken)
+    with pytest.raises(DataError, match=r"1 of 31 files cannot be read: broken\.parquet/30"):
+        load(tmp_path / "broken.parquet")
+    skipped = load(tmp_path / "broken.parquet", skip_broken=True)
+    assert len(skipped.train_images) + len(skipped.test_images) == len(rows)
+    path = tmp_path / "short.tar"
+    write_tar(path, rows)
+    path.write_bytes(path.read_bytes()[:20000])
+    with pytest.raises(DataError, match=r"short\.tar is damaged or cut short at .*png"):
+        load(path)
+
+
+def test_commands_accept_shards(
+    tmp_path: Path, rows: list[tuple[str, bytes, str | int | None]]
+) -> None:
+    write_tar(tmp_path / "photos.tar.gz", rows)
+    done = CliRunner().invoke(cli, ["data", "check", "--data", f"{tmp_path}/photos.tar.gz"])
+    assert done.exit_code == 0, done.output
+    assert "photos: 26 + 4 images, 2 classes, 5 × 4 colour, test part split off" in done.output
+    write_tar(tmp_path / "photos.tar", rows)
+    (tmp_path / "photos.tar").write_bytes((tmp_path / "photos.tar").read_bytes()[:9000])
+    done = CliRunner().invoke(cli, ["data", "check", "--data", f"{tmp_path}/photos.tar"])
+    assert done.exit_code == 1
+    assert "photos.tar is damaged or cut short at " in str(done.exception)
+
+
+def test_a_large_array_is_mapped_from_the_cache_with_the_same_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(5).integers(0, 256, (90, 6, 6)).astype(np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", x=x, y=np.arange(90) % 3)
+    small = load(tmp_path / "a.npz")
+    assert isinstance(small.train_images, np.ndarray)
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(array_file, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(npz_archive, "_BLOCK_BYTES", 1000)
+    for _ in range(2):
+        large = load(tmp_path / "a.npz")
+        assert isinstance(large.train_images, MappedImages)
+        assert large.sha256 == small.sha256
+        assert large.test_names == small.test_names

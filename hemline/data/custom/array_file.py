@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hemline.contract.specs import InputSpec
-from hemline.data.custom.decoding import common_size, content_hash, each, gray_if_all
+from hemline.data.custom.class_folders import ImageFile, Listing
+from hemline.data.custom.decoded_cache import decoded
+from hemline.data.custom.decoding import common_size, decode
 from hemline.data.custom.npz_archive import Archive, Array
 from hemline.data.custom.pixel_range import byte_blocks
 from hemline.data.custom.reading import (
@@ -19,18 +22,18 @@ from hemline.data.custom.reading import (
     ReadOptions,
     few,
     require_labels,
-    require_room,
 )
 from hemline.data.datasets import Pixels
+from hemline.data.sources.items import Item
 from hemline.errors import DataError, UsageError, remedy
-from hemline.pictures.preprocessing import model_pixels
 
 _ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
 _LABELS = "labels"  # optional class names, in the order of their numbers
+_LARGE_BYTES = 1 << 27  # of pixels: fewer are kept in memory, and are read each time
 Part = tuple[str, str]  # names of the images' and of the classes' array
 
 
-def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
+def read_arrays(path: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
     """Return the images and classes of an .npz.
 
     Raises DataError unless images are 8-bit, or exactly so after scaling, and classes are numbers
@@ -39,23 +42,66 @@ def read_arrays(path: Path, reading: ReadOptions) -> CustomImages:
     with Archive(path) as archive:
         parts = _parts(archive)
         shapes = [_part_shape(archive, part) for part in parts]
-        size = reading.size or common_size([shape[:2] for shape in shapes], where=str(path))
-        channels = reading.channels or (1 if all(c == 1 for *_, c in shapes) else 3)
-        counts = [archive.header(x)[0][0] for x, _ in parts]
-        require_room(sum(counts), size, channels, where=str(path))
-        labels, classes = _classes(archive, parts, reading.labels)
-        pixels = itertools.chain.from_iterable(pixels_of(archive, x) for x, _ in parts)
-        images, contents = resized(pixels, (sum(counts), *size, channels))
-    return CustomImages(
-        labels=labels,
-        images=gray_if_all(images) if reading.channels is None else images,
-        classes=classes,
-        names=tuple(
-            f"{x}[{at}]" for (x, _), n in zip(parts, counts, strict=True) for at in range(n)
-        ),
-        test_from=counts[0] if len(parts) > 1 else None,
-        contents=contents,
+        classes = [(f"{path}: {y}", archive.read(y).reshape(-1)) for _, y in parts]
+        labels, numbers = class_numbers(classes, reading.labels, class_names_in(archive))
+    lengths = [len(found) for _, found in classes]
+    rows = array_rows(path, labels, [x for x, _ in parts], lengths, numbers)
+    items = functools.partial(_items, path, [x for x, _ in parts])
+    return decoded_rows(rows, shapes, items, reading, cache)
+
+
+def read_unlabelled_array(
+    path: Path, labels: tuple[str], reading: ReadOptions, cache: Path | None
+) -> CustomImages:
+    """Return the images `x` of an .npz, each of the one class."""
+    with Archive(path) as archive:
+        shape, count = image_shape(archive, "x"), archive.header("x")[0][0]
+    rows = array_rows(path, labels, ["x"], [count], np.zeros(count, np.uint8))
+    return decoded_rows(rows, [shape], functools.partial(_items, path, ["x"]), reading, cache)
+
+
+def array_rows(
+    path: Path, labels: tuple[str, ...], names: list[str], lengths: list[int], classes: Pixels
+) -> Listing:
+    """Return a listing of the rows of arrays, of which the second is for test."""
+    places = (f"{name}[{at}]" for name, n in zip(names, lengths, strict=True) for at in range(n))
+    files = (
+        ImageFile(path=Path(place), name=place, label=int(label))
+        for place, label in zip(places, classes, strict=True)
     )
+    test_from = lengths[0] if len(lengths) > 1 else None
+    return Listing(folder=path, labels=labels, files=tuple(files), test_from=test_from)
+
+
+def decoded_rows(
+    rows: Listing,
+    shapes: list[tuple[int, int, int]],
+    items: Callable[[], Iterator[Item]],
+    reading: ReadOptions,
+    cache: Path | None,
+) -> CustomImages:
+    """Return the rows of arrays that have (height, width, channels); of large ones in the cache."""
+    path = rows.folder
+    size = reading.size or common_size([shape[:2] for shape in shapes], where=str(path))
+    channels = reading.channels or (1 if all(c == 1 for *_, c in shapes) else None)
+    known = replace(reading, size=size, channels=channels)
+    large = len(rows.files) * math.prod(size) * (channels or 3) > _LARGE_BYTES
+    paths = sorted(path.glob("*-ubyte*")) if path.is_dir() else [path]
+    files = tuple(ImageFile(path=each, name=each.name, label=0) for each in paths)
+    stored = Listing(folder=path, labels=reading.labels or (), files=files, test_from=None)
+    return decoded(
+        cache if large else None,
+        stored,
+        reading,
+        lambda _, __, into: decode(rows, known, into, items, scaled=True),
+    )
+
+
+def _items(path: Path, arrays: list[str]) -> Iterator[Item]:
+    with Archive(path) as archive:
+        for x in arrays:
+            images = itertools.chain.from_iterable(pixels_of(archive, x))
+            yield from (Item(f"{x}[{at}]", image) for at, image in enumerate(images))
 
 
 def _parts(archive: Archive) -> list[Part]:
@@ -115,52 +161,29 @@ def pixels_of(archive: Archive, x: str) -> Iterator[Pixels]:
     return byte_blocks(functools.partial(archive.blocks, x), where=f"{archive.path}: {x}")
 
 
-def resized(
-    parts: Iterable[Pixels], shape: tuple[int, int, int, int]
-) -> tuple[Pixels, tuple[str, ...]]:
-    """Return arrays (n, h, w[, c]) as one of `shape`, and each image's hash before it is resized.
-
-    shape: (all n, height, width, channels). Images are converted as `hemline classify` does.
-    """
-    spec = InputSpec(height=shape[1], width=shape[2], channels=shape[3], dtype="uint8")
-    images, contents = np.empty(shape, np.uint8), list[str]()
-    for part in parts:
-        pixels = part[..., np.newaxis] if part.ndim == 3 else part
-        place = images[len(contents) : len(contents) + len(pixels)]
-
-        def one(at: int, pixels: Pixels = pixels, place: Pixels = place) -> None:
-            place[at] = model_pixels(pixels[at], spec, "stretch")
-
-        each(one, range(len(pixels)))
-        contents += map(content_hash, pixels)
-    return images, tuple(contents)
-
-
-def _classes(
-    archive: Archive, parts: list[Part], given: tuple[str, ...] | None
+def class_numbers(
+    parts: list[tuple[str, Array]], given: tuple[str, ...] | None, named: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], Pixels]:
-    """Return the names of the classes and the class of each image, uint8 (n,)."""
-    arrays = [archive.read(y).reshape(-1) for _, y in parts]
-    train, where = arrays[0], f"{archive.path}: {parts[0][1]}"
-    if all(array.dtype.kind == "U" for array in arrays):
+    """Return the names of the classes and the class of each image, uint8 (n,).
+
+    parts: where they were found, for texts, and names or numbers (n,) of each; the first is that to
+    train on. `given` are the user's names of numbered classes, `named` those in the file.
+    """
+    where, train = parts[0]
+    if all(array.dtype.kind == "U" for _, array in parts):
         if given is not None:
             raise UsageError(f"{where} already contains class names", remedy=remedy("no labels"))
         labels = tuple(str(name) for name in np.unique(train))
         require_labels(labels, where=where)
-        numbers = [_numbered(array, labels, archive.path) for array in arrays]
+        numbers = [_numbered(array, labels, each) for each, array in parts]
     else:
-        numbers = [
-            _whole(array, f"{archive.path}: {y}")
-            for array, (_, y) in zip(arrays, parts, strict=True)
-        ]
-        labels = (
-            given or class_names_in(archive) or tuple(map(str, range(int(numbers[0].max()) + 1)))
-        )
+        numbers = [_whole(array, each) for each, array in parts]
+        labels = given or named or tuple(map(str, range(int(numbers[0].max()) + 1)))
     require_labels(labels, where=where)
-    for array, (_, y) in zip(numbers, parts, strict=True):
+    for array, (each, _) in zip(numbers, parts, strict=True):
         if array.max() >= len(labels):
             raise DataError(
-                f"{archive.path}: {y} has class {array.max()}, but there are {len(labels)} "
+                f"{each} has class {array.max()}, but there are {len(labels)} "
                 "labels: classes are numbered from 0"
             )
     present = np.bincount(numbers[0], minlength=len(labels))
@@ -183,12 +206,10 @@ def class_names_in(archive: Archive) -> tuple[str, ...] | None:
     return tuple(str(name) for name in names)
 
 
-def _numbered(names: Array, labels: tuple[str, ...], path: Path) -> Pixels:
+def _numbered(names: Array, labels: tuple[str, ...], where: str) -> Pixels:
     foreign = sorted({str(name) for name in np.unique(names)} - set(labels))
     if foreign:
-        raise DataError(
-            f"{path}: the test part has classes that are not in the training part: {few(foreign)}"
-        )
+        raise DataError(f"{where} has classes that are not in the training part: {few(foreign)}")
     return np.searchsorted(np.array(labels), names).astype(np.uint8)
 
 

@@ -25,7 +25,8 @@ from hemline.data.custom.reading import counted, few, require_labels, shown
 from hemline.errors import DataError
 from hemline.files import reason_of
 from hemline.pictures.foreign_formats import FOREIGN_ENDINGS, unread
-from hemline.pictures.images import photographs
+from hemline.pictures.images import photographs, read_picture, read_size
+from hemline.pictures.pixels import Pixels
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,20 @@ class ImageFile:
     name: str
     label: int
     fault: str = ""
+
+    def picture(self, side: int = 0) -> Pixels:
+        """Return the pixels as read_picture does; raises DataError."""
+        self._require_whole()
+        return read_picture(self.path, side)
+
+    def size(self) -> tuple[int, int]:
+        """Return (height, width); raises DataError."""
+        self._require_whole()
+        return read_size(self.path)
+
+    def _require_whole(self) -> None:
+        if self.fault:
+            raise DataError(self.fault)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

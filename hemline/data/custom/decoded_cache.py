@@ -18,12 +18,18 @@ from hemline import files, folders
 from hemline.contract import schema
 from hemline.data.custom.cache_folders import FACTS, CacheFolder, by_use, waiting
 from hemline.data.custom.class_folders import Listing
-from hemline.data.custom.decoding import content_of, decode, each, in_threads
+from hemline.data.custom.decoding import (
+    content_of,
+    decode,
+    each,
+    in_threads,
+    require_unchanged,
+)
 from hemline.data.custom.pixel_file import mapped
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
 from hemline.data.datasets import array_sha256, image_hashes
 from hemline.data.image_rows import MappedImages, blocks
-from hemline.errors import HemlineError
+from hemline.errors import DataError, HemlineError
 from hemline.pictures.npy import npy_errors
 from hemline.provenance import installed_version
 
@@ -32,6 +38,7 @@ log = logging.getLogger(__name__)
 _VERSION = 4  # counts up when the same files decode to other pixels
 _DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _CLASSES = "classes.npy"
+Make = Callable[[Listing, ReadOptions, CacheFolder | None], CustomImages]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +81,25 @@ class CachedImages:
     used: float
 
 
-def decoded(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages:
-    """Return the images of a folder, from the cache if they are in it.
+def decoded(
+    cache: Path | None, listing: Listing, reading: ReadOptions, make: Make = decode
+) -> CustomImages:
+    """Return the images that `make` decodes of a folder or file, from the cache if they are there.
 
-    Raises what decode does, HemlineError for a cache that cannot be written or is too small.
+    listing: the files that they are in. Without a cache, or if it cannot be written or is too
+    small, they are decoded into memory. Raises what `make` does.
     """
+    if cache is not None:
+        try:
+            return _cached(cache, listing, reading, make)
+        except DataError:
+            raise
+        except HemlineError as error:
+            log.warning("decoded images are not cached: %s", error)
+    return make(listing, reading, None)
+
+
+def _cached(cache: Path, listing: Listing, reading: ReadOptions, make: Make) -> CustomImages:
     contents = tuple(each(content_of, listing.files))
     if (found := _load_any(cache, listing, contents, reading)) is not None:
         if found.broken:
@@ -86,7 +107,15 @@ def decoded(cache: Path, listing: Listing, reading: ReadOptions) -> CustomImages
             log.warning("%s: %s skipped: %s", listing.folder, count, few(found.broken, 3))
         return found
     place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=contents)
-    return made(place, str(listing.folder), lambda: decode(listing, reading, place))
+
+    def decode_all() -> CustomImages:
+        found = make(listing, reading, place)
+        if make is not decode:  # which compares each file while it reads it
+            for file, content in zip(listing.files, contents, strict=True):
+                require_unchanged(file, content)
+        return found
+
+    return made(place, str(listing.folder), decode_all)
 
 
 def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) -> str:

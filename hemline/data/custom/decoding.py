@@ -9,10 +9,9 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -33,7 +32,6 @@ from hemline.data.datasets import Pixels, image_hashes
 from hemline.errors import DataError, remedy
 from hemline.files import reason_of
 from hemline.host import cores
-from hemline.pictures.images import read_picture, read_size
 from hemline.pictures.pixels import NO_MEMORY
 from hemline.pictures.preprocessing import as_picture, model_pixels
 from hemline.progress import Progress, say
@@ -43,6 +41,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 _AT_ONCE = 64  # files per task of a thread
+_AHEAD = 2  # tasks of each thread that are waiting or done
 _BLOCK_BYTES = 1 << 23  # of pixels per task of a thread
 _CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
 _MANY_BYTES = 1 << 27  # of pixels: the user should know where so many are kept
@@ -50,28 +49,52 @@ _SIZES_SHOWN = 4
 _BLACK = 16  # of 255: also the highest of 12 bits that a file of 16 bits holds in its low ones
 
 
-def decode(listing: Listing, reading: ReadOptions, into: CacheFolder | None = None) -> CustomImages:
+class Readable(Protocol):
+    """An image that is not decoded yet; what cannot be read raises a DataError."""
+
+    def picture(self, side: int = 0) -> Pixels:
+        """Return its pixels, as read_picture does."""
+
+    def size(self) -> tuple[int, int]:
+        """Return (height, width)."""
+
+
+def decode(
+    listing: Listing,
+    reading: ReadOptions,
+    into: CacheFolder | None = None,
+    items: Callable[[], Iterable[Readable]] | None = None,
+    *,
+    scaled: bool = False,
+) -> CustomImages:
     """Return the pixels of every file: in memory, or in a file in a folder.
+
+    `items` yields the images of the listing, from the start each time, where they are not files;
+    `scaled` says that black ones are meant.
 
     Raises DataError when files cannot be read and may not be skipped, when one changes meanwhile,
     when sizes differ and no size is given, and when the images do not fit into memory.
     """
     where = str(listing.folder)
     files = listing.files
+    opened = items or (lambda: files)
     size = reading.size
     if size is None:
-        measured = each(lambda file: _tried(read_size, file), files)
-        files = tuple(replace(f, fault=w) for f, (w, _) in zip(files, measured, strict=True))
+        measured = each(lambda item: _tried(item.size), opened())
         sizes = [found for _, found in measured if found is not None]
         if not sizes:
-            _without_broken(listing, [file.fault for file in files], reading)
+            _without_broken(listing, [fault for fault, _ in measured], reading)
         size = common_size(sizes, where=where)
     shape = (*size, reading.channels or 3)
+    contents = () if into is None or items is not None else into.contents
     with _opened(into, shape, len(files), where) as pixels:
-        rows = _rows(files, pixels, () if into is None else into.contents)
+        rows = _rows(opened(), len(files), pixels, contents)
+        if len(rows) != len(files):
+            raise _changed(listing.folder)
         whole = _without_broken(listing, [row.fault for row in rows], reading)
         kept = list(itertools.compress(rows, whole))
-        _require_visible(max(row.brightest for row in kept), where)
+        if not scaled:
+            _require_visible(max(row.brightest for row in kept), where)
         gray = reading.channels is None and all(row.gray for row in kept)
         images, digests = pixels.finish(whole, 1 if gray else shape[2])
     return CustomImages(
@@ -117,41 +140,41 @@ def _opened(
 
 
 def _rows(
-    files: Sequence[ImageFile], pixels: PixelArray | PixelFile, contents: Sequence[str]
+    items: Iterable[Readable], count: int, pixels: PixelArray | PixelFile, contents: Sequence[str]
 ) -> list[Row]:
-    """Read files in threads, block by block; `contents` are their hashes, if they are known."""
+    """Read images in threads, block by block; `contents` are the files' hashes, if there are."""
     step = max(1, min(_AT_ONCE, _BLOCK_BYTES // math.prod(pixels.shape)))
 
-    def read(at: int) -> list[Row]:
+    def read(part: tuple[int, list[Readable]]) -> list[Row]:
+        at, some = part
         if (rows := pixels.rows_at(at)) is None:
-            some = files[at : at + step]
             block = np.zeros((len(some), *pixels.shape), np.uint8)
             rows = [_read(file, place) for file, place in zip(some, block, strict=True)]
             for file, content in zip(some, contents[at : at + step], strict=False):
-                _require_unchanged(file, content)
+                require_unchanged(file, content)
             pixels.write(at, block, rows)
         return rows
 
     found: list[Row] = []
-    with Progress("reading", len(files)) as progress:
+    with Progress("reading", count) as progress:
         progress.show(done=0)
-        for rows in in_threads(read, range(0, len(files), step)):
+        for rows in in_threads(read, zip(itertools.count(0, step), _chunks(items, step))):
             found += rows
-            progress.show(f"{len(found):,} of {len(files):,}", done=len(found))
+            progress.show(f"{len(found):,} of {count:,}", done=len(found))
     return found
 
 
-def _read(file: ImageFile, place: Pixels) -> Row:
-    """Write the pixels that a model sees of a file to their place; black if it cannot be read."""
+def _read(item: Readable, place: Pixels) -> Row:
+    """Write the pixels that a model sees of an image to their place; black if it is broken."""
     height, width, channels = place.shape
     spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
 
-    def read(path: Path) -> Pixels:
-        picture = as_picture(read_picture(path, max(height, width)))
+    def read() -> Pixels:
+        picture = as_picture(item.picture(max(height, width)))
         place[:] = model_pixels(picture, spec, "stretch")
         return picture
 
-    fault, picture = _tried(read, file)
+    fault, picture = _tried(read)
     if picture is None:
         return Row(fault=fault)
     gray, content = _is_gray(place), content_hash(picture)
@@ -178,12 +201,17 @@ def content_of(file: ImageFile) -> str:
     return digest.hexdigest()
 
 
-def _require_unchanged(file: ImageFile, content: str) -> None:
-    if not file.fault and content_of(file) != content:
-        raise DataError(
-            f"{file.path} changed while it was being read: wait until nothing writes to its "
-            "folder, then run the command again"
-        )
+def require_unchanged(file: object, content: str) -> None:
+    """Raise DataError for a file that has another hash than before."""
+    if isinstance(file, ImageFile) and not file.fault and content_of(file) != content:
+        raise _changed(file.path)
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(
+        f"{path} changed while it was being read: wait until nothing writes to its folder, then "
+        "run the command again"
+    )
 
 
 def _require_visible(highest: int, where: str) -> None:
@@ -239,15 +267,21 @@ def gray_if_all(images: Pixels) -> Pixels:
     return np.ascontiguousarray(images[..., :1])
 
 
-def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call `work` for every item in threads; return the results in the order of items."""
-    chunks = [items[at : at + _AT_ONCE] for at in range(0, len(items), _AT_ONCE)]
-    return [*itertools.chain(*in_threads(lambda chunk: [work(item) for item in chunk], chunks))]
+    done = in_threads(lambda chunk: [work(item) for item in chunk], _chunks(items, _AT_ONCE))
+    return [*itertools.chain.from_iterable(done)]
+
+
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    stream = iter(items)
+    return iter(lambda: [*itertools.islice(stream, size)], [])
 
 
 def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Call `work` for every item in threads; yield the results in the order of items.
 
+    Only as many items are taken as threads are busy with, since items may be large.
     Decoders and numpy work without holding Python's lock.
     """
     executor = ThreadPoolExecutor(cores())
@@ -255,17 +289,21 @@ def in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            yield from executor.map(work, items)
+            running = collections.deque[Future[R]]()
+            for item in items:
+                running.append(executor.submit(work, item))
+                if len(running) > _AHEAD * cores():
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
         finally:
             executor.shutdown(cancel_futures=True)
 
 
-def _tried(read: Callable[[Path], R], file: ImageFile) -> tuple[str, R | None]:
-    """Return why a file cannot be read, or an empty text, and what `read` returns for it."""
-    if file.fault:
-        return file.fault, None
+def _tried(read: Callable[[], R]) -> tuple[str, R | None]:
+    """Return why an image cannot be read, or an empty text, and what `read` returns."""
     try:
-        return "", read(file.path)
+        return "", read()
     except DataError as error:
         return str(error), None
     except MemoryError:

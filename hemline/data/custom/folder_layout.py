@@ -25,11 +25,11 @@ from hemline.pictures.images import ENDINGS
 
 log = logging.getLogger(__name__)
 
-_TRAIN, _VALIDATION, _TEST, _UNLABELLED = "training", "validation", "test", "unlabelled"
-_WORDS = {
-    **dict.fromkeys(("train", "training"), _TRAIN),
-    **dict.fromkeys(("val", "valid", "validation"), _VALIDATION),
-    **dict.fromkeys(("test", "testing"), _TEST),
+TRAIN, VALIDATION, TEST, _UNLABELLED = "training", "validation", "test", "unlabelled"
+WORDS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
     **dict.fromkeys(("pred", "predict", "prediction", "unlabeled", "unlabelled"), _UNLABELLED),
 }
 # what file managers and archivers leave behind
@@ -52,7 +52,7 @@ def find_layout(folder: Path) -> Layout:
     below = folders_in(root)
     named = _named_parts(below)
     filled = {path: _entered(path) for path in named if folders_in(path)}
-    if not any(named[path] == _TRAIN for path in filled):
+    if not any(named[path] == TRAIN for path in filled):
         _require_classes(root, below, named, filled)
         return Layout(train=root)
     if surplus := [path.name for path in below if path not in named]:
@@ -72,7 +72,7 @@ def find_layout(folder: Path) -> Layout:
         if len(paths) > 1:
             raise DataError(f"{root} has several {role} parts: {few(_shown(paths))}")
     found = {role: filled[paths[0]] for role, paths in parts.items()}
-    return Layout(train=found[_TRAIN], validation=found.get(_VALIDATION), test=found.get(_TEST))
+    return Layout(train=found[TRAIN], validation=found.get(VALIDATION), test=found.get(TEST))
 
 
 def _require_classes(
@@ -96,9 +96,9 @@ def _named_parts(below: list[Path]) -> dict[Path, str]:
     alike: dict[tuple[str, ...], list[tuple[Path, str]]] = defaultdict(list)
     for path in below:
         words = re.findall(r"[a-z]+", path.name.lower())
-        roles = [_WORDS[word] for word in words if word in _WORDS]
+        roles = [WORDS[word] for word in words if word in WORDS]
         if len(roles) == 1:
-            rest = tuple(word for word in words if word not in _WORDS)
+            rest = tuple(word for word in words if word not in WORDS)
             alike[rest].append((path, roles[0]))
     return {
         path: role

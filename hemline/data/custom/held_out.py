@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from hemline.contract.evaluation_set import load_split
 from hemline.contract.manifest import MANIFEST_NAME, read_manifest
-from hemline.data.custom.array_file import resized
+from hemline.contract.specs import InputSpec
+from hemline.data.custom.decoding import each
 from hemline.data.custom.reading import ReadOptions, few
 from hemline.data.datasets import DATASETS, Dataset, Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.image_rows import joined, selected
 from hemline.errors import DataError, remedy
+from hemline.pictures.preprocessing import model_pixels
 
 
 def labelled_images(path: Path, shape: tuple[int, int, int], labels: tuple[str, ...]) -> Images:
@@ -43,7 +45,8 @@ def _images_of_bundle(bundle: Path, shape: tuple[int, int, int]) -> Images:
         raise DataError(
             f"the test images in {bundle} have no labels", remedy=remedy("name other data")
         )
-    pixels, _ = resized([split.images], (len(split.images), *shape))
+    spec = InputSpec(height=shape[0], width=shape[1], channels=shape[2], dtype="uint8")
+    pixels = np.stack(each(lambda image: model_pixels(image, spec, "stretch"), split.images))
     return Images(
         dataset=Dataset(name=manifest.dataset, title=manifest.dataset, labels=manifest.labels),
         train_images=pixels[:0],

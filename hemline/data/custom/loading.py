@@ -1,30 +1,27 @@
-"""Load a custom data set: a folder with a folder for each class, or an .npz of arrays."""
+"""Load a custom data set: a folder with a folder for each class, arrays, or shards."""
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 
 from hemline.data.custom import decoded_cache
 from hemline.data.custom.array_file import read_arrays
 from hemline.data.custom.class_folders import list_folder
-from hemline.data.custom.decoding import decode
 from hemline.data.custom.idx_files import read_idx
 from hemline.data.custom.reading import CustomImages, ReadOptions
+from hemline.data.custom.shards import holds_shards, read_shards
 from hemline.data.custom.test_split import with_test_part, with_test_share
 from hemline.data.custom.unlabelled import read_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, holds_idx
-from hemline.errors import DataError, HemlineError, UsageError, remedy
+from hemline.errors import DataError, UsageError, remedy
 from hemline.pictures.pixels import NO_MEMORY
-
-log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 60
 
 
 def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Images:
-    """Return the images of a folder or an .npz, with a test part.
+    """Return the images of a folder, an .npz or shards, with a test part.
 
     `cache` is the folder for decoded images; None for no cache. Raises DataError for data that
     cannot be trained on, UsageError for options that do not fit the data.
@@ -43,17 +40,19 @@ def load_custom(path: Path, reading: ReadOptions, *, cache: Path | None) -> Imag
 
 
 def _read(path: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
-    if not path.is_dir():
-        return read_arrays(path, reading)
-    return read_idx(path, reading) if holds_idx(path) else _from_folder(path, reading, cache)
+    if path.is_dir() and holds_idx(path):
+        return read_idx(path, reading, cache)
+    if holds_shards(path):
+        return read_shards(path, reading, cache)
+    return (_from_folder if path.is_dir() else read_arrays)(path, reading, cache)
 
 
-def load_unlabelled(path: Path, reading: ReadOptions) -> Images:
-    """Return the images of a flat folder or of an .npz with `x` alone: every label is 0.
+def load_unlabelled(path: Path, reading: ReadOptions, *, cache: Path | None) -> Images:
+    """Return the images of a flat folder, of an .npz with `x` alone or of shards: labels are 0.
 
     15 % of them are the test part. Raises DataError for fewer than 8 different images.
     """
-    found = read_unlabelled(path, reading)
+    found = read_unlabelled(path, reading, cache)
     dataset = Dataset(name=name_of(path), title=_title(path), labels=found.labels)
     return with_test_share(found, dataset, source=str(path))
 
@@ -65,7 +64,7 @@ def name_of(path: Path) -> str:
 
 
 def _title(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.resolve().stem
+    return path.resolve().name if path.is_dir() else path.resolve().stem.removesuffix(".tar")
 
 
 def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> CustomImages:
@@ -74,13 +73,4 @@ def _from_folder(folder: Path, reading: ReadOptions, cache: Path | None) -> Cust
             "class names can be given for an .npz only; folders are named after their classes",
             remedy=remedy("no labels"),
         )
-    listing = list_folder(folder)
-    found = None
-    if cache is not None:
-        try:
-            found = decoded_cache.decoded(cache, listing, reading)
-        except DataError:
-            raise
-        except HemlineError as error:
-            log.warning("decoded images are not cached: %s", error)
-    return found or decode(listing, reading)
+    return decoded_cache.decoded(cache, list_folder(folder), reading)

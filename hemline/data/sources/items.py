@@ -21,8 +21,16 @@ from typing import NamedTuple
 
 from hemline.data.custom.class_folders import images_in
 from hemline.errors import DataError
-from hemline.pictures.images import ENDINGS, read_array, read_picture, read_stream
+from hemline.pictures.images import (
+    ENDINGS,
+    read_array,
+    read_picture,
+    read_size,
+    read_stream,
+    stream_size,
+)
 from hemline.pictures.pixels import Pixels
+from hemline.pictures.preprocessing import as_picture
 
 LARGEST_BYTES = 1 << 28  # of one encoded image; more is a damaged length
 _NPY = b"\x93NUMPY"
@@ -67,6 +75,15 @@ class Item(NamedTuple):
         if content.startswith(_NPY):
             return read_array(stream, self.name)
         return read_stream(stream, self.name, side)
+
+    def size(self) -> tuple[int, int]:
+        """Return (height, width), of a file by its header. Raises DataError, naming the image."""
+        if isinstance(self.content, Path):
+            return read_size(self.content)
+        if isinstance(self.content, bytes) and not self.content.startswith(_NPY):
+            return stream_size(io.BytesIO(self.content), self.name)
+        height, width, _ = as_picture(self.picture()).shape
+        return height, width
 
 
 class Part(NamedTuple):
@@ -113,7 +130,9 @@ def parts_of(source: Path | str) -> tuple[Part, ...]:
         names = [str(path.relative_to(root)) for path in paths]
     if not names:
         raise DataError(f"{source} has no images, arrays or shards: name a folder or file of them")
-    return tuple(Part(root / name, name) for name in sorted(names))
+    return tuple(
+        Part(root / name, name) for name in sorted(names, key=lambda name: Path(name).parts)
+    )
 
 
 def reader_of(path: Path) -> Callable[[Path, str], Iterator[Item]] | None:

@@ -25,7 +25,7 @@ def read_parquet(path: Path, name: str) -> Iterator[Item]:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise BackendError(
-            f"reading {path} needs pyarrow (pip install 'hemline[score]'): {first_line(error)}"
+            f"reading {path} needs pyarrow (pip install 'pyarrow<26'): {first_line(error)}"
         ) from error
     at = 0
     try:

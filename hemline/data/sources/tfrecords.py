@@ -24,6 +24,8 @@ from hemline.errors import DataError
 _IMAGES = ("image/encoded", "image", "image_raw", "jpeg", "png", "img", "image_bytes", "bytes")
 _LABELS = ("image/class/text", "label_name", "image/class/label", "label", "class", "cls", "y")
 _POLYNOMIAL = 0x82F63B78  # of CRC-32C, bits reversed
+_BLOCK_BYTES = 2048  # whose table has 2 MB
+_STARTS = 256 * np.arange(_BLOCK_BYTES)  # of the rows of the table
 Features = dict[str, bytes | int]
 
 
@@ -85,41 +87,29 @@ def _features(example: bytes) -> Iterator[tuple[str, bytes | int]]:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """Return the masked CRC-32C of at least 4 bytes.
+    """Return the masked CRC-32C of some bytes.
 
-    The checksum is linear in the bytes: those of neighbours are joined pair by pair, by numpy.
+    The checksum is linear: each byte of a block adds what it is after the bytes behind it. The
+    register before a block acts as if it were added to the first four bytes.
     """
-    size = 1 << (len(data) - 1).bit_length()
-    sums = np.zeros(size, np.uint32)
-    sums[size - len(data) :] = np.frombuffer(data, np.uint8)
-    sums[size - len(data) :][:4] ^= 0xFF  # the register is all ones at the start
-    sums = _byte_table()[sums]
-    for level in range(size.bit_length() - 1):
-        table = _advance_table(level)
-        left, right = sums[0::2], sums[1::2]
-        moved = table[0][left & 255] ^ table[1][left >> 8 & 255]
-        sums = moved ^ table[2][left >> 16 & 255] ^ table[3][left >> 24] ^ right
-    crc = int(sums[0]) ^ 0xFFFFFFFF
+    table, crc = _contributions(), 0xFFFFFFFF
+    for at in range(0, len(data), _BLOCK_BYTES):
+        block = np.frombuffer(data[at : at + _BLOCK_BYTES], np.uint8).astype(np.intp)
+        size = len(block)
+        block[:4] ^= np.frombuffer(crc.to_bytes(4, "little"), np.uint8)[:size]
+        places = block + _STARTS[-size:]
+        crc = int(np.bitwise_xor.reduce(table[places])) ^ crc >> 8 * size
+    crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 @functools.cache
-def _byte_table() -> npt.NDArray[np.uint32]:
-    table = np.arange(256, dtype=np.uint32)
+def _contributions() -> npt.NDArray[np.uint32]:
+    """Return what each byte adds at each place of a block, the last place last, flat."""
+    byte = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        table = table >> 1 ^ np.where(table & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
-    return table
-
-
-@functools.cache
-def _advance_table(level: int) -> npt.NDArray[np.uint32]:
-    """Return (4, 256): what each byte of the register becomes after 2 ** level zero bytes."""
-    shifts = np.arange(0, 32, 8, dtype=np.uint32)[:, np.newaxis]
-    table: npt.NDArray[np.uint32] = np.arange(256, dtype=np.uint32) << shifts
-    if level == 0:
-        return np.asarray(_byte_table()[table & 255] ^ table >> 8)
-    before = _advance_table(level - 1)
-    for _ in range(2):
-        parts = [before[at][table >> 8 * at & 255] for at in range(4)]
-        table = parts[0] ^ parts[1] ^ parts[2] ^ parts[3]
-    return table
+        byte = byte >> 1 ^ np.where(byte & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+    rows = [byte]
+    while len(rows) < _BLOCK_BYTES:
+        rows.append(byte[rows[-1] & 255] ^ rows[-1] >> 8)
+    return np.concatenate(rows[::-1])
