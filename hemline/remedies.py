@@ -65,6 +65,7 @@ REMEDIES: dict[str, str] = {
     "index": "make one with `hemline index`",
     "index with it": "index the images with this one",
     "index pictures": "index the images themselves, not their scores",
+    "score with embedding": "score the images again with --with-embedding",
     "raw frames": "raw pixels need --raw",
     "other output folder": "name another folder with -o",
     "export again": "run `hemline export` again",

@@ -33,19 +33,20 @@ def index(artifact: Path, source: str, output: Path, runtime: str | None, force:
     """Index images by their embeddings, to find similar ones.
 
     ARTIFACT is a file or bundle exported with --with-embedding. SOURCE is a folder of images, an
-    array or shards, or what `hemline score --embedding` wrote. The index is a folder with a copy of
-    the artifact; the images stay where they are.
+    array or shards, or what `hemline score --with-embedding` wrote. The index is a folder with a
+    copy of the artifact; the images stay where they are.
     """
     from hemline.runtime.classifier import Classifier
     from hemline.runtime.similar.building import NEIGHBOURS, build
     from hemline.runtime.similar.embedding import embedded
+    from hemline.runtime.similar.scores import scored
 
     faults = list[str]()
     with silenced():
         classifier = Classifier.load(artifact, threads=cores(), runtime=runtime)
     with classifier:
         file = artifact / classifier.stamp.name if artifact.is_dir() else artifact
-        batches = embedded(classifier, source, faults)
+        batches = scored(Path(source), classifier.stamp) or embedded(classifier, source, faults)
         card = build(batches, file, output, source, force=force)
     more = len(faults) - _FAULTS
     for fault in [*faults[:_FAULTS], *([f"{more:,} more"] if more > 0 else [])]:

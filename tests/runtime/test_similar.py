@@ -16,10 +16,12 @@ from hemline.cli import cli
 from hemline.contract.stamp import read_stamped
 from hemline.errors import DataError, FileFormatError, HemlineError, UsageError
 from hemline.remedies import described
+from hemline.runtime.classifier import Classifier
 from hemline.runtime.similar import building, page_images
 from hemline.runtime.similar.building import build
-from hemline.runtime.similar.embedding import Embedded
+from hemline.runtime.similar.embedding import Embedded, embedded
 from hemline.runtime.similar.image_index import CARD, VECTORS, ImageIndex, empty_index
+from hemline.runtime.similar.scores import scored
 
 SIMILAR_JS = Path(__file__).resolve().parents[2] / "runtime" / "web" / "similar.js"
 SIZE = 40  # values of an embedding of hem-50k
@@ -33,14 +35,14 @@ def embeddings(count: int = COUNT) -> np.ndarray:
     return np.maximum(random.normal(size=(count, SIZE)), 0).astype(np.float32)
 
 
-def batches(vectors: np.ndarray, *, pixels: bool = True) -> list[Embedded]:
+def batches(vectors: np.ndarray) -> list[Embedded]:
     found = []
     for start in range(0, len(vectors), BATCH):
         part = vectors[start : start + BATCH]
         places = range(start, start + len(part))
         seen = np.stack([np.full((28, 28, 1), at % 256, np.uint8) for at in places])
         names, labels = [f"a/{at}.png" for at in places], [f"class {at % 10}" for at in places]
-        found.append(Embedded(names, labels, part, seen if pixels else None))
+        found.append(Embedded(names, labels, part, seen))
     return found
 
 
@@ -191,12 +193,6 @@ def test_a_page_shows_only_an_index_of_its_own_artifact(index: Path, artifact: P
         page_images.page_images(index, [other])
 
 
-def test_an_index_of_scores_has_no_pictures_for_a_page(artifact: Path, tmp_path: Path) -> None:
-    build(batches(embeddings(5), pixels=False), artifact, tmp_path / "index", "a")
-    with pytest.raises(UsageError, match="has no pictures"):
-        page_images.page_images(tmp_path / "index", [read_stamped(artifact).stamp])
-
-
 def test_usearch_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "usearch.index", None)
     with pytest.raises(HemlineError, match="pip install usearch"):
@@ -246,3 +242,52 @@ def test_images_of_a_folder_are_indexed_and_found_by_the_commands(
     assert found["similar"][0]["name"].endswith("1/7.png")
     assert found["similar"][0]["similarity"] == pytest.approx(1, abs=2**-10)
     assert "image in photos" in CliRunner().invoke(cli, query).output
+
+
+def write_scores(path: Path, sha256: str, *, embedding: bool = True) -> None:
+    """Write what `score` writes of two images and of one that cannot be read."""
+    import pyarrow as pa
+    from pyarrow.parquet import write_table
+
+    word, numbers = pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.float32())
+    columns = {
+        "image": pa.array(["a.png", "cut.png", "b.png"]),
+        "best": pa.array(["Bag", None, "Coat"], word),
+        "embedding": pa.array([[1.0] * SIZE, None, [0.0, *[1.0] * (SIZE - 1)]], numbers),
+    }
+    if not embedding:
+        del columns["embedding"]
+    facts = json.dumps({"artifact": "int8.onnx", "sha256": sha256})
+    write_table(pa.table(columns).replace_schema_metadata({"hemline": facts}), path)
+
+
+def test_scores_with_embeddings_are_indexed_without_the_images(
+    artifact: Path, tmp_path: Path
+) -> None:
+    scores, index = tmp_path / "scores.parquet", tmp_path / "images.index"
+    write_scores(scores, read_stamped(artifact).stamp.payload_sha256)
+    result = CliRunner().invoke(cli, ["index", str(artifact), str(scores), "-o", str(index)])
+    assert result.exit_code == 0, (result.output, result.exception)
+    with ImageIndex(index) as opened:
+        found = opened.find(np.ones(SIZE, np.float32), 5)
+    assert [(each.name, each.label) for each in found] == [("a.png", "Bag"), ("b.png", "Coat")]
+    assert found[1].similarity == pytest.approx(np.sqrt(1 - 1 / SIZE), abs=2**-10)
+    with pytest.raises(UsageError, match="has no pictures"):
+        page_images.page_images(index, [read_stamped(artifact).stamp])
+
+
+def test_scores_of_another_file_and_without_embeddings_are_refused(
+    artifact: Path, tmp_path: Path
+) -> None:
+    stamp, scores = read_stamped(artifact).stamp, tmp_path / "scores.parquet"
+    write_scores(scores, "0" * 64)
+    with pytest.raises(UsageError, match=r"of another file \(int8.onnx\) than int8.tflite"):
+        scored(scores, stamp)
+    write_scores(scores, stamp.payload_sha256, embedding=False)
+    with pytest.raises(UsageError, match="has no embeddings") as caught:
+        scored(scores, stamp)
+    assert "--with-embedding" in described(caught.value)
+    scores.write_bytes(scores.read_bytes()[:-20])
+    assert scored(scores, stamp) is None
+    with pytest.raises(DataError, match="damaged or cut short"):
+        list(embedded(Classifier.load(artifact), str(scores), []))

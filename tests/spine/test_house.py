@@ -114,7 +114,7 @@ def test_the_runtime_needs_numpy_and_one_backend_only(path: Path) -> None:
     if path.parent.name == "service":  # an extra
         allowed |= {"fastapi", "starlette", "uvicorn", "anyio"}
     if path.parent.name == "similar":  # an extra
-        allowed |= {"usearch", "PIL"}
+        allowed |= {"usearch", "PIL", "pyarrow"}
     used = {name.split(".")[0] for name in imported(ast.parse(path.read_text()), everywhere=True)}
     assert used <= allowed
 
