@@ -18,18 +18,14 @@ from hemline.silence import silenced
 from hemline.tables import Table, as_text
 
 _FAULTS = 5  # that are printed
-_runtime = click.option(
-    "--runtime", help="Runtime (default: the first one here that the file supports)."
-)
 
 
 @click.command()
 @click.argument("artifact", type=PATH)
 @click.argument("source")
 @output_option("Folder of the index.", default="images.index")
-@_runtime
 @flag("--force", "Replace an index that is there.")
-def index(artifact: Path, source: str, output: Path, runtime: str | None, force: bool) -> None:
+def index(artifact: Path, source: str, output: Path, force: bool) -> None:
     """Index images by their embeddings, to find similar ones.
 
     ARTIFACT is a file or bundle exported with --with-embedding. SOURCE is a folder of images, an
@@ -43,7 +39,7 @@ def index(artifact: Path, source: str, output: Path, runtime: str | None, force:
 
     faults = list[str]()
     with silenced():
-        classifier = Classifier.load(artifact, threads=cores(), runtime=runtime)
+        classifier = Classifier.load(artifact, threads=cores())
     with classifier:
         file = artifact / classifier.stamp.name if artifact.is_dir() else artifact
         batches = scored(Path(source), classifier.stamp) or embedded(classifier, source, faults)
@@ -62,11 +58,8 @@ def index(artifact: Path, source: str, output: Path, runtime: str | None, force:
 @click.argument("folder", metavar="INDEX", type=FOLDER)
 @click.argument("images", metavar="IMAGE…", nargs=-1, required=True)
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=5, help="Images to find (5).")
-@_runtime
 @json_option()
-def similar(
-    folder: Path, images: tuple[str, ...], count: int, runtime: str | None, as_json: bool
-) -> None:
+def similar(folder: Path, images: tuple[str, ...], count: int, as_json: bool) -> None:
     """Find indexed images that are similar to an image.
 
     IMAGE is an image file, or a folder of them. The similarity is the cosine of the angle between
@@ -80,7 +73,7 @@ def similar(
 
     failed = False
     with silenced():
-        classifier = Classifier.load(folder / read_card(folder).artifact, runtime=runtime)
+        classifier = Classifier.load(folder / read_card(folder).artifact)
     with classifier, ImageIndex(folder) as opened:
         for name in image_files(images):
             try:
