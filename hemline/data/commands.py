@@ -12,6 +12,7 @@ import click
 from hemline.arguments import FILE, flag, json_option, output_option
 from hemline.command_group import CommandGroup
 from hemline.console import data_option, data_words, next_step, require_matplotlib, say
+from hemline.data.cache_commands import cache
 from hemline.data.class_counts import class_counts, counts_line, warn_of_counts
 from hemline.data.datasets import Images, find_dataset
 from hemline.data.fetch import FetchOptions, load_images
@@ -24,6 +25,9 @@ _NAMES = click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.group(cls=CommandGroup)
 def data() -> None:
     """Fetch, check and show data sets."""
+
+
+data.add_command(cache)
 
 
 @data.command()

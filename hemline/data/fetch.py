@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from hemline import files
+from hemline.data.custom.cache_folders import DECODED
 from hemline.data.custom.loading import load_custom
 from hemline.data.custom.reading import ReadOptions, few
 from hemline.data.datasets import (
@@ -51,7 +52,6 @@ FILE_SECONDS = 300.0  # longest time for one file: 26 MB at 90 kB/s
 _LARGEST_DOWNLOAD_BYTES = 64 << 20  # the largest file has 26 MB
 _CHUNK_BYTES = 1 << 16
 _SIZE = (28, 28)  # height and width of the images in DATASETS
-_DECODED = "decoded"  # in the cache: images of custom data sets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class FetchOptions:
     def decoded(self) -> Path | None:
         """Return the folder of the cache for decoded images; None without a place for it."""
         cache = self.cache or cache_folder_if_any()
-        return None if cache is None else cache / _DECODED
+        return None if cache is None else cache / DECODED
 
     def with_class_names(self, labels: tuple[str, ...]) -> FetchOptions:
         """Return options by which IDX files of another data set are read as custom images."""

@@ -10,6 +10,7 @@ import pytest
 
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
+from hemline.data.image_rows import MappedImages
 from hemline.data.splits import split_images
 from hemline.errors import DataError
 from hemline.train.tensorflow import quiet_keras
@@ -18,6 +19,7 @@ quiet_keras()
 
 import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
+from hemline.train.fitting import pipeline  # noqa: E402
 from hemline.train.fitting.augmentation import augment  # noqa: E402
 from hemline.train.fitting.pipeline import steps_per_epoch, training_batches  # noqa: E402
 from hemline.train.recipes.recipe import Recipe  # noqa: E402
@@ -45,6 +47,22 @@ def test_an_epoch_holds_every_image_once(images: Images) -> None:
     first_epoch = np.concatenate(collect(images, recipe)[:steps])
     seen = sorted(image.tobytes() for image in first_epoch.astype(np.uint8))
     assert seen == sorted(image.tobytes() for image in images.train_images)
+
+
+@pytest.mark.parametrize("largest", [0, 1 << 30])
+def test_images_in_a_file_give_the_same_batches(
+    images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, largest: int
+) -> None:
+    """Whether they are read batch by batch, as many are, or at once."""
+    monkeypatch.setattr(pipeline, "_LARGEST_CACHED_BYTES", largest)
+    recipe = replace(PLAIN, epochs=2, shift=2, flip=True, cutout=3)
+    np.save(tmp_path / "images.npy", images.train_images)
+    file = np.load(tmp_path / "images.npy", mmap_mode="r")
+    order = np.random.default_rng(0).permutation(len(file))
+    rows = MappedImages(file, order)
+    plain = replace(images, train_images=np.asarray(images.train_images)[order])
+    found = collect(replace(images, train_images=rows), recipe)
+    np.testing.assert_array_equal(found, collect(plain, recipe))
 
 
 def test_images_and_labels_stay_together(images: Images) -> None:

@@ -93,4 +93,5 @@ def training_batches(
     # whoever closes the iterator waits for it, up to as long as the training took.
     options = tf.data.Options()
     options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False  # they copy all pixels
     return cached.flat_map(every_step).prefetch(_PREFETCHED_BATCHES).with_options(options)

@@ -12,6 +12,7 @@ from hemline import files, folders
 from hemline.errors import BusyError, HemlineError
 from hemline.progress import say
 
+DECODED = "decoded"  # in the cache folder
 FACTS = "facts.json"  # the last file that is written, and the first that is removed
 _KEPT = 4  # data sets; the least recently used is removed first
 _FOREVER_SECONDS = 1e9

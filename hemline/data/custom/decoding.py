@@ -88,6 +88,8 @@ def decode(
     shape = (*size, reading.channels or 3)
     contents = () if into is None or items is not None else into.contents
     with _opened(into, shape, len(files), where) as pixels:
+        pixels.reserve(len(files))
+        say(_said(into, len(files), len(files) * math.prod(shape)))
         rows = _rows(opened(), len(files), pixels, contents)
         if len(rows) != len(files):
             raise _changed(listing.folder)
@@ -125,18 +127,20 @@ def _is_gray(picture: Pixels) -> bool:
 def _opened(
     into: CacheFolder | None, shape: tuple[int, int, int], count: int, where: str
 ) -> PixelArray | PixelFile:
-    """Return where the pixels go, and say so if they are many."""
-    needed, said = count * math.prod(shape), f"reading {count:,} images"
+    """Return where the pixels go. Raises DataError or HemlineError where there is no room."""
     if into is None:
         require_room(count, shape[:2], shape[2], where=where)
-        say(said)
-        return PixelArray(shape, count)
-    into.require_room(needed)
-    pixels = PixelFile(into.path, shape)
-    pixels.reserve(count)
-    once = f": once, into {into.path} ({needed / 1e9:.1f} GB)" if needed > _MANY_BYTES else ""
-    say(f"{said}{once}")
-    return pixels
+        return PixelArray(shape)
+    into.require_room(count * math.prod(shape))
+    return PixelFile(into.path, shape)
+
+
+def _said(into: CacheFolder | None, count: int, size_bytes: int) -> str:
+    """Return what is done; of many images also where they go."""
+    said = f"reading {count:,} images"
+    if into is None or size_bytes < _MANY_BYTES:
+        return said
+    return f"{said}: once, into {into.path.parent} ({size_bytes / 1e9:.1f} GB)"
 
 
 def _rows(

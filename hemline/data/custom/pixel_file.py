@@ -46,12 +46,16 @@ class Row(NamedTuple):
 
 
 class PixelArray(Closing):
-    """Decoded images uint8 (count, height, width, channels) in memory."""
+    """Decoded images uint8 (n, height, width, channels) in memory."""
 
-    def __init__(self, shape: tuple[int, ...], count: int) -> None:
-        """Allocate the images, each of shape (height, width, channels)."""
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """`shape` is (height, width, channels)."""
         self.shape = shape
-        self._pixels = np.empty((count, *shape), np.uint8)
+        self._pixels = np.empty((0, *shape), np.uint8)
+
+    def reserve(self, count: int) -> None:
+        """Reserve the memory of so many images; raises MemoryError."""
+        self._pixels = np.empty((count, *self.shape), np.uint8)
 
     def rows_at(self, at: int) -> list[Row] | None:
         """Return the rows of a block that was written earlier: none is."""

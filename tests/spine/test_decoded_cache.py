@@ -1,0 +1,251 @@
+"""The cache of decoded images: mapped, resumed, waited for, listed; what fails is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from hemline import files
+from hemline.cli import cli
+from hemline.data.custom import reading as reading_module
+from hemline.data.custom.cache_folders import CacheFolder
+from hemline.data.custom.class_folders import list_folder
+from hemline.data.custom.decoding import content_of, decode
+from hemline.data.custom.loading import load_custom
+from hemline.data.custom.pixel_file import PixelFile, Row
+from hemline.data.custom.reading import ReadOptions
+from hemline.data.datasets import Images, array_sha256, image_hashes
+from hemline.data.image_rows import MappedImages, Pixels, blocks, joined, selected
+from hemline.errors import DataError
+from hemline.pictures.npy import write_npy
+from hemline.progress import Say, report_to
+
+_SIZE = ReadOptions(size=(8, 8))
+
+
+def write_pictures(folder: Path, count: int = 10, side: int = 8) -> Path:
+    """Write `count` pictures of noise into each of three class folders."""
+    random = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (folder / name).mkdir(parents=True)
+        for at in range(count):
+            pixels = random.integers(0, 256, (side, side, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{at:04}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "pictures")
+
+
+def load(path: Path, cache: Path | None, report: Say = lambda _: None) -> Images:
+    with report_to(report):
+        return load_custom(path, _SIZE, cache=cache)
+
+
+def noise(count: int) -> Pixels:
+    return np.random.default_rng(1).integers(0, 256, (count, 4, 5, 3), np.uint8)
+
+
+def test_rows_of_a_file_are_what_the_array_is(tmp_path: Path) -> None:
+    array = noise(9)
+    np.save(tmp_path / "x.npy", array)
+    mapped = MappedImages(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    rows = np.array([7, 1, 1, 4])
+    some, plain = selected(mapped, rows), selected(array, rows)
+    assert isinstance(some, MappedImages)
+    assert some.shape == plain.shape
+    np.testing.assert_array_equal(np.asarray(some), plain)
+    np.testing.assert_array_equal(some[1:3], plain[1:3])
+    np.testing.assert_array_equal(some[0], plain[0])
+    np.testing.assert_array_equal(np.concatenate([*blocks(some)]), plain)
+    assert [*image_hashes(some)] == [*image_hashes(plain)]
+    assert array_sha256(some) == array_sha256(plain)
+    both = joined(some, selected(mapped, np.arange(9) > 6))
+    assert isinstance(both, MappedImages)
+    np.testing.assert_array_equal(np.asarray(both), array[[7, 1, 1, 4, 7, 8]])
+    np.testing.assert_array_equal(np.asarray(joined(some, plain)), array[[7, 1, 1, 4] * 2])
+
+
+def test_the_cache_gives_what_the_memory_gives(folder: Path, tmp_path: Path) -> None:
+    plain = load(folder, None)
+    for _ in ("decoded", "from the cache"):
+        found = load(folder, tmp_path / "cache")
+        assert isinstance(found.train_images, MappedImages)
+        assert found.sha256 == plain.sha256
+        assert (found.train_names, found.test_names) == (plain.train_names, plain.test_names)
+        np.testing.assert_array_equal(np.asarray(found.test_images), plain.test_images)
+
+
+def test_more_images_than_memory_fit_into_the_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_module, "free_bytes", lambda: 1000)
+    with pytest.raises(DataError, match="of memory are free"):
+        load(folder, None)
+    assert len(load(folder, tmp_path / "cache").train_images) == 24
+
+
+def rows_of(pixels: Pixels) -> list[Row]:
+    return [Row(digest=digest.hex()) for digest in image_hashes(pixels)]
+
+
+def test_what_a_killed_process_wrote_is_used(tmp_path: Path) -> None:
+    pixels = noise(6)
+    with PixelFile(tmp_path, pixels.shape[1:]) as file:
+        file.write(0, pixels[:2], rows_of(pixels[:2]))
+        file.write(4, pixels[4:], rows_of(pixels[4:]))
+    with (tmp_path / "journal.jsonl").open("a") as journal:
+        journal.write('[2, [["", ')  # the kill cut this line
+    with (tmp_path / "unfinished.npy").open("r+b") as stream:
+        stream.seek(-1, os.SEEK_END)
+        stream.write(b"?")  # and a power cut lost this page
+    with PixelFile(tmp_path, pixels.shape[1:]) as file:
+        assert file.rows_at(0) == rows_of(pixels[:2])
+        assert file.rows_at(2) is None
+        assert file.rows_at(4) is None
+        file.write(2, pixels[2:], rows_of(pixels[2:]))
+        images, _ = file.finish([True] * 6, 3)
+    np.testing.assert_array_equal(np.asarray(images), pixels)
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), pixels)
+    assert not (tmp_path / "journal.jsonl").exists()
+
+
+def test_images_that_are_left_out_leave_no_gap(tmp_path: Path) -> None:
+    pixels, keep = noise(5), [True, False, True, True, False]
+    with PixelFile(tmp_path, pixels.shape[1:]) as file:
+        file.write(0, pixels, rows_of(pixels))
+        images, digests = file.finish(keep, 1)
+    np.testing.assert_array_equal(np.asarray(images), pixels[keep][..., :1])
+    assert digests == [digest.hex() for digest in image_hashes(pixels[keep][..., :1])]
+
+
+@pytest.mark.medium
+def test_a_killed_command_is_gone_on_from(tmp_path: Path) -> None:
+    folder, cache = write_pictures(tmp_path / "pictures", 300, 96), tmp_path / "cache"
+    code = (
+        "import sys; from pathlib import Path; from hemline.data.custom.loading import *; "
+        "load_custom(Path(sys.argv[1]), ReadOptions(size=(96, 96)), cache=Path(sys.argv[2]))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder), str(cache)])
+    until = time.monotonic() + 60
+    while not any(each.stat().st_size for each in cache.glob("*/journal.jsonl")):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert not [*cache.glob("*/facts.json")]
+    found = load_custom(folder, ReadOptions(size=(96, 96)), cache=cache)
+    assert found.sha256 == load_custom(folder, ReadOptions(size=(96, 96)), cache=None).sha256
+    assert [path.name for path in cache.glob("*/*.jsonl")] == []
+
+
+def test_a_picture_that_changes_meanwhile_is_named(folder: Path, tmp_path: Path) -> None:
+    listing = list_folder(folder)
+    contents = tuple(map(content_of, listing.files))
+    Image.new("RGB", (8, 8), "red").save(folder / "b" / "0003.png")
+    place = CacheFolder(path=tmp_path, contents=contents)
+    with pytest.raises(DataError, match=r"b/0003\.png changed while it was being read"):
+        decode(listing, _SIZE, place)
+
+
+def test_a_second_command_waits_for_the_first(folder: Path, tmp_path: Path) -> None:
+    first = load(folder, tmp_path / "cache")
+    (place,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    facts = (place / "facts.json").read_bytes()
+    said: list[str] = []
+    found: list[Images] = []
+    with files.locked(place):
+        (place / "facts.json").unlink()  # as if it were being decoded
+        thread = threading.Thread(
+            target=lambda: found.append(load(folder, tmp_path / "cache", said.append))
+        )
+        thread.start()
+        until = time.monotonic() + 30
+        while not said and time.monotonic() < until:
+            time.sleep(0.005)
+        (place / "facts.json").write_bytes(facts)
+    thread.join(30)
+    assert said == ["another hemline command is reading these images: waiting for it"]
+    assert found[0].sha256 == first.sha256
+
+
+@contextlib.contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_cache_disk_that_is_full_costs_only_the_cache(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    with largest_file(2000):
+        found = load(folder, cache)
+    assert found.sha256 == load(folder, None).sha256
+    assert "decoded images are not cached: cannot write" in caplog.text
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_disk_without_room_is_told_with_its_size(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 100})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    load(folder, tmp_path / "cache")
+    assert "MB free, and this needs" in caplog.text
+    assert "set XDG_CACHE_HOME to another folder" in caplog.text
+
+
+def invoke(*words: object, **environment: Any) -> str:
+    result = CliRunner().invoke(cli, [str(word) for word in words], env=environment)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_cache_is_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
+    place = tmp_path / "home" / "hemline" / "decoded"
+    assert f"{place} is empty" in invoke("data", "cache", "list", **home)
+    invoke("data", "check", "--data", folder, **home)
+    output = invoke("data", "cache", "list", **home)
+    assert str(folder) in output
+    assert "30 of 8 × 8 × 3" in output
+    document = json.loads(invoke("data", "cache", "list", "--json", **home))
+    assert document["shape"] == [30, 8, 8, 3]
+    (busy,) = (path for path in place.iterdir() if path.is_dir())
+    with files.locked(busy):
+        assert "another hemline command" in invoke("data", "cache", "clear", **home)
+    assert f"removed from {place}" in invoke("data", "cache", "clear", **home)
+    assert not [path for path in place.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_arrays_are_written_as_numpy_writes_them(tmp_path: Path, dtype: str) -> None:
+    array = noise(5).astype(dtype)
+    write_npy(tmp_path / "ours.npy", array)
+    np.save(tmp_path / "numpys.npy", array)
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpys.npy").read_bytes()
