@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ablations_table import ablations_table
 from baseline_results import read_results
 from browser_table import browser_table
 from calibration_tables import calibration_table, corrections_table
@@ -93,6 +94,7 @@ def render(root: Path, name: str) -> str:
         "zoo-recall": zoo_recall_table,
         "scale": scale_table,
         "scale-constants": constants_table,
+        "ablations": ablations_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")
