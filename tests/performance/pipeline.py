@@ -19,6 +19,7 @@ import tensorflow as tf  # noqa: E402 — after its noise was turned off
 
 from hemline.train.fitting.phases import phases  # noqa: E402
 from hemline.train.fitting.pipeline import training_batches  # noqa: E402
+from hemline.train.fitting.soft_targets import SoftTargets  # noqa: E402
 from hemline.train.nets.normalization import training_copy  # noqa: E402
 from hemline.train.recipes.recipe import RECIPES, Recipe  # noqa: E402
 
@@ -40,7 +41,7 @@ def naive(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
     return images.repeat().shuffle(10_000).map(prepare).batch(recipe.batch)
 
 
-def ours(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
+def ours(data: TrainingData, recipe: Recipe, soft: SoftTargets | None = None) -> tf.data.Dataset:
     """Return Hemline's batches."""
     return training_batches(
         data.train_images,
@@ -49,6 +50,7 @@ def ours(data: TrainingData, recipe: Recipe) -> tf.data.Dataset:
         seed=1,
         epochs=range(recipe.epochs),
         classes=10,
+        soft=soft,
     )
 
 
@@ -67,10 +69,10 @@ def compiled(precision: str) -> keras.Model:
     return model
 
 
-def train_seconds(model: keras.Model, batches: tf.data.Dataset) -> float:
+def train_seconds(model: keras.Model, batches: tf.data.Dataset, steps: int = _STEPS) -> float:
     """Return the seconds of some training steps."""
     started = time.perf_counter()
-    model.fit(batches, epochs=1, steps_per_epoch=_STEPS, verbose=0, shuffle=False)
+    model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False)
     return time.perf_counter() - started
 
 
