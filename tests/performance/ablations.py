@@ -163,7 +163,8 @@ def predict_once(base: Base) -> None:
     from hemline.train.fitting.soft_targets import soft_targets
 
     recipe = base.fields({})
-    data = split_images(load_images("fashion-mnist"), validation=recipe.validation)
+    images, limit = load_images("fashion-mnist"), recipe.limit or None
+    data = split_images(images, validation=recipe.validation, limit=limit)
     soft_targets(
         open_teachers(base.teachers, recipe.distillation_temperature),
         data.train_images,
