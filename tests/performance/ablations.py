@@ -129,7 +129,7 @@ def append(base: Base, variant: Variant, seed: int, identity: str, folder: Path)
         "variant": variant.name,
         "seed": seed,
         "identity": identity,
-        "recipe": base.recipe,
+        "recipe": Path(base.recipe).stem,
         "base_epochs": base.epochs,
         "changes": variant.changes,
         "teachers": len(variant.teachers),
