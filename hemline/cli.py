@@ -69,6 +69,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
         ),
         "similar": Command("runtime.similar", "Find indexed images that are similar to an image."),
         "selftest": Command("runtime", "Run the test images inside an artifact."),
+        "score": Command("runtime.scoring", "Score many images and write one Parquet file."),
         "serve": Command("runtime.service", "Serve artifacts over HTTP until SIGTERM."),
         "pack": Command("export.pack", "Pack a verified file with all that its target needs."),
         "sign": Command("signing", "Sign a file, a bundle or a pack."),

@@ -37,6 +37,7 @@ REMEDIES: dict[str, str] = {
     "other device": "name another --device",
     "name your images": "name yours with --data",
     "same search": "give the same options, another --output, or --restart to forget it",
+    "finish or replace": "run that command again, or replace it with --force",
     "restart": "start over with --restart",
     "finish or restart": "finish that one, or start over with --restart",
     "own validation": "omit --validation",

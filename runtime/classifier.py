@@ -68,7 +68,7 @@ class Classifier:
         self._preprocess = _preprocess(file.stamp, preprocess)
         self._encoder = PixelEncoder(file.stamp.input)
         distances = _distances(file.stamp)
-        self._decoder = Decoder(
+        self.decoder = Decoder(
             file.stamp.output,
             file.stamp.labels,
             temperature=file.stamp.temperature,
@@ -162,7 +162,7 @@ class Classifier:
             image = self._pixels(image)
         with self._lock:
             outputs = self._run_one(self._encoder.encode_one(image), self._wanted)
-            return self._decoder.decode(outputs[0][0], outputs[-1][0])
+            return self.decoder.decode(outputs[0][0], outputs[-1][0])
 
     def classify_batch(
         self, images: Pixels | Sequence[Pixels | str | os.PathLike[str]]
@@ -179,7 +179,7 @@ class Classifier:
         # decoded where they were computed: one thread decodes while another computes
         parts = self._each(
             images,
-            lambda sessions, part: self._decoder.decode_batch(*sessions.run(part, self._wanted)),
+            lambda sessions, part: self.decoder.decode_batch(*sessions.run(part, self._wanted)),
         )
         return [prediction for part in parts for prediction in part]
 
@@ -192,7 +192,7 @@ class Classifier:
 
         The temperature that was fitted on validation is applied; each row sums to 1.
         """
-        return self._decoder.softmax(self.logits(images))
+        return self.decoder.softmax(self.logits(images))
 
     def embed(self, images: Pixels) -> npt.NDArray[np.float32]:
         """Return float32 embeddings (n, size) of uint8 images (n, height, width[, channels]).

@@ -1,0 +1,159 @@
+"""Score all images of sources to one Parquet file; a killed run goes on where it was.
+
+Beside the file, a folder has what is finished: plan.json, and a file for each chunk. When all are
+there, they become the Parquet file, and the folder goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hemline.errors import FileFormatError, UsageError, first_line, remedy
+from hemline.files import fingerprint, locked, read_json, replacing, write_json
+from hemline.progress import Progress
+from hemline.runtime.scoring.chunks import Chunk, Unit, chunks_in, tasks_of, units_of
+from hemline.runtime.scoring.executing import Execute, here
+from hemline.runtime.scoring.scorer import FEW_VALUES, Scorer, ScoringOptions
+
+_PLAN, _UNFINISHED = "plan.json", ".unfinished"
+_RUN = b"hemline.run"  # in the metadata of a file: what it was made from
+_GROUP_BYTES = 1 << 25  # of rows that are written together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringResult:
+    """What is in a finished file.
+
+    images: rows, those of images that could not be read included.
+    faults: rows with an error.
+    scored: images of this run; the others were finished before.
+    seconds: that it took to score them.
+    """
+
+    images: int
+    faults: int
+    scored: int
+    seconds: float
+
+
+def score(
+    options: ScoringOptions,
+    sources: Sequence[str],
+    output: Path,
+    *,
+    execute: Execute,
+    workers: int,
+    force: bool = False,
+) -> ScoringResult:
+    """Score images; the file has a row for each, in the order of the sources.
+
+    Raises UsageError where the output, or what an unfinished run left, is of other images or of
+    another model, unless `force`; StorageError on a full disk, after which it can go on.
+    """
+    units = units_of(sources)
+    with Scorer(options) as scorer:
+        schema, digest = scorer.schema, scorer.stamp.payload_sha256
+    plan = {**asdict(options), "artifact": digest, "images": _state(units)}
+    schema = schema.with_metadata({**schema.metadata, _RUN: fingerprint(plan)})
+    if output.exists() and not force:
+        return _result_of(output, schema)
+    folder = output.with_name(f"{output.name}{_UNFINISHED}").absolute()
+    with locked(folder):
+        _require_plan(folder, plan, force=force)
+        started, before = time.monotonic(), _images(chunks_in(folder))
+        for each in (execute, here):  # the second one for what processes that ended have left
+            _do(each, options, units, folder, workers)
+        seconds, images = time.monotonic() - started, _images(chunks_in(folder))
+        faults = _join(folder, output, schema)
+        shutil.rmtree(folder)
+    return ScoringResult(images=images, faults=faults, scored=images - before, seconds=seconds)
+
+
+def _state(units: Sequence[Unit]) -> str:
+    """Return a hash of the names, sizes and times of all files."""
+    paths = [part.path for unit in units for part in unit.parts]
+    found = [(str(path), path.stat() if path.exists() else None) for path in paths]
+    return fingerprint([[name, s and [s.st_size, s.st_mtime_ns]] for name, s in found])
+
+
+def _result_of(output: Path, schema: pa.Schema) -> ScoringResult:
+    """Return what a finished file of the same run has. Raises UsageError for another one."""
+    with contextlib.suppress(pa.ArrowException, OSError):  # whatever it is, it is not ours
+        file = pq.ParquetFile(output)
+        if file.schema_arrow.metadata[_RUN] == schema.metadata[_RUN]:
+            errors = file.read(["error"])["error"]
+            faults = len(errors) - errors.null_count
+            return ScoringResult(images=len(errors), faults=faults, scored=0, seconds=0.0)
+    raise UsageError(
+        f"{output} exists, and is not of these images and this artifact", remedy=remedy("replace")
+    )
+
+
+def _require_plan(folder: Path, plan: dict[str, Any], *, force: bool) -> None:
+    """Go on with an unfinished run of the same plan; `force` removes one of another."""
+    path = folder / _PLAN
+    if path.exists() and read_json(path) != plan:
+        if not force:
+            raise UsageError(
+                f"{folder} is of an unfinished run with other images or options",
+                remedy=remedy("finish or replace"),
+            )
+        for chunk in chunks_in(folder):
+            chunk.path(folder).unlink()
+    write_json(path, plan)
+
+
+def _do(
+    execute: Execute, options: ScoringOptions, units: Sequence[Unit], folder: Path, workers: int
+) -> None:
+    """Do what is left, with progress: in images where their number is known, else in shards."""
+    chunks = chunks_in(folder)
+    if not (tasks := tasks_of(units, chunks, workers)):
+        return
+    shards = any(unit.is_shard for unit in units)
+    total = len(units) if shards else sum(len(unit.parts) for unit in units)
+    started, before = time.monotonic(), _images(chunks)
+    with Progress("scoring", total) as progress:
+        for _ in execute(options, tasks, folder):
+            chunks = chunks_in(folder)
+            images = _images(chunks)
+            rate = (images - before) / (time.monotonic() - started)
+            done = sum(chunk.is_last for chunk in chunks) if shards else images
+            progress.show(f"{images:,} images, {rate:,.0f} images/s", done=done)
+
+
+def _images(chunks: Sequence[Chunk]) -> int:
+    return sum(chunk.images for chunk in chunks)
+
+
+def _join(folder: Path, output: Path, schema: pa.Schema) -> int:
+    """Write all rows to one Parquet file, whole or not at all; return how many have an error."""
+    options = {"compression": "zstd", "use_dictionary": FEW_VALUES}
+    faults, group = 0, list[pa.Table]()
+    with replacing(output) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
+        chunks = chunks_in(folder)
+        for chunk in chunks:
+            table = _rows(chunk.path(folder)).replace_schema_metadata(schema.metadata)
+            faults += len(table) - table["error"].null_count
+            group.append(table)
+            if chunk is chunks[-1] or sum(each.nbytes for each in group) >= _GROUP_BYTES:
+                writer.write_table(pa.concat_tables(group))
+                group.clear()
+    return faults
+
+
+def _rows(path: Path) -> pa.Table:
+    try:
+        with pa.memory_map(str(path)) as file:
+            return pa.ipc.open_file(file).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise FileFormatError(f"{path} is damaged ({first_line(error)}): remove it") from error
