@@ -285,7 +285,9 @@ def _print_verdicts(verdicts: Sequence[NamedVerdict], as_json: bool) -> None:
         return
     texts = [as_text(table) for table in verdict_tables(verdicts)]
     tested = [score.images for _, verdict in verdicts if (score := verdict.score("test"))]
-    lines = [*reasons(verdicts), *(few_images(max(tested)) if tested else ())]
+    lines = [*reasons(verdicts)]
+    if tested:
+        lines += [f"accuracy on {max(tested):,} test images", *few_images(max(tested))]
     click.echo("\n\n".join([*texts, *(["\n".join(lines)] if lines else [])]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from hemline.contract.class_distance import METHODS, Method
+from hemline.contract.class_distance import METHODS, ClassDistance, Method
 from hemline.contract.specs import EMBEDDING, LOGITS, OutputSpec
 from hemline.data.datasets import Images
 from hemline.data.image_rows import ImageRows
@@ -50,16 +51,19 @@ def deciding_by(
     from hemline.export.bundle import export_inputs, opened_source
 
     inputs = export_inputs(by_distance, images)
-    try:
-        source = opened_source(by_distance, inputs)
-    except HemlineError as error:
-        say(f"unknown by score: {error}")
-        return by_score
     names = strangers or tuple(GENERATED)
-    for note in own_classes(names, inputs.card.model.labels):
-        say(note)
-    with source, silenced():
-        aurocs = mean_aurocs(inputs, source, names)
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(opened_source(by_distance, inputs))
+            with silenced():
+                distance = _fitted(inputs, source)
+        except HemlineError as error:
+            say(f"unknown by score: {error}")
+            return by_score
+        for note in own_classes(names, inputs.card.model.labels):
+            say(note)
+        with silenced():
+            aurocs = mean_aurocs(inputs, source, names, distance)
     # the score, which needs no embedding, where they are equal
     chosen = by_distance if aurocs["distance"] > aurocs["score"] else by_score
     found = ", ".join(f"{value:.4f} by {method}" for method, value in aurocs.items())
@@ -70,16 +74,20 @@ def deciding_by(
     return chosen
 
 
+def _fitted(inputs: ExportInputs, source: ModelSource) -> ClassDistance:
+    images, labels = training_images(inputs.images, inputs.split)
+    return fit_distance(source.run(images, EMBEDDING), labels, len(inputs.card.model.labels))
+
+
 def mean_aurocs(
-    inputs: ExportInputs, source: ModelSource, strangers: Sequence[str]
+    inputs: ExportInputs, source: ModelSource, strangers: Sequence[str], distance: ClassDistance
 ) -> dict[Method, float]:
     """Measure both methods on validation images and the first halves of sets of strangers.
 
     By the float model: one choice is for all files of a bundle.
     """
-    model, (training, labels) = inputs.card.model, training_images(inputs.images, inputs.split)
+    model = inputs.card.model
     sets = [load_strangers(name, source.input, model.preprocessing) for name in strangers]
-    distance = fit_distance(source.run(training, EMBEDDING), labels, len(model.labels))
     embedding = OutputSpec(
         name=EMBEDDING, role="embedding", size=len(distance.mean.array()[0]), dtype="float32"
     )

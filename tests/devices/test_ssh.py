@@ -291,6 +291,29 @@ def test_a_job_that_was_cut_is_one_line_and_the_next_one_connects_again(
         assert far_device.store.pushed_bytes == before
 
 
+def test_work_that_ends_the_board_again_and_again_is_given_up(
+    board: Board, device: SshDevice, job: Job
+) -> None:
+    device.patience_seconds = 60
+    board.set_python("kill -9 $PPID; sleep 60")
+    with pytest.raises(JobError, match="was lost .*, 3 times during the same work") as caught:
+        device.lasting(device.survey)
+    board.set_python(own_python())
+    assert not isinstance(caught.value, DeviceError)
+    assert device.losses == 3
+    with device.open("litert", VERSION) as runner:
+        assert runner.run(job).failure is None
+
+
+def test_a_folder_of_no_user_is_one_line(board: Board) -> None:
+    lost = SshDevice(board.address, name="pi4", folder="~nosuchuser/hemline")
+    with (
+        contextlib.closing(lost) as device,
+        pytest.raises(HemlineError, match=r"^pi4: ~nosuchuser/hemline: no such user$"),
+    ):
+        device.survey()
+
+
 def test_a_board_that_is_gone_says_so(
     board: Board, cable: Cable, far_device: SshDevice, job: Job
 ) -> None:

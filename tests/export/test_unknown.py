@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +141,22 @@ def test_the_score_is_chosen_unless_the_distance_is_better(
         f"unknown by {chosen}: mean AUROC {score:.4f} by score, 0.9000 by distance (1 is perfect, "
         "0.5 a coin), on one half of digits"
     ]
+
+
+@pytest.mark.medium
+def test_the_score_is_chosen_where_a_class_has_no_training_images(
+    checkpoint: Path, images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list[str]()
+
+    def without_a_class(*given: Any) -> tuple[Any, Any]:
+        pixels, labels = training_images(*given)
+        return pixels[labels != 3], labels[labels != 3]
+
+    monkeypatch.setattr("hemline.export.unknown.choice.training_images", without_a_class)
+    decided = deciding_by("auto", request(checkpoint, Path("x")), images, ("digits",), said.append)
+    assert decided.unknown == "score"
+    assert said == ["unknown by score: a distance needs training images of each class: class 3"]
 
 
 @pytest.mark.medium

@@ -247,7 +247,15 @@ def _require_listed(path: Path) -> None:
 
 def _path(place: str) -> Path:
     """Return the path of a place; in the home folder unless it begins with /."""
-    return (Path.home() / Path(place).expanduser()).resolve()
+    return (Path.home() / _expanded(place)).resolve()
+
+
+def _expanded(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        print(json.dumps({"error": "no such user", "place": text}))
+        sys.exit(1)
 
 
 def _mode(path: Path) -> int:
@@ -290,7 +298,7 @@ def _import_once(packages: Path, module: str) -> None:
 
 def _root(folder: str) -> Path:
     if folder:
-        return Path(folder).expanduser().absolute()
+        return _expanded(folder).absolute()
     base = os.environ.get("XDG_CACHE_HOME", "")
     cache = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
     return cache / "hemline"
