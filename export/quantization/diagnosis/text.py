@@ -11,7 +11,8 @@ from hemline.export.quantization.diagnosis.document import (
     Loss,
 )
 from hemline.figures import plain
-from hemline.tables import Table, as_text, change, percent, signed
+from hemline.small_sets import accuracy_text
+from hemline.tables import Table, as_text, change, signed
 
 _MOST_ROWS = 30
 _COLUMNS = ("layer", "operator", ">share", ">alone", ">brings back", ">SQNR", ">usual channel",
@@ -41,10 +42,13 @@ def loss_line(diagnosis: Diagnosis) -> str:
     same = f"{100 - loss.changed_points:.2f} % of the labels are those of {diagnosis.source}"
     if loss.drop_points is None or diagnosis.float_accuracy is None:
         return f"{diagnosis.subject}: {same} ({where} without labels)"
-    left = diagnosis.float_accuracy - loss.drop_points / 100
+    accuracies = (diagnosis.float_accuracy - loss.drop_points / 100, diagnosis.float_accuracy)
+    left, before = (
+        accuracy_text(round(each * diagnosis.images), diagnosis.images) for each in accuracies
+    )
     return (
-        f"{diagnosis.subject}: {percent(left)} instead of {percent(diagnosis.float_accuracy)} in "
-        f"float, {change(loss.drop_points)} points on {where}; {same}"
+        f"{diagnosis.subject}: {left} instead of {before} in float, "
+        f"{change(loss.drop_points)} points on {where}; {same}"
     )
 
 
