@@ -25,7 +25,7 @@ from hemline.data.datasets import Images
 from hemline.data.image_rows import MappedImages
 from hemline.data.sources.items import Item, iterate, parts_of
 from hemline.data.sources.tfrecords import masked_crc32c
-from hemline.errors import DataError
+from hemline.errors import DataError, UsageError
 
 Pixels = npt.NDArray[np.uint8]
 COUNT = 6
@@ -344,7 +344,9 @@ def test_names_of_shards_say_what_part_of_the_data_they_are(
 
 
 def test_a_shard_that_cannot_be_trained_on_is_told_in_one_line(
-    tmp_path: Path, rows: list[tuple[str, bytes, str | int | None]]
+    tmp_path: Path,
+    rows: list[tuple[str, bytes, str | int | None]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     write_tfrecords(tmp_path / "mixed.tfrecord", [*rows, ("", FILES[0], 3)])
     with pytest.raises(DataError, match="has names of classes and numbers"):
@@ -369,6 +371,9 @@ def test_a_shard_that_cannot_be_trained_on_is_told_in_one_line(
     assert len(skipped.train_images) + len(skipped.test_images) == len(rows)
     path = tmp_path / "short.tar"
     write_tar(path, rows)
+    with pytest.raises(UsageError, match="already contains class names"):
+        load(path, labels=NAMES)
+    assert "not cached" not in caplog.text
     path.write_bytes(path.read_bytes()[:20000])
     with pytest.raises(DataError, match=r"short\.tar is damaged or cut short at .*png"):
         load(path)

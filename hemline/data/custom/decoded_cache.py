@@ -29,7 +29,7 @@ from hemline.data.custom.pixel_file import mapped
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
 from hemline.data.datasets import array_sha256, image_hashes
 from hemline.data.image_rows import MappedImages, blocks
-from hemline.errors import DataError, HemlineError
+from hemline.errors import BackendError, DataError, HemlineError, UsageError
 from hemline.pictures.npy import npy_errors
 from hemline.provenance import installed_version
 
@@ -92,7 +92,7 @@ def decoded(
     if cache is not None:
         try:
             return _cached(cache, listing, reading, make)
-        except DataError:
+        except (DataError, UsageError, BackendError):
             raise
         except HemlineError as error:
             log.warning("decoded images are not cached: %s", error)

@@ -114,7 +114,7 @@ def _classes(
         return "", np.zeros(len(found), np.uint8)
     for name, label in found:
         if label is None:
-            raise DataError(f"{shards.folder}: {name} has no class")
+            raise DataError(f"{shards.folder}: {name} has no class: each image needs one")
     labels = [label for _, label in found]
     if len({isinstance(label, str) for label in labels}) > 1:
         raise DataError(f"{shards.folder} has names of classes and numbers: use one of them")
