@@ -80,14 +80,24 @@ class Progress(Closing):
         """Return whether a bar is shown."""
         return self._bar is not None
 
-    def show(self, text: str = "", *, done: float | None = None, line: str | None = None) -> None:
+    def show(
+        self,
+        text: str = "",
+        *,
+        done: float | None = None,
+        line: str | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """Show `text` and how much is done on a terminal; elsewhere say `line`, if any.
 
+        seconds: of the last piece, where other work came before the first one.
         Without a terminal and a line, one is made of them when there was none for some time.
         """
         if self._begun is None:
             # what an earlier run has done tells nothing about the speed of this one
             self._begun = max(0, (done or 0) - 1)
+            if seconds is not None:
+                self._started = time.monotonic() - seconds
             self._bar = self._report.bar(self._label, self._total, self._begun)
         if self._bar is not None:
             self._bar.show(text, done)

@@ -212,7 +212,7 @@ def _trained(request: TrainRequest, images: Images, tensorboard: Path | None) ->
             accuracy = 100 * epoch.validation_accuracy
             figures = f"loss {epoch.loss:.3f}  validation {accuracy:.2f} %"
             line = f"epoch {epoch.epoch:>3}/{epochs}  {figures}  {epoch.seconds:.1f} s"
-            progress.show(figures, done=epoch.epoch, line=line)
+            progress.show(figures, done=epoch.epoch, line=line, seconds=epoch.seconds)
             if listener is not None:
                 listener(epoch, epochs)
 

@@ -120,6 +120,20 @@ def test_long_work_says_now_and_then_how_long_the_rest_takes(
     assert len(said) == 8
 
 
+def test_what_came_before_the_first_piece_does_not_count_for_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("hemline.progress.time.monotonic", lambda: now)
+    said: list[str] = []
+    with report_to(said.append), Progress("training", 5) as progress:
+        now = 1030.0
+        progress.show(done=1, line="epoch 1/5", seconds=30.0)
+        now = 1070.0
+        progress.show(done=2, line="epoch 2/5", seconds=40.0)
+    assert said == ["epoch 1/5, about 2 min left", "epoch 2/5, about 2 min left"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(40.2, "40 s"), (100, "2 min"), (5000, "83 min"), (7800, "2 h 10 min")]
 )

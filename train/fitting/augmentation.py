@@ -62,10 +62,8 @@ class Variant(NamedTuple):
     def of(self, images: Pixels) -> Pixels:
         """Return this variant of uint8 images (n, h, w, c)."""
         most, (_, height, width, _) = max(abs(self.rows), abs(self.columns)), images.shape
-        padded = np.pad(
-            images[:, :, ::-1] if self.mirrored else images,
-            ((0, 0), (most, most), (most, most), (0, 0)),
-        )
+        mirrored = images[:, :, ::-1] if self.mirrored else images
+        padded = np.pad(mirrored, ((0, 0), (most, most), (most, most), (0, 0)))
         top, left = most + self.rows, most + self.columns
         return padded[:, top : top + height, left : left + width]
 

@@ -141,24 +141,20 @@ class _Fitting:
         teach = run.teach
         if teach is None:
             teach = open_teachers(run.teachers, recipe.distillation_temperature, run.precision)
-            self._soft = self._soft_targets(teach, epochs_left)
+            self._soft = soft_targets(
+                teach,
+                self._data.train_images,
+                recipe,
+                teachers=run.teachers,
+                precision=run.precision,
+                epochs=epochs_left,
+            )
         return Student(
             inputs=model.input,
             outputs=model.output,
             teach=teach if self._soft is None else None,
             share=recipe.distillation,
             temperature=recipe.distillation_temperature,
-        )
-
-    def _soft_targets(self, teach: Teach, epochs: int) -> SoftTargets | None:
-        run = self._run
-        return soft_targets(
-            teach,
-            self._data.train_images,
-            run.recipe,
-            teachers=run.teachers,
-            precision=run.precision,
-            epochs=epochs,
         )
 
     def _restore(self, model: keras.Model, state: Progress) -> None:

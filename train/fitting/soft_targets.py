@@ -7,7 +7,6 @@ augmentation.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hemline import files
 from hemline.contract.checkpoint import MODEL_NAME
 from hemline.data.datasets import array_sha256
 from hemline.data.image_rows import ImageRows
-from hemline.errors import BusyError, HemlineError
+from hemline.errors import HemlineError
 from hemline.progress import say, tracked
 from hemline.train.fitting.augmentation import Variant, variants
 from hemline.train.fitting.distillation import Teach
@@ -84,30 +83,28 @@ def soft_targets(
         "images": array_sha256(images),
     }
     folder = cache / _FOLDER / files.fingerprint(key)[:16]
-    paths = {each: folder / _name(each) / _FILE for each in wanted}
+    paths = {
+        each: folder / f"{each.rows:+}{each.columns:+}{'-mirrored' * each.mirrored}" / _FILE
+        for each in wanted
+    }
     missing = {each: path for each, path in paths.items() if _read(path, len(images)) is None}
     if len(missing) > epochs:
         return None
     try:
-        _write_missing(missing, images, teach)
+        if missing:
+            _write(missing, images, teach)
     except HemlineError as error:
         log.warning("%s: the teachers predict again in each epoch", error)
-    tables = [_read(path, len(images)) for path in paths.values()]
-    found = tuple(table for table in tables if table is not None)
+    found = [table for path in paths.values() if (table := _read(path, len(images))) is not None]
     if len(found) < len(wanted):
         return None
     if missing:
         size = sum(table.nbytes for table in found) / 1e6
         say(f"the teachers' predictions ({size:.0f} MB) are kept in {folder}")
-    return SoftTargets(tables=found)
+    return SoftTargets(tables=tuple(found))
 
 
-def _name(variant: Variant) -> str:
-    return f"{variant.rows:+}{variant.columns:+}{'-mirrored' if variant.mirrored else ''}"
-
-
-def _write_missing(missing: dict[Variant, Path], images: ImageRows, teach: Teach) -> None:
-    """Write the variants that no other process predicts, then those that such a one left."""
+def _write(missing: dict[Variant, Path], images: ImageRows, teach: Teach) -> None:
     shape = (None, *images.shape[1:])
     forward = tf.function(teach, input_signature=[tf.TensorSpec(shape, tf.float32)])
 
@@ -116,19 +113,14 @@ def _write_missing(missing: dict[Variant, Path], images: ImageRows, teach: Teach
         pixels = (variant.of(part).astype(np.float32) for part in parts)
         return np.concatenate([np.asarray(forward(each), np.float16) for each in pixels])
 
-    for wait_seconds in (0.0, _WAIT_SECONDS):
-        left = {each: path for each, path in missing.items() if _read(path, len(images)) is None}
-        if not left:
-            return
-        for each in tracked(left, len(left), "predictions of the teachers"):
-            path = left[each]
-            with (
-                contextlib.suppress(BusyError),
-                files.locked(path.parent, wait_seconds=wait_seconds),
-            ):
-                if _read(path, len(images)) is None:
-                    with files.replacing(path) as partial:
-                        np.save(partial, predictions(each))
+    # in any order, so that processes meet rarely
+    order = np.random.default_rng().permutation(list(missing)).tolist()
+    for variant in tracked(map(Variant._make, order), len(order), "predictions of the teachers"):
+        path = missing[variant]
+        with files.locked(path.parent, wait_seconds=_WAIT_SECONDS):
+            if _read(path, len(images)) is None:
+                with files.replacing(path) as partial:
+                    np.save(partial, predictions(variant))
 
 
 def _read(path: Path, images: int) -> Table | None:
