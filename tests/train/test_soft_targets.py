@@ -189,6 +189,19 @@ def test_two_processes_share_the_work(small_data: TrainingData, teacher: Path) -
         np.testing.assert_array_equal(one, other)
 
 
+def test_predictions_of_few_teachers_are_kept(
+    small_data: TrainingData, teacher: Path, tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, shift=0, flip=False)
+    for at in range(6):
+        (teacher / MODEL_NAME).write_bytes(bytes([at]))
+        targets(Teacher(), small_data, teacher, recipe=recipe)
+    assert len(list((tmp_path / "cache").rglob("predictions.npy"))) == 4
+    last = Teacher()
+    targets(last, small_data, teacher, recipe=recipe)
+    assert last.images == 0
+
+
 def test_a_cache_that_is_not_writable_is_done_without(
     small_data: TrainingData,
     teacher: Path,

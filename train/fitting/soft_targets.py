@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from hemline import files
 from hemline.contract.checkpoint import MODEL_NAME
+from hemline.data.custom.cache_folders import CacheFolder
 from hemline.data.datasets import array_sha256
 from hemline.data.image_rows import ImageRows
 from hemline.errors import HemlineError
@@ -98,6 +99,8 @@ def soft_targets(
     found = [table for path in paths.values() if (table := _read(path, len(images))) is not None]
     if len(found) < len(wanted):
         return None
+    folder.touch()
+    CacheFolder(path=folder).remove_others()
     if missing:
         size = sum(table.nbytes for table in found) / 1e6
         say(f"the teachers' predictions ({size:.0f} MB) are kept in {folder}")
