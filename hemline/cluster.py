@@ -131,7 +131,7 @@ def result_of(reference: Any) -> Any:
 def _ray() -> ModuleType:
     """Return Ray; raises BackendError when it is missing or too old."""
     if importlib.util.find_spec("ray") is None:
-        raise BackendError("Ray is not installed: pip install 'hemline[ray]'")
+        raise BackendError("Ray is not installed: pip install 'ray[data]' (extra ray)")
     try:
         import ray
 
@@ -141,7 +141,7 @@ def _ray() -> ModuleType:
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < _OLDEST:
         oldest = ".".join(map(str, _OLDEST))
         raise BackendError(
-            f"Ray {version} is too old ({oldest} or newer): pip install -U 'hemline[ray]'"
+            f"Ray {version} is too old ({oldest} or newer): pip install -U 'ray[data]' (extra ray)"
         )
     module: ModuleType = ray
     return module

@@ -28,7 +28,7 @@ def test_a_missing_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     error = refused("")
     assert isinstance(error, BackendError)
-    assert str(error) == "Ray is not installed: pip install 'hemline[ray]'"
+    assert str(error) == "Ray is not installed: pip install 'ray[data]' (extra ray)"
 
 
 def test_an_old_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -37,7 +37,10 @@ def test_an_old_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "ray")
-    assert str(refused("")) == "Ray 2.9.3 is too old (2.40 or newer): pip install -U 'hemline[ray]'"
+    assert (
+        str(refused(""))
+        == "Ray 2.9.3 is too old (2.40 or newer): pip install -U 'ray[data]' (extra ray)"
+    )
     sys.modules.pop("ray", None)
 
 
