@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,13 @@ def _fill(folder: Path, batches: Iterable[Embedded], artifact: Path, source: str
         raise UsageError(what, remedy=remedy("export with embedding"))
     size = stamp.embedding.size
     index = empty_index(size)
-    if not (images := _add_all(index, batches, folder / IMAGES, shown)):
+    with _storing():
+        images = _add_all(index, batches, folder / IMAGES, shown)
+    if not images:
         raise DataError(f"{source} has no image that can be read")
     width, recall = _measured(index)
-    try:
+    with _storing(RuntimeError):
         index.save(folder / VECTORS)
-    except RuntimeError as error:
-        raise StorageError(f"cannot write the index: {first_line(error)}") from error
     shown.write(folder)
     shutil.copyfile(artifact, folder / stamp.name)
     card = IndexCard(
@@ -80,6 +80,15 @@ def _fill(folder: Path, batches: Iterable[Embedded], artifact: Path, source: str
     )
     schema.save(folder / CARD, card)
     return card
+
+
+@contextmanager
+def _storing(*kinds: type[Exception]) -> Iterator[None]:
+    """Raise StorageError where what is written inside fails, as on a full disk."""
+    try:
+        yield
+    except (sqlite3.Error, *kinds) as error:
+        raise StorageError(f"cannot write the index: {first_line(error)}") from error
 
 
 def _add_all(index: Any, batches: Iterable[Embedded], path: Path, shown: PageImages) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hemline.arguments import FOLDER, PATH, flag, json_option, output_option
 from hemline.console import next_step, say
+from hemline.data.custom.reading import counted
 from hemline.errors import HemlineError
 from hemline.folders import size_of
 from hemline.host import cores
@@ -47,8 +48,9 @@ def index(artifact: Path, source: str, output: Path, force: bool) -> None:
     more = len(faults) - _FAULTS
     for fault in [*faults[:_FAULTS], *([f"{more:,} more"] if more > 0 else [])]:
         say(f"left out: {fault}")
+    size = f"{counted(card.images, 'image')}, {size_of(output) / 1e6:.1f} MB"
     click.echo(
-        f"{output}: {card.images:,} images, {size_of(output) / 1e6:.1f} MB; a search finds "
+        f"{output}: {size}; a search finds "
         f"{100 * card.recall:.1f} % of the {NEIGHBOURS} nearest images of an exact search"
     )
     next_step("similar", output, "IMAGE")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image
 
 from hemline.cli import cli
 from hemline.contract.stamp import read_stamped
-from hemline.errors import DataError, FileFormatError, HemlineError, UsageError
+from hemline.errors import DataError, FileFormatError, HemlineError, StorageError, UsageError
 from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.similar import building, page_images
@@ -138,6 +139,20 @@ def test_an_index_is_replaced_only_by_force_and_nothing_else_ever(
 def test_without_an_image_nothing_is_written(artifact: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image that can be read"):
         build([], artifact, tmp_path / "index", "photos")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("room", [20_000, 200_000])  # for the names, or for the vectors
+def test_an_index_without_room_is_refused_in_one_line(
+    artifact: Path, tmp_path: Path, room: int
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot write the index"):
+            build(batches(embeddings()), artifact, tmp_path / "index", "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
 
 
