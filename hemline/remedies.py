@@ -64,7 +64,7 @@ REMEDIES: dict[str, str] = {
     "unknown by score": "export it with --unknown score",
     "export with embedding": "export it with --with-embedding",
     "index": "make one with `hemline index`",
-    "index with it": "index the images with this one",
+    "index with it": "name that one, or index the images with this one",
     "index pictures": "index the images themselves, not their scores",
     "score with embedding": "score the images again with --with-embedding",
     "raw frames": "raw pixels need --raw",

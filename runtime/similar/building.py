@@ -59,7 +59,7 @@ def _fill(folder: Path, batches: Iterable[Embedded], artifact: Path, source: str
         raise UsageError(what, remedy=remedy("export with embedding"))
     size = stamp.embedding.size
     index = empty_index(size)
-    with _storing():
+    with _storing(sqlite3.Error):
         images = _add_all(index, batches, folder / IMAGES, shown)
     if not images:
         raise DataError(f"{source} has no image that can be read")
@@ -83,11 +83,11 @@ def _fill(folder: Path, batches: Iterable[Embedded], artifact: Path, source: str
 
 
 @contextmanager
-def _storing(*kinds: type[Exception]) -> Iterator[None]:
+def _storing(kind: type[Exception]) -> Iterator[None]:
     """Raise StorageError where what is written inside fails, as on a full disk."""
     try:
         yield
-    except (sqlite3.Error, *kinds) as error:
+    except kind as error:
         raise StorageError(f"cannot write the index: {first_line(error)}") from error
 
 
