@@ -49,9 +49,11 @@ def require_measured(subjects: Sequence[Subject], device: str) -> None:
     """
     if device not in measured_devices(subjects):
         address_of(device)
+        file = getattr(device, "registry", None)  # of a fleet
+        named = f"@{file}" if file else device
         raise UsageError(
             f"nothing was measured on {device}",
-            remedy=remedy("bench on device", bundle=subjects[0].bundle, device=device),
+            remedy=remedy("bench on device", bundle=subjects[0].bundle, device=named),
         )
 
 

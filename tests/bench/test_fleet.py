@@ -368,7 +368,9 @@ def test_a_name_that_is_wrong_stops_everything_before_it_begins() -> None:
             open_fleet(names, fallback=False)
 
 
-def test_a_fleet_file_names_boards_for_every_command(tmp_path: Path) -> None:
+def test_a_fleet_file_names_boards_for_every_command(
+    copy: Path, manifest: Manifest, tmp_path: Path
+) -> None:
     fleet = tmp_path / "fleet.toml"
     fleet.write_text('[pi1]\naddress = "ssh:pi@one"\n[pi2]\naddress = "ssh:pi@two:2222"\n')
     names = device_names(f"local, @{fleet},tflm")
@@ -380,6 +382,9 @@ def test_a_fleet_file_names_boards_for_every_command(tmp_path: Path) -> None:
     assert address_of(names[1]) == "ssh:pi@one"
     with pytest.raises(UnknownNameError):
         address_of("pi1")
+    with pytest.raises(UsageError, match="nothing was measured on pi2") as caught:
+        compared([subject(copy, manifest)], names[2])
+    assert described(caught.value).endswith(f"hemline bench {copy} --device @{fleet}` first")
 
 
 @pytest.mark.parametrize(
