@@ -167,8 +167,10 @@ def test_labels(entry: Entry) -> Any:
 
 def latencies(paths: list[Path], rounds: int, core: int) -> tuple[Record, ...]:
     """Measure all files in turn on one core; return the records of this run."""
-    plan = replace(FULL, rounds=rounds, settings=(Settings(cores=(core,)),))
-    done = bench(paths, plan=plan, runtimes=("installed",))
+    plan = replace(
+        FULL if rounds >= FULL.rounds else QUICK, rounds=rounds, settings=(Settings(cores=(core,)),)
+    )
+    done = bench(paths, plan=plan, runtimes=RUNTIMES)
     for failure in done.failures:
         raise failure
     return done.results[0].records
@@ -241,7 +243,8 @@ def claims(lines: list[Line]) -> Iterable[Result]:
         own = [each for each in lines if each["model"] == model and "int8" in each]
         if own:
             yield from _accurate(model, floor, own)
-    fast = [each for each in lines if "latency" in each and each["model"] != "baseline"]
+    measured = [each for each in lines if each.keys() >= {"latency", "int8"}]
+    fast = [each for each in measured if each["model"] != "baseline"]
     fitting = [
         each
         for each in fast
