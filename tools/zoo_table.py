@@ -7,12 +7,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from hemline.data.datasets import DATASETS
 from hemline.files import parse_json, read_bytes
 from hemline.statistics import wilson
 from hemline.tables import Table, as_markdown, percent
 
-BASELINE = "baseline"
-_TITLES = {BASELINE: "hem-50k, earlier"}
+_TITLES = {"baseline": "hem-50k, earlier"}
 Line = dict[str, Any]
 
 
@@ -44,10 +44,6 @@ PUBLISHED = (
     ),
     Published(name="ResNet-20, 200 epochs", parameters=272_000, accuracy=95.55),
 )
-_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-    "Ankle boot",
-)  # fmt: skip
 
 
 def zoo_models(results: Path) -> dict[str, list[Line]]:
@@ -84,8 +80,9 @@ def zoo_recall_table(root: Path) -> str:
     known = {each.name: each.recall for each in PUBLISHED if each.recall}
     if not models:
         return ""
+    classes = DATASETS["fashion-mnist"].labels
     columns = ("class", *(f">{name}" for name in (*models, *known)))
-    recalls = zip(_CLASSES, *models.values(), *known.values(), strict=True)
+    recalls = zip(classes, *models.values(), *known.values(), strict=True)
     rows = [(name, *(f"{share:.1f} %" for share in shares)) for name, *shares in recalls]
     return f"{as_markdown(Table.of(columns, rows))}\n"
 
@@ -118,13 +115,5 @@ def _published(each: Published) -> tuple[str, ...]:
     size = f"{each.size_bytes / 1e6:.1f} MB" if each.size_bytes else ""
     time = f"{each.latency_us:.0f} µs, its machine" if each.latency_us else ""
     count = f"{each.parameters:,}" if each.parameters else ""
-    return (
-        f"published: {each.name}",
-        count,
-        f"{each.accuracy:g} %",
-        "",
-        size,
-        "",
-        time,
-        *3 * ("",),
-    )
+    figures = (count, f"{each.accuracy:g} %", "", size, "", time, *3 * ("",))
+    return (f"published: {each.name}", *figures)
