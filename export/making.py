@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +57,8 @@ CONVERTER_PACKAGES = (
     "ai-edge-litert",
     "numpy",
 )
+# In a bundle: 3,566 photographs of 224 × 224. The first ones of custom images are random ones.
+_MOST_TEST_BYTES = 1 << 29
 _EMBEDDED = 100  # validation images that a file must embed as its source does
 _VECTORS = 2  # enough to see a wrong build on a device; each costs 0.6 kB in every artifact
 
@@ -141,6 +144,11 @@ class ArtifactMaker:
             self._say(f"logits of the source model on the {name} split ({len(pixels):,} images)")
             logits = self._source.run(pixels)
             _require_score(self._inputs.card, name, int((logits.argmax(axis=1) == labels).sum()))
+            most = _MOST_TEST_BYTES // math.prod(pixels.shape[1:])
+            if name == "test" and len(pixels) > most:
+                self._say(f"the bundle keeps {most:,} of the {len(pixels):,} test images")
+                pixels = selected(pixels, slice(most))
+                labels, logits = labels[:most], logits[:most]
             hashes |= evaluation_set.save_split(
                 self._bundle,
                 name,

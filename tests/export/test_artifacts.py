@@ -31,7 +31,7 @@ from hemline.errors import (
     NotNeededError,
     UnknownNameError,
 )
-from hemline.export import cell_verification
+from hemline.export import cell_verification, making
 from hemline.export.bundle import ExportRequest, export_bundle
 from hemline.export.quantization.calibration import calibration_images, training_indices
 from hemline.export.quantization.options import PostTrainingOptions, QuantizationOptions
@@ -250,6 +250,21 @@ def test_another_calibration_touches_calibrated_schemes_only(
 
 
 @pytest.mark.slow
+def test_a_bundle_keeps_a_sample_of_many_test_images(
+    checkpoint: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(making, "_MOST_TEST_BYTES", 40 * 28 * 28 + 5)
+    said: list[str] = []
+    made = export_bundle(request(checkpoint, tmp_path, "fp32.tflite"), images, say=said.append)
+    total = len(images.test_images)
+    assert f"the bundle keeps 40 of the {total:,} test images" in said
+    split = load_split(tmp_path, "test", made.evaluation_sha256)
+    assert len(split.images) == len(split.logits) == 40
+    np.testing.assert_array_equal(split.images, images.test_images[:40])
+    assert split.labels is not None
+    np.testing.assert_array_equal(split.labels, images.test_labels[:40])
+
+
 def test_a_damaged_manifest_only_costs_time(checkpoint: Path, copy: Path, images: Images) -> None:
     (copy / MANIFEST_NAME).write_text('{"kind": "manifest", "schema": 1')
     manifest = export_bundle(request(checkpoint, copy, "fp32.tflite"), images)
