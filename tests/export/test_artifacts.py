@@ -249,7 +249,7 @@ def test_another_calibration_touches_calibrated_schemes_only(
     assert {line.split(":")[0] for line in said} == {"export int8.tflite", "export int8.onnx"}
 
 
-@pytest.mark.slow
+@pytest.mark.medium
 def test_a_bundle_keeps_a_sample_of_many_test_images(
     checkpoint: Path, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +265,7 @@ def test_a_bundle_keeps_a_sample_of_many_test_images(
     np.testing.assert_array_equal(split.labels, images.test_labels[:40])
 
 
+@pytest.mark.slow
 def test_a_damaged_manifest_only_costs_time(checkpoint: Path, copy: Path, images: Images) -> None:
     (copy / MANIFEST_NAME).write_text('{"kind": "manifest", "schema": 1')
     manifest = export_bundle(request(checkpoint, copy, "fp32.tflite"), images)
