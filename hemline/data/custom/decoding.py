@@ -263,14 +263,6 @@ def common_size(sizes: list[tuple[int, int]], *, where: str) -> tuple[int, int]:
     return height, width
 
 
-def gray_if_all(images: Pixels) -> Pixels:
-    """Return colour images (n, height, width, 3) with 1 channel if every one is gray."""
-    for image in images:
-        if (image != image[..., :1]).any():
-            return images
-    return np.ascontiguousarray(images[..., :1])
-
-
 def each(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call `work` for every item in threads; return the results in the order of items."""
     done = in_threads(lambda chunk: [work(item) for item in chunk], _chunks(items, _AT_ONCE))
