@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -120,7 +120,7 @@ class Scorer(Closing):
             columns = columns.take(pa.array(np.cumsum(good) - 1, mask=~good))
         true = [self._names.get(each, str(each)) for each in labels]
         for name, values in (("image", names), ("true", true), ("error", faults)):
-            columns = columns.append_column(name, pa.array(values, pa.string()))
+            columns = columns.append_column(name, _texts(values))
         return columns.select(self.schema.names).cast(self.schema)
 
     def _columns(self, images: list[Pixels]) -> pa.Table:
@@ -149,6 +149,14 @@ class Scorer(Closing):
 
     def _worded(self, index: npt.NDArray[np.int64]) -> pa.Array:
         return pa.DictionaryArray.from_arrays(index.astype(np.int32), self._words)
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:  # a file's name need not be text
+        texts = [each and each.encode(errors="replace").decode() for each in values]
+        return pa.array(texts, pa.string())
 
 
 def _lists(values: npt.NDArray[np.float32]) -> pa.Array:

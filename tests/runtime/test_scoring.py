@@ -116,6 +116,17 @@ def test_an_embedding_and_a_bad_image_stand_in_one_table(
             assert row["error"] is None
 
 
+def test_a_name_that_is_no_text_is_written_as_near_as_it_can_be(
+    bundle: Path, photographs: Path, tmp_path: Path
+) -> None:
+    photograph = photographs / "odd" / "5.png"
+    photograph.rename(os.fsdecode(os.fsencode(photographs / "odd") + b"/\xff.png"))
+    table = run(options_of(bundle / "int8.tflite"), photographs, tmp_path / "out.parquet")
+    (row,) = [row for row in table.to_pylist() if row["error"]]
+    assert row["image"] == "odd/?.png"
+    assert "odd/?.png is not a readable image" in row["error"]
+
+
 def test_without_an_embedding_in_the_file_none_can_be_written(
     bundle: Path, shards: Path, tmp_path: Path
 ) -> None:
