@@ -28,13 +28,6 @@ _COUNT = click.IntRange(min=1)
 )
 @ray_option("it")
 @click.option("--runtime", help="Runtime (default: the first one here that the file supports).")
-@click.option(
-    "--preprocess",
-    default="auto",
-    show_default=True,
-    metavar="WAY",
-    help="Images of another size: stretch, product-photo, none (an error), or as the file says.",
-)
 @flag("--with-embedding", "Also write the embedding of each image.", "embedding")
 @flag("--force", "Overwrite the file, and what an unfinished run left.")
 def score(
@@ -44,7 +37,6 @@ def score(
     workers: int | None,
     ray_address: str | None,
     runtime: str | None,
-    preprocess: str,
     embedding: bool,
     force: bool,
 ) -> None:
@@ -64,12 +56,7 @@ def score(
     if artifact.is_dir():
         artifact, backend = pick_artifact(artifact, runtime)
         runtime = backend.name
-    options = ScoringOptions(
-        artifact=str(artifact.resolve()),
-        runtime=runtime,
-        preprocess=preprocess,
-        embedding=embedding,
-    )
+    options = ScoringOptions(artifact=str(artifact.resolve()), runtime=runtime, embedding=embedding)
     with _executor(workers, ray_address) as (execute, count):
         result = scoring.score(
             options, sources, output, execute=execute, workers=count, force=force

@@ -27,11 +27,16 @@ _LOOK_SECONDS = 0.2
 Execute = Callable[[ScoringOptions, Sequence[Task], Path], Iterator[object]]
 
 
-def here(options: ScoringOptions, tasks: Sequence[Task], folder: Path) -> Iterator[object]:
+def here(
+    options: ScoringOptions,
+    tasks: Sequence[Task],
+    folder: Path,
+    before_writing: Callable[[], object] = bool,
+) -> Iterator[object]:
     """Do tasks in this process."""
     with Scorer(options) as scorer:
         for task in tasks:
-            yield from do_task(task, scorer, folder)
+            yield from do_task(task, scorer, folder, before_writing)
 
 
 def in_processes(count: int) -> Execute:
@@ -84,10 +89,8 @@ def _work() -> None:
             sys.exit(1)
 
     try:
-        with Scorer(options) as scorer:
-            for task in tasks:
-                for _ in do_task(task, scorer, folder, stay):
-                    pass
+        for _ in here(options, tasks, folder, stay):
+            pass
     except HemlineError:
         sys.exit(1)  # the command comes to it when it does what is left, and says what is wrong
 

@@ -47,13 +47,11 @@ class ScoringOptions:
     """How images are scored; another process can open the same classifier from it.
 
     artifact: a file, not a bundle.
-    preprocess: how images of another size become the model's; see Classifier.load.
     embedding: whether a row has the embedding.
     """
 
     artifact: str
     runtime: str | None = None
-    preprocess: str = "auto"
     embedding: bool = False
 
 
@@ -66,9 +64,7 @@ class Scorer(Closing):
     def __init__(self, options: ScoringOptions) -> None:
         """Open the artifact; raises what Classifier.load does, UsageError without an embedding."""
         with silenced():
-            self._classifier = Classifier.load(
-                Path(options.artifact), runtime=options.runtime, preprocess=options.preprocess
-            )
+            self._classifier = Classifier.load(Path(options.artifact), runtime=options.runtime)
         stamp = self.stamp = self._classifier.stamp
         spec = stamp.embedding
         if options.embedding and spec is None:
