@@ -238,7 +238,7 @@ def test_an_error_of_usage_names_the_command_whose_help_says_more(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert ended(capsys, "inspect", "--grph").endswith("(see hemline inspect --help)\n")
-    assert ended(capsys, "data", "chec").endswith("'check'? (see hemline data --help)\n")
+    assert ended(capsys, "data", "checkk").endswith("'check'? (see hemline data --help)\n")
     assert ended(capsys, "benhc") == (
         "error: unknown command 'benhc': did you mean 'bench'? (see hemline --help)\n"
     )
