@@ -93,7 +93,7 @@ lock: ## resolve the dependencies anew into requirements.lock
 performance: $(READY) ## measure Hemline against bare libraries (a quiet machine, some 20 minutes)
 	@$(BIN)/hemline export --model hem-50k
 	@for each in second_export classify batch cold_start help measurement_quality gate verification exports parity \
-		pipeline training evaluation_speed devices photographs importing tuning serve score browser; do \
+		pipeline training evaluation_speed devices photographs importing tuning serve score browser cluster; do \
 		$(BIN)/python tests/performance/$$each.py || exit 1; done
 
 results: $(READY) ## measure this machine and write results/ and the README's tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from hemline.progress import Progress, say
 
 if TYPE_CHECKING:
+    from hemline.cluster import Resources
     from hemline.contract.card import Card, Epoch
     from hemline.data.datasets import Images
     from hemline.data.fetch import FetchOptions
@@ -103,6 +105,117 @@ def train(
     Raises UsageError for a wrong request, DataError for images that cannot be used,
     DivergenceError when the loss is no longer a number.
     """
+    request, images = _requested(
+        model,
+        data,
+        dataset,
+        output,
+        recipe,
+        changes,
+        teachers,
+        weights,
+        seed,
+        restart,
+        folds,
+        force,
+    )
+    table = None
+    if folds is not None:
+        from hemline import files
+        from hemline.errors import UsageError
+        from hemline.export.folds import cross_validated
+        from hemline.tables import as_csv
+
+        if teachers:
+            raise UsageError("a teacher has seen the images that a fold holds out: name none")
+        table = cross_validated(request, images, folds, run_training)
+        files.write_bytes(request.folder / "folds.csv", as_csv(table).encode())
+    return replace(run_training(request, images, tensorboard=tensorboard), folds=table)
+
+
+def train_seeds(
+    seeds: Sequence[int],
+    model: str | None = None,
+    *,
+    data: FetchOptions | Path | str | None = None,
+    dataset: str = "fashion-mnist",
+    output: Path | str | None = None,
+    recipe: str | None = None,
+    changes: Mapping[str, object] | None = None,
+    teachers: Sequence[Path | str] = (),
+    weights: str | None = None,
+    force: bool = False,
+    restart: bool = False,
+    ray: str | None = None,
+    resources: Resources | None = None,
+) -> list[TrainResult]:
+    """Train a model with several seeds side by side, each in a folder of its own.
+
+    Checkpoints that are there already are kept. The arguments are those of `train`, but:
+
+    seeds: numbers, one for each training.
+    output: what the names of the folders begin with: OUTPUT-seed-1, ….
+    ray: address of a Ray cluster, or empty for one of this machine's cores; None for processes
+        here, one thread each.
+    resources: of a training on Ray.
+    """
+    from hemline.data.fetch import FetchOptions, load_images
+    from hemline.host import cores
+    from hemline.train import seeds as several
+    from hemline.train import workers
+
+    first, images = _requested(
+        model,
+        data,
+        dataset,
+        output,
+        recipe,
+        changes,
+        teachers,
+        weights,
+        seeds[0],
+        restart,
+        None,
+        True,
+    )
+    first = _begun(first, images, f"seeds {', '.join(map(str, seeds))}")
+    requests = several.with_seeds(first, seeds)
+    with contextlib.ExitStack() as stack:
+        place: workers.Workers
+        if ray is None:
+            place = stack.enter_context(workers.LocalWorkers(cores()))
+            load: workers.Load = functools.partial(load_images, dataset, FetchOptions.of(data))
+            where = "processes of one thread"
+        else:
+            from hemline.cluster import Resources, connected
+
+            resources = resources or Resources()
+            cluster = stack.enter_context(connected(ray, resources))
+            place = workers.RayWorkers(cluster, resources)
+            load, where = place.shared(images), str(cluster)
+        several.say_places(where, place, len(requests))
+        cards = several.train_seeds(
+            place, requests, images, load, ship=ray is not None, force=force
+        )
+    pairs = zip(requests, cards, strict=True)
+    return [TrainResult(checkpoint=each.folder, card=card) for each, card in pairs]
+
+
+def _requested(
+    model: str | None,
+    data: FetchOptions | Path | str | None,
+    dataset: str,
+    output: Path | str | None,
+    recipe: str | None,
+    changes: Mapping[str, object] | None,
+    teachers: Sequence[Path | str],
+    weights: str | None,
+    seed: int,
+    restart: bool,
+    folds: int | None,
+    force: bool,
+) -> tuple[TrainRequest, Images]:
+    """Return what `train` is asked for, and the images; raises as `train`."""
     from hemline.contract.checkpoint import is_checkpoint
     from hemline.data.fetch import FetchOptions, load_images
     from hemline.errors import UsageError, remedy
@@ -135,19 +248,10 @@ def train(
     useless = sorted(request.given.intersection(Recipe.sections()["Distillation"]))
     if useless and not (teachers or taught):
         raise UsageError(f"{useless[0]} needs a teacher", remedy=remedy("name a teacher"))
-    images, table = load_images(dataset, options), None
+    images = load_images(dataset, options)
     if recipe and reproduced and taught and not teachers:
         request = _taught_like(Path(recipe), reproduced, request, images, folds)
-    if folds is not None:
-        from hemline import files
-        from hemline.export.folds import cross_validated
-        from hemline.tables import as_csv
-
-        if teachers:
-            raise UsageError("a teacher has seen the images that a fold holds out: name none")
-        table = cross_validated(request, images, folds, run_training)
-        files.write_bytes(folder / "folds.csv", as_csv(table).encode())
-    return replace(run_training(request, images, tensorboard=tensorboard), folds=table)
+    return request, images
 
 
 def _taught_like(
@@ -169,6 +273,12 @@ def run_training(
     request: TrainRequest, images: Images, *, tensorboard: Path | None = None
 ) -> TrainResult:
     """Train by a recipe that suits the images; raises as `train` does."""
+    request = _begun(request, images, f"seed {request.seed}")
+    return TrainResult(checkpoint=request.folder, card=_trained(request, images, tensorboard))
+
+
+def _begun(request: TrainRequest, images: Images, seeds: str) -> TrainRequest:
+    """Say what is trained, and return the request with a recipe that suits the images."""
     from hemline.data.class_counts import counts_line, warn_of_counts
     from hemline.data.splits import require_room
     from hemline.errors import remedy
@@ -181,7 +291,7 @@ def run_training(
     require_room(images, validation=recipe.validation, limit=recipe.limit or None)
     say(
         f"training {model.name} ({model.summary}) on {images.dataset.title} by recipe "
-        f"{request.recipe_name}, seed {request.seed}"
+        f"{request.recipe_name}, {seeds}"
     )
     if images.dataset.is_custom:
         say(parts_line(images, recipe))
@@ -195,7 +305,7 @@ def run_training(
             images.dataset.title,
             advice(remedy("no flips")),
         )
-    return TrainResult(checkpoint=request.folder, card=_trained(request, images, tensorboard))
+    return request
 
 
 def _trained(request: TrainRequest, images: Images, tensorboard: Path | None) -> Card:

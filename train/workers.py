@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import multiprocessing
+import logging
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NamedTuple, Protocol
 
+from hemline.child_process import how_it_ended
 from hemline.closing import Closing
 from hemline.cluster import Cluster, Resources, own, require_same, result_of
 from hemline.errors import HemlineError, JobError, first_line
+from hemline.safe_path import module_command
 
 Report = Callable[[Any], bool]  # returns whether the task is to stop
 Load = Callable[[], Any]  # data, in the worker
@@ -150,7 +155,7 @@ class LocalWorkers(Closing):
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._running: dict[int, tuple[Any, Connection]] = {}
+        self._running: dict[int, tuple[subprocess.Popen[bytes], Connection]] = {}
 
     def places(self) -> int:
         """Return how many tasks run at once."""
@@ -162,10 +167,11 @@ class LocalWorkers(Closing):
 
     def start(self, key: int, function: str, *arguments: Any) -> None:
         """Start a process."""
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        process = context.Process(target=_in_child, args=(there,), daemon=True)
-        process.start()
+        here, there = Pipe()
+        # not by multiprocessing, which runs the program of this process once more in the child;
+        # the pipe to its standard input is closed when this process ends, which ends it
+        command = [*module_command(__name__), str(there.fileno())]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[there.fileno()])
         there.close()
         with contextlib.suppress(OSError):  # it has ended: `next` sees that
             here.send_bytes(pickle.dumps((function, arguments)))
@@ -188,21 +194,18 @@ class LocalWorkers(Closing):
         """End all processes."""
         for process, pipe in self._running.values():
             process.kill()
-            process.join()
-            pipe.close()
+            _closed(process, pipe)
         self._running.clear()
 
-    def _event(self, key: int, process: Any, pipe: Connection) -> Event:
+    def _event(self, key: int, process: subprocess.Popen[bytes], pipe: Connection) -> Event:
         try:
             kind, value = pipe.recv()
         except (EOFError, OSError):
-            process.join()
-            how = f"signal {-process.exitcode}" if process.exitcode < 0 else "without a result"
-            kind, value = "error", JobError(f"its process ended ({how})")
+            how = how_it_ended(process.wait(), "")
+            kind, value = "error", JobError(f"its process ended {how}")
         if kind == "report":
             return Event(key, value)
-        process.join()
-        pipe.close()
+        _closed(process, pipe)
         del self._running[key]
         return Event(key, None, _Raised(value) if kind == "error" else _Value(value))
 
@@ -223,8 +226,23 @@ class _Raised:
         raise self.error
 
 
+def _closed(process: subprocess.Popen[bytes], pipe: Connection) -> None:
+    pipe.close()
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
+
+
+def _end_with_parent() -> None:  # pragma: no cover — in another process
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    logging.getLogger("hemline.data").setLevel(logging.ERROR)  # the parent has warned already
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
     def report(value: Any) -> bool:
@@ -246,8 +264,5 @@ def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another proc
         pipe.send(("error", HemlineError(text)))
 
 
-def events(workers: Workers, running: Callable[[], object]) -> Iterator[Event]:
-    """Yield what happens while something runs."""
-    while running():
-        if (event := workers.next()) is not None:
-            yield event
+if __name__ == "__main__":
+    _in_child(Connection(int(sys.argv[1])))

@@ -5,24 +5,30 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from hemline.cli import cli
 from hemline.cluster import Resources, connected
-from hemline.contract.card import Epoch
+from hemline.contract.card import Card, Epoch
 from hemline.data.datasets import Images
+from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import split_images
 from hemline.errors import UsageError
 from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.request import TrainRequest
+from hemline.train.seeds import train_seeds, with_seeds
 from hemline.train.tuning.preparing import prepare, space_of
 from hemline.train.tuning.pruning import PRUNINGS
 from hemline.train.tuning.results import Results, results_of
 from hemline.train.tuning.study import opened_study
-from hemline.train.workers import RayWorkers, Workers
+from hemline.train.workers import LocalWorkers, RayWorkers, Workers
 
 pytestmark = pytest.mark.filterwarnings("default")  # of Ray's own modules
 RECIPE = RECIPES["plain"].with_changes({"batch": 50, "validation": 160, "precision": "float32"})
@@ -119,3 +125,77 @@ def test_a_search_that_the_model_cannot_follow_ends_at_once_on_workers_too(
 ) -> None:
     with pytest.raises(UsageError, match="mlp does not support another batch_normalization"):
         tuned(on_ray, images, tmp_path, Killer(), "batch_normalization=true,false", trials=3)
+
+
+# several seeds
+
+
+def seeds_trained(
+    images: Images, data_folder: Path, folder: Path, workers: Workers, *, ship: bool, **changes: Any
+) -> list[Card]:
+    recipe = RECIPE.with_changes({"epochs": 2, **changes})
+    requests = with_seeds(replace(request_in(folder), recipe=recipe), (1, 2))
+    load = partial(load_images, "fashion-mnist", FetchOptions(folder=data_folder))
+    load = workers.shared(images) if ship else load
+    return train_seeds(workers, requests, images, load, ship=ship, force=False)
+
+
+@pytest.mark.medium
+def test_seeds_are_trained_in_processes_of_one_thread_and_kept(
+    images: Images, data_folder: Path, tmp_path: Path
+) -> None:
+    with LocalWorkers(2) as workers:
+        cards = seeds_trained(images, data_folder, tmp_path / "net", workers, ship=False)
+        assert [card.trained.seed for card in cards] == [1, 2]
+        assert [len(card.trained.history) for card in cards] == [2, 2]
+        assert cards[0].model.sha256 != cards[1].model.sha256
+    found = sorted(each.name for each in tmp_path.glob("net-seed-*/[!.]*"))
+    assert found == sorted(2 * ["card.json", "checkpoint.keras", "history.csv"])
+    again = partial(seeds_trained, images, data_folder, tmp_path / "net", LocalWorkers(0))
+    assert again(ship=False) == cards
+    with pytest.raises(UsageError, match="holds a checkpoint of another recipe"):
+        again(ship=False, learning_rate=0.5)
+
+
+@pytest.mark.slow
+def test_a_training_whose_worker_is_lost_goes_on_where_it_was(
+    on_ray: Workers,
+    images: Images,
+    data_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killer, answer = Killer(), on_ray.answer
+
+    def answer_and_kill(key: int, *, stop: bool) -> None:
+        killer.epoch(key, None, 0)  # type: ignore[arg-type]
+        answer(key, stop=stop)
+
+    monkeypatch.setattr(on_ray, "answer", answer_and_kill)
+    cards = seeds_trained(images, data_folder, tmp_path / "net", on_ray, ship=True, epochs=3)
+    assert killer.killed
+    assert [[each.epoch for each in card.trained.history] for card in cards] == [[1, 2, 3]] * 2
+    assert not list(tmp_path.glob("net-seed-*/progress"))
+    with LocalWorkers(2) as workers:
+        whole = seeds_trained(
+            images, data_folder, tmp_path / "whole", workers, ship=False, epochs=3
+        )
+    for card, other in zip(cards, whole, strict=True):
+        here, there = (each.trained.history[-1].validation_loss for each in (card, other))
+        assert here == pytest.approx(there, rel=1e-3)  # the same sums by the same kernels
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1,1"], "--seeds 1,1 is not a list of different numbers, as in 1,2,3"),
+        (["--seeds", "1,x"], "--seeds 1,x is not a list of different numbers, as in 1,2,3"),
+        (["--seeds", "1,2", "--seed", "3"], "--seed and --seeds both name seeds: use one of them"),
+        (["--seeds", "1,2", "--folds", "3"], "--folds goes with one training: omit --seeds"),
+        (["--ray"], "--ray trains several seeds side by side: name them with --seeds"),
+    ],
+)
+def test_what_does_not_go_with_several_seeds_is_refused(words: list[str], message: str) -> None:
+    done = CliRunner().invoke(cli, ["train", "mlp", *words])
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception) == message

@@ -10,6 +10,7 @@ from hemline.contract.card import Card
 from hemline.contract.checkpoint import MODEL_NAME, is_checkpoint, read_card
 from hemline.data.datasets import Images
 from hemline.errors import HemlineError, UsageError, remedy
+from hemline.files import sha256_of
 from hemline.progress import say
 from hemline.provenance import commit, utc_now
 from hemline.train.comparison.comparison import DatasetComparison, DatasetRun
@@ -77,21 +78,28 @@ def trained(request: TrainRequest, images: Images, train: Train, *, force: bool)
 
     `force` lets a checkpoint of anything else be replaced. Raises UsageError for one without it.
     """
-    folder = request.folder
-    if is_checkpoint(folder):
-        card = read_card(folder)
-        difference = _difference(card, request, images)
-        if not difference:
-            say(f"{folder}: already trained")
-            return card
-        if not force:
-            raise UsageError(
-                f"{folder} holds a checkpoint of {difference}", remedy=remedy("replace or move")
-            )
+    if (card := finished(request, images, force=force)) is not None:
+        return card
     from hemline.train.tensorflow import quiet_keras
 
     quiet_keras().utils.clear_session()  # so that it is made as in a process of its own
     return train(request, images)
+
+
+def finished(request: TrainRequest, images: Images, *, force: bool) -> Card | None:
+    """Return the card of the request's checkpoint if it was trained so; raises as `trained`."""
+    if not is_checkpoint(request.folder):
+        return None
+    card = read_card(request.folder)
+    difference = _difference(card, request, images)
+    if not difference:
+        say(f"{request.folder}: already trained")
+        return card
+    if not force:
+        raise UsageError(
+            f"{request.folder} holds a checkpoint of {difference}", remedy=remedy("replace or move")
+        )
+    return None
 
 
 def _difference(card: Card, request: TrainRequest, images: Images) -> str:
@@ -105,8 +113,10 @@ def _difference(card: Card, request: TrainRequest, images: Images) -> str:
         return f"another seed ({found.seed})"
     if found.data_sha256 != images.sha256:
         return f"different data than in {images.source}"
-    if found.teachers or found.pretrained_sha256:
-        return "a training with teachers or pretrained weights"
+    if found.teachers != tuple(read_card(each).model.sha256 for each in request.teachers):
+        return "a training with other teachers"
+    if found.pretrained_sha256 != ("" if request.weights is None else sha256_of(request.weights)):
+        return "a training with other pretrained weights"
     return ""
 
 
