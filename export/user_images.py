@@ -10,9 +10,8 @@ import numpy as np
 
 from hemline.contract.card import ModelCard
 from hemline.data.custom.held_out import plain_name, with_labels_of
-from hemline.data.custom.loading import load_unlabelled
+from hemline.data.custom.loading import is_unlabelled, load_unlabelled
 from hemline.data.custom.test_split import with_large_test_part
-from hemline.data.custom.unlabelled import is_unlabelled
 from hemline.data.datasets import DATASETS, Dataset, Images, array_sha256
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.errors import DataError, UsageError, remedy

@@ -229,7 +229,7 @@ def invoke(*words: object, **environment: Any) -> str:
 def test_the_cache_is_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
     home = {"XDG_CACHE_HOME": str(tmp_path / "home")}
     place = tmp_path / "home" / "hemline" / "decoded"
-    assert f"{place} is empty" in invoke("data", "cache", "list", **home)
+    assert f"{place.parent} has no decoded images" in invoke("data", "cache", "list", **home)
     invoke("data", "check", "--data", folder, **home)
     output = invoke("data", "cache", "list", **home)
     assert str(folder) in output
@@ -239,8 +239,25 @@ def test_the_cache_is_listed_and_cleared(folder: Path, tmp_path: Path) -> None:
     (busy,) = (path for path in place.iterdir() if path.is_dir())
     with files.locked(busy):
         assert "another hemline command" in invoke("data", "cache", "clear", **home)
-    assert f"removed from {place}" in invoke("data", "cache", "clear", **home)
+    assert f"removed from {place.parent}" in invoke("data", "cache", "clear", **home)
     assert not [path for path in place.iterdir() if path.is_dir()]
+
+
+def test_predictions_of_teachers_are_listed_and_cleared(tmp_path: Path) -> None:
+    home = {"XDG_CACHE_HOME": str(tmp_path)}
+    place = tmp_path / "hemline" / "soft-targets" / "0123"
+    (place / "+0+0").mkdir(parents=True)
+    (place / "+0+0" / "predictions.npy").write_bytes(bytes(3_000_000))
+    output = invoke("data", "cache", "list", **home)
+    assert "predictions of teachers" in output
+    assert "3 MB of decoded images and predictions of teachers in" in output
+    document = json.loads(invoke("data", "cache", "list", "--json", **home))
+    assert document["folder"] == str(place)
+    assert document["size_bytes"] == 3_000_000
+    with files.locked(place / "+0+0"):  # a training makes predictions
+        assert f"{place} is kept" in invoke("data", "cache", "clear", **home)
+    assert "3 MB of decoded" in invoke("data", "cache", "clear", **home)
+    assert not place.exists()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])

@@ -18,9 +18,8 @@ from PIL import Image
 
 from hemline.cli import cli
 from hemline.data.custom import array_file, npz_archive
-from hemline.data.custom.loading import load_custom, load_unlabelled
+from hemline.data.custom.loading import is_unlabelled, load_custom, load_unlabelled
 from hemline.data.custom.reading import ReadOptions
-from hemline.data.custom.unlabelled import is_unlabelled
 from hemline.data.datasets import Images
 from hemline.data.image_rows import MappedImages
 from hemline.data.sources.items import Item, iterate, parts_of

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from hemline import files
 from hemline.contract.checkpoint import MODEL_NAME
-from hemline.data.custom.cache_folders import CacheFolder
+from hemline.data.custom.cache_folders import SOFT_TARGETS, CacheFolder
 from hemline.data.datasets import array_sha256
 from hemline.data.image_rows import ImageRows
 from hemline.errors import HemlineError
@@ -30,7 +30,7 @@ from hemline.user_folders import cache_folder_if_any
 
 log = logging.getLogger(__name__)
 
-_FOLDER, _FILE = "soft-targets", "predictions.npy"  # in the cache; in the folder of a variant
+_FILE = "predictions.npy"  # in the folder of a variant
 _BATCH = 250
 _WAIT_SECONDS = 3600.0  # for a process that predicts the same variant
 _SUM_ERROR = 0.02  # of float16 shares that add up to 1; a damaged file is further off
@@ -83,7 +83,7 @@ def soft_targets(
         "temperature": recipe.distillation_temperature,
         "images": array_sha256(images),
     }
-    folder = cache / _FOLDER / files.fingerprint(key)[:16]
+    folder = cache / SOFT_TARGETS / files.fingerprint(key)[:16]
     paths = {
         each: folder / f"{each.rows:+}{each.columns:+}{'-mirrored' * each.mirrored}" / _FILE
         for each in wanted

@@ -1,4 +1,4 @@
-"""The folders of the cache of decoded images: one for each data set, and few of them."""
+"""The folders of the cache: for decoded images one for each data set, and few of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hemline import files, folders
 from hemline.errors import BusyError, HemlineError
 from hemline.progress import say
 
-DECODED = "decoded"  # in the cache folder
+DECODED, SOFT_TARGETS = "decoded", "soft-targets"  # in the cache folder
 FACTS = "facts.json"  # the last file that is written, and the first that is removed
 _KEPT = 4  # data sets; the least recently used is removed first
 _FOREVER_SECONDS = 1e9
@@ -54,11 +54,13 @@ def by_use(cache: Path) -> list[Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a folder. Raises BusyError while another process decodes into it, OSError.
+    """Remove a folder. Raises BusyError while another process writes into it or below, OSError.
 
-    A process that has mapped the images keeps them until it ends.
+    A process that has mapped the files keeps them until it ends.
     """
-    with files.locked(folder):
+    with contextlib.ExitStack() as stack:
+        for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+            stack.enter_context(files.locked(each))
         (folder / FACTS).unlink(missing_ok=True)
         shutil.rmtree(folder)
 

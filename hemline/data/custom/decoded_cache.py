@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -46,8 +46,7 @@ class Facts:
     """The record beside decoded images; the last file that is written.
 
     source: the folder or file that they were read from, for texts.
-    labels, names, validation_from, test_from, broken, contents, digests: as in CustomImages.
-    classes_sha256: of the array's bytes.
+    classes_sha256: of the array's bytes. The others are as in CustomImages.
     """
 
     KIND: ClassVar[str] = "decoded"
@@ -62,6 +61,9 @@ class Facts:
     contents: tuple[str, ...]
     digests: tuple[str, ...]
     classes_sha256: str
+
+
+_SAME = [field.name for field in fields(Facts) if field.name in CustomImages.__slots__]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,15 +170,7 @@ def _load(folder: Path) -> CustomImages | None:
     with contextlib.suppress(OSError):
         os.utime(folder)  # it was used now
     return CustomImages(
-        labels=facts.labels,
-        images=images,
-        classes=classes,
-        names=facts.names,
-        validation_from=facts.validation_from,
-        test_from=facts.test_from,
-        broken=facts.broken,
-        contents=facts.contents,
-        digests=facts.digests,
+        images=images, classes=classes, **{name: getattr(facts, name) for name in _SAME}
     )
 
 
@@ -211,17 +205,8 @@ def made(place: CacheFolder, source: str, make: Callable[[], CustomImages]) -> C
 
 def _save(folder: Path, source: str, found: CustomImages) -> None:
     np.save(folder / _CLASSES, found.classes)
-    facts = Facts(
-        source=source,
-        labels=found.labels,
-        names=found.names,
-        validation_from=found.validation_from,
-        test_from=found.test_from,
-        broken=found.broken,
-        contents=found.contents,
-        digests=found.digests,
-        classes_sha256=array_sha256(found.classes),
-    )
+    same = {name: getattr(found, name) for name in _SAME}
+    facts = Facts(source=source, classes_sha256=array_sha256(found.classes), **same)
     schema.save(folder / FACTS, facts)
 
 

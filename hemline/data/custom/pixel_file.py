@@ -7,21 +7,20 @@ each image: after a kill or a power cut, a block that does not have its hashes i
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from hemline.closing import Closing
 from hemline.data.datasets import image_hashes
-from hemline.data.image_rows import ImageRows, MappedImages, Pixels, blocks
-from hemline.pictures.npy import npy_header
+from hemline.data.image_rows import ImageRows, MappedImages, Pixels
+from hemline.pictures.npy import npy_header, write_npy
 
 PIXELS = "images.npy"
 _UNFINISHED, _JOURNAL = "unfinished.npy", "journal.jsonl"
@@ -121,33 +120,20 @@ class PixelFile(Closing):
 
         Return the images, and the hash of each if they are others than those in the rows.
         """
-        digests = None
-        if all(keep) and channels == self.shape[2]:
+        unfinished, shape = self._folder / _UNFINISHED, (len(keep), *self.shape)
+        whole = all(keep) and channels == self.shape[2]
+        if whole:
             os.ftruncate(self._file, self._place(len(keep)))
-            _write(self._file, npy_header((len(keep), *self.shape), np.dtype(np.uint8)), 0)
+            _write(self._file, npy_header(shape, np.dtype(np.uint8)), 0)
+            unfinished.replace(self._folder / PIXELS)
         else:
-            digests = self._packed(keep, channels)
-        (self._folder / _UNFINISHED).replace(self._folder / PIXELS)
+            pixels: Pixels = np.memmap(unfinished, np.uint8, "r", _HEADER_BYTES, shape)
+            kept = MappedImages(pixels[..., :channels], np.flatnonzero(keep))
+            write_npy(self._folder / PIXELS, kept)
+            unfinished.unlink()
         (self._folder / _JOURNAL).unlink()
-        return mapped(self._folder), digests
-
-    def _packed(self, keep: Sequence[bool], channels: int) -> list[str]:
-        """Write the images to keep into another file, which takes the place of this one."""
-        pixels: Pixels = np.memmap(
-            self._folder / _UNFINISHED, np.uint8, "r", _HEADER_BYTES, (len(keep), *self.shape)
-        )
-        other, digests = self._folder / f"{_UNFINISHED}.packed", list[str]()
-        with other.open("wb", buffering=0) as stream:
-            shape = (sum(keep), *self.shape[:2], channels)
-            _write(stream.fileno(), npy_header(shape, np.dtype(np.uint8)), 0)
-            place = _HEADER_BYTES
-            for block, kept in _with_flags(pixels, keep):
-                packed = np.ascontiguousarray(block[kept][..., :channels])
-                _write(stream.fileno(), packed.reshape(-1).data, place)
-                place += packed.nbytes
-                digests += [digest.hex() for digest in image_hashes(packed)]
-        other.replace(self._folder / _UNFINISHED)
-        return digests
+        images = mapped(self._folder)
+        return images, None if whole else [digest.hex() for digest in image_hashes(images)]
 
     def close(self) -> None:
         """Close the files; what was written stays for the next process."""
@@ -172,12 +158,6 @@ class PixelFile(Closing):
 def mapped(folder: Path) -> MappedImages:
     """Return the images of a finished file; raises what numpy does for a damaged one."""
     return MappedImages(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
-
-
-def _with_flags(pixels: Pixels, keep: Sequence[bool]) -> Iterator[tuple[Pixels, Any]]:
-    flags = iter(keep)
-    for block in blocks(pixels):
-        yield block, np.array(list(itertools.islice(flags, len(block))), bool)
 
 
 def _write(file: int, left: bytes | memoryview, place: int) -> None:

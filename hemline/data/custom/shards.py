@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from hemline.data.custom.decoded_cache import decoded
 from hemline.data.custom.decoding import decode
 from hemline.data.custom.folder_layout import TEST, TRAIN, VALIDATION, WORDS
 from hemline.data.custom.reading import CustomImages, ReadOptions
-from hemline.data.sources.items import Item, Part, parts_of, reader_of
+from hemline.data.sources.items import Part, parts_of, reader_of
 from hemline.errors import DataError
 from hemline.pictures.images import photographs
 
@@ -63,13 +62,13 @@ def read_shards(
         for part, role in zip(parts, roles, strict=True)
         if role == wanted
     ]
-    counts = [roles.count(role) for role in (TRAIN, VALIDATION, TEST)]
+    train, validation, test = map(roles.count, (TRAIN, VALIDATION, TEST))
     shards = Listing(
         folder=path,
         labels=(reading.labels or ()) if labelled else UNLABELLED,
         files=tuple(listed),
-        validation_from=counts[0] if counts[1] else None,
-        test_from=counts[0] + counts[1] if counts[2] else None,
+        validation_from=train if validation else None,
+        test_from=train + validation if test else None,
     )
     return decoded(cache, shards, reading, _decode)
 
@@ -81,9 +80,10 @@ def _role(name: str) -> str | None:
 
 
 def _decode(shards: Listing, reading: ReadOptions, into: CacheFolder | None) -> CustomImages:
+    parts = [Part(file.path, file.name) for file in shards.files]
     found, ends = list[tuple[str, str | int | None]](), [0]
-    for file in shards.files:
-        found += ((item.name, item.label) for item in Part(file.path, file.name).items())
+    for part in parts:
+        found += ((item.name, item.label) for item in part.items())
         ends.append(len(found))
     starts = [None if at is None else ends[at] for at in (shards.validation_from, shards.test_from)]
     bounds = sorted({0, len(found), *(at for at in starts if at is not None)})
@@ -103,7 +103,7 @@ def _decode(shards: Listing, reading: ReadOptions, into: CacheFolder | None) -> 
         validation_from=starts[0],
         test_from=starts[1],
     )
-    return decode(rows, reading, into, lambda: _items(shards))
+    return decode(rows, reading, into, lambda: (item for part in parts for item in part.items()))
 
 
 def _classes(
@@ -119,8 +119,3 @@ def _classes(
     if len({isinstance(label, str) for label in labels}) > 1:
         raise DataError(f"{shards.folder} has names of classes and numbers: use one of them")
     return str(shards.folder), np.array(labels)
-
-
-def _items(shards: Listing) -> Iterator[Item]:
-    for file in shards.files:
-        yield from Part(file.path, file.name).items()

@@ -11,9 +11,9 @@ whose names it matches, and is imported when it is needed.
 from __future__ import annotations
 
 import glob
-import importlib
 import io
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,10 +139,7 @@ def reader_of(path: Path) -> Callable[[Path, str], Iterator[Item]] | None:
     """Return what yields the items of an array or a shard, by its name; None for other files."""
     for ending, place in READERS.items():
         if re.search(f"({ending})$", path.name.lower()):
-            module, name = place.split(":")
-            reader: Callable[[Path, str], Iterator[Item]] = getattr(
-                importlib.import_module(module), name
-            )
+            reader: Callable[[Path, str], Iterator[Item]] = pkgutil.resolve_name(place)
             return reader
     return None
 
