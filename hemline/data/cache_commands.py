@@ -34,7 +34,7 @@ def cache() -> None:
 @json_option("One JSON document a line.")
 def list_cached(as_json: bool) -> None:
     """List the decoded images of custom data sets, and the predictions of teachers."""
-    found = [each for place in _places() for each in listed(place)]
+    found = [*itertools.chain.from_iterable(map(listed, _places()))]
     if as_json:
         for each in found:
             click.echo(json.dumps(_document(each)))

@@ -7,7 +7,7 @@ import itertools
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar
@@ -109,15 +109,7 @@ def _cached(cache: Path, listing: Listing, reading: ReadOptions, make: Make) -> 
             log.warning("%s: %s skipped: %s", listing.folder, count, few(found.broken, 3))
         return found
     place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=contents)
-
-    def decode_all() -> CustomImages:
-        found = make(listing, reading, place)
-        if make is not decode:  # which compares each file while it reads it
-            for file, content in zip(listing.files, contents, strict=True):
-                require_unchanged(file, content)
-        return found
-
-    return made(place, str(listing.folder), decode_all)
+    return _made(place, listing, reading, make)
 
 
 def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) -> str:
@@ -179,7 +171,7 @@ def _intact(images: MappedImages, digests: tuple[str, ...]) -> bool:
     return tuple(itertools.chain(*hashes)) == digests
 
 
-def made(place: CacheFolder, source: str, make: Callable[[], CustomImages]) -> CustomImages:
+def _made(place: CacheFolder, listing: Listing, reading: ReadOptions, make: Make) -> CustomImages:
     """Return the images of a folder of the cache, which `make` decodes into if it has none.
 
     Another process that decodes the same is waited for; what a killed one left is gone on from.
@@ -192,8 +184,11 @@ def made(place: CacheFolder, source: str, make: Callable[[], CustomImages]) -> C
             return found
         (folder / FACTS).unlink(missing_ok=True)  # they were damaged
         try:
-            found = make()
-            _save(folder, source, found)
+            found = make(listing, reading, place)
+            if make is not decode:  # which compares each file while it reads it
+                for file, content in zip(listing.files, place.contents, strict=True):
+                    require_unchanged(file, content)
+            _save(folder, str(listing.folder), found)
         except (HemlineError, OSError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(error, OSError):
@@ -210,20 +205,12 @@ def _save(folder: Path, source: str, found: CustomImages) -> None:
     schema.save(folder / FACTS, facts)
 
 
-def listed(cache: Path) -> list[CachedImages]:
-    """Return what is in the cache, most recently used first."""
-    return [_described(folder) for folder in by_use(cache)]
-
-
-def _described(folder: Path) -> CachedImages:
-    source, shape = "", None
-    with contextlib.suppress(*_DAMAGE):
-        source = schema.load(Facts, folder / FACTS).source
-        shape = mapped(folder).shape
-    return CachedImages(
-        path=folder,
-        source=source,
-        shape=shape,
-        size_bytes=folders.size_of(folder),
-        used=folder.stat().st_mtime,
-    )
+def listed(cache: Path) -> Iterator[CachedImages]:
+    """Yield what is in the cache, most recently used first."""
+    for folder in by_use(cache):
+        source, shape = "", None
+        with contextlib.suppress(*_DAMAGE):
+            source = schema.load(Facts, folder / FACTS).source
+            shape = mapped(folder).shape
+        size, used = folders.size_of(folder), folder.stat().st_mtime
+        yield CachedImages(path=folder, source=source, shape=shape, size_bytes=size, used=used)
