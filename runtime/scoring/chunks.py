@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from hemline.data.sources.items import Item, Part, parts_of, reader_of
-from hemline.errors import DataError, first_line
+from hemline.errors import DataError
 from hemline.files import write_bytes
-from hemline.runtime.scoring.scorer import Fault, Scorer
+from hemline.runtime.scoring.scorer import Scorer
 
 _FILES = 1024  # images of a chunk that must be decoded: some seconds of work for photographs
 _ARRAYS = 16384  # of one that need not be
@@ -98,11 +98,9 @@ def tasks_of(units: Sequence[Unit], chunks: Sequence[Chunk], workers: int) -> li
     ]
 
 
-def do_task(
-    task: Task, scorer: Scorer, folder: Path, before_writing: Callable[[], object] = bool
-) -> Iterator[Chunk]:
+def do_task(task: Task, scorer: Scorer, folder: Path) -> Iterator[Chunk]:
     """Write the chunks of a task, whole or not at all, and yield each."""
-    items: Iterator[Item | Fault] = itertools.chain.from_iterable(map(_items, task.unit.parts))
+    items = itertools.chain.from_iterable(map(_items, task.unit.parts))
     start = list(itertools.islice(items, 1))
     items = itertools.chain(start, items)
     is_array = bool(start) and isinstance(start[0].content, np.ndarray)
@@ -117,19 +115,18 @@ def do_task(
         chunk = Chunk(
             task.unit.number, number, len(table), not task.unit.is_shard or len(table) < size
         )
-        before_writing()
         write_bytes(chunk.path(folder), _arrow(table))
         yield chunk
         if chunk.is_last:
             return
 
 
-def _items(part: Part) -> Iterator[Item | Fault]:
+def _items(part: Part) -> Iterator[Item]:
     """Yield the images of a part; at the end the reason, where it cannot be read to its end."""
     try:
         yield from part.items()
     except DataError as error:
-        yield Fault(part.name, first_line(error))
+        yield Item(part.name, error)
 
 
 def _arrow(table: pa.Table) -> bytes:

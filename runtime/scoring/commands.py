@@ -16,16 +16,12 @@ from hemline.host import cores
 if TYPE_CHECKING:
     from hemline.runtime.scoring.executing import Execute
 
-_COUNT = click.IntRange(min=1)
-
 
 @click.command()
 @click.argument("artifact", metavar="ARTIFACT", type=PATH)
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True)
 @output_option("Parquet file to write.", FILE)
-@click.option(
-    "--workers", type=_COUNT, help="Processes, one classifier each (default: one a core)."
-)
+@click.option("--workers", type=click.IntRange(1), help="Processes (default: one for each core).")
 @ray_option("it")
 @click.option("--runtime", help="Runtime (default: the first one here that the file supports).")
 @flag("--with-embedding", "Also write the embedding of each image.", "embedding")

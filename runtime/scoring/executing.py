@@ -6,10 +6,10 @@ import contextlib
 import logging
 import os
 import pickle
-import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,16 +27,11 @@ _LOOK_SECONDS = 0.2
 Execute = Callable[[ScoringOptions, Sequence[Task], Path], Iterator[object]]
 
 
-def here(
-    options: ScoringOptions,
-    tasks: Sequence[Task],
-    folder: Path,
-    before_writing: Callable[[], object] = bool,
-) -> Iterator[object]:
+def here(options: ScoringOptions, tasks: Sequence[Task], folder: Path) -> Iterator[object]:
     """Do tasks in this process."""
     with Scorer(options) as scorer:
         for task in tasks:
-            yield from do_task(task, scorer, folder, before_writing)
+            yield from do_task(task, scorer, folder)
 
 
 def in_processes(count: int) -> Execute:
@@ -47,20 +42,8 @@ def in_processes(count: int) -> Execute:
         if len(shares) == 1:  # a process takes longer to start than many images
             yield from here(*shares[0])
             return
-        # libraries of linear algebra would start a thread for every core in each of them
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        processes = [
-            subprocess.Popen(
-                module_command(__name__),
-                stdin=subprocess.PIPE,
-                env=environment,
-                start_new_session=True,  # an interrupt is for this process, which ends them
-            )
-            for _ in shares
-        ]
+        processes = [_started(share) for share in shares]
         try:
-            for process, share in zip(processes, shares, strict=True):
-                _hand_over(process, share)
             while any(process.poll() is None for process in processes):
                 time.sleep(_LOOK_SECONDS)
                 yield None
@@ -72,27 +55,35 @@ def in_processes(count: int) -> Execute:
     return execute
 
 
-def _hand_over(process: subprocess.Popen[bytes], share: object) -> None:
-    """Send its work to a process; the pipe stays open as long as this process lives."""
+def _started(share: object) -> subprocess.Popen[bytes]:
+    """Start a process on its share of the work; the pipe stays open as long as this one lives."""
+    process = subprocess.Popen(
+        module_command(__name__),
+        stdin=subprocess.PIPE,
+        # libraries of linear algebra would start a thread for every core in each of them
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        start_new_session=True,  # an interrupt is for this process, which ends them
+    )
     assert process.stdin is not None  # noqa: S101 — Popen was asked for a pipe
     with contextlib.suppress(BrokenPipeError):  # it has ended: what it leaves is done here
         pickle.dump(share, process.stdin)
         process.stdin.flush()
+    return process
 
 
 def _work() -> None:
     """Do the tasks that come on standard input, as long as that is open."""
-    options, tasks, folder = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the command
-
-    def stay() -> None:
-        if select.select([sys.stdin], [], [], 0)[0]:
-            sys.exit(1)
-
-    try:
-        for _ in here(options, tasks, folder, stay):
+    share = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the command
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    # the command comes to an error when it does what is left, and says what is wrong
+    with contextlib.suppress(HemlineError):
+        for _ in here(*share):
             pass
-    except HemlineError:
-        sys.exit(1)  # the command comes to it when it does what is left, and says what is wrong
+
+
+def _end_with_input() -> None:
+    os.read(sys.stdin.fileno(), 1)
+    os._exit(1)  # files are written whole or not at all
 
 
 def on_ray(places: int) -> Execute:

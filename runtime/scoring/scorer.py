@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,8 @@ import pyarrow as pa
 
 from hemline.closing import Closing
 from hemline.data.sources.items import Item
-from hemline.errors import DataError, UsageError, first_line, remedy
-from hemline.pictures.pixels import NO_MEMORY, Pixels
+from hemline.errors import UsageError, remedy
+from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import LOGITS_ONLY, version_of
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import UNKNOWN
@@ -26,20 +25,7 @@ from hemline.version import VERSION
 
 FEW_VALUES = ["label", "best", "true", "error"]  # columns that a dictionary makes small
 _AT_ONCE_BYTES = 1 << 23  # of pixels in memory
-_WORD = pa.dictionary(pa.int32(), pa.string())
 _NUMBERS = pa.list_(pa.float32())  # a list of a fixed size cannot be null in a Parquet file
-
-
-class Fault(NamedTuple):
-    """What stands where a source has no image.
-
-    name: of the file that ends too early.
-    """
-
-    name: str
-    reason: str
-    content: None = None
-    label: None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,12 +64,12 @@ class Scorer(Closing):
         self._words = pa.array([*stamp.labels, *({UNKNOWN} - {*stamp.labels})])
         self.schema = _schema(self._classifier, embedding=options.embedding)
 
-    def table(self, items: Iterable[Item | Fault]) -> pa.Table:
+    def table(self, items: Iterable[Item]) -> pa.Table:
         """Return a row for each image, in their order; few images are in memory at a time."""
         items = iter(items)
         tables = [self.schema.empty_table()]
         at_once = -(-_AT_ONCE_BYTES // math.prod(self.stamp.input.shape))
-        while rows := list(map(self._seen, itertools.islice(items, at_once))):
+        while rows := list(itertools.islice(items, at_once)):
             tables.append(self._table(rows))
         return pa.concat_tables(tables)
 
@@ -91,32 +77,26 @@ class Scorer(Closing):
         """Free the model."""
         self._classifier.close()
 
-    def _seen(self, item: Item | Fault) -> tuple[str, str | int | None, Pixels | str]:
-        """Return name, class, and the pixels that the model sees or why there are none."""
-        name, image, label = item.name, item.content, item.label
-        if isinstance(image, np.ndarray) and image.shape == self.stamp.input.shape:
-            return name, label, image  # arrays may be many
-        if isinstance(item, Fault):
-            return name, label, item.reason
-        height, width, channels = self.stamp.input.shape
-        try:
-            seen = self._classifier.prepare(item.picture(max(height, width)))
-        except MemoryError:
-            return name, label, f"{name} {NO_MEMORY}"
-        except DataError as error:
-            return name, label, first_line(error)
-        return name, label, seen.reshape(height, width, channels)
+    def _seen(self, item: Item) -> Pixels | str:
+        """Return the pixels that the model sees, or why there are none."""
+        image, shape = item.content, self.stamp.input.shape
+        if isinstance(image, np.ndarray) and image.shape == shape:
+            return image  # arrays may be many
+        return item.prepared(self._classifier.prepare, max(shape[:2]))
 
-    def _table(self, rows: list[tuple[str, str | int | None, Pixels | str]]) -> pa.Table:
-        names, labels, seen = zip(*rows, strict=True)
+    def _table(self, items: list[Item]) -> pa.Table:
+        seen = [self._seen(item) for item in items]
         faults = [each if isinstance(each, str) else None for each in seen]
         columns = self._columns([each for each in seen if not isinstance(each, str)])
-        if columns.num_rows < len(rows):
+        if columns.num_rows < len(items):
             good = np.array([each is None for each in faults])
             columns = columns.take(pa.array(np.cumsum(good) - 1, mask=~good))
-        true = [self._names.get(each, str(each)) for each in labels]
+        names = [item.name for item in items]
+        true = [self._names.get(item.label, str(item.label)) for item in items]
         for name, values in (("image", names), ("true", true), ("error", faults)):
-            columns = columns.append_column(name, _texts(values))
+            # a file's name need not be text
+            texts = [each and each.encode(errors="replace").decode() for each in values]
+            columns = columns.append_column(name, pa.array(texts, pa.string()))
         return columns.select(self.schema.names).cast(self.schema)
 
     def _columns(self, images: list[Pixels]) -> pa.Table:
@@ -133,8 +113,8 @@ class Scorer(Closing):
             known = distance <= decoder.distances.largest
         label = np.where(known, best, self._words.index(UNKNOWN).as_py())
         columns = {
-            "label": self._worded(label),
-            "best": self._worded(best),
+            "label": self._words.take(pa.array(label)),
+            "best": self._words.take(pa.array(best)),
             "score": score,
             "known": known,
             "distance": distance,
@@ -142,17 +122,6 @@ class Scorer(Closing):
             "embedding": _lists(outputs[self._outputs[-1]]),
         }
         return pa.table(columns)
-
-    def _worded(self, index: npt.NDArray[np.int64]) -> pa.Array:
-        return pa.DictionaryArray.from_arrays(index.astype(np.int32), self._words)
-
-
-def _texts(values: Sequence[str | None]) -> pa.Array:
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:  # a file's name need not be text
-        texts = [each and each.encode(errors="replace").decode() for each in values]
-        return pa.array(texts, pa.string())
 
 
 def _lists(values: npt.NDArray[np.float32]) -> pa.Array:
@@ -173,8 +142,8 @@ def _schema(classifier: Classifier, *, embedding: bool) -> pa.Schema:
     columns = {
         "image": pa.string(),
         "true": pa.string(),
-        "label": _WORD,
-        "best": _WORD,
+        "label": pa.string(),
+        "best": pa.string(),
         "score": pa.float32(),
         "known": pa.bool_(),
         **({} if stamp.distance is None else {"distance": pa.float32()}),

@@ -10,15 +10,13 @@ import numpy as np
 
 from hemline.arguments import FOLDER, PATH, flag, json_option, output_option
 from hemline.console import next_step, say
-from hemline.data.custom.reading import counted
+from hemline.data.custom.reading import counted, few
 from hemline.errors import HemlineError
 from hemline.folders import size_of
 from hemline.host import cores
 from hemline.remedies import described
 from hemline.silence import silenced
 from hemline.tables import Table, as_text
-
-_FAULTS = 5  # that are printed
 
 
 @click.command()
@@ -45,9 +43,8 @@ def index(artifact: Path, source: str, output: Path, force: bool) -> None:
         file = artifact / classifier.stamp.name if artifact.is_dir() else artifact
         batches = scored(Path(source), classifier.stamp) or embedded(classifier, source, faults)
         card = build(batches, file, output, source, force=force)
-    more = len(faults) - _FAULTS
-    for fault in [*faults[:_FAULTS], *([f"{more:,} more"] if more > 0 else [])]:
-        say(f"left out: {fault}")
+    if faults:
+        say(f"left out: {few(faults)}")
     size = f"{counted(card.images, 'image')}, {size_of(output) / 1e6:.1f} MB"
     click.echo(
         f"{output}: {size}; a search finds "

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hemline.data.custom.decoding import in_threads
 from hemline.data.sources.items import Item, iterate
-from hemline.errors import DataError
-from hemline.host import cores
-from hemline.pictures.pixels import NO_MEMORY, Pixels
+from hemline.pictures.pixels import Pixels
 from hemline.progress import Progress
 from hemline.runtime.backends import LOGITS_ONLY
 from hemline.runtime.classifier import Classifier
@@ -35,27 +33,18 @@ class Embedded(NamedTuple):
 
 def embedded(classifier: Classifier, source: str, faults: list[str]) -> Iterator[Embedded]:
     """Yield the images of a source; what is wrong with the others is added to `faults`."""
-    items, done = iterate(source), 0
-    side = max(classifier.stamp.input.shape[:2])
+    side, done = max(classifier.stamp.input.shape[:2]), 0
 
-    def read(item: Item) -> Pixels | str:
-        try:
-            return classifier.prepare(item.picture(side))
-        except DataError as error:
-            return str(error)
-        except MemoryError:
-            return f"{item.name} {NO_MEMORY}"
+    def read(item: Item) -> tuple[str, Pixels | str]:
+        return item.name, item.prepared(classifier.prepare, side)
 
-    with ThreadPoolExecutor(cores()) as pool, Progress("embed images") as progress:
-        while chunk := list(islice(items, _AT_ONCE)):
-            pixels = list(pool.map(read, chunk))
-            faults += [each for each in pixels if isinstance(each, str)]
-            names = [
-                x.name for x, each in zip(chunk, pixels, strict=True) if not isinstance(each, str)
-            ]
-            if names:
-                images = np.stack([each for each in pixels if not isinstance(each, str)])
-                yield embed(classifier, names, images)
+    found = in_threads(read, iterate(source))
+    with Progress("embed images") as progress:
+        while chunk := list(islice(found, _AT_ONCE)):
+            faults += [each for _, each in chunk if isinstance(each, str)]
+            images = {name: each for name, each in chunk if not isinstance(each, str)}
+            if images:
+                yield embed(classifier, list(images), np.stack(list(images.values())))
             done += len(chunk)
             progress.show(f"{done:,} images")
 

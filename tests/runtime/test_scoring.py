@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -311,3 +313,52 @@ def test_ray_gives_the_same_rows(bundle: Path, many_shards: Path, tmp_path: Path
         todo = chunks.tasks_of(chunks.units_of([str(many_shards)]), [], 2)
         with pytest.raises(HemlineError, match=r"has no .*int8\.tflite: the artifact, the images"):
             list(on_ray(broken, todo, tmp_path))
+
+
+def below(pid: int) -> Iterator[int]:
+    """Yield the processes that a process has started, and those that they have."""
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for child in map(int, path.read_text().split()):
+                yield child
+                yield from below(child)
+
+
+def ray_workers() -> list[int]:
+    """Return the processes of this test's own Ray that score."""
+    found = []
+    for pid in below(os.getpid()):
+        with contextlib.suppress(OSError):
+            if b"_RayWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, of its options
+def test_a_killed_worker_of_ray_is_replaced_and_costs_no_image(
+    bundle: Path, many_shards: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray")
+    options, output = options_of(bundle / "int8.tflite"), tmp_path / "out.parquet"
+    whole = run(options, many_shards, tmp_path / "whole.parquet")
+    images: list[int] = []  # that were done at the kill, and by Ray in all
+
+    def kill_one(options: ScoringOptions, todo: Sequence[Task], folder: Path) -> Iterator[object]:
+        def done() -> int:
+            return sum(chunk.images for chunk in chunks.chunks_in(folder))
+
+        def kill() -> None:
+            assert eventually(lambda: done() and ray_workers())
+            os.kill(ray_workers()[0], signal.SIGKILL)
+            images.append(done())
+
+        with ThreadPoolExecutor() as pool:
+            killed = pool.submit(kill)
+            yield from executing.on_ray(2)(options, todo, folder)
+            killed.result()
+        images.append(done())
+
+    with connected("", executing.CORE):
+        assert run(options, many_shards, output, execute=kill_one).equals(whole)
+    assert images[0] < images[1] == whole.num_rows

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hemline.data.custom.class_folders import images_in
-from hemline.errors import DataError
+from hemline.errors import DataError, first_line
 from hemline.pictures.images import (
     ENDINGS,
     read_array,
@@ -29,7 +29,7 @@ from hemline.pictures.images import (
     read_stream,
     stream_size,
 )
-from hemline.pictures.pixels import Pixels
+from hemline.pictures.pixels import NO_MEMORY, Pixels
 from hemline.pictures.preprocessing import as_picture
 
 LARGEST_BYTES = 1 << 28  # of one encoded image; more is a damaged length
@@ -51,12 +51,13 @@ class Item(NamedTuple):
     """An image that is not decoded yet.
 
     name: differs from the others' in its source: the part, and the place in it.
-    content: an image file, the bytes of one, or uint8 pixels (height, width[, channels]).
+    content: an image file, the bytes of one, uint8 pixels (height, width[, channels]), or the
+        error that stands where there is no image.
     label: name or number of its class; None where it is not known.
     """
 
     name: str
-    content: Path | bytes | Pixels
+    content: Path | bytes | Pixels | DataError
     label: str | int | None = None
 
     def picture(self, side: int = 0) -> Pixels:
@@ -65,6 +66,8 @@ class Item(NamedTuple):
         Raises DataError, naming the image.
         """
         content = self.content
+        if isinstance(content, DataError):
+            raise content
         if isinstance(content, Path):
             if content.exists() and not content.is_file():
                 raise DataError(f"{content} is not a file")  # a pipe would be waited for
@@ -75,6 +78,15 @@ class Item(NamedTuple):
         if content.startswith(_NPY):
             return read_array(stream, self.name)
         return read_stream(stream, self.name, side)
+
+    def prepared(self, prepare: Callable[[Pixels], Pixels], side: int) -> Pixels | str:
+        """Return what `prepare` makes of the picture, or why there is none."""
+        try:
+            return prepare(self.picture(side))
+        except DataError as error:
+            return first_line(error)
+        except MemoryError:
+            return f"{self.name} {NO_MEMORY}"
 
     def size(self) -> tuple[int, int]:
         """Return (height, width), of a file by its header. Raises DataError, naming the image."""
