@@ -60,7 +60,7 @@ class Cluster:
 
     def places(self, task: Resources) -> int:
         """Return how many such tasks run at once."""
-        return sum(_places(node["Resources"], task) for node in _nodes())
+        return sum(_places(node["Resources"], task) for node in _ray().nodes() if node["Alive"])
 
     def require(self, task: Resources) -> None:
         """Raise UsageError where no machine can run such a task."""
@@ -203,10 +203,6 @@ def _require_answer(address: str) -> None:
 
 def _no_answer(address: str, reason: str) -> HemlineError:
     return HemlineError(f"no Ray cluster at {address} ({reason})", remedy=remedy("ray address"))
-
-
-def _nodes() -> list[dict[str, Any]]:
-    return [node for node in _ray().nodes() if node["Alive"]]
 
 
 def _places(has: dict[str, float], task: Resources) -> int:

@@ -159,6 +159,7 @@ def train_seeds(
         here, one thread each.
     resources: of a training on Ray.
     """
+    from hemline.data.custom.reading import counted
     from hemline.data.fetch import FetchOptions, load_images
     from hemline.host import cores
     from hemline.train import seeds as several
@@ -193,7 +194,8 @@ def train_seeds(
             cluster = stack.enter_context(connected(ray, resources))
             place = workers.RayWorkers(cluster, resources)
             load, where = place.shared(images), str(cluster)
-        several.say_places(where, place, len(requests))
+        at_once = min(place.places(), len(requests))
+        say(f"{where}: {at_once} of {counted(len(requests), 'training')} at a time")
         cards = several.train_seeds(
             place, requests, images, load, ship=ray is not None, force=force
         )

@@ -15,7 +15,7 @@ from hemline.data.custom.reading import counted
 from hemline.errors import DivergenceError, JobError, remedy
 from hemline.files import locked, read_bytes, write_bytes
 from hemline.folders import TemporaryFolder
-from hemline.progress import Progress, say
+from hemline.progress import Progress
 from hemline.tables import Table, percent
 from hemline.train.comparison.running import finished
 from hemline.train.request import TrainRequest
@@ -213,10 +213,3 @@ def spread_lines(cards: Sequence[Card]) -> list[str]:
         mean = statistics.mean(shares)
         lines.append(f"{split}: mean of {counted(len(shares), 'seed')} {mean:.2f} %{spread}")
     return lines
-
-
-def say_places(where: str, workers: Workers, trainings: int) -> None:
-    """Say how many trainings run at once."""
-    say(
-        f"{where}: {min(workers.places(), trainings)} of {counted(trainings, 'training')} at a time"
-    )

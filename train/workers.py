@@ -10,13 +10,12 @@ import contextlib
 import importlib
 import logging
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NamedTuple, Protocol
 
@@ -163,7 +162,7 @@ class LocalWorkers(Closing):
 
     def shared(self, value: Any) -> Load:
         """Send a value with each task."""
-        return _Value(value)
+        return partial(_given, "result", value)
 
     def start(self, key: int, function: str, *arguments: Any) -> None:
         """Start a process."""
@@ -174,7 +173,7 @@ class LocalWorkers(Closing):
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[there.fileno()])
         there.close()
         with contextlib.suppress(OSError):  # it has ended: `next` sees that
-            here.send_bytes(pickle.dumps((function, arguments)))
+            here.send((function, arguments))
         self._running[key] = process, here
 
     def next(self, seconds: float = _TICK_SECONDS) -> Event | None:
@@ -207,23 +206,13 @@ class LocalWorkers(Closing):
             return Event(key, value)
         _closed(process, pipe)
         del self._running[key]
-        return Event(key, None, _Raised(value) if kind == "error" else _Value(value))
+        return Event(key, None, partial(_given, kind, value))
 
 
-@dataclass(frozen=True, slots=True)
-class _Value:
-    value: Any
-
-    def __call__(self) -> Any:
-        return self.value
-
-
-@dataclass(frozen=True, slots=True)
-class _Raised:
-    error: HemlineError
-
-    def __call__(self) -> Any:
-        raise self.error
+def _given(kind: str, value: Any) -> Any:
+    if kind == "error":
+        raise value
+    return value
 
 
 def _closed(process: subprocess.Popen[bytes], pipe: Connection) -> None:
@@ -253,7 +242,7 @@ def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another proc
         from hemline.train.tensorflow import quiet_keras
 
         quiet_keras()
-        function, arguments = pickle.loads(pipe.recv_bytes())  # noqa: S301 — from the parent
+        function, arguments = pipe.recv()
         pipe.send(("result", _run(function, arguments, report)))
     except HemlineError as error:
         pipe.send(("error", error))

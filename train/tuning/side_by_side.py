@@ -98,7 +98,7 @@ class _SideBySide:
             running.begin()
         except optuna.TrialPruned as stop:
             self._stops[key] = stop
-            self._end(key, _stopped)
+            self._end(key, lambda: None)
             return
         shipped = self._data, self._weights, packed_progress(running.folder)
         self._workers.start(key, f"{__name__}:train_on_worker", running.job, *shipped)
@@ -133,10 +133,6 @@ class _SideBySide:
         del self._running[key]
         self._stops.pop(key, None)
         self._held.pop(key).close()
-
-
-def _stopped() -> None:
-    """Return nothing, as the task of a trial that was stopped does."""
 
 
 def train_on_worker(
