@@ -45,6 +45,20 @@ def run_child(command: Sequence[str], *, seconds: float) -> subprocess.Completed
     )
 
 
+def end_with_parent() -> None:
+    """End this child when its standard input is closed: its parent is gone, however it went.
+
+    Python's own stream is left to the main thread.
+    """
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def how_it_ended(code: int, errors: str) -> str:
     """Return the exit code or signal of a child, and the last line of its standard error."""
     how = f"signal {-code}" if code < 0 else f"exit code {code}"

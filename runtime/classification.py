@@ -210,7 +210,7 @@ def _classify_files(classifier: Classifier, options: argparse.Namespace, show: S
         if table is not None:
             folder = Path(image).parent.name
             true = (folder if folder in classes else "",) if classes else ()
-            table.writerow((_text(image), *true, *_columns(prediction, labels)))
+            table.writerow((name_text(image), *true, *_columns(prediction, labels)))
         else:
             print(line_of(str(image), prediction, options.top, as_json=options.json))
     return code
@@ -350,10 +350,10 @@ def line_of(image: str, prediction: Prediction, top: int, *, as_json: bool) -> s
         found += f", distance {prediction.distance:.1f}"
     if not prediction.known:
         found = f"{UNKNOWN}: {prediction.why_unknown}"
-    return f"{_text(image)}: {found}  (top {len(best)}: {others})"
+    return f"{name_text(image)}: {found}  (top {len(best)}: {others})"
 
 
-def _text(name: str) -> str:
+def name_text(name: str) -> str:
     """Return a file's name, which need not be text, for a terminal or a table, which want it."""
     return name.encode(errors="replace").decode()
 

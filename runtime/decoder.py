@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Prediction:
     ) -> None:
         self.index, self.score, self.distance = index, score, distance
         self._row, self._decoder = row, decoder
-        self.known = decoder.knows(score, distance)
+        self.known: bool = decoder.knows(score, distance)
         self.label = decoder.labels[index] if self.known else UNKNOWN
 
     @property
@@ -109,8 +109,8 @@ class Decoder:
         powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
         return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
-    def knows(self, score: float, distance: float | None) -> bool:
-        """Return whether the best class is the label of an image."""
+    def knows(self, score: Any, distance: Any) -> Any:
+        """Return whether the best class is the label of an image; of float64 (n,), bool (n,)."""
         if self.distances is None or distance is None:
             return score > self.unknown_threshold
         return distance <= self.distances.largest

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hemline.progress import Progress, say
 
@@ -107,17 +107,17 @@ def train(
     """
     request, images = _requested(
         model,
+        recipe,
+        teachers,
         data,
         dataset,
         output,
-        recipe,
-        changes,
-        teachers,
-        weights,
-        seed,
-        restart,
-        folds,
-        force,
+        folds=folds,
+        force=force,
+        changes=changes,
+        weights=weights,
+        seed=seed,
+        restart=restart,
     )
     table = None
     if folds is not None:
@@ -167,17 +167,16 @@ def train_seeds(
 
     first, images = _requested(
         model,
+        recipe,
+        teachers,
         data,
         dataset,
         output,
-        recipe,
-        changes,
-        teachers,
-        weights,
-        seeds[0],
-        restart,
-        None,
-        True,
+        force=True,  # of each seed it is asked later
+        changes=changes,
+        weights=weights,
+        seed=seeds[0],
+        restart=restart,
     )
     first = _begun(first, images, f"seeds {', '.join(map(str, seeds))}")
     requests = several.with_seeds(first, seeds)
@@ -205,19 +204,20 @@ def train_seeds(
 
 def _requested(
     model: str | None,
+    recipe: str | None,
+    teachers: Sequence[Path | str],
     data: FetchOptions | Path | str | None,
     dataset: str,
     output: Path | str | None,
-    recipe: str | None,
-    changes: Mapping[str, object] | None,
-    teachers: Sequence[Path | str],
-    weights: str | None,
-    seed: int,
-    restart: bool,
-    folds: int | None,
+    *,
+    folds: int | None = None,
     force: bool,
+    **others: Any,
 ) -> tuple[TrainRequest, Images]:
-    """Return what `train` is asked for, and the images; raises as `train`."""
+    """Return what `train` is asked for, and the images; raises as `train`.
+
+    others: of its arguments, those that `new_request` has too.
+    """
     from hemline.contract.checkpoint import is_checkpoint
     from hemline.data.fetch import FetchOptions, load_images
     from hemline.errors import UsageError, remedy
@@ -239,12 +239,9 @@ def _requested(
     request = new_request(
         row,
         recipe=recipe,
-        weights=weights,
-        changes=changes,
-        seed=seed,
         folder=folder,
-        restart=restart,
         teachers=tuple(map(Path, teachers)),
+        **others,
     )
     taught = reproduced and reproduced.training and reproduced.training.teachers
     useless = sorted(request.given.intersection(Recipe.sections()["Distillation"]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hemline.errors import UsageError
+from hemline.files import write_bytes
 from hemline.train.nets.models import ModelRow
 from hemline.train.recipes.recipe import Recipe
 from hemline.train.recipes.recipe_file import flip_is_given, named_recipe
@@ -43,6 +44,13 @@ class TrainRequest:
             raise UsageError(f"{self.model.name} has no pretrained layers: frozen_epochs must be 0")
         if self.folder.resolve() in [teacher.resolve() for teacher in self.teachers]:
             raise UsageError(f"{self.folder} is a teacher: save the checkpoint in another folder")
+
+    def with_weights(self, content: bytes | None, folder: Path) -> TrainRequest:
+        """Return the request with its file of weights, if any, written into another folder."""
+        if content is None or self.weights is None:
+            return self
+        write_bytes(folder / self.weights.name, content)
+        return replace(self, weights=folder / self.weights.name)
 
 
 def new_request(

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hemline.contract.checkpoint import CARD_NAME, read_card
 from hemline.data.custom.reading import counted
@@ -19,7 +19,7 @@ from hemline.progress import Progress
 from hemline.tables import Table, percent
 from hemline.train.comparison.running import finished
 from hemline.train.request import TrainRequest
-from hemline.train.workers import Load, Report, Workers
+from hemline.train.workers import Load, Report, Workers, follow
 
 if TYPE_CHECKING:
     from hemline.contract.card import Card, Epoch
@@ -89,15 +89,13 @@ class _Seeds(contextlib.ExitStack):
                 clear_progress(each.folder)
 
     def run(self) -> None:
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) < self._workers.places():
-                seed = next(iter(self._waiting))
-                self._start(seed, self._waiting.pop(seed))
-            event = self._workers.next()
-            if event is not None and event.result is not None:
-                self._end(event.key, event.result)
-            elif event is not None:
-                self._report(event.key, *event.value)
+        follow(self._workers, self._fill, self._report, self._end)
+
+    def _fill(self) -> bool:
+        while self._waiting and len(self._running) < self._workers.places():
+            seed = next(iter(self._waiting))
+            self._start(seed, self._waiting.pop(seed))
+        return bool(self._running)
 
     def _start(self, seed: int, request: TrainRequest) -> None:
         self._running[seed] = request
@@ -177,15 +175,12 @@ def train_on_worker(
 
 def _unpacked(request: TrainRequest, shipped: Shipped, place: Path) -> TrainRequest:
     """Return the request with the folders of this machine."""
-    changes: dict[str, Any] = {"folder": place / "checkpoint"}
-    if shipped.weights is not None and request.weights is not None:
-        changes["weights"] = place / request.weights.name
-        write_bytes(changes["weights"], shipped.weights)
-    changes["teachers"] = tuple(place / f"teacher-{at}" for at in range(len(shipped.teachers)))
-    for folder, files in zip(changes["teachers"], shipped.teachers, strict=True):
+    teachers = tuple(place / f"teacher-{at}" for at in range(len(shipped.teachers)))
+    for folder, files in zip(teachers, shipped.teachers, strict=True):
         for name, content in files.items():
             write_bytes(folder / name, content)
-    return replace(request, **changes)
+    request = replace(request, folder=place / "checkpoint", teachers=teachers)
+    return request.with_weights(shipped.weights, place)
 
 
 def seeds_table(trained: Sequence[tuple[Path, Card]]) -> Table:

@@ -13,13 +13,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, NamedTuple, Protocol
 
-from hemline.child_process import how_it_ended
+from hemline.child_process import end_with_parent, how_it_ended
 from hemline.closing import Closing
 from hemline.cluster import Cluster, Resources, own, require_same, result_of
 from hemline.errors import HemlineError, JobError, first_line
@@ -58,6 +57,24 @@ class Workers(Protocol):
 
     def answer(self, key: int, *, stop: bool) -> None:
         """Answer a report, for which its task waits."""
+
+
+def follow(
+    workers: Workers,
+    fill: Callable[[], bool],
+    report: Callable[..., None],
+    end: Callable[[int, Callable[[], Any]], None],
+) -> None:
+    """Call `report` for each report and `end` for each end of a task, until none is running.
+
+    fill: starts tasks while there is room, and returns whether any is running.
+    """
+    while fill():
+        event = workers.next()
+        if event is not None and event.result is not None:
+            end(event.key, event.result)
+        elif event is not None:
+            report(event.key, *event.value)
 
 
 def _run(function: str, arguments: tuple[Any, ...], report: Report) -> Any:
@@ -222,15 +239,9 @@ def _closed(process: subprocess.Popen[bytes], pipe: Connection) -> None:
     process.wait()
 
 
-def _end_with_parent() -> None:  # pragma: no cover — in another process
-    while os.read(0, 1):
-        pass
-    os._exit(1)
-
-
 def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     logging.getLogger("hemline.data").setLevel(logging.ERROR)  # the parent has warned already
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 

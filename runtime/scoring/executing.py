@@ -9,12 +9,12 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from hemline.child_process import end_with_parent
 from hemline.cluster import Resources, own, require_same
 from hemline.errors import DataError, HemlineError, JobError, first_line
 from hemline.runtime.scoring.chunks import Task, do_task
@@ -74,16 +74,11 @@ def _started(share: object) -> subprocess.Popen[bytes]:
 def _work() -> None:
     """Do the tasks that come on standard input, as long as that is open."""
     share = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the command
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    end_with_parent()  # files are written whole or not at all
     # the command comes to an error when it does what is left, and says what is wrong
     with contextlib.suppress(HemlineError):
         for _ in here(*share):
             pass
-
-
-def _end_with_input() -> None:
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(1)  # files are written whole or not at all
 
 
 def on_ray(places: int) -> Execute:

@@ -18,6 +18,7 @@ from hemline.data.sources.items import Item
 from hemline.errors import UsageError, remedy
 from hemline.pictures.pixels import Pixels
 from hemline.runtime.backends import LOGITS_ONLY, version_of
+from hemline.runtime.classification import name_text
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.decoder import UNKNOWN
 from hemline.silence import silenced
@@ -94,8 +95,7 @@ class Scorer(Closing):
         names = [item.name for item in items]
         true = [self._names.get(item.label, str(item.label)) for item in items]
         for name, values in (("image", names), ("true", true), ("error", faults)):
-            # a file's name need not be text
-            texts = [each and each.encode(errors="replace").decode() for each in values]
+            texts = [each and name_text(each) for each in values]
             columns = columns.append_column(name, pa.array(texts, pa.string()))
         return columns.select(self.schema.names).cast(self.schema)
 
@@ -107,10 +107,10 @@ class Scorer(Closing):
         scores = decoder.softmax(outputs[LOGITS_ONLY[0]])
         best = scores.argmax(axis=1)
         score = scores[np.arange(len(best)), best]
-        known, distance = score > decoder.unknown_threshold, np.zeros(len(best), np.float32)
+        distance = np.zeros(len(best), np.float32)
         if decoder.distances is not None:
             distance = decoder.distances(outputs[decoder.distances.spec.name])
-            known = distance <= decoder.distances.largest
+        known = decoder.knows(score.astype(np.float64), distance.astype(np.float64))
         label = np.where(known, best, self._words.index(UNKNOWN).as_py())
         columns = {
             "label": self._words.take(pa.array(label)),

@@ -14,6 +14,7 @@ from hemline.data.sources.items import Item, iterate
 from hemline.pictures.pixels import Pixels
 from hemline.progress import Progress
 from hemline.runtime.backends import LOGITS_ONLY
+from hemline.runtime.classification import name_text
 from hemline.runtime.classifier import Classifier
 
 _AT_ONCE = 256  # images in memory
@@ -54,5 +55,4 @@ def embed(classifier: Classifier, names: list[str], images: Pixels) -> Embedded:
     found = classifier.outputs(images, (*LOGITS_ONLY, "embedding"))
     best = found[LOGITS_ONLY[0]].argmax(axis=1)
     labels = [classifier.labels[index] for index in best]
-    texts = [name.encode(errors="replace").decode() for name in names]  # a file's need not be text
-    return Embedded(texts, labels, found["embedding"], images)
+    return Embedded([*map(name_text, names)], labels, found["embedding"], images)

@@ -80,7 +80,7 @@ class ImageIndex(Closing):
 
 
 def read_card(folder: Path, *names: str) -> IndexCard:
-    """Return the card of an index; raises FileFormatError unless files are as it says."""
+    """Return the card of an index; raises FileFormatError where a file differs."""
     if not (folder / CARD).is_file():
         raise FileFormatError(f"{folder} is not an index of images", remedy=remedy("index"))
     card = schema.load(IndexCard, folder / CARD)

@@ -44,6 +44,18 @@ class Result:
     detail: str
 
 
+def anonymous_bytes(process: int) -> int:
+    """Return the anonymous memory (RssAnon) of a process and of all below it that still run."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                total += 1024 * int(line.split()[1])
+        for task in Path(f"/proc/{process}/task").iterdir():
+            total += sum(map(anonymous_bytes, map(int, (task / "children").read_text().split())))
+    return total
+
+
 def interleaved(
     first: Callable[[], float], second: Callable[[], float], rounds: int
 ) -> tuple[list[float], list[float]]:

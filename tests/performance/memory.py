@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from measurement import Result, report
+from measurement import Result, anonymous_bytes, report
 from PIL import Image
 
 from hemline.data.custom.decoding import in_threads
@@ -62,29 +62,13 @@ class Sampler(threading.Thread):
     def run(self) -> None:
         """Sample 20 times a second."""
         while not self._over.wait(0.05):
-            self.peak = max(self.peak, sum(map(_anonymous, _tree(self._process))))
+            self.peak = max(self.peak, anonymous_bytes(self._process))
 
     def stop(self) -> int:
         """Return the peak in bytes."""
         self._over.set()
         self.join()
         return self.peak
-
-
-def _tree(process: int) -> Iterator[int]:
-    yield process
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
-
-
-def _anonymous(process: int) -> int:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process}/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return 1024 * int(line.split()[1])
-    return 0
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ once all work, so that no start counts; the details have it.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import statistics
 import sys
@@ -17,7 +18,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from measurement import BUNDLE, Result, interleaved, median_ratio, report
+from measurement import (
+    BUNDLE,
+    Result,
+    anonymous_bytes,
+    interleaved,
+    median_ratio,
+    report,
+)
 
 from hemline.cluster import connected
 from hemline.folders import TemporaryFolder
@@ -98,7 +106,7 @@ def sampled(seen: list[int]) -> Iterator[None]:
 
     def sample() -> None:
         while not ended.wait(0.1):
-            seen.append(anonymous_bytes())
+            seen.append(anonymous_bytes(os.getpid()))
 
     thread = threading.Thread(target=sample)
     thread.start()
@@ -107,19 +115,6 @@ def sampled(seen: list[int]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def anonymous_bytes() -> int:
-    """Return RssAnon of this process and of its children."""
-    children = Path("/proc/self/task").glob("*/children")
-    found = [pid for path in children for pid in path.read_text().split()]
-    total = 0
-    for pid in ("self", *found):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                if line.startswith("RssAnon:"):
-                    total += 1024 * int(line.split()[1])
-    return total
 
 
 def rate(execute: executing.Execute, shards: Path, workers: int) -> tuple[float, float]:

@@ -57,7 +57,7 @@ Line = dict[str, Any]
 class Entry:
     """A checkpoint that is measured, or the baseline.
 
-    line: what is known of it; measurements are added.
+    line: its facts; measurements are added.
     paths: a bundle, or the files of the baseline.
     timed: whether latency and instructions are measured.
     """

@@ -57,7 +57,7 @@ def shards(images: Images, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def photographs(images: Images, tmp_path: Path) -> Path:
-    """Eight pictures in two folders; one of them is no picture."""
+    """Eight pictures in two folders; one of them is not a picture."""
     folder = tmp_path / "photos"
     for at, image in enumerate(images.test_images[:8, ..., 0]):
         path = folder / ("even", "odd")[at % 2] / f"{at}.png"

@@ -1,4 +1,4 @@
-"""What the zoo's measurements become: ratios, lines, claims and places in the picture."""
+"""Ratios, lines, claims and points of the picture that are computed from measured zoo models."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from hemline.cli import cli
-from hemline.cluster import Resources, connected
+from hemline.cluster import Cluster, Resources, connected
 from hemline.contract.card import Card, Epoch
 from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
@@ -41,9 +41,15 @@ def request_in(folder: Path, model: str = "mlp") -> TrainRequest:
 
 
 @pytest.fixture(scope="module")
-def on_ray() -> Iterator[Workers]:
-    with connected("", Resources()) as cluster:
-        yield RayWorkers(cluster, Resources())
+def cluster() -> Iterator[Cluster]:
+    with connected("", Resources()) as found:
+        yield found
+
+
+@pytest.fixture
+def on_ray(cluster: Cluster) -> Workers:
+    # a command has its own, which hears nothing of the trials that a failed one left
+    return RayWorkers(cluster, Resources())
 
 
 def descendants(of: int) -> Iterator[tuple[int, str]]:

@@ -12,7 +12,6 @@ import pickle
 import re
 import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hemline.child_process import end_with_parent
 from hemline.host import peak_memory_bytes
 from hemline.train.baselines.table import Baseline
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Fit the job on standard input; an error is an event too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     job: FitJob = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what compiled code prints must not come between
 
@@ -146,16 +146,6 @@ class _Rounds:
 
     def flush(self) -> None:
         """Do nothing: every line was reported."""
-
-
-def _end_with_parent() -> None:
-    """End this process when the parent is gone, which closes its standard input, however it went.
-
-    Python's own stream is left to the main thread.
-    """
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -170,6 +170,7 @@ class Running:
             values=trial.params,
         )
         self._epochs = self.job.recipe.epochs
+        self._reported: set[int] = set()
         self._started, self._before = time.perf_counter(), 0.0
 
     def fit(self) -> Outcome:
@@ -180,7 +181,7 @@ class Running:
     def end(self, train: Callable[[], Outcome]) -> None:
         """Record in the study what `train` returns, or why it returns nothing.
 
-        What is no fault of the trial is raised, and the trial goes on another time.
+        Errors that the trial did not cause are raised; it then goes on another time.
         """
         study, trial = self._study, self._trial
         try:
@@ -204,7 +205,7 @@ class Running:
         self._listener.end(trial.number)
 
     def excuse(self) -> None:
-        """Do not count this start against the trial, whose end is no fault of it."""
+        """Do not count this start as an attempt: the trial did not cause its end."""
         self._trial.set_user_attr(ATTEMPTS, 0)
 
     def begin(self) -> None:
@@ -213,10 +214,13 @@ class Running:
         history = state.history if state else ()
         values = self._study.search.rounded(self._trial.params)
         self._listener.begin(self._trial.number, values, len(history))
+        known = {each.number: each for each in self._study.trials()}[self._trial.number]
+        self._reported = set(known.intermediate_values)
         if state is None:
             return
         self._before = state.seconds
-        self._report(*history)
+        for epoch in history:
+            self._report(epoch)
         self._prune(history[-1])
 
     def on_epoch(self, epoch: Epoch, epochs: int) -> None:
@@ -229,11 +233,10 @@ class Running:
         if self._settings.deadline is not None and time.monotonic() > self._settings.deadline:
             raise TimeUpError
 
-    def _report(self, *epochs: Epoch) -> None:
-        known = {each.number: each for each in self._study.trials()}[self._trial.number]
-        for epoch in epochs:
-            if epoch.epoch not in known.intermediate_values:
-                self._trial.report(epoch.validation_accuracy, epoch.epoch)
+    def _report(self, epoch: Epoch) -> None:
+        if epoch.epoch not in self._reported:
+            self._trial.report(epoch.validation_accuracy, epoch.epoch)
+            self._reported.add(epoch.epoch)
 
     def _prune(self, epoch: Epoch) -> None:
         # one that is trained to its end anyway is worth its real figure

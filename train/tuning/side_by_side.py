@@ -15,7 +15,7 @@ import optuna
 from hemline.contract.card import Epoch
 from hemline.data.splits import TrainingData
 from hemline.errors import JobError
-from hemline.files import read_bytes, write_bytes
+from hemline.files import read_bytes
 from hemline.folders import TemporaryFolder
 from hemline.train.fitting.progress import packed_progress, unpack_progress
 from hemline.train.tuning.running import (
@@ -28,7 +28,7 @@ from hemline.train.tuning.running import (
     fit_trial,
 )
 from hemline.train.tuning.study import Study
-from hemline.train.workers import Load, Report, Workers
+from hemline.train.workers import Load, Report, Workers, follow
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +65,7 @@ class _SideBySide:
     def run(self) -> bool:
         """Fill the workers, and follow what they report."""
         try:
-            while self._fill() or self._running:
-                event = self._workers.next()
-                if event is not None and event.result is not None:
-                    self._end(event.key, event.result)
-                elif event is not None:
-                    self._report(event.key, *event.value)
+            follow(self._workers, self._fill, self._report, self._end)
         finally:
             for key in list(self._running):  # no fault of these
                 self._running[key].excuse()
@@ -78,20 +73,20 @@ class _SideBySide:
         return self._enough
 
     def _fill(self) -> bool:
-        """Start trials while there is room, and return whether there may be more."""
+        """Start trials while there is room, and return whether any is running."""
         deadline = self._settings.deadline
         while len(self._running) < self._workers.places():
             if deadline is not None and time.monotonic() > deadline:
-                return False
+                break
             held = contextlib.ExitStack()
             trial = held.enter_context(self._study.next_trial(self._settings.trials))
             self._enough = trial is None
             if trial is None:
-                return False
+                break
             running = Running(self._study, self._settings, trial, self._listener)
             self._running[trial.number], self._held[trial.number] = running, held
             self._start(trial.number, running)
-        return True
+        return bool(self._running)
 
     def _start(self, key: int, running: Running) -> None:
         try:
@@ -145,10 +140,8 @@ def train_on_worker(
     with TemporaryFolder() as name:
         folder = Path(name)
         unpack_progress(folder, packed)
-        if weights is not None and job.request.weights is not None:
-            file = folder / job.request.weights.name
-            write_bytes(file, weights())
-            job = replace(job, request=replace(job.request, weights=file))
+        request = job.request.with_weights(None if weights is None else weights(), folder)
+        job = replace(job, request=request)
 
         def on_epoch(epoch: Epoch, epochs: int) -> None:
             if report((epoch, epochs, packed_progress(folder))):

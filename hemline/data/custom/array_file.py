@@ -27,7 +27,7 @@ from hemline.data.datasets import Pixels
 from hemline.data.sources.items import Item
 from hemline.errors import DataError, UsageError, remedy
 
-_ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
+PARTS = _ALONE, _TRAIN, _TEST = ("x", "y"), ("x_train", "y_train"), ("x_test", "y_test")
 _LABELS = "labels"  # optional class names, in the order of their numbers
 _LARGE_BYTES = 1 << 27  # of pixels: fewer are kept in memory, and are read each time
 Part = tuple[str, str]  # names of the images' and of the classes' array

@@ -127,7 +127,7 @@ def _is_gray(picture: Pixels) -> bool:
 def _opened(
     into: CacheFolder | None, shape: tuple[int, int, int], count: int, where: str
 ) -> PixelArray | PixelFile:
-    """Return where the pixels go. Raises DataError or HemlineError where there is no room."""
+    """Return what pixels are written to; raises DataError or HemlineError without room."""
     if into is None:
         require_room(count, shape[:2], shape[2], where=where)
         return PixelArray(shape)

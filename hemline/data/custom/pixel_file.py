@@ -28,7 +28,7 @@ _HEADER_BYTES = 128  # numpy's, for images of any number and size
 
 
 class Row(NamedTuple):
-    """What is known of an image that was read, beside its pixels.
+    """Facts about an image that was read.
 
     fault: why it cannot be read; empty where it was.
     content: hash of the image in its own size.

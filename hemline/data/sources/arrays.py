@@ -6,19 +6,17 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
-from hemline.data.custom.array_file import class_names_in, image_shape, pixels_of
+from hemline.data.custom.array_file import PARTS, class_names_in, image_shape, pixels_of
 from hemline.data.custom.npz_archive import Archive
 from hemline.data.datasets import parse_idx, read_file
 from hemline.data.sources.items import Item
 from hemline.errors import DataError
 
-_PAIRS = (("x", "y"), ("x_train", "y_train"), ("x_test", "y_test"))
-
 
 def read_npz(path: Path, name: str) -> Iterator[Item]:
     """Yield the images of an .npz, in constant memory. Raises DataError for other arrays."""
     with Archive(path) as archive:
-        pairs = [pair for pair in _PAIRS if pair[0] in archive.names]
+        pairs = [pair for pair in PARTS if pair[0] in archive.names]
         if not pairs:
             raise DataError(f"{path} has no array of images x, x_train or x_test")
         classes = class_names_in(archive) or ()

@@ -52,7 +52,7 @@ class Item(NamedTuple):
 
     name: differs from the others' in its source: the part, and the place in it.
     content: an image file, the bytes of one, uint8 pixels (height, width[, channels]), or the
-        error that stands where there is no image.
+        error of an image that cannot be read.
     label: name or number of its class; None where it is not known.
     """
 
