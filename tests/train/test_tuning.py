@@ -848,6 +848,28 @@ def test_a_killed_and_an_interrupted_command_go_on(data_folder: Path, tmp_path: 
     assert "Traceback" not in errors
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_command_on_ray_goes_on_from_its_study(data_folder: Path, tmp_path: Path) -> None:
+    words = ("--ray", "--trials", "4", "--epochs", "60", "--pruning", "none")
+    killed = start(data_folder, tmp_path, *words)
+    assert killed.stderr is not None
+    while "(1 of 4)" not in (line := killed.stderr.readline()):
+        assert line, "it ended before its first trial"
+    finished = int(line.split()[1])
+    wait_for_progress(tmp_path)
+    killed.kill()
+    killed.communicate(timeout=HANG_SECONDS)  # Ray's processes hold the pipes, and end too
+    left = {int(each.parts[-3]) for each in tmp_path.glob("trials/*/progress/state.json")}
+    again = start(data_folder, tmp_path, *words)
+    _, errors = again.communicate(timeout=HANG_SECONDS)
+    assert again.returncode == 0, errors
+    told = [line.split()[1:4] for line in errors.splitlines() if line.startswith("trial ")]
+    assert {int(number) for number, *what in told if what == ["continues", "after"]} == left
+    ended = sorted(int(number) for number, what, _ in told if what != "continues")
+    assert ended == sorted({0, 1, 2, 3} - {finished})
+
+
 @pytest.mark.slow
 def test_two_commands_at_once_share_the_trials(data_folder: Path, tmp_path: Path) -> None:
     words = ("--trials", "6", "--epochs", "3")
