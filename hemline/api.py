@@ -38,15 +38,19 @@ if TYPE_CHECKING:
     from hemline.export.pack.packed import PackOptions
     from hemline.export.pixel_scale import PixelScale
     from hemline.progress import report_to
+    from hemline.runtime.scoring.api import ScoringResult, score
+    from hemline.runtime.similar.api import IndexResult, SimilarResult, index, similar
     from hemline.train.api import TrainResult, train
 
 __all__ = [
-    "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PackOptions",
-    "PackResult", "PixelScale", "TrainResult", "VerifyResult", "bench", "choose", "export",
-    "images", "import_model", "pack", "report_to", "train", "verify",
+    "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "IndexResult",
+    "PackOptions", "PackResult", "PixelScale", "ScoringResult", "SimilarResult", "TrainResult",
+    "VerifyResult", "bench", "choose", "export", "images", "import_model", "index", "pack",
+    "report_to", "score", "similar", "train", "verify",
 ]  # fmt: skip
 _PLACES = (
     "hemline.train.api", "hemline.export.api", "hemline.bench.api", "hemline.progress",
+    "hemline.runtime.scoring.api", "hemline.runtime.similar.api",
     "hemline.contract.budget", "hemline.export.pixel_scale", "hemline.export.pack.packed",
 )  # fmt: skip
 

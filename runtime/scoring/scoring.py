@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,12 @@ from hemline.files import fingerprint, locked, read_json, replacing, write_json
 from hemline.progress import Progress
 from hemline.runtime.scoring.chunks import Chunk, Unit, chunks_in, tasks_of, units_of
 from hemline.runtime.scoring.executing import Execute, here
+from hemline.runtime.scoring.result import ScoringResult
 from hemline.runtime.scoring.scorer import FEW_VALUES, Scorer, ScoringOptions
 
 _PLAN, _UNFINISHED = "plan.json", ".unfinished"
 _RUN = b"hemline.run"  # in the metadata of a file: what it was made from
 _GROUP_BYTES = 1 << 25  # of rows that are written together
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoringResult:
-    """What is in a finished file.
-
-    images: rows, those of images that could not be read included.
-    faults: rows with an error.
-    scored: images of this run; the others were finished before.
-    seconds: that it took to score them.
-    """
-
-    images: int
-    faults: int
-    scored: int
-    seconds: float
 
 
 def score(

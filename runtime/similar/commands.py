@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 
 import click
-import numpy as np
 
 from hemline.arguments import FOLDER, PATH, flag, json_option, output_option
 from hemline.console import next_step, say
 from hemline.data.custom.reading import counted, few
 from hemline.errors import HemlineError
 from hemline.folders import size_of
-from hemline.host import cores
 from hemline.remedies import described
-from hemline.silence import silenced
 from hemline.tables import Table, as_text
 
 
@@ -31,24 +28,16 @@ def index(artifact: Path, source: str, output: Path, force: bool) -> None:
     array or shards, or what `hemline score --with-embedding` wrote. The index is a folder with a
     copy of the artifact; the images stay where they are.
     """
-    from hemline.runtime.classifier import Classifier
-    from hemline.runtime.similar.building import NEIGHBOURS, build
-    from hemline.runtime.similar.embedding import embedded
-    from hemline.runtime.similar.scores import scored
+    from hemline.runtime.similar import api
+    from hemline.runtime.similar.building import NEIGHBOURS
 
-    faults = list[str]()
-    with silenced():
-        classifier = Classifier.load(artifact, threads=cores())
-    with classifier:
-        file = artifact / classifier.stamp.name if artifact.is_dir() else artifact
-        batches = scored(Path(source), classifier.stamp) or embedded(classifier, source, faults)
-        card = build(batches, file, output, source, force=force)
-    if faults:
-        say(f"left out: {few(faults)}")
-    size = f"{counted(card.images, 'image')}, {size_of(output) / 1e6:.1f} MB"
+    done = api.index(artifact, source, output, force=force)
+    if done.left_out:
+        say(f"left out: {few(done.left_out)}")
+    size = f"{counted(done.images, 'image')}, {size_of(output) / 1e6:.1f} MB"
     click.echo(
         f"{output}: {size}; a search finds "
-        f"{100 * card.recall:.1f} % of the {NEIGHBOURS} nearest images of an exact search"
+        f"{100 * done.recall:.1f} % of the {NEIGHBOURS} nearest images of an exact search"
     )
     next_step("similar", output, "IMAGE")
 
@@ -65,29 +54,19 @@ def similar(folder: Path, images: tuple[str, ...], count: int, as_json: bool) ->
     two embeddings, 1 for equal ones; the label is the best class of the found image. For an IMAGE
     that cannot be read, the error is printed, and the exit code is 1.
     """
-    from hemline.runtime.classifier import Classifier
-    from hemline.runtime.input.image_folder import image_files
-    from hemline.runtime.similar.embedding import embed
-    from hemline.runtime.similar.image_index import ImageIndex, read_card
+    from hemline.runtime.similar import api
 
     failed = False
-    with silenced():
-        classifier = Classifier.load(folder / read_card(folder).artifact)
-    with classifier, ImageIndex(folder) as opened:
-        for name in image_files(images):
-            try:
-                query = embed(classifier, [name], classifier.prepare(name)[np.newaxis])
-            except HemlineError as error:
-                click.echo(f"error: {described(error)}", err=True)
-                failed = True
-                continue
-            found = opened.find(query.embeddings[0], count)
-            if as_json:
-                rows = [each._asdict() for each in found]
-                click.echo(json.dumps({"image": name, "label": query.labels[0], "similar": rows}))
-                continue
-            lines = [(f"{each.similarity:.3f}", each.label, each.name) for each in found]
-            table = Table.of((">similarity", "label", f"image in {opened.card.source}"), lines)
-            click.echo(f"{query.names[0]}: {query.labels[0]}\n{as_text(table)}\n")
+    for name, found in api.searches(folder, images, count):
+        if isinstance(found, HemlineError):
+            click.echo(f"error: {described(found)}", err=True)
+            failed = True
+        elif as_json:
+            rows = [each._asdict() for each in found.neighbours]
+            click.echo(json.dumps({"image": name, "label": found.label, "similar": rows}))
+        else:
+            lines = [(f"{n.similarity:.3f}", n.label, n.name) for n in found.neighbours]
+            table = Table.of((">similarity", "label", f"image in {found.source}"), lines)
+            click.echo(f"{found.image}: {found.label}\n{as_text(table)}\n")
     if failed:
         raise click.exceptions.Exit(1)

@@ -24,9 +24,10 @@ from hemline.progress import REPORT, Progress, duration, report_to
 
 def test_the_api_has_these_names() -> None:
     assert api.__all__ == [
-        "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "PackOptions",
-        "PackResult", "PixelScale", "TrainResult", "VerifyResult", "bench", "choose", "export",
-        "images", "import_model", "pack", "report_to", "train", "verify",
+        "BenchResult", "Budget", "ChooseResult", "ExportResult", "ImportResult", "IndexResult",
+        "PackOptions", "PackResult", "PixelScale", "ScoringResult", "SimilarResult", "TrainResult",
+        "VerifyResult", "bench", "choose", "export", "images", "import_model", "index", "pack",
+        "report_to", "score", "similar", "train", "verify",
     ]  # fmt: skip
     assert all(inspect.getdoc(getattr(api, name)) for name in api.__all__)
 
@@ -42,10 +43,19 @@ print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"tensorflow", "keras", "numpy", "click", "rich", "PIL", "matplotlib", "onnx", "scipy"}
     assert not heavy & set(json.loads(done.stdout))
+    with_runtime = code.replace("choose, pack", "choose, pack, score, index, similar")
+    done = subprocess.run(
+        [sys.executable, "-c", with_runtime], capture_output=True, text=True, check=True
+    )
+    assert heavy & set(json.loads(done.stdout)) == {"numpy"}  # the runtime's only need
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "import_model", "export", "verify", "bench", "choose", "pack"]
+    "name",
+    [
+        *("train", "import_model", "export", "verify", "bench", "choose", "pack"),
+        *("score", "index", "similar"),
+    ],
 )
 def test_every_parameter_is_typed_and_documented(name: str) -> None:
     function = getattr(api, name)
