@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.card import Card, Epoch, ModelCard, TrainingCard
-from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
+from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME, read_card
 from hemline.contract.score import Score
 from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
@@ -27,7 +27,13 @@ from hemline.provenance import commit, utc_now, versions
 from hemline.train.confidence import fit_temperature, fit_unknown_threshold
 from hemline.train.fitting.distillation import read_teachers
 from hemline.train.fitting.fitting import OnEpoch, Run, Trained, fit, within_memory
-from hemline.train.fitting.precision import BFLOAT16, FLOAT32, Workload, resolve_precision
+from hemline.train.fitting.precision import (
+    BFLOAT16,
+    FLOAT32,
+    Workload,
+    resolve_precision,
+    teacher_precision,
+)
 from hemline.train.fitting.progress import clear_progress, unfinished_run
 from hemline.train.nets.models import count_macs, seeded_model
 from hemline.train.predictor import Predictor
@@ -97,6 +103,7 @@ def _run(request: TrainRequest, identity: dict[str, Any], workload: Workload) ->
         seed=request.seed,
         precision=precision,
         teachers=request.teachers,
+        teacher_precision=teacher_precision([read_card(each) for each in request.teachers]),
         folder=request.folder,
         run_sha256=sha256_in(precision),
     )

@@ -160,17 +160,19 @@ def predict_once(base: Base) -> None:
 
     quiet_keras()
     from hemline.train.fitting.distillation import open_teachers
+    from hemline.train.fitting.precision import teacher_precision
     from hemline.train.fitting.soft_targets import soft_targets
 
     recipe = base.fields({})
     images, limit = load_images("fashion-mnist"), recipe.limit or None
     data = split_images(images, validation=recipe.validation, limit=limit)
+    precision = teacher_precision([read_card(each) for each in base.teachers])
     soft_targets(
-        open_teachers(base.teachers, recipe.distillation_temperature),
+        open_teachers(base.teachers, recipe.distillation_temperature, precision),
         data.train_images,
         recipe,
         teachers=base.teachers,
-        precision="float32",
+        precision=precision,
         epochs=recipe.epochs * len(CHANGES) * len(SEEDS),
     )
 

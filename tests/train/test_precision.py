@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +47,23 @@ def test_a_short_training_is_not_measured() -> None:
     timer_of, asked = timers(float32=0.01, mixed_bfloat16=0.001)
     assert faster_precision(timer_of, steps=500) == "float32"
     assert asked == ["float32"]
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "expected"),
+    [
+        (["mixed_bfloat16"], True, "mixed_bfloat16"),
+        (["mixed_bfloat16"], False, "float32"),
+        (["mixed_bfloat16", "float32"], True, "float32"),
+        ([], True, "float32"),
+    ],
+)
+def test_teachers_compute_in_what_they_were_trained_in(
+    trained: list[str], here: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: here)
+    cards: Any = [SimpleNamespace(trained=SimpleNamespace(precision=each)) for each in trained]
+    assert precision.teacher_precision(cards) == expected
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from hemline.train.confidence import cross_entropy
 from hemline.train.fitting.distillation import Student, Teach, open_teachers
 from hemline.train.fitting.phases import Phase, phases
 from hemline.train.fitting.pipeline import steps_per_epoch, training_batches
+from hemline.train.fitting.precision import FLOAT32
 from hemline.train.fitting.progress import (
     Kept,
     Progress,
@@ -48,7 +49,7 @@ class Run:
     precision: float32 or mixed_bfloat16.
     folder: of the progress.
     run_sha256: of the model, the images and all that decides the result: only it is resumed.
-    teachers: folders of checkpoints.
+    teachers: folders of checkpoints; teacher_precision: what they compute in.
     teach: a teacher in memory, in their place: float pixels (n, h, w, c) to probabilities at the
         recipe's temperature.
     """
@@ -59,6 +60,7 @@ class Run:
     folder: Path
     run_sha256: str
     teachers: tuple[Path, ...] = ()
+    teacher_precision: str = FLOAT32
     teach: Teach | None = None
 
 
@@ -138,15 +140,15 @@ class _Fitting:
         recipe, run = self._run.recipe, self._run
         if not run.teachers and run.teach is None:
             return model
-        teach = run.teach
+        teach, precision = run.teach, run.teacher_precision
         if teach is None:
-            teach = open_teachers(run.teachers, recipe.distillation_temperature, run.precision)
+            teach = open_teachers(run.teachers, recipe.distillation_temperature, precision)
             self._soft = soft_targets(
                 teach,
                 self._data.train_images,
                 recipe,
                 teachers=run.teachers,
-                precision=run.precision,
+                precision=precision,
                 epochs=epochs_left,
             )
         return Student(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from hemline.contract.card import Card
 from hemline.train.fitting.phases import phases
 from hemline.train.fitting.pipeline import steps_per_epoch
 from hemline.train.nets.normalization import training_copy
@@ -56,6 +57,15 @@ def resolve_precision(workload: Workload) -> str:
     if not has_bfloat16():
         return FLOAT32
     return faster_precision(lambda policy: _timer(workload, policy), steps=workload.steps)
+
+
+def teacher_precision(cards: Sequence[Card]) -> str:
+    """Return what teachers compute in: bfloat16 where all were trained in it and it is fast here.
+
+    What that rounds is less than what a training's own noise changes.
+    """
+    own = {card.trained.precision for card in cards}
+    return BFLOAT16 if own == {BFLOAT16} and has_bfloat16() else FLOAT32
 
 
 def has_bfloat16() -> bool:
