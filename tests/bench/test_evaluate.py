@@ -335,7 +335,7 @@ def test_an_artifact_shows_no_layers(bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ("con2d", "unknown layer 'con2d': did you mean 'conv2d"),
+        ("stem2", "unknown layer 'stem2': did you mean 'stem"),
         (
             "logits",
             "the output of layer 'logits' has no rows and columns: use one with them, for example",

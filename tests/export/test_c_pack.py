@@ -40,9 +40,11 @@ from hemline.remedies import described
 from hemline.runtime import Classifier
 from hemline.runtime.backends import BACKENDS
 from hemline.runtime.pixels import PixelEncoder
+from hemline.train.nets.hem import HEM_50K
 
 pytest.importorskip("bakenn")
 C = TARGETS["c"]
+SIZE = HEM_50K.stages[-1].channels  # of the embedding
 Bytes = npt.NDArray[np.int8]
 
 needs_tools = pytest.mark.skipif(
@@ -122,14 +124,14 @@ def test_a_mean_in_c_gives_the_bytes_of_tflite(
     result.quantization.scale = np.array([scale], np.float32)
     result.quantization.zeroPoint = np.array([zero_point], np.int64)
     if keeps_axes:
-        result.shape, mean.builtinOptions.keepDims = np.array([1, 1, 1, 40], np.int32), True
+        result.shape, mean.builtinOptions.keepDims = np.array([1, 1, 1, SIZE], np.int32), True
     graph.operators, graph.inputs, graph.outputs = [mean], mean.inputs[:1], mean.outputs
     content = flatbuffer(model)
     spread = np.random.default_rng(3).exponential(40, (100, *source.shape[1:]))
     images = (np.minimum(spread, 255) - 128).astype(np.int8)
-    expected = outputs_of(content, images)[0].reshape(-1, 40)
+    expected = outputs_of(content, images)[0].reshape(-1, SIZE)
     assert len(np.unique(expected)) > 10
-    assert np.array_equal(bytes_in_c(compilable(content), images, 40, tmp_path), expected)
+    assert np.array_equal(bytes_in_c(compilable(content), images, SIZE, tmp_path), expected)
 
 
 def test_a_softmax_at_the_end_is_cut_off(packed: Packed) -> None:

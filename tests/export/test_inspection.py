@@ -182,7 +182,7 @@ def test_the_checkpoint_is_shown_as_the_graph_that_files_are_made_from(checkpoin
     shown = inspect(checkpoint).stdout
     assert "hem-50k (keras)" in shown
     assert "conv_1.weight" not in shown, "there is no grid to show"
-    assert shown.count(" Conv ") == 6
+    assert shown.count(" Conv ") == 8
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])

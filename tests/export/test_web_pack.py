@@ -28,6 +28,7 @@ from hemline.runtime.service.page import page_files
 from hemline.runtime.similar.building import build
 from hemline.runtime.similar.embedding import Embedded
 from hemline.runtime.similar.page_images import page_images
+from hemline.train.nets.hem import HEM_50K
 
 WEB = TARGETS["web"]
 
@@ -153,7 +154,9 @@ def proven(bundle: Path, embedding_bundle: Path, tmp_path: Path) -> Path:
 
 
 def test_a_page_has_similar_images_where_an_index_is_named(proven: Path, tmp_path: Path) -> None:
-    vectors = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    vectors = (
+        np.random.default_rng(0).normal(size=(40, HEM_50K.stages[-1].channels)).astype(np.float32)
+    )
     names, pixels = [f"{at}.png" for at in range(40)], np.zeros((40, 28, 28, 1), np.uint8)
     index = tmp_path / "images.index"
     artifact = proven / "int8.tflite"

@@ -87,15 +87,15 @@ BAD_FILES = {
     ),
     "embedding size": (
         "FileFormatError",
-        "the stamp says embedding of 41 float32 values, the model has 40 float32",
+        "the stamp says embedding of 65 float32 values, the model has 64 float32",
     ),
     "embedding type": (
         "FileFormatError",
-        "the stamp says embedding of 40 int8 values, the model has 40 float32",
+        "the stamp says embedding of 64 int8 values, the model has 64 float32",
     ),
     "embedding position": (
         "FileFormatError",
-        "the stamp says logits of 10 float32 values, the model has 40 float32",
+        "the stamp says logits of 10 float32 values, the model has 64 float32",
     ),
 }
 BAD_CALLS = {

@@ -25,7 +25,7 @@ from hemline.runtime.similar.image_index import CARD, VECTORS, ImageIndex, empty
 from hemline.runtime.similar.scores import scored
 
 SIMILAR_JS = Path(__file__).resolve().parents[2] / "runtime" / "web" / "similar.js"
-SIZE = 40  # values of an embedding of hem-50k
+SIZE = 64  # values of an embedding of hem-50k
 COUNT = 1500
 BATCH = 600
 

@@ -93,10 +93,10 @@ def test_a_hem_model_follows_each_field_of_its_design() -> None:
 def test_a_stem_and_a_stage_of_a_hem_model_shrink_as_their_table_says() -> None:
     kinds = ("max", "average", "stride", "none")
     stages = tuple(Stage(8, 2, kind) for kind in kinds)
-    hem = Hem(name="tried", stem=8, stem_kernel=5, stem_stride=2, stages=stages)
+    hem = Hem(name="tried", stem=8, stem_stride=2, stages=stages)
     model = hem.build((48, 48, 1), 10, Design())
     convolutions = [each for each in model.layers if type(each).__name__ == "Conv2D"]
-    assert convolutions[0].kernel_size == (5, 5)
+    assert [each.name for each in convolutions[:3]] == ["stem", "stage_1_conv_1", "stage_1_conv_2"]
     assert [each.output.shape[1] for each in convolutions] == [24, 12, 12, 6, 6, 3, 3, 3, 3]
     assert [type(each).__name__ for each in model.layers if "Pool" in type(each).__name__] == [
         "MaxPooling2D",
