@@ -138,8 +138,8 @@ def test_hem_50k_gives_the_same_classes_and_logits_in_both_runtimes(
     lite, other = pair.in_litert(images), pair.in_onnxruntime(images)
     np.testing.assert_array_equal(lite.argmax(axis=1), other.argmax(axis=1))
     assert equal_logits(lite, other, pair.step) >= 0.999
-    # 93.17 % of the test images where it was measured; the float model has 93.10 %
-    assert (lite.argmax(axis=1) == labels)[5000:].mean() >= 0.9290
+    # 93.50 % of the test images where it was measured; the float model has 93.47 %
+    assert (lite.argmax(axis=1) == labels)[5000:].mean() >= 0.9330
 
 
 def test_the_optimizations_of_onnx_runtime_change_next_to_nothing(
@@ -148,7 +148,7 @@ def test_the_optimizations_of_onnx_runtime_change_next_to_nothing(
     """Where a bias or a kernel is left in float they change logits by many steps, silently."""
     pair, images, _ = hem
     plain, optimized = pair.in_onnxruntime(images[:3000], NONE), pair.in_onnxruntime(images[:3000])
-    assert np.abs(plain - optimized).max() < 1.5 * pair.step
+    assert np.abs(plain - optimized).max() < 2.5 * pair.step  # 2; what stays in float makes many
     assert equal_logits(plain, optimized, pair.step) >= 0.99
 
 
