@@ -7,6 +7,7 @@ from hemline.statistics import wilson
 from hemline.tables import percent
 
 _GAP = 0.05  # beyond the interval of the validation accuracy
+_LEAST = 0.85  # training accuracy: a model that has just begun may do worse on validation images
 
 
 def overfitting_line(card: TrainingCard) -> str:
@@ -18,7 +19,7 @@ def overfitting_line(card: TrainingCard) -> str:
     score, history = card.score("validation"), card.history
     kept = next((each for each in history if each.epoch == card.kept_epoch), history[-1])
     _, high = wilson(score.correct, score.images)
-    if kept.accuracy <= high + _GAP:
+    if kept.accuracy <= max(high + _GAP, _LEAST):
         return ""
     return (
         f"training accuracy {percent(kept.accuracy)}, validation {percent(score.accuracy)}: "

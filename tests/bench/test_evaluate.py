@@ -486,11 +486,14 @@ def test_the_caption_of_the_curves_says_what_is_true_of_the_recipe(
     assert curve_caption(card, ()) == caption
 
 
-@pytest.mark.parametrize(("accuracy", "memorised"), [(0.96, True), (0.75, False)])
+@pytest.mark.parametrize(("accuracy", "memorised"), [(0.96, True), (0.84, False), (0.75, False)])
 def test_a_model_that_memorised_its_training_images_is_named(
     checkpoint: Path, accuracy: float, memorised: bool
 ) -> None:
-    """Of 33 validation images 19 are right: 57.58 %, by Wilson at most 72.76 %, and 5 points."""
+    """Of 33 validation images 19 are right: 57.58 %, by Wilson at most 72.76 %, and 5 points.
+
+    Under 85 % on training images nothing is memorised.
+    """
     card = read_card(checkpoint).trained
     test = replace(card.score("test"), split="validation", images=33, correct=19)
     history = (*card.history[:-1], replace(card.history[-1], accuracy=accuracy))
