@@ -87,7 +87,7 @@ BAD_FILES = {
     ),
     "embedding size": (
         "FileFormatError",
-        "the stamp says embedding of 65 float32 values, the model has 64 float32",
+        "the stamp says embedding of 41 float32 values, the model has 64 float32",
     ),
     "embedding type": (
         "FileFormatError",
