@@ -44,7 +44,8 @@ class Panel:
             self.axes.plot([x, x], ends, color=colour, alpha=0.5, linewidth=1.3, zorder=2)
             label = "" if at else f"Hemline, int8, {title}"
             self.axes.plot(x, share, "o", color=colour, label=label, zorder=3)
-            self.names.append((x, share, name if runtime == "litert" else "", DARK))
+            short = name.rpartition(", ")[2]  # "earlier", near which its model's own point is
+            self.names.append((x, share, short if runtime == "litert" else "", DARK))
 
     def published(self, each: Published, x: tuple[float, ...], remark: str = "") -> None:
         """Draw what others state: one place, or the ends of a range."""
