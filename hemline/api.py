@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from hemline.export.pack.packed import PackOptions
     from hemline.export.pixel_scale import PixelScale
     from hemline.progress import report_to
-    from hemline.runtime.scoring.api import ScoringResult, score
+    from hemline.runtime.scoring.api import score
+    from hemline.runtime.scoring.result import ScoringResult
     from hemline.runtime.similar.api import IndexResult, SimilarResult, index, similar
     from hemline.train.api import TrainResult, train
 
