@@ -329,7 +329,7 @@ def test_a_file_of_a_bundle_is_diagnosed_by_its_plan(bundle: Path, tmp_path: Pat
     document = read_json(tmp_path / "found" / "diagnosis.json")
     assert json.loads(done.stdout) == document
     found = schema.from_document(Diagnosis, document, where="it")
-    assert sum(each.weights is not None for each in found.layers) == 7
+    assert sum(each.weights is not None for each in found.layers) == 9
     assert found.split == "validation"
     assert {each.name for each in (tmp_path / "found").glob("*.png")} == {
         "layers.png",
