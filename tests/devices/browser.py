@@ -22,7 +22,9 @@ def find_browser() -> tuple[Path, dict[str, str]]:
     with contextlib.suppress(ProgramError):
         return chromium(), {}
     folder = made(cache_folder() / "browser", _unpack, needs_bytes=_NEEDS_BYTES)
-    libraries = (str(path) for path in (folder / "usr" / "lib").glob("*-linux-gnu*"))
+    shared = (folder / "usr" / "lib").glob("*-linux-gnu*")
+    # some have a folder of their own, such as pulseaudio's, which they look for in the system
+    libraries = [str(part) for each in shared for part in (each, each / "pulseaudio")]
     return folder / "usr" / "lib" / "chromium" / _PACKAGE, {
         "LD_LIBRARY_PATH": os.pathsep.join(libraries)
     }
