@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hemline import files
 from hemline.contract import schema
 from hemline.contract.card import Card, Epoch, ModelCard, TrainingCard
-from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME, read_card
+from hemline.contract.checkpoint import CARD_NAME, HISTORY_NAME, MODEL_NAME
 from hemline.contract.score import Score
 from hemline.contract.specs import InputSpec
 from hemline.contract.test_vector import TestVector
@@ -54,7 +54,9 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
         if request.restart:
             clear_progress(request.folder)
         data = split_images(images, validation=recipe.validation, limit=recipe.limit or None)
-        identity = _identity(request, images, data)
+        labels, shape = images.dataset.labels, data.shape
+        cards = read_teachers(request.teachers, labels=labels, shape=shape, split=data.split)
+        identity = _identity(request, images, cards)
         with within_memory(request.model.name, recipe):
             classes = len(images.dataset.labels)
             model = seeded_model(
@@ -66,29 +68,29 @@ def train(request: TrainRequest, images: Images, *, on_epoch: OnEpoch) -> Card:
                 weights=request.weights,
             )
             workload = Workload(model=model, recipe=recipe, images=len(data.train_images))
-            run = _run(request, identity, workload)
+            run = _run(request, identity, cards, workload)
             trained = fit(model, run, data, started=started, on_epoch=on_epoch)
         card = _write_checkpoint(request, images, data, run, identity, trained)
         clear_progress(request.folder)
         return card
 
 
-def _identity(request: TrainRequest, images: Images, data: TrainingData) -> dict[str, Any]:
+def _identity(request: TrainRequest, images: Images, cards: tuple[Card, ...]) -> dict[str, Any]:
     """Return what a run depends on but its precision, read before any of it can be overwritten."""
-    labels, shape = images.dataset.labels, data.shape
-    cards = read_teachers(request.teachers, labels=labels, shape=shape, split=data.split)
     return {
         "model": request.model.name,
         "recipe": request.recipe.as_fields(),
         "seed": request.seed,
         "data": images.sha256,
-        "classes": len(labels),
+        "classes": len(images.dataset.labels),
         "teachers": [card.model.sha256 for card in cards],
         "weights": "" if request.weights is None else files.sha256_of(request.weights),
     }
 
 
-def _run(request: TrainRequest, identity: dict[str, Any], workload: Workload) -> Run:
+def _run(
+    request: TrainRequest, identity: dict[str, Any], cards: tuple[Card, ...], workload: Workload
+) -> Run:
     def sha256_in(precision: str) -> str:
         return files.fingerprint({**identity, "precision": precision})
 
@@ -103,7 +105,7 @@ def _run(request: TrainRequest, identity: dict[str, Any], workload: Workload) ->
         seed=request.seed,
         precision=precision,
         teachers=request.teachers,
-        teacher_precision=teacher_precision([read_card(each) for each in request.teachers]),
+        teacher_precision=teacher_precision(cards),
         folder=request.folder,
         run_sha256=sha256_in(precision),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hemline.errors import HemlineError
+from hemline.errors import HemlineError, UsageError
 from hemline.host import cores
 from hemline.silence import silenced
 
@@ -63,7 +63,7 @@ def index(
     from hemline.runtime.similar.scores import scored
 
     path, faults = Path(artifact), list[str]()
-    with _loaded(path) as classifier:
+    with _loaded(path, threads=cores()) as classifier:
         file = path / classifier.stamp.name if path.is_dir() else path
         batches = scored(Path(source), classifier.stamp)
         batches = batches or embedded(classifier, str(source), faults)
@@ -78,8 +78,11 @@ def similar(folder: Path | str, image: Path | str, *, count: int = 5) -> Similar
     image: a file.
     count: images to find.
 
-    Raises HemlineError for an index that is damaged and an image that cannot be read.
+    Raises UsageError for a folder of images and a count below 1, another HemlineError for an index
+    that is damaged and an image that cannot be read.
     """
+    if Path(image).is_dir() or count < 1:
+        raise UsageError(f"similar takes an image file and a count from 1, not {image}, {count}")
     ((_, found),) = searches(Path(folder), [str(image)], count)
     if isinstance(found, HemlineError):
         raise found
@@ -114,8 +117,8 @@ def searches(
             )
 
 
-def _loaded(artifact: Path) -> Classifier:
+def _loaded(artifact: Path, *, threads: int = 1) -> Classifier:
     from hemline.runtime.classifier import Classifier
 
     with silenced():
-        return Classifier.load(artifact, threads=cores())
+        return Classifier.load(artifact, threads=threads)

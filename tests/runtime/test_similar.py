@@ -19,6 +19,7 @@ from hemline.errors import DataError, FileFormatError, HemlineError, StorageErro
 from hemline.remedies import described
 from hemline.runtime.classifier import Classifier
 from hemline.runtime.similar import building, page_images
+from hemline.runtime.similar.api import similar
 from hemline.runtime.similar.building import build
 from hemline.runtime.similar.embedding import Embedded, embedded
 from hemline.runtime.similar.image_index import CARD, VECTORS, ImageIndex, empty_index
@@ -306,3 +307,9 @@ def test_scores_of_another_file_and_without_embeddings_are_refused(
     assert scored(scores, stamp) is None
     with pytest.raises(DataError, match="damaged or cut short"):
         list(embedded(Classifier.load(artifact), str(scores), []))
+
+
+def test_from_python_one_image_is_searched_for(tmp_path: Path) -> None:
+    for image, count in ((tmp_path, 5), (tmp_path / "a.png", 0)):
+        with pytest.raises(UsageError, match="similar takes an image file and a count from 1"):
+            similar(tmp_path, image, count=count)

@@ -1,4 +1,4 @@
-"""Ratios, lines, claims and points of the picture that are computed from measured zoo models."""
+"""What is computed from measurements of the zoo: ratios, lines, claims, points of the picture."""
 
 from __future__ import annotations
 

@@ -60,10 +60,7 @@ def resolve_precision(workload: Workload) -> str:
 
 
 def teacher_precision(cards: Sequence[Card]) -> str:
-    """Return what teachers compute in: bfloat16 where all were trained in it and it is fast here.
-
-    What that rounds is less than what a training's own noise changes.
-    """
+    """Return what teachers compute in: bfloat16 if all were trained in it and it is fast here."""
     own = {card.trained.precision for card in cards}
     return BFLOAT16 if own == {BFLOAT16} and has_bfloat16() else FLOAT32
 
