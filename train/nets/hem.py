@@ -74,7 +74,7 @@ HEM_50K = Hem(
     name="hem_50k",
     stem=16,
     stem_stride=2,
-    stages=(Stage(16, 4, "none"), Stage(32, 2), Stage(64, 1)),
+    stages=(Stage(16, 2, "none"), Stage(32, 3), Stage(64, 1)),
 )
 HEM_100K = Hem(
     name="hem_100k",
