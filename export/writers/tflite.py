@@ -20,6 +20,7 @@ from hemline.export.writers.fake_quantization import save_annotated
 from hemline.export.writers.float_parts import with_float_parts
 from hemline.export.writers.four_bits import with_packed_weights
 from hemline.folders import TemporaryFolder
+from hemline.model_files.flatbuffer import compact
 
 
 def convert_fp32(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
@@ -42,7 +43,7 @@ def convert_dynamic(source: ModelSource, quantized: Quantized | None) -> Convert
     converter = _converter(source, tf.lite.Optimize.DEFAULT)
     # Per-channel dense weights need FULLY_CONNECTED 12, which tflite-runtime 2.14 refuses.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    return _described(converter.convert())
+    return _described(compact(converter.convert()))
 
 
 def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedModel:
@@ -63,7 +64,9 @@ def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedM
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
         content = converter.convert()
-    converted = _described(with_float_parts(content, quantized.annotated, kernels))
+    converted = _described(
+        compact(with_float_parts(content, quantized.annotated, kernels))
+    )
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"

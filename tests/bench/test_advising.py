@@ -87,13 +87,13 @@ def test_channels_that_are_added_change_together(bundle: Path, name: str) -> Non
     model = read_stamped(bundle / name).model
     layers = layers_of((read_tflite if name.endswith("tflite") else read_onnx)(model), None)
     assert [(each.shape.channels_in, each.shape.channels_out) for each in layers] == [
-        (1, 16), (16, 16), (16, 16), (16, 16), (16, 16), (16, 32), (32, 32), (32, 64), (64, 10)
+        (1, 16), (16, 16), (16, 16), (16, 32), (32, 32), (32, 32), (32, 64), (64, 10)
     ]  # fmt: skip
     groups = [(each.reads, each.makes) for each in layers]
     assert groups[0][0] is groups[-1][1] is None, "the image and the classes are fixed"
-    # conv_2 and conv_4 are added, and read by conv_3 and conv_5
-    shared = groups[1][1]
-    assert shared == groups[2][0] == groups[3][1] == groups[4][0] != groups[2][1]
+    # conv_4 and conv_6 are added, and read by conv_5 and conv_7
+    shared = groups[3][1]
+    assert shared == groups[4][0] == groups[5][1] == groups[6][0] != groups[4][1]
     scheme = name.partition(".")[0]
     assert layers[2].shape.arithmetic == {"fp32": "float32"}.get(scheme, scheme)
 

@@ -186,7 +186,7 @@ def require_equal(content: bytes) -> None:
 def test_operators_alone_compute_what_the_model_computes(bundle: Path, name: str) -> None:
     content = read_stamped(bundle / f"{name}.tflite").model
     require_equal(content)
-    assert len(cutter_of(content).alone) == 13
+    assert len(cutter_of(content).alone) == 12
 
 
 def test_branches_inputs_and_unknown_shapes_are_cut(branching: bytes) -> None:
@@ -494,8 +494,8 @@ def test_a_profile_is_kept_and_shown_as_a_record(one_file: Subject) -> None:
     assert read_records(one_file.bundle / "records.jsonl")[-1] == record
     assert isinstance(record.payload, Profile)
     assert record.cell.artifact == "int8.tflite"
-    assert len(record.payload.operators) == 13
-    assert record.payload.partitions == (tuple(range(13)),)
+    assert len(record.payload.operators) == 12
+    assert record.payload.partitions == (tuple(range(12)),)
 
 
 def test_a_cell_that_cannot_be_profiled_is_told_in_a_line(one_file: Subject) -> None:

@@ -44,6 +44,7 @@ from hemline.export.verification import RECORDS_NAME, require_supported_pass, ve
 from hemline.host import host_facts
 from hemline.runtime.discovery import installed_names
 from hemline.runtime.targets import find_targets
+from hemline.train.nets.hem import HEM_50K
 
 # DESIGN: the border of every scheme, (dtype, scale, zero point) in and dtype out
 BORDERS = {
@@ -185,7 +186,7 @@ def test_a_scheme_that_cannot_be_made_is_left_out_and_the_others_go_on(
     wanted = dataclasses.replace(request(checkpoint, copy), schemes=(bad, idle, int8))
     said: list[str] = []
     manifest = export_bundle(wanted, images, say=said.append)
-    assert said[1] == "left out int8-bad.onnx: 9 layers are too many"
+    assert said[1] == f"left out int8-bad.onnx: {HEM_50K.convolutions + 1} layers are too many"
     assert said[3] == "left out int8-idle.onnx: None points are lost at most"
     assert {each.name: each.needed for each in manifest.left_out} == {
         "int8-bad.onnx": True,
@@ -206,7 +207,7 @@ def test_the_only_scheme_that_cannot_be_made_is_an_error(
 ) -> None:
     bad = dataclasses.replace(SCHEMES["int8.onnx"], planner=f"{__name__}:refuse")
     wanted = dataclasses.replace(request(checkpoint, tmp_path), schemes=(bad,))
-    with pytest.raises(HemlineError, match="9 layers are too many"):
+    with pytest.raises(HemlineError, match=f"{HEM_50K.convolutions + 1} layers are too many"):
         export_bundle(wanted, images)
 
 
@@ -227,7 +228,7 @@ def test_an_altered_plan_has_its_artifact_made_again(
 def test_a_plan_is_shown(bundle: Path) -> None:
     shown = CliRunner().invoke(cli, ["plan", str(bundle / "int8.onnx")]).output
     assert "int8.onnx: calibrator min-max on 100 training images" in shown
-    assert len(re.findall(r"^conv_\d.weight +7  channel$", shown, re.MULTILINE)) == 8
+    assert len(re.findall(r"^conv_\d.weight +7  channel$", shown, re.MULTILINE)) == HEM_50K.convolutions
     assert re.search(r"^dense_1.weight +7  tensor$", shown, re.MULTILINE)
     assert re.search(r"^image +0 +255$", shown, re.MULTILINE)
     lines = CliRunner().invoke(cli, ["plan", str(bundle), "--json"]).output.splitlines()

@@ -36,6 +36,7 @@ from hemline.export.quantization.quantized import Quantized
 from hemline.export.writers.qdq import quantized_onnx
 from hemline.files import read_json
 from hemline.remedies import REMEDIES, described
+from hemline.train.nets.hem import HEM_50K
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -329,7 +330,7 @@ def test_a_file_of_a_bundle_is_diagnosed_by_its_plan(bundle: Path, tmp_path: Pat
     document = read_json(tmp_path / "found" / "diagnosis.json")
     assert json.loads(done.stdout) == document
     found = schema.from_document(Diagnosis, document, where="it")
-    assert sum(each.weights is not None for each in found.layers) == 9
+    assert sum(each.weights is not None for each in found.layers) == HEM_50K.convolutions + 1
     assert found.split == "validation"
     assert {each.name for each in (tmp_path / "found").glob("*.png")} == {
         "layers.png",

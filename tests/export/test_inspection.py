@@ -26,6 +26,7 @@ from hemline.export.quantization.plan import QuantizationPlan
 from hemline.model_files.contents import Contents, Operator
 from hemline.model_files.onnx import contents_of, read_onnx
 from hemline.model_files.tflite import read_tflite
+from hemline.train.nets.hem import HEM_50K
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -182,7 +183,7 @@ def test_the_checkpoint_is_shown_as_the_graph_that_files_are_made_from(checkpoin
     shown = inspect(checkpoint).stdout
     assert "hem-50k (keras)" in shown
     assert "conv_1.weight" not in shown, "there is no grid to show"
-    assert shown.count(" Conv ") == 8
+    assert shown.count(" Conv ") == HEM_50K.convolutions
 
 
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])

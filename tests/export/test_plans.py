@@ -40,7 +40,7 @@ from hemline.files import sha256_of  # noqa: E402
 from hemline.train.nets.hem import HEM_50K  # noqa: E402
 
 layers = keras.layers
-CONVOLUTIONS = 1 + sum(stage.convolutions for stage in HEM_50K.stages)
+CONVOLUTIONS = HEM_50K.convolutions
 CONVERT: dict[Format, Callable[[ModelSource, Quantized | None], ConvertedModel]] = {
     "tflite": tflite_writer.convert_int8,
     "onnx": onnx_writer.convert_int8,

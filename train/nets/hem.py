@@ -48,6 +48,11 @@ class Hem:
     stem_stride: int = 1
     stages: tuple[Stage, ...]
 
+    @property
+    def convolutions(self) -> int:
+        """Return how many there are, the stem among them."""
+        return 1 + sum(stage.convolutions for stage in self.stages)
+
     def build(self, shape: tuple[int, int, int], classes: int, design: Design) -> keras.Model:
         """Build the model: float pixels 0 … 255 to logits."""
         pixels = keras.Input(shape, name="image")

@@ -27,8 +27,9 @@ def remove_transpositions(graph: Graph) -> None:
 def transpose_image_first(graph: Graph) -> None:
     """Move the Transpose of an image in front of what rescales the pixels.
 
-    There constants a channel lie as convolutions have them, into which they are folded. Of an image
-    with one channel a Reshape does the same.
+    There constants a channel lie as convolutions have them, into which they are folded. A Reshape
+    that does the same to an image with one channel becomes a Transpose, which ONNX Runtime joins
+    with its own.
     """
     name, path = graph.image, list[Node]()
     n, height, width, channels = graph.shape(name)
@@ -48,7 +49,7 @@ def transpose_image_first(graph: Graph) -> None:
 def _move_to_image(graph: Graph, node: Node, path: list[Node]) -> None:
     scaling = [each for each in path if each.op != "Reshape"]
     gray = node.op == "Reshape" and _by_numbers(graph, scaling)
-    if not scaling or not (gray or _whole(graph, path)):
+    if not gray and not (scaling and _whole(graph, path)):
         return
     perm = _perm(graph, node) if node.op == "Transpose" else [0, 3, 1, 2]
     shape = graph.shape(node.output)
@@ -57,8 +58,7 @@ def _move_to_image(graph: Graph, node: Node, path: list[Node]) -> None:
         graph.shapes[each.output] = shape
     for each in (node, *(each for each in path if each not in scaling)):
         graph.bypass(each)
-    inputs = [graph.image, *node.inputs[1:]]
-    moved = graph.insert(0, node.op, inputs, shape=shape, **node.attributes)
+    moved = graph.insert(0, "Transpose", [graph.image], shape=shape, perm=perm)
     graph.redirect(graph.image, moved, but=graph.maker(moved))
 
 
