@@ -64,9 +64,7 @@ def convert_int8(source: ModelSource, quantized: Quantized | None) -> ConvertedM
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
         content = converter.convert()
-    converted = _described(
-        compact(with_float_parts(content, quantized.annotated, kernels))
-    )
+    converted = _described(compact(with_float_parts(content, quantized.annotated, kernels)))
     if (converted.input.scale, converted.input.zero_point) != (1.0, -128):
         raise HemlineError(
             f"int8 input came out as {converted.input}, not pixel − 128: report this"

@@ -228,7 +228,8 @@ def test_an_altered_plan_has_its_artifact_made_again(
 def test_a_plan_is_shown(bundle: Path) -> None:
     shown = CliRunner().invoke(cli, ["plan", str(bundle / "int8.onnx")]).output
     assert "int8.onnx: calibrator min-max on 100 training images" in shown
-    assert len(re.findall(r"^conv_\d.weight +7  channel$", shown, re.MULTILINE)) == HEM_50K.convolutions
+    convolutions = re.findall(r"^conv_\d.weight +7  channel$", shown, re.MULTILINE)
+    assert len(convolutions) == HEM_50K.convolutions
     assert re.search(r"^dense_1.weight +7  tensor$", shown, re.MULTILINE)
     assert re.search(r"^image +0 +255$", shown, re.MULTILINE)
     lines = CliRunner().invoke(cli, ["plan", str(bundle), "--json"]).output.splitlines()
