@@ -56,7 +56,7 @@ def _in_layout(graph: Graph, image: SourceInput) -> str:
     """Return the name of the image in the layout of the source."""
     if image.layout == "nhwc":
         return graph.image
-    if image.layout == "nchw" and image.shape[1] > 1:
+    if image.layout == "nchw":
         return graph.insert(0, "Transpose", [graph.image], shape=image.shape, perm=[0, 3, 1, 2])
     target = graph.add_constant("shape", np.array(image.shape, np.int64))
     return graph.insert(0, "Reshape", [graph.image, target], shape=image.shape)
