@@ -23,6 +23,7 @@ from quantization_tables import matrix_table, peer_table
 from scale_table import constants_table, scale_table
 from source_table import source_tables
 from training_table import training_table, widths_table
+from transfer_table import transfer_table
 from unknown_table import unknown_table
 from zoo_table import zoo_recall_table, zoo_table
 
@@ -95,6 +96,7 @@ def render(root: Path, name: str) -> str:
         "scale": scale_table,
         "scale-constants": constants_table,
         "ablations": ablations_table,
+        "transfer": transfer_table,
     }
     if name not in makers:
         raise UsageError(f"a page asks for a table {name!r}: there are {', '.join(makers)}")

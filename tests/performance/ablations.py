@@ -44,22 +44,18 @@ CHANGES: dict[str, dict[str, Any]] = {
     "label smoothing 0.1": {"label_smoothing": 0.1},
     "no flips": {"flip": False},
     "no shifts": {"shift": 0},
-    "shifts of 1 pixel": {"shift": 1},
     "no cutout": {"cutout": 0},
     "cutout of 8 pixels": {"cutout": 8},
     "erasing in 25 %": {"erasing": 0.25},
     "mixup 0.2": {"mixup": 0.2},
     "no moving average of weights": {"ema": 0.0},
     "moving average of weights": {"ema": 0.999},
-    "batches of 125": {"batch": 125},
     "batches of 500": {"batch": 500},
     "adamw": {"optimizer": "adamw", "learning_rate": 3e-3, "weight_decay": 0.02},
-    "sgd": {"optimizer": "sgd", "learning_rate": 0.1},
     "cosine schedule": {"schedule": "cosine"},
     "average pooling": {"pooling": "average"},
     "strides for pooling": {"pooling": "stride"},
     "no residual connections": {"residual": False},
-    "bfloat16": {"precision": "mixed_bfloat16"},
 }
 
 

@@ -272,7 +272,7 @@ def _accurate(model: str, floor: float, own: list[Line]) -> Iterable[Result]:
         value=mean,
         unit="%",
         met=mean >= floor,
-        detail=f"mean of {len(own)} seeds; float {exact:.2f} %",
+        detail=f"{_seeds(len(own))}; float {exact:.2f} %",
     )
     yield Result(
         claim=f"{model}: int8 loses at most {_MOST_DROP} points",
@@ -289,6 +289,10 @@ def _accurate(model: str, floor: float, own: list[Line]) -> Iterable[Result]:
         met=not different,
         detail="validation and test images, LiteRT against ONNX Runtime",
     )
+
+
+def _seeds(count: int) -> str:
+    return f"mean of {count} seeds" if count > 1 else "one run"
 
 
 def _share(counts: list[int]) -> float:
