@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 def test_an_artifact_without_permission_is_told(powerless, copy: Path) -> None:
@@ -71,6 +73,24 @@ def test_a_data_folder_without_permission_is_told(powerless, data_folder: Path) 
     ended = powerless.run("-q", "data", "check", "--data", closed)
     assert "train-images-idx3-ubyte: permission denied" in ended.error
     assert ended.code == 1
+
+
+def test_a_data_folder_that_is_read_only_is_read(powerless) -> None:
+    pictures = powerless.folder / "pictures"
+    for label in ("a", "b"):
+        (pictures / label).mkdir(parents=True)
+        for at in range(10):
+            gray = np.full((8, 8), 20 * at + ord(label) % 16, np.uint8)
+            Image.fromarray(gray).save(pictures / label / f"{at}.png")
+    before = sorted(pictures.rglob("*"))
+    for folder in (pictures / "a", pictures / "b", pictures):
+        folder.chmod(0o555)
+    ended = powerless.run("data", "check", "--data", pictures)
+    assert ended.code == 0, ended.errors
+    assert not any("cached" in line for line in ended.errors)
+    assert sorted(pictures.rglob("*")) == before
+    for folder in (pictures, pictures / "a", pictures / "b"):
+        folder.chmod(0o755)
 
 
 def test_an_output_that_is_a_file_is_told(hemline, checkpoint: Path, data_folder: Path) -> None:
