@@ -535,6 +535,7 @@ def test_the_worst_answer_counts() -> None:
     assert summary(CHECKS[:1]) == "passed (1 checks: 1 passed)"
 
 
+@pytest.mark.medium
 def test_two_bundles_are_measured_in_turn(bundle: Path, tmp_path: Path) -> None:
     before = tmp_path / "before"
     shutil.copytree(bundle, before)

@@ -93,6 +93,7 @@ def test_without_labelled_images_it_is_measured_and_has_no_accuracy(file: Path) 
     assert json.loads(call("choose", file, "--json")[0])["drop_points"] is None
 
 
+@pytest.mark.medium
 def test_with_labelled_images_it_has_the_accuracy_of_its_classes_by_name(
     file: Path, data: Path, manifest: Manifest
 ) -> None:

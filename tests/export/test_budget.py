@@ -98,6 +98,7 @@ def attempts(result: Result) -> dict[str, dict[str, object]]:
 BUNDLE = Path("artifacts") / "model"
 
 
+@pytest.mark.medium
 def test_remedies_are_tried_until_one_fits(export: Export) -> None:
     """Clipping the wide channel is not enough; equalization leaves nothing to clip."""
     result = export("--max-drop", "4", "--json")

@@ -56,6 +56,7 @@ def admitted(path: Path, labels: tuple[str, ...]) -> Path:
     return admit(AdmissionRequest(path=path, output=None, labels=labels, pixels=scale)).path
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("accepts", "returns", "dtype"),
     [

@@ -324,6 +324,7 @@ def saved(kind: str, folder: Path) -> Path:
 
 
 # the others differ in how they are read only, which test_importers.py does for each kind
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "kind", ["keras", *(pytest.param(each, marks=pytest.mark.slow) for each in OTHER_KINDS)]
 )

@@ -238,6 +238,7 @@ def spread_out(model: Any, images: npt.NDArray[np.uint8]) -> Any:
     return model
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name",
     [
@@ -291,6 +292,7 @@ MIDDLES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_each_kind_of_layer_gives_the_same_labels_in_both_runtimes(middle: str) -> None:
     model = small(entrance=layers.Rescaling(1 / 255), middle=MIDDLES[middle])

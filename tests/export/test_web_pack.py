@@ -153,6 +153,7 @@ def proven(bundle: Path, embedding_bundle: Path, tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.medium
 def test_a_page_has_similar_images_where_an_index_is_named(proven: Path, tmp_path: Path) -> None:
     vectors = (
         np.random.default_rng(0).normal(size=(40, HEM_50K.stages[-1].channels)).astype(np.float32)

@@ -59,6 +59,7 @@ def test_a_job_runs_a_checkpoint_as_keras_does(checkpoint: Path, images: Images,
     assert len(result.cells[1].latencies_ns) == 5
 
 
+@pytest.mark.medium
 def test_another_number_of_threads_needs_another_process(checkpoint: Path, run: Run) -> None:
     result = run(checkpoint, JobCell(threads=1), JobCell(threads=2))
     assert result.failure is not None

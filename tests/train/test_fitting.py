@@ -59,6 +59,7 @@ def validation_loss(model: Any, data: TrainingData) -> float:
     return float(-log_softmax(logits, axis=1)[rows, data.validation_labels].mean())
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "fields",
     [

@@ -20,7 +20,13 @@ keras = quiet_keras()
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=pytest.mark.medium) if n in ("resnet50", "vgg16") else n
+        for n in MODELS
+    ],
+)
 def test_the_page_has_the_sizes_and_recipes_of_a_model(name: str) -> None:
     row = MODELS[name]
     model = build_model(row, (28, 28, 1), 10, policy="float32")
