@@ -13,6 +13,7 @@ from hemline.files import parse_json, read_bytes
 from hemline.tables import Table, as_markdown, signed
 
 _BASE = "base recipe"
+_ALIKE = 1.1  # points: variants that train much worse than the base vary more than it
 
 Accuracies = dict[str, dict[int, float]]  # of each variant and seed, in percent
 
@@ -28,10 +29,13 @@ def ablations_table(root: Path) -> str:
     found = _accuracies(lines)
     if _BASE not in found:
         return "Not measured yet.\n"
-    margin = margin_points(found)
-    interval = "" if margin is None else f", ± {margin:.2f} (95 % interval of each)"
     means = {name: float(np.mean(list(each.values()))) for name, each in found.items()}
     base = means.pop(_BASE)
+    near = {_BASE, *(name for name in means if abs(means[name] - base) <= _ALIKE)}
+    margin = margin_points({name: each for name, each in found.items() if name in near})
+    interval = ""
+    if margin is not None:
+        interval = f", ± {margin:.2f} (95 % interval of one difference; more for larger losses)"
     ranked = sorted(means, key=lambda name: -means[name])
     rows = [(_BASE, f"{base:.2f} %", "")]
     rows += [(name, f"{means[name]:.2f} %", signed(means[name] - base)) for name in ranked]

@@ -70,8 +70,19 @@ def zoo_table(root: Path) -> str:
         f"{as_markdown(Table.of(columns, rows))}\n\nTime: int8 on one core, as a multiple of the "
         "earlier hem-50k's in the same run. pi4, pi5: millions of instructions of one inference on "
         "emulated boards. Float, of several seeds: the mean; other figures are of the weights that "
-        f"come with Hemline. Published: as stated by the authors. {'; '.join(hosts)}.\n"
+        f"come with Hemline. Published: as stated by the authors. "
+        f"{_trained(models)}{'; '.join(hosts)}.\n"
     )
+
+
+def _trained(models: dict[str, list[Line]]) -> str:
+    """Return what training for 8 bits brings where it was measured."""
+    parts = []
+    for name, (line, *_) in models.items():
+        if "trained" in line:
+            correct, images = min(each["test"] for each in line["trained"]["int8"].values())
+            parts.append(f"{name} trained for 8 bits (`int8-qat`): {percent(correct / images)}. ")
+    return "".join(parts)
 
 
 def zoo_recall_table(root: Path) -> str:

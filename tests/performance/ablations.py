@@ -105,12 +105,15 @@ def run(base: Base, variant: Variant, seed: int) -> None:
     with contextlib.suppress(BusyError), files.locked(folder):
         if (identity, seed) in done():
             return
+        changes = recipe.as_fields()
+        if not variant.teachers:  # without them, what distillation does may not be said
+            changes = {k: v for k, v in changes.items() if not k.startswith("distillation")}
         if not is_checkpoint(folder / "trained"):
             train(
                 MODEL,
                 output=folder / "trained",
                 recipe="fast",  # a checkpoint would bring its teachers
-                changes=recipe.as_fields(),
+                changes=changes,
                 seed=seed,
                 teachers=variant.teachers,
             )

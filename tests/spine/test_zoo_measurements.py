@@ -109,3 +109,20 @@ def test_the_picture_has_each_model_and_what_is_published() -> None:
     assert places["hem-50k"] == pytest.approx((59.706, 94.0))
     assert places["original of deep-cnn"] == (25_400, 93.44)
     assert places["ResNet-20, 200 epochs"] == (4 * 272, 95.55)
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize(("validation", "chosen"), [(4771, 9498), (4769, 9390)])
+def test_claims_are_of_the_files_that_are_better_on_validation_images(
+    validation: int, chosen: int
+) -> None:
+    from zoo import claims
+
+    def counts(validated: int, correct: int) -> dict[str, Any]:
+        split = {"validation": [validated, 5000], "test": [correct, 10_000]}
+        return {"int8": {"litert": split, "onnxruntime": split}, "different_classes": 0}
+
+    own = line("hem-500k", 4.0) | counts(4770, 9390) | {"trained": counts(validation, 9498)}
+    found = list(claims([line("baseline", 1.0), own]))
+    assert found[0].value == pytest.approx(chosen / 100)
+    assert ("trained for 8 bits" in found[0].detail) == (chosen == 9498)
