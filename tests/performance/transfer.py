@@ -30,8 +30,9 @@ _HEMLINE = [sys.executable, "-c", "from hemline.cli import main; main()"]
 def line_of(folder: Path, pictures: Path) -> dict[str, Any]:
     """Return what a checkpoint is and how it does on the test images."""
     card = read_card(folder)
-    command = [*_HEMLINE, "evaluate", str(folder), "--json", "--output", str(pictures)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    command = [*_HEMLINE, "evaluate", folder.name, "--json", "--output", str(pictures)]
+    where = folder.resolve().parent  # pictures name the folder as it is given
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=where)
     result = parse_json(done.stdout, where="hemline evaluate")["results"][0]
     training = card.trained
     validation = training.score("validation")

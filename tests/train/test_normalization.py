@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -176,3 +177,19 @@ def test_what_the_kernel_cannot_do_is_left_to_keras() -> None:
     x = keras.layers.BatchNormalization(center=False)(x)
     model = training_copy(keras.Model(pixels, x))
     assert not any(isinstance(each, FusedBatchNormalization) for each in model.layers)
+
+
+@pytest.mark.parametrize(("steps", "momentum"), [(10, 0.5), (250, 0.9), (10_000, 0.98)])
+def test_averages_follow_the_weights_of_short_trainings(steps: int, momentum: float) -> None:
+    from hemline.train.fitting.phases import phases
+    from hemline.train.recipes.recipe import RECIPES
+
+    recipe = dataclasses.replace(RECIPES["fast"], epochs=2)
+    model = build_model(MODELS["hem-20k"], (28, 28, 1), 10)  # its own: 0.98
+    phases(recipe)[0].prepare(model, recipe, steps)
+    found = {
+        layer.momentum
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    assert found == {momentum}
