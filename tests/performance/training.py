@@ -36,7 +36,7 @@ _ALL = replace(
     erasing=0.25, mixup=0.2,
 )  # fmt: skip
 _FAST = replace(RECIPES["fast"], epochs=1_000)
-_ROUNDS, _STEPS = 5, 100
+_ROUNDS, _STEPS = 3, 100
 _MODELS = ("hem-50k", "cnn", "deep-cnn")
 
 _BUDGET_BYTES = 1_500_000_000
