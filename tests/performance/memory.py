@@ -133,7 +133,8 @@ def decoding(folder: Path) -> tuple[float, float]:
 
     Also the seconds that a photograph takes Pillow in one thread.
     """
-    paths = sorted((folder / "photos").rglob("*.jpg"))[:_DECODED]
+    paths = sorted((folder / "photos").rglob("*.jpg"))
+    paths = paths[:: max(1, len(paths) // _DECODED)][:_DECODED]  # of all classes
     small = folder / "small"
     for path in paths:
         link = small / path.parent.name / path.name
@@ -175,7 +176,7 @@ def waiting_share(folder: Path, side: int) -> float:
     from hemline.train.recipes.recipe import RECIPES
 
     recipe = replace(RECIPES["scratch"], epochs=1_000, batch=32)
-    cache = folder / "cache" / "hemline"
+    cache = folder / "cache" / "hemline" / "decoded"  # the commands have filled it
     images = load_custom(folder / "photos", ReadOptions(size=(side, side)), cache=cache)
     data = split_images(images, validation=validation_size(len(images.train_images)))
     model = build_model(MODELS["mobilenetv2"], data.shape, _CLASSES)
