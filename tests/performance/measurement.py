@@ -100,11 +100,25 @@ def process_cost(code: str, *arguments: str, path: Path) -> tuple[float, int]:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(path)},
     )
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, _peak_bytes(child.pid))
+        time.sleep(0.02)
     if child.returncode != 0:
         raise RuntimeError(f"the script failed with {child.returncode}: {code}")
-    return time.perf_counter() - started, usage.ru_maxrss * 1024
+    return time.perf_counter() - started, peak
+
+
+def _peak_bytes(process: int) -> int:
+    """Return the peak resident memory of a process, 0 if it has ended.
+
+    Not ru_maxrss: that of a child begins with the memory of the process that started it.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def report(script: str, results: Sequence[Result], path: Path = RESULTS) -> None:
