@@ -147,8 +147,10 @@ def test_an_artifact_without_its_stamp_comes_out_as_it_was(
     assert {each.runtime for each in stamp.supported_runtimes} == {
         t.runtime for t in admission.trials
     }
-    assert len({int(np.argmax(vector.logits)) for vector in stamp.test_vectors}) == 2
     with Classifier.load(admission.path) as found, Classifier.load(bundle / name) as expected:
+        classes = set(expected.logits(generated_images((28, 28, 1))).argmax(axis=1).tolist())
+        chosen = {int(np.argmax(vector.logits)) for vector in stamp.test_vectors}
+        assert len(chosen) == min(2, len(classes))  # a model that learned little may have only one
         np.testing.assert_array_equal(found.logits(split.images), expected.logits(split.images))
         assert check(found)["passed"]
 
