@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hemline.files import parse_json, read_bytes
-from hemline.tables import Table, as_markdown
+from hemline.tables import Table, as_markdown, percent
 
 _NATURAL_SIDE = 56  # of mobilenetv2, where a recipe has none
 
@@ -45,15 +45,10 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
         f"{images - line['validation'][1]:,}",
         f"{border} + {line['epochs'] - border}" if border else str(line["epochs"]),
         " / ".join(f"{statistics.median(part):.0f}" for part in parts),
-        _percent(*line["validation"]),
-        _percent(*line["test"]),
+        *(percent(right / count) for right, count in (line["validation"], line["test"])),
         *(f"{macro[name]:.3f}" for name in ("precision", "recall", "f1_score")),
     )
 
 
 def _side(line: dict[str, Any]) -> int:
     return int(line["recipe_fields"]["resize"]) or _NATURAL_SIDE
-
-
-def _percent(correct: int, images: int) -> str:
-    return f"{100 * correct / images:.2f} %"

@@ -7,7 +7,7 @@ first one is timed. Latency and instructions of baselines/hem-50k are measured i
 ratios are to that. Latency needs a quiet machine for some ten minutes; the others do not. Each
 checkpoint is a line of zoo.jsonl, in which a later run replaces what it measures; lines of the same
 model by another recipe are dropped. With --qat, a model's files are also trained for 8 bits (some
-minutes), and its claims are those of the files that are right more often on validation images.
+minutes), and its claims are those of the files with the higher validation accuracy.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ def claims(lines: list[Line]) -> Iterable[Result]:
 
 def _accurate(model: str, floor: float, lines: list[Line]) -> Iterable[Result]:
     own = [each | _better(each) for each in lines]
-    trained = ", trained for 8 bits" if any(a != b for a, b in zip(own, lines, strict=True)) else ""
+    trained = "" if own == lines else ", trained for 8 bits"
     mean = statistics.mean(map(_percent, own))
     exact = statistics.mean(_share(each["float"]["test"]) for each in own)
     yield Result(
@@ -300,7 +300,7 @@ def _accurate(model: str, floor: float, lines: list[Line]) -> Iterable[Result]:
 
 
 def _better(line: Line) -> Line:
-    """Return the figures of the files that are right more often on validation images."""
+    """Return the figures of the files with the higher validation accuracy."""
     if "trained" not in line:
         return line
     forms = line, line["trained"]

@@ -193,3 +193,20 @@ def test_averages_follow_the_weights_of_short_trainings(steps: int, momentum: fl
         if isinstance(layer, keras.layers.BatchNormalization)
     }
     assert found == {momentum}
+
+
+def test_averages_are_alike_in_both_phases_so_that_a_resumed_training_has_them() -> None:
+    from hemline.train.fitting.phases import phases
+    from hemline.train.recipes.recipe import RECIPES
+
+    recipe = dataclasses.replace(
+        RECIPES["transfer"], epochs=10, frozen_epochs=1, fine_tuned_layers=0
+    )
+    found = []
+    for resumed in (False, True):
+        model = build_model(MODELS["mobilenetv2"], (8, 8, 1), 2)
+        for phase in phases(recipe)[resumed:]:
+            phase.prepare(model, recipe, 100)
+        layer = next(x for x in model.layers if isinstance(x, keras.layers.BatchNormalization))
+        found.append(layer.momentum)
+    assert found == [0.95, 0.95]
