@@ -1,7 +1,7 @@
 """Augment a whole batch at once, the same for the same seed, after the cache.
 
-Shifts and flips are one gather and erasing is one mask; rotation and zoom are one warp more, and
-only where a recipe asks for them.
+Shifts and flips copy whole rows of pixels, erasing is one mask; rotation and zoom are one warp more,
+and only where a recipe asks for them.
 """
 
 from __future__ import annotations
@@ -30,25 +30,17 @@ def augment(images: tf.Tensor, recipe: Recipe, *, seed: tf.Tensor) -> tf.Tensor:
     of it may lie outside. In a share `recipe.erasing` of them a rectangle, all of it inside,
     becomes noise (Zhong et al., 2020).
     """
-    batch, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
+    batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
     if recipe.rotation or recipe.zoom:
         images = _warped(images, recipe, tf.random.stateless_uniform((batch, 2), _seed(seed, 1)))
     random = tf.random.stateless_uniform((batch, 5), seed)
-    rows, row_inside = _shifted(random[:, 0:1], height, recipe.shift)
-    columns, column_inside = _shifted(random[:, 1:2], width, recipe.shift)
-    if recipe.flip:
-        flipped = random[:, 2:3] < 0.5
-        columns = tf.where(flipped, width - 1 - columns, columns)
-    inside = row_inside[:, :, None] & column_inside[:, None, :]
+    changed = _moved(images, recipe, random) if recipe.shift or recipe.flip else images
     if recipe.cutout:
-        inside &= ~(
+        cut = (
             _near(random[:, 3:4], height, recipe.cutout)[:, :, None]
             & _near(random[:, 4:5], width, recipe.cutout)[:, None, :]
         )
-    positions = tf.reshape(rows[:, :, None] * width + columns[:, None, :], (-1, height * width))
-    flat = tf.reshape(images, (-1, height * width, channels))
-    moved = tf.reshape(tf.gather(flat, positions, batch_dims=1), (-1, height, width, channels))
-    changed = moved * tf.cast(inside, tf.uint8)[..., None]
+        changed *= tf.cast(~cut, tf.uint8)[..., None]
     return _erased(changed, recipe.erasing, seed=_seed(seed, 2)) if recipe.erasing else changed
 
 
@@ -133,6 +125,28 @@ def _warped(images: tf.Tensor, recipe: Recipe, random: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.round(moved), tf.uint8)
 
 
+def _moved(images: tf.Tensor, recipe: Recipe, random: tf.Tensor) -> tf.Tensor:
+    """Shift and flip uint8 images; random is (batch, 3 or more), 0 … 1.
+
+    Images that move alike sideways are a group, whose rows are copied whole: that takes a third of
+    the time of a gather of pixels.
+    """
+    most, (height, width) = recipe.shift, images.shape[1:3]
+    columns = _steps(random[:, 1], most)
+    flipped = tf.cast(random[:, 2] < 0.5, tf.int32) if recipe.flip else tf.zeros_like(columns)
+    padded = tf.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
+    rows = _steps(random[:, 0:1], most) + tf.range(height)[None]
+    taken = tf.gather(padded, rows, batch_dims=1)
+    places, parts = [], []
+    for column, flip in itertools.product(range(2 * most + 1), range(1 + recipe.flip)):
+        place = tf.where((columns == column) & (flipped == flip))[:, 0]
+        start = 2 * most - column if flip else column
+        part = tf.gather(taken, place)[:, :, start : start + width]
+        places.append(tf.cast(place, tf.int32))
+        parts.append(tf.reverse(part, [2]) if flip else part)  # a slice takes six times as long
+    return tf.reshape(tf.dynamic_stitch(places, parts), tf.shape(images))
+
+
 def _erased(images: tf.Tensor, share: float, *, seed: tf.Tensor) -> tf.Tensor:
     """Fill a rectangle with noise in a share of uint8 images."""
     batch, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
@@ -156,12 +170,6 @@ def _between(random: tf.Tensor, least: float, most: float) -> tf.Tensor:
 
 def _steps(random: tf.Tensor, most: int) -> tf.Tensor:
     return tf.cast(random * (2 * most + 1), tf.int32)
-
-
-def _shifted(random: tf.Tensor, size: int, most: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the source position of each target one, clipped, and whether it lay inside."""
-    positions = tf.range(size)[None] + _steps(random, most) - most
-    return tf.clip_by_value(positions, 0, size - 1), (positions >= 0) & (positions < size)
 
 
 def _within(random: tf.Tensor, size: int, side: tf.Tensor) -> tf.Tensor:
