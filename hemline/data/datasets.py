@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,15 @@ import numpy.typing as npt
 from hemline.contract.specs import Preprocessing
 from hemline.data.image_rows import ImageRows, blocks
 from hemline.data.image_rows import Pixels as Pixels
-from hemline.errors import DataError, UnknownNameError, remedy
+from hemline.errors import BackendError, DataError, UnknownNameError, remedy
 from hemline.files import reason_of
+
+if TYPE_CHECKING:
+    from blake3 import blake3
 
 Role = Literal["train_images", "train_labels", "test_images", "test_labels"]
 _UNSIGNED_BYTE = 0x08
+HASH_BYTES = 16  # of a hash that tells images apart
 _LARGEST_FILE_BYTES = 1 << 30  # a .gz that unpacks to more is not one of these data sets
 
 
@@ -260,7 +264,19 @@ def assemble(
 def image_hashes(images: ImageRows) -> Iterator[bytes]:
     """Yield a 16-byte hash of each image of uint8 (n, …), to compare images by content."""
     for image in images:
-        yield hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+        yield new_hash(np.ascontiguousarray(image).data).digest(HASH_BYTES)
+
+
+def new_hash(content: bytes | memoryview = b"") -> blake3:
+    """Return a hash of bytes, to be updated: in a sixth of the time of those in Python's library.
+
+    Raises BackendError without blake3, which a device need not have.
+    """
+    try:
+        from blake3 import blake3
+    except ImportError as error:
+        raise BackendError("telling images apart needs blake3: pip install blake3") from error
+    return blake3(content)
 
 
 def array_sha256(*arrays: ImageRows, start: bytes = b"") -> str:

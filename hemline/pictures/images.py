@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from hemline.contract.specs import InputSpec
 from hemline.errors import BackendError, DataError
 from hemline.pictures import netpbm
 from hemline.pictures.foreign_formats import FOREIGN_ENDINGS, foreign_format
+from hemline.pictures.jpeg import SIGNATURE, plain_jpeg
 from hemline.pictures.npy import npy_errors
 from hemline.pictures.pixels import Pixels
 from hemline.pictures.preprocessing import Preprocess, as_picture, model_pixels
@@ -29,6 +31,7 @@ ENDINGS = (
 )
 _LARGEST_PIXELS = 50_000_000  # a 50-megapixel photograph; more is refused before it is unpacked
 _KEPT_PIXELS = 4_000_000  # of a larger photograph a reduced copy is kept; models take far less
+_PLAIN_BYTES = 1 << 23  # of a JPEG of that many: a longer one is cut, and left to pillow
 _DRAFT_SIDE = 1024  # pixels of the shorter side that a JPEG is unpacked to at least
 _BAND = 256  # rows of a 16-bit image that are brought to 8 bits at a time
 # EXIF orientation: how the stored pixels become upright
@@ -74,15 +77,16 @@ def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") 
         raise DataError(f"{path}: {error}") from error
 
 
-def read_picture(path: Path, side: int = 0) -> Pixels:
+def read_picture(path: Path, side: int = 0, content: bytes | None = None) -> Pixels:
     """Return the uint8 pixels of an image file or an array of .npy, in their own size.
 
     Images are (height, width, 1, 3 or 4 with opacity), upright; arrays are what they are. A very
     large photograph comes reduced to about 4 megapixels, but never below `side` pixels, the longer
-    side of the model. Raises DataError, naming the file.
+    side of the model. `content` is the file's, where it was read already. Raises DataError, naming
+    the file.
     """
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") if content is None else io.BytesIO(content) as stream:
             if path.suffix.lower() != ".npy":
                 return read_stream(stream, str(path), side)
             size = path.stat().st_size
@@ -101,6 +105,11 @@ def read_stream(stream: BinaryIO, name: str, side: int = 0, most_pixels: int = 0
     """
     start = stream.read(8)
     stream.seek(0)
+    if start.startswith(SIGNATURE):
+        most, draft = min(_KEPT_PIXELS, most_pixels or _KEPT_PIXELS), 2 * max(_DRAFT_SIDE, side)
+        if (found := plain_jpeg(stream.read(_PLAIN_BYTES), most, draft)) is not None:
+            return found
+        stream.seek(0)
     if start[:2] not in netpbm.MAGICS:
         with _opened(stream, name, most_pixels) as image:
             return _pixels(image, name, side)

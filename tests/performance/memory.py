@@ -25,7 +25,7 @@ import numpy as np
 from measurement import Result, anonymous_bytes, interleaved, median_ratio, report
 from PIL import Image
 
-from hemline.data.custom.decoding import in_threads
+from hemline.data.custom.decoding import each
 from hemline.host import cores
 
 _CLASSES = 10
@@ -151,7 +151,7 @@ def decoding(folder: Path) -> tuple[float, float]:
     ratios = []
     for turn in range(3):
         started = time.perf_counter()
-        list(in_threads(pillow, paths))
+        each(pillow, paths)
         middle = time.perf_counter()
         load_custom(small, ReadOptions(size=_size(paths[0])), cache=folder / f"cache-{turn}")
         ratios.append((middle - started) / (time.perf_counter() - middle))

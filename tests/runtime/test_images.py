@@ -18,6 +18,7 @@ from hemline.export.admission.user_samples import read_user_classes
 from hemline.pictures import images as images_module
 from hemline.pictures import preprocessing
 from hemline.pictures.images import read_image, read_picture, read_size
+from hemline.pictures.jpeg import _decoder, plain_jpeg
 from hemline.pictures.preprocessing import model_pixels
 from hemline.runtime import Classifier
 from hemline.runtime.command_line import main
@@ -324,6 +325,79 @@ def test_a_crafted_header_is_an_error_of_its_file(tmp_path: Path, header: bytes)
         read_user_classes(tmp_path / "a.npy", None, GRAY, 10)
     frames = list(image_frames(BytesIO(crafted(header)).read))
     assert isinstance(frames[0], DataError)
+
+
+def jpeg(mode: str = "RGB", size: tuple[int, int] = (53, 37), **options: object) -> bytes:
+    """Return a JPEG of blocks and noise."""
+    random, stream = np.random.default_rng(1), BytesIO()
+    blocks = Image.fromarray(random.integers(0, 256, (5, 7, 3), np.uint8)).resize(size)
+    noisy = np.asarray(blocks).astype(int) + random.integers(-20, 20, (*size[::-1], 3))
+    picture = Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).convert(mode)
+    picture.save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subsampling": "4:4:4"},
+        {"subsampling": "4:2:2", "quality": 30},
+        {"subsampling": "4:2:0", "quality": 95},
+        {"progressive": True},
+        {"optimize": True, "restart_marker_rows": 1},
+        {"size": (1, 1)},
+        {"size": (300, 7), "icc_profile": b"of a camera" * 9000},
+    ],
+    ids=str,
+)
+def test_a_plain_jpeg_is_unpacked_to_the_pixels_of_pillow(
+    tmp_path: Path, mode: str, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(mode, **options))
+    direct = plain_jpeg(path.read_bytes(), 1 << 20, 2048)
+    np.testing.assert_array_equal(read_picture(path), direct)
+    monkeypatch.setattr(images_module, "plain_jpeg", lambda *_: None)
+    np.testing.assert_array_equal(read_picture(path), direct)
+
+
+def with_orientation() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return jpeg(exif=exif)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_orientation(),
+        jpeg(xmp=b'<x tiff:Orientation="6"/>'),
+        jpeg("CMYK"),
+        jpeg(keep_rgb=True),
+        jpeg(size=(1025, 1025)),
+        jpeg()[:-600],
+        jpeg()[:20],
+        b"\xff\xd8\xff",
+    ],
+    ids=["exif", "xmp", "CMYK", "RGB", "large", "cut", "header", "signature"],
+)
+def test_another_jpeg_is_left_to_pillow(content: bytes) -> None:
+    assert plain_jpeg(content, 1 << 20, 2048) is None
+
+
+def test_photographs_are_read_without_the_faster_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    expected = read_picture(tmp_path / "a.jpg")
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    _decoder.cache_clear()
+    try:
+        assert plain_jpeg(jpeg(), 1 << 20, 2048) is None
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.jpg"), expected)
+    finally:
+        _decoder.cache_clear()
 
 
 def test_a_jpeg_of_the_size_of_a_large_model_is_taken_as_it_is(tmp_path: Path) -> None:

@@ -18,8 +18,6 @@ from PIL import Image
 from hemline.cli import cli
 from hemline.contract.specs import InputSpec
 from hemline.data.custom import reading as reading_module
-from hemline.data.custom.class_folders import list_folder
-from hemline.data.custom.decoding import decode
 from hemline.data.custom.loading import load_custom, name_of
 from hemline.data.custom.pixel_range import byte_blocks
 from hemline.data.custom.reading import CustomImages, ReadOptions
@@ -235,18 +233,22 @@ def _files(names: tuple[str, ...], folder: Path) -> list[str]:
     return [sha256_of(folder / name) for name in names]
 
 
-def test_images_that_an_older_version_ordered_by_their_size_keep_that_order(tmp_path: Path) -> None:
-    folder = photographs(tmp_path / "photos")
-    reading = ReadOptions(size=(16, 16))
-    found = decode(list_folder(folder), reading)
-    older = with_test_part(
-        replace(found, contents=()), DATASETS["mnist"], source="photos", reading=reading
-    )
-    known = load(folder, size=(16, 16), known_sha256=older.sha256)
-    assert known.test_names == older.test_names != load(folder, size=(16, 16)).test_names
-    assert known.sha256 == older.sha256
-    strange = load(folder, size=(16, 16), known_sha256={"train": "other", "test": "other"})
-    assert strange.sha256 == load(folder, size=(16, 16)).sha256
+def test_images_that_an_older_version_ordered_by_another_hash_keep_that_order(
+    tmp_path: Path,
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (60, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", x=pixels, y=np.arange(60) % 3)
+    older = {  # what it wrote into the card of a model
+        "train": "467bca2df2ff6978a71a489144cc0aff3398884c4f4a9ea2533b692978dbec2b",
+        "test": "530a35e07e18d54a8071cf77219be8f57d4586f97dc79d07242b79294ff21c7f",
+    }
+    known, new = load(tmp_path / "x.npz", known_sha256=older), load(tmp_path / "x.npz")
+    assert known.sha256 == older
+    tested = (50, 17, 6, 58, 13, 21, 34, 30, 11)
+    assert known.test_names == tuple(f"x[{at}]" for at in tested) != new.test_names
+    np.testing.assert_array_equal(known.test_images, pixels[[*tested]])
+    strange = load(tmp_path / "x.npz", known_sha256={"train": "other", "test": "other"})
+    assert strange.sha256 == new.sha256
 
 
 def arrays_of_deep(folder: Path) -> dict[str, npt.NDArray[Any]]:

@@ -45,10 +45,10 @@ class ImageFile:
     label: int
     fault: str = ""
 
-    def picture(self, side: int = 0) -> Pixels:
+    def picture(self, side: int = 0, content: bytes | None = None) -> Pixels:
         """Return the pixels as read_picture does; raises DataError."""
         self._require_whole()
-        return read_picture(self.path, side)
+        return read_picture(self.path, side, content)
 
     def size(self) -> tuple[int, int]:
         """Return (height, width); raises DataError."""

@@ -35,7 +35,7 @@ from hemline.provenance import installed_version
 
 log = logging.getLogger(__name__)
 
-_VERSION = 4  # counts up when the same files decode to other pixels
+_VERSION = 5  # counts up when the same files decode to other pixels
 _DAMAGE: tuple[type[Exception], ...] = (OSError, HemlineError, *npy_errors())
 _CLASSES = "classes.npy"
 Make = Callable[[Listing, ReadOptions, CacheFolder | None], CustomImages]

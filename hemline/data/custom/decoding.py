@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-import hashlib
 import itertools
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +28,7 @@ from hemline.data.custom.reading import (
     require_room,
     shown,
 )
-from hemline.data.datasets import Pixels, image_hashes
+from hemline.data.datasets import HASH_BYTES, Pixels, image_hashes, new_hash
 from hemline.errors import DataError, remedy
 from hemline.files import reason_of
 from hemline.host import cores
@@ -43,7 +43,7 @@ R = TypeVar("R")
 _AT_ONCE = 64  # files per task of a thread
 _AHEAD = 2  # tasks of each thread that are waiting or done
 _BLOCK_BYTES = 1 << 23  # of pixels per task of a thread
-_CHUNK_BYTES = 1 << 20  # of a file, hashed at a time
+_WHOLE_BYTES = 1 << 25  # of a file that are read at once
 _MANY_BYTES = 1 << 27  # of pixels: the user should know where so many are kept
 _SIZES_SHOWN = 4
 _BLACK = 16  # of 255: also the highest of 12 bits that a file of 16 bits holds in its low ones
@@ -112,7 +112,7 @@ def decode(
     )
 
 
-def content_hash(picture: Pixels) -> str:
+def own_hash(picture: Pixels) -> str:
     """Return a hash of an image (h, w, c) in its own size; gray in three channels is gray."""
     if picture.shape[2] == 3 and _is_gray(picture):
         picture = picture[..., :1]
@@ -153,9 +153,8 @@ def _rows(
         at, some = part
         if (rows := pixels.rows_at(at)) is None:
             block = np.zeros((len(some), *pixels.shape), np.uint8)
-            rows = [_read(file, place) for file, place in zip(some, block, strict=True)]
-            for file, content in zip(some, contents[at : at + step], strict=False):
-                require_unchanged(file, content)
+            known = itertools.chain(contents[at : at + step], itertools.repeat(""))
+            rows = [_read(*each) for each in zip(some, block, known, strict=False)]
             pixels.write(at, block, rows)
         return rows
 
@@ -168,23 +167,32 @@ def _rows(
     return found
 
 
-def _read(item: Readable, place: Pixels) -> Row:
-    """Write the pixels that a model sees of an image to their place; black if it is broken."""
+def _read(item: Readable, place: Pixels, content: str) -> Row:
+    """Write the pixels that a model sees of an image to their place; black if it is broken.
+
+    Raises DataError for a file that has another hash than `content`, which may be empty.
+    """
     height, width, channels = place.shape
     spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
+    whole = _whole(item, content) if content and isinstance(item, ImageFile) else None
 
     def read() -> Pixels:
-        picture = as_picture(item.picture(max(height, width)))
+        side = max(height, width)
+        found = item.picture(side) if whole is None else item.picture(side, whole)
+        picture = as_picture(found)
         place[:] = model_pixels(picture, spec, "stretch")
         return picture
 
     fault, picture = _tried(read)
+    if content and whole is None and isinstance(item, ImageFile):
+        require_unchanged(item, content)
     if picture is None:
         return Row(fault=fault)
-    gray, content = _is_gray(place), content_hash(picture)
-    known = picture.shape == place.shape and (channels == 1 or not gray)  # hashing takes long
-    digest = content if known else next(image_hashes(place[np.newaxis])).hex()
-    return Row(content=content, digest=digest, gray=gray, brightest=int(place.max()))
+    gray, own_size = _is_gray(place), picture.shape == place.shape
+    digest = next(image_hashes(place[np.newaxis])).hex()
+    same = own_size and (channels == 1 or not gray)  # as nearly always: nothing is hashed twice
+    own = digest if same else own_hash(picture)
+    return Row(content=own, digest=digest, gray=gray, brightest=int(place.max()))
 
 
 def content_of(file: ImageFile) -> str:
@@ -193,22 +201,37 @@ def content_of(file: ImageFile) -> str:
     Names, sizes and times do not tell two contents apart: archives and package managers set one
     time for all files.
     """
+    return _content(file)[0]
+
+
+def _content(file: ImageFile) -> tuple[str, bytes | None]:
+    """Return the hash of a file, or why it cannot be read, and its bytes, if they are few."""
     if file.fault:
-        return file.fault
-    digest = hashlib.blake2b(digest_size=16)
+        return file.fault, None
     try:
         with file.path.open("rb", buffering=0) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            if os.fstat(stream.fileno()).st_size <= _WHOLE_BYTES:
+                whole = stream.readall()
+                return new_hash(whole).digest(HASH_BYTES).hex(), whole
+            found = new_hash()
+            while chunk := stream.read(_WHOLE_BYTES):
+                found.update(chunk)
     except OSError as error:
-        return reason_of(error)
-    return digest.hexdigest()
+        return reason_of(error), None
+    return found.digest(HASH_BYTES).hex(), None
 
 
-def require_unchanged(file: object, content: str) -> None:
-    """Raise DataError for a file that has another hash than before."""
-    if isinstance(file, ImageFile) and not file.fault and content_of(file) != content:
+def _whole(file: ImageFile, content: str) -> bytes | None:
+    """Return the bytes of a file, if they are few. Raises DataError if it is not as before."""
+    found, whole = _content(file)
+    if found != content:
         raise _changed(file.path)
+    return whole
+
+
+def require_unchanged(file: ImageFile, content: str) -> None:
+    """Raise DataError for a file that has another hash than before."""
+    _whole(file, content)
 
 
 def _changed(path: Path) -> DataError:

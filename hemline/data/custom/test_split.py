@@ -10,6 +10,7 @@ one image are never in both parts.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import logging
 from collections import defaultdict
@@ -46,11 +47,32 @@ def with_test_part(
     digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
     _require_enough(found, digests[: found.ends[1]], source, reading.fewest)
     _warn_of_duplicates(found, digests, source)
-    images = _in_order(found, _keys(found, digests), dataset, source)
+    images = _in_order(found, _keys(found, digests), digests, dataset, source)
     if reading.known_sha256 not in (None, images.sha256):
-        older = _in_order(found, digests, dataset, source)
-        return older if older.sha256 == reading.known_sha256 else images
+        return _as_known(images, found, dataset, source, reading.known_sha256)
     return images
+
+
+def _as_known(
+    images: Images, found: CustomImages, dataset: Dataset, source: str, known: dict[str, str] | None
+) -> Images:
+    """Return images in the order that an older version gave them, if they had `known` in it.
+
+    It ordered them by another hash of their pixels in the model's size, and hashed a part whole.
+    """
+    digests = [
+        hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in found.images
+    ]
+    older = _in_order(found, digests, digests, dataset, source)
+    parts = {
+        "train": (older.train_images, older.train_labels),
+        "test": (older.test_images, older.test_labels),
+    }
+    hashes = {
+        name: array_sha256(*part, start=f"{part[0].shape}\n".encode())
+        for name, part in parts.items()
+    }
+    return replace(older, sha256=hashes) if hashes == known else images
 
 
 def _keys(found: CustomImages, digests: Sequence[str]) -> list[str]:
@@ -61,7 +83,9 @@ def _keys(found: CustomImages, digests: Sequence[str]) -> list[str]:
     return [least[digest] for digest in digests]
 
 
-def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source: str) -> Images:
+def _in_order(
+    found: CustomImages, keys: Sequence[str], digests: Sequence[str], dataset: Dataset, source: str
+) -> Images:
     own, until = found.ends
     order = sorted(range(until), key=keys.__getitem__)
     split_off: list[int] = []
@@ -73,25 +97,34 @@ def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source
     else:
         train, test = order, sorted(range(until, len(keys)), key=keys.__getitem__)
     return replace(
-        _parted(found, train, test, dataset, source),
+        _parted(found, train, test, digests, dataset, source),
         test_indices=tuple(split_off),
         validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
     )
 
 
 def _parted(
-    found: CustomImages, train: list[int], test: list[int], dataset: Dataset, source: str
+    found: CustomImages,
+    train: list[int],
+    test: list[int],
+    digests: Sequence[str],
+    dataset: Dataset,
+    source: str,
 ) -> Images:
     train_part, test_part = (
         (selected(found.images, part), found.classes[part]) for part in (train, test)
     )
+    hashes = ([digests[at] for at in part] for part in (train, test))
     return Images(
         dataset=dataset,
         train_images=train_part[0],
         train_labels=train_part[1],
         test_images=test_part[0],
         test_labels=test_part[1],
-        sha256={"train": _sha256(*train_part), "test": _sha256(*test_part)},
+        sha256={
+            "train": _sha256(*train_part, next(hashes)),
+            "test": _sha256(*test_part, next(hashes)),
+        },
         verified=False,
         source=source,
         train_names=tuple(found.names[at] for at in train),
@@ -110,8 +143,10 @@ def with_large_test_part(images: Images) -> Images:
     others = max(_FEWEST_OTHERS, total // _OTHERS_SHARE)
     if not images.test_indices or images.validation_indices or others >= len(images.train_images):
         return images
-    part, share = _parts(images), others / len(images.train_images)
+    digests = np.array([digest.hex() for digest in image_hashes(images.train_images)])
+    part, share = _parts(images.train_labels, digests), others / len(images.train_images)
     moved, kept = part >= share, part < share
+    tested = [digest.hex() for digest in image_hashes(images.test_images)]
     pixels = joined(images.test_images, selected(images.train_images, moved))
     classes = np.concatenate([images.test_labels, images.train_labels[moved]])
     names = np.array(images.train_names, object)
@@ -122,23 +157,24 @@ def with_large_test_part(images: Images) -> Images:
         train_labels=train[1],
         test_images=pixels,
         test_labels=classes,
-        sha256={"train": _sha256(*train), "test": _sha256(pixels, classes)},
+        sha256={
+            "train": _sha256(*train, digests[kept].tolist()),
+            "test": _sha256(pixels, classes, [*tested, *digests[moved]]),
+        },
         train_names=tuple(names[kept]),
         test_names=(*images.test_names, *names[moved]),
         validation_indices=tuple(map(int, np.flatnonzero(part[kept] < share / 2))),
     )
 
 
-def _parts(images: Images) -> npt.NDArray[np.float64]:
+def _parts(labels: Pixels, digests: npt.NDArray[np.str_]) -> npt.NDArray[np.float64]:
     """Return where each training image is among those of its class, 0 … 1, copies as the first."""
-    part = np.empty(len(images.train_labels))
-    for label in np.unique(images.train_labels):
-        places = np.flatnonzero(images.train_labels == label)
+    part = np.empty(len(labels))
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
         part[places] = np.arange(len(places)) / len(places)
-    first: dict[bytes, float] = {}
-    for digest, each in zip(image_hashes(images.train_images), part, strict=True):
-        first.setdefault(digest, float(each))
-    return np.array([first[digest] for digest in image_hashes(images.train_images)])
+    _, firsts, copies = np.unique(digests, return_index=True, return_inverse=True)
+    return part[firsts][copies]
 
 
 def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
@@ -152,7 +188,7 @@ def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Im
         )
     order = [different[digest] for digest in sorted(different)]
     count = max(1, round(TEST_SHARE * len(order)))
-    parted = _parted(found, order[count:], order[:count], dataset, source)
+    parted = _parted(found, order[count:], order[:count], digests, dataset, source)
     return replace(parted, labelled=False)
 
 
@@ -214,6 +250,7 @@ def _kind_of(copies: list[int], found: CustomImages) -> str:
     return _LEAKING if {0, 2} <= parts else _VALIDATED if len(parts) > 1 else _REPEATED
 
 
-def _sha256(images: ImageRows, classes: Pixels) -> str:
-    """Return the SHA-256 of shape, pixels and classes."""
-    return array_sha256(images, classes, start=f"{images.shape}\n".encode())
+def _sha256(images: ImageRows, classes: Pixels, digests: Sequence[str]) -> str:
+    """Return the SHA-256 of shape, hash of each image, and classes."""
+    facts = "\n".join([str(images.shape), *digests, ""])
+    return array_sha256(classes, start=facts.encode())
