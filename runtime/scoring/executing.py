@@ -9,8 +9,8 @@ import pickle
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ def in_processes(count: int) -> Execute:
             return
         processes = [_started(share) for share in shares]
         try:
-            while any(process.poll() is None for process in processes):
-                time.sleep(_LOOK_SECONDS)
+            while running := [process for process in processes if process.poll() is None]:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    running[0].wait(_LOOK_SECONDS)
                 yield None
         finally:
             for process in processes:
@@ -73,12 +74,22 @@ def _started(share: object) -> subprocess.Popen[bytes]:
 
 def _work() -> None:
     """Do the tasks that come on standard input, as long as that is open."""
+    sys.meta_path.insert(0, _NoPandas())
     share = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the command
     end_with_parent()  # files are written whole or not at all
     # the command comes to an error when it does what is left, and says what is wrong
     with contextlib.suppress(HemlineError):
         for _ in here(*share):
             pass
+
+
+class _NoPandas(MetaPathFinder):
+    """Lets pyarrow find no pandas: to look at its first list it would import it, for 0.25 s."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Raise ImportError for pandas."""
+        if fullname == "pandas":
+            raise ImportError(fullname)
 
 
 def on_ray(places: int) -> Execute:

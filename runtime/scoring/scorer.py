@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,25 +78,28 @@ class Scorer(Closing):
         """Free the model."""
         self._classifier.close()
 
-    def _seen(self, item: Item) -> Pixels | str:
-        """Return the pixels that the model sees, or why there are none."""
-        image, shape = item.content, self.stamp.input.shape
-        if isinstance(image, np.ndarray) and image.shape == shape:
-            return image  # arrays may be many
-        return item.prepared(self._classifier.prepare, max(shape[:2]))
+    def _seen(self, items: list[Item]) -> Iterator[Pixels | str]:
+        """Yield the pixels that the model sees of each, or why there are none."""
+        prepare, shape = self._classifier.prepare, self.stamp.input.shape
+        side = max(shape[:2])
+        for item in items:
+            image = item.content
+            if isinstance(image, np.ndarray) and image.shape == shape:
+                yield image  # arrays may be many
+            else:
+                yield item.prepared(prepare, side)
 
     def _table(self, items: list[Item]) -> pa.Table:
-        seen = [self._seen(item) for item in items]
+        seen = [*self._seen(items)]
         faults = [each if isinstance(each, str) else None for each in seen]
         columns = self._columns([each for each in seen if not isinstance(each, str)])
         if columns.num_rows < len(items):
             good = np.array([each is None for each in faults])
             columns = columns.take(pa.array(np.cumsum(good) - 1, mask=~good))
-        names = [item.name for item in items]
-        true = [self._names.get(item.label, str(item.label)) for item in items]
+        names, known = [item.name for item in items], self._names
+        true = [known[each] if each in known else str(each) for each in (i.label for i in items)]
         for name, values in (("image", names), ("true", true), ("error", faults)):
-            texts = [each and name_text(each) for each in values]
-            columns = columns.append_column(name, pa.array(texts, pa.string()))
+            columns = columns.append_column(name, _texts(values))
         return columns.select(self.schema.names).cast(self.schema)
 
     def _columns(self, images: list[Pixels]) -> pa.Table:
@@ -122,6 +125,13 @@ class Scorer(Closing):
             "embedding": _lists(outputs[self._outputs[-1]]),
         }
         return pa.table(columns)
+
+
+def _texts(values: Sequence[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError:  # a file's name need not be text
+        return pa.array([each and name_text(each) for each in values], pa.string())
 
 
 def _lists(values: npt.NDArray[np.float32]) -> pa.Array:

@@ -1,7 +1,7 @@
 """Augment a whole batch at once, the same for the same seed, after the cache.
 
-Shifts and flips copy whole rows of pixels, erasing is one mask; rotation and zoom are one warp more,
-and only where a recipe asks for them.
+Shifts and flips copy whole rows of pixels, erasing is one mask; rotation and zoom are one warp
+more, and only where a recipe asks for them.
 """
 
 from __future__ import annotations

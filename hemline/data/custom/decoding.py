@@ -174,18 +174,18 @@ def _read(item: Readable, place: Pixels, content: str) -> Row:
     """
     height, width, channels = place.shape
     spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
-    whole = _whole(item, content) if content and isinstance(item, ImageFile) else None
+    file = item if isinstance(item, ImageFile) and content else None
+    whole = file and _whole(file, content)
 
     def read() -> Pixels:
         side = max(height, width)
-        found = item.picture(side) if whole is None else item.picture(side, whole)
-        picture = as_picture(found)
+        picture = as_picture(file.picture(side, whole) if file else item.picture(side))
         place[:] = model_pixels(picture, spec, "stretch")
         return picture
 
     fault, picture = _tried(read)
-    if content and whole is None and isinstance(item, ImageFile):
-        require_unchanged(item, content)
+    if file and whole is None:
+        require_unchanged(file, content)
     if picture is None:
         return Row(fault=fault)
     gray, own_size = _is_gray(place), picture.shape == place.shape

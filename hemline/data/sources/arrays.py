@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from hemline.data.custom.array_file import PARTS, class_names_in, image_shape, pixels_of
 from hemline.data.custom.npz_archive import Archive
@@ -22,13 +23,18 @@ def read_npz(path: Path, name: str) -> Iterator[Item]:
         classes = class_names_in(archive) or ()
         for x, y in pairs:
             image_shape(archive, x)
-            labels = archive.read(y).reshape(-1).tolist() if y in archive.names else []
-            images = itertools.chain.from_iterable(pixels_of(archive, x))
+            found = archive.read(y).reshape(-1).tolist() if y in archive.names else []
+            labels = [_label(each, classes) for each in found] if classes else found
+            images, start = itertools.chain.from_iterable(pixels_of(archive, x)), f"{name}/{x}/"
             for at, (image, label) in enumerate(itertools.zip_longest(images, labels)):
                 if image is None:
                     raise DataError(f"{path}: {y} has more classes than {x} has images")
-                known = isinstance(label, int) and 0 <= label < len(classes)
-                yield Item(f"{name}/{x}/{at}", image, classes[label] if known else label)
+                yield Item(f"{start}{at}", image, label)
+
+
+def _label(value: Any, classes: Sequence[str]) -> Any:
+    known = isinstance(value, int) and 0 <= value < len(classes)
+    return classes[value] if known else value
 
 
 def read_idx_images(path: Path, name: str) -> Iterator[Item]:
