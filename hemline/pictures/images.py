@@ -55,14 +55,20 @@ def photographs(paths: Sequence[Path]) -> list[Path]:
 
     A camera's raw file (or a HEIC) beside an image of its name is the same photograph.
     """
-    readable = {path.with_suffix("") for path in paths if path.suffix.lower() in ENDINGS}
-
-    def wanted(path: Path) -> bool:
-        ending = path.suffix.lower()
-        foreign = ending in FOREIGN_ENDINGS
-        return ending in ENDINGS or (foreign and path.with_suffix("") not in readable)
-
-    return [path for path in paths if wanted(path)]
+    endings = [path.suffix.lower() for path in paths]
+    named = zip(paths, endings, strict=True)
+    if FOREIGN_ENDINGS.keys().isdisjoint(endings):
+        return [path for path, ending in named if ending in ENDINGS]
+    readable = {
+        path.with_suffix("")
+        for path, ending in zip(paths, endings, strict=True)
+        if ending in ENDINGS
+    }
+    return [
+        path
+        for path, ending in named
+        if ending in ENDINGS or (ending in FOREIGN_ENDINGS and path.with_suffix("") not in readable)
+    ]
 
 
 def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") -> Pixels:

@@ -13,7 +13,7 @@ from hemline.pictures.pixels import Pixels
 from hemline.pictures.scaling import LARGEST_SIDE
 
 SIGNATURE = b"\xff\xd8\xff"
-_TURNED = (b"Exif\0\0", b"tiff:Orientation")  # what may say that a photograph is not upright
+_TURNED, _PIXELS = 0xE1, 0xDA  # segments: Exif or XMP, which may turn it; what follows is pixels
 _SPACES = {"YCbCr": "RGB", "Gray": "GRAY"}  # of the file: of the pixels
 
 
@@ -24,7 +24,7 @@ def plain_jpeg(data: bytes, most_pixels: int, shorter_side: int) -> Pixels | Non
     have to be turned, one in other colours, a damaged one; and all without simplejpeg.
     """
     decoder = _decoder()
-    if decoder is None or any(each in data for each in _TURNED):
+    if decoder is None or _may_be_turned(data):
         return None
     try:
         height, width, space, _ = decoder.decode_jpeg_header(data)
@@ -35,6 +35,18 @@ def plain_jpeg(data: bytes, most_pixels: int, shorter_side: int) -> Pixels | Non
     except ValueError:
         return None
     return found
+
+
+def _may_be_turned(data: bytes) -> bool:
+    """Return whether a segment before the pixels may say so, or the segments cannot be read."""
+    at = len(SIGNATURE) - 1
+    while data[at : at + 1] == b"\xff" and len(data) > at + 4:
+        if data[at + 1] == _PIXELS:
+            return False
+        if data[at + 1] == _TURNED:
+            break
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return True
 
 
 @functools.cache

@@ -10,6 +10,7 @@ image, are ignored; images of a format that is not read (HEIC) count as files th
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,6 @@ from hemline.data.custom.folder_layout import (
     find_layout,
     folders_in,
     images_beside,
-    is_folder,
 )
 from hemline.data.custom.reading import counted, few, require_labels, shown
 from hemline.errors import DataError
@@ -148,27 +148,31 @@ def _files(
         return []
     seen.add(_identity(folder))
     files: list[ImageFile] = []
-    paths = entries(folder)
+    paths, inside = entries(folder), "" if folder == root else f"{folder.relative_to(root)}{os.sep}"
     images = set(photographs(paths))
     for path in paths:
-        if is_folder(path):
+        mode, fault = _mode_of(path)
+        if stat.S_ISDIR(mode):
             files += _files(root, path, label, others, seen)
-        elif path in images:
-            files.append(_image_file(root, path, label))
-        else:
-            others.append(str(path.relative_to(root)))
+            continue
+        name = inside + path.name
+        if path not in images:
+            others.append(name)
+            continue
+        if not fault and not stat.S_ISREG(mode):
+            fault = "not a file"  # reading from a pipe would wait for ever
+        elif path.suffix.lower() in FOREIGN_ENDINGS:
+            fault = fault or unread(FOREIGN_ENDINGS[path.suffix.lower()])
+        files.append(ImageFile(path=path, name=name, label=label, fault=fault))
     return files
 
 
-def _image_file(root: Path, path: Path, label: int) -> ImageFile:
-    kind = FOREIGN_ENDINGS.get(path.suffix.lower())
-    fault = "" if kind is None else unread(kind)
+def _mode_of(path: Path) -> tuple[int, str]:
+    """Return what a path leads to, or 0 and why it cannot be followed."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            fault = "not a file"  # reading from a pipe would wait for ever
+        return path.stat().st_mode, ""
     except OSError as error:  # a link that leads nowhere, or to itself
-        fault = reason_of(error)
-    return ImageFile(path=path, name=str(path.relative_to(root)), label=label, fault=fault)
+        return 0, reason_of(error)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -120,7 +120,7 @@ def own_hash(picture: Pixels) -> str:
 
 
 def _is_gray(picture: Pixels) -> bool:
-    parts = (picture[:1], picture)  # the first row says it of nearly all
+    parts = (picture[:1, :1], picture)  # the first pixel says it of nearly all
     return all(bool((part == part[..., :1]).all()) for part in parts)
 
 
@@ -147,6 +147,8 @@ def _rows(
     items: Iterable[Readable], count: int, pixels: PixelArray | PixelFile, contents: Sequence[str]
 ) -> list[Row]:
     """Read images in threads, block by block; `contents` are the files' hashes, if there are."""
+    height, width, channels = pixels.shape
+    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
     step = max(1, min(_AT_ONCE, _BLOCK_BYTES // math.prod(pixels.shape)))
 
     def read(part: tuple[int, list[Readable]]) -> list[Row]:
@@ -154,7 +156,7 @@ def _rows(
         if (rows := pixels.rows_at(at)) is None:
             block = np.zeros((len(some), *pixels.shape), np.uint8)
             known = itertools.chain(contents[at : at + step], itertools.repeat(""))
-            rows = [_read(*each) for each in zip(some, block, known, strict=False)]
+            rows = [_read(spec, *each) for each in zip(some, block, known, strict=False)]
             pixels.write(at, block, rows)
         return rows
 
@@ -167,18 +169,16 @@ def _rows(
     return found
 
 
-def _read(item: Readable, place: Pixels, content: str) -> Row:
+def _read(spec: InputSpec, item: Readable, place: Pixels, content: str) -> Row:
     """Write the pixels that a model sees of an image to their place; black if it is broken.
 
     Raises DataError for a file that has another hash than `content`, which may be empty.
     """
-    height, width, channels = place.shape
-    spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
     file = item if isinstance(item, ImageFile) and content else None
-    whole = file and _whole(file, content)
+    whole = None if file is None else _whole(file, content)
 
     def read() -> Pixels:
-        side = max(height, width)
+        side = max(spec.height, spec.width)
         picture = as_picture(file.picture(side, whole) if file else item.picture(side))
         place[:] = model_pixels(picture, spec, "stretch")
         return picture
@@ -190,7 +190,9 @@ def _read(item: Readable, place: Pixels, content: str) -> Row:
         return Row(fault=fault)
     gray, own_size = _is_gray(place), picture.shape == place.shape
     digest = next(image_hashes(place[np.newaxis])).hex()
-    same = own_size and (channels == 1 or not gray)  # as nearly always: nothing is hashed twice
+    same = own_size and (
+        spec.channels == 1 or not gray
+    )  # as nearly always: nothing is hashed twice
     own = digest if same else own_hash(picture)
     return Row(content=own, digest=digest, gray=gray, brightest=int(place.max()))
 
