@@ -22,9 +22,12 @@ from PIL import Image
 
 from hemline import files
 from hemline.cli import cli
+from hemline.contract.specs import InputSpec
+from hemline.data.custom import decoding
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.cache_folders import CacheFolder
-from hemline.data.custom.class_folders import list_folder
+from hemline.data.custom.class_folders import ImageFile, list_folder
+from hemline.data.custom.decoded_cache import decoded, key_of
 from hemline.data.custom.decoding import content_of, decode
 from hemline.data.custom.loading import load_custom
 from hemline.data.custom.pixel_file import PixelFile, Row
@@ -158,32 +161,72 @@ def test_a_killed_command_is_gone_on_from(tmp_path: Path) -> None:
 
 def test_a_picture_that_changes_meanwhile_is_named(folder: Path, tmp_path: Path) -> None:
     listing = list_folder(folder)
-    contents = tuple(map(content_of, listing.files))
+    contents = [*map(content_of, listing.files)]
     Image.new("RGB", (8, 8), "red").save(folder / "b" / "0003.png")
     place = CacheFolder(path=tmp_path, contents=contents)
     with pytest.raises(DataError, match=r"b/0003\.png changed while it was being read"):
         decode(listing, _SIZE, place)
 
 
+def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block of files has hashes of its own: only what changed is decoded again."""
+    monkeypatch.setattr(decoding, "_AT_ONCE", 10)
+    cache, listing, read = tmp_path / "cache", list_folder(folder), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelFile, "finish", lambda *_: None)
+        with pytest.raises(TypeError):  # as if it were killed: what it wrote stays
+            decoded(cache, listing, _SIZE)
+    changed = Image.new("RGB", (8, 8), "red")
+    changed.save(folder / "b" / "0003.png")
+    once = decoding._read
+
+    def noted(spec: InputSpec, item: ImageFile, *rest: Any) -> Row:
+        read.append(item.name)
+        return once(spec, item, *rest)
+
+    monkeypatch.setattr(decoding, "_read", noted)
+    found = decoded(cache, listing, _SIZE)
+    assert sorted(read) == [f"b/{at:04}.png" for at in range(10)]
+    np.testing.assert_array_equal(found.images[13], np.asarray(changed))
+    assert found.digests == decode(listing, _SIZE).digests
+    assert [*cache.glob("*/facts.json")]
+
+
+def test_files_of_other_contents_are_not_taken_for_those_in_the_cache(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A folder is found again wherever it is, and its images are others after any change."""
+    cache = tmp_path / "cache"
+    before = load(folder, cache)
+    moved = folder.rename(tmp_path / "moved")
+    assert load(moved, cache).sha256 == before.sha256
+    assert len([*cache.glob("*/facts.json")]) == 1
+    Image.new("RGB", (8, 8), "red").save(moved / "b" / "0003.png")
+    after = load(moved, cache)
+    assert after.sha256 == load(moved, None).sha256 != before.sha256
+    assert len([*cache.glob("*/facts.json")]) == 2
+
+
 def test_a_second_command_waits_for_the_first(folder: Path, tmp_path: Path) -> None:
-    first = load(folder, tmp_path / "cache")
-    (place,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
-    facts = (place / "facts.json").read_bytes()
+    cache, listing = tmp_path / "cache", list_folder(folder)
+    first = load(folder, cache)
+    (done,) = (path for path in cache.iterdir() if path.is_dir())
+    done.rename(tmp_path / "done")  # as if it were being decoded
     said: list[str] = []
     found: list[Images] = []
-    with files.locked(place):
-        (place / "facts.json").unlink()  # as if it were being decoded
-        thread = threading.Thread(
-            target=lambda: found.append(load(folder, tmp_path / "cache", said.append))
-        )
+    with files.locked(cache / key_of(listing, (str(folder),), _SIZE)):
+        thread = threading.Thread(target=lambda: found.append(load(folder, cache, said.append)))
         thread.start()
         until = time.monotonic() + 30
         while not said and time.monotonic() < until:
             time.sleep(0.005)
-        (place / "facts.json").write_bytes(facts)
+        (tmp_path / "done").rename(done)
     thread.join(30)
     assert said == ["another hemline command is reading these images: waiting for it"]
     assert found[0].sha256 == first.sha256
+    assert [path for path in cache.iterdir() if path.is_dir()] == [done]
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hemline import files, folders
@@ -23,11 +23,12 @@ class CacheFolder:
     """Where decoded images are kept.
 
     path: a folder of this data set alone.
-    contents: hash of each file that they are decoded from; empty where nothing is compared.
+    contents: hash of each file that they are decoded from; whoever decodes them adds those where
+        there are none yet.
     """
 
     path: Path
-    contents: tuple[str, ...] = ()
+    contents: list[str] = field(default_factory=list)
 
     def require_room(self, needs_bytes: int) -> None:
         """Remove other data sets until there is room; raise HemlineError if there is none."""

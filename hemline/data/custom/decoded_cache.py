@@ -16,7 +16,7 @@ import numpy as np
 
 from hemline import files, folders
 from hemline.contract import schema
-from hemline.data.custom.cache_folders import FACTS, CacheFolder, by_use, waiting
+from hemline.data.custom.cache_folders import FACTS, CacheFolder, by_use, remove, waiting
 from hemline.data.custom.class_folders import Listing
 from hemline.data.custom.decoding import (
     content_of,
@@ -102,18 +102,55 @@ def decoded(
 
 
 def _cached(cache: Path, listing: Listing, reading: ReadOptions, make: Make) -> CustomImages:
+    if make is decode and not _has_names(cache, listing):
+        # the files need not be read for their hashes alone: nothing there can be of them
+        place = CacheFolder(
+            path=cache / key_of(listing, (str(listing.folder.absolute()),), reading)
+        )
+        with waiting(place.path):
+            if not _has_names(cache, listing):
+                made = _made(place, listing, reading, make)
+                _rename(place, key_of(listing, tuple(place.contents), reading))
+                return made
+            shutil.rmtree(place.path, ignore_errors=True)  # another process made them meanwhile
     contents = tuple(each(content_of, listing.files))
     if (found := _load_any(cache, listing, contents, reading)) is not None:
         if found.broken:
             count = counted(len(found.broken), "broken file")
             log.warning("%s: %s skipped: %s", listing.folder, count, few(found.broken, 3))
         return found
-    place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=contents)
-    return _made(place, listing, reading, make)
+    place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=[*contents])
+    with waiting(place.path):
+        # another process may have decoded them meanwhile
+        return _load(place.path) or _made(place, listing, reading, make)
+
+
+def _names_file(listing: Listing) -> str:
+    """Return the name of the empty file that tells of which files images were decoded."""
+    names = [file.name for file in listing.files]
+    return f"names-{files.fingerprint([listing.labels, names])[:16]}"
+
+
+def _has_names(cache: Path, listing: Listing) -> bool:
+    """Return whether there are finished images of files with these names."""
+    marker = _names_file(listing)
+    return any((each / FACTS).is_file() and (each / marker).is_file() for each in by_use(cache))
+
+
+def _rename(place: CacheFolder, key: str) -> None:
+    """Give a folder the name by which images of these contents are found."""
+    final = place.path.with_name(key)
+    with contextlib.suppress(HemlineError, OSError):  # then they are decoded again the next time
+        if final.exists():
+            remove(final)
+        place.path.rename(final)
 
 
 def key_of(listing: Listing, contents: tuple[str, ...], reading: ReadOptions) -> str:
-    """Return a key of these files, their contents and how they are read."""
+    """Return a key of these files, their contents and how they are read.
+
+    contents: hash of each; while those are not known, the path of their folder.
+    """
     return files.fingerprint(
         {
             "version": _VERSION,
@@ -172,28 +209,25 @@ def _intact(images: MappedImages, digests: tuple[str, ...]) -> bool:
 
 
 def _made(place: CacheFolder, listing: Listing, reading: ReadOptions, make: Make) -> CustomImages:
-    """Return the images of a folder of the cache, which `make` decodes into if it has none.
+    """Return the images that `make` decodes into a folder of the cache, which this process holds.
 
-    Another process that decodes the same is waited for; what a killed one left is gone on from.
-    Raises HemlineError for a folder that cannot be written, and what `make` raises: then the folder
-    is removed.
+    What a killed process left in it is gone on from. Raises HemlineError for a folder that cannot
+    be written, and what `make` raises: then the folder is removed.
     """
     folder = place.path
-    with waiting(folder):
-        if (found := _load(folder)) is not None:  # another process decoded them meanwhile
-            return found
-        (folder / FACTS).unlink(missing_ok=True)  # they were damaged
-        try:
-            found = make(listing, reading, place)
-            if make is not decode:  # which compares each file while it reads it
-                for file, content in zip(listing.files, place.contents, strict=True):
-                    require_unchanged(file, content)
-            _save(folder, str(listing.folder), found)
-        except (HemlineError, OSError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError):
-                raise HemlineError(f"cannot write {folder}: {files.reason_of(error)}") from error
-            raise
+    (folder / FACTS).unlink(missing_ok=True)  # they were damaged
+    try:
+        found = make(listing, reading, place)
+        if make is not decode:  # which compares each file while it reads it
+            for file, content in zip(listing.files, place.contents, strict=True):
+                require_unchanged(file, content)
+        (folder / _names_file(listing)).touch()
+        _save(folder, str(listing.folder), found)
+    except (HemlineError, OSError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise HemlineError(f"cannot write {folder}: {files.reason_of(error)}") from error
+        raise
     place.remove_others()
     return found
 

@@ -86,13 +86,15 @@ def decode(
             _without_broken(listing, [fault for fault, _ in measured], reading)
         size = common_size(sizes, where=where)
     shape = (*size, reading.channels or 3)
-    contents = () if into is None or items is not None else into.contents
+    contents = None if into is None or items is not None else into.contents
     with _opened(into, shape, len(files), where) as pixels:
         pixels.reserve(len(files))
         say(_said(into, len(files), len(files) * math.prod(shape)))
         rows = _rows(opened(), len(files), pixels, contents)
         if len(rows) != len(files):
             raise _changed(listing.folder)
+        if contents is not None:
+            contents[:] = [row.file for row in rows]
         whole = _without_broken(listing, [row.fault for row in rows], reading)
         kept = list(itertools.compress(rows, whole))
         if not scaled:
@@ -144,19 +146,28 @@ def _said(into: CacheFolder | None, count: int, size_bytes: int) -> str:
 
 
 def _rows(
-    items: Iterable[Readable], count: int, pixels: PixelArray | PixelFile, contents: Sequence[str]
+    items: Iterable[Readable],
+    count: int,
+    pixels: PixelArray | PixelFile,
+    contents: Sequence[str] | None,
 ) -> list[Row]:
-    """Read images in threads, block by block; `contents` are the files' hashes, if there are."""
+    """Read images in threads, block by block.
+
+    `contents` are the hashes that the files must have; empty, the rows tell those; None, they do
+    not matter.
+    """
     height, width, channels = pixels.shape
     spec = InputSpec(height=height, width=width, channels=channels, dtype="uint8")
     step = max(1, min(_AT_ONCE, _BLOCK_BYTES // math.prod(pixels.shape)))
 
     def read(part: tuple[int, list[Readable]]) -> list[Row]:
         at, some = part
-        if (rows := pixels.rows_at(at)) is None:
+        rows = pixels.rows_at(at)
+        if rows is None or (contents == [] and not _same_files(some, rows)):
             block = np.zeros((len(some), *pixels.shape), np.uint8)
-            known = itertools.chain(contents[at : at + step], itertools.repeat(""))
-            rows = [_read(spec, *each) for each in zip(some, block, known, strict=False)]
+            any_will_do: list[str | None] = [None if contents is None else ""] * len(some)
+            expected = contents[at : at + step] if contents else any_will_do
+            rows = [_read(spec, *each) for each in zip(some, block, expected, strict=True)]
             pixels.write(at, block, rows)
         return rows
 
@@ -169,13 +180,14 @@ def _rows(
     return found
 
 
-def _read(spec: InputSpec, item: Readable, place: Pixels, content: str) -> Row:
+def _read(spec: InputSpec, item: Readable, place: Pixels, expected: str | None) -> Row:
     """Write the pixels that a model sees of an image to their place; black if it is broken.
 
-    Raises DataError for a file that has another hash than `content`, which may be empty.
+    expected: hash of the file; empty if any will do, None if it does not matter. Raises DataError
+    for a file that has another one, or changes meanwhile.
     """
-    file = item if isinstance(item, ImageFile) and content else None
-    whole = None if file is None else _whole(file, content)
+    file = item if expected is not None and isinstance(item, ImageFile) else None
+    content, whole = ("", None) if file is None else _content(file)
 
     def read() -> Pixels:
         side = max(spec.height, spec.width)
@@ -186,15 +198,23 @@ def _read(spec: InputSpec, item: Readable, place: Pixels, content: str) -> Row:
     fault, picture = _tried(read)
     if file and whole is None:
         require_unchanged(file, content)
+    if file and expected not in ("", content):
+        raise _changed(file.path)
     if picture is None:
-        return Row(fault=fault)
+        return Row(fault=fault, file=content)
     gray, own_size = _is_gray(place), picture.shape == place.shape
     digest = next(image_hashes(place[np.newaxis])).hex()
     same = own_size and (
         spec.channels == 1 or not gray
     )  # as nearly always: nothing is hashed twice
     own = digest if same else own_hash(picture)
-    return Row(content=own, digest=digest, gray=gray, brightest=int(place.max()))
+    return Row("", own, digest, gray, int(place.max()), content)
+
+
+def _same_files(items: Iterable[Readable], rows: Iterable[Row]) -> bool:
+    """Return whether the rows are of the files as they are now."""
+    pairs = zip(items, rows, strict=True)
+    return all(content_of(item) == row.file for item, row in pairs if isinstance(item, ImageFile))
 
 
 def content_of(file: ImageFile) -> str:
@@ -223,17 +243,10 @@ def _content(file: ImageFile) -> tuple[str, bytes | None]:
     return found.digest(HASH_BYTES).hex(), None
 
 
-def _whole(file: ImageFile, content: str) -> bytes | None:
-    """Return the bytes of a file, if they are few. Raises DataError if it is not as before."""
-    found, whole = _content(file)
-    if found != content:
-        raise _changed(file.path)
-    return whole
-
-
 def require_unchanged(file: ImageFile, content: str) -> None:
     """Raise DataError for a file that has another hash than before."""
-    _whole(file, content)
+    if content_of(file) != content:
+        raise _changed(file.path)
 
 
 def _changed(path: Path) -> DataError:

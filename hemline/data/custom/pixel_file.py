@@ -35,6 +35,7 @@ class Row(NamedTuple):
     digest: hash of its pixels in the file.
     gray: whether its channels are equal.
     brightest: its highest pixel.
+    file: hash of the file that it was read from, where that is asked for.
     """
 
     fault: str = ""
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     digest: str = ""
     gray: bool = True
     brightest: int = 0
+    file: str = ""
 
 
 class PixelArray(Closing):
