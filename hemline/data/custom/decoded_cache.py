@@ -121,8 +121,9 @@ def _cached(cache: Path, listing: Listing, reading: ReadOptions, make: Make) -> 
         return found
     place = CacheFolder(path=cache / key_of(listing, contents, reading), contents=[*contents])
     with waiting(place.path):
-        # another process may have decoded them meanwhile
-        return _load(place.path) or _made(place, listing, reading, make)
+        if (found := _load(place.path)) is not None:  # another process made them meanwhile
+            return found
+        return _made(place, listing, reading, make)
 
 
 def _names_file(listing: Listing) -> str:

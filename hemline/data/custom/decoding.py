@@ -202,12 +202,10 @@ def _read(spec: InputSpec, item: Readable, place: Pixels, expected: str | None) 
         raise _changed(file.path)
     if picture is None:
         return Row(fault=fault, file=content)
-    gray, own_size = _is_gray(place), picture.shape == place.shape
-    digest = next(image_hashes(place[np.newaxis])).hex()
-    same = own_size and (
-        spec.channels == 1 or not gray
-    )  # as nearly always: nothing is hashed twice
-    own = digest if same else own_hash(picture)
+    gray = _is_gray(place)
+    digest = own = next(image_hashes(place[np.newaxis])).hex()
+    if picture.shape != place.shape or (gray and spec.channels != 1):  # rarely
+        own = own_hash(picture)
     return Row("", own, digest, gray, int(place.max()), content)
 
 
