@@ -119,8 +119,22 @@ def test_the_runtime_needs_numpy_and_one_backend_only(path: Path) -> None:
         allowed |= {"usearch", "PIL", "pyarrow"}
     if path.parent.name == "scoring":  # an extra
         allowed |= {"pyarrow", "ray"}
-    used = {name.split(".")[0] for name in imported(ast.parse(path.read_text()), everywhere=True)}
-    assert used <= allowed
+    assert imported_packages(path.read_text()) <= allowed
+
+
+def test_onnx_runtime_is_imported_only_where_it_reports_nothing() -> None:
+    """Elsewhere hemline.runtime.backends imports it by its name, and sets the same variable."""
+    importers = {
+        stage for stage, path in SOURCES if "onnxruntime" in imported_packages(path.read_text())
+    }
+    assert importers == {"export"}
+    code = "import os; os.environ.pop('ORT_DISABLE_TELEMETRY', 0); import hemline.export as e; "
+    code += "assert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def imported_packages(source: str) -> set[str]:
+    return {name.split(".")[0] for name in imported(ast.parse(source), everywhere=True)}
 
 
 def loaded_by(code: str) -> set[str]:

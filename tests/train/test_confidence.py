@@ -21,6 +21,16 @@ def test_the_temperature_undoes_over_and_underconfidence(factor: float) -> None:
     assert fit_temperature(LOGITS * factor, LABELS) == pytest.approx(factor, rel=0.03)
 
 
+@pytest.mark.parametrize(("count", "least"), [(6, 0.5), (300, 0.2)])
+def test_few_images_that_are_all_correct_do_not_make_every_score_certain(
+    count: int, least: float
+) -> None:
+    logits = (3 * np.eye(10, dtype=np.float32))[LABELS[:count]]
+    temperature = fit_temperature(logits, LABELS[:count])
+    assert least < temperature < 1
+    assert softmax(logits / temperature, axis=1).max() < 0.999 or count == 300
+
+
 def test_one_percent_of_the_right_answers_lie_under_the_threshold() -> None:
     threshold = fit_unknown_threshold(LOGITS, LABELS, 1.0)
     right = CHANCE.argmax(axis=1) == LABELS
