@@ -62,15 +62,16 @@ def zoo_table(root: Path) -> str:
         return ""
     columns = ("model", ">parameters", ">float, test", ">int8, test (95 % interval)")
     columns += (">int8.tflite", ">int8.onnx", "?>time, LiteRT", "?>time, ONNX Runtime")
-    columns += ("?>pi4, LiteRT / ONNX Runtime", "?>pi5, LiteRT / ONNX Runtime")
+    columns += ("?>pi4, M instructions: LiteRT / ONNX Runtime", "?>pi5, the same")
     rows = [(name, *_figures(lines)) for name, lines in models.items()]
     rows += [_published(each) for each in PUBLISHED]
     hosts = sorted({line["host"] for lines in models.values() for line in lines})
     return (
         f"{as_markdown(Table.of(columns, rows))}\n\nTime: int8 on one core, as a multiple of the "
-        "earlier hem-50k's in the same run. pi4, pi5: millions of instructions of one inference on "
-        "emulated boards. Float, of several seeds: the mean; other figures are of the weights that "
-        f"come with Hemline. Published: as stated by the authors. "
+        "earlier hem-50k's (its design until November 2026) in the same run. pi4, pi5: millions of "
+        "instructions of one inference on emulated boards, not a time. Float, of several seeds: "
+        "the mean; other figures are of the weights that come with Hemline. Published: as stated "
+        "by the authors. "
         f"{_trained(models)}{'; '.join(hosts)}.\n"
     )
 

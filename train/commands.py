@@ -148,7 +148,7 @@ def train(
     for line in unknown_among(trained.card.model.labels):
         say(line)
     for line in few_images(trained.card.trained.score("test").images):
-        say(f"{line}{'' if folds else '; or cross-validate: --folds 5'}")
+        say(f"{line}{'' if folds else '; or cross-validate: --folds 5 --force'}")
     next_step("export", trained.checkpoint, *data_words(data))
 
 

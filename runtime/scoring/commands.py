@@ -50,4 +50,6 @@ def score(
     )
     faults = f", {result.faults:,} could not be read (column error)" if result.faults else ""
     rate = f", {result.scored / result.seconds:,.0f} images/s" if result.scored else ""
-    click.echo(f"{output}: {result.images:,} images{faults}{rate}")
+    known = result.labelled
+    correct = f", {result.correct:,} of {known:,} correctly classified" if known else ""
+    click.echo(f"{output}: {result.images:,} images{faults}{correct}{rate}")

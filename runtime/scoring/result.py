@@ -11,11 +11,15 @@ class ScoringResult:
 
     images: rows, those of images that could not be read included.
     faults: rows with an error.
+    labelled: rows of images whose class is known, without those with an error.
+    correct: those of them with that label.
     scored: images of this run; the others were finished before.
     seconds: that it took to score them.
     """
 
     images: int
     faults: int
+    labelled: int
+    correct: int
     scored: int
     seconds: float

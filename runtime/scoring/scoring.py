@@ -7,14 +7,17 @@ there, they become the Parquet file, and the folder goes.
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hemline.errors import FileFormatError, UsageError, first_line, remedy
@@ -58,9 +61,9 @@ def score(
         for each in (execute, here):  # the second one for what processes that ended have left
             _do(each, options, units, folder, workers)
         seconds, images = time.monotonic() - started, _images(chunks_in(folder))
-        faults = _join(folder, output, schema)
+        counts = _join(folder, output, schema)
         shutil.rmtree(folder)
-    return ScoringResult(images=images, faults=faults, scored=images - before, seconds=seconds)
+    return ScoringResult(**counts, images=images, scored=images - before, seconds=seconds)
 
 
 def _state(units: Sequence[Unit]) -> str:
@@ -75,9 +78,8 @@ def _result_of(output: Path, schema: pa.Schema) -> ScoringResult:
     with contextlib.suppress(pa.ArrowException, OSError):  # whatever it is, it is not ours
         file = pq.ParquetFile(output)
         if file.schema_arrow.metadata[_RUN] == schema.metadata[_RUN]:
-            errors = file.read(["error"])["error"]
-            faults = len(errors) - errors.null_count
-            return ScoringResult(images=len(errors), faults=faults, scored=0, seconds=0.0)
+            rows = file.read(["label", "true", "error"])
+            return ScoringResult(**_counts(rows), images=len(rows), scored=0, seconds=0.0)
     raise UsageError(
         f"{output} exists, and is not of these images and this artifact", remedy=remedy("replace")
     )
@@ -120,20 +122,32 @@ def _images(chunks: Sequence[Chunk]) -> int:
     return sum(chunk.images for chunk in chunks)
 
 
-def _join(folder: Path, output: Path, schema: pa.Schema) -> int:
-    """Write all rows to one Parquet file, whole or not at all; return how many have an error."""
+def _counts(rows: pa.Table) -> dict[str, int]:
+    """Return how many rows have an error, a class of the model's, and the label of that class."""
+    labels = json.loads(rows.schema.metadata[b"hemline"])["labels"]
+    classes = pc.is_in(rows["true"], value_set=pa.array(labels))  # a folder may be named otherwise
+    same = pc.equal(rows["label"], rows["true"]).filter(classes).drop_null()
+    return {
+        "faults": len(rows) - rows["error"].null_count,
+        "labelled": len(same),
+        "correct": pc.sum(same).as_py() or 0,
+    }
+
+
+def _join(folder: Path, output: Path, schema: pa.Schema) -> dict[str, int]:
+    """Write all rows to one Parquet file, whole or not at all; return their counts."""
     options = {"compression": "zstd", "use_dictionary": FEW_VALUES}
-    faults, group = 0, list[pa.Table]()
+    counts, group = Counter[str](), list[pa.Table]()
     with replacing(output) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
         chunks = chunks_in(folder)
         for chunk in chunks:
             table = _rows(chunk.path(folder)).replace_schema_metadata(schema.metadata)
-            faults += len(table) - table["error"].null_count
+            counts.update(_counts(table))
             group.append(table)
             if chunk is chunks[-1] or sum(each.nbytes for each in group) >= _GROUP_BYTES:
                 writer.write_table(pa.concat_tables(group))
                 group.clear()
-    return faults
+    return {"faults": 0, "labelled": 0, "correct": 0, **counts}
 
 
 def _rows(path: Path) -> pa.Table:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,20 @@ def photographs(images: Images, tmp_path: Path) -> Path:
 
 def options_of(artifact: Path, **changes: object) -> ScoringOptions:
     return ScoringOptions(artifact=str(artifact), **changes)  # type: ignore[arg-type]
+
+
+def test_images_of_known_classes_are_counted(
+    bundle: Path, shards: Path, photographs: Path, tmp_path: Path
+) -> None:
+    options, output = options_of(bundle / "int8.tflite"), tmp_path / "out.parquet"
+    for scored in (35, 0):  # the second time from the file
+        given: dict[str, Any] = {"execute": executing.here, "workers": 1}
+        result = scoring.score(options, [str(shards)], output, **given)
+        rows = pq.read_table(output).to_pylist()
+        correct = sum(row["label"] == row["true"] for row in rows)
+        assert (result.labelled, result.correct, result.scored) == (35, correct, scored)
+    others = scoring.score(options, [str(photographs)], tmp_path / "photos.parquet", **given)
+    assert (others.images, others.labelled, others.faults) == (8, 0, 1), "folders of other names"
 
 
 def run(options: ScoringOptions, source: Path, output: Path, **changes: object) -> pa.Table:
