@@ -8,7 +8,7 @@ import pkgutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hemline.errors import UnknownNameError, UsageError, first_line
+from hemline.errors import UnknownNameError, UsageError
 from hemline.train.nets.design import Design
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def build_model(
         return build(shape, classes, design)
     except ValueError as error:  # a pool or convolution that is larger than what it reads
         raise UsageError(
-            f"{row.name} cannot be built for {shape[1]} × {shape[0]} images: {first_line(error)}"
+            f"{row.name} cannot be built for {shape[1]} × {shape[0]} images: inside, they become "
+            "smaller than what its layers read; choose a larger image size"
         ) from error
     finally:
         backend.config.set_dtype_policy(before)

@@ -39,4 +39,4 @@ def report(
     if output.exists() and not force:
         raise UsageError(f"{output} exists: use --force or another --output")
     write_report(output, measured(paths), Budget(**limits), devices)
-    say(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    say(f"report: {output} ({output.stat().st_size / 1000:,.0f} kB)")
