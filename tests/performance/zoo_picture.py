@@ -105,7 +105,10 @@ def main() -> None:
         panels[0].axes.plot(
             [], [], "D", color=GRAY, markerfacecolor="white", label="published, float"
         )
-        legend_below(figure, panels[0].axes, ncols=3)
+        panels[0].axes.plot(
+            [], [], "-|", color=GRAY, label="published, float: bytes from its parameters"
+        )
+        legend_below(figure, panels[0].axes, ncols=4)
         figure.canvas.draw()  # fixes the layout: names are placed in pixels
         for panel in panels:
             panel.write_names()
