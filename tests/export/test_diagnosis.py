@@ -13,6 +13,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from graphs import Net
 from planted import DAMAGES, Damage, classifier, edited, pictures, quantized
 
 from hemline.cli import cli
@@ -29,7 +30,7 @@ from hemline.export.quantization.diagnosis.diagnosing import (
 )
 from hemline.export.quantization.diagnosis.document import Diagnosis, LayerReport, Loss
 from hemline.export.quantization.diagnosis.evidence import Evidence
-from hemline.export.quantization.diagnosis.files import FilePair, compare
+from hemline.export.quantization.diagnosis.files import FilePair, compare, tap
 from hemline.export.quantization.diagnosis.pictures import draw
 from hemline.export.quantization.diagnosis.text import as_report
 from hemline.export.quantization.quantized import Quantized
@@ -256,6 +257,20 @@ def test_a_file_without_common_names_is_compared_by_its_outputs(
     assert found.layers == ()
     assert "only their outputs were compared" in found.notes[0]
     assert found.loss.changed_points < 10
+
+
+@pytest.mark.medium
+def test_a_file_that_computes_a_shape_is_run() -> None:
+    """As one does that a converter made of a model of any batch size."""
+    net = Net(("N", 3, 12, 12))
+    batch = net.op("Gather", net.op("Shape", "x"), net.constant(np.array(0)), axis=0)
+    rest = net.op("Div", net.op("Size", "x"), batch)
+    kept = [net.op("Unsqueeze", each, net.constant(np.array([0]))) for each in (batch, rest)]
+    output = net.op("Reshape", "x", net.op("Concat", *kept, axis=0))
+    images = pictures(4, seed=5)[0].astype(np.float32)
+    found = tap(net.model(output), images)
+    assert "Gather" in found.operators
+    assert found.values[-1].shape == (4, 3 * 12 * 12)
 
 
 def test_a_file_that_does_not_run_is_refused_in_one_line(

@@ -48,12 +48,14 @@ def main(arguments: list[str]) -> None:
     limit_memory(MEMORY_BYTES)
     run = _tflite_taps if model.suffix == ".tflite" else _onnx_taps
     taps = list(run(model, pixels, "output" in arguments))
+    # a number of a computed shape has no dimension
+    values = [np.concatenate([np.atleast_1d(value) for value in tap.values]) for tap in taps]
     np.savez(
         result,
         names=[tap.name for tap in taps],
         operators=[tap.operator for tap in taps],
         ends=np.asarray([tap.ends for tap in taps], np.float64),
-        **{str(at): np.concatenate(tap.values) for at, tap in enumerate(taps)},
+        **{str(at): each for at, each in enumerate(values)},
     )
 
 
