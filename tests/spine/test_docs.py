@@ -57,6 +57,8 @@ NOT_RUN = {
     r"hemline device (add|check|remove)": "needs a board: tests/devices/test_ssh.py",
     r"hemline device (push|rollback)": "needs boards: tests/devices/test_delivery.py",
     r"hemline (bench|choose|table) .*--device (?!pi$)": "a board or a stand-in: tests/devices",
+    r"hemline verify .*--device browser": "needs a browser: tests/devices/test_browser_device.py",
+    r"hemline tune --ray \S+:": "needs a cluster: tests/train/test_side_by_side.py",
     r"hemline compare-datasets(?!.* --data)": "downloads MNIST: the lines with a folder are run",
     r"hemline gate .*--max-slowdown": "a busy machine is no evidence: tests/bench/test_gate.py",
     r"hemline evaluate train/zoo": "the checkpoint in the repository has seen the real data only",
@@ -123,6 +125,7 @@ def place(
     assert sampled.exit_code == 0, sampled.output
     Image.fromarray(split.images[0].squeeze()).resize((280, 280)).save(folder / "photo.jpg")
     (folder / "cut.tflite").write_bytes((bundle / "int8.tflite").read_bytes()[:40_000])
+    shutil.copytree(ROOT / "train" / "zoo" / "hem-50k", folder / "train" / "zoo" / "hem-50k")
     for name, artifact in (("foreign", "int8"), ("fp16", "fp16")):
         model = read_stamped(bundle / f"{artifact}.tflite").model
         (folder / f"{name}.tflite").write_bytes(model)
@@ -134,6 +137,38 @@ def place(
     np.save(folder / "images.npy", split.images)
     np.save(folder / "classes.npy", split.labels)
     write_data(folder, data_folder, split.images.squeeze())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models_of_photos(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a model made elsewhere for the classes of photos/, float and int8."""
+    import keras
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("models")
+    paths = sorted((place / "photos").glob("*/*"))
+    kinds = sorted({path.parent for path in paths})
+    images = np.stack([np.asarray(Image.open(path), np.float32) for path in paths])[..., None] / 255
+    labels = np.array([kinds.index(path.parent) for path in paths])
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(8, 3, strides=2, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(len(kinds), activation="softmax"),
+        ]
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(images, labels, epochs=10, verbose=0)
+    model.export(folder / "saved", verbose=False)
+    for name in ("float", "int8"):
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
+        if name == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = lambda: ([image[None]] for image in images)
+        (folder / f"model-{name}.tflite").write_bytes(converter.convert())
+    shutil.rmtree(folder / "saved")
     return folder
 
 
@@ -189,15 +224,23 @@ def test_what_is_not_run_is_there() -> None:
         assert any(re.match(pattern, command.line) for command in LINES), pattern
 
 
+@pytest.fixture
+def typed_here(
+    place: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Enter a copy of that folder, with nothing in it that another page's commands wrote."""
+    folder = Path(shutil.copytree(place, tmp_path / "place"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
+    return folder
+
+
+@pytest.mark.usefixtures("typed_here")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(map(cheap, commands_of(page)))], ids=lambda p: p.stem
 )
-def test_the_cheap_commands_of_a_page_end_as_it_says(
-    page: Path, place: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_cheap_commands_of_a_page_end_as_it_says(page: Path) -> None:
     """A line may end in `# exit code N`; the page then also shows the message."""
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
     for command in filter(cheap, commands_of(page)):
         run(command)
 
@@ -207,15 +250,9 @@ def test_the_cheap_commands_of_a_page_end_as_it_says(
     "page", [page for page in PAGES if any(map(runs, commands_of(page)))], ids=lambda p: p.stem
 )
 def test_the_commands_of_a_page_run_one_after_the_other(
-    page: Path,
-    place: Path,
-    data_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    page: Path, typed_here: Path, models_of_photos: Path
 ) -> None:
-    shutil.copytree(place, tmp_path / "place")
-    monkeypatch.chdir(tmp_path / "place")
-    monkeypatch.setenv("HEMLINE_DATA", str(data_folder))
+    shutil.copytree(models_of_photos, typed_here, dirs_exist_ok=True)
     for command in filter(runs, commands_of(page)):
         if command.exit_code != 0:  # the test above ran it, before other lines left their folders
             continue
@@ -262,10 +299,8 @@ def test_nothing_tells_a_user_to_install_a_package_that_is_not_published() -> No
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if python_blocks(page.read_text())], ids=lambda page: page.stem
 )
-def test_the_python_of_a_page_runs(
-    page: Path, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(place)
+@pytest.mark.usefixtures("typed_here")
+def test_the_python_of_a_page_runs(page: Path) -> None:
     for code in python_blocks(page.read_text()):
         exec(code, {})  # noqa: S102 — the page's own code
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from hemline.data.datasets import Images
 from hemline.data.fetch import FetchOptions, load_images
 from hemline.data.splits import split_images
 from hemline.errors import UsageError
+from hemline.safe_path import code_command
 from hemline.train.nets.models import MODELS
 from hemline.train.recipes.recipe import RECIPES
 from hemline.train.request import TrainRequest
@@ -131,6 +133,24 @@ def test_a_search_that_the_model_cannot_follow_ends_at_once_on_workers_too(
 ) -> None:
     with pytest.raises(UsageError, match="mlp does not support another batch_normalization"):
         tuned(on_ray, images, tmp_path, Killer(), "batch_normalization=true,false", trials=3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_another_command_joins_a_cluster_at_its_address(data_folder: Path, tmp_path: Path) -> None:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    words = ["tune", "mlp", "--ray", address, "--trials", "2", "--epochs", "1", "--over", "cutout"]
+    folders = ["--data", str(data_folder), "--output", str(tmp_path / "found")]
+    done = subprocess.run(
+        [*code_command("from hemline.cli import main; main()"), *words, "--limit", "400", *folders],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"the Ray cluster at {address}: " in done.stderr
+    assert (tmp_path / "found" / "best.toml").exists()
 
 
 # several seeds
