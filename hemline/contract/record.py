@@ -352,20 +352,25 @@ def _records(path: Path, content: bytes) -> tuple[Record, ...]:
 def append_records(path: Path, records: Iterable[Record]) -> None:
     """Append records to a file; what it has stays, but for a last line that was cut off.
 
-    Raises HemlineError naming the file when it cannot be written.
+    Raises HemlineError naming the file when it cannot be written; none of them is added then.
     """
     texts = (json.dumps(to_document(record), separators=(",", ":")) for record in records)
     lines = "".join(f"{text}\n" for text in texts).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as stream:
+        with path.open("ab+", buffering=0) as stream:
             stream.seek(0)
             content = stream.read()
             end = _cut_at(content)
             stream.truncate(end)
-            stream.write(lines if content[:end].endswith(b"\n") or not end else b"\n" + lines)
-            stream.flush()
-            os.fsync(stream.fileno())
+            rest = lines if content[:end].endswith(b"\n") or not end else b"\n" + lines
+            try:
+                while rest:
+                    rest = rest[stream.write(rest) :]
+                os.fsync(stream.fileno())
+            except OSError:  # a full disk
+                stream.truncate(end)
+                raise
     except OSError as error:
         raise HemlineError(f"cannot write {path}: {reason_of(error)}") from error
 

@@ -86,7 +86,7 @@ def test_a_killed_export_leaves_whole_files_and_the_next_one_completes(
         shutil.copytree(bundle, hemline.folder / "made")
     before = contents(hemline.folder / "made")
     process = hemline.start(*export(checkpoint, data_folder, 60))
-    wait_for(process, "keras logits" if fresh else "export int8.tflite")
+    wait_for(process, "logits of the source model" if fresh else "export int8.tflite")
     time.sleep(chance.uniform(0, 4.0 if fresh else 2.0))
     process.kill()
     process.communicate()
