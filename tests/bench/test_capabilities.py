@@ -37,6 +37,7 @@ def test_a_device_can_tell_no_more_than_its_kind(address: str) -> None:
     assert device.capabilities == DEVICES[address.partition(":")[0]].capabilities
 
 
+@pytest.mark.medium
 def test_device_check_reaches_what_bench_can_use() -> None:
     result = CliRunner().invoke(cli, ["device", "check", "local", "--json"])
     document = json.loads(result.stdout)

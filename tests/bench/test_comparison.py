@@ -312,6 +312,7 @@ def test_columns_that_do_not_explain_themselves_are_explained(comparison: Compar
     assert legend(Table.of(("file",), (("a",),))) == []
 
 
+@pytest.mark.medium
 def test_several_devices_have_a_column_each_and_a_panel_each(
     counted: tuple[Record, ...], comparison: Comparison, tmp_path: Path
 ) -> None:

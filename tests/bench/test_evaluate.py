@@ -234,6 +234,7 @@ def other_data(data_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.medium
 def test_data_that_it_was_not_trained_on_are_told(checkpoint: Path, other_data: Path) -> None:
     found = evaluated(checkpoint, "--data", other_data)
     assert found.notes == (
@@ -243,6 +244,7 @@ def test_data_that_it_was_not_trained_on_are_told(checkpoint: Path, other_data: 
     assert text[1] == f"note: {found.notes[0]}"
 
 
+@pytest.mark.medium
 def test_a_bundle_is_evaluated_on_its_own_images_unless_other_data_are_named(
     bundle: Path, data_folder: Path, other_data: Path
 ) -> None:
@@ -260,6 +262,7 @@ def test_a_bundle_is_evaluated_on_its_own_images_unless_other_data_are_named(
     assert f"the validation images of {artifact} are unknown in {other_data}" in error
 
 
+@pytest.mark.medium
 def test_a_whole_held_out_data_set_is_evaluated_with_its_labels_in_another_order(
     bundle: Path, images: Images, tmp_path: Path
 ) -> None:
@@ -429,6 +432,7 @@ def test_the_page_needs_nothing_but_itself(report: tuple[Path, str]) -> None:
     assert "prefers-color-scheme: dark" in page
 
 
+@pytest.mark.medium
 def test_the_page_is_well_formed_and_begins_with_the_verdict(
     report: tuple[Path, str], other: Path, data_folder: Path
 ) -> None:
@@ -630,6 +634,7 @@ def test_pictures_of_before_that_are_not_drawn_again_are_removed(
     assert "confusion" in names
 
 
+@pytest.mark.medium
 def test_quiet_says_nothing_but_the_result(checkpoint: Path, data_folder: Path) -> None:
     spoken = CliRunner().invoke(cli, ["evaluate", str(checkpoint), "--data", str(data_folder)])
     silent = invoke(checkpoint, "--data", data_folder)

@@ -177,6 +177,7 @@ def test_devices_at_one_place_take_turns_and_others_do_not(
     ]
 
 
+@pytest.mark.medium
 def test_a_lost_device_costs_only_its_own_cells_and_resume_completes_them(
     copy: Path, manifest: Manifest
 ) -> None:
@@ -266,6 +267,7 @@ def test_resume_measures_again_what_had_fewer_rounds(copy: Path, manifest: Manif
     assert board.jobs > jobs
 
 
+@pytest.mark.medium
 def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
     copy: Path, manifest: Manifest
 ) -> None:
@@ -282,6 +284,7 @@ def test_an_artifact_that_is_wrong_there_is_a_gate_and_gets_no_latency(
     assert "int8.tflite" in timed
 
 
+@pytest.mark.medium
 def test_what_is_wrong_matters_more_than_what_was_not_measured(
     copy: Path, manifest: Manifest
 ) -> None:
@@ -336,6 +339,7 @@ def interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.medium
 def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest) -> None:
     board = Board(name="one", capabilities=Capabilities())
     run(copy, manifest, board)
@@ -343,6 +347,7 @@ def test_time_that_is_not_real_is_never_a_latency(copy: Path, manifest: Manifest
     assert latencies(copy, board) == 0
 
 
+@pytest.mark.medium
 def test_what_was_measured_on_a_device_is_in_its_table(copy: Path, manifest: Manifest) -> None:
     one, two = Board(name="one", place="a"), Board(name="two", place="b", lost_after=0)
     results = run(copy, manifest, one, two)

@@ -28,6 +28,7 @@ def timer() -> Iterator[ModelTimer]:
         yield timer
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(("name", "kernel"), [("fp32.onnx", "Conv"), ("int8.onnx", "QLinearConv")])
 def test_nodes_that_are_executed_have_the_cost_of_the_model(
     bundle: Path, manifest: Manifest, timer: ModelTimer, name: str, kernel: str

@@ -486,6 +486,7 @@ def one_file(bundle: Path, manifest: Manifest, tmp_path: Path) -> Subject:
     return Subject(bundle=folder, manifest=replace(manifest, artifacts=chosen))
 
 
+@pytest.mark.medium
 def test_a_profile_is_kept_and_shown_as_a_record(one_file: Subject) -> None:
     shown: list[Record] = []
     plan = MeasurementPlan(runtimes=(("litert", VERSION),))
@@ -528,6 +529,7 @@ class GoneDevice(LocalDevice):
         raise DeviceError("gone does not answer")
 
 
+@pytest.mark.medium
 def test_a_device_that_is_lost_costs_its_own_cells_only(one_file: Subject) -> None:
     told: list[str] = []
     shown: list[Record] = []

@@ -194,6 +194,7 @@ def test_only_the_scripts_of_the_page_may_run(page: str) -> None:
     assert library() not in page
 
 
+@pytest.mark.medium
 def test_names_and_classes_are_shown_and_never_run(measured: Path) -> None:
     def rename(document: dict) -> None:
         document["labels"][: len(EVIL)] = EVIL
@@ -209,6 +210,7 @@ def test_names_and_classes_are_shown_and_never_run(measured: Path) -> None:
         assert text in unescape(page)
 
 
+@pytest.mark.medium
 def test_a_bundle_without_labels_shows_the_agreement(measured: Path) -> None:
     def forget(document: dict) -> None:
         if document["payload"]["kind"] == "accuracy":
@@ -236,6 +238,7 @@ def test_a_bundle_without_latencies_says_what_to_run(bundle: Path, tmp_path: Pat
     assert 'id="library"' not in page
 
 
+@pytest.mark.medium
 def test_a_bundle_of_one_artifact_has_a_report(measured: Path) -> None:
     def keep_one(document: dict) -> None:
         document["artifacts"] = [a for a in document["artifacts"] if a["name"] == "int8.tflite"]
@@ -246,6 +249,7 @@ def test_a_bundle_of_one_artifact_has_a_report(measured: Path) -> None:
     assert "fp32.onnx" not in page
 
 
+@pytest.mark.medium
 def test_no_choice_is_a_verdict_too(measured: Path) -> None:
     page = report(measured, "--max-ms", "0.000001")
     assert '<p class="verdict">No artifact ' in page

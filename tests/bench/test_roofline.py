@@ -78,6 +78,7 @@ def test_cells_of_several_models_are_named_by_them(record: Record) -> None:
     assert [name for name, _ in panel.profiles] == names
 
 
+@pytest.mark.medium
 def test_profiles_are_drawn(record: Record, tmp_path: Path) -> None:
     no_probe = replace(record, payload=replace(PROFILE, probe=None))
     no_products = replace(record, payload=replace(PROFILE, operators=PROFILE.operators[2:]))

@@ -69,6 +69,7 @@ def refused(*words: object) -> str:
     return described(error)
 
 
+@pytest.mark.medium
 def test_without_labelled_images_it_is_measured_and_has_no_accuracy(file: Path) -> None:
     _, said = call("bench", file, "--quick")
     assert "no accuracy: the generated images have no labels; name labelled images with" in said
@@ -155,6 +156,7 @@ def test_its_records_are_not_those_of_another_file(
     assert {row["model"] for row in rows} == {"other"}
 
 
+@pytest.mark.medium
 def test_a_file_in_another_runtime_version_is_measured_there(file: Path) -> None:
     call("bench", file, "--quick", "--runtime", "litert")
     (artifact,) = read_manifest(folder_of(file)).artifacts

@@ -192,6 +192,7 @@ def test_a_wrong_request_is_told(name: str, fallback: bool, message: str) -> Non
         open_device(name, fallback=fallback)
 
 
+@pytest.mark.medium
 @pytest.mark.usefixtures("no_gpu")
 def test_a_bench_without_a_gpu_ends_with_the_reason(bundle: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(bundle, tmp_path / "bundle")

@@ -132,6 +132,7 @@ def verify(*words: object) -> Result:
     return CliRunner().invoke(cli, ["verify", *map(str, words)])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["int8.tflite", "fp32.onnx"])
 def test_an_artifact_without_its_stamp_comes_out_as_it_was(
     name: str, cut: Cut, bundle: Path, manifest: Manifest, split: EvaluationSplit
@@ -202,6 +203,7 @@ def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
     assert "float32 probabilities of 4 classes" in shown
 
 
+@pytest.mark.medium
 def test_the_users_images_give_the_accuracy_and_stay_out_of_the_file(
     cut: Cut, manifest: Manifest, split: EvaluationSplit, tmp_path: Path
 ) -> None:

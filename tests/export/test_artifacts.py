@@ -138,6 +138,7 @@ def test_an_altered_artifact_alone_is_made_again(
     assert len((copy / "fp16.tflite").read_bytes()) == len(original)
 
 
+@pytest.mark.medium
 def test_the_choice_stands_as_long_as_no_file_changes(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
@@ -174,6 +175,7 @@ def decline(planning: Planning) -> Quantized:
     raise NotNeededError(f"{planning.options.max_drop_points} points are lost at most")
 
 
+@pytest.mark.medium
 def test_a_scheme_that_cannot_be_made_is_left_out_and_the_others_go_on(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
@@ -364,6 +366,7 @@ def test_an_altered_evaluation_set_is_refused(copy: Path) -> None:
         verify_bundle(copy, read_manifest(copy))
 
 
+@pytest.mark.medium
 def test_a_file_that_is_wrong_inside_its_claim_stops_with_exit_code_3(copy: Path) -> None:
     """The reference is changed instead of the file: whatever disagrees is wrong."""
     path = copy / "evaluation" / "test-logits.npy"
@@ -391,6 +394,7 @@ def test_a_wrong_verdict_outside_the_claim_is_no_failure(copy: Path) -> None:
     require_supported_pass(copy, dataclasses.replace(manifest, artifacts=artifacts))
 
 
+@pytest.mark.medium
 def test_a_slow_cell_is_verified_on_the_first_images_and_marked(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,7 @@ def test_a_file_that_fails_verification_does_not_end_the_search(
     assert result.exit_code == 0 or str(result.exception).startswith("nothing fits"), result.output
 
 
+@pytest.mark.medium
 def test_another_run_tries_nothing_again(export: Export) -> None:
     export("--max-drop", "4")
     before = (BUNDLE / "int8.onnx").stat().st_mtime_ns
@@ -155,6 +156,7 @@ def test_another_run_tries_nothing_again(export: Export) -> None:
     )
 
 
+@pytest.mark.medium
 def test_no_remedy_is_tried_for_a_file_that_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

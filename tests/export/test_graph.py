@@ -26,6 +26,7 @@ from hemline.train.nets.models import MODELS, build_model  # noqa: E402
 OTHERS = ("cnn", "deep-cnn", "mobilenetv2")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name",
     ["mlp", *(pytest.param(each, marks=pytest.mark.slow) for each in ("hem-50k", *OTHERS))],

@@ -252,6 +252,7 @@ def test_classes_that_the_model_does_not_have_are_refused(inside: Path) -> None:
     assert "dark, green, red cannot be matched" in failure(result)
 
 
+@pytest.mark.medium
 def test_a_model_file_is_exported_from_python_with_its_labels_and_pixels(inside: Path) -> None:
     model, data = onnx_model(Path("fruit.onnx"), low=-1.0), folders(inside / "photos")
     Path("labels.txt").write_text("\n".join(CLASSES))
@@ -376,6 +377,7 @@ def test_labelled_images_that_fit_no_order_of_the_labels_leave_all_unconfirmed(
     assert "not confirmed: pixel range, channel order, order of the labels" in result.stdout
 
 
+@pytest.mark.medium
 def test_images_that_come_after_the_import_confirm_it_or_refuse_it(inside: Path) -> None:
     images, classes = images_of(90)
     np.savez("fruit.npz", x=images, y=classes)

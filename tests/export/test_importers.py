@@ -313,6 +313,7 @@ def test_a_model_in_training_mode_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.medium
 def test_quantized_files_are_refused_with_where_they_go(model: keras.Model, tmp_path: Path) -> None:
     model.export(tmp_path / "saved", verbose=False)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved"))

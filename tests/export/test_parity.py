@@ -200,6 +200,7 @@ def int8_softmax(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model.tflite"
 
 
+@pytest.mark.medium
 @needs_both
 def test_an_int8_classifier_with_a_softmax_inside_passes_in_both_runtimes(
     int8_softmax: Path, tmp_path: Path

@@ -105,6 +105,7 @@ def test_ranges_are_those_of_the_model(source: ModelSource, plan: QuantizationPl
     assert np.allclose(plan.activations[-1].low, logits.min(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("kind", CONVERT)
 def test_the_file_has_the_ranges_of_the_plan(
     source: ModelSource, plan: QuantizationPlan, kind: Format

@@ -152,6 +152,7 @@ def test_what_is_trained_computes_what_the_files_compute(int8: Quantized, bits: 
     assert (np.abs(found - expected) < step / 2).mean() > 0.9
 
 
+@pytest.mark.medium
 def test_training_brings_back_what_few_bits_cost(
     int8: Quantized, coarse: Quantized, taught: Quantized
 ) -> None:
@@ -162,11 +163,13 @@ def test_training_brings_back_what_few_bits_cost(
     assert taught.plan.origin.images == 512
 
 
+@pytest.mark.medium
 def test_pixels_go_in_unchanged_after_training(taught: Quantized) -> None:
     """Ranges that no calibration finds are no matter of training either."""
     assert taught.plan.ranges["image"] == (0, 255)
 
 
+@pytest.mark.medium
 def test_both_files_of_a_trained_model_give_the_same_predictions(
     source: ModelSource, taught: Quantized
 ) -> None:

@@ -212,6 +212,7 @@ def test_int16_activations_need_images(source: KerasSource, int8: Quantized) -> 
         tflite_writer.convert_int16x8(source, int8)
 
 
+@pytest.mark.medium
 def test_two_weights_of_4_bits_are_in_a_byte(made: dict[str, ConvertedModel]) -> None:
     packed, whole = (read_tflite(made[name].content) for name in ("int4-weights", "int8-w4"))
     kernels = [t for t in packed.tensors if t.is_weights and len(t.shape or ()) > 1]
@@ -221,6 +222,7 @@ def test_two_weights_of_4_bits_are_in_a_byte(made: dict[str, ConvertedModel]) ->
     assert packed.kinds == whole.kinds
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("runtime", [each for each in _MODULES if each in installed_names()])
 def test_packed_weights_give_the_predictions_of_the_8_bit_file(
     made: dict[str, ConvertedModel], tmp_path: Path, runtime: str
@@ -235,6 +237,7 @@ def test_packed_weights_give_the_predictions_of_the_8_bit_file(
     assert expected.std() > 20
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["int8", "int16x8", "int4-weights"])
 def test_a_file_for_one_image_has_no_open_dimension(
     made: dict[str, ConvertedModel], name: str
@@ -278,6 +281,7 @@ def test_files_for_one_image_pass_and_classify_several(
             assert len(classifier.classify_batch(np.zeros((3, 28, 28), np.uint8))) == 3
 
 
+@pytest.mark.medium
 def test_weights_of_8_bits_are_not_packed(made: dict[str, ConvertedModel]) -> None:
     with pytest.raises(HemlineError, match="no layer has weights of 4 bits"):
         with_packed_weights(made["int8"].content)

@@ -302,6 +302,7 @@ def test_each_kind_of_layer_gives_the_same_labels_in_both_runtimes(middle: str) 
     require_near_ties(pair.in_litert(images), pair.in_onnxruntime(images), pair.step)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "entrance",
     [

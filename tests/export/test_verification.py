@@ -117,6 +117,7 @@ def test_a_file_that_loads_and_answers_nonsense_is_found_wrong(
     assert wrong.agreement < 0.3 * score.images
 
 
+@pytest.mark.medium
 @pytest.mark.skipif(
     "tflite-runtime" not in installed_names(), reason="tflite-runtime has no build for this Python"
 )
@@ -179,6 +180,7 @@ def test_a_crash_of_native_code_is_a_verdict_and_takes_nothing_with_it(
         assert all(verdict.status == "passed" for verdict in others)
 
 
+@pytest.mark.medium
 def test_a_runtime_that_hangs_is_a_failure_that_is_tried_again(
     copy: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

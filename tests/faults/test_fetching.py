@@ -70,6 +70,7 @@ def cache(hemline) -> Path:
     return hemline.folder / "kept" / "hemline" / "fashion-mnist"
 
 
+@pytest.mark.medium
 def test_two_fetches_at_once_both_succeed(
     hemline, mirror: str, data_folder: Path, cache: Path
 ) -> None:
@@ -90,6 +91,7 @@ def kill_after(process: subprocess.Popen[str], seconds: float) -> None:
     process.communicate()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=slow) for n in range(1, 8))])
 def test_a_fetch_that_is_killed_leaves_no_half_file(
     hemline, mirror: str, data_folder: Path, cache: Path, seed: int
@@ -103,6 +105,7 @@ def test_a_fetch_that_is_killed_leaves_no_half_file(
     assert whole(cache, data_folder) == NAMES
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("written", [0, *(pytest.param(n, marks=slow) for n in (1, 2, 3))])
 def test_a_fetch_that_is_killed_while_it_writes_leaves_no_half_file(
     hemline, mirror: str, data_folder: Path, cache: Path, written: int

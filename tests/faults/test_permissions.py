@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 
+@pytest.mark.medium
 def test_an_artifact_without_permission_is_told(powerless, copy: Path) -> None:
     (copy / "int8.onnx").chmod(0)
     for line in (("bench", copy), ("verify", copy)):
@@ -93,6 +94,7 @@ def test_a_data_folder_that_is_read_only_is_read(powerless) -> None:
         folder.chmod(0o755)
 
 
+@pytest.mark.medium
 def test_an_output_that_is_a_file_is_told(hemline, checkpoint: Path, data_folder: Path) -> None:
     (hemline.folder / "file").write_text("mine")
     export = ("export", "--checkpoint", checkpoint, "--data", data_folder)

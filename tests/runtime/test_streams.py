@@ -373,6 +373,7 @@ def test_a_frame_is_answered_before_the_next_one_comes(started, model: Path) -> 
     assert finished(process)[0] == 0
 
 
+@pytest.mark.medium
 def test_a_slow_reader_loses_nothing(started, model: Path) -> None:
     """A full pipe holds 64 kB: 2,000 answers are more."""
     process = started(model, "-", "--raw")
@@ -464,6 +465,7 @@ def resident_kb(process: subprocess.Popen[bytes]) -> int:
     return int(found[1])
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
 def test_memory_stays_as_it_is_over_many_frames(started, model: Path, count: int) -> None:
     """The first frames warm caches up; what comes behind may not add 2 MB: 20 to 200 bytes each."""
@@ -549,6 +551,7 @@ def collect(process: subprocess.Popen[bytes], count: int) -> list[dict]:
     return parsed([process.stdout.readline() for _ in range(count)])  # type: ignore[union-attr]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )

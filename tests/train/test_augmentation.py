@@ -171,6 +171,7 @@ def batches(data: TrainingData, recipe: Recipe, seed: int = 1) -> list[tuple[Arr
     return [tuple(part.numpy() for part in batch) for batch in found]
 
 
+@pytest.mark.medium
 def test_the_same_seed_gives_the_same_of_everything(small_data: TrainingData) -> None:
     first, again, other = (batches(small_data, EVERYTHING, seed) for seed in (3, 3, 4))
     for one, two, three in zip(first, again, other, strict=True):

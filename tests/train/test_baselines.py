@@ -227,6 +227,7 @@ def test_a_child_that_fails_gives_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.medium
 def test_a_classifier_that_cannot_be_made_gives_one_line(images: Images) -> None:
     renamed = replace(KNN, baseline=replace(KNN.baseline, name="nearest", parameters={"k": 1}))
     with pytest.raises(HemlineError, match="nearest failed: .*unexpected keyword argument 'k'"):
@@ -313,6 +314,7 @@ def test_json_lines_are_read_again_as_results(result: BaselineResult, tmp_path: 
     assert read_results(path) == (result, result)
 
 
+@pytest.mark.medium
 def test_the_command_prints_a_table(data_folder: Path) -> None:
     words = ["baseline", "knn", "knn", "--limit", "300", "--data", str(data_folder)]
     run = CliRunner().invoke(cli, words)

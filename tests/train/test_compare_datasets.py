@@ -242,6 +242,7 @@ def test_an_interrupted_comparison_goes_on_and_ends_like_a_whole_one(
     assert [each.confusion for each in resumed.runs] == [each.confusion for each in whole.runs]
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -258,6 +259,7 @@ def test_a_checkpoint_of_something_else_is_refused(
     assert "; replace it with --force, or name another folder" in described(caught.value)
 
 
+@pytest.mark.medium
 def test_a_checkpoint_of_other_data_is_refused(
     result: Result, folder: Path, data_folder: Path
 ) -> None:

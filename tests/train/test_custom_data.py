@@ -285,6 +285,7 @@ def test_a_checkpoint_of_a_known_data_set_takes_no_others(checkpoint: Path, fold
     assert "was trained on other fashion-mnist files than those in" in str(result.exception)
 
 
+@pytest.mark.medium
 def test_custom_images_go_the_whole_way(
     trained: Path, folder: Path, card: Card, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

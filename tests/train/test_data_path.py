@@ -83,6 +83,7 @@ def test_images_and_labels_stay_together(images: Images) -> None:
             assert label_of[image.tobytes()] == row.argmax()
 
 
+@pytest.mark.medium
 def test_the_same_seed_gives_the_same_batches_and_another_one_others(images: Images) -> None:
     recipe = Recipe(epochs=2, batch=50, shift=2, flip=True, cutout=6)
     first, again = collect(images, recipe), collect(images, recipe)

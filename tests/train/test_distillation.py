@@ -53,6 +53,7 @@ def student_of(folders: tuple[Path, ...], model: Any, smoothing: float) -> Any:
     return student
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_loss_is_the_one_of_the_paper(
@@ -86,6 +87,7 @@ def test_the_loss_is_the_one_of_the_paper(
     assert found == pytest.approx(expected, rel=1e-5, abs=2e-5)
 
 
+@pytest.mark.medium
 def test_a_student_that_answers_as_its_teacher_has_no_distance(
     teachers: tuple[Path, ...], tiny_model: Any, small_data: TrainingData
 ) -> None:

@@ -85,6 +85,7 @@ def test_every_state_of_a_run_comes_back(fields: dict[str, Any], require_alike: 
         assert whole.history[-1].learning_rate < fields["learning_rate"], "it was to fall"
 
 
+@pytest.mark.medium
 def test_the_weights_of_the_best_epoch_are_kept(fit_small: Fit, small_data: TrainingData) -> None:
     fields = {"learning_rate": 0.05, "early_stopping": 3, "epochs": 20}
     trained = fit_small(**fields)

@@ -20,6 +20,7 @@ keras = quiet_keras()
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name",
     [
@@ -120,6 +121,7 @@ def test_a_hem_model_has_fewer_parameters_than_its_name_allows(size: int) -> Non
     assert 0.7 * size < model.count_params() / 1000 <= size
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("folder", sorted(ZOO.iterdir()), ids=lambda path: path.name)
 def test_the_weights_that_come_with_hemline_are_of_the_model_that_is_built(folder: Path) -> None:
     card = read_card(folder)

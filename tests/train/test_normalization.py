@@ -195,6 +195,7 @@ def test_averages_follow_the_weights_of_short_trainings(steps: int, momentum: fl
     assert found == {momentum}
 
 
+@pytest.mark.medium
 def test_averages_are_alike_in_both_phases_so_that_a_resumed_training_has_them() -> None:
     from hemline.train.fitting.phases import phases
     from hemline.train.recipes.recipe import RECIPES

@@ -175,6 +175,7 @@ def test_the_moving_average_of_the_weights_is_the_one_by_hand(name: str, tiny_mo
         np.testing.assert_allclose(variable.numpy(), average, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("name", "schedule", "changes"),
     [

@@ -79,6 +79,7 @@ def test_what_is_not_only_shifted_and_flipped_has_no_variants(field: str) -> Non
     assert variants(replace(RECIPE, **{field: value})) is None
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 def test_batches_carry_what_the_teacher_predicts_for_them(
     weights: str, small_data: TrainingData, teacher: Path

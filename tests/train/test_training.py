@@ -45,6 +45,7 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     assert not (tmp_path / "stopped" / "progress").exists()
 
 
+@pytest.mark.medium
 def test_another_recipe_in_the_folder_of_an_unfinished_run_is_refused(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_another_recipe_in_the_folder_of_an_unfinished_run_is_refused(
     assert described(caught.value).endswith("finish that one, or start over with --restart")
 
 
+@pytest.mark.medium
 def test_a_loss_that_is_no_number_stops_with_advice(
     train_checkpoint: Train, tmp_path: Path
 ) -> None:
@@ -104,6 +106,7 @@ def test_a_folder_without_a_card_is_no_checkpoint(tmp_path: Path) -> None:
 QUICK = ("mlp", "hem-50k", "mobilenetv2")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name",
     [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in MODELS],

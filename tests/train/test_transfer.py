@@ -145,6 +145,7 @@ def test_weights_of_another_architecture_are_told_with_the_layer(tmp_path: Path,
     assert f"top: {expected.get(name, shapes)} name other weights" in message
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "name",
     ["new.weights.h5", *(pytest.param(x, marks=pytest.mark.slow) for x in CUT)],
@@ -164,6 +165,7 @@ def test_images_that_are_too_small_have_a_message_of_their_own() -> None:
         build_model(MODELS["vgg16"], (28, 28, 1), 10, policy="float32", design=Design(resize=16))
 
 
+@pytest.mark.medium
 def test_a_model_that_nobody_tells_to_train_does_not() -> None:
     """keras.layers.Resizing would have all that follows it train."""
     model, images = mobilenetv2(), np.random.default_rng(1).uniform(0, 255, (4, 28, 28, 1))
@@ -253,6 +255,7 @@ def imagenet() -> Path | None:
     return pretrained_weights(MODELS["mobilenetv2"], "imagenet")
 
 
+@pytest.mark.medium
 def test_downloaded_weights_are_kept_where_keras_looks_for_them(
     server: Server,
     publish: Callable[..., Published],
@@ -272,6 +275,7 @@ def test_downloaded_weights_are_kept_where_keras_looks_for_them(
     assert path.read_bytes() == server.content
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("fault", ["is truncated", "another file", "no weights"])
 def test_what_is_not_the_file_that_was_promised_is_not_kept(
     server: Server,
@@ -349,6 +353,7 @@ def test_a_host_that_lets_connections_hang_is_left_in_time(
             each.close()
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("last", [pytest.param(0, marks=pytest.mark.slow), 3])
 def test_only_the_top_and_the_last_layers_below_it_are_left_to_train(last: int) -> None:
     model = mobilenetv2()

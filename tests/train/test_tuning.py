@@ -339,6 +339,7 @@ def test_a_trial_that_ends_its_process_again_and_again_is_given_up(
     assert (failed.state, failed.reason) == ("failed", "ended its process 3 times")
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -466,6 +467,7 @@ def pruned_after(name: str, folder: Path, search: Search) -> list[int | None]:
     return ends
 
 
+@pytest.mark.medium
 def test_pruning_ends_what_is_behind(search: Search, tmp_path: Path) -> None:
     # five trials to compare with, then a quarter of the epochs before the median counts
     assert pruned_after("median", tmp_path / "m", search) == [None] * 5 + [3] * 5
@@ -515,6 +517,7 @@ def made_up(search: Search, *, state: str = "complete", worst: float = 0.1) -> R
     return Results(search=search, trials=trials)
 
 
+@pytest.mark.medium
 def test_pictures_show_trials_fields_epochs_and_importances(search: Search, tmp_path: Path) -> None:
     shares = {"width": 0.7, "learning_rate": 0.2, "shift": 0.1}
     paths = draw(made_up(search), shares, tmp_path)
@@ -569,6 +572,7 @@ def test_pictures_need_trials_and_one_epoch_makes_no_curve(search: Search, tmp_p
     assert pruned.best is None
 
 
+@pytest.mark.medium
 def test_choices_have_a_place_each_in_the_picture(search: Search, tmp_path: Path) -> None:
     space = (Choices(field="optimizer", values=("adam", "sgd")),)
     results = made_up(replace(search, space=space))
