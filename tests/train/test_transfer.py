@@ -319,6 +319,8 @@ def test_a_proxy_that_does_not_answer_is_told_without_codes(
     publish(closed_port())
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
     monkeypatch.setenv("no_proxy", "")
+    # the library reads the variables once in a process, for all that it opens later
+    monkeypatch.setattr("urllib.request._opener", None)
     with pytest.raises(FetchError, match=r"mobilenetv2: http\S+ failed \(connection refused\)$"):
         imagenet()
 
