@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,5 +74,8 @@ def test_a_runtime_of_another_format_is_told(hemline, bundle: Path) -> None:
 def test_a_budget_that_nothing_fits_ends_with_exit_code_3(hemline, copy: Path) -> None:
     assert hemline.run("bench", copy, "--quick").code == 0
     ended = hemline.run("choose", copy, "--max-kb", "0.1")
-    assert "no artifact fits the budget" in ended.error
+    first, *reasons = ended.errors
+    assert first == "error: no artifact fits the budget:"
+    assert reasons
+    assert all(re.fullmatch(r"  \S+ in \S+ has \d+ kB \(budget 0\.1\)", each) for each in reasons)
     assert ended.code == 3
