@@ -229,15 +229,24 @@ def _content(file: ImageFile) -> tuple[str, bytes | None]:
     if file.fault:
         return file.fault, None
     try:
-        with file.path.open("rb", buffering=0) as stream:
-            if os.fstat(stream.fileno()).st_size <= _WHOLE_BYTES:
-                whole = stream.readall()
-                return new_hash(whole).digest(HASH_BYTES).hex(), whole
-            found = new_hash()
-            while chunk := stream.read(_WHOLE_BYTES):
-                found.update(chunk)
+        descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            return _hash_and_bytes(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         return reason_of(error), None
+
+
+def _hash_and_bytes(descriptor: int) -> tuple[str, bytes | None]:
+    """Return the hash of an open file, and its bytes, if they are few."""
+    size = os.fstat(descriptor).st_size
+    if size <= _WHOLE_BYTES:  # in half the time of a Python file
+        whole = b"".join(iter(lambda: os.read(descriptor, size + 1), b""))
+        return new_hash(whole).digest(HASH_BYTES).hex(), whole
+    found = new_hash()
+    while chunk := os.read(descriptor, _WHOLE_BYTES):
+        found.update(chunk)
     return found.digest(HASH_BYTES).hex(), None
 
 
