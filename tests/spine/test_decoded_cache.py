@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import mmap
 import os
 import resource
 import signal
@@ -84,6 +85,26 @@ def test_rows_of_a_file_are_what_the_array_is(tmp_path: Path) -> None:
     assert isinstance(both, MappedImages)
     np.testing.assert_array_equal(np.asarray(both), array[[7, 1, 1, 4, 7, 8]])
     np.testing.assert_array_equal(np.asarray(joined(some, plain)), array[[7, 1, 1, 4] * 2])
+
+
+def test_large_images_are_announced_unless_they_follow_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    array = np.random.default_rng(1).integers(0, 256, (9, 120, 100, 3), np.uint8)
+    np.save(tmp_path / "x.npy", array)
+    file = np.load(tmp_path / "x.npy", mmap_mode="r")
+    told: list[tuple[int, int]] = []
+    mapped = type("Mapped", (), {"__len__": lambda _: 128 + array.nbytes})()
+    mapped.madvise = lambda _, start, size: told.append((start, start + size))
+    images = MappedImages(file)
+    monkeypatch.setattr(file, "_mmap", mapped)
+    for rows in (slice(2, 6), [8], [3, 4, 5]):
+        np.testing.assert_array_equal(images[rows], array[rows])
+    assert not told
+    np.testing.assert_array_equal(images[[8, 0]], array[[8, 0]])
+    for row, (start, end) in zip((8, 0), told, strict=True):
+        assert start % mmap.PAGESIZE == 0
+        assert start <= 128 + row * 36_000 < 128 + (row + 1) * 36_000 <= end <= 128 + array.nbytes
 
 
 def test_the_cache_gives_what_the_memory_gives(folder: Path, tmp_path: Path) -> None:
