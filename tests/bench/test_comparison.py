@@ -105,6 +105,7 @@ def comparison(records: tuple[Record, ...]) -> Comparison:
     return compare(records)
 
 
+@pytest.mark.medium
 def test_every_cell_has_raw_latencies_memory_and_facts(records: tuple[Record, ...]) -> None:
     timed = [record for record in records if isinstance(record.payload, Latency)]
     assert len(timed) == CELLS

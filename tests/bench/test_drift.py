@@ -140,6 +140,7 @@ def test_the_measures_are_those_of_their_formulas() -> None:
     assert found["score KS"].threshold == pytest.approx(threshold)
 
 
+@pytest.mark.medium
 @given(
     counts=st.lists(st.integers(0, 300), min_size=2, max_size=40).filter(any),
     expected=st.lists(st.integers(0, 900), min_size=40, max_size=40),

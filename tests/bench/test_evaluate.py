@@ -123,6 +123,7 @@ def test_the_test_split_is_the_default_of_one_and_validation_of_several(
     assert second.difference.points == pytest.approx(points)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("split", ["validation", "test"])
 @pytest.mark.parametrize("name", ["int8.tflite", "fp32.onnx"])
 def test_an_artifact_answers_as_it_did_when_it_was_verified(
@@ -145,6 +146,7 @@ def test_an_artifact_answers_as_it_did_when_it_was_verified(
     assert (origin.parameters, origin.macs) == (manifest.parameters, manifest.macs)
 
 
+@pytest.mark.medium
 def test_many_images_are_answered_by_several_processes_in_their_order(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +157,7 @@ def test_many_images_are_answered_by_several_processes_in_their_order(
     assert evaluated(bundle / "int8.tflite").results == whole.results
 
 
+@pytest.mark.medium
 def test_a_bundle_is_evaluated_by_the_artifact_to_ship(bundle: Path) -> None:
     (result,) = evaluated(bundle, "--runtime", "onnxruntime").results
     assert result.origin.name.endswith(".onnx")
@@ -211,6 +214,7 @@ def test_an_ensemble_averages_probabilities_each_with_its_own_temperature(
     assert two.origin.name in text
 
 
+@pytest.mark.medium
 def test_a_checkpoint_and_its_artifact_are_compared_on_the_same_images(
     checkpoint: Path, bundle: Path, data_folder: Path
 ) -> None:
@@ -399,6 +403,7 @@ def test_no_picture_without_matplotlib_is_begun(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.medium
 def test_every_picture_is_drawn_of_a_checkpoint(report: tuple[Path, str]) -> None:
     folder, _ = report
     expected = {f"{picture.name}.png" for picture in PICTURES}

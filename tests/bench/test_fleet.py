@@ -198,6 +198,7 @@ def test_a_lost_device_costs_only_its_own_cells_and_resume_completes_them(
     assert latencies(copy, back) == wanted(manifest, back)
 
 
+@pytest.mark.medium
 def test_a_device_that_is_lost_while_it_is_checked_keeps_what_it_answered_before(
     copy: Path, manifest: Manifest
 ) -> None:

@@ -89,6 +89,7 @@ def test_profiles_are_drawn(record: Record, tmp_path: Path) -> None:
             assert np.asarray(Image.open(path).convert("L")).std() > 10  # not an empty one
 
 
+@pytest.mark.medium
 def test_ticks_of_logarithmic_axes_are_plain_numbers(tmp_path: Path) -> None:
     for ends in ((50, 90), (0.5, 700), (3, 2_000_000)):
         with drawn(tmp_path / "axes.png", Heading(title="axes"), width=4, height=4) as figure:

@@ -187,6 +187,7 @@ def test_a_model_made_for_one_image_takes_them_one_by_one(tmp_path: Path) -> Non
         assert [found.index for found in classifier.classify_batch(images)] == singles
 
 
+@pytest.mark.medium
 def test_a_softmax_inside_is_seen_and_not_applied_twice(tmp_path: Path) -> None:
     nodes = (FLATTEN, node("MatMul", "f W", "z"), node("Softmax", "z", "y"))
     path = made(tmp_path / "m.onnx", *nodes)
@@ -267,6 +268,7 @@ def test_a_runtime_that_crashes_takes_nobody_along(
         admitted(made(tmp_path / "m.onnx", FLATTEN, MULTIPLY))
 
 
+@pytest.mark.medium
 def test_answers_that_change_stop_with_exit_code_3(tmp_path: Path) -> None:
     path = made(tmp_path / "m.onnx", node("RandomNormal", "", "y", shape=[1, 4]), gives=(1, 4))
     result = verify(path, "--labels", "a,b,c,d", "--pixels", "0..1")
@@ -667,6 +669,7 @@ def wide(path: Path, classes: int, *, factor: float = 1.0, size: int = 8) -> Pat
     return made(path, *nodes, takes=(1, size, size, 3), gives=(1, classes))
 
 
+@pytest.mark.medium
 def test_labels_that_no_stamp_can_hold_are_refused_before_any_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -708,6 +711,7 @@ def test_options_of_foreign_files_are_for_these_alone(bundle: Path) -> None:
         assert "already stamped" in str(result.exception) or "a bundle" in str(result.exception)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("name", ["int8.tflite", "int8.onnx"])
 def test_a_stamped_file_is_held_to_its_test_images(name: str, bundle: Path, tmp_path: Path) -> None:
     result = verify(bundle / name)
@@ -715,6 +719,7 @@ def test_a_stamped_file_is_held_to_its_test_images(name: str, bundle: Path, tmp_
     assert {line.rpartition(": ")[2] for line in result.stdout.splitlines()} == {"passed"}
 
 
+@pytest.mark.medium
 def test_a_stamped_file_that_answers_otherwise_stops_with_exit_code_3(
     bundle: Path, tmp_path: Path
 ) -> None:

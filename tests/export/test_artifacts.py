@@ -204,6 +204,7 @@ def test_a_scheme_that_cannot_be_made_is_left_out_and_the_others_go_on(
     ], "what brings nothing is not tried again; what failed is"  # fmt: skip
 
 
+@pytest.mark.medium
 def test_the_only_scheme_that_cannot_be_made_is_an_error(
     checkpoint: Path, tmp_path: Path, images: Images
 ) -> None:
@@ -213,6 +214,7 @@ def test_the_only_scheme_that_cannot_be_made_is_an_error(
         export_bundle(wanted, images)
 
 
+@pytest.mark.medium
 def test_an_altered_plan_has_its_artifact_made_again(
     checkpoint: Path, copy: Path, images: Images
 ) -> None:
@@ -319,6 +321,7 @@ def keras_records(bundle: Path) -> list[Record]:
     return [r for r in read_records(bundle / RECORDS_NAME) if r.cell.runtime == "keras"]
 
 
+@pytest.mark.medium
 def test_the_keras_record_has_the_conditions_of_the_export(copy: Path) -> None:
     """Verified later or elsewhere, it names the host and the date of the export all the same."""
     path = copy / "evaluation" / "conditions.json"
@@ -346,6 +349,7 @@ def test_the_keras_record_has_the_conditions_of_the_export(copy: Path) -> None:
         assert record.cell.host.startswith("another, ")
 
 
+@pytest.mark.medium
 def test_the_keras_record_of_an_older_bundle_names_no_host(copy: Path) -> None:
     (copy / "evaluation" / "conditions.json").unlink()
     manifest = read_manifest(copy)

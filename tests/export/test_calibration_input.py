@@ -176,6 +176,7 @@ def _damaged(kind: str) -> tuple[Net, str]:
     return net, str(net.op("Gemm", x, net.constant(dense), last))
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize(
     "kind",
     [

@@ -54,6 +54,7 @@ def test_every_calibrator_is_tried_on_more_and_more_images() -> None:
     assert all(0 <= each.agreement <= 1 for each in found)
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("labels", [True, False])
 def test_a_comparison_is_a_document_a_table_and_a_picture(labels: bool, tmp_path: Path) -> None:
     trials = (*_trials(labels), CalibrationTrial(

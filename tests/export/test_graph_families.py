@@ -228,6 +228,7 @@ KERAS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("family", every_second_one_is_slow(KERAS))
 def test_a_net_of_keras_gives_the_same_in_every_runtime(family: str) -> None:
     model = KERAS[family]()

@@ -114,6 +114,7 @@ FLOAT_SETS = {
 }
 
 
+@pytest.mark.medium
 @pytest.mark.parametrize("chosen", FLOAT_SETS.values(), ids=FLOAT_SETS.keys())
 def test_both_formats_give_the_same_with_layers_in_float(small: Small, chosen: list[int]) -> None:
     """Float sums differ in the last bits: now and then a value is rounded the other way."""
@@ -127,6 +128,7 @@ def test_both_formats_give_the_same_with_layers_in_float(small: Small, chosen: l
     assert (lite.argmax(axis=1) == other.argmax(axis=1)).mean() >= 0.99
 
 
+@pytest.mark.medium
 def test_with_all_layers_in_float_the_file_is_the_float_model(small: Small) -> None:
     content = tflite_writer.convert_int8(small.source, small.mixed(small.names)).content
     lite, _ = in_litert(content, small.images)
@@ -146,6 +148,7 @@ def test_only_the_layers_of_the_plan_leave_int8(small: Small) -> None:
     assert plain - mixed == {}
 
 
+@pytest.mark.medium
 def test_a_layer_in_float_keeps_the_weights_of_the_model(small: Small) -> None:
     name = small.names[4]
     content = tflite_writer.convert_int8(small.source, small.mixed([name])).content

@@ -131,6 +131,7 @@ def hem() -> tuple[Pair, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     )
 
 
+@pytest.mark.medium
 def test_hem_50k_gives_the_same_classes_and_logits_in_both_runtimes(
     hem: tuple[Pair, npt.NDArray[np.uint8], npt.NDArray[np.uint8]],
 ) -> None:
