@@ -60,7 +60,7 @@ def _refuse(folder: Path, reason: str, error: HemlineError | None = None) -> Non
 
 
 def _convert(kind: str, path: Path, folder: Path, options: ConversionOptions) -> None:
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", ORT_DISABLE_TELEMETRY="1")
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
     limit_memory(_MEMORY_BYTES)
     opened: OpenedModel = attribute(IMPORTERS[kind].opener)(path, options)
     inputs = reference_inputs(opened)

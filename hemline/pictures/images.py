@@ -55,15 +55,9 @@ def photographs(paths: Sequence[Path]) -> list[Path]:
 
     A camera's raw file (or a HEIC) beside an image of its name is the same photograph.
     """
-    endings = [path.suffix.lower() for path in paths]
-    named = zip(paths, endings, strict=True)
-    if FOREIGN_ENDINGS.keys().isdisjoint(endings):
-        return [path for path, ending in named if ending in ENDINGS]
-    readable = {
-        path.with_suffix("")
-        for path, ending in zip(paths, endings, strict=True)
-        if ending in ENDINGS
-    }
+    named = [(path, path.suffix.lower()) for path in paths]
+    foreign = any(ending in FOREIGN_ENDINGS for _, ending in named)
+    readable = {path.with_suffix("") for path, ending in named if foreign and ending in ENDINGS}
     return [
         path
         for path, ending in named
@@ -91,8 +85,6 @@ def read_picture(path: Path, side: int = 0, content: bytes | None = None) -> Pix
     side of the model. `content` is the file's, where it was read already. Raises DataError, naming
     the file.
     """
-    if content is not None and (found := _plain(content, side)) is not None:
-        return found
     try:
         with path.open("rb") if content is None else io.BytesIO(content) as stream:
             if path.suffix.lower() != ".npy":
@@ -114,7 +106,8 @@ def read_stream(stream: BinaryIO, name: str, side: int = 0, most_pixels: int = 0
     start = stream.read(8)
     stream.seek(0)
     if start.startswith(SIGNATURE):
-        if (found := _plain(stream.read(_PLAIN_BYTES), side, most_pixels)) is not None:
+        most, draft = min(_KEPT_PIXELS, most_pixels or _KEPT_PIXELS), 2 * max(_DRAFT_SIDE, side)
+        if (found := plain_jpeg(stream.read(_PLAIN_BYTES), most, draft)) is not None:
             return found
         stream.seek(0)
     if start[:2] not in netpbm.MAGICS:
@@ -126,14 +119,6 @@ def read_stream(stream: BinaryIO, name: str, side: int = 0, most_pixels: int = 0
         return netpbm.read_netpbm(stream.read(header.size_bytes))
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
-
-
-def _plain(content: bytes, side: int, most_pixels: int = 0) -> Pixels | None:
-    """Return the pixels of a JPEG file that needs no pillow; None for another file."""
-    if not content.startswith(SIGNATURE):
-        return None
-    most = min(_KEPT_PIXELS, most_pixels or _KEPT_PIXELS)
-    return plain_jpeg(content, most, 2 * max(_DRAFT_SIDE, side))
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -137,7 +137,7 @@ def _counts(rows: pa.Table) -> dict[str, int]:
 def _join(folder: Path, output: Path, schema: pa.Schema) -> dict[str, int]:
     """Write all rows to one Parquet file, whole or not at all; return their counts."""
     options = {"compression": "zstd", "use_dictionary": FEW_VALUES}
-    counts, group = Counter[str](), list[pa.Table]()
+    counts, group = Counter(faults=0, labelled=0, correct=0), list[pa.Table]()
     with replacing(output) as partial, pq.ParquetWriter(partial, schema, **options) as writer:
         chunks = chunks_in(folder)
         for chunk in chunks:
@@ -147,7 +147,7 @@ def _join(folder: Path, output: Path, schema: pa.Schema) -> dict[str, int]:
             if chunk is chunks[-1] or sum(each.nbytes for each in group) >= _GROUP_BYTES:
                 writer.write_table(pa.concat_tables(group))
                 group.clear()
-    return {"faults": 0, "labelled": 0, "correct": 0, **counts}
+    return counts
 
 
 def _rows(path: Path) -> pa.Table:

@@ -6,8 +6,8 @@ export` exports them. Several checkpoints of one model are its seeds: all have a
 first one is timed. Latency and instructions of baselines/hem-50k are measured in the same run:
 ratios are to that. Latency needs a quiet machine for some ten minutes; the others do not. Each
 checkpoint is a line of zoo.jsonl, in which a later run replaces what it measures; lines of the same
-model by another recipe are dropped. With --qat, a model's files are also trained for 8 bits (some
-minutes), and its claims are those of the files with the higher validation accuracy.
+model by another recipe are dropped. With --qat, a model's files are also trained for 8 bits, which
+takes some minutes; of both kinds, its results are those with the higher validation accuracy.
 """
 
 from __future__ import annotations

@@ -203,9 +203,9 @@ def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
     changed.save(folder / "b" / "0003.png")
     once = decoding._read
 
-    def noted(spec: InputSpec, item: ImageFile, *rest: Any) -> Row:
+    def noted(spec: InputSpec, item: ImageFile, *rest: Any, **named: Any) -> Row:
         read.append(item.name)
-        return once(spec, item, *rest)
+        return once(spec, item, *rest, **named)
 
     monkeypatch.setattr(decoding, "_read", noted)
     found = decoded(cache, listing, _SIZE)

@@ -20,10 +20,10 @@ from hemline.data.custom.folder_layout import (
     find_layout,
     folders_in,
     images_beside,
+    mode_of,
 )
 from hemline.data.custom.reading import counted, few, require_labels, shown
 from hemline.errors import DataError
-from hemline.files import reason_of
 from hemline.pictures.foreign_formats import FOREIGN_ENDINGS, unread
 from hemline.pictures.images import photographs, read_picture, read_size
 from hemline.pictures.pixels import Pixels
@@ -151,7 +151,7 @@ def _files(
     paths, inside = entries(folder), "" if folder == root else f"{folder.relative_to(root)}{os.sep}"
     images = set(photographs(paths))
     for path in paths:
-        mode, fault = _mode_of(path)
+        mode, fault = mode_of(path)
         if stat.S_ISDIR(mode):
             files += _files(root, path, label, others, seen)
             continue
@@ -165,14 +165,6 @@ def _files(
             fault = fault or unread(FOREIGN_ENDINGS[path.suffix.lower()])
         files.append(ImageFile(path=path, name=name, label=label, fault=fault))
     return files
-
-
-def _mode_of(path: Path) -> tuple[int, str]:
-    """Return what a path leads to, or 0 and why it cannot be followed."""
-    try:
-        return path.stat().st_mode, ""
-    except OSError as error:  # a link that leads nowhere, or to itself
-        return 0, reason_of(error)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -127,7 +127,7 @@ def _cached(cache: Path, listing: Listing, reading: ReadOptions, make: Make) -> 
 
 
 def _names_file(listing: Listing) -> str:
-    """Return the name of the empty file that tells of which files images were decoded."""
+    """Return the name of an empty file in the cache: a hash of the names of the image files."""
     names = [file.name for file in listing.files]
     return f"names-{files.fingerprint([listing.labels, names])[:16]}"
 

@@ -165,9 +165,9 @@ def _rows(
         rows = pixels.rows_at(at)
         if rows is None or (contents == [] and not _same_files(some, rows)):
             block = np.zeros((len(some), *pixels.shape), np.uint8)
-            any_will_do: list[str | None] = [None if contents is None else ""] * len(some)
-            expected = contents[at : at + step] if contents else any_will_do
-            rows = [_read(spec, *each) for each in zip(some, block, expected, strict=True)]
+            pairs = zip(some, block, strict=True)
+            rows = [_read(spec, *each, hashed=contents is not None) for each in pairs]
+            _require_same(some, rows, contents[at : at + step] if contents else ())
             pixels.write(at, block, rows)
         return rows
 
@@ -180,13 +180,12 @@ def _rows(
     return found
 
 
-def _read(spec: InputSpec, item: Readable, place: Pixels, expected: str | None) -> Row:
+def _read(spec: InputSpec, item: Readable, place: Pixels, *, hashed: bool) -> Row:
     """Write the pixels that a model sees of an image to their place; black if it is broken.
 
-    expected: hash of the file; empty if any will do, None if it does not matter. Raises DataError
-    for a file that has another one, or changes meanwhile.
+    hashed: whether the row has the hash of the file. Raises DataError if it changes meanwhile.
     """
-    file = item if expected is not None and isinstance(item, ImageFile) else None
+    file = item if hashed and isinstance(item, ImageFile) else None
     content, whole = ("", None) if file is None else _content(file)
 
     def read() -> Pixels:
@@ -198,8 +197,6 @@ def _read(spec: InputSpec, item: Readable, place: Pixels, expected: str | None) 
     fault, picture = _tried(read)
     if file and whole is None:
         require_unchanged(file, content)
-    if file and expected not in ("", content):
-        raise _changed(file.path)
     if picture is None:
         return Row(fault=fault, file=content)
     gray = _is_gray(place)
@@ -207,6 +204,13 @@ def _read(spec: InputSpec, item: Readable, place: Pixels, expected: str | None) 
     if picture.shape != place.shape or (gray and spec.channels != 1):  # rarely
         own = own_hash(picture)
     return Row("", own, digest, gray, int(place.max()), content)
+
+
+def _require_same(items: Iterable[Readable], rows: Iterable[Row], contents: Iterable[str]) -> None:
+    """Raise DataError for a file that does not have its hash; without hashes, for none."""
+    for item, row, content in zip(items, rows, contents, strict=False):
+        if row.file != content and isinstance(item, ImageFile):
+            raise _changed(item.path)
 
 
 def _same_files(items: Iterable[Readable], rows: Iterable[Row]) -> bool:

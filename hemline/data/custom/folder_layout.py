@@ -148,7 +148,12 @@ def images_beside(folder: Path) -> list[str]:
 
 def is_folder(path: Path) -> bool:
     """Return whether a path leads to a folder."""
+    return stat.S_ISDIR(mode_of(path)[0])
+
+
+def mode_of(path: Path) -> tuple[int, str]:
+    """Return the mode of what a path leads to, or 0 and why it cannot be followed."""
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:
-        return False
+        return path.stat().st_mode, ""
+    except OSError as error:  # a link that leads nowhere, or to itself
+        return 0, reason_of(error)

@@ -44,13 +44,19 @@ def with_test_part(
     Raises DataError for a class of fewer different images than `reading` asks for. Warns of images
     in several classes or in both parts.
     """
-    digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
-    _require_enough(found, digests[: found.ends[1]], source, reading.fewest)
-    _warn_of_duplicates(found, digests, source)
-    images = _in_order(found, _keys(found, digests), digests, dataset, source)
+    found = _hashed(found)
+    _require_enough(found, found.digests[: found.ends[1]], source, reading.fewest)
+    _warn_of_duplicates(found, found.digests, source)
+    images = _in_order(found, _keys(found), dataset, source)
     if reading.known_sha256 not in (None, images.sha256):
         return _as_known(images, found, dataset, source, reading.known_sha256)
     return images
+
+
+def _hashed(found: CustomImages) -> CustomImages:
+    """Return images with the hash of each."""
+    digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
+    return replace(found, digests=digests)
 
 
 def _as_known(
@@ -60,10 +66,8 @@ def _as_known(
 
     It ordered them by another hash of their pixels in the model's size, and hashed a part whole.
     """
-    digests = [
-        hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in found.images
-    ]
-    older = _in_order(found, digests, digests, dataset, source)
+    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in found.images]
+    older = _in_order(found, keys, dataset, source)
     parts = {
         "train": (older.train_images, older.train_labels),
         "test": (older.test_images, older.test_labels),
@@ -75,17 +79,15 @@ def _as_known(
     return replace(older, sha256=hashes) if hashes == known else images
 
 
-def _keys(found: CustomImages, digests: Sequence[str]) -> list[str]:
+def _keys(found: CustomImages) -> list[str]:
     """Return what images are ordered by: copies, which may differ in other sizes, have one key."""
     least: dict[str, str] = {}
-    for digest, content in zip(digests, found.contents or digests, strict=True):
+    for digest, content in zip(found.digests, found.contents or found.digests, strict=True):
         least[digest] = min(content, least.get(digest, content))
-    return [least[digest] for digest in digests]
+    return [least[digest] for digest in found.digests]
 
 
-def _in_order(
-    found: CustomImages, keys: Sequence[str], digests: Sequence[str], dataset: Dataset, source: str
-) -> Images:
+def _in_order(found: CustomImages, keys: Sequence[str], dataset: Dataset, source: str) -> Images:
     own, until = found.ends
     order = sorted(range(until), key=keys.__getitem__)
     split_off: list[int] = []
@@ -97,24 +99,18 @@ def _in_order(
     else:
         train, test = order, sorted(range(until, len(keys)), key=keys.__getitem__)
     return replace(
-        _parted(found, train, test, digests, dataset, source),
+        _parted(found, train, test, dataset, source),
         test_indices=tuple(split_off),
         validation_indices=tuple(at for at, each in enumerate(train) if each >= own),
     )
 
 
 def _parted(
-    found: CustomImages,
-    train: list[int],
-    test: list[int],
-    digests: Sequence[str],
-    dataset: Dataset,
-    source: str,
+    found: CustomImages, train: list[int], test: list[int], dataset: Dataset, source: str
 ) -> Images:
     train_part, test_part = (
         (selected(found.images, part), found.classes[part]) for part in (train, test)
     )
-    hashes = ([digests[at] for at in part] for part in (train, test))
     return Images(
         dataset=dataset,
         train_images=train_part[0],
@@ -122,8 +118,8 @@ def _parted(
         test_images=test_part[0],
         test_labels=test_part[1],
         sha256={
-            "train": _sha256(*train_part, next(hashes)),
-            "test": _sha256(*test_part, next(hashes)),
+            "train": _sha256(*train_part, [found.digests[at] for at in train]),
+            "test": _sha256(*test_part, [found.digests[at] for at in test]),
         },
         verified=False,
         source=source,
@@ -179,8 +175,8 @@ def _parts(labels: Pixels, digests: npt.NDArray[np.str_]) -> npt.NDArray[np.floa
 
 def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Images:
     """Return custom images without labels in their order, each once, with a test part."""
-    digests = found.digests or tuple(digest.hex() for digest in image_hashes(found.images))
-    different = {key: at for at, key in enumerate(_keys(found, digests))}
+    found = _hashed(found)
+    different = {key: at for at, key in enumerate(_keys(found))}
     if len(different) < _FEWEST_UNLABELLED:
         raise DataError(
             f"{source} has {counted(len(different), 'different image')}: at least "
@@ -188,7 +184,7 @@ def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Im
         )
     order = [different[digest] for digest in sorted(different)]
     count = max(1, round(TEST_SHARE * len(order)))
-    parted = _parted(found, order[count:], order[:count], digests, dataset, source)
+    parted = _parted(found, order[count:], order[:count], dataset, source)
     return replace(parted, labelled=False)
 
 
