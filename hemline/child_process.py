@@ -4,14 +4,54 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import IO, Any
 
+from hemline.closing import Closing
+from hemline.safe_path import module_command
+
 _KEPT_BYTES = 1 << 16
 _LAST_SECONDS = 1.0  # a grandchild may hold the pipe open
+
+
+class PipedChild(Closing):
+    """A module that runs in a fresh Python and exchanges objects with this process.
+
+    Not by multiprocessing, which runs the program of this process once more in the child. The pipe
+    to its standard input is closed when this process ends, which ends the child.
+    """
+
+    def __init__(self, module: str, **environment: str) -> None:
+        """Start it; it gets its end of `pipe` from parent_pipe. Raises OSError."""
+        self.pipe, there = Pipe()
+        with there:
+            command = [*module_command(module), str(there.fileno())]
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                pass_fds=[there.fileno()],
+                env=os.environ | environment,
+            )
+
+    def close(self) -> None:
+        """Close the pipes, which ends the child if it still runs, and wait for that."""
+        self.pipe.close()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process.wait()
+
+
+def parent_pipe() -> Connection:
+    """Return, in a PipedChild, the pipe to the parent; leave interrupts to it, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    end_with_parent()
+    return Connection(int(sys.argv[1]))
 
 
 class StderrTail:

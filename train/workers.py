@@ -10,19 +10,15 @@ import contextlib
 import importlib
 import logging
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple, Protocol
 
-from hemline.child_process import end_with_parent, how_it_ended
+from hemline.child_process import PipedChild, how_it_ended, parent_pipe
 from hemline.closing import Closing
 from hemline.cluster import Cluster, Resources, own, require_same, result_of
 from hemline.errors import HemlineError, JobError, first_line
-from hemline.safe_path import module_command
 
 Report = Callable[[Any], bool]  # returns whether the task is to stop
 Load = Callable[[], Any]  # data, in the worker
@@ -171,7 +167,7 @@ class LocalWorkers(Closing):
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._running: dict[int, tuple[subprocess.Popen[bytes], Connection]] = {}
+        self._running: dict[int, PipedChild] = {}
 
     def places(self) -> int:
         """Return how many tasks run at once."""
@@ -183,45 +179,39 @@ class LocalWorkers(Closing):
 
     def start(self, key: int, function: str, *arguments: Any) -> None:
         """Start a process."""
-        here, there = Pipe()
-        # not by multiprocessing, which runs the program of this process once more in the child;
-        # the pipe to its standard input is closed when this process ends, which ends it
-        command = [*module_command(__name__), str(there.fileno())]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[there.fileno()])
-        there.close()
+        child = self._running[key] = PipedChild(__name__)
         with contextlib.suppress(OSError):  # it has ended: `next` sees that
-            here.send((function, arguments))
-        self._running[key] = process, here
+            child.pipe.send((function, arguments))
 
     def next(self, seconds: float = _TICK_SECONDS) -> Event | None:
         """Return the next report or the next end."""
-        ready = wait([pipe for _, pipe in self._running.values()], seconds)
-        for key, (process, pipe) in self._running.items():
-            if pipe in ready:
-                return self._event(key, process, pipe)
+        ready = wait([child.pipe for child in self._running.values()], seconds)
+        for key, child in self._running.items():
+            if child.pipe in ready:
+                return self._event(key, child)
         return None
 
     def answer(self, key: int, *, stop: bool) -> None:
         """Answer a report."""
         with contextlib.suppress(OSError):  # it has ended
-            self._running[key][1].send(stop)
+            self._running[key].pipe.send(stop)
 
     def close(self) -> None:
         """End all processes."""
-        for process, pipe in self._running.values():
-            process.kill()
-            _closed(process, pipe)
+        for child in self._running.values():
+            child.process.kill()
+            child.close()
         self._running.clear()
 
-    def _event(self, key: int, process: subprocess.Popen[bytes], pipe: Connection) -> Event:
+    def _event(self, key: int, child: PipedChild) -> Event:
         try:
-            kind, value = pipe.recv()
+            kind, value = child.pipe.recv()
         except (EOFError, OSError):
-            how = how_it_ended(process.wait(), "")
+            how = how_it_ended(child.process.wait(), "")
             kind, value = "error", JobError(f"its process ended {how}")
         if kind == "report":
             return Event(key, value)
-        _closed(process, pipe)
+        child.close()
         del self._running[key]
         return Event(key, None, partial(_given, kind, value))
 
@@ -232,16 +222,8 @@ def _given(kind: str, value: Any) -> Any:
     return value
 
 
-def _closed(process: subprocess.Popen[bytes], pipe: Connection) -> None:
-    pipe.close()
-    if process.stdin is not None:
-        process.stdin.close()
-    process.wait()
-
-
-def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
-    end_with_parent()
+def _in_child() -> None:  # pragma: no cover — in another process
+    pipe = parent_pipe()
     logging.getLogger("hemline.data").setLevel(logging.ERROR)  # the parent has warned already
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
@@ -265,4 +247,4 @@ def _in_child(pipe: Connection) -> None:  # pragma: no cover — in another proc
 
 
 if __name__ == "__main__":
-    _in_child(Connection(int(sys.argv[1])))
+    _in_child()

@@ -77,18 +77,20 @@ def read_image(path: Path, spec: InputSpec, preprocess: Preprocess = "stretch") 
         raise DataError(f"{path}: {error}") from error
 
 
-def read_picture(path: Path, side: int = 0, content: bytes | None = None) -> Pixels:
+def read_picture(
+    path: Path, side: int = 0, place: Pixels | None = None, content: bytes | None = None
+) -> Pixels:
     """Return the uint8 pixels of an image file or an array of .npy, in their own size.
 
     Images are (height, width, 1, 3 or 4 with opacity), upright; arrays are what they are. A very
     large photograph comes reduced to about 4 megapixels, but never below `side` pixels, the longer
-    side of the model. `content` is the file's, where it was read already. Raises DataError, naming
-    the file.
+    side of the model. It may be unpacked to `place`, which is returned then. `content` is the
+    file's, where it was read already. Raises DataError, naming the file.
     """
     try:
         with path.open("rb") if content is None else io.BytesIO(content) as stream:
             if path.suffix.lower() != ".npy":
-                return read_stream(stream, str(path), side)
+                return read_stream(stream, str(path), side, place=place)
             size = path.stat().st_size
             if size > 4 * _LARGEST_PIXELS:
                 raise DataError(f"{path} has {size} bytes: scale the image down first")
@@ -97,17 +99,23 @@ def read_picture(path: Path, side: int = 0, content: bytes | None = None) -> Pix
         raise _unreadable(str(path), error) from error
 
 
-def read_stream(stream: BinaryIO, name: str, side: int = 0, most_pixels: int = 0) -> Pixels:
+def read_stream(
+    stream: BinaryIO,
+    name: str,
+    side: int = 0,
+    most_pixels: int = 0,
+    place: Pixels | None = None,
+) -> Pixels:
     """Return the uint8 pixels of one whole image in a file that can be wound back.
 
-    `name` stands for it in the DataError; `side` as in read_picture. An image of more than
-    `most_pixels` (0: 50 million) is an error.
+    `name` stands for it in the DataError; `side` and `place` as in read_picture. An image of
+    more than `most_pixels` (0: 50 million) is an error.
     """
     start = stream.read(8)
     stream.seek(0)
     if start.startswith(SIGNATURE):
         most, draft = min(_KEPT_PIXELS, most_pixels or _KEPT_PIXELS), 2 * max(_DRAFT_SIDE, side)
-        if (found := plain_jpeg(stream.read(_PLAIN_BYTES), most, draft)) is not None:
+        if (found := plain_jpeg(stream.read(_PLAIN_BYTES), most, draft, place)) is not None:
             return found
         stream.seek(0)
     if start[:2] not in netpbm.MAGICS:

@@ -17,8 +17,12 @@ _TURNED, _PIXELS = 0xE1, 0xDA  # segments: Exif or XMP, which may turn it; what 
 _SPACES = {"YCbCr": "RGB", "Gray": "GRAY"}  # of the file: of the pixels
 
 
-def plain_jpeg(data: bytes, most_pixels: int, shorter_side: int) -> Pixels | None:
+def plain_jpeg(
+    data: bytes, most_pixels: int, shorter_side: int, place: Pixels | None = None
+) -> Pixels | None:
     """Return uint8 (height, width, 1 or 3); None for what pillow should read, or complain about.
+
+    It is unpacked to `place`, which is returned, if that has its shape.
 
     That is a photograph of more pixels, or with a shorter side that long or longer, one that may
     have to be turned, one in other colours, a damaged one; and all without simplejpeg.
@@ -31,7 +35,11 @@ def plain_jpeg(data: bytes, most_pixels: int, shorter_side: int) -> Pixels | Non
         small = height * width <= most_pixels and min(height, width) < shorter_side
         if not small or max(height, width) > LARGEST_SIDE or space not in _SPACES:
             return None
-        found: Pixels = decoder.decode_jpeg(data, _SPACES[space])
+        colours = _SPACES[space]
+        if place is not None and place.shape == (height, width, 1 if colours == "GRAY" else 3):
+            decoder.decode_jpeg(data, colours, buffer=place)
+            return place
+        found: Pixels = decoder.decode_jpeg(data, colours)
     except ValueError:
         return None
     return found

@@ -358,6 +358,12 @@ def test_a_plain_jpeg_is_unpacked_to_the_pixels_of_pillow(
     path.write_bytes(jpeg(mode, **options))
     direct = plain_jpeg(path.read_bytes(), 1 << 20, 2048)
     np.testing.assert_array_equal(read_picture(path), direct)
+    assert direct is not None
+    place, other = np.zeros_like(direct), np.zeros((9, *direct.shape[1:]), np.uint8)
+    assert read_picture(path, 0, place) is place
+    np.testing.assert_array_equal(place, direct)
+    np.testing.assert_array_equal(read_picture(path, 0, other), direct)
+    assert not other.any()
     monkeypatch.setattr(images_module, "plain_jpeg", lambda *_: None)
     np.testing.assert_array_equal(read_picture(path), direct)
 

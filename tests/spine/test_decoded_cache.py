@@ -10,9 +10,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,16 @@ from click.testing import CliRunner
 from PIL import Image
 
 from hemline import files
+from hemline.child_process import PipedChild
 from hemline.cli import cli
 from hemline.contract.specs import InputSpec
-from hemline.data.custom import decoding
+from hemline.data.custom import image_blocks
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.cache_folders import CacheFolder
 from hemline.data.custom.class_folders import ImageFile, list_folder
 from hemline.data.custom.decoded_cache import decoded, key_of
-from hemline.data.custom.decoding import content_of, decode
+from hemline.data.custom.decoding import decode
+from hemline.data.custom.image_blocks import BlockReader, content_of
 from hemline.data.custom.loading import load_custom
 from hemline.data.custom.pixel_file import PixelFile, Row
 from hemline.data.custom.reading import ReadOptions
@@ -132,19 +136,21 @@ def rows_of(pixels: Pixels) -> list[Row]:
 
 def test_what_a_killed_process_wrote_is_used(tmp_path: Path) -> None:
     pixels = noise(6)
+    first = [*rows_of(pixels[:1]), Row(fault="is broken")]
     with PixelFile(tmp_path, pixels.shape[1:]) as file:
-        file.write(0, pixels[:2], rows_of(pixels[:2]))
-        file.write(4, pixels[4:], rows_of(pixels[4:]))
+        for at, rows in ((0, first), (4, rows_of(pixels[4:]))):
+            file.write(at, pixels[at : at + 2])
+            file.note(at, rows)
     with (tmp_path / "journal.jsonl").open("a") as journal:
         journal.write('[2, [["", ')  # the kill cut this line
     with (tmp_path / "unfinished.npy").open("r+b") as stream:
         stream.seek(-1, os.SEEK_END)
         stream.write(b"?")  # and a power cut lost this page
     with PixelFile(tmp_path, pixels.shape[1:]) as file:
-        assert file.rows_at(0) == rows_of(pixels[:2])
+        assert file.rows_at(0) == first
         assert file.rows_at(2) is None
         assert file.rows_at(4) is None
-        file.write(2, pixels[2:], rows_of(pixels[2:]))
+        file.write(2, pixels[2:])
         images, _ = file.finish([True] * 6, 3)
     np.testing.assert_array_equal(np.asarray(images), pixels)
     np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), pixels)
@@ -154,17 +160,19 @@ def test_what_a_killed_process_wrote_is_used(tmp_path: Path) -> None:
 def test_images_that_are_left_out_leave_no_gap(tmp_path: Path) -> None:
     pixels, keep = noise(5), [True, False, True, True, False]
     with PixelFile(tmp_path, pixels.shape[1:]) as file:
-        file.write(0, pixels, rows_of(pixels))
+        file.write(0, pixels)
         images, digests = file.finish(keep, 1)
     np.testing.assert_array_equal(np.asarray(images), pixels[keep][..., :1])
     assert digests == [digest.hex() for digest in image_hashes(pixels[keep][..., :1])]
 
 
 @pytest.mark.medium
-def test_a_killed_command_is_gone_on_from(tmp_path: Path) -> None:
+@pytest.mark.parametrize("many", [1, 3000])
+def test_a_killed_command_is_gone_on_from(tmp_path: Path, many: int) -> None:
     folder, cache = write_pictures(tmp_path / "pictures", 300, 96), tmp_path / "cache"
     code = (
         "import sys; from pathlib import Path; from hemline.data.custom.loading import *; "
+        f"from hemline.data.custom import image_blocks; image_blocks._MANY = {many}; "
         "load_custom(Path(sys.argv[1]), ReadOptions(size=(96, 96)), cache=Path(sys.argv[2]))"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(folder), str(cache)])
@@ -193,7 +201,7 @@ def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each block of files has hashes of its own: only what changed is decoded again."""
-    monkeypatch.setattr(decoding, "_AT_ONCE", 10)
+    monkeypatch.setattr(image_blocks, "MOST", 10)
     cache, listing, read = tmp_path / "cache", list_folder(folder), list[str]()
     with monkeypatch.context() as patch:
         patch.setattr(PixelFile, "finish", lambda *_: None)
@@ -201,18 +209,156 @@ def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
             decoded(cache, listing, _SIZE)
     changed = Image.new("RGB", (8, 8), "red")
     changed.save(folder / "b" / "0003.png")
-    once = decoding._read
+    once = image_blocks._read
 
     def noted(spec: InputSpec, item: ImageFile, *rest: Any, **named: Any) -> Row:
         read.append(item.name)
         return once(spec, item, *rest, **named)
 
-    monkeypatch.setattr(decoding, "_read", noted)
+    monkeypatch.setattr(image_blocks, "_read", noted)
     found = decoded(cache, listing, _SIZE)
     assert sorted(read) == [f"b/{at:04}.png" for at in range(10)]
     np.testing.assert_array_equal(found.images[13], np.asarray(changed))
     assert found.digests == decode(listing, _SIZE).digests
     assert [*cache.glob("*/facts.json")]
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> list[PipedChild]:
+    """Let two processes read images, however few; return those that were started."""
+    started: list[PipedChild] = []
+
+    def start(*words: str, **environment: str) -> PipedChild:
+        started.append(PipedChild(*words, **environment))
+        return started[-1]
+
+    monkeypatch.setattr(image_blocks, "PipedChild", start)
+    monkeypatch.setattr(image_blocks, "cores", lambda: 2)
+    monkeypatch.setattr(image_blocks, "_MANY", 1)
+    monkeypatch.setattr(image_blocks, "MOST", 4)
+    return started
+
+
+@pytest.mark.usefixtures("processes")
+def test_processes_read_what_threads_read(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green")]
+    frames[0].save(folder / "a" / "moves.gif", save_all=True, append_images=frames[1:])
+    Image.new("L", (30, 20), 90).save(folder / "b" / "gray.jpg")
+    frames[1].save(folder / "b" / "of-its-size.jpg")
+    (folder / "c" / "broken.png").write_bytes((folder / "c" / "0000.png").read_bytes()[:90])
+    listing, reading = list_folder(folder), replace(_SIZE, skip_broken=True)
+    plain = decode(listing, reading)
+    warned = sorted(record.message for record in caplog.records)
+    caplog.clear()
+    found = decode(listing, reading, CacheFolder(path=tmp_path))
+    assert sorted(record.message for record in caplog.records) == warned
+    assert any("moves.gif is animated" in message for message in warned)
+    assert found.broken == plain.broken == ("c/broken.png",)
+    assert (found.digests, found.contents) == (plain.digests, plain.contents)
+    np.testing.assert_array_equal(np.asarray(found.images), plain.images)
+
+
+def test_processes_read_the_images_of_shards(
+    folder: Path, tmp_path: Path, processes: list[PipedChild]
+) -> None:
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        for path in sorted(folder.rglob("*.png")):
+            archive.add(path, f"{path.parent.name}/{path.name}")
+    found = load(tmp_path / "all.tar", tmp_path / "cache")
+    assert len(processes) == 2
+    assert found.sha256 == load(tmp_path / "all.tar", None).sha256
+
+
+def test_a_process_that_is_killed_costs_nothing_but_itself(
+    folder: Path, tmp_path: Path, processes: list[PipedChild], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = load(folder, None)
+    pixels = PixelFile(tmp_path, (8, 8, 3))
+    files = list_folder(folder).files
+    with pixels, BlockReader(pixels, count=30, hashed=True, encoded=True) as reader:
+        assert [row.fault for row in reader.read(0, files[:4])] == [""] * 4
+        processes[1].process.kill()
+        rows = [reader.read(at, files[at : at + 4]) for at in range(0, 12, 4)]
+        assert "a process that reads images ended (signal 9)" in caplog.text
+        pixels.note(0, [row for part in rows for row in part])
+    with PixelFile(tmp_path, (8, 8, 3)) as again:
+        assert again.rows_at(0) == [row for part in rows for row in part]
+    assert all(child.process.returncode is not None for child in processes)
+    assert load(folder, tmp_path / "cache").sha256 == whole.sha256
+
+
+@pytest.mark.usefixtures("processes")
+def test_processes_name_a_picture_that_changes(folder: Path, tmp_path: Path) -> None:
+    test_a_picture_that_changes_meanwhile_is_named(folder, tmp_path)
+
+
+@pytest.mark.usefixtures("processes")
+def test_processes_go_on_from_what_was_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, listing = tmp_path / "cache", list_folder(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelFile, "finish", lambda *_: None)
+        with pytest.raises(TypeError):  # as if it were killed: what it wrote stays
+            decoded(cache, listing, _SIZE)
+    changed = Image.new("RGB", (8, 8), "red")
+    changed.save(folder / "b" / "0003.png")
+    read: list[int] = []
+    once = BlockReader.read
+
+    def noted(self: BlockReader, at: int, items: Any) -> list[Row]:
+        read.append(at)
+        return once(self, at, items)
+
+    monkeypatch.setattr(BlockReader, "read", noted)
+    found = decoded(cache, listing, _SIZE)
+    assert read == [12]
+    assert found.digests == decode(listing, _SIZE).digests
+
+
+def test_a_disk_that_is_full_is_told_by_processes(
+    folder: Path, tmp_path: Path, processes: list[PipedChild]
+) -> None:
+    pixels = PixelFile(tmp_path, (8, 8, 3))
+    files = list_folder(folder).files
+    with largest_file(2000), pixels:
+        reader = BlockReader(pixels, count=30, hashed=True, encoded=True)
+        with reader, pytest.raises(OSError, match="File too large"):
+            reader.read(8, files[:4])
+    assert all(child.process.returncode is not None for child in processes)
+
+
+def test_processes_end_with_the_command(tmp_path: Path) -> None:
+    """Also when it is killed, which leaves it no time to end them."""
+    code = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from hemline.data.custom import image_blocks as blocks\n"
+        "from hemline.data.custom.pixel_file import PixelFile\n"
+        "blocks._MANY, blocks.cores = 1, lambda: 2\n"
+        "pixels = PixelFile(Path(sys.argv[1]), (8, 8, 3))\n"
+        "reader = blocks.BlockReader(pixels, count=9, hashed=True, encoded=True)\n"
+        "print(*[child.process.pid for child in reader._children], flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout:
+        numbers = [int(word) for word in child.stdout.readline().split()]
+    assert len(numbers) == 2
+    child.kill()
+    child.wait()
+    until = time.monotonic() + 60
+    while any(is_running(number) for number in numbers):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
+    return False
 
 
 def test_files_of_other_contents_are_not_taken_for_those_in_the_cache(

@@ -93,7 +93,7 @@ def decoded_rows(
         cache if large else None,
         stored,
         reading,
-        lambda _, __, into: decode(rows, known, into, items, scaled=True),
+        lambda _, __, into: decode(rows, known, into, items, arrays=True),
     )
 
 

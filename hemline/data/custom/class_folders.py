@@ -45,10 +45,12 @@ class ImageFile:
     label: int
     fault: str = ""
 
-    def picture(self, side: int = 0, content: bytes | None = None) -> Pixels:
+    def picture(
+        self, side: int = 0, place: Pixels | None = None, content: bytes | None = None
+    ) -> Pixels:
         """Return the pixels as read_picture does; raises DataError."""
         self._require_whole()
-        return read_picture(self.path, side, content)
+        return read_picture(self.path, side, place, content)
 
     def size(self) -> tuple[int, int]:
         """Return (height, width); raises DataError."""
@@ -148,10 +150,10 @@ def _files(
         return []
     seen.add(_identity(folder))
     files: list[ImageFile] = []
-    paths, inside = entries(folder), "" if folder == root else f"{folder.relative_to(root)}{os.sep}"
-    images = set(photographs(paths))
-    for path in paths:
-        mode, fault = mode_of(path)
+    found, inside = entries(folder), "" if folder == root else f"{folder.relative_to(root)}{os.sep}"
+    images = set(photographs([*found]))
+    for path, entry in found.items():
+        mode, fault = mode_of(entry)
         if stat.S_ISDIR(mode):
             files += _files(root, path, label, others, seen)
             continue

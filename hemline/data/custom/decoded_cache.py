@@ -18,13 +18,8 @@ from hemline import files, folders
 from hemline.contract import schema
 from hemline.data.custom.cache_folders import FACTS, CacheFolder, by_use, remove, waiting
 from hemline.data.custom.class_folders import Listing
-from hemline.data.custom.decoding import (
-    content_of,
-    decode,
-    each,
-    in_threads,
-    require_unchanged,
-)
+from hemline.data.custom.decoding import decode, each, in_threads
+from hemline.data.custom.image_blocks import content_of, require_unchanged
 from hemline.data.custom.pixel_file import mapped
 from hemline.data.custom.reading import CustomImages, ReadOptions, counted, few
 from hemline.data.datasets import array_sha256, image_hashes

@@ -122,38 +122,40 @@ def _shown(paths: Sequence[Path] | dict[Path, Path]) -> list[str]:
     return [f"{path.name}/" for path in paths]
 
 
-def entries(folder: Path) -> list[Path]:
-    """Return what is in a folder, sorted, without hidden files. Raises DataError."""
+def entries(folder: Path) -> dict[Path, os.DirEntry[str]]:
+    """Return what is in a folder by its path, sorted, without hidden files. Raises DataError."""
     try:
         with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found)
+            shown = [each for each in found if each.name[0] != "." and each.name not in _NEVER]
     except OSError as error:
         raise DataError(f"cannot read {folder}: {reason_of(error)}") from error
-    return [folder / name for name in names if not name.startswith(".") and name not in _NEVER]
+    return {folder / each.name: each for each in sorted(shown, key=lambda each: each.name)}
 
 
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted."""
-    return [path for path in entries(folder) if is_folder(path)]
+    return [path for path, entry in entries(folder).items() if is_folder(entry)]
 
 
 def images_beside(folder: Path) -> list[str]:
     """Return the names of the images in a folder itself, not in folders of it."""
     return [
         path.name
-        for path in entries(folder)
-        if path.suffix.lower() in ENDINGS and not is_folder(path)
+        for path, entry in entries(folder).items()
+        if path.suffix.lower() in ENDINGS and not is_folder(entry)
     ]
 
 
-def is_folder(path: Path) -> bool:
-    """Return whether a path leads to a folder."""
-    return stat.S_ISDIR(mode_of(path)[0])
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry leads to a folder."""
+    return stat.S_ISDIR(mode_of(entry)[0])
 
 
-def mode_of(path: Path) -> tuple[int, str]:
-    """Return the mode of what a path leads to, or 0 and why it cannot be followed."""
+def mode_of(entry: os.DirEntry[str]) -> tuple[int, str]:
+    """Return the mode of what an entry leads to, or 0 and why it cannot be followed."""
     try:
-        return path.stat().st_mode, ""
+        if entry.is_file(follow_symlinks=False):  # its folder says so
+            return stat.S_IFREG, ""
+        return entry.stat().st_mode, ""
     except OSError as error:  # a link that leads nowhere, or to itself
         return 0, reason_of(error)

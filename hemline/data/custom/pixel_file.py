@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,7 +33,7 @@ class Row(NamedTuple):
     content: hash of the image in its own size.
     digest: hash of its pixels in the file.
     gray: whether its channels are equal.
-    brightest: its highest pixel.
+    brightest: its highest pixel; of an image that is not black another that is not.
     file: hash of the file that it was read from, where that is asked for.
     """
 
@@ -63,9 +62,12 @@ class PixelArray(Closing):
         del at
         return None
 
-    def write(self, at: int, pixels: Pixels, rows: list[Row]) -> None:
+    def write(self, at: int, pixels: Pixels) -> None:
         """Write a block of images to position `at`, from any thread."""
-        self._pixels[at : at + len(rows)] = pixels
+        self._pixels[at : at + len(pixels)] = pixels
+
+    def note(self, at: int, rows: list[Row]) -> None:
+        """Forget what is known of a block that was written."""
 
     def finish(self, keep: Sequence[bool], channels: int) -> tuple[ImageRows, list[str] | None]:
         """Return as PixelFile does."""
@@ -87,12 +89,12 @@ class PixelFile(Closing):
         shape: (height, width, channels). Raises OSError, as all methods do for a full disk.
         """
         self.shape, self._folder, self._size = shape, folder, math.prod(shape)
-        self._lock = threading.Lock()
+        self.path = folder / _UNFINISHED
         self._done = dict(self._written())
-        self._file = os.open(folder / _UNFINISHED, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         self._journal = (folder / _JOURNAL).open("w", encoding="utf-8")
         for at, rows in self._done.items():
-            self._note(at, rows)
+            self.note(at, rows)
 
     def reserve(self, count: int) -> None:
         """Reserve the disk space of so many images, so that it does not lack in the middle."""
@@ -108,31 +110,36 @@ class PixelFile(Closing):
         if len(content) != self._size * len(rows):
             return None
         pixels = np.frombuffer(content, np.uint8).reshape(-1, *self.shape)
-        same = all(x.digest == y.hex() for x, y in zip(rows, image_hashes(pixels), strict=True))
-        return rows if same else None
+        hashes = zip(rows, image_hashes(pixels), strict=True)
+        return (
+            rows if all(row.fault or row.digest == found.hex() for row, found in hashes) else None
+        )
 
-    def write(self, at: int, pixels: Pixels, rows: list[Row]) -> None:
+    def write(self, at: int, pixels: Pixels) -> None:
         """Write a block of images to position `at`, from any thread."""
-        _write(self._file, np.ascontiguousarray(pixels).reshape(-1).data, self._place(at))
-        with self._lock:
-            self._note(at, rows)
+        write_images(self._file, at, pixels)
+
+    def note(self, at: int, rows: list[Row]) -> None:
+        """Note that a block was written to position `at`."""
+        self._journal.write(f"{json.dumps([at, rows])}\n")
+        self._journal.flush()
 
     def finish(self, keep: Sequence[bool], channels: int) -> tuple[ImageRows, list[str] | None]:
         """Leave a .npy of the images to keep, in so many channels, and no journal.
 
         Return the images, and the hash of each if they are others than those in the rows.
         """
-        unfinished, shape = self._folder / _UNFINISHED, (len(keep), *self.shape)
+        shape = (len(keep), *self.shape)
         whole = all(keep) and channels == self.shape[2]
         if whole:
             os.ftruncate(self._file, self._place(len(keep)))
             _write(self._file, npy_header(shape, np.dtype(np.uint8)), 0)
-            unfinished.replace(self._folder / PIXELS)
+            self.path.replace(self._folder / PIXELS)
         else:
-            pixels: Pixels = np.memmap(unfinished, np.uint8, "r", _HEADER_BYTES, shape)
+            pixels: Pixels = np.memmap(self.path, np.uint8, "r", _HEADER_BYTES, shape)
             kept = MappedImages(pixels[..., :channels], np.flatnonzero(keep))
             write_npy(self._folder / PIXELS, kept)
-            unfinished.unlink()
+            self.path.unlink()
         (self._folder / _JOURNAL).unlink()
         images = mapped(self._folder)
         return images, None if whole else [digest.hex() for digest in image_hashes(images)]
@@ -145,10 +152,6 @@ class PixelFile(Closing):
     def _place(self, at: int) -> int:
         return _HEADER_BYTES + at * self._size
 
-    def _note(self, at: int, rows: list[Row]) -> None:
-        self._journal.write(f"{json.dumps([at, rows])}\n")
-        self._journal.flush()
-
     def _written(self) -> Iterator[tuple[int, list[Row]]]:
         """Yield the blocks of the journal; a kill may have cut the last line."""
         with contextlib.suppress(OSError, ValueError, TypeError):
@@ -160,6 +163,15 @@ class PixelFile(Closing):
 def mapped(folder: Path) -> MappedImages:
     """Return the images of a finished file; raises what numpy does for a damaged one."""
     return MappedImages(np.load(folder / PIXELS, mmap_mode="r", allow_pickle=False))
+
+
+def write_images(file: int, at: int, pixels: Pixels) -> None:
+    """Write images uint8 (n, height, width, channels) to position `at` of an open file of them.
+
+    Raises OSError for a full disk.
+    """
+    place = _HEADER_BYTES + at * math.prod(pixels.shape[1:])
+    _write(file, np.ascontiguousarray(pixels).reshape(-1).data, place)
 
 
 def _write(file: int, left: bytes | memoryview, place: int) -> None:

@@ -60,7 +60,7 @@ class Item(NamedTuple):
     content: Path | bytes | Pixels | DataError
     label: str | int | None = None
 
-    def picture(self, side: int = 0) -> Pixels:
+    def picture(self, side: int = 0, place: Pixels | None = None) -> Pixels:
         """Return the pixels in the image's own size, as read_picture does for files.
 
         Raises DataError, naming the image.
@@ -71,13 +71,13 @@ class Item(NamedTuple):
         if isinstance(content, Path):
             if content.exists() and not content.is_file():
                 raise DataError(f"{content} is not a file")  # a pipe would be waited for
-            return read_picture(content, side)
+            return read_picture(content, side, place)
         if not isinstance(content, bytes):
             return content
         stream = io.BytesIO(content)
         if content.startswith(_NPY):
             return read_array(stream, self.name)
-        return read_stream(stream, self.name, side)
+        return read_stream(stream, self.name, side, place=place)
 
     def prepared(self, prepare: Callable[[Pixels], Pixels], side: int) -> Pixels | str:
         """Return what `prepare` makes of the picture, or why there is none."""
