@@ -36,7 +36,8 @@ _LARGEST_ANONYMOUS_BYTES = 2_000_000_000
 _LIMIT_BYTES = 3_000_000_000
 _GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))  # versions 1 and 2
 _STEPS = 50
-_TURNS = 7
+_TURNS = 7  # of reading photographs
+_ROUNDS = 9  # of steps with and without reading
 _DECODED = 20_000  # photographs, to compare the rates of decoding on
 
 
@@ -202,7 +203,7 @@ def waiting_share(folder: Path, side: int) -> float:
     real, bare = interleaved(
         lambda: train_seconds(model, batches, _STEPS),
         lambda: train_seconds(model, ready, _STEPS),
-        3,
+        _ROUNDS,
     )
     return 1 - 1 / median_ratio(real, bare)
 
