@@ -13,7 +13,7 @@ from hemline.export.graph.editing import Graph
 from hemline.export.graph.forms import Layout, folded, source_input, static_form
 from hemline.export.graph.passes.activations import fuse_activations
 from hemline.export.graph.passes.batch import open_batch
-from hemline.export.graph.passes.channels import reverse_channels
+from hemline.export.graph.passes.channels import merge_copies, reverse_channels
 from hemline.export.graph.passes.cleaning import clean
 from hemline.export.graph.passes.folding import fold_affine, replace_lone_normalizations
 from hemline.export.graph.passes.heads import write_logits
@@ -68,6 +68,7 @@ def normalized(
     if bgr:
         reverse_channels(graph)
     remove_transpositions(graph)
+    merge_copies(graph)
     require_known(graph)
     open_batch(graph)
     rename(graph, outputs)

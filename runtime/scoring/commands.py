@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hemline.arguments import FILE, PATH, flag, output_option, ray_option
+from hemline.errors import DataError
 
 
 @click.command()
@@ -53,3 +54,5 @@ def score(
     known = result.labelled
     correct = f", {result.correct:,} of {known:,} correctly classified" if known else ""
     click.echo(f"{output}: {result.images:,} images{faults}{correct}{rate}")
+    if result.faults == result.images > 0:
+        raise DataError(f"no image could be read: the column error of {output} says why")

@@ -107,6 +107,22 @@ def test_a_gray_image_may_lack_its_channel() -> None:
     assert difference(found, run(proto, gray[..., 0])) < SAME
 
 
+@pytest.mark.parametrize(
+    ("group", "other", "merged"), [(1, False, True), (3, False, False), (1, True, False)]
+)
+def test_a_convolution_reads_one_map_instead_of_its_copies(
+    group: int, other: bool, merged: bool
+) -> None:
+    net = Net(("N", 1, 12, 12))
+    last = net.op("Relu", net.conv("x", 1, 1, 1)) if other else "x"
+    copies = net.op("Concat", "x", "x", last, axis=-3)
+    mixed = net.conv(copies, 3, 6, pads=[1, 1, 1, 1], group=group)
+    proto = net.model(net.head(net.op("Relu", mixed), 6))
+    graph, gray = normalized(proto), PIXELS[..., :1]
+    assert ("Concat" not in [node.op_type for node in graph.graph.node]) == merged
+    assert difference(together(graph, gray), run(proto, gray.transpose(0, 3, 1, 2))) < SAME
+
+
 def test_an_open_size_needs_one() -> None:
     net = Net(("N", 3, "h", "w"))
     proto = net.model(classifier(net))

@@ -86,6 +86,18 @@ def test_images_of_known_classes_are_counted(
     assert (others.images, others.labelled, others.faults) == (8, 0, 1), "folders of other names"
 
 
+def test_a_command_that_can_read_no_image_fails(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n, and no more")
+    output = tmp_path / "out.parquet"
+    line = ["score", str(bundle / "int8.tflite"), str(tmp_path / "broken.png"), "-o", str(output)]
+    result = CliRunner().invoke(cli, line)
+    assert "1 could not be read (column error)" in result.output
+    assert f"no image could be read: the column error of {output}" in str(result.exception)
+    assert isinstance(result.exception, DataError)
+    (row,) = pq.read_table(output).to_pylist()
+    assert "broken.png" in row["error"]
+
+
 def run(options: ScoringOptions, source: Path, output: Path, **changes: object) -> pa.Table:
     given: dict[str, object] = {"execute": executing.here, "workers": 1, **changes}
     scoring.score(options, [str(source)], output, **given)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Red, green and blue into a classifier that takes blue, green and red."""
+"""The order of channels, red, green and blue or the opposite; and channels that are copies."""
 
 from __future__ import annotations
 
@@ -27,6 +27,28 @@ def reverse_channels(graph: Graph) -> None:
         if (bias := graph.constant(node.input(2))) is not None:
             set_bias(graph, node, bias[::-1])
     set_weights(graph, first, graph.constants[first.inputs[1]][:, ::-1])
+
+
+def merge_copies(graph: Graph) -> None:
+    """Let a convolution read one map where it reads copies of it, as of a gray image in three
+    channels: its weights for the copies are added up.
+    """
+    for node in graph.with_op("Concat"):
+        following = graph.only_consumer(node.output)
+        if following is None or following.op != "Conv" or not is_weighted(graph, following):
+            continue
+        copies, axis = len(node.inputs), node.attributes["axis"] % graph.rank(node.output)
+        if {*node.inputs} == {node.inputs[0]} and axis == 1 and not _is_grouped(following):
+            weights = graph.constants[following.inputs[1]]
+            outputs, _, *kernel = weights.shape
+            merged = weights.reshape(outputs, copies, -1, *kernel).astype(np.float64).sum(axis=1)
+            set_weights(graph, following, merged)
+            graph.redirect(node.output, node.inputs[0])
+            graph.remove(node)
+
+
+def _is_grouped(node: Node) -> bool:
+    return bool(node.attributes.get("group", 1) != 1)
 
 
 def _path(graph: Graph) -> list[Node] | None:
