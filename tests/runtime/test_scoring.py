@@ -25,7 +25,7 @@ from PIL import Image
 from hemline.cli import cli
 from hemline.cluster import connected
 from hemline.data.datasets import Images
-from hemline.errors import HemlineError, UsageError
+from hemline.errors import DataError, HemlineError, UsageError
 from hemline.files import locked
 from hemline.runtime import Classifier
 
