@@ -6,8 +6,10 @@ import contextlib
 import os
 import platform
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hemline.contract.job import HostFacts
+if TYPE_CHECKING:
+    from hemline.contract.job import HostFacts
 
 _CPU = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 _BOARD = Path("/proc/device-tree/model")
@@ -29,6 +31,8 @@ FIRMWARE = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
 
 def host_facts() -> HostFacts:
     """Return the facts of this machine now."""
+    from hemline.contract.job import HostFacts  # here, because most only ask for the cores
+
     return HostFacts(
         machine=platform.machine(),
         processor=_processor(),

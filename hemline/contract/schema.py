@@ -39,7 +39,8 @@ def to_document(value: Any) -> Any:
         fields = {f.name: to_document(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {**_header(type(value)), **fields}
     if isinstance(value, tuple):
-        return [to_document(item) for item in value]
+        # names of images come by the hundred thousand
+        return [item if item.__class__ is str else to_document(item) for item in value]
     if isinstance(value, dict):
         return {key: to_document(item) for key, item in value.items()}
     return value

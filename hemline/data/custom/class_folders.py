@@ -151,14 +151,14 @@ def _files(
     seen.add(_identity(folder))
     files: list[ImageFile] = []
     found, inside = entries(folder), "" if folder == root else f"{folder.relative_to(root)}{os.sep}"
-    images = set(photographs([*found]))
-    for path, entry in found.items():
+    images = {*map(id, photographs([path for path, _ in found]))}  # a path takes long to hash
+    for path, entry in found:
         mode, fault = mode_of(entry)
         if stat.S_ISDIR(mode):
             files += _files(root, path, label, others, seen)
             continue
         name = inside + path.name
-        if path not in images:
+        if id(path) not in images:
             others.append(name)
             continue
         if not fault and not stat.S_ISREG(mode):

@@ -122,26 +122,26 @@ def _shown(paths: Sequence[Path] | dict[Path, Path]) -> list[str]:
     return [f"{path.name}/" for path in paths]
 
 
-def entries(folder: Path) -> dict[Path, os.DirEntry[str]]:
-    """Return what is in a folder by its path, sorted, without hidden files. Raises DataError."""
+def entries(folder: Path) -> list[tuple[Path, os.DirEntry[str]]]:
+    """Return what is in a folder, sorted, without hidden files. Raises DataError."""
     try:
         with os.scandir(folder) as found:
             shown = [each for each in found if each.name[0] != "." and each.name not in _NEVER]
     except OSError as error:
         raise DataError(f"cannot read {folder}: {reason_of(error)}") from error
-    return {folder / each.name: each for each in sorted(shown, key=lambda each: each.name)}
+    return [(folder / each.name, each) for each in sorted(shown, key=lambda each: each.name)]
 
 
 def folders_in(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted."""
-    return [path for path, entry in entries(folder).items() if is_folder(entry)]
+    return [path for path, entry in entries(folder) if is_folder(entry)]
 
 
 def images_beside(folder: Path) -> list[str]:
     """Return the names of the images in a folder itself, not in folders of it."""
     return [
         path.name
-        for path, entry in entries(folder).items()
+        for path, entry in entries(folder)
         if path.suffix.lower() in ENDINGS and not is_folder(entry)
     ]
 

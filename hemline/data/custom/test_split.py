@@ -190,7 +190,7 @@ def with_test_share(found: CustomImages, dataset: Dataset, *, source: str) -> Im
 
 def _require_enough(found: CustomImages, digests: Sequence[str], source: str, fewest: int) -> None:
     different: list[set[str]] = [set() for _ in found.labels]
-    for label, digest in zip(found.classes, digests, strict=False):
+    for label, digest in zip(found.classes.tolist(), digests, strict=False):
         different[label].add(digest)
     scarce = [
         f"{label} ({len(each)})"
@@ -209,15 +209,16 @@ def _test_positions(order: list[int], keys: Sequence[str], found: CustomImages) 
     own, _ = found.ends
     counts = np.bincount(found.classes[:own], minlength=len(found.labels))
     wanted = [max(1, round(TEST_SHARE * n)) for n in counts]
+    classes = found.classes.tolist()
     positions: list[int] = []
     for _, copies in itertools.groupby(range(len(order)), key=lambda at: keys[order[at]]):
         group = list(copies)
         if any(order[at] >= own for at in group):
             continue
-        if wanted[found.classes[order[group[0]]]] > 0:
+        if wanted[classes[order[group[0]]]] > 0:
             positions += group
             for at in group:
-                wanted[found.classes[order[at]]] -= 1
+                wanted[classes[order[at]]] -= 1
     return positions
 
 
