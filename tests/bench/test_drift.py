@@ -68,7 +68,7 @@ def test_windows_without_drift_raise_no_alarm(images: int, classes: int) -> None
 
 
 @pytest.mark.medium
-@pytest.mark.parametrize("images", [50, 500])
+@pytest.mark.parametrize("images", [50, pytest.param(500, marks=pytest.mark.slow)])
 def test_false_alarms_are_as_rare_as_the_threshold_says(images: int) -> None:
     """Of 4,000 windows 0.4 are expected to raise one, and 5 or more in one test of 15,000."""
     random, shares = np.random.default_rng(images), ([*np.ones(10), 0], np.ones(BINS))

@@ -161,7 +161,7 @@ def test_logits_of_a_cut_softmax_are_logarithms_of_its_probabilities() -> None:
     assert real_logits(stored, (0.5, -1), normalized=False)[0].tolist() == [-63.5, 64, -63.5]
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_of_a_file_with_an_embedding_the_logits_are_compiled(embedding_bundle: Path) -> None:
     file = read_stamped(embedding_bundle / "int8.tflite")
     logits = logits_of_one_image(file.model, file.stamp.output.position)

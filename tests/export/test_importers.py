@@ -236,7 +236,7 @@ def test_a_saved_model_with_unused_training_functions_is_read(tmp_path: Path) ->
     assert converted(tmp_path / "saved", tmp_path / "out").kind == "saved-model"
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_keras_2_file_is_opened_by_tf_keras(tmp_path: Path) -> None:
     code = (
         "import os, sys; os.environ['TF_USE_LEGACY_KERAS'] = '1'; import tf_keras as k; "

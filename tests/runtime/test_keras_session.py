@@ -67,6 +67,7 @@ def test_another_number_of_threads_needs_another_process(checkpoint: Path, run: 
     assert "cannot change its number of threads" in result.failure.message
 
 
+@pytest.mark.medium
 def test_what_is_not_a_checkpoint_fails_as_a_file(tmp_path: Path, run: Run) -> None:
     (tmp_path / "nothing").mkdir()
     result = run(tmp_path / "nothing", JobCell())

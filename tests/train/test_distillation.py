@@ -187,7 +187,7 @@ def test_a_teacher_that_does_not_fit_is_refused(changes: dict[str, Any], message
     assert str(KNOWING) in str(refused.value)
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_recipe_of_a_taught_checkpoint_brings_its_model_and_its_teachers(
     checkpoint: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,7 @@ def test_a_lost_worker_costs_the_epoch_that_it_was_in(
     assert not list((tmp_path / "trials").iterdir())
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_search_that_the_model_cannot_follow_ends_at_once_on_workers_too(
     on_ray: Workers, images: Images, tmp_path: Path
 ) -> None:

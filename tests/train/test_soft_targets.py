@@ -218,7 +218,7 @@ def test_a_cache_that_is_not_writable_is_done_without(
     assert "taken" in caplog.text
 
 
-@pytest.mark.medium
+@pytest.mark.slow
 def test_a_student_learns_the_same_from_kept_predictions(
     fit_small: Callable[..., Any],
     tiny_model: Any,
