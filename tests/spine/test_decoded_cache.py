@@ -13,7 +13,7 @@ import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from PIL import Image
 from hemline import files
 from hemline.child_process import PipedChild
 from hemline.cli import cli
-from hemline.contract.specs import InputSpec
 from hemline.data.custom import image_blocks
 from hemline.data.custom import reading as reading_module
 from hemline.data.custom.cache_folders import CacheFolder
@@ -188,41 +187,6 @@ def test_a_killed_command_is_gone_on_from(tmp_path: Path, many: int) -> None:
     assert [path.name for path in cache.glob("*/*.jsonl")] == []
 
 
-def test_a_picture_that_changes_meanwhile_is_named(folder: Path, tmp_path: Path) -> None:
-    listing = list_folder(folder)
-    contents = [*map(content_of, listing.files)]
-    Image.new("RGB", (8, 8), "red").save(folder / "b" / "0003.png")
-    place = CacheFolder(path=tmp_path, contents=contents)
-    with pytest.raises(DataError, match=r"b/0003\.png changed while it was being read"):
-        decode(listing, _SIZE, place)
-
-
-def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each block of files has hashes of its own: only what changed is decoded again."""
-    monkeypatch.setattr(image_blocks, "MOST", 10)
-    cache, listing, read = tmp_path / "cache", list_folder(folder), list[str]()
-    with monkeypatch.context() as patch:
-        patch.setattr(PixelFile, "finish", lambda *_: None)
-        with pytest.raises(TypeError):  # as if it were killed: what it wrote stays
-            decoded(cache, listing, _SIZE)
-    changed = Image.new("RGB", (8, 8), "red")
-    changed.save(folder / "b" / "0003.png")
-    once = image_blocks._read
-
-    def noted(spec: InputSpec, item: ImageFile, *rest: Any, **named: Any) -> Row:
-        read.append(item.name)
-        return once(spec, item, *rest, **named)
-
-    monkeypatch.setattr(image_blocks, "_read", noted)
-    found = decoded(cache, listing, _SIZE)
-    assert sorted(read) == [f"b/{at:04}.png" for at in range(10)]
-    np.testing.assert_array_equal(found.images[13], np.asarray(changed))
-    assert found.digests == decode(listing, _SIZE).digests
-    assert [*cache.glob("*/facts.json")]
-
-
 @pytest.fixture
 def processes(monkeypatch: pytest.MonkeyPatch) -> list[PipedChild]:
     """Let two processes read images, however few; return those that were started."""
@@ -237,6 +201,50 @@ def processes(monkeypatch: pytest.MonkeyPatch) -> list[PipedChild]:
     monkeypatch.setattr(image_blocks, "_MANY", 1)
     monkeypatch.setattr(image_blocks, "MOST", 4)
     return started
+
+
+@pytest.fixture(params=["threads", "processes"])
+def either_way(request: pytest.FixtureRequest) -> None:
+    """Read images in each of the two ways."""
+    if request.param == "processes":
+        request.getfixturevalue("processes")
+
+
+@pytest.mark.usefixtures("either_way")
+def test_a_picture_that_changes_meanwhile_is_named(folder: Path, tmp_path: Path) -> None:
+    listing = list_folder(folder)
+    contents = [*map(content_of, listing.files)]
+    Image.new("RGB", (8, 8), "red").save(folder / "b" / "0003.png")
+    place = CacheFolder(path=tmp_path, contents=contents)
+    with pytest.raises(DataError, match=r"b/0003\.png changed while it was being read"):
+        decode(listing, _SIZE, place)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_what_a_killed_command_wrote_is_used_if_the_files_are_as_before(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block of files has hashes of its own: only what changed is decoded again."""
+    monkeypatch.setattr(image_blocks, "MOST", 10)
+    cache, listing, read = tmp_path / "cache", list_folder(folder), list[str]()
+    with monkeypatch.context() as patch:
+        patch.setattr(PixelFile, "finish", lambda *_: None)
+        with pytest.raises(TypeError):  # as if it were killed: what it wrote stays
+            decoded(cache, listing, _SIZE)
+    changed = Image.new("RGB", (8, 8), "red")
+    changed.save(folder / "b" / "0003.png")
+    once = BlockReader.read
+
+    def noted(self: BlockReader, at: int, items: Sequence[ImageFile]) -> list[Row]:
+        read.extend(item.name for item in items)
+        return once(self, at, items)
+
+    monkeypatch.setattr(BlockReader, "read", noted)
+    found = decoded(cache, listing, _SIZE)
+    assert sorted(read) == [f"b/{at:04}.png" for at in range(10)]
+    np.testing.assert_array_equal(found.images[13], np.asarray(changed))
+    assert found.digests == decode(listing, _SIZE).digests
+    assert [*cache.glob("*/facts.json")]
 
 
 @pytest.mark.usefixtures("processes")
@@ -287,35 +295,6 @@ def test_a_process_that_is_killed_costs_nothing_but_itself(
         assert again.rows_at(0) == [row for part in rows for row in part]
     assert all(child.process.returncode is not None for child in processes)
     assert load(folder, tmp_path / "cache").sha256 == whole.sha256
-
-
-@pytest.mark.usefixtures("processes")
-def test_processes_name_a_picture_that_changes(folder: Path, tmp_path: Path) -> None:
-    test_a_picture_that_changes_meanwhile_is_named(folder, tmp_path)
-
-
-@pytest.mark.usefixtures("processes")
-def test_processes_go_on_from_what_was_written(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cache, listing = tmp_path / "cache", list_folder(folder)
-    with monkeypatch.context() as patch:
-        patch.setattr(PixelFile, "finish", lambda *_: None)
-        with pytest.raises(TypeError):  # as if it were killed: what it wrote stays
-            decoded(cache, listing, _SIZE)
-    changed = Image.new("RGB", (8, 8), "red")
-    changed.save(folder / "b" / "0003.png")
-    read: list[int] = []
-    once = BlockReader.read
-
-    def noted(self: BlockReader, at: int, items: Any) -> list[Row]:
-        read.append(at)
-        return once(self, at, items)
-
-    monkeypatch.setattr(BlockReader, "read", noted)
-    found = decoded(cache, listing, _SIZE)
-    assert read == [12]
-    assert found.digests == decode(listing, _SIZE).digests
 
 
 def test_a_disk_that_is_full_is_told_by_processes(

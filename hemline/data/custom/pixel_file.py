@@ -67,7 +67,7 @@ class PixelArray(Closing):
         self._pixels[at : at + len(pixels)] = pixels
 
     def note(self, at: int, rows: list[Row]) -> None:
-        """Forget what is known of a block that was written."""
+        """Do nothing: these images do not outlive the process."""
 
     def finish(self, keep: Sequence[bool], channels: int) -> tuple[ImageRows, list[str] | None]:
         """Return as PixelFile does."""
