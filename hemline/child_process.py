@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -37,7 +36,13 @@ class PipedChild(Closing):
                 stdin=subprocess.PIPE,
                 pass_fds=[there.fileno()],
                 env=os.environ | environment,
+                start_new_session=True,  # an interrupt is for this process, which ends them
             )
+
+    def end(self) -> None:
+        """End the child at once."""
+        self.process.kill()
+        self.close()
 
     def close(self) -> None:
         """Close the pipes, which ends the child if it still runs, and wait for that."""
@@ -48,8 +53,7 @@ class PipedChild(Closing):
 
 
 def parent_pipe() -> Connection:
-    """Return, in a PipedChild, the pipe to the parent; leave interrupts to it, and end with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
+    """Return, in a PipedChild, the pipe to the parent; from now on end with it."""
     end_with_parent()
     return Connection(int(sys.argv[1]))
 

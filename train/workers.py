@@ -199,8 +199,7 @@ class LocalWorkers(Closing):
     def close(self) -> None:
         """End all processes."""
         for child in self._running.values():
-            child.process.kill()
-            child.close()
+            child.end()
         self._running.clear()
 
     def _event(self, key: int, child: PipedChild) -> Event:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 import socket
 import subprocess
@@ -14,12 +13,11 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
-from hemline.child_process import end_with_parent
+from hemline.child_process import PipedChild, parent_pipe
 from hemline.cluster import Resources, own, require_same
 from hemline.errors import DataError, HemlineError, JobError, first_line
 from hemline.runtime.scoring.chunks import Task, do_task
 from hemline.runtime.scoring.scorer import Scorer, ScoringOptions
-from hemline.safe_path import module_command
 
 CORE = Resources()
 _LOOK_SECONDS = 0.2
@@ -42,41 +40,28 @@ def in_processes(count: int) -> Execute:
         if len(shares) == 1:  # a process takes longer to start than many images
             yield from here(*shares[0])
             return
-        processes = [_started(share) for share in shares]
+        children: list[PipedChild] = []
         try:
-            while running := [process for process in processes if process.poll() is None]:
+            for share in shares:
+                # libraries of linear algebra would start a thread for every core in each of them
+                children.append(PipedChild(__name__, OPENBLAS_NUM_THREADS="1"))
+                with contextlib.suppress(OSError):  # it has ended: what it leaves is done here
+                    children[-1].pipe.send(share)
+            while running := [each for each in children if each.process.poll() is None]:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    running[0].wait(_LOOK_SECONDS)
+                    running[0].process.wait(_LOOK_SECONDS)
                 yield None
         finally:
-            for process in processes:
-                process.kill()
-                process.communicate()
+            for child in children:
+                child.end()
 
     return execute
 
 
-def _started(share: object) -> subprocess.Popen[bytes]:
-    """Start a process on its share of the work; the pipe stays open as long as this one lives."""
-    process = subprocess.Popen(
-        module_command(__name__),
-        stdin=subprocess.PIPE,
-        # libraries of linear algebra would start a thread for every core in each of them
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        start_new_session=True,  # an interrupt is for this process, which ends them
-    )
-    assert process.stdin is not None  # noqa: S101 — Popen was asked for a pipe
-    with contextlib.suppress(BrokenPipeError):  # it has ended: what it leaves is done here
-        pickle.dump(share, process.stdin)
-        process.stdin.flush()
-    return process
-
-
 def _work() -> None:
-    """Do the tasks that come on standard input, as long as that is open."""
+    """Do the tasks that the command sends, as long as it lives: files are written whole or not."""
     sys.meta_path.insert(0, _NoPandas())
-    share = pickle.load(sys.stdin.buffer)  # noqa: S301 — from the command
-    end_with_parent()  # files are written whole or not at all
+    share = parent_pipe().recv()
     # the command comes to an error when it does what is left, and says what is wrong
     with contextlib.suppress(HemlineError):
         for _ in here(*share):

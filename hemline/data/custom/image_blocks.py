@@ -109,8 +109,7 @@ class BlockReader(Closing):
     def close(self) -> None:
         """End the processes."""
         for child in self._children:
-            child.process.kill()
-            child.close()
+            child.end()
 
     def _started(self, path: Path) -> PipedChild | None:
         try:
