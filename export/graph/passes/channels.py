@@ -38,17 +38,14 @@ def merge_copies(graph: Graph) -> None:
         if following is None or following.op != "Conv" or not is_weighted(graph, following):
             continue
         copies, axis = len(node.inputs), node.attributes["axis"] % graph.rank(node.output)
-        if {*node.inputs} == {node.inputs[0]} and axis == 1 and not _is_grouped(following):
+        grouped = following.attributes.get("group", 1) != 1
+        if {*node.inputs} == {node.inputs[0]} and axis == 1 and not grouped:
             weights = graph.constants[following.inputs[1]]
             outputs, _, *kernel = weights.shape
             merged = weights.reshape(outputs, copies, -1, *kernel).astype(np.float64).sum(axis=1)
             set_weights(graph, following, merged)
             graph.redirect(node.output, node.inputs[0])
             graph.remove(node)
-
-
-def _is_grouped(node: Node) -> bool:
-    return bool(node.attributes.get("group", 1) != 1)
 
 
 def _path(graph: Graph) -> list[Node] | None:

@@ -94,10 +94,8 @@ class BlockReader(Closing):
         """
         child = self._free.get()
         try:
-            if child is not None:
-                return _rows_from(child, at, items)
-        except EOFError:
-            _tell(child)
+            if child is not None and (rows := _rows_from(child, at, items)) is not None:
+                return rows
             child = None
         finally:
             self._free.put(child)
@@ -123,24 +121,19 @@ class BlockReader(Closing):
         return child
 
 
-def _tell(lost: PipedChild | None) -> None:
-    """Warn that a process has ended."""
-    if lost is not None:
-        lost.process.kill()  # if only its pipe is broken
-        how = how_it_ended(lost.process.wait(), "")
-        log.warning("a process that reads images ended %s: the others go on", how)
+def _rows_from(child: PipedChild, at: int, items: Sequence[Readable]) -> list[Row] | None:
+    """Return the rows of a block that a process reads and writes; None where it has ended.
 
-
-def _rows_from(child: PipedChild, at: int, items: Sequence[Readable]) -> list[Row]:
-    """Return the rows of a block that a process reads and writes.
-
-    Raises what the process does, and EOFError where it has ended.
+    Raises what the process does.
     """
     try:
         child.pipe.send((at, items))
         rows, said, error = child.pipe.recv()
-    except OSError as lost:
-        raise EOFError from lost
+    except (EOFError, OSError):
+        child.process.kill()  # if only its pipe is broken
+        how = how_it_ended(child.process.wait(), "")
+        log.warning("a process that reads images ended %s: the others go on", how)
+        return None
     for record in said:
         if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
             logger.handle(record)
